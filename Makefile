@@ -1,0 +1,72 @@
+# Every target makes the environment it needs; run it again at any time. Tested on Linux.
+#   make demo                     adapt the starter to real pictures, fetched for you
+#   make demo DATA=my-photos      adapt it to yours
+#   make PYTHON=python3.12 test   choose the Python
+
+PYTHON ?= python3
+DATA ?=
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+RACES := $(filter-out __init__ rows,$(basename $(notdir $(wildcard bench/*.py))))
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench claims docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(READY) ## create .venv and install deixis with its development tools
+
+$(READY): pyproject.toml
+	@command -v "$(PYTHON)" > /dev/null || { \
+	  echo "No '$(PYTHON)' was found. Install Python 3.11 or newer (Debian, Ubuntu: sudo apt-get install python3 python3-venv),"; \
+	  echo "or name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "deixis needs Python 3.11 or newer, and '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1)."; \
+	  echo "Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "'$(PYTHON)' cannot create virtual environments: its module venv or ensurepip is missing."; \
+	  echo "On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@"$(BIN)/python" -m pip --version > /dev/null 2>&1 || { \
+	  echo "Creating $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "Installing deixis into $(VENV); the first time this downloads torch, which takes some minutes"
+	$(BIN)/python -m pip install -e '.[dev,data]'
+	@touch $@
+
+demo: $(READY) ## adapt a model to real pictures and write runs/demo; DATA=folder takes your own
+	$(BIN)/deixis data get starter
+	$(BIN)/deixis demo $(if $(DATA),"$(DATA)") --out runs/demo
+
+# What can't be fetched is said here, and its tests are skipped with the same reason.
+test: $(READY) ## run every test, the slow ones too
+	@for name in starter stamps; do \
+	  $(BIN)/deixis data get $$name || echo "Going on without '$$name': the tests that need it will be skipped."; done
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(READY) ## format, lint, types and the fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install -e '.[dev,data,bench]'
+	@touch $@
+
+bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
+	@set -e; for race in $(RACES); do echo "race $$race"; $(BIN)/python -m bench.$$race; done
+
+claims: $(READY) ## try every claim of every paper; rows are added to results/claims.jsonl
+	@set -e; names="$$($(BIN)/python -m docs.build --claimed)"; \
+	  test -n "$$names" || echo "No method makes a claim yet."; \
+	  for name in $$names; do $(BIN)/deixis claim $$name; done
+
+docs: $(READY) ## write the pages that are made from the methods and from results/
+	$(BIN)/python -m docs.build
+
+clean: ## remove caches and build output; .venv and runs stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,106 @@
+"""Writes the pages that are made: one a method, from its file, and the tables, from the rows under results/.
+
+Run as `python -m docs.build` (or `make docs`). Nothing is imported but what methods declare, so torch is not loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deixis.files import atomic_path
+from deixis.methods import Literals, list_methods, read
+
+__all__ = ["main", "method_page", "races_page", "table"]
+
+ROOT = Path(__file__).parents[1]
+MADE = "<!-- made by `make docs`; edit the method's file or run the race instead -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown; bars within cells are escaped."""
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), ["---"] * len(head), *cells])
+
+
+def _facts(method: Literals) -> list[tuple[str, str]]:
+    card = method.card
+    facts = [
+        ("title", card.title),
+        ("published", " ".join(filter(None, (card.venue, str(card.year))))),
+        ("arXiv", card.arxiv),
+        ("authors' code", card.code),
+        ("kind", f"{card.kind} ({card.role})"),
+        ("built on", ", ".join(f"{part.name} ({part.kind}{', frozen' * part.frozen})" for part in card.parts)),
+        ("reads", ", ".join(f"{field.name} [{field.axes}]" for field in card.needs)),
+        ("can", ", ".join(card.capabilities)),
+    ]
+    return [(key, value) for key, value in facts if value]
+
+
+def _settings(method: Literals) -> list[tuple[str, ...]]:
+    """Name and value in each preset, of every field of Config."""
+    presets = [getattr(method.config, name)() for name in ("tiny", "desk", "paper")]
+    names = [field.name for field in dataclasses.fields(method.config)]
+    return [(f"`{name}`", *(f"`{getattr(preset, name)!r}`" for preset in presets)) for name in names]
+
+
+def method_page(method: Literals) -> str:
+    """The page of a method: what its docstring says, its card, its settings, its claims."""
+    parts = [
+        f"# {method.name}",
+        MADE,
+        method.doc,
+        table(("", ""), _facts(method)),
+        "## Settings",
+        table(("setting", "tiny", "desk", "paper"), _settings(method)),
+    ]
+    if method.claims:
+        rows = [(c.statement, c.metric, c.minimum_effect, c.data, c.budget) for c in method.claims]
+        parts += ["## Claims", table(("claim", "metric", "smallest effect worth having", "data", "images seen"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def races_page(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of races: of each race, case and peer the latest row."""
+    latest = {(row["race"], row["case"], row["peer"]): row for row in rows}
+    cells = [
+        (
+            *(row["race"], row["case"], f"{row['peer']} {row['peer_version']}"),
+            *(f"{row['ours']} {row['unit']}", f"{row['theirs']} {row['unit']}"),
+            f"{row['ratio']} ({row['spread'][0]} to {row['spread'][1]})",
+            *(row["repeats"], row["threads"], row["cpu"], row["date"][:10]),
+        )
+        for row in latest.values()
+    ]
+    head = ("race", "case", "peer", "ours", "theirs", "times better (quartiles)", "repeats", "threads", "cpu", "date")
+    return f"# Races\n\n{MADE}\n\n{table(head, cells)}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes all pages; with `--claimed` only prints the names of the methods that make a claim."""
+    methods = [read(name) for name in list_methods()]
+    if "--claimed" in arguments:
+        print(*(method.name for method in methods if method.claims))
+        return
+    for method in methods:
+        _write(ROOT / "docs" / "methods" / f"{method.name}.md", method_page(method))
+    rows = ROOT / "results" / "bench.jsonl"
+    if rows.exists():
+        lines = rows.read_text(encoding="utf-8").splitlines()
+        _write(ROOT / "docs" / "races.md", races_page([json.loads(line) for line in lines]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,41 @@
+"""deixis: adapt, ground, explain and search image-text models on your own images, on one modest machine.
+
+The verbs below load what they need on first use; importing deixis loads no torch.
+
+    import deixis
+
+    encoder = deixis.load("starter")
+    run = deixis.adapt("my-photos", out="my-run")
+    hits = deixis.search("my-run", "a red bird")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from deixis.errors import DeixisError
+
+__version__ = "0.1.0"
+
+__all__ = ["DeixisError", "__version__", "adapt", "check", "index", "label", "list_methods", "load", "search"]
+
+_VERBS = {
+    "adapt": "deixis.apps.adapt",
+    "check": "deixis.apps.collection",
+    "index": "deixis.apps.index",
+    "label": "deixis.apps.label",
+    "list_methods": "deixis.methods",
+    "load": "deixis.zoo",
+    "search": "deixis.apps.index",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return getattr(importlib.import_module(_VERBS[name]), name)
+    raise AttributeError(f"module 'deixis' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,77 @@
+"""Value objects that everything else is written in.
+
+The axis letters, as they stand in signatures (jaxtyping) all over the package:
+
+| letter | axis | | letter | axis |
+| --- | --- | --- | --- | --- |
+| B | samples of a batch | | K | captions per image |
+| N | tokens or patches of an image; rows of a matrix | | V | views of an image |
+| L | length of a text, in tokens | | Q | queries |
+| D | width of an embedding | | G | gallery entries |
+| F | width of a tower's features | | T | targets (boxes, phrases) of a sample |
+| C | classes | | H W | height and width, or a grid |
+
+`specs` (cards, configs, fields) and `samples` need no torch; `Batch` and the outputs load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deixis.types.samples import Sample, Skipped, Source
+from deixis.types.specs import (
+    CAPABILITIES,
+    Arm,
+    Capability,
+    Card,
+    Claim,
+    Crop,
+    FieldSpec,
+    Part,
+    SampleSpec,
+    Stage,
+    ViewSpec,
+)
+
+if TYPE_CHECKING:
+    from deixis.types.batch import Batch
+    from deixis.types.outputs import Features, ImageStates, Losses, Progress, TokenStates
+
+_LAZY = {
+    "Batch": "deixis.types.batch",
+    "Features": "deixis.types.outputs",
+    "ImageStates": "deixis.types.outputs",
+    "Losses": "deixis.types.outputs",
+    "Progress": "deixis.types.outputs",
+    "TokenStates": "deixis.types.outputs",
+}
+
+__all__ = [
+    "CAPABILITIES",
+    "Arm",
+    "Batch",
+    "Capability",
+    "Card",
+    "Claim",
+    "Crop",
+    "Features",
+    "FieldSpec",
+    "ImageStates",
+    "Losses",
+    "Part",
+    "Progress",
+    "Sample",
+    "SampleSpec",
+    "Skipped",
+    "Source",
+    "Stage",
+    "TokenStates",
+    "ViewSpec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,117 @@
+"""What methods and towers give back, and where in a run they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["Features", "ImageStates", "Losses", "Progress", "TokenStates"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageStates:
+    """All that an image tower says of its images in one pass.
+
+    Attributes:
+        embedding: in the space shared with text, rows of length 1.
+        features: the tower's pooled features before that space.
+        doubt: 0 where the tower is sure of what it sees, 1 where it is not; 1 throughout for towers that can't tell.
+    """
+
+    embedding: Float[Tensor, "B D"]
+    features: Float[Tensor, "B F"]
+    doubt: Float[Tensor, " B"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStates:
+    """Dense states, in the space shared with the other side.
+
+    Attributes:
+        states: one vector a token or patch, not normalised.
+        mask: true where a token is real.
+        grid: rows and columns, where the tokens lie on a grid (row by row).
+    """
+
+    states: Float[Tensor, "B N D"]
+    mask: Bool[Tensor, "B N"]
+    grid: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What `Method.encode` hands to `Method.loss`.
+
+    Attributes:
+        rows: name -> [B, ...], one row a sample: can be split, gathered and concatenated.
+        shared: name -> tensor that does not depend on the batch (class vectors), computed once a step.
+    """
+
+    rows: Mapping[str, Tensor]
+    shared: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """What `Method.loss` gives back.
+
+    Attributes:
+        parts: name -> scalar with a gradient; their sum is what is minimised (weights are applied already).
+        metrics: name -> number to log, without a gradient.
+        carry: name -> detached tensor for `after_step` (queue rows); joined over micro-steps.
+    """
+
+    parts: Mapping[str, Tensor]
+    metrics: Mapping[str, Tensor | float] = dataclasses.field(default_factory=dict)
+    carry: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def total(self) -> Float[Tensor, ""]:
+        """The sum of all parts, a scalar."""
+        return torch.stack(list(self.parts.values())).sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where in a run a method is called: all randomness and all schedules hang on this alone.
+
+    Attributes:
+        step: optimiser steps done within the stage.
+        total: optimiser steps of the stage.
+        epoch: passes over the data done within the stage.
+        stage: name of the stage.
+        seed: of the run.
+        rank: of this process.
+        micro: index of the micro-batch within the step.
+        draw: a fixed number in place of the step for draws (tests that learn one draw).
+    """
+
+    step: int = 0
+    total: int = 1
+    epoch: int = 0
+    stage: str = "train"
+    seed: int = 0
+    rank: int = 0
+    micro: int = 0
+    draw: int | None = None
+
+    def _key(self, purpose: str, *more: Any) -> int:
+        moment = self.step if self.draw is None else f"draw {self.draw}"
+        text = "\x1f".join(map(str, (self.seed, self.stage, moment, purpose, *more)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+    def rng(self, purpose: str, shared: bool = False) -> torch.Generator:
+        """A CPU generator for this step and `purpose`; `shared`: the same on all ranks and micro-steps."""
+        more = () if shared else (self.rank, self.micro)
+        return torch.Generator().manual_seed(self._key(purpose, *more))
+
+    def uniform(self, purpose: str, ids: Sequence[str], n: int) -> Float[Tensor, "B n"]:
+        """Numbers in [0, 1) for each sample, hashed from its id: the same whatever the batch, its order or the rank."""
+        rows = [torch.rand(n, generator=torch.Generator().manual_seed(self._key(purpose, name))) for name in ids]
+        return torch.stack(rows) if rows else torch.zeros(0, n)

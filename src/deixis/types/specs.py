@@ -1,0 +1,258 @@
+"""What a method file declares about itself, as plain literals: readable without importing torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+__all__ = [
+    "CAPABILITIES",
+    "Arm",
+    "Capability",
+    "Card",
+    "Claim",
+    "Crop",
+    "FieldSpec",
+    "Part",
+    "SampleSpec",
+    "Stage",
+    "ViewSpec",
+]
+
+Kind = Literal["trained", "fitted", "training-free", "evaluator"]
+Role = Literal["paper", "baseline", "ancestor"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldSpec:
+    """One field of a `Batch`.
+
+    Attributes:
+        name: of a core field (`images`, `tokens`...) or of an entry of `Batch.extra`.
+        axes: axis letters and fixed sizes, such as `"B T 4"`; without a leading B the field is shared by the batch.
+        dtype: `float`, `long`, `bool`, or `object` for what is no tensor.
+        ragged: the axis letters that are padded with zeros, such as `"T"` or `"H W"`; `Batch.valid[letter]` is the
+            mask of each. An L without a K beside it is that of the first caption.
+        values: how synthetic values are drawn: `normal`, `unit` (rows of length 1), `uniform` (0 to 1), `boxes`
+            (x0 y0 x1 y1 order, 0 to 1), `class` (integers below the size of C), `spans` (start and end, inside the
+            first caption) or `distribution` (rows that sum to 1).
+    """
+
+    name: str
+    axes: str
+    dtype: Literal["float", "long", "bool", "object"] = "float"
+    ragged: str = ""
+    values: Literal["normal", "unit", "uniform", "boxes", "class", "spans", "distribution"] = "normal"
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A group of random crops: how many, their side in pixels, and the range of the area they take (0 to 1)."""
+
+    count: int
+    size: int
+    scale: tuple[float, float] = (0.08, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSpec:
+    """What a method asks of the images.
+
+    Attributes:
+        size: side of a square in pixels; the height, where `width` is given; the short side, where `longest` is.
+        crops: groups of random crops.
+        boxes: whether the crops' places are needed.
+        augment: whether the images themselves are varied.
+        width: in pixels, where images are no squares (0: they are).
+        longest: where images keep their shape, what the long side may reach (0: they do not keep it).
+    """
+
+    size: int = 224
+    crops: tuple[Crop, ...] = ()
+    boxes: bool = False
+    augment: bool = False
+    width: int = 0
+    longest: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSpec:
+    """What a method asks of the samples: captions per image, whose tokens, how long, how many stay together.
+
+    Attributes:
+        captions: captions drawn per image (K).
+        tokenizer: the part whose tokenizer makes the tokens.
+        length: tokens per caption at the most (L).
+        group: samples that stay together when a batch is split (identities x samples).
+        template: what is tokenised, `{}` being the caption.
+    """
+
+    captions: int = 1
+    tokenizer: str = "encoder"
+    length: int = 77
+    group: int = 1
+    template: str = "{}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Something a method is built on; its Config has a field of the same name that says which one to load.
+
+    Attributes:
+        name: of the Config field and of the constructor's argument.
+        kind: what is asked for: `dual_encoder`, `image_tower`, `lm`, `bert`, `proposals` (regions of an image),
+            `names` (class names), `sampler` (images made from text) or `module`.
+        frozen: it never trains and stays in eval mode.
+        optional: the method also works without.
+        many: the Config field is a tuple, and so is what the constructor gets.
+    """
+
+    name: str
+    kind: Literal["dual_encoder", "image_tower", "lm", "bert", "proposals", "names", "sampler", "module"]
+    frozen: bool = False
+    optional: bool = False
+    many: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """Who a method is.
+
+    Attributes:
+        title: of the paper, or of the baseline.
+        year: of first publication.
+        kind: `trained` (by gradient), `fitted` (sees the data once, closed form or a convex solver), `training-free`,
+            or `evaluator` (measures others).
+        needs: the batch fields it reads; it reads no others.
+        parts: what it is built on.
+        capabilities: which methods of the table `CAPABILITIES` it offers.
+        role: `paper`, `baseline` or `ancestor` (a published method that a paper is a delta on).
+        min_batch: the smallest batch its loss has a meaning for.
+        moves: prefixes of tensors that change without a gradient: in `after_step` (averages, queues), in `finish` (what
+            was fitted), or as running statistics of a batch norm.
+        still: names of trainable tensors whose gradient is zero in theory (a bias before a batch norm).
+        exempt: rules of the contract that the authors' code breaks and that this one, being faithful, breaks too; the
+            docstring gives the reason.
+        venue: where it was published.
+        arxiv: its number there.
+        code: the authors' repository, `owner/name`.
+        tags: free words for finding it.
+    """
+
+    title: str
+    year: int
+    kind: Kind
+    needs: tuple[FieldSpec, ...] = ()
+    parts: tuple[Part, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    role: Role = "paper"
+    min_batch: int = 1
+    moves: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
+    exempt: tuple[str, ...] = ()
+    venue: str = ""
+    arxiv: str = ""
+    code: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One phase of training.
+
+    Attributes:
+        name: for logs and checkpoints.
+        kind: `train` (gradient steps) or `fit` (observe all, finish).
+        trainable: prefixes of the names of the parameters that train; `""` is all that is not a frozen part.
+        needs: the batch fields of this stage, where they differ from the card's; with `()` batches hold ids alone.
+        steps: this stage's share of all steps.
+        view: the images it asks for, where they differ from the config's.
+        evaluate: prefixes of modules that are kept in eval mode though the method trains.
+        data: which of a run's sources it draws from, by name; `""` is the run's own.
+    """
+
+    name: str = "train"
+    kind: Literal["train", "fit"] = "train"
+    trainable: tuple[str, ...] = ("",)
+    needs: tuple[FieldSpec, ...] | None = None
+    steps: float = 1.0
+    view: ViewSpec | None = None
+    evaluate: tuple[str, ...] = ()
+    data: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One side of a claim: a method, what is changed in its config, what is changed in its data."""
+
+    method: str
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a paper says, in a form that can be run: the first arm is the paper's, the others what it should beat.
+
+    Attributes:
+        statement: one sentence.
+        arms: name of the arm -> Arm.
+        metric: the one measured quantity.
+        statistic: `final`, `area` (under the curve), `crossover` or `ratio`.
+        minimum_effect: the smallest difference worth having, in the metric's unit.
+        data: the set, by name.
+        budget: images seen by each arm.
+        primary: whether the verdict hangs on this claim.
+    """
+
+    statement: str
+    arms: Mapping[str, Arm]
+    metric: str
+    statistic: Literal["final", "area", "crossover", "ratio"]
+    minimum_effect: float
+    data: str
+    budget: int
+    primary: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Capability:
+    """Something a method can do for a user, called in eval mode; it changes neither weights nor mode.
+
+    Attributes:
+        arguments: argument names and axes.
+        output: axes of what comes back.
+        needs: the core batch fields from which an evaluator calls it.
+        protocols: evaluations that it makes possible.
+    """
+
+    arguments: tuple[str, ...]
+    output: str
+    needs: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+
+
+CAPABILITIES: dict[str, Capability] = {
+    "encode_image": Capability(("images: B 3 H W",), "B D", ("images",), ("retrieval", "knn", "linear")),
+    "encode_text": Capability(("tokens: B L",), "B D", ("tokens",), ("retrieval",)),
+    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("alignment",)),
+    "text_tokens": Capability(("tokens: B L",), "B L D, mask", ("tokens",), ("alignment",)),
+    "adapters": Capability((), "image adapter, text adapter", (), ("retrieval",)),
+    "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("accuracy",)),
+    "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("pointing",)),
+    "ground": Capability(
+        ("images: B 3 H W", "tokens: B L", "mask: B L", "spans: B T S 2"),
+        "Detections",
+        ("images", "tokens", "spans", "boxes"),
+        ("grounding",),
+    ),
+    "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), ("refer",)),
+    "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair_retrieval",)),
+    "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), ("word_region",)),
+    "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), ("miou",)),
+    "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("caption",)),
+    "answer": Capability(("images: B 3 H W", "tokens: B L"), "list of B strings", ("images", "tokens"), ("answer",)),
+    "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("word_accuracy",)),
+    "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), ("coverage",)),
+}

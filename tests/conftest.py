@@ -1,0 +1,94 @@
+"""One thread, one seed a test, shapes checked at run time, and no fast test touches the network or the user's cache."""
+
+from __future__ import annotations
+
+import random
+import socket
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import install_import_hook
+
+# Before the first import of deixis: every signature is then checked at every call.
+install_import_hook("deixis", "beartype.beartype")
+
+import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from tests.documents import summary  # noqa: E402
+from tests.support import golden_folder  # noqa: E402
+
+# The same examples in every run, and none fails because the machine is busy.
+hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("deixis")
+
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(summary())
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> None:
+    """The seed of a test hangs on its name alone, not on what ran before."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Fast tests have an empty cache of their own and reach this machine only."""
+    if request.node.get_closest_marker("slow"):
+        return
+    name = f"cache-{zlib.crc32(request.node.nodeid.encode()):08x}"
+    monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path_factory.getbasetemp() / name))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(LOOPBACK):
+            raise OSError(f"a fast test tried to reach {address}; mark it slow")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture
+def golden() -> Path:
+    """The folder of golden vectors."""
+    return golden_folder()
+
+
+@pytest.fixture
+def fetched(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Gives the folder of what `deixis data get NAME` brings, or skips the test and says why it can't be had.
+
+    What came and is not what was expected is a failure, not a skip.
+    """
+    assert request.node.get_closest_marker("slow"), "what is fetched is for tests that are marked slow"
+
+    def get(name: str) -> Path:
+        from deixis.data import fetch
+        from deixis.errors import DeixisError
+
+        try:
+            return Path(fetch.get(name))
+        except DeixisError as error:
+            if name not in fetch.recipes() or "SHA-256" in str(error):
+                raise
+            pytest.skip(f"{name} can't be had: {error}")
+
+    return get

@@ -1,0 +1,412 @@
+"""The rules of the house, each a function that lists what breaks it; `test_house.py` runs them and tests them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+__all__ = ["TREE_CHECKS", "forbidden_pins", "heavy_imports", "machine_traces", "project_files"]
+
+CHAIN = ("errors", "files", "types", "ops", "inputs", "nn", "zoo", "methods", "engine", "apps", "cli")
+ALLOWED = {name: set(CHAIN[:place]) for place, name in enumerate(CHAIN)}
+ALLOWED["data"] = {"errors", "files", "types", "ops", "inputs"}
+ALLOWED["search"] = {"errors", "files", "types", "ops"}
+ALLOWED["engine"] |= {"data"}
+ALLOWED["apps"] |= {"data", "search"}
+ALLOWED["cli"] |= {"data", "search"}
+FRONT = ("__init__", "__main__")
+
+FUNCTION_LINES, FILE_LINES, METHOD_FILE_LINES, ARGUMENTS, DUPLICATE_LINES = 60, 300, 400, 7, 6
+HEAVY = ("torch", "torchvision", "timm", "scipy", "transformers", "open_clip")
+VAGUE = {"common", "helper", "helpers", "misc", "util", "utils"}
+ATTENTION = {"MultiheadAttention", "scaled_dot_product_attention"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module:
+    """A parsed source file and where it stands in the package."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.place = path.relative_to(root)
+        self.text = path.read_text(encoding="utf-8")
+        self.tree = ast.parse(self.text, filename=str(path))
+        self.package = self.place.parts[0].removesuffix(".py")
+        self.stem = path.stem
+        self.is_method = self.package == "methods" and not self.stem.startswith("_")
+
+    def fault(self, node: ast.AST | None, text: str) -> str:
+        line = f":{node.lineno}" if node is not None and hasattr(node, "lineno") else ""
+        return f"{self.place.as_posix()}{line}: {text}"
+
+    def functions(self) -> Iterator[Function]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+
+    def public_names(self) -> list[str] | None:
+        for node in self.tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+                return list(ast.literal_eval(node.value)) if node.value is not None else None
+        return None
+
+    def public_definitions(self) -> Iterator[tuple[ast.stmt, str]]:
+        """Functions and classes named in `__all__`, and the public methods of those classes, with their full names."""
+        public = set(self.public_names() or ())
+        for node in self.tree.body:
+            if isinstance(node, Function | ast.ClassDef) and node.name in public:
+                yield node, node.name
+                for inner in node.body if isinstance(node, ast.ClassDef) else ():
+                    if isinstance(inner, Function) and (not inner.name.startswith("_") or inner.name == "__call__"):
+                        yield inner, f"{node.name}.{inner.name}"
+
+
+def modules(root: Path) -> list[Module]:
+    """All modules of the package folder `root`."""
+    return [Module(root, path) for path in sorted(root.rglob("*.py"))]
+
+
+def _docstring(node: ast.AST) -> ast.Expr | None:
+    body = getattr(node, "body", None)
+    first = body[0] if isinstance(body, list) and body else None
+    is_text = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return first if is_text else None
+
+
+def _lines(node: ast.AST | None) -> set[int]:
+    return set() if node is None else set(range(node.lineno, node.end_lineno + 1))
+
+
+# ---- the arrow of imports
+
+
+def _resolve(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = ["deixis", *module.place.parts[:-1]]
+    return ".".join(package[: len(package) - node.level + 1] + ([node.module] if node.module else []))
+
+
+def _imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    """Every import of the package, at any depth, as the dotted name of what is imported."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _resolve(module, node)
+            yield from ((node, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in ("import_module", "__import__"):
+                yield node, str(node.args[0].value)
+
+
+def arrow(root: Path) -> list[str]:
+    """A package imports only from those to its left."""
+    faults = []
+    for module in modules(root):
+        if module.package in FRONT:
+            continue
+        if module.package not in ALLOWED:
+            faults.append(module.fault(None, f"{module.package!r} has no place in the arrow of imports"))
+            continue
+        for node, name in _imported(module):
+            head, _, rest = name.partition(".")
+            target = rest.split(".")[0]
+            front_door = target not in ALLOWED
+            if head != "deixis" or target == module.package or (front_door and module.package == "cli"):
+                continue
+            if target not in ALLOWED[module.package]:
+                what = "the front door, deixis itself" if front_door else f"deixis.{target}"
+                faults.append(module.fault(node, f"{module.package} imports {what}"))
+    return faults
+
+
+def independent_papers(root: Path) -> list[str]:
+    """A paper imports baselines only, or the one parent whose Method it subclasses; a baseline imports no paper."""
+    faults = []
+    for module in modules(root):
+        if not module.is_method:
+            continue
+        parents = {
+            base.value.id
+            for node in module.tree.body
+            if isinstance(node, ast.ClassDef) and node.name == "Method"
+            for base in node.bases
+            if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name)
+        }
+        for node, name in _imported(module):
+            if not name.startswith("deixis.methods.") or name.startswith("deixis.methods.baselines"):
+                continue
+            if name.split(".")[2] not in parents or "baselines" in module.place.parts:
+                faults.append(module.fault(node, f"imports the paper {name}, and is no delta on it"))
+    return faults
+
+
+def blind_engine(root: Path) -> list[str]:
+    """The engine compares nothing with the name of a method."""
+    names = {module.stem for module in modules(root) if module.is_method}
+    return [
+        module.fault(node, f"asks for the method {part.value!r} by name")
+        for module in modules(root)
+        if module.package == "engine"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Compare | ast.MatchValue)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and part.value in names
+    ]
+
+
+def attention_in_nn(root: Path) -> list[str]:
+    """Attention is called in nn only, where a path returns the weights."""
+    faults = []
+    for module in modules(root):
+        if module.package == "nn":
+            continue
+        for node in ast.walk(module.tree):
+            used = {getattr(node, "attr", ""), getattr(node, "id", "")}
+            used |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+            faults += [module.fault(node, f"{name} outside of nn") for name in sorted(used & ATTENTION)]
+    return faults
+
+
+# ---- sizes
+
+
+def function_length(root: Path) -> list[str]:
+    """A function has fewer than 60 lines, its docstring not counted."""
+    faults = []
+    for module in modules(root):
+        for node in module.functions():
+            length = len(_lines(node) - _lines(_docstring(node)))
+            if length >= FUNCTION_LINES:
+                faults.append(module.fault(node, f"{node.name} has {length} lines"))
+    return faults
+
+
+def _code_lines(module: Module) -> set[int]:
+    """Lines that hold code: no comment, no blank, no docstring; a method file's Card and Config do not count either."""
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
+        if token.type not in skipped:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Module | ast.ClassDef | Function):
+            lines -= _lines(_docstring(node))
+    for node in module.tree.body if module.is_method else ():
+        names = {getattr(target, "id", "") for target in getattr(node, "targets", ())} | {getattr(node, "name", "")}
+        if names & {"CARD", "Config"}:
+            lines -= _lines(node)
+    return lines
+
+
+def file_length(root: Path) -> list[str]:
+    """A file has at most 300 lines of code, a method's file 400."""
+    faults = []
+    for module in modules(root):
+        count, limit = len(_code_lines(module)), METHOD_FILE_LINES if module.is_method else FILE_LINES
+        if count > limit:
+            faults.append(module.fault(None, f"{count} lines of code, {limit} at most"))
+    return faults
+
+
+def _arguments(node: Function) -> list[ast.arg]:
+    """All arguments but `self` and `cls`."""
+    spec = node.args
+    plain = [*spec.posonlyargs, *spec.args]
+    if plain and plain[0].arg in ("self", "cls", "mcs"):
+        plain = plain[1:]
+    return [*plain, *spec.kwonlyargs, *(each for each in (spec.vararg, spec.kwarg) if each is not None)]
+
+
+def argument_count(root: Path) -> list[str]:
+    """A function takes at most 7 arguments; more are a dataclass."""
+    return [
+        module.fault(node, f"{node.name} takes {len(_arguments(node))} arguments")
+        for module in modules(root)
+        for node in module.functions()
+        if len(_arguments(node)) > ARGUMENTS
+    ]
+
+
+def duplicates(root: Path) -> list[str]:
+    """No function of six lines or more stands in the package twice."""
+    seen: dict[str, str] = {}
+    faults = []
+    for module in modules(root):
+        for node in module.functions():
+            body = node.body[1:] if _docstring(node) else node.body
+            if body and body[-1].end_lineno - body[0].lineno + 1 >= DUPLICATE_LINES:
+                key = "".join(ast.dump(each) for each in body)
+                if key in seen:
+                    faults.append(module.fault(node, f"{node.name} has the body of {seen[key]}"))
+                seen.setdefault(key, module.fault(node, node.name))
+    return faults
+
+
+# ---- what a reader is told
+
+
+def annotations(root: Path) -> list[str]:
+    """Every argument and every result has a type."""
+    faults = []
+    for module in modules(root):
+        for node in module.functions():
+            bare = [each.arg for each in _arguments(node) if each.annotation is None]
+            bare += ["return"] if node.returns is None else []
+            if bare:
+                faults.append(module.fault(node, f"{node.name} has no type for {', '.join(bare)}"))
+    return faults
+
+
+def documented(root: Path) -> list[str]:
+    """Every public name has a docstring, and so has every module."""
+    faults = []
+    for module in modules(root):
+        if _docstring(module.tree) is None:
+            faults.append(module.fault(None, "no docstring"))
+        for node, name in module.public_definitions():
+            if _docstring(node) is None:
+                faults.append(module.fault(node, f"{name} has no docstring"))
+    return faults
+
+
+def _shapeless(annotation: ast.AST) -> bool:
+    """Whether a tensor stands in an annotation without a shape; mappings and callables are let be."""
+    if isinstance(annotation, ast.Name | ast.Attribute):
+        return getattr(annotation, "attr", getattr(annotation, "id", "")) == "Tensor"
+    if isinstance(annotation, ast.BinOp):
+        return _shapeless(annotation.left) or _shapeless(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        outer = getattr(annotation.value, "attr", getattr(annotation.value, "id", ""))
+        items = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        shaped = len(items) == 2 and isinstance(items[1], ast.Constant) and isinstance(items[1].value, str)
+        open_ended = ("Mapping", "MutableMapping", "dict", "Callable", "OrderedDict")
+        return not shaped and outer not in open_ended and any(_shapeless(item) for item in items)
+    return False
+
+
+def shapes(root: Path) -> list[str]:
+    """A public function shows the shape of every tensor it takes or gives back."""
+    faults = []
+    for module in modules(root):
+        for node, name in module.public_definitions():
+            if not isinstance(node, Function):
+                continue
+            typed = [(each.arg, each.annotation) for each in _arguments(node)] + [("return", node.returns)]
+            bare = [argument for argument, annotation in typed if annotation is not None and _shapeless(annotation)]
+            if bare:
+                faults.append(module.fault(node, f"{name} shows no shape for {', '.join(bare)}"))
+    return faults
+
+
+def exports(root: Path) -> list[str]:
+    """Every module with code has an `__all__`; one that defines something starts with the annotations of the future."""
+    faults = []
+    for module in modules(root):
+        body = module.tree.body[1:] if _docstring(module.tree) else module.tree.body
+        if not body or module.stem == "__main__":
+            continue
+        defines = any(isinstance(node, Function | ast.ClassDef) for node in body)
+        if defines and (not isinstance(body[0], ast.ImportFrom) or body[0].module != "__future__"):
+            faults.append(module.fault(None, "no `from __future__ import annotations` on top"))
+        if module.public_names() is None:
+            faults.append(module.fault(None, "no `__all__`"))
+    return faults
+
+
+def vague_names(root: Path) -> list[str]:
+    """No module is called `utils` or the like."""
+    paths = sorted(path.relative_to(root) for path in root.rglob("*"))
+    return [f"{path.as_posix()}: says nothing about what is in it" for path in paths if path.stem in VAGUE]
+
+
+TREE_CHECKS: dict[str, Callable[[Path], list[str]]] = {
+    check.__name__: check
+    for check in (
+        *(arrow, independent_papers, blind_engine, attention_in_nn),
+        *(function_length, file_length, argument_count, duplicates),
+        *(annotations, documented, shapes, exports, vague_names),
+    )
+}
+
+
+# ---- the project around the package
+
+
+def heavy_imports(statement: str, *, search: tuple[Path, ...] = ()) -> list[str]:
+    """Heavy packages that `statement`, run in a fresh interpreter, has loaded; `search` goes first on the path."""
+    code = (
+        f"import sys; sys.path[:0] = {[str(path) for path in search]!r}\n"
+        f"{statement}\n"
+        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        return [f"{statement}: {done.stderr.strip().splitlines()[-1]}"]
+    return [f"{statement}: loads {name}" for name in done.stdout.rpartition("loaded:")[2].split()]
+
+
+def forbidden_pins(pyproject: str) -> list[str]:
+    """Requirements with anything but one lower bound; those on the package itself are let be."""
+    project = tomllib.loads(pyproject)["project"]
+    groups = {"dependencies": project.get("dependencies", ()), **project.get("optional-dependencies", {})}
+    return [
+        f"{group}: {requirement}"
+        for group, requirements in groups.items()
+        for requirement in requirements
+        if not re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?>=[0-9.]+", requirement)
+        and not requirement.startswith("deixis[")
+    ] + ([] if re.fullmatch(r">=[0-9.]+", project["requires-python"]) else ["requires-python"])
+
+
+# Written in pieces, so that this file does not find itself.
+_TRACES = re.compile(
+    "|".join(
+        (
+            r"(?<![\w.:/-])/" + r"(?:work|root)/",
+            r"(?<![\w.:/-])/" + r"(?:home|Users)/\w",
+            r"/opt/" + "wheels",
+            "pypi" + r"\.org",
+            "pythonhosted" + r"\.org",
+            "registry" + r"\.npmjs",
+            "(?:deb|security)" + r"\.debian\.org",
+            r"archive\." + r"ubuntu\.com",
+        )
+    )
+)
+
+
+def machine_traces(root: Path, files: list[Path]) -> list[str]:
+    """Lines of text files that hold a path of one machine or a host of a package registry."""
+    faults = []
+    for path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(lines, 1):
+            if found := _TRACES.search(line):
+                faults.append(f"{path.relative_to(root).as_posix()}:{number}: {found.group()}")
+    return faults
+
+
+def project_files(root: Path) -> list[Path]:
+    """The files that are committed or would be; without git, all that do not look made."""
+    command = ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+        paths = [root / name for name in done.stdout.split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        made = {".git", ".venv", "__pycache__", "build", "dist", "runs"}
+        paths = [path for path in root.rglob("*") if not made & set(path.relative_to(root).parts)]
+    return sorted(path for path in paths if path.is_file())

@@ -1,0 +1,195 @@
+"""What the documents show works: Python blocks run, commands exist."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
+
+DOCUMENTS = [str(path.relative_to(PROJECT)) for path in documents()]
+RUNNING = {name: [block for block in blocks(PROJECT / name) if block.runs] for name in DOCUMENTS}
+COMMANDS = sorted({command for name in DOCUMENTS for _, command in commands(PROJECT / name)})
+
+
+def run(chosen: list[Block]) -> None:
+    """Runs blocks in order in one module; a failure is reported at the document's own line."""
+    module = ModuleType("document")
+    sys.modules["document"] = module
+    try:
+        for block in chosen:
+            padded = "\n" * (block.line - 1) + block.code
+            exec(compile(padded, str(block.document), "exec"), module.__dict__)
+    finally:
+        del sys.modules["document"]
+
+
+def test_the_documents_hold_blocks_that_run() -> None:
+    assert sum(map(len, RUNNING.values())) > 0, summary()
+
+
+@pytest.mark.parametrize("name", [name for name, chosen in RUNNING.items() if any(not block.slow for block in chosen)])
+def test_fast_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run([block for block in RUNNING[name] if not block.slow])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, chosen in RUNNING.items() if any(block.slow for block in chosen)])
+def test_all_blocks_run_where_the_starter_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: Callable[[str], Path]
+) -> None:
+    fetched("starter")
+    monkeypatch.chdir(tmp_path)
+    run(RUNNING[name])
+
+
+@functools.cache
+def help_of(*verbs: str) -> str:
+    code = f"import sys; sys.path.insert(0, {str(PROJECT / 'src')!r}); from deixis.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *verbs, "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"deixis {' '.join(verbs)} --help: {done.stdout}{done.stderr}"
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+
+
+def missing_from_help(words: list[str], help_text: Callable[..., str]) -> list[str]:
+    """The verb or the flags of a `deixis` command that the command line's own help does not know."""
+    verb = words[0]
+    if verb.startswith("-"):
+        return [] if verb in help_text() else [verb]
+    if not re.search(rf"\b{re.escape(verb)}\b", help_text()):
+        return [verb]
+    flags = [word.split("=")[0] for word in words if word.startswith("--")]
+    return [flag for flag in flags if not re.search(rf"{re.escape(flag)}(?![\w-])", help_text(verb))]
+
+
+def unknown(command: str) -> list[str]:
+    """What in a console command does not exist; commands of other programs are let be."""
+    words = shlex.split(command, comments=True)
+    if words[:1] == ["deixis"] and len(words) > 1:
+        return missing_from_help(words[1:], help_of)
+    if words[:1] == ["make"]:
+        named = {word for word in words[1:] if "=" not in word and not word.startswith("-")}
+        return sorted(named - make_targets(PROJECT / "Makefile"))
+    return []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command: str) -> None:
+    assert unknown(command) == []
+
+
+# ---- the reader of documents itself
+
+SAMPLE = """# One
+```python
+x = 1
+```
+   ```python no-run
+   y = x
+   ```
+## Two
+<!-- slow -->
+```python
+assert x == 1
+```
+## Three
+```console
+$ deixis adapt photos \\
+    --out run
+adapted
+$ make demo  # takes a while
+```
+"""
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text(SAMPLE, encoding="utf-8")
+    return path
+
+
+def test_blocks_are_read_in_order_with_line_speed_and_exceptions(sample: Path) -> None:
+    found = [(block.line, block.runs, block.slow) for block in blocks(sample)]
+    assert found == [(3, True, False), (6, False, False), (11, True, True), (15, False, False)]
+    assert blocks(sample)[1].code == "y = x\n"
+    assert summary(sample.parent) == "documents: 2 Python blocks run, 1 of them slow; not run: README.md:6"
+
+
+def test_blocks_of_a_document_share_one_namespace(sample: Path) -> None:
+    run([block for block in blocks(sample) if block.runs])
+
+
+def test_a_failing_block_fails_at_its_own_line(sample: Path) -> None:
+    sample.write_text("text\n\n```python\nx = 1\nassert x == 2\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError) as caught:
+        run(blocks(sample))
+    assert caught.traceback[-1].lineno + 1 == 5
+
+
+def test_a_block_that_is_never_closed_is_an_error(sample: Path) -> None:
+    sample.write_text("```python\nx = 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"README.md:1"):
+        blocks(sample)
+
+
+def test_commands_are_joined_over_lines(sample: Path) -> None:
+    assert [command for _, command in commands(sample)] == [
+        "deixis adapt photos --out run",
+        "make demo  # takes a while",
+    ]
+
+
+def test_unknown_verbs_flags_and_targets_are_found() -> None:
+    def help_text(*verbs: str) -> str:
+        return "--seed INT  --out PATH" if verbs else "usage: deixis {adapt,data} --version"
+
+    assert missing_from_help(["adapt", "photos", "--out=x", "--seed", "1"], help_text) == []
+    assert missing_from_help(["adapt", "photos", "--ou", "x"], help_text) == ["--ou"]
+    assert missing_from_help(["adopt", "photos"], help_text) == ["adopt"]
+    assert unknown("make demmo DATA=photos") == ["demmo"]
+    assert unknown("pip install deixis") == []
+
+
+# ---- the method that CONTRIBUTING.md shows
+
+
+def test_the_method_shown_to_contributors_reads_builds_and_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from deixis.methods import _registry
+    from deixis.types import Batch, Progress
+
+    [block] = [block for block in blocks(PROJECT / "CONTRIBUTING.md") if block.runs]
+    (tmp_path / "skeleton_of_a_method.py").write_text(block.code, encoding="utf-8")
+    monkeypatch.setattr(_registry, "_HERE", tmp_path)
+    literals = _registry.read("skeleton_of_a_method")
+
+    module = ModuleType("skeleton_of_a_method")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(block.code, str(block.document), "exec"), module.__dict__)
+    assert literals.card == module.CARD
+
+    encoder = torch.nn.Module()
+    encoder.image_tower = SimpleNamespace(width=16)
+    method = module.Method(module.Config.tiny(), encoder=encoder)
+    batch = Batch.synthetic(literals.card.needs, size=6, D=16)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.1)
+    losses = []
+    for _ in range(20):
+        optimiser.zero_grad()
+        losses.append(method(batch, Progress()).total)
+        losses[-1].backward()
+        optimiser.step()
+    assert float(losses[-1].detach()) < float(losses[0].detach())
