@@ -1,0 +1,369 @@
+"""Decodes an image file to uint8 [3, H, W] as a person would see it, or says in one sentence why it can't.
+
+Turned upright (EXIF), composited on white where it is transparent, 16 bits scaled to 8, the first frame of what is
+animated. Colour profiles are not applied, as in the pipelines that image-text models were trained with. Only formats in
+`FORMATS` are opened, each by its Pillow plugin directly: Pillow's own limit on pixels is a global setting, and a helper
+such as Ghostscript is never started. All functions may be called from many threads at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from deixis.errors import DeixisError, require
+from deixis.inputs.duplicates import NEAR_DUPLICATE_BITS, perceptual_hash
+from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES, describe_foreign, is_heif, is_text, plugin
+
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "NEAR_DUPLICATE_BITS",
+    "ImageError",
+    "ImageInfo",
+    "ImageSource",
+    "Reason",
+    "load_image",
+    "perceptual_hash",
+    "probe",
+]
+
+Reason = Literal[
+    "missing",
+    "a folder",
+    "empty file",
+    "not an image",
+    "truncated",
+    "corrupt",
+    "too many pixels",
+    "unsupported format",
+    "unreadable",
+]
+ImageSource = str | os.PathLike[str] | bytes | Image.Image
+
+MAX_PIXELS = 100_000_000
+"""The default limit on width x height: 300 MB once decoded to [3, H, W], at the worst 1.4 GB while it is decoded."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(DeixisError):
+    """An image that can't be had, with the reason as a short phrase to count by.
+
+    Args:
+        found: what was found, as a sentence that names the file.
+        cure: what to do about it.
+        reason: one of the phrases of `Reason`.
+    """
+
+    def __init__(self, found: str, cure: str, reason: Reason) -> None:
+        super().__init__(found, cure)
+        self.reason: Reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, Reason]]:  # type: ignore[override]
+        return type(self), (self.found, self.cure, self.reason)
+
+
+class ImageInfo(NamedTuple):
+    """What a file's header says: Pillow's name of the format, the size as stored (an EXIF turn not applied) in pixels,
+    Pillow's mode, the number of frames."""
+
+    format: str
+    width: int
+    height: int
+    mode: str
+    frames: int
+
+
+def load_image(
+    source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: int | None = None
+) -> UInt8[Tensor, "3 H W"]:
+    """Decodes an image as a person would see it.
+
+    Args:
+        source: a path, the bytes of a file, or a Pillow image (which is left as it is).
+        max_pixels: the most width x height that is decoded; checked on the header, before any memory is taken.
+        smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels;
+            other formats are decoded whole.
+
+    Returns:
+        RGB values from 0 to 255; channels are last in memory (call `contiguous()` where that matters).
+
+    Raises:
+        ImageError: the image is missing, broken, too large or of a format that is not read; see `reason`.
+    """
+    name = _name(source)
+    with _quiet, _opened(source, name) as picture:
+        _check_size(picture.size, max_pixels, name)
+        with _explained(name, "its pixels can't be read"):
+            if smallest is not None and picture.format in ("JPEG", "MPO") and picture is not source:
+                picture.draft(None, (smallest, smallest))  # type: ignore[arg-type]
+            picture.load()
+            rgb = _to_rgb(picture)
+            turn = _TURNS.get(_orientation(picture))
+            if turn is not None:
+                rgb = rgb.transpose(turn)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def probe(source: ImageSource) -> ImageInfo:
+    """Reads an image's header; no pixel is decoded, and no limit applies (frames of a GIF are counted to its end).
+
+    Raises:
+        ImageError: as `load_image`, as far as the header tells.
+    """
+    name = _name(source)
+    with _quiet, _opened(source, name) as picture:
+        try:
+            frames = int(getattr(picture, "n_frames", 1))
+        except Exception:  # a plugin that walks through a broken file may raise anything
+            frames = 1
+        return ImageInfo(picture.format or "", picture.width, picture.height, picture.mode, frames)
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+class _Quiet:
+    """While any thread is inside, Pillow's own warnings are ignored: what matters in them is raised as an error here.
+
+    `warnings.catch_warnings` restores a global list and is not safe with threads; this adds one entry, which concerns
+    Pillow's modules alone, and takes out the same entry when the last thread leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            # Entered again each time: a caller's catch_warnings may have swapped the list since.
+            warnings.filterwarnings("ignore", module=r"(?:PIL|pillow_heif)\.")
+            self._entry = warnings.filters[0]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                with contextlib.suppress(ValueError):
+                    warnings.filters.remove(self._entry)  # type: ignore[attr-defined]
+
+
+_quiet = _Quiet()
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, bytes):
+        return f"The image given as {len(source):,} bytes"
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "The Pillow image given")
+    return os.fspath(source)
+
+
+@contextlib.contextmanager
+def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
+    """The Pillow image of a source, its header read; files are closed on leaving."""
+    if isinstance(source, Image.Image):
+        yield source
+        return
+    with io.BytesIO(source) if isinstance(source, bytes) else _open_file(name) as stream:
+        head = stream.read(1024)
+        if not head:
+            raise ImageError(f"{name} is empty (0 bytes).", "Copy or download it again, or leave it out.", "empty file")
+        yield _identify(stream, head, name)
+
+
+def _open_file(name: str) -> io.BufferedIOBase:
+    """Opens a regular file for reading, or says why not."""
+    try:
+        mode = os.stat(name).st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{name} is a folder, not an image.", "Name a file inside it.", "a folder")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{name} is a pipe or a device, not a file.", "Copy its bytes to a file.", "unreadable")
+        return open(name, "rb")
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        if re.match(r"[a-zA-Z][\w+.-]+://", name):
+            cure = "Addresses are not fetched: download the image first, and give its path."
+        else:
+            cure = f"Check the path; it was looked for from {os.getcwd()}."
+        raise ImageError(f"{name!r} does not exist.", cure, "missing") from error
+    except PermissionError as error:
+        raise ImageError(
+            f"{name} can't be opened: permission denied.", f"Allow reading it: chmod u+r {name!r}", "unreadable"
+        ) from error
+    except OSError as error:
+        raise ImageError(
+            f"{name} can't be opened: {error.strerror or error}.", "Check the disk it lies on.", "unreadable"
+        ) from error
+
+
+def _identify(stream: io.BufferedIOBase, head: bytes, name: str) -> Image.Image:
+    """The Pillow image of an open file, told by its first bytes, never by its suffix."""
+    failure: ImageError | None = None
+    for format_name, entry in FORMATS.items():
+        if not entry.module:
+            if is_heif(head):
+                return _open_plugin(_heif(name), format_name, stream, name)
+            continue
+        factory, accept = plugin(format_name)
+        accepted = accept(head[:32])
+        if isinstance(accepted, str):
+            raise ImageError(
+                f"{name} is in {format_name} format, which this build of Pillow can't read.",
+                "Install a newer Pillow (pip install -U pillow), or save it as PNG or JPEG.",
+                "unsupported format",
+            )
+        if accepted and not is_heif(head):
+            try:
+                return _open_plugin(factory, format_name, stream, name)
+            except ImageError as error:
+                failure = failure or error
+    if failure is not None and (failure.reason == "too many pixels" or not is_text(head[:64])):
+        raise failure
+    foreign = describe_foreign(head)
+    raise ImageError(
+        f"{name} is {foreign.noun}, which is not read here."
+        if foreign.picture
+        else f"{name} is not an image: it is {foreign.noun}.",
+        foreign.cure,
+        "unsupported format" if foreign.picture else "not an image",
+    )
+
+
+def _heif(name: str) -> Any:
+    try:
+        return require("pillow_heif", "data", "read HEIC images").HeifImageFile
+    except DeixisError as error:
+        raise ImageError(
+            f"{name} is a HEIC image, and the package 'pillow-heif' that reads them is not installed.",
+            error.cure + " (or save the image as JPEG)",
+            "unsupported format",
+        ) from error
+
+
+def _open_plugin(factory: Any, format_name: str, stream: io.BufferedIOBase, name: str) -> Image.Image:
+    """Lets a plugin read the header."""
+    stream.seek(0)
+    with _explained(name, f"it starts like {format_name}, but its header can't be read", stream, format_name):
+        picture: Image.Image = factory(stream, "")
+    return picture
+
+
+def _runs_out(stream: io.BufferedIOBase, format_name: str) -> bool:
+    """Whether a plugin that failed on a header had come to the end of the file, or the file is shorter than it says."""
+    if format_name == "WEBP":  # read as a whole, hence always at the end
+        stream.seek(4)
+        declared = int.from_bytes(stream.read(4), "little") + 8
+        return stream.seek(0, os.SEEK_END) < declared
+    return format_name not in ("AVIF", "HEIF") and not stream.closed and not stream.read(1)
+
+
+@contextlib.contextmanager
+def _explained(name: str, what: str, stream: io.BufferedIOBase | None = None, format_name: str = "") -> Iterator[None]:
+    """Turns what a decoder raises on bad bytes into an `ImageError`; the stream is given while the header is read."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name} is too large for Pillow, whatever the limit given here: {str(error).rstrip('.')}.",
+            "Save it smaller, or as PNG or JPEG.",
+            "too many pixels",
+        ) from error
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit into memory.", "Make it smaller.", "unreadable") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, KeyError... on hostile bytes
+        short = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        short = short or (stream is not None and _runs_out(stream, format_name))
+        reason: Reason = "truncated" if short else "corrupt"
+        verdict = "is cut short" if short else "is damaged"
+        detail = str(error).strip().rstrip(".") or type(error).__name__
+        raise ImageError(
+            f"{name} {verdict}: {what} ({detail}).", "Copy or download it again, or leave it out.", reason
+        ) from error
+
+
+def _check_size(size: tuple[int, int], max_pixels: int, name: str) -> None:
+    width, height = size
+    pixels = width * height
+    if pixels < 1:
+        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Leave it out.", "corrupt")
+    if pixels > max_pixels:
+        raise ImageError(
+            f"{name} has {width:,} x {height:,} = {pixels:,} pixels, {3 * pixels / 1e6:,.0f} MB once decoded; "
+            f"the limit is {max_pixels:,} pixels.",
+            "Save it smaller, or raise the limit (max_pixels).",
+            "too many pixels",
+        )
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode of Pillow's as RGB, on white where it is transparent."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _from_deep(picture)
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
+    rgba = picture.convert("RGBA")
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba)
+    return white
+
+
+def _from_deep(picture: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bits, scaled to 8.
+
+    `I;16` holds 0 to 65535. In `I` and `F` the range is not told: the first of 1 (`F` only), 255, 65535 that holds all
+    values, else their largest, is taken for white. Below 0 and not-a-number is black.
+    """
+    values = np.asarray(picture)
+    if picture.mode.startswith("I;16"):
+        steps = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        grey = steps[values]
+        transparent = picture.info.get("transparency")
+        if isinstance(transparent, int):
+            grey[values == transparent] = 255
+    else:
+        values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+        largest = float(values.max())
+        tops = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 65535.0)
+        top = next((top for top in tops if largest <= top), largest)
+        grey = np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it can't be read."""
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # EXIF is a small file system of its own, broken in as many ways
+        return 1

@@ -1,0 +1,134 @@
+"""Text to token numbers, by the rules of a `tokenizer.json`; the same text always gives the same row."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from deixis.errors import DeixisError
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """A tokenizer of the `tokenizers` package that keeps no state between calls: length and padding are arguments.
+
+    Text stays text: a caption with `[SEP]` in it gives the tokens of these five characters, not the separator. What is
+    too long loses its end, while the tokens that a model expects around a text stay.
+
+    Args:
+        backend: the rules; they are copied, and any truncation or padding set in them is dropped.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        self._rules: tokenizers.Tokenizer = tokenizers.Tokenizer.from_str(backend.to_str())
+        self._rules.no_truncation()
+        self._rules.no_padding()
+        self._rules.encode_special_tokens = True
+        empty = self._rules.encode("").ids
+        self.around = len(empty)
+        self._start = self._count_start(empty)
+
+    def _count_start(self, empty: list[int]) -> int:
+        """How many of the tokens around a text stand before it."""
+        mask = self._rules.encode("a").special_tokens_mask
+        return mask.index(0) if 0 in mask else len(empty)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Reads a `tokenizer.json`.
+
+        Raises:
+            DeixisError: the file is missing or is no tokenizer.
+        """
+        if not Path(path).is_file():
+            raise DeixisError(f"There is no tokenizer file {os.fspath(path)!r}.", "Give the path of a tokenizer.json.")
+        try:
+            return cls(tokenizers.Tokenizer.from_file(os.fspath(path)))
+        except Exception as error:  # the package raises plain Exception
+            raise DeixisError(
+                f"The file {os.fspath(path)!r} is not a tokenizer that can be read: {error}",
+                "It should be a tokenizer.json as the tokenizers package writes it.",
+            ) from error
+
+    @classmethod
+    def from_dict(cls, rules: dict[str, Any]) -> Tokenizer:
+        """Rebuilds what `to_dict` gave."""
+        return cls(tokenizers.Tokenizer.from_str(json.dumps(rules)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rules as plain values, in the form of a `tokenizer.json`."""
+        rules: dict[str, Any] = json.loads(self._rules.to_str())
+        return rules
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different tokens there are."""
+        return int(self._rules.get_vocab_size())
+
+    def __call__(self, texts: Sequence[str], length: int) -> Int64[Tensor, "B L"]:
+        """Token numbers of a batch, padded with 0 to the longest text in it.
+
+        Args:
+            texts: B strings.
+            length: tokens per text at the most, those around the text included.
+
+        Returns:
+            One row a text. L is at most `length`, and at least 1.
+        """
+        rows = [self._fit(encoding.ids, length) for encoding in self._encode(texts)]
+        tokens = torch.zeros(len(rows), max([1, *map(len, rows)]), dtype=torch.long)
+        for row, ids in zip(tokens, rows, strict=True):
+            row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return tokens
+
+    def overflow(self, texts: Sequence[str], length: int) -> list[bool]:
+        """Which of the texts are cut when at most `length` tokens are kept."""
+        return [len(encoding.ids) > length for encoding in self._encode(texts)]
+
+    def encode_spans(self, text: str, spans: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int] | None]:
+        """Where stretches of characters lie among the tokens.
+
+        Args:
+            text: the whole text.
+            spans: character positions in it, ends exclusive.
+            length: tokens per text at the most, as in a call.
+
+        Returns:
+            Positions in the row that a call gives, ends exclusive; None where no token of the span is left (it holds
+            nothing but spaces, or was cut off).
+        """
+        encoding = self._encode([text])[0]
+        kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
+        return [self._span(encoding, start, stop, kept) for start, stop in spans]
+
+    @staticmethod
+    def _span(encoding: tokenizers.Encoding, start: int, stop: int, kept: int) -> tuple[int, int] | None:
+        positions = {encoding.char_to_token(character) for character in range(start, stop)}
+        inside = [position for position in positions if position is not None and position < kept]
+        return (min(inside), max(inside) + 1) if inside else None
+
+    def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        """Half a surrogate pair is no character and cannot be encoded; a question mark keeps the offsets right."""
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encodings: list[tokenizers.Encoding] = self._rules.encode_batch(clean)
+        return encodings
+
+    def _fit(self, ids: list[int], length: int) -> list[int]:
+        if length <= self.around:
+            raise ValueError(f"a length of {length} leaves no room for text: {self.around} tokens stand around it")
+        if len(ids) <= length:
+            return ids
+        end = self.around - self._start
+        return ids[: length - end] + ids[len(ids) - end :]
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocabulary={self.vocabulary}, around={self.around})"

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from deixis.ops.contrastive import info_nce, one_way, same_targets, soft_targets
+from tests.support import load_golden
+
+
+def vectors(count: int, width: int, seed: int) -> Tensor:
+    rows = torch.randn(count, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return normalize(rows, dim=1).requires_grad_()
+
+
+def by_loop(image: Tensor, text: Tensor, scale: Tensor, targets: Tensor) -> Tensor:
+    """The equations, one pair at a time."""
+    count = len(image)
+    logits = [[scale * (image[i] * text[j]).sum() for j in range(count)] for i in range(count)]
+    total = torch.zeros((), dtype=image.dtype)
+    for i in range(count):
+        row = torch.stack([logits[i][j].exp() for j in range(count)]).sum()
+        column = torch.stack([logits[j][i].exp() for j in range(count)]).sum()
+        mass = sum(float(targets[j, i]) for j in range(count))
+        for j in range(count):
+            total = total - targets[i, j] * (logits[i][j] - row.log())
+            total = total - targets[j, i] / mass * (logits[j][i] - column.log())
+    return total / (2 * count)
+
+
+def gradients(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, inputs)
+
+
+@pytest.mark.parametrize("kind", ["identity", "same", "soft"])
+def test_value_and_gradients_equal_a_slow_loop(kind: str) -> None:
+    image, text = vectors(6, 5, 0), vectors(6, 5, 1)
+    scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+    targets = {
+        "identity": None,
+        "same": same_targets(torch.tensor([4, 1, 4, 2, 4, 2]), torch.float64),
+        "soft": soft_targets(text, 3.0),
+    }[kind]
+    fast = info_nce(image, text, scale=scale, targets=targets)
+    slow = by_loop(image, text, scale, torch.eye(6).double() if targets is None else targets)
+    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=0)
+    for ours, theirs in zip(gradients(fast, image, text, scale), gradients(slow, image, text, scale), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
+def test_without_targets_it_is_the_cross_entropy_of_both_ways_averaged() -> None:
+    image, text = vectors(8, 4, 2), vectors(8, 4, 3)
+    logits, labels = 20.0 * image @ text.T, torch.arange(8)
+    both = (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+    torch.testing.assert_close(info_nce(image, text, scale=20.0), both, rtol=1e-13, atol=0)
+    identity = info_nce(image, text, scale=20.0, targets=torch.eye(8, dtype=torch.float64))
+    torch.testing.assert_close(identity, both, rtol=1e-13, atol=0)
+
+
+def test_the_backward_targets_are_the_transpose_with_rows_of_sum_one() -> None:
+    image, text = vectors(4, 3, 4), vectors(4, 3, 5)
+    targets = torch.rand(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6)).softmax(1)
+    backward = targets.T / targets.sum(0)[:, None]
+    expected = (cross_entropy(9 * image @ text.T, targets) + cross_entropy(9 * text @ image.T, backward)) / 2
+    torch.testing.assert_close(info_nce(image, text, scale=9.0, targets=targets), expected, rtol=1e-13, atol=0)
+
+
+def test_a_text_that_no_image_points_at_is_refused() -> None:
+    rows = torch.eye(2)
+    with pytest.raises(ValueError, match="no image as its target"):
+        info_nce(rows, rows, scale=1.0, targets=torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+
+
+def test_one_way_chooses_among_more_entries_than_queries_but_not_fewer() -> None:
+    queries, gallery = vectors(3, 4, 7), vectors(5, 4, 8)
+    expected = cross_entropy(2 * queries @ gallery.T, torch.arange(3))
+    torch.testing.assert_close(one_way(queries, gallery, scale=2.0), expected, rtol=1e-13, atol=0)
+    with pytest.raises(ValueError, match="5 queries can't each find their own of 3"):
+        one_way(gallery, queries, scale=2.0)
+
+
+def test_same_targets_spread_a_row_over_its_key() -> None:
+    found = same_targets(torch.tensor([8, 3, 8, 8]))
+    third = 1 / 3
+    torch.testing.assert_close(
+        found,
+        torch.tensor([[third, 0, third, third], [0, 1, 0, 0], [third, 0, third, third], [third, 0, third, third]]),
+    )
+
+
+def test_soft_targets_by_hand_are_constants() -> None:
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    found = soft_targets(text, 2.0)
+    high = math.exp(2) / (math.exp(2) + 1)
+    torch.testing.assert_close(found, torch.tensor([[high, 1 - high], [1 - high, high]]))
+    assert not found.requires_grad
+
+
+def test_large_scales_stay_finite() -> None:
+    image, text = torch.eye(3, requires_grad=True), torch.eye(3).flip(0)
+    loss = info_nce(image, text, scale=1e4)
+    assert loss.isfinite()
+    assert gradients(loss, image)[0].isfinite().all()
+
+
+def golden_case(bias: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor, Tensor]:
+    """The stored inputs as float64 leaves; a bias on all logits is one more coordinate of both sides."""
+    golden = load_golden("openclip_cliploss")
+    leaves = {
+        "image_features": golden["in.image_features"].double().requires_grad_(),
+        "text_features": golden["in.text_features"].double().requires_grad_(),
+        "log_scale": golden["param.log_scale"].requires_grad_(),
+    }
+    image, text = (normalize(leaves[name], dim=1) for name in ("image_features", "text_features"))
+    scale = leaves["log_scale"].exp()
+    if bias:
+        leaves["logit_bias"] = golden["param.logit_bias"].requires_grad_()
+        ones = torch.ones(len(image), 1, dtype=torch.float64)
+        image, text = torch.cat([image, ones], 1), torch.cat([text, ones * leaves["logit_bias"] / scale], 1)
+    return golden, leaves, image, text, scale
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", ["plain", "with_bias"])
+def test_loss_and_gradients_are_those_of_open_clip(variant: str) -> None:
+    golden, leaves, image, text, scale = golden_case(bias=variant == "with_bias")
+    loss = info_nce(image, text, scale=scale)
+    torch.testing.assert_close(loss, golden[f"out.{variant}.loss"], rtol=1e-12, atol=0)
+    for name, found in zip(leaves, gradients(loss, *leaves.values()), strict=True):
+        torch.testing.assert_close(found, golden[f"grad.{variant}.{name}"], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.golden
+def test_logits_rows_and_shards_are_those_of_open_clip() -> None:
+    golden, _, image, text, scale = golden_case(bias=False)
+    torch.testing.assert_close(scale * image @ text.T, golden["out.logits_per_image"], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(one_way(image, text, scale=scale), golden["out.loss_image_rows"], rtol=1e-12, atol=0)
+    torch.testing.assert_close(one_way(text, image, scale=scale), golden["out.loss_text_rows"], rtol=1e-12, atol=0)
+    own = torch.eye(len(image), dtype=torch.float64).chunk(int(golden["cfg.world_size"]))
+    shards = [
+        (one_way(x, text, scale=scale, targets=p) + one_way(y, image, scale=scale, targets=p)) / 2
+        for x, y, p in zip(image.chunk(len(own)), text.chunk(len(own)), own, strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(shards), golden["out.local_loss_per_shard"], rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.stack(shards).mean(), golden["out.plain.loss"], rtol=1e-12, atol=0)

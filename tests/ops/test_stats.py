@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from deixis.ops import stats
+from deixis.ops.stats import Interval, cluster_bootstrap, corrected_t_interval, holm, t_interval
+
+
+def test_the_bootstrap_equals_a_slow_loop_over_its_draws() -> None:
+    rng = np.random.default_rng(3)
+    values, clusters = rng.normal(size=40), rng.integers(0, 9, size=40) * 5 - 7
+    names = np.unique(clusters)
+    picks = np.random.default_rng(11).integers(0, len(names), size=(300, len(names)))
+    means = [np.concatenate([values[clusters == names[i]] for i in draw]).mean() for draw in picks]
+    low, high = np.quantile(means, [0.05, 0.95])
+    found = cluster_bootstrap(values, clusters, draws=300, level=0.9, seed=11)
+    assert found == pytest.approx(Interval(values.mean(), low, high))
+
+
+def test_the_interval_covers_the_truth_where_ignoring_clusters_would_not() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 8)
+    covered = careless = 0
+    for seed in range(200):
+        values = rng.normal(size=40)[clusters] + rng.normal(size=320)
+        _, low, high = cluster_bootstrap(values, clusters, draws=400, seed=seed)
+        covered += low <= 0 <= high
+        _, low, high = t_interval(values)
+        careless += low <= 0 <= high
+    assert 0.89 <= covered / 200 <= 0.98
+    assert careless / 200 < 0.75
+
+
+def test_the_value_is_the_plain_mean_over_queries() -> None:
+    values, clusters = np.array([1.0, 1.0, 1.0, 0.0]), np.array([5, 5, 5, 2])
+    value, low, high = cluster_bootstrap(values, clusters)
+    assert (value, low, high) == (0.75, 0.0, 1.0)
+
+
+def test_values_that_never_differ_have_an_interval_of_no_width() -> None:
+    assert cluster_bootstrap(np.full(6, 0.5), np.arange(6)) == (0.5, 0.5, 0.5)
+
+
+def test_the_names_of_clusters_and_the_order_of_queries_do_not_matter() -> None:
+    rng = np.random.default_rng(1)
+    values, clusters, order = rng.normal(size=50), rng.integers(0, 12, size=50), rng.permutation(50)
+    once = cluster_bootstrap(values, clusters)
+    assert cluster_bootstrap(values[order], clusters[order] * 3 + 100) == pytest.approx(once)
+    assert cluster_bootstrap(values, clusters) == once
+    assert cluster_bootstrap(values, clusters, seed=1) != once
+
+
+def test_many_clusters_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    values, clusters = rng.normal(size=64), np.arange(64)
+    whole = cluster_bootstrap(values, clusters, draws=333)
+    monkeypatch.setattr(stats, "_CELLS", 64 * 10)
+    assert cluster_bootstrap(values, clusters, draws=333) == pytest.approx(whole, abs=0.05)
+
+
+def test_one_cluster_gives_no_interval_and_the_error_says_why() -> None:
+    with pytest.raises(ValueError, match="all 3 values are of one cluster"):
+        cluster_bootstrap(np.ones(3), np.zeros(3, dtype=int))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "0 values given"),
+        ([1.0, math.nan], {}, "value 1 is not finite"),
+        ([1.0, 2.0], {"level": 95.0}, "level is 95.0"),
+        ([1.0, 2.0], {"draws": 0}, "draws is 0"),
+    ],
+)
+def test_what_can_not_be_resampled_is_refused(values: list[float], options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cluster_bootstrap(np.array(values, dtype=float), np.arange(len(values)), **options)
+
+
+def test_t_interval_by_hand() -> None:
+    # Mean 4, variance 2.5, five values; the table's t for 4 degrees of freedom is 2.776445.
+    half = 2.776445 * math.sqrt(2.5 / 5)
+    assert t_interval([2.0, 3.0, 4.0, 5.0, 6.0]) == pytest.approx((4.0, 4 - half, 4 + half), abs=1e-6)
+
+
+def test_corrected_t_interval_by_hand() -> None:
+    # The same, with the factor 1/5 + 0.4/0.6 in place of 1/5.
+    half = 2.776445 * math.sqrt(2.5 * (1 / 5 + 0.4 / 0.6))
+    found = corrected_t_interval([2.0, 3.0, 4.0, 5.0, 6.0], train_share=0.6)
+    assert found == pytest.approx((4.0, 4 - half, 4 + half), abs=1e-6)
+
+
+def test_t_intervals_need_two_values_and_a_share_between_0_and_1() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        t_interval([1.0])
+    with pytest.raises(ValueError, match="at least 2"):
+        corrected_t_interval(np.array([1.0]), 0.6)
+    with pytest.raises(ValueError, match=r"train_share is 1\.0"):
+        corrected_t_interval([1.0, 2.0], 1.0)
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.005 0.01 0.03 0.04, times 4 3 2 1: 0.02 0.03 0.06 0.04; the last is raised to its forerunner.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    assert holm([0.2]).tolist() == [0.2]
+    assert holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", [[-0.1], [1.1], [math.nan]])
+def test_holm_refuses_what_is_no_probability(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holm(bad)
