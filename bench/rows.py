@@ -1,0 +1,121 @@
+"""How a race is run and written down: A B A B in one run, medians, one row a case with fixed keys."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["KEYS", "RESULTS", "Timings", "alternate", "append_row", "environment", "make_row"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "bench.jsonl"
+KEYS = (
+    *("race", "case", "peer", "peer_version", "unit", "ours", "theirs", "ratio", "spread", "repeats", "equal"),
+    *("threads", "cpu", "commit", "date"),
+)
+
+
+class Timings(NamedTuple):
+    """Measurements of both sides; the i-th of each were taken one after the other."""
+
+    ours: Sequence[float]
+    theirs: Sequence[float]
+
+
+def alternate(ours: Callable[[], float], theirs: Callable[[], float], repeats: int, warmup: int = 1) -> Timings:
+    """Measures both sides in turn, so that what slows the machine for a while slows both.
+
+    Args:
+        ours: runs our side once and returns what was measured.
+        theirs: the same of the peer.
+        repeats: how often each is measured.
+        warmup: how often each runs before, unmeasured.
+    """
+    for _ in range(warmup):
+        ours(), theirs()
+    pairs = [(ours(), theirs()) for _ in range(repeats)]
+    return Timings(*zip(*pairs, strict=True))
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _cpu() -> str:
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _commit() -> str:
+    commit = _run("git", "rev-parse", "--short=12", "HEAD")
+    changed = _run("git", "status", "--porcelain", "--untracked-files=no", "--", "src", "bench", "pyproject.toml")
+    return f"{commit}+changes" if commit and changed else commit
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Where and when a row was measured; `commit` is empty without one and ends in `+changes` on a changed tree."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {"threads": threads, "cpu": _cpu(), "commit": _commit(), "date": now.isoformat(timespec="seconds")}
+
+
+def make_row(
+    case: Mapping[str, str], timings: Timings, *, unit: str, equal: bool | None, surroundings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One row of results.
+
+    `ratio` is how many times better ours is: the median of the paired ratios, turned so that above 1 is a win (units
+    that end in `/s` are rates, all others costs). `spread` holds the quartiles of the paired ratios.
+
+    Args:
+        case: `race`, `case`, `peer` and `peer_version`.
+        timings: of both sides, in `unit`.
+        unit: `s`, `MB`, `images/s`...
+        equal: whether the outputs of both sides were compared and are equal; None where there is nothing to compare.
+        surroundings: as `environment` gives them.
+    """
+    rate = unit.endswith("/s")
+    ratios = [a / b if rate else b / a for a, b in zip(*timings, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    row = {
+        **case,
+        "unit": unit,
+        "ours": _short(statistics.median(timings.ours)),
+        "theirs": _short(statistics.median(timings.theirs)),
+        "ratio": _short(statistics.median(ratios)),
+        "spread": [_short(low), _short(high)],
+        "repeats": len(ratios),
+        "equal": equal,
+        **surroundings,
+    }
+    return {key: row[key] for key in KEYS}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def append_row(row: Mapping[str, Any], path: Path = RESULTS) -> None:
+    """Adds a row to the results and prints it; a row with other keys than `KEYS` is refused."""
+    if tuple(row) != KEYS:
+        raise ValueError(f"a row has the keys {', '.join(KEYS)}, in this order; got {', '.join(row)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    print(
+        f"{row['race']} {row['case']}: ours {row['ours']} {row['unit']}, {row['peer']} {row['peer_version']} "
+        f"{row['theirs']} {row['unit']}, {row['ratio']} times better ({row['spread'][0]} to {row['spread'][1]})",
+        flush=True,
+    )

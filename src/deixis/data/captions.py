@@ -1,0 +1,91 @@
+"""Text as it comes out of files: decoded, cleaned, bounded; what had to be done to it is counted."""
+
+from __future__ import annotations
+
+import ast
+import codecs
+import contextlib
+import dataclasses
+import json
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "is_text", "shown", "texts_in"]
+
+MAX_CAPTION = 10_000
+"""Characters of a caption that are kept; far more than any text tower reads."""
+
+NOT_UTF8 = "caption is not UTF-8"
+
+
+@dataclasses.dataclass
+class Tally:
+    """Cleans the captions of one source, and counts the repairs.
+
+    Attributes:
+        cut: captions that were longer than `MAX_CAPTION`.
+        controls: captions that held control characters, such as NUL.
+    """
+
+    cut: int = 0
+    controls: int = 0
+
+    def clean(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """The texts without control characters, white space runs and repeats; empty ones are dropped."""
+        return tuple(dict.fromkeys(text for text in map(self._one, texts) if text))
+
+    def _one(self, text: str) -> str:
+        kept = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
+        self.controls += len(kept) < len(text)
+        kept = " ".join(kept.split())
+        self.cut += len(kept) > MAX_CAPTION
+        return kept[:MAX_CAPTION].rstrip()
+
+    def notes(self) -> list[str]:
+        """One remark for each kind of repair that was made."""
+        notes = []
+        if self.controls:
+            notes.append(f"Control characters (such as NUL) were removed from {self.controls} captions.")
+        if self.cut:
+            notes.append(f"{self.cut} captions were longer than {MAX_CAPTION:,} characters, and were cut there.")
+        return notes
+
+
+def decode(data: bytes) -> str:
+    """The text of a file: UTF-8 with or without a byte order mark, or UTF-16 with one. Bytes that are neither come
+    back as lone surrogates, which `is_text` finds."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode("utf-16")
+    return data.decode("utf-8-sig", errors="surrogateescape")
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be written as UTF-8, which one with undecoded bytes in it can't."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(text: str, limit: int = 80) -> str:
+    """A name or text as it can stand in one line of a message."""
+    text = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def texts_in(value: Any) -> list[str]:
+    """The captions in a table's cell: a string, a number, a list of them, or a list written out as JSON or Python."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts_in(item)]
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and len(value) <= 10 * MAX_CAPTION:
+        for parse in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                items = parse(value)
+                if isinstance(items, list) and all(isinstance(item, str) for item in items):
+                    return items
+    return [str(value)] if str(value).strip() else []

@@ -1,0 +1,70 @@
+"""The Art4Apps pictures of PySioGame: 585 drawings in one style, each named by a word, in twelve categories.
+
+They come from the Debian package `pysiogame`, as `art4apps/CATEGORY/WORD.jpg`. The file name, in words, is the caption;
+the folder is the label. Debian's notice calls all images of the game public domain, but the game itself credits these
+to Art4Apps by Smart4Kids under CC-BY-SA (3.0 where others pack them): that is what holds here, and what `LICENCE` says.
+
+Two pictures are of one concept if their captions differ in number only (`shoe`, `shoes`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from deixis.data import sets
+from deixis.data.packages import copy_files, debian_package
+from deixis.data.words import singular
+from deixis.files import cache_dir
+from deixis.types import Sample, Source
+
+__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "read"]
+
+NAME = "art4apps"
+TITLE = "Art4Apps: drawings named by a word, in twelve categories"
+LICENCE = "CC-BY-SA-3.0 (Art4Apps by Smart4Kids, www.art4apps.org, as packed with PySioGame)"
+SIZE_MB = 16
+HOW = "apt"
+
+_PACKAGE = "pysiogame"
+
+
+def fetch(say: Callable[[str], None]) -> Path:
+    """Puts the pictures into the cache; does nothing if they are there.
+
+    Raises:
+        DeixisError: the package cannot be had; see `packages.debian_package`.
+    """
+    if sets.finished(NAME):
+        return sets.home(NAME)
+    cache_dir("sets").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir("sets"), prefix=".art4apps-") as work:
+        package = debian_package(_PACKAGE, Path(work), say)
+        with sets.writing(NAME, licence=LICENCE, package=_PACKAGE, version=package.version) as (folder, told):
+            share = package.folder / "usr/share"
+            pictures = share / "games" / _PACKAGE / "res/images/art4apps"
+            told["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
+            notice = share / "doc" / _PACKAGE / "copyright"
+            if notice.is_file():
+                (folder / "copyright").write_bytes(notice.read_bytes())
+    say(f"{NAME}: {told['files']} pictures in {sets.home(NAME)}")
+    return sets.home(NAME)
+
+
+def read() -> Source:
+    """The pictures in the order of their paths, with caption and label (`animals`, `fruit n veg`...).
+
+    Raises:
+        DeixisError: they have not been fetched.
+    """
+    root = sets.home(NAME) / "pictures"
+    samples = tuple(_sample(path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.jpg")))
+    return Source(NAME, root, "captions", "folders of jpg named by a word", samples)
+
+
+def _sample(name: str, picture: Path) -> Sample:
+    words = picture.stem.replace("_", " ").split()
+    concept = " ".join((*words[:-1], singular(words[-1])))
+    label = picture.parent.name.replace("_", " ")
+    return Sample(id=name, path=picture, captions=(" ".join(words),), label=label, groups=(f"concept:{concept}",))

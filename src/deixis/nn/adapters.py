@@ -1,0 +1,103 @@
+"""Small corrections on top of frozen towers: exactly nothing when new, and again exactly nothing at strength 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deixis.types.outputs import ImageStates
+
+__all__ = ["ImageResidual", "TextResidual", "from_config"]
+
+
+def from_config(config: dict[str, Any]) -> nn.Module:
+    """A new adapter from what an adapter's `config` tells.
+
+    Raises:
+        ValueError: no adapter of that kind, or other settings than it has.
+    """
+    settings = dict(config)
+    kinds: dict[str, type[nn.Module]] = {each.__name__: each for each in (ImageResidual, TextResidual)}
+    kind = settings.pop("kind", None)
+    if kind not in kinds:
+        raise ValueError(f"there is no adapter {kind!r}; there are {', '.join(kinds)}")
+    try:
+        return kinds[kind](**settings)
+    except TypeError as error:
+        raise ValueError(f"{kind} does not take these settings: {settings}") from error
+
+
+class ImageResidual(nn.Module):
+    """Adds a linear function of the tower's features to its embedding, the more the less the tower is sure.
+
+        out = normalise(z + strength * gate * (W s(f) + b)),     s(f) = sqrt(F) f / |f|
+
+    with `gate` the doubt of the tower, or 1. W and b start at zero, so a new one changes nothing; at strength 0 the
+    embedding is returned as it came, bit for bit.
+
+    Args:
+        features: width of the tower's features (F).
+        width: of the shared space (D).
+        gated: whether the correction is scaled by the tower's doubt.
+        dropout: share of the features dropped in training.
+    """
+
+    strength: Tensor
+
+    def __init__(self, features: int, width: int, *, gated: bool = True, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self.gated, self.dropout = gated, dropout
+        self.register_buffer("strength", torch.ones(()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` needs; dropout is a matter of training and left out."""
+        width, features = self.linear.weight.shape
+        return {"kind": "ImageResidual", "features": features, "width": width, "gated": self.gated}
+
+    def forward(self, states: ImageStates) -> Float[Tensor, "B D"]:
+        """The corrected embeddings, rows of length 1."""
+        if float(self.strength) == 0.0:
+            return states.embedding
+        scaled = F.normalize(states.features, dim=-1) * states.features.shape[-1] ** 0.5
+        shift = self.linear(F.dropout(scaled, self.dropout, self.training))
+        if self.gated:
+            shift = shift * states.doubt[:, None]
+        return F.normalize(states.embedding + self.strength * shift, dim=-1)
+
+
+class TextResidual(nn.Module):
+    """Adds a linear function of a text embedding to itself: `normalise(t + strength * (B t + c))`.
+
+    B and c start at zero.
+
+    Args:
+        width: of the shared space (D).
+    """
+
+    strength: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("strength", torch.ones(()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` needs."""
+        return {"kind": "TextResidual", "width": len(self.linear.weight)}
+
+    def forward(self, embedding: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The corrected embeddings, rows of length 1."""
+        if float(self.strength) == 0.0:
+            return embedding
+        return F.normalize(embedding + self.strength * self.linear(embedding), dim=-1)

@@ -1,0 +1,318 @@
+"""The dual encoder: an image tower and a text tower that meet in one space. Everything else takes this one object."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from PIL import Image
+from torch import Tensor, nn
+
+from deixis.inputs.images import ImageSource, load_image
+from deixis.inputs.preprocess import Preprocess
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.types.outputs import ImageStates, TokenStates
+
+__all__ = ["DualEncoder", "ImageTower", "TextTower", "Traits"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What is known of a dual encoder besides its parts.
+
+    Attributes:
+        name: of the model.
+        context_length: tokens per text at the most.
+        scale: that cosines are multiplied by to make scores (the inverse of a softmax's temperature).
+        bias: that is added to scores, for models trained with a sigmoid loss.
+        licence: of the weights.
+    """
+
+    name: str
+    context_length: int
+    scale: float
+    bias: float | None = None
+    licence: str = ""
+
+
+@runtime_checkable
+class ImageTower(Protocol):
+    """What a `DualEncoder` asks of its image tower; a property `config` may tell what the weights do not.
+
+    Attributes:
+        width: of the shared space (D).
+        feature_width: of the pooled features (F).
+    """
+
+    width: int
+    feature_width: int
+
+    def __call__(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
+        """Embeddings of length 1, features and doubt."""
+        ...
+
+    def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """One state a patch, in the shared space."""
+        ...
+
+
+@runtime_checkable
+class TextTower(Protocol):
+    """What a `DualEncoder` asks of its text tower; a property `config` may tell what the weights do not.
+
+    Attributes:
+        width: of the shared space (D).
+    """
+
+    width: int
+
+    def __call__(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
+        """Embeddings of length 1; without a mask the tower finds the padding itself."""
+        ...
+
+    def tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+        """One state a token, in the shared space."""
+        ...
+
+
+class DualEncoder(nn.Module):
+    """Two towers, the tokenizer and preprocessing that belong to them, and perhaps an adapter on top of each.
+
+    `encode_image` and `encode_text` give rows of length 1 whose products are cosines. Given tensors they are plain
+    modules, with gradients, in the mode that is set; given files, pictures or strings they load, cut into batches and
+    run in eval mode without gradients.
+
+    Args:
+        image_tower: an `ImageTower`.
+        text_tower: a `TextTower` of the same width.
+        tokenizer: strings to the text tower's tokens.
+        preprocess: decoded pictures to the image tower's input.
+        traits: name, context length, scale, bias and licence; each can be read from the encoder, too.
+    """
+
+    image_adapter: nn.Module | None
+    text_adapter: nn.Module | None
+
+    def __init__(
+        self,
+        image_tower: nn.Module,
+        text_tower: nn.Module,
+        *,
+        tokenizer: Tokenizer,
+        preprocess: Preprocess,
+        traits: Traits,
+    ) -> None:
+        super().__init__()
+        if image_tower.width != text_tower.width:
+            raise ValueError(f"the image tower is {image_tower.width} wide, and the text tower {text_tower.width}")
+        self.image_tower, self.text_tower = image_tower, text_tower
+        self.register_module("image_adapter", None)
+        self.register_module("text_adapter", None)
+        self.tokenizer, self.preprocess, self.traits = tokenizer, preprocess, traits
+        self._known: tuple[Any, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.traits.name
+
+    @property
+    def context_length(self) -> int:
+        """Tokens per text at the most."""
+        return self.traits.context_length
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to make scores."""
+        return self.traits.scale
+
+    @property
+    def bias(self) -> float | None:
+        """What is added to scores, if anything."""
+        return self.traits.bias
+
+    @property
+    def licence(self) -> str:
+        """Of the weights."""
+        return self.traits.licence
+
+    @property
+    def width(self) -> int:
+        """Of the shared space (D)."""
+        return cast(ImageTower, self.image_tower).width
+
+    @property
+    def feature_width(self) -> int:
+        """Of the image tower's pooled features (F)."""
+        return cast(ImageTower, self.image_tower).feature_width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def with_adapters(self, image: nn.Module | None, text: nn.Module | None) -> DualEncoder:
+        """A new encoder on the same towers (shared, not copied), with these adapters in place of any there are.
+
+        Args:
+            image: `ImageStates` -> embeddings [B, D] of length 1.
+            text: embeddings [B, D] -> embeddings [B, D] of length 1.
+        """
+        new = DualEncoder(
+            self.image_tower,
+            self.text_tower,
+            tokenizer=self.tokenizer,
+            preprocess=self.preprocess,
+            traits=self.traits,
+        )
+        new.training = self.training
+        new.image_adapter, new.text_adapter = image, text
+        return new
+
+    def image_states(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
+        """What the image tower says, before any adapter."""
+        states: ImageStates = self.image_tower(images)
+        return states
+
+    def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """One state a patch, before any adapter."""
+        return cast(ImageTower, self.image_tower).tokens(images)
+
+    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+        """One state a token, before any adapter."""
+        return cast(TextTower, self.text_tower).tokens(tokens)
+
+    def encode_image(
+        self, images: Float[Tensor, "B 3 H W"] | ImageSource | Sequence[ImageSource], batch_size: int = 32
+    ) -> Float[Tensor, "B D"]:
+        """Embeddings of length 1.
+
+        Args:
+            images: a preprocessed batch; or one or several paths, file contents (bytes) or Pillow images.
+            batch_size: how many files are in memory at a time.
+
+        Raises:
+            ImageError: a file is no image that can be read.
+        """
+        if isinstance(images, Tensor):
+            states = self.image_states(images)
+            return states.embedding if self.image_adapter is None else self.image_adapter(states)
+        if isinstance(images, str | os.PathLike | bytes | Image.Image):
+            images = [images]
+        rows = [torch.empty(0, self.width, device=self.device)]
+        with self._inference():
+            for start in range(0, len(images), batch_size):
+                rows.append(self.encode_image(self.read_images(images[start : start + batch_size])))
+        return torch.cat(rows)
+
+    def encode_text(
+        self, texts: Int64[Tensor, "B L"] | str | Sequence[str], batch_size: int = 32
+    ) -> Float[Tensor, "B D"]:
+        """Embeddings of length 1.
+
+        Args:
+            texts: token numbers, padded with 0; or one or several strings.
+            batch_size: how many strings are encoded at a time.
+        """
+        if isinstance(texts, Tensor):
+            embedding: Tensor = self.text_tower(texts)
+            return embedding if self.text_adapter is None else self.text_adapter(embedding)
+        if isinstance(texts, str):
+            texts = [texts]
+        rows = [torch.empty(0, self.width, device=self.device)]
+        with self._inference():
+            for start in range(0, len(texts), batch_size):
+                rows.append(self.encode_text(self.tokenize(texts[start : start + batch_size])))
+        return torch.cat(rows)
+
+    def read_images(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 H W"]:
+        """Decodes (in threads, order kept) and preprocesses; large JPEGs at a reduced scale, twice the input's side or
+        more. On the model's device.
+
+        Raises:
+            ImageError: a file is no image that can be read.
+        """
+        enough = 2 * self.preprocess.size
+        workers = min(len(images), os.cpu_count() or 1, 8)
+
+        def read(source: ImageSource) -> Tensor:
+            return self.preprocess(load_image(source, smallest=enough))
+
+        if workers < 2:
+            return torch.stack([read(source) for source in images]).to(self.device)
+        with ThreadPoolExecutor(workers) as pool:
+            return torch.stack(list(pool.map(read, images))).to(self.device)
+
+    def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "B L"]:
+        """Token numbers on the model's device, cut to the context length and padded to the longest."""
+        return self.tokenizer(texts, self.context_length).to(self.device)
+
+    def similarity(self, image: Float[Tensor, "N D"], text: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:
+        """Scores of every image with every text: `scale` times the cosine, plus `bias`."""
+        return self.scale * image @ text.T + (self.bias or 0.0)
+
+    @contextlib.contextmanager
+    def _inference(self) -> Iterator[None]:
+        """No gradients, and eval mode; every module gets back the mode it had."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All that decides the embeddings and is no weight, as plain values."""
+        names = ("image_tower", "text_tower", "image_adapter", "text_adapter")
+        parts = {name: getattr(self, name) for name in names}
+        return {
+            **dataclasses.asdict(self.traits),
+            "preprocess": self.preprocess.to_dict(),
+            **{name: getattr(part, "config", {}) for name, part in parts.items() if part is not None},
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over config, tokenizer and all weights, in hexadecimal: equal models have equal ones.
+
+        It is computed once, and again after a weight was replaced or changed in place (changes through `.data` go
+        unseen).
+        """
+        weights = {name: value.detach() for name, value in self.state_dict(keep_vars=True).items()}
+        state = (self.config, [(name, value.data_ptr(), value._version) for name, value in weights.items()])
+        if self._known is None or self._known[0] != state:
+            self._known = (state, self._digest(weights))
+        return self._known[1]
+
+    def _digest(self, weights: dict[str, Tensor]) -> str:
+        digest = hashlib.sha256()
+        settings = {**self.config, "tokenizer": self.tokenizer.to_dict()}
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for name, value in sorted(weights.items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        count = sum(value.numel() for value in self.parameters())
+        adapters = [side for side in ("image", "text") if getattr(self, f"{side}_adapter") is not None]
+        lines = [
+            f"DualEncoder {self.name!r}: {count / 1e6:.1f} million parameters, width {self.width}",
+            f"  image: {type(self.image_tower).__name__}, {self.preprocess.size} pixels, {self.preprocess.mode}, "
+            f"features {self.feature_width}",
+            f"  text:  {type(self.text_tower).__name__}, at most {self.context_length} tokens",
+            f"  scale {self.scale:g}" + ("" if self.bias is None else f", bias {self.bias:g}"),
+            f"  adapters: {' and '.join(adapters) or 'none'}",
+            f"  licence: {self.licence or 'not told'}",
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,109 @@
+"""A model folder: which model it stands on, by name and fingerprint, and the adapters on top.
+
+    config.json             format, base, base_fingerprint, image_adapter and text_adapter (their settings), fingerprint
+    adapters.safetensors    the adapters' tensors, `image.*` and `text.*`; absent where there are none
+
+The base is loaded by its name and must have the fingerprint it had; a folder is never half of two models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from deixis import zoo
+from deixis.errors import DeixisError
+from deixis.files import atomic_folder, write_json
+from deixis.nn.adapters import from_config
+from deixis.nn.dual import DualEncoder
+
+__all__ = ["FORMAT", "load", "save"]
+
+FORMAT = 1
+_SIDES = ("image", "text")
+
+
+def save(encoder: DualEncoder, folder: Path) -> None:
+    """Writes `encoder`, whose towers are those of a model of the zoo, and whose adapters have a `config`."""
+    adapters = {side: getattr(encoder, f"{side}_adapter") for side in _SIDES}
+    config = {
+        "format": FORMAT,
+        "base": encoder.name,
+        "base_fingerprint": encoder.with_adapters(None, None).fingerprint(),
+        **{f"{side}_adapter": None if each is None else each.config for side, each in adapters.items()},
+        "fingerprint": encoder.fingerprint(),
+        "licence": encoder.licence,
+    }
+    tensors = {
+        f"{side}.{name}": value.detach().contiguous()
+        for side, each in adapters.items()
+        if each is not None
+        for name, value in each.state_dict().items()
+    }
+    with atomic_folder(folder) as part:
+        if tensors:
+            save_file(tensors, part / "adapters.safetensors")
+        write_json(part / "config.json", config)
+
+
+def load(folder: Path) -> DualEncoder:
+    """Reads what `save` wrote, in eval mode.
+
+    Raises:
+        DeixisError: a file is damaged or of a newer format, the base is not there or not what it was.
+    """
+    config = _config(folder / "config.json")
+    base = zoo.load(config["base"])
+    found, wanted = base.fingerprint(), config["base_fingerprint"]
+    if found != wanted:
+        raise DeixisError(
+            f"{folder} stands on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has {found[:12]}.",
+            "Use the version of deixis and of the weights it was made with, or adapt again.",
+        )
+    adapters = _adapters(folder, config)
+    encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()
+    if encoder.fingerprint() != config["fingerprint"]:
+        raise DeixisError(f"The model folder {folder} is damaged: its fingerprint is another.", "Adapt again.")
+    return encoder
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        known = {"format", "base", "base_fingerprint", "image_adapter", "text_adapter", "fingerprint"}
+        missing = known - config.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DeixisError(f"{path} can't be read as the config of a model: {error}.", "Adapt again.") from error
+    if missing:
+        raise DeixisError(f"{path} is no config of a model made by deixis: no {', '.join(sorted(missing))}.")
+    if config["format"] != FORMAT:
+        raise DeixisError(
+            f"{path} has format {config['format']}, and this version reads {FORMAT}.", "Upgrade deixis, or adapt again."
+        )
+    return dict(config)
+
+
+def _adapters(folder: Path, config: dict[str, Any]) -> dict[str, nn.Module]:
+    wanted = {side: config[f"{side}_adapter"] for side in _SIDES if config[f"{side}_adapter"] is not None}
+    if not wanted:
+        return {}
+    path = folder / "adapters.safetensors"
+    try:
+        tensors = load_file(path)
+        built = {side: from_config(each) for side, each in wanted.items()}
+        for side, module in built.items():
+            own = {
+                name.removeprefix(f"{side}."): value for name, value in tensors.items() if name.startswith(f"{side}.")
+            }
+            module.load_state_dict(own, strict=True)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise DeixisError(f"{path} does not hold the adapters of this model: {error}.", "Adapt again.") from error
+    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise DeixisError(f"{path} holds numbers that are not finite.", "Adapt again.")
+    return {side: module.requires_grad_(False) for side, module in built.items()}
