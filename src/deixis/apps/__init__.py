@@ -1,0 +1,3 @@
+"""What users touch: thin, over the engine."""
+
+__all__: list[str] = []

@@ -1,0 +1,279 @@
+"""The main job: adapt a model to one's own images, prove on held-out concepts what it bought, leave a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deixis import zoo
+from deixis.apps import results
+from deixis.apps.collection import Collection, collect, embed, read
+from deixis.apps.console import Talk
+from deixis.apps.index import write_index
+from deixis.apps.options import Reading, Settings
+from deixis.apps.report import render
+from deixis.apps.runs import Clock, free_name, run_folder
+from deixis.data.split import concept_groups, split
+from deixis.engine import adapt as experiments
+from deixis.engine.adapt import Arm, Plan
+from deixis.engine.evaluate import Adapters, measure_labels, measure_retrieval
+from deixis.engine.features import Table, table
+from deixis.engine.select import Choice, Experiment, Grid, Recipe, choose
+from deixis.errors import DeixisError
+from deixis.files import write_json
+from deixis.methods import list_methods
+from deixis.methods import read as read_method
+from deixis.nn.dual import DualEncoder
+from deixis.nn.frozen import freeze
+from deixis.types import Source
+
+__all__ = ["Beside", "Outcome", "Outside", "adapt", "controls", "prepare"]
+
+TEMPLATE = "a photo of a {}."
+
+
+def controls(settings: Settings) -> dict[str, Plan]:
+    """The controls of every run: captions dealt out at random, and a mere shift of all images."""
+    return {
+        "shuffled captions": Plan(Recipe(settings.method), shuffled=True),
+        "mean shift": Plan(Recipe("mean_shift")),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Outside:
+    """Material outside DATA on which nothing should be forgotten.
+
+    Attributes:
+        name: for tables.
+        source: captioned images.
+    """
+
+    name: str
+    source: Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What is measured beside the data itself.
+
+    Attributes:
+        outside: sets on which nothing should be forgotten.
+        slices: name -> [B] booleans over the samples of the data, measured apart.
+        plans: further arms.
+    """
+
+    outside: Sequence[Outside] = ()
+    slices: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    plans: Mapping[str, Plan] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        result: what stands in `result.json`.
+        encoder: the model that was kept, adapted or original.
+        arms: the arm that reports, and the controls.
+        experiment: data, splits and measure.
+        masks: the slices, over the samples that could be read.
+    """
+
+    folder: Path
+    result: Mapping[str, Any]
+    encoder: DualEncoder
+    arms: Mapping[str, Arm]
+    experiment: Experiment
+    masks: Mapping[str, np.ndarray]
+
+
+def adapt(
+    data: str | Source,
+    out: str | Path = "deixis-run",
+    settings: Settings | None = None,
+    reading: Reading | None = None,
+    *,
+    beside: Beside | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Adapts a model to DATA and writes a run folder: model, index, `result.json`, `report.html`.
+
+    Args:
+        data: a folder, a csv / tsv / jsonl, `set:NAME`, or a source that was read already.
+        out: the run folder; it appears under its name only when all is done.
+        settings: model, method, splits, seed.
+        reading: columns and the like, where they are not to be guessed.
+        beside: what else is measured.
+        overwrite: replace a run that is there.
+        quiet: print nothing.
+
+    Raises:
+        DeixisError: DATA can't be read or holds too little to learn from, `out` is taken or can't be written.
+    """
+    settings, out, talk, clock = settings or Settings(), Path(out), Talk(quiet), Clock()
+    _check_settings(settings)
+    free_name(out, overwrite)
+    source = data if isinstance(data, Source) else read(data, reading)
+    encoder = _original(settings.model)
+    collection = collect(source, talk, encoder)
+    _check_learnable(collection)
+    experiment = prepare(encoder, collection, settings, talk)
+    beside = beside or Beside()
+    others = {**controls(settings), **beside.plans} if settings.controls else {}
+    arms = _run_arms(experiment, {settings.method: Plan(Recipe(settings.method)), **others}, talk)
+    arm = arms[settings.method]
+    with talk.step("refit"):
+        choice, kept = _final(experiment, settings)
+    masks = _kept_slices(beside.slices, source, collection)
+    result = results.build(collection, experiment, arms, settings, choice, masks)
+    result["forgotten"] = _forgotten(encoder, arm, beside.outside, talk)
+    adapted = encoder.with_adapters(*kept)
+    done = Outcome(out, result, adapted, arms, experiment, masks)
+    with run_folder(out) as folder:
+        _write(folder, done, collection, talk, clock)
+    results.tell(result, talk, out)
+    return done
+
+
+def _original(name: str) -> DualEncoder:
+    encoder = zoo.load(name)
+    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+        raise DeixisError(
+            f"{name} has been adapted already, and adapters are not stacked.",
+            f"Adapt the model it stands on (--model {encoder.name}) to all your images together.",
+        )
+    return encoder
+
+
+def _check_settings(settings: Settings) -> None:
+    offered = [name for name in list_methods() if "adapters" in read_method(name).card.capabilities]
+    if settings.method not in offered:
+        read_method(settings.method)
+        raise DeixisError(f"{settings.method} offers no adapters.", f"These do: {', '.join(offered)}.")
+    if settings.splits < 2:
+        raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
+
+
+def _check_learnable(collection: Collection) -> None:
+    if collection.source.kind == "images":
+        raise DeixisError(
+            f"{collection.source.root} holds {len(collection.source.samples)} images and neither captions nor labels: "
+            "there is nothing to learn from.",
+            "Search it as it is with `deixis index`, or begin a table of captions with `deixis label`.",
+        )
+    if collection.report.status == 2:
+        raise DeixisError(collection.report.reason, collection.report.cure)
+
+
+def _texts(source: Source) -> list[str]:
+    """One sentence a sample: its first caption, or its class in a sentence."""
+    if source.kind == "labels":
+        return [TEMPLATE.format(str(sample.label).replace("_", " ")) for sample in source.samples]
+    return [sample.captions[0] for sample in source.samples]
+
+
+def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, talk: Talk) -> Experiment:
+    """Encodes a collection, finds its concepts and splits it.
+
+    Args:
+        encoder: the original model; it is frozen here.
+        collection: checked samples with captions or labels.
+        settings: splits and seed.
+        talk: where progress goes.
+    """
+    freeze(encoder)
+    source = collection.source
+    views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=True)
+    with talk.step("encode"):
+        rows = table(encoder, [sample.id for sample in source.samples], views, _texts(source))
+    if source.kind == "labels":
+        unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
+        groups = concept_groups(unlabelled, collection.report.same)
+        labels: list[str | None] | None = [sample.label for sample in source.samples]
+    else:
+        groups, labels = concept_groups(source.samples, collection.report.same), None
+    seeds = range(settings.seed, settings.seed + settings.splits)
+    splits = [split(groups, seed, settings.train, labels=labels) for seed in seeds]
+    measure, metric = measure_retrieval, "mean_mrr"
+    if source.kind == "labels":
+        measure, metric = _label_measure(rows), "accuracy"
+    talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
+    return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed)
+
+
+def _label_measure(rows: Table) -> Any:
+    first = {int(key): i for i, key in reversed(list(enumerate(rows.keys)))}
+    classes = rows.take([first[key] for key in sorted(first)])
+
+    def measure(part: Table, adapters: Adapters) -> dict[str, np.ndarray]:
+        return measure_labels(classes, part, adapters)
+
+    return measure
+
+
+def _run_arms(experiment: Experiment, plans: Mapping[str, Plan], talk: Talk) -> dict[str, Arm]:
+    """All plans, the first being the one that reports."""
+    arms: dict[str, Arm] = {}
+    total = len(experiment.splits)
+    for name, plan in plans.items():
+        with talk.step("controls" if arms else "adapt"), talk.bar(f"{name}: splits") as bar:
+            bar(0, total)
+            arms[name] = experiments.run(experiment, plan, functools.partial(_tick, bar, total))
+    return arms
+
+
+def _tick(bar: Callable[[int, int], None], total: int, index: int, choice: Choice | None) -> None:
+    bar(index + 1, total)
+
+
+def _final(experiment: Experiment, settings: Settings) -> tuple[Choice, Adapters]:
+    """Steps and strength chosen on all concepts, and the adapters fitted on all pairs with them."""
+    recipe = Recipe(settings.method)
+    e = experiment
+    choice = choose(recipe, Grid(), e, e.table, e.groups, settings.seed)
+    return choice, experiments.refit(e, recipe, choice, e.table, settings.seed)
+
+
+def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: Collection) -> dict[str, np.ndarray]:
+    """Slices over the samples that could be read."""
+    kept = {sample.id for sample in collection.source.samples}
+    index = [i for i, sample in enumerate(source.samples) if sample.id in kept]
+    return {name: mask[index] for name, mask in slices.items()}
+
+
+def _forgotten(encoder: DualEncoder, arm: Arm, outside: Sequence[Outside], talk: Talk) -> dict[str, Any] | str:
+    found: dict[str, Any] = {}
+    for each in outside:
+        collection = collect(each.source, talk)
+        views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
+        rows = table(encoder, [sample.id for sample in collection.source.samples], views, _texts(collection.source))
+        groups = concept_groups(collection.source.samples, collection.report.same)
+        with talk.step("forgotten"):
+            lost = experiments.forgotten(arm, measure_retrieval, rows, groups)
+        found[each.name] = {name: value._asdict() for name, value in lost.items()}
+    return found or "not measured"
+
+
+def _write(folder: Path, done: Outcome, collection: Collection, talk: Talk, clock: Clock) -> None:
+    """All files of the run, `result.json` and the report last."""
+    result, arm = dict(done.result), next(iter(done.arms.values()))
+    with talk.step("save"):
+        zoo.save(done.encoder, folder / "model")
+        write_index(folder / "index", done.encoder, done.experiment.table, collection.source)
+        write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
+        write_json(folder / "check.json", collection.report.to_dict())
+        for index, each in enumerate(results.per_split(result, arm, done.experiment)):
+            (folder / f"split-{index}").mkdir()
+            write_json(folder / f"split-{index}" / "result.json", each)
+    stages = {name: round(value, 2) for name, value in talk.seconds.items()}
+    result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
+    write_json(folder / "result.json", result)
+    render(result, results.gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)

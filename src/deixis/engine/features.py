@@ -1,0 +1,219 @@
+"""What frozen towers say of each image, computed once per content and kept.
+
+The store is one SQLite file: a killed run keeps what it had, two runs may share it, and a damaged file is set aside and
+begun anew, since all in it can be computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from deixis.errors import DeixisError
+from deixis.files import cache_dir
+from deixis.inputs.images import load_image
+from deixis.nn.dual import DualEncoder
+from deixis.types import Batch, FieldSpec, ImageStates
+
+__all__ = ["FeatureStore", "Table", "encode_images", "table"]
+
+T = TypeVar("T")
+
+_SPECS = (
+    FieldSpec("image_embedding", "B D", values="unit"),
+    FieldSpec("image_features", "B F"),
+    FieldSpec("image_doubt", "B", values="uniform"),
+    FieldSpec("text_embedding", "B D", values="unit"),
+    FieldSpec("caption_key", "B", "long", values="class"),
+)
+
+
+class FeatureStore:
+    """Rows of numbers by key, in one SQLite file.
+
+    Args:
+        path: of the file; the default lies in the cache folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_dir("features.sqlite")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open()
+        except sqlite3.DatabaseError:
+            self.path.replace(self.path.with_suffix(".damaged"))
+            self._open()
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self.path, timeout=60)
+        self._database.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+        self._database.execute("SELECT count(*) FROM (SELECT 1 FROM rows LIMIT 1)").fetchone()
+
+    def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Key -> row of those that are there."""
+        found: dict[str, np.ndarray] = {}
+        for part in _pieces(keys, 500):
+            marks = ",".join("?" * len(part))
+            for key, value in self._database.execute(f"SELECT key, value FROM rows WHERE key IN ({marks})", part):
+                found[key] = np.frombuffer(value, dtype=np.float32)
+        return found
+
+    def put(self, rows: dict[str, np.ndarray]) -> None:
+        """Keeps float32 rows by key, all or none of them."""
+        with self._database:
+            values = [(key, row.astype(np.float32).tobytes()) for key, row in rows.items()]
+            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+
+def _pieces(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Frozen features of a collection, one row a sample; the first axis of the image's holds the plain and the
+    mirrored view.
+
+    Attributes:
+        ids: of the samples.
+        embedding: [V, B, D].
+        features: [V, B, F].
+        doubt: [V, B].
+        text: [B, D], of each sample's caption or class name.
+        keys: [B], equal where captions are equal.
+    """
+
+    ids: tuple[str, ...]
+    embedding: Float[Tensor, "V B D"]
+    features: Float[Tensor, "V B F"]
+    doubt: Float[Tensor, "V B"]
+    text: Float[Tensor, "B D"]
+    keys: Int[Tensor, " B"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int]) -> Table:
+        """The samples at `index`."""
+        i = torch.as_tensor(index, dtype=torch.long)
+        ids = tuple(self.ids[j] for j in i.tolist())
+        views = (self.embedding[:, i], self.features[:, i], self.doubt[:, i])
+        return Table(ids, *views, self.text[i], self.keys[i])
+
+    def with_text_of(self, order: Sequence[int]) -> Table:
+        """The same images with the captions of other samples: row i gets the caption of `order[i]`."""
+        i = torch.as_tensor(order, dtype=torch.long)
+        return dataclasses.replace(self, text=self.text[i], keys=self.keys[i])
+
+    def states(self) -> ImageStates:
+        """The plain view, B rows."""
+        return ImageStates(self.embedding[0], self.features[0], self.doubt[0])
+
+    def batch(self) -> Batch:
+        """All views as samples of their own, V x B rows: what methods are trained on."""
+        views = len(self.embedding)
+        values = (
+            self.embedding.flatten(0, 1),
+            self.features.flatten(0, 1),
+            self.doubt.flatten(),
+            self.text.repeat(views, 1),
+            self.keys.repeat(views),
+        )
+        ids = tuple(f"{name}#{view}" for view in range(views) for name in self.ids)
+        extra = {spec.name: value for spec, value in zip(_SPECS, values, strict=True)}
+        return Batch(ids=ids, extra=extra, specs={spec.name: spec for spec in _SPECS})
+
+
+def encode_images(
+    encoder: DualEncoder,
+    paths: Sequence[Path],
+    hashes: Sequence[str],
+    store: FeatureStore,
+    *,
+    mirrored: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    batch_size: int = 32,
+) -> tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]]:
+    """Embeddings, features and doubts of images, from the store where it has them.
+
+    Args:
+        encoder: whose towers are asked (without its adapters).
+        paths: B image files.
+        hashes: their content hashes.
+        store: where rows are kept; each batch is kept as soon as it is there.
+        mirrored: also encode each image mirrored (V = 2 instead of 1).
+        progress: called with images done and images in all, equal ones counted once.
+        batch_size: images per pass.
+    """
+    width, features = encoder.width, encoder.feature_width
+    size = width + features + 1
+    flips = (False, True) if mirrored else (False,)
+    mark = encoder.with_adapters(None, None).fingerprint()
+    keys = [[f"{mark}/{digest}/{int(flip)}" for digest in hashes] for flip in flips]
+    rows = store.get([key for view in keys for key in view])
+    rows = {key: row for key, row in rows.items() if row.size == size}
+    first = {digest: i for i, digest in reversed(list(enumerate(hashes)))}
+    todo = sorted(i for digest, i in first.items() if any(view[i] not in rows for view in keys))
+    done = len(first) - len(todo)
+    if progress:
+        progress(done, len(first))
+    with ThreadPoolExecutor(2) as pool:
+        for part in _pieces(todo, batch_size):
+            images = encoder.preprocess.batch(list(pool.map(load_image, [paths[i] for i in part])))
+            fresh: dict[str, np.ndarray] = {}
+            for view, flip in zip(keys, flips, strict=True):
+                packed = _pack(encoder, images.flip(-1) if flip else images)
+                fresh |= {view[i]: row for i, row in zip(part, packed, strict=True)}
+            store.put(fresh)
+            rows |= fresh
+            done += len(part)
+            if progress:
+                progress(done, len(first))
+    joined = torch.from_numpy(np.stack([np.stack([rows[key] for key in view]) for view in keys]))
+    return joined[..., :width], joined[..., width:-1], joined[..., -1]
+
+
+@torch.inference_mode()
+def _pack(encoder: DualEncoder, images: Float[Tensor, "B 3 H W"]) -> np.ndarray:
+    """One float32 row an image: embedding, features, doubt."""
+    states = encoder.image_states(images)
+    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().numpy()
+    if not np.isfinite(packed).all():
+        raise DeixisError("The model gives numbers that are not finite for one of the images.", "Check its weights.")
+    return packed
+
+
+def table(
+    encoder: DualEncoder,
+    ids: Sequence[str],
+    views: tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]],
+    texts: Sequence[str],
+) -> Table:
+    """Joins encoded images with the texts that belong to them.
+
+    Args:
+        encoder: embeds the texts, each distinct one once.
+        ids: B names.
+        views: what `encode_images` gave.
+        texts: B captions or class sentences.
+    """
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    keys = torch.tensor([distinct[text] for text in texts])
+    with torch.inference_mode():
+        vectors = encoder.encode_text(list(distinct))
+    # A copy outside inference mode, since adapters are trained on these.
+    embedding, features, doubt = (view.clone() for view in views)
+    return Table(tuple(ids), embedding, features, doubt, vectors.clone()[keys], keys)

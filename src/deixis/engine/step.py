@@ -1,0 +1,80 @@
+"""One step's gradients, of a batch of any size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from deixis.engine.stages import Method
+from deixis.errors import DeixisError
+from deixis.nn.frozen import is_frozen
+from deixis.types import Batch, Features, Losses, Progress
+
+__all__ = ["backward"]
+
+
+def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None = None) -> Losses:
+    """Adds the gradients of the batch's loss to the parameters.
+
+    With `chunk`, the batch goes through `encode` in pieces of that size, twice: first without a graph, then once more
+    to carry the loss's gradient back (gradient caching; Gao et al., 2021). The gradient is that of the whole batch, the
+    memory that of a piece. Dropout draws the same masks both times.
+
+    Args:
+        method: with `encode` and `loss`.
+        batch: of any size.
+        progress: where in the run.
+        chunk: samples per piece; None takes the batch whole.
+
+    Raises:
+        DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode).
+    """
+    if chunk is None or chunk >= len(batch):
+        losses: Losses = method(batch, progress)
+        losses.total.backward()
+        return losses
+    _refuse_batch_layers(method)
+    pieces = batch.split(chunk)
+    states, cached = [], []
+    for piece in pieces:
+        states.append(torch.random.get_rng_state())
+        with torch.no_grad():
+            cached.append(method.encode(piece, progress))
+    rows = {
+        name: torch.cat([features.rows[name] for features in cached]).requires_grad_(
+            cached[0].rows[name].is_floating_point()
+        )
+        for name in cached[0].rows
+    }
+    shared = dict(method.encode(pieces[0], progress).shared) if cached[0].shared else {}
+    losses = method.loss(Features(rows, shared), batch, progress)
+    losses.total.backward()
+    after = torch.random.get_rng_state()
+    for i, (piece, state) in enumerate(zip(pieces, states, strict=True)):
+        torch.random.set_rng_state(state)
+        _carry_back(method.encode(piece, progress).rows, rows, i * len(pieces[0]))
+    torch.random.set_rng_state(after)
+    parts = {name: part.detach() for name, part in losses.parts.items()}
+    return dataclasses.replace(losses, parts=parts)
+
+
+def _carry_back(features: dict[str, Tensor], rows: dict[str, Tensor], start: int) -> None:
+    """Sends the cached gradients of the rows from `start` on through the piece's own graph."""
+    pairs = [
+        (value, rows[name].grad[start : start + len(value)])  # type: ignore[index]
+        for name, value in features.items()
+        if value.requires_grad and rows[name].grad is not None
+    ]
+    if pairs:
+        torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
+
+
+def _refuse_batch_layers(method: nn.Module) -> None:
+    for name, module in method.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and not is_frozen(module):
+            raise DeixisError(
+                f"Gradient caching would be wrong here: {name} ({type(module).__name__}) mixes the samples of a piece.",
+                "Train it without --chunk, or freeze that layer's statistics.",
+            )
