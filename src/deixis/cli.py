@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -40,17 +41,31 @@ def _help() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM."""
+    """Runs the command line and exits: 0 done, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM, 141 where the
+    reader of the output has gone."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no true minus
+    try:
+        code = _answer(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _answer(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
-        sys.exit(0)
+        return 0
     if arguments[0] in ("--version", "-V"):
         import deixis
 
         print(deixis.__version__)
-        sys.exit(0)
-    sys.exit(_guarded(arguments[0], arguments[1:]))
+        return 0
+    return _guarded(arguments[0], arguments[1:])
 
 
 def _guarded(verb: str, arguments: Sequence[str]) -> int:
@@ -62,21 +77,17 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(VERBS)}."
         print(f"deixis: there is no verb {verb!r}. {hint}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, _stop)
     try:
         return _run(verb, arguments)
     except DeixisError as error:
         print(f"deixis {verb}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except _Stopped as stopped:
         print(_STOPPED, file=sys.stderr)
-        return 130
-    except _Stopped:
-        print(_STOPPED, file=sys.stderr)
-        return 143
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 128 + stopped.number
 
 
 _STOPPED = (
@@ -84,12 +95,16 @@ _STOPPED = (
 )
 
 
-class _Stopped(BaseException):
-    """SIGTERM, raised where the program is, so that everything half-written is taken away."""
+class _Stopped(KeyboardInterrupt):
+    """A signal, raised where the program is, so that everything half-written is taken away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
 
 
 def _stop(number: int, frame: Any) -> None:
-    raise _Stopped
+    raise _Stopped(number)
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:

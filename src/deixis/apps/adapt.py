@@ -12,12 +12,13 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps import results
-from deixis.apps.collection import Collection, collect, embed, read
+from deixis.apps.collection import Collection, collect, embed, read, taught
 from deixis.apps.console import Talk
 from deixis.apps.index import write_index
 from deixis.apps.options import Reading, Settings
 from deixis.apps.report import render
 from deixis.apps.runs import Clock, free_name, run_folder
+from deixis.data import sets
 from deixis.data.split import concept_groups, split
 from deixis.engine import adapt as experiments
 from deixis.engine.adapt import Arm, Plan
@@ -32,9 +33,10 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
 from deixis.types import Source
 
-__all__ = ["Beside", "Outcome", "Outside", "adapt", "controls", "prepare"]
+__all__ = ["GUARDS", "Beside", "Outcome", "Outside", "adapt", "controls", "outside_here", "prepare"]
 
 TEMPLATE = "a photo of a {}."
+GUARDS = ("art4apps", "emoji")
 
 
 def controls(settings: Settings) -> dict[str, Plan]:
@@ -111,7 +113,7 @@ def adapt(
         out: the run folder; it appears under its name only when all is done.
         settings: model, method, splits, seed.
         reading: columns and the like, where they are not to be guessed.
-        beside: what else is measured.
+        beside: what else is measured; without it, forgetting is, on sets that `deixis data get` has fetched.
         overwrite: replace a run that is there.
         quiet: print nothing.
 
@@ -125,8 +127,9 @@ def adapt(
     encoder = _original(settings.model)
     collection = collect(source, talk, encoder)
     _check_learnable(collection)
+    collection = taught(collection, talk)
     experiment = prepare(encoder, collection, settings, talk)
-    beside = beside or Beside()
+    beside = beside or Beside(outside_here(source))
     others = {**controls(settings), **beside.plans} if settings.controls else {}
     arms = _run_arms(experiment, {settings.method: Plan(Recipe(settings.method)), **others}, talk)
     arm = arms[settings.method]
@@ -137,7 +140,7 @@ def adapt(
     result["forgotten"] = _forgotten(encoder, arm, beside.outside, talk)
     adapted = encoder.with_adapters(*kept)
     done = Outcome(out, result, adapted, arms, experiment, masks)
-    with run_folder(out) as folder:
+    with run_folder(out, overwrite) as folder:
         _write(folder, done, collection, talk, clock)
     results.tell(result, talk, out)
     return done
@@ -153,6 +156,12 @@ def _original(name: str) -> DualEncoder:
     return encoder
 
 
+def outside_here(source: Source) -> list[Outside]:
+    """The guard sets that are in the cache, without the one that `source` is."""
+    here = [sets.read(name) for name in GUARDS if sets.finished(name)]
+    return [Outside(each.name, each) for each in here if each.root != source.root]
+
+
 def _check_settings(settings: Settings) -> None:
     offered = [name for name in list_methods() if "adapters" in read_method(name).card.capabilities]
     if settings.method not in offered:
@@ -160,6 +169,10 @@ def _check_settings(settings: Settings) -> None:
         raise DeixisError(f"{settings.method} offers no adapters.", f"These do: {', '.join(offered)}.")
     if settings.splits < 2:
         raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
+    if not 0 < settings.train < 1:
+        raise DeixisError(f"A share of {settings.train} was asked for to train on.", "Give --train between 0 and 1.")
+    if settings.seed < 0:
+        raise DeixisError(f"The seed is {settings.seed}.", "Give --seed 0 or more.")
 
 
 def _check_learnable(collection: Collection) -> None:
@@ -252,7 +265,7 @@ def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: C
 def _forgotten(encoder: DualEncoder, arm: Arm, outside: Sequence[Outside], talk: Talk) -> dict[str, Any] | str:
     found: dict[str, Any] = {}
     for each in outside:
-        collection = collect(each.source, talk)
+        collection = taught(collect(each.source, talk), talk)
         views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
         rows = table(encoder, [sample.id for sample in collection.source.samples], views, _texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)

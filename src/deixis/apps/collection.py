@@ -16,9 +16,9 @@ from deixis.data import sets, sources
 from deixis.engine.features import FeatureStore, encode_images
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.types import Sample, Source
+from deixis.types import Sample, Skipped, Source
 
-__all__ = ["Collection", "check", "collect", "embed", "read"]
+__all__ = ["Collection", "check", "collect", "embed", "read", "taught"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Collection:
 
     Attributes:
         source: the readable samples.
-        report: of the check.
+        report: of the check; its `hashes` and `same` go with these samples.
     """
 
     source: Source
@@ -75,6 +75,30 @@ def collect(source: Source, talk: Talk, encoder: DualEncoder | None = None) -> C
             "Give pictures that an image viewer opens.",
         )
     return Collection(usable, report)
+
+
+def taught(collection: Collection, talk: Talk) -> Collection:
+    """The samples with words to learn from: a label where there are labels, else a caption. The others are skipped."""
+    source, report = collection.source, collection.report
+    what = "label" if source.kind == "labels" else "caption"
+    kept = [i for i, s in enumerate(source.samples) if (s.label if source.kind == "labels" else s.captions)]
+    if len(kept) == len(source.samples):
+        return collection
+    talk.say(
+        f"{len(source.samples) - len(kept)} of {len(source.samples)} images have no {what}, and are left out. "
+        "`deixis index` with the new model makes all searchable."
+    )
+    place = {old: new for new, old in enumerate(kept)}
+    same = ([place[i] for i in group if i in place] for group in report.same)
+    bare = (Skipped(s.id, f"no {what}") for i, s in enumerate(source.samples) if i not in place)
+    return Collection(
+        dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept), skipped=(*source.skipped, *bare)),
+        dataclasses.replace(
+            report,
+            hashes=tuple(report.hashes[i] for i in kept),
+            same=tuple(tuple(group) for group in same if len(group) > 1),
+        ),
+    )
 
 
 def check(data: str, reading: Reading | None = None, *, quiet: bool = False) -> checks.CheckReport:

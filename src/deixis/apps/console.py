@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["Talk"]
+
+_NUMBER = re.compile(r"([+\-\u2212]?[\d.,]+( [A-Z]?B)?|\[.*\]|\s+)+")
+
+
+class _Console(Console):
+    """Lets the verb end where the reader of its output has gone, in place of an exit code of rich's own."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 class Talk:
@@ -23,28 +35,29 @@ class Talk:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.seconds: dict[str, float] = {}
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self._out = _Console(highlight=False, soft_wrap=True)
+        self._err = _Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
     def say(self, text: str) -> None:
         """One remark, on standard error."""
-        self._err.print(text, markup=False)
+        self._err.print(_literal(text))
 
     def result(self, text: str) -> None:
         """One line of the result, on standard output."""
         if not self.quiet:
-            self._out.print(text, markup=False)
+            self._out.print(_literal(text))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table of the result; all columns but the first are set flush right."""
+        """A table of the result; columns that begin with a number are set flush right."""
         if self.quiet:
             return
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=_literal(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        cells = [[str(cell) for cell in row] for row in rows]
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
-        for row in rows:
-            # Names of files and captions may hold what rich takes for markup.
-            table.add_row(*(str(cell).replace("[", "\\[") for cell in row))
+            numbers = bool(cells) and _NUMBER.fullmatch(cells[0][i]) is not None
+            table.add_column(_literal(column), justify="right" if numbers else "left", overflow="fold")
+        for each in cells:
+            table.add_row(*map(_literal, each))
         self._out.print(table)
 
     @contextlib.contextmanager
@@ -77,3 +90,8 @@ class Talk:
                 self.say(f"{name}: {done} of {total}")
 
         return update
+
+
+def _literal(text: str) -> Text:
+    """Text as it is: names of files and captions may hold what a console takes for markup, emoji or commands."""
+    return Text("".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text))

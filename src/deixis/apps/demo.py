@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from deixis.apps.adapt import Beside, Outcome, Outside, adapt
+from deixis.apps.adapt import GUARDS, Beside, Outcome, Outside, adapt
+from deixis.apps.console import Talk
 from deixis.apps.options import Settings
+from deixis.apps.phrases import signed
 from deixis.apps.runs import Clock
+from deixis.apps.sentences import METRIC_NAMES
 from deixis.data import fetch, sets
 from deixis.engine.adapt import Plan
+from deixis.engine.evaluate import intervals, measure_retrieval
 from deixis.engine.select import Recipe
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -24,8 +28,10 @@ __all__ = ["bars", "demo", "slices_of"]
 
 NAIVE = {"gated": False, "text": False, "dropout": 0.0}
 PLANS = {"naive, 300 steps, no selection": Plan(Recipe("residual", NAIVE), grid=None), "ridge": Plan(Recipe("ridge"))}
-OUTSIDE = ("art4apps", "emoji")
 GUARD = "photographed animals"
+STARTER = {"image_to_text_r10": 48, "text_to_image_r1": 23, "text_to_image_r10": 50}
+"""What the starter must reach on the photographs with all stamps in one gallery: two points below what was measured
+when its recipe was found."""
 
 
 def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwrite: bool = False) -> int:
@@ -38,53 +44,55 @@ def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwri
         overwrite: replace the run that is there.
 
     Returns:
-        0; 1 where the stamps were run whole and a bar was missed.
+        0; whether the bars held stands in the table that is printed last, and in `summary.json`.
     """
-    clock = Clock()
+    clock, talk = Clock(), Talk()
     settings = Settings(splits=2) if small else Settings()
     if data:
         adapt(data, out, settings, beside=Beside(plans=PLANS), overwrite=overwrite)
         return 0
-    source = _fetched("stamps")
-    print(f"Tux Paint stamps: {sets.describe(source)}", flush=True)
+    source = _fetched("stamps", talk)
+    talk.say(f"Tux Paint stamps: {sets.describe(source)}")
     if small:
         source = dataclasses.replace(source, samples=tuple(s for s in source.samples if _third(s.id)))
-    beside = Beside(() if small else _outside(), slices_of(source), PLANS)
+    beside = Beside(() if small else _outside(talk), slices_of(source), PLANS)
     done = adapt(source, out, settings, beside=beside, overwrite=overwrite)
     summary = _summary(done, clock)
     write_json(Path(out) / "summary.json", summary)
-    if small:
-        return 0
-    for name, bar in summary["bars"].items():
-        print(f"{'held  ' if bar['held'] else 'MISSED'}  {name}: {bar['measured']:+.1f}, wanted {bar['wanted']}")
-    return 0 if all(bar["held"] for bar in summary["bars"].values()) else 1
+    if not small:
+        rows = [
+            (n, signed(b["measured"] / 100), b["wanted"], "held" if b["held"] else "MISSED")
+            for n, b in summary["bars"].items()
+        ]
+        talk.table("the bar of the demo, in points", ("what", "measured", "wanted", ""), rows)
+    return 0
 
 
 def _third(name: str) -> bool:
     return hashlib.sha256(name.encode()).digest()[0] % 3 == 0
 
 
-def _fetched(name: str) -> Source:
+def _fetched(name: str, talk: Talk) -> Source:
     try:
         return sets.read(name)
     except DeixisError:
         pass
     try:
-        fetch.get(name, lambda text: print(text, flush=True))
+        fetch.get(name, talk.say)
     except DeixisError as error:
         hint = f"{error.cure} Or run the demo on your own pictures: make demo DATA=folder (deixis demo folder)."
         raise DeixisError(error.found, hint) from error
     return sets.read(name)
 
 
-def _outside() -> list[Outside]:
+def _outside(talk: Talk) -> list[Outside]:
     """The guard sets that can be had here; what can't is said."""
     found = []
-    for name in OUTSIDE:
+    for name in GUARDS:
         try:
-            found.append(Outside(name, _fetched(name)))
+            found.append(Outside(name, _fetched(name, talk)))
         except DeixisError as error:
-            print(f"{name} can't be had here, so forgetting is not measured on it: {error.found}", flush=True)
+            talk.say(f"{name} can't be had here, so forgetting is not measured on it: {error.found}")
     return found
 
 
@@ -112,6 +120,9 @@ def _summary(done: Outcome, clock: Clock) -> dict[str, Any]:
         }
         for name, arm in done.arms.items()
     }
+    table, photo = done.experiment.table, done.masks["photographs"]
+    values = {name: value[photo] for name, value in measure_retrieval(table, (None, None)).items()}
+    whole = _points(intervals(values, np.asarray(done.experiment.groups)[photo]))
     return {
         "sentence": result["sentence"],
         "data": {key: result["data"][key] for key in ("name", "images", "captions", "groups", "fingerprint")},
@@ -119,12 +130,13 @@ def _summary(done: Outcome, clock: Clock) -> dict[str, Any]:
         "starter": {
             name: _points(next(iter(done.arms.values())).intervals("before", mask)) for name, mask in done.masks.items()
         },
+        "starter_photographs_in_one_gallery": whole,
         "arms": arms,
         "t_interval": result["t_interval"],
         "per_split": result["per_split"],
         "training_seeds": result["training_seeds"],
         "forgotten": result["forgotten"],
-        "bars": bars(arms, result["forgotten"], next(iter(done.arms))),
+        "bars": bars(arms, whole, result["forgotten"], next(iter(done.arms))),
         "seconds": clock.read(),
         "peak_mb": clock.peak_mb(),
         "versions": result["versions"],
@@ -133,14 +145,19 @@ def _summary(done: Outcome, clock: Clock) -> dict[str, Any]:
 
 def _points(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """In points, with one decimal more than is told."""
-    return {name: {key: round(100 * v, 2) for key, v in value._asdict().items()} for name, value in values.items()}
+    return {
+        name: {key: round(100 * v, 2) for key, v in value._asdict().items()}
+        for name, value in values.items()
+        if name in METRIC_NAMES
+    }
 
 
-def bars(arms: Mapping[str, Any], forgotten: Any, method: str) -> dict[str, dict[str, Any]]:
+def bars(arms: Mapping[str, Any], starter: Mapping[str, Any], forgotten: Any, method: str) -> dict[str, dict[str, Any]]:
     """What the product promises of the demo, and whether it held, in points.
 
     Args:
         arms: arm -> part -> metric -> value, low, high, in points.
+        starter: metric -> value, low, high of the original on the photographs, in points, all stamps in one gallery.
         forgotten: set -> metric -> value, low, high as shares, or `not measured`.
         method: name of the arm that reports.
     """
@@ -154,7 +171,7 @@ def bars(arms: Mapping[str, Any], forgotten: Any, method: str) -> dict[str, dict
         own[k] for k in ("without symbol families", "drawings without symbol families", "photographs")
     )
     bar("gain without symbol families, R@10, low end", plain["mean_r10"]["low"], 3)
-    bar("gain without symbol families, R@1, low end", plain["mean_r1"]["low"], 0)
+    bar("gain on all, R@1, low end", own["all"]["mean_r1"]["low"], 0)
     bar("gain on drawings, R@10, low end", drawn["mean_r10"]["low"], 5)
     for metric, name in (("mean_r10", "R@10"), ("mean_r1", "R@1")):
         bar(f"photographs, {name}, low end", photo[metric]["low"], -2)
@@ -174,4 +191,6 @@ def bars(arms: Mapping[str, Any], forgotten: Any, method: str) -> dict[str, dict
     }
     loss = naive[GUARD]["mean_r10"]["value"]
     found[f"the naive recipe fails on {GUARD}, R@10"] = {"measured": loss, "wanted": "below -2", "held": loss < -2}
+    for metric, least in STARTER.items():
+        bar(f"starter on photographs, whole gallery, {METRIC_NAMES[metric]}", starter[metric]["value"], least)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def index(
     views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
     ids = [sample.id for sample in collection.source.samples]
     rows = table(encoder, ids, views, [""] * len(ids))
-    with run_folder(out) as folder:
+    with run_folder(out, overwrite) as folder:
         zoo.save(encoder, folder / "model")
         write_index(folder / "index", encoder, rows, collection.source)
     talk.result(f"{len(rows)} images indexed in {out}; {len(collection.source.skipped)} skipped.")
@@ -86,22 +87,40 @@ def search(
     Raises:
         DeixisError: no such run, a damaged index, a picture that can't be read, empty words.
     """
-    run = Path(run)
-    if not run.is_dir():
-        raise DeixisError(f"There is no folder {run}.", "Make one with `deixis adapt DATA` or `deixis index DATA`.")
-    opened = Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
+    if k < 1:
+        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
     picture = _is_picture(query)
     if not picture and not str(query).strip():
         raise DeixisError("The query is empty.", "Give some words, or the path of a picture.")
-    encoder = zoo.load(str(run / "model")).eval()
-    opened.expect(encoder.fingerprint())
+    opened, encoder = _opened(Path(run))
     vector = encoder.encode_image([Path(query)]) if picture else encoder.encode_text([str(query)])
     hits = opened.search(np.asarray(vector.detach()), k)
     found = [(float(score), opened.item(int(row))) for score, row in zip(hits.scores[0], hits.rows[0], strict=True)]
     talk = Talk(quiet)
-    rows = [(item["path"], f"{score:.3f}") for score, item in found]
-    talk.table(f"{'like ' if picture else ''}{query}", ("picture", "similarity"), rows)
+    talk.result("similarity  picture")
+    for score, item in found:
+        talk.result(f"{score:10.3f}  {_from_here(str(item['path']))}")
     return found
+
+
+def _opened(run: Path) -> tuple[Index, DualEncoder]:
+    """The index of a run and the model that made it."""
+    if not run.is_dir():
+        raise DeixisError(f"There is no folder {run}.", "Make one with `deixis adapt DATA` or `deixis index DATA`.")
+    opened = Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
+    if not (run / "model").is_dir():
+        raise DeixisError(
+            f"{run} holds no model that could read the query.",
+            "Give the folder that `deixis adapt` or `deixis index` wrote.",
+        )
+    encoder = zoo.load(run / "model").eval()
+    opened.expect(encoder.fingerprint())
+    return opened, encoder
+
+
+def _from_here(path: str) -> str:
+    """A path as seen from the working folder, where that is shorter."""
+    return min(os.path.relpath(path), path, key=len)
 
 
 def _is_picture(query: str | Path) -> bool:

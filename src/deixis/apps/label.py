@@ -13,6 +13,7 @@ from deixis import zoo
 from deixis.apps.collection import collect, embed, read
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
+from deixis.apps.runs import writable
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 
@@ -59,10 +60,13 @@ def label(
         quiet: print nothing.
     """
     out, talk = Path(out), Talk(quiet)
+    if out.is_dir():
+        raise DeixisError(f"{out} is a folder; labels go into a csv.", "Choose another --out.")
     if out.exists() and not overwrite:
         raise DeixisError(
             f"{out} is there already, perhaps with captions in it.", "Choose another --out, or --overwrite."
         )
+    writable(out)
     collection = collect(read(data, reading), talk)
     encoder = zoo.load(model).eval()
     samples, report = collection.source.samples, collection.report

@@ -102,16 +102,16 @@ def control_meaning(name: str) -> str:
     return found or "Another way to the same end, under the same splits: the gain should be weighed against it."
 
 
-def points(share: Number) -> str:
-    """A share in 0..1 as points with one decimal: 0.592 becomes `59.2`."""
-    text = f"{100 * share:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", MINUS)
+def points(share: Number, digits: int = 1) -> str:
+    """A share in 0..1 as points, with one decimal where not told otherwise: 0.592 becomes `59.2`."""
+    text = f"{100 * share:.{digits}f}"
+    return text.replace("-", "" if float(text) == 0 else MINUS)
 
 
-def signed(share: Number) -> str:
+def signed(share: Number, digits: int = 1) -> str:
     """A difference of shares as points with its sign: `+8.8`, `−1.2`, `0.0`."""
-    text = points(share)
-    return text if text == "0.0" or text.startswith(MINUS) else f"+{text}"
+    text = points(share, digits)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
 def span(low: Number, high: Number) -> str:

@@ -39,7 +39,7 @@ def told_metric(experiment: Experiment) -> str:
 
 
 def _json(values: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {name: dict(value._asdict()) for name, value in values.items()}
+    return {name: dict(value._asdict()) for name, value in values.items() if name in METRIC_NAMES}
 
 
 def _choice(choice: Choice | None, split: int | None) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _spread(metric: str, values: list[float]) -> dict[str, Any]:
 
 def _split_values(result: experiments.SplitResult) -> dict[str, Any]:
     means = {
-        which: {name: float(value.mean()) for name, value in getattr(result, which).items()}
+        which: {name: float(value.mean()) for name, value in getattr(result, which).items() if name in METRIC_NAMES}
         for which in ("before", "after", "difference")
     }
     return {"split": result.index, **means}
@@ -178,6 +178,8 @@ def gallery(arm: Arm, experiment: Experiment, source: Source) -> list[Example]:
     first = {int(key): i for i, key in reversed(list(enumerate(part.keys)))}
     change = 1.0 / ranks["after"] - 1.0 / ranks["before"]
     order = sorted(first.values(), key=lambda i: (-change[i], i))
+    # A caption of several pictures would show another one than the rank is of.
+    order = [i for i in order if int((part.keys == part.keys[i]).sum()) == 1]
     shown = [i for i in order[:_SHOWN] if change[i] > 0] + [i for i in order[::-1][:_SHOWN] if change[i] < 0]
     paths = [source.samples[j].path for j in result.queries]
 
@@ -209,21 +211,22 @@ def tell(result: Mapping[str, Any], talk: Talk, out: Path) -> None:
             f"{100 * result['before'][name]['value']:.1f}",
             f"{100 * result['after'][name]['value']:.1f}",
             in_points(gain),
-            in_points(result["t_interval"][name]),
         )
         for name, gain in result["difference"].items()
+        if not name.endswith("_r5")
     ]
-    columns = ("measure, in points", "before", "after", "difference [95 %]", "over splits, corrected")
-    talk.table(f"{result['data']['name']}: {result['data']['images']} images, held-out concepts", columns, rows)
-    beside = [(name, in_points(values[result["primary"]])) for name, values in result["slices"].items()]
-    beside += [
-        (f"control: {name}", in_points(values[result["primary"]])) for name, values in result["controls"].items()
-    ]
+    columns = ("measure, in points", "before", "after", "difference [95 %]")
+    held_out = "pictures" if result["data"]["kind"] == "labels" else "concepts"
+    talk.table(f"{result['data']['name']}: {result['data']['images']} images, held-out {held_out}", columns, rows)
+    primary = result["primary"]
+    beside = [("all, t interval over splits, corrected", in_points(result["t_interval"][primary]))]
+    beside += [(name, in_points(values[primary])) for name, values in result["slices"].items()]
+    beside += [(f"control: {name}", in_points(values[primary])) for name, values in result["controls"].items()]
     if isinstance(result["forgotten"], dict):
         beside += [(f"outside: {name}", in_points(v["mean_mrr"])) for name, v in result["forgotten"].items()]
     else:
         beside.append(("forgotten, outside your data", "not measured"))
-    talk.table("beside", ("what", f"{METRIC_NAMES[result['primary']]}, difference"), beside)
+    talk.table("beside", ("what", f"{METRIC_NAMES[primary]}, difference"), beside)
     kept = result["method"]["final"]
     talk.result(
         f"Kept: the {result['kept']} model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."

@@ -7,6 +7,7 @@ import errno
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import tempfile
 import time
@@ -16,7 +17,13 @@ from pathlib import Path
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 
-__all__ = ["Clock", "free_name", "run_folder", "versions"]
+__all__ = ["Clock", "free_name", "run_folder", "versions", "writable"]
+
+_WRITTEN = re.compile(
+    r"(split-\d+/)?result\.json|(splits|check|summary)\.json|report\.html"
+    r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|adapters\.safetensors)"
+)
+"""The files of a run, by path inside its folder: all that may be replaced."""
 
 
 def free_name(out: Path, overwrite: bool) -> None:
@@ -25,29 +32,54 @@ def free_name(out: Path, overwrite: bool) -> None:
     Raises:
         DeixisError: `out` holds something already, or its folder can't be written to.
     """
-    if out.is_file():
+    writable(out)
+    if out.exists() and not out.is_dir():
         raise DeixisError(f"{out} is a file; a run is a folder.", "Choose another --out.")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / "result.json").is_file() and not (out / "index").is_dir():
-            raise DeixisError(f"{out} is a folder with other things in it.", "Choose another --out.")
-        if not overwrite:
-            raise DeixisError(f"{out} holds another run.", "Choose another --out, or replace it with --overwrite.")
-    parent = out.absolute().parent
+    if not out.is_dir():
+        return
+    if out.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise DeixisError(f"{out} is the folder you are in, or one above.", "Name one inside it, such as --out run.")
+    if not any(out.iterdir()):
+        return
+    foreign = next((each for each in out.rglob("*") if not each.is_dir() and not _is_of_a_run(each, out)), None)
+    if foreign is not None or not ((out / "result.json").is_file() or (out / "index" / "manifest.json").is_file()):
+        what = f", such as {foreign.relative_to(out)}" if foreign is not None else ""
+        raise DeixisError(f"{out} is a folder with other things in it{what}.", "Choose another --out.")
+    if not overwrite:
+        raise DeixisError(f"{out} holds another run.", "Choose another --out, or replace it with --overwrite.")
+
+
+def _is_of_a_run(path: Path, out: Path) -> bool:
+    return _WRITTEN.fullmatch(path.relative_to(out).as_posix()) is not None
+
+
+def writable(out: Path) -> None:
+    """Makes sure that a file or folder of this name can be made; nothing is left behind.
+
+    Raises:
+        DeixisError: it can't, and why.
+    """
+    place = out.absolute().parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
+        place = next(each for each in (place, *place.parents) if each.exists())
+        with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}.", suffix=".part"):
             pass
     except OSError as error:
-        raise DeixisError(f"Nothing can be written in {parent}: {error.strerror}.", "Choose another --out.") from error
+        raise DeixisError(f"{out} can't be written in {place}: {error.strerror}.", "Choose another --out.") from error
 
 
 @contextlib.contextmanager
-def run_folder(out: Path) -> Iterator[Path]:
+def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary folder that becomes `out` when all went well, and is removed when not.
 
+    Args:
+        out: the run folder.
+        overwrite: replace the run that is there, be it one that was not there when the work began.
+
     Raises:
-        DeixisError: the disk is full or refuses.
+        DeixisError: `out` has been taken meanwhile, or the disk is full or refuses.
     """
+    free_name(out, overwrite)
     try:
         with atomic_folder(out) as folder:
             yield folder

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["METRIC_NAMES", "in_points", "sentence", "signed"]
+from deixis.apps.phrases import points, signed
+
+__all__ = ["METRIC_NAMES", "in_points", "sentence"]
 
 METRIC_NAMES = {
     **{
         f"{side}_{metric}": f"{words}, {name}"
-        for side, words in (
-            ("image_to_text", "image to text"),
-            ("text_to_image", "text to image"),
-            ("mean", "both, mean"),
-        )
+        for side, words in (("image_to_text", "image to text"), ("text_to_image", "text to image"), ("mean", "mean"))
         for metric, name in (("r1", "R@1"), ("r5", "R@5"), ("r10", "R@10"), ("mrr", "MRR"))
     },
     "accuracy": "accuracy",
@@ -21,23 +19,16 @@ METRIC_NAMES = {
 }
 
 
-def signed(points: float, digits: int = 1) -> str:
-    """A number with its sign, with a true minus: `+3.2`, `−0.4`, `0.0`."""
-    text = f"{points:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "\u2212")
-
-
 def in_points(interval: Mapping[str, float]) -> str:
     """An interval of shares, in points: `+4.3 [+1.6, +7.2]`."""
-    value, low, high = (signed(100 * interval[key]) for key in ("value", "low", "high"))
+    value, low, high = (signed(interval[key]) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
 def _counts(result: Mapping[str, object], metric: str) -> tuple[str, str, str, str]:
     before, after, gain = (result[key][metric] for key in ("before", "after", "difference"))  # type: ignore[index]
-    numbers = (100 * before["value"], 100 * after["value"])
-    low, high = (signed(100 * gain[key], 0) for key in ("low", "high"))
-    return f"{numbers[0]:.0f}", f"{numbers[1]:.0f}", low, high
+    low, high = (signed(gain[key], 0) for key in ("low", "high"))
+    return points(before["value"], 0), points(after["value"], 0), low, high
 
 
 def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
@@ -49,14 +40,15 @@ def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
         primary: the one that decides whether a gain is proven.
     """
     before, after, low, high = _counts(result, metric)
+    held_out = "pictures" if metric == "accuracy" else "concepts"
     if metric == "accuracy":
-        told = f"of 100 images, {before} were given the right class before and {after} after"
+        told = f"of 100 pictures, {before} were given the right class before and {after} after"
     else:
         place = "came first" if metric.endswith("r1") else f"was among the first {_words(metric)}"
         told = f"of 100 searches by words, the right picture {place} in {before} before and {after} after"
     told += f" (difference between {low} and {high})"
     if result["kept"] == "original":
-        return f"The original model was kept: nothing tried was better beyond chance on held-out concepts; {told}."
+        return f"The original model was kept: nothing tried was better beyond chance on held-out {held_out}; {told}."
     gain = result["difference"][primary]  # type: ignore[index]
     if gain["low"] > 0:
         return f"Adapted: {told}."

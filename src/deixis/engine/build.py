@@ -69,10 +69,15 @@ def build(
 def _part(part: Part, config: Any, given: Mapping[str, Any]) -> Any:
     """The part itself: the given one, or what the config's field of that name says."""
     value = given[part.name] if part.name in given else getattr(config, part.name)
-    if value is None or value == "":
+    if value is None or (isinstance(value, str | tuple | list) and not value):
         if part.optional:
-            return None
+            return () if part.many else None
         raise DeixisError(f"The part {part.name!r} is missing.", f"Name one with --{part.name.replace('_', '-')}.")
+    return tuple(_one(part, each) for each in value) if part.many else _one(part, value)
+
+
+def _one(part: Part, value: Any) -> Any:
+    """One thing of the kind that `part` asks for, loaded if `value` is a name, frozen if the part is."""
     if part.kind in ("dual_encoder", "image_tower") and isinstance(value, str):
         value = zoo.load(value)
     if part.kind == "image_tower" and hasattr(value, "image_tower"):

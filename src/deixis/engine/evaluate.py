@@ -10,10 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from deixis.engine.features import Table
-from deixis.ops.metrics import accuracy, retrieval
+from deixis.ops.metrics import accuracy, ranks, reciprocal_rank, retrieval
 from deixis.ops.stats import Interval, cluster_bootstrap
 
-__all__ = ["Adapters", "Measure", "apply", "intervals", "measure_labels", "measure_retrieval", "strengthen"]
+__all__ = ["EVIDENCE", "Adapters", "Measure", "apply", "intervals", "measure_labels", "measure_retrieval", "strengthen"]
+
+EVIDENCE = "negative_log_rank"
+"""The value on which a gain is tested: a rank twice as good counts the same wherever it is, so that few queries near
+the top don't decide, as they do for the reciprocal rank."""
 
 Adapters = tuple[nn.Module | None, nn.Module | None]
 Values = dict[str, np.ndarray]
@@ -39,9 +43,11 @@ def apply(table: Table, adapters: Adapters) -> tuple[Float[Tensor, "B D"], Float
 
 
 def measure_retrieval(table: Table, adapters: Adapters) -> Values:
-    """Retrieval both ways among the samples of `table`: metric -> one value a sample [B]."""
+    """Retrieval both ways among the samples of `table`: metric -> one value a sample [B], `EVIDENCE` among them."""
     image, text = apply(table, adapters)
-    return {name: value.numpy() for name, value in retrieval(image, text, table.keys).items()}
+    values = {name: value.numpy() for name, value in retrieval(image, text, table.keys).items()}
+    inverse = [values[f"{side}_mrr"] for side in ("image_to_text", "text_to_image")]
+    return values | {EVIDENCE: np.log(inverse).mean(axis=0)}
 
 
 def measure_labels(classes: Table, table: Table, adapters: Adapters) -> Values:
@@ -55,10 +61,9 @@ def measure_labels(classes: Table, table: Table, adapters: Adapters) -> Values:
     image, _ = apply(table, adapters)
     _, text = apply(classes, adapters)
     logits = image.double() @ text.double().T
-    own = logits.gather(1, table.keys[:, None])
-    # Ties count against the model, as in accuracy.
-    ranks = (logits >= own).sum(dim=1)
-    return {"accuracy": accuracy(logits, table.keys).numpy(), "mrr": (1.0 / ranks).numpy()}
+    found = ranks(image, text, table.keys, torch.arange(len(text)))
+    values = {"accuracy": accuracy(logits, table.keys).numpy(), "mrr": reciprocal_rank(found).numpy()}
+    return values | {EVIDENCE: np.log(values["mrr"])}
 
 
 def intervals(values: Mapping[str, np.ndarray], clusters: Int[np.ndarray, " B"]) -> dict[str, Interval]:

@@ -6,10 +6,10 @@ begun anew, since all in it can be computed again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +20,14 @@ from torch import Tensor
 
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
-from deixis.inputs.images import load_image
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, FieldSpec, ImageStates
 
 __all__ = ["FeatureStore", "Table", "encode_images", "table"]
 
 T = TypeVar("T")
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SPECS = (
     FieldSpec("image_embedding", "B D", values="unit"),
@@ -42,40 +43,76 @@ class FeatureStore:
 
     Args:
         path: of the file; the default lies in the cache folder.
+
+    Raises:
+        DeixisError: here and in all methods, the file can't be opened, read or written for another reason than damage.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_dir("features.sqlite")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open()
-        except sqlite3.DatabaseError:
-            self.path.replace(self.path.with_suffix(".damaged"))
-            self._open()
+        self._connection: sqlite3.Connection | None = None
+        self._mended(self._database)
 
-    def _open(self) -> None:
-        self._database = sqlite3.connect(self.path, timeout=60)
-        self._database.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
-        self._database.execute("SELECT count(*) FROM (SELECT 1 FROM rows LIMIT 1)").fetchone()
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=60)
+            self._connection.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+            self._connection.execute("SELECT count(*) FROM (SELECT 1 FROM rows LIMIT 1)").fetchone()
+        return self._connection
+
+    def _mended(self, act: Callable[[], T]) -> T:
+        """What `act` gives; where it finds the file damaged, once more with a new file."""
+        try:
+            try:
+                return act()
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                    raise
+                self._set_aside()
+                return act()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise DeixisError(
+                f"The features kept in {self.path} can't be used: {error}.",
+                "Wait for other runs, make room, or name another cache folder with DEIXIS_CACHE.",
+            ) from error
+
+    def _set_aside(self) -> None:
+        self.close()
+        with contextlib.suppress(FileNotFoundError):  # another run was faster
+            self.path.replace(self.path.with_suffix(".damaged"))
+        # An old journal would be played back into the new file.
+        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
 
     def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Key -> row of those that are there."""
+        return self._mended(lambda: self._get(keys))
+
+    def _get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for part in _pieces(keys, 500):
             marks = ",".join("?" * len(part))
-            for key, value in self._database.execute(f"SELECT key, value FROM rows WHERE key IN ({marks})", part):
-                found[key] = np.frombuffer(value, dtype=np.float32)
+            for key, value in self._database().execute(f"SELECT key, value FROM rows WHERE key IN ({marks})", part):
+                if len(value) % 4 == 0:
+                    found[key] = np.frombuffer(value, dtype=np.float32)
         return found
 
     def put(self, rows: dict[str, np.ndarray]) -> None:
         """Keeps float32 rows by key, all or none of them."""
-        with self._database:
-            values = [(key, row.astype(np.float32).tobytes()) for key, row in rows.items()]
-            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
+        values = [(key, row.astype(np.float32).tobytes()) for key, row in rows.items()]
+
+        def insert() -> None:
+            with self._database() as database:
+                database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
+
+        self._mended(insert)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
+        """Closes the file; it is opened again when it is next needed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _pieces(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
@@ -164,24 +201,23 @@ def encode_images(
     mark = encoder.with_adapters(None, None).fingerprint()
     keys = [[f"{mark}/{digest}/{int(flip)}" for digest in hashes] for flip in flips]
     rows = store.get([key for view in keys for key in view])
-    rows = {key: row for key, row in rows.items() if row.size == size}
+    rows = {key: row for key, row in rows.items() if row.size == size and np.isfinite(row).all()}
     first = {digest: i for i, digest in reversed(list(enumerate(hashes)))}
     todo = sorted(i for digest, i in first.items() if any(view[i] not in rows for view in keys))
     done = len(first) - len(todo)
     if progress:
         progress(done, len(first))
-    with ThreadPoolExecutor(2) as pool:
-        for part in _pieces(todo, batch_size):
-            images = encoder.preprocess.batch(list(pool.map(load_image, [paths[i] for i in part])))
-            fresh: dict[str, np.ndarray] = {}
-            for view, flip in zip(keys, flips, strict=True):
-                packed = _pack(encoder, images.flip(-1) if flip else images)
-                fresh |= {view[i]: row for i, row in zip(part, packed, strict=True)}
-            store.put(fresh)
-            rows |= fresh
-            done += len(part)
-            if progress:
-                progress(done, len(first))
+    for part in _pieces(todo, batch_size):
+        images = encoder.read_images([paths[i] for i in part])
+        fresh: dict[str, np.ndarray] = {}
+        for view, flip in zip(keys, flips, strict=True):
+            packed = _pack(encoder, images.flip(-1) if flip else images)
+            fresh |= {view[i]: row for i, row in zip(part, packed, strict=True)}
+        store.put(fresh)
+        rows |= fresh
+        done += len(part)
+        if progress:
+            progress(done, len(first))
     joined = torch.from_numpy(np.stack([np.stack([rows[key] for key in view]) for view in keys]))
     return joined[..., :width], joined[..., width:-1], joined[..., -1]
 
@@ -189,8 +225,9 @@ def encode_images(
 @torch.inference_mode()
 def _pack(encoder: DualEncoder, images: Float[Tensor, "B 3 H W"]) -> np.ndarray:
     """One float32 row an image: embedding, features, doubt."""
-    states = encoder.image_states(images)
-    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().numpy()
+    with encoder._inference():  # in eval mode: what is kept must not depend on the caller's
+        states = encoder.image_states(images)
+    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().cpu().numpy()
     if not np.isfinite(packed).all():
         raise DeixisError("The model gives numbers that are not finite for one of the images.", "Check its weights.")
     return packed

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from deixis.engine.stages import Method
 from deixis.errors import DeixisError
-from deixis.nn.frozen import is_frozen
 from deixis.types import Batch, Features, Losses, Progress
 
 __all__ = ["backward"]
@@ -20,7 +19,7 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
 
     With `chunk`, the batch goes through `encode` in pieces of that size, twice: first without a graph, then once more
     to carry the loss's gradient back (gradient caching; Gao et al., 2021). The gradient is that of the whole batch, the
-    memory that of a piece. Dropout draws the same masks both times.
+    memory that of a piece. Dropout draws the same masks both times, and to `encode` each piece is a micro-batch.
 
     Args:
         method: with `encode` and `loss`.
@@ -37,27 +36,39 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
         return losses
     _refuse_batch_layers(method)
     pieces = batch.split(chunk)
+    moments = [dataclasses.replace(progress, micro=progress.micro * len(pieces) + i) for i in range(len(pieces))]
     states, cached = [], []
-    for piece in pieces:
-        states.append(torch.random.get_rng_state())
+    for piece, moment in zip(pieces, moments, strict=True):
+        states.append(_random_state())
         with torch.no_grad():
-            cached.append(method.encode(piece, progress))
+            cached.append(method.encode(piece, moment))
     rows = {
         name: torch.cat([features.rows[name] for features in cached]).requires_grad_(
             cached[0].rows[name].is_floating_point()
         )
         for name in cached[0].rows
     }
-    shared = dict(method.encode(pieces[0], progress).shared) if cached[0].shared else {}
+    shared = dict(method.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
     losses = method.loss(Features(rows, shared), batch, progress)
     losses.total.backward()
-    after = torch.random.get_rng_state()
-    for i, (piece, state) in enumerate(zip(pieces, states, strict=True)):
-        torch.random.set_rng_state(state)
-        _carry_back(method.encode(piece, progress).rows, rows, i * len(pieces[0]))
-    torch.random.set_rng_state(after)
+    after = _random_state()
+    for i, (piece, moment) in enumerate(zip(pieces, moments, strict=True)):
+        _set_random_state(states[i])
+        _carry_back(method.encode(piece, moment).rows, rows, i * len(pieces[0]))
+    _set_random_state(after)
     parts = {name: part.detach() for name, part in losses.parts.items()}
     return dataclasses.replace(losses, parts=parts)
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    """Of the global generators: the CPU's, and those of the GPUs if any is in use."""
+    return torch.random.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.random.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
 
 
 def _carry_back(features: dict[str, Tensor], rows: dict[str, Tensor], start: int) -> None:
@@ -73,7 +84,8 @@ def _carry_back(features: dict[str, Tensor], rows: dict[str, Tensor], start: int
 
 def _refuse_batch_layers(method: nn.Module) -> None:
     for name, module in method.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and not is_frozen(module):
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and (module.training or module.running_mean is None):
             raise DeixisError(
                 f"Gradient caching would be wrong here: {name} ({type(module).__name__}) mixes the samples of a piece.",
                 "Train it without --chunk, or freeze that layer's statistics.",

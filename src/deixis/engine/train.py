@@ -11,7 +11,7 @@ import torch
 from deixis.engine.stages import Method, enter
 from deixis.engine.step import backward
 from deixis.errors import DeixisError
-from deixis.ops.collective import average_gradients, rank
+from deixis.ops.collective import average_gradients, rank, total, world_size
 from deixis.types import Batch, Losses, Progress, Stage
 
 __all__ = ["batches", "train"]
@@ -69,12 +69,15 @@ def train(
             progress = Progress(step, steps, stage=stage.name, seed=seed, rank=rank())
             optimiser.zero_grad(set_to_none=True)
             losses = backward(method, next(data), progress, chunk)
-            if not bool(torch.isfinite(losses.total)):
+            # All ranks give up together, or those with a finite loss would wait for the other for ever.
+            if int(total(torch.isfinite(losses.total).long())) < world_size():
                 parts = {name: float(part.detach()) for name, part in losses.parts.items()}
                 raise DeixisError(
                     f"The loss is not a finite number at step {step}: {parts}.", "Try a lower learning rate."
                 )
             average_gradients(chosen.values())
+            if hasattr(method, "after_backward"):
+                method.after_backward(progress)
             optimiser.step()
             done = dataclasses.replace(progress, step=step + 1)
             if hasattr(method, "after_step"):

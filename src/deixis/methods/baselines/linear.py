@@ -87,6 +87,8 @@ class Method(nn.Module):
     @torch.enable_grad()
     def finish(self, progress: Progress) -> None:
         """Solves for the layer and forgets the features."""
+        if not self._seen:
+            raise ValueError("nothing was observed")
         features = F.normalize(torch.cat([f for f, _ in self._seen]).double(), dim=-1)
         labels = torch.cat([y for _, y in self._seen])
         weight = torch.zeros(self.head.weight.shape, dtype=torch.float64, requires_grad=True)

@@ -81,6 +81,8 @@ class Method(nn.Module):
 
     def finish(self, progress: Progress) -> None:
         """Sets the vector."""
+        if not self.count:
+            raise ValueError("nothing was observed")
         self.image.linear.bias.copy_(self.sum / self.count)
 
     def adapters(self) -> tuple[nn.Module, nn.Module | None]:

@@ -69,7 +69,7 @@ class Config:
     encoder: str = "starter"
     gated: bool = True
     text: bool = True
-    dropout: float = 0.5
+    dropout: float = 0.8
     scale: float = 20.0
     target_scale: float = 20.0
     learning_rate: float = 3e-4

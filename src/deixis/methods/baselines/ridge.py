@@ -101,6 +101,8 @@ class Method(nn.Module):
 
     def finish(self, progress: Progress) -> None:
         """Solves for the correction."""
+        if not self.gram[-1, -1]:
+            raise ValueError("nothing was observed")
         solution = ridge(self.gram, self.cross, self.config.penalty).to(self.image.linear.weight.dtype)
         self.image.linear.weight.copy_(solution[:-1].T)
         self.image.linear.bias.copy_(solution[-1])
