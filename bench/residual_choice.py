@@ -21,7 +21,8 @@ from deixis.apps.collection import collect
 from deixis.apps.console import Talk
 from deixis.apps.options import Settings
 from deixis.data import fetch, sets
-from deixis.engine.select import Experiment, Grid, Recipe, choose
+from deixis.engine.recipes import Grid, Recipe
+from deixis.engine.select import Experiment, choose
 
 __all__ = ["main"]
 

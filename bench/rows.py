@@ -8,11 +8,15 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["KEYS", "RESULTS", "Timings", "alternate", "append_row", "environment", "make_row"]
+__all__ = [
+    *("KEYS", "RESULTS", "Timings", "added_memory", "alternate", "append_row", "child_environment", "environment"),
+    *("make_row", "measure_apart"),
+]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "bench.jsonl"
@@ -42,6 +46,36 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], repeats: i
         ours(), theirs()
     pairs = [(ours(), theirs()) for _ in range(repeats)]
     return Timings(*zip(*pairs, strict=True))
+
+
+def child_environment() -> dict[str, str]:
+    """The user's, less two settings that some machines carry for old builds of OpenBLAS and that slow new ones."""
+    return {key: value for key, value in os.environ.items() if key not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+
+
+def measure_apart(module: str, *arguments: str) -> dict[str, Any]:
+    """Runs `python -m MODULE ARGUMENTS` from the root of the repository; gives the JSON object it prints last."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=child_environment())
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def added_memory(work: Callable[[], Any]) -> float:
+    """MB (10^6 bytes) that this process holds in the worst moment of `work` beyond what it holds before it.
+
+    The kernel's mark of the highest is taken back first, so that what was held earlier does not count (Linux).
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    before = _resident("VmRSS")
+    work()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{field}:"))
 
 
 def _run(*command: str) -> str:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.rows import RESULTS, alternate, append_row, environment, make_row
+from bench.rows import RESULTS, alternate, append_row, child_environment, environment, make_row
 
 __all__ = ["CASES", "main"]
 
@@ -32,14 +32,9 @@ CASES: dict[str, tuple[list[str], list[str], bool]] = {
 }
 
 
-def _environment() -> dict[str, str]:
-    """The user's, less two settings that some machines carry for old builds of OpenBLAS and that slow new ones."""
-    return {key: value for key, value in os.environ.items() if key not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-
-
 def stopwatch(command: Sequence[str], prints: bool) -> Callable[[], float]:
     """A function that runs `command` once and returns its seconds; a failing command ends the race."""
-    surroundings = _environment()
+    surroundings = child_environment()
 
     def run() -> float:
         start = time.perf_counter()

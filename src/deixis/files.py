@@ -33,8 +33,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path in the same folder; renamed to `path` on success, removed on any failure."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _target(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     temporary = Path(name)
@@ -42,9 +41,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(_mode(0o666))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -53,22 +50,35 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; takes the name `path` on success (an older one is replaced), is removed
-    on any failure."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    on any failure (an older one then stays)."""
+    target = _target(path)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-    temporary.chmod(0o755)
+    old = temporary.with_suffix(".old")
     try:
+        temporary.chmod(_mode(0o777))
         yield temporary
-        if target.exists():
-            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
-            target.replace(old / target.name)
-            temporary.replace(target)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(target)
+        if target.is_dir():
+            target.replace(old)
+        temporary.replace(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.replace(target)
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """The place itself, without links and `..` on the way, and its parent made."""
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _mode(wished: int) -> int:
+    """What new files and folders may be read by, here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return wished & ~umask
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

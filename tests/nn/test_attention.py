@@ -50,3 +50,27 @@ def test_a_row_that_may_look_nowhere_stays_finite_also_its_gradient() -> None:
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be cut into 5"):
         Attention(12, 5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_causal_attention_never_sees_what_comes_later(masked: bool) -> None:
+    layer, states = Attention(12, 3).double(), torch.randn(2, 5, 12, dtype=torch.float64)
+    mask = torch.tensor([[True, False, True, True, True], [True] * 5])[:, None] if masked else None
+    found, weights = layer.with_weights(states, mask, causal=True)
+    torch.testing.assert_close(layer(states, mask, causal=True), found)
+    assert not weights.triu(1).any()
+    assert not masked or not weights[0, :, :, 1].any()
+    other = torch.cat([states[:, :3], torch.randn(2, 2, 12, dtype=torch.float64)], dim=1)
+    torch.testing.assert_close(layer(other, mask, causal=True)[:, :3], found[:, :3])
+
+
+def test_states_may_look_at_others_and_come_out_in_another_width() -> None:
+    layer = Attention(12, 3, out=7).double()
+    states, memory = (torch.randn(2, count, 12, dtype=torch.float64) for count in (3, 5))
+    found, weights = layer.with_weights(states, memory=memory)
+    assert found.shape == (2, 3, 7)
+    assert weights.shape == (2, 3, 3, 5)
+    torch.testing.assert_close(layer(states, memory=memory), found)
+    torch.testing.assert_close(layer.out(layer.look(states, memory=memory)), found)
+    one = memory[:, :1]
+    torch.testing.assert_close(layer(states[:, :1], memory=one), layer.out(layer.value(one)))

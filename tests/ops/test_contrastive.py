@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from deixis.ops.contrastive import info_nce, one_way, same_targets, soft_targets
+from deixis.ops.contrastive import info_nce, one_way, same_targets, sigmoid_pairs, soft_targets
 from tests.support import load_golden
 
 
@@ -146,3 +146,70 @@ def test_logits_rows_and_shards_are_those_of_open_clip() -> None:
     ]
     torch.testing.assert_close(torch.stack(shards), golden["out.local_loss_per_shard"], rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.stack(shards).mean(), golden["out.plain.loss"], rtol=1e-12, atol=0)
+
+
+def pairs_by_loop(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, matches: Tensor) -> Tensor:
+    """The equation, one pair at a time."""
+    total = torch.zeros((), dtype=image.dtype)
+    for i in range(len(image)):
+        for j in range(len(text)):
+            sign = 1.0 if matches[i, j] else -1.0
+            total = total + (1 + (-sign * (scale * (image[i] * text[j]).sum() + bias)).exp()).log()
+    return total / len(image)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_sigmoid_pairs_and_its_gradients_equal_a_slow_loop(given: bool) -> None:
+    image, text = vectors(4, 5, 0), vectors(6 if given else 4, 5, 1)
+    scale, bias = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (3.0, -1.5))
+    matches = torch.rand(4, 6, generator=torch.Generator().manual_seed(2)) < 0.3 if given else None
+    fast = sigmoid_pairs(image, text, scale=scale, bias=bias, matches=matches)
+    slow = pairs_by_loop(image, text, scale, bias, torch.eye(4).bool() if matches is None else matches)
+    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=0)
+    leaves = (image, text, scale, bias)
+    for ours, theirs in zip(gradients(fast, *leaves), gradients(slow, *leaves), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
+def test_sigmoid_pairs_stay_finite_far_out_and_refuse_what_are_no_pairs() -> None:
+    image = torch.eye(3, requires_grad=True)
+    loss = sigmoid_pairs(image, torch.eye(3).flip(0), scale=1e4, bias=-10.0)
+    assert loss.isfinite()
+    assert gradients(loss, image)[0].isfinite().all()
+    with pytest.raises(ValueError, match="3 images and 2 texts are no pairs"):
+        sigmoid_pairs(image, torch.eye(3)[:2], scale=1.0, bias=0.0)
+
+
+@pytest.mark.golden
+def test_the_sigmoid_loss_and_its_gradients_are_those_of_open_clip() -> None:
+    golden = load_golden("openclip_sigliploss")
+    leaves = {name: golden[f"in.{name}"].double().requires_grad_() for name in ("image_features", "text_features")}
+    leaves |= {name: golden[f"param.{name}"].requires_grad_() for name in ("log_scale", "logit_bias")}
+    image, text = (normalize(leaves[name], dim=1) for name in ("image_features", "text_features"))
+    scale, bias = leaves["log_scale"].exp(), leaves["logit_bias"]
+    loss = sigmoid_pairs(image, text, scale=scale, bias=bias)
+    torch.testing.assert_close(scale * image @ text.T + bias, golden["out.logits"], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(loss, golden["out.loss"], rtol=1e-12, atol=0)
+    for name, found in zip(leaves, gradients(loss, *leaves.values()), strict=True):
+        torch.testing.assert_close(found, golden[f"grad.{name}"], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.golden
+def test_the_sigmoid_loss_adds_up_over_chunks_of_texts_and_shards_of_images() -> None:
+    golden = load_golden("openclip_sigliploss")
+    image, text = (normalize(golden[f"in.{name}_features"].double(), dim=1) for name in ("image", "text"))
+    numbers = {"scale": golden["param.log_scale"].exp(), "bias": golden["param.logit_bias"]}
+    own = torch.eye(len(image), dtype=torch.bool)
+    size = int(golden["cfg.chunk_size"])
+    chunks = [
+        sigmoid_pairs(image, part, matches=mine, **numbers)
+        for part, mine in zip(text.split(size), own.split(size, dim=1), strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(chunks).sum(), golden["out.loss_chunked"], rtol=1e-12, atol=0)
+    world = int(golden["cfg.world_size"])
+    shards = [
+        sigmoid_pairs(part, text, matches=mine, **numbers)
+        for part, mine in zip(image.chunk(world), own.chunk(world), strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(shards), golden["out.local_loss_per_shard"], rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.stack(shards).mean(), golden["out.loss"], rtol=1e-12, atol=0)

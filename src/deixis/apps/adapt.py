@@ -14,17 +14,20 @@ from deixis import zoo
 from deixis.apps import results
 from deixis.apps.collection import Collection, collect, embed, read, taught
 from deixis.apps.console import Talk
-from deixis.apps.index import write_index
-from deixis.apps.options import Reading, Settings
+from deixis.apps.index import index, write_index
+from deixis.apps.options import Reading, Settings, overrides
 from deixis.apps.report import render
 from deixis.apps.runs import Clock, free_name, run_folder
 from deixis.data import sets
 from deixis.data.split import concept_groups, split
 from deixis.engine import adapt as experiments
 from deixis.engine.adapt import Arm, Plan
-from deixis.engine.evaluate import Adapters, measure_labels, measure_retrieval
+from deixis.engine.build import configure
+from deixis.engine.evaluate import Adapters, apply, measure_labels, measure_retrieval
 from deixis.engine.features import Table, table
-from deixis.engine.select import Choice, Experiment, Grid, Recipe, choose
+from deixis.engine.recipes import Recipe, recipe_for, trains_towers
+from deixis.engine.select import Choice, Experiment, choose
+from deixis.engine.towers import Library
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import list_methods
@@ -33,18 +36,17 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
 from deixis.types import Source
 
-__all__ = ["GUARDS", "Beside", "Outcome", "Outside", "adapt", "controls", "outside_here", "prepare"]
+__all__ = ["GUARDS", "Beside", "Outcome", "Outside", "adapt", "adapt_or_index", "controls", "outside_here", "prepare"]
 
 TEMPLATE = "a photo of a {}."
 GUARDS = ("art4apps", "emoji")
 
 
 def controls(settings: Settings) -> dict[str, Plan]:
-    """The controls of every run: captions dealt out at random, and a mere shift of all images."""
-    return {
-        "shuffled captions": Plan(Recipe(settings.method), shuffled=True),
-        "mean shift": Plan(Recipe("mean_shift")),
-    }
+    """The controls of a run: captions dealt out at random (not where towers are trained, as that would double the time
+    it takes), and a mere shift of all images."""
+    shuffled = {"shuffled captions": Plan(Recipe(settings.method), shuffled=True)}
+    return {**({} if trains_towers(settings.method) else shuffled), "mean shift": Plan(Recipe("mean_shift"))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Outcome:
         arms: the arm that reports, and the controls.
         experiment: data, splits and measure.
         masks: the slices, over the samples that could be read.
+        adapters: what was kept, fitted on all pairs.
     """
 
     folder: Path
@@ -94,6 +97,7 @@ class Outcome:
     arms: Mapping[str, Arm]
     experiment: Experiment
     masks: Mapping[str, np.ndarray]
+    adapters: Adapters
 
 
 def adapt(
@@ -131,19 +135,45 @@ def adapt(
     experiment = prepare(encoder, collection, settings, talk)
     beside = beside or Beside(outside_here(source))
     others = {**controls(settings), **beside.plans} if settings.controls else {}
-    arms = _run_arms(experiment, {settings.method: Plan(Recipe(settings.method)), **others}, talk)
+    arms = _run_arms(
+        experiment, {settings.method: Plan(*recipe_for(settings.method, overrides(settings))), **others}, talk
+    )
     arm = arms[settings.method]
     with talk.step("refit"):
         choice, kept = _final(experiment, settings)
     masks = _kept_slices(beside.slices, source, collection)
     result = results.build(collection, experiment, arms, settings, choice, masks)
-    result["forgotten"] = _forgotten(encoder, arm, beside.outside, talk)
-    adapted = encoder.with_adapters(*kept)
-    done = Outcome(out, result, adapted, arms, experiment, masks)
+    result["forgotten"] = _forgotten(experiment, arm, beside.outside, talk)
+    adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
+    done = Outcome(out, result, adapted, arms, experiment, masks, kept)
     with run_folder(out, overwrite) as folder:
         _write(folder, done, collection, talk, clock)
     results.tell(result, talk, out)
     return done
+
+
+def adapt_or_index(data: str, out: str, settings: Settings, reading: Reading, *, overwrite: bool, quiet: bool) -> None:
+    """What `deixis adapt` does: adapts; or, with neither captions nor labels, indexes, and says how to begin labelling.
+
+    Args:
+        data: as in `adapt`.
+        out: the folder to write.
+        settings: of the run; of an index, only the model counts.
+        reading: columns and the like.
+        overwrite: replace what a run or index left at `out`.
+        quiet: print nothing.
+    """
+    source = read(data, reading)
+    if source.kind != "images":
+        adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
+        return
+    talk = Talk(quiet)
+    talk.result(
+        f"{data} holds {len(source.samples)} images and neither captions nor labels: nothing can be learned from it, "
+        "but it can be searched."
+    )
+    index(source, out, settings.model, overwrite=overwrite, quiet=quiet)
+    talk.result(f"To begin labelling, the most telling images first: deixis label {data}")
 
 
 def _original(name: str) -> DualEncoder:
@@ -163,10 +193,15 @@ def outside_here(source: Source) -> list[Outside]:
 
 
 def _check_settings(settings: Settings) -> None:
-    offered = [name for name in list_methods() if "adapters" in read_method(name).card.capabilities]
+    offered = [
+        name for name in list_methods() if "adapters" in read_method(name).card.capabilities or trains_towers(name)
+    ]
     if settings.method not in offered:
         read_method(settings.method)
-        raise DeixisError(f"{settings.method} offers no adapters.", f"These do: {', '.join(offered)}.")
+        raise DeixisError(f"{settings.method} does not adapt a model.", f"These do: {', '.join(offered)}.")
+    if settings.layers and not trains_towers(settings.method):
+        raise DeixisError(f"{settings.method} trains no layers of the towers.", "Leave --layers out.")
+    configure(settings.method, "desk", overrides(settings))
     if settings.splits < 2:
         raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
     if not 0 < settings.train < 1:
@@ -219,7 +254,11 @@ def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, ta
     if source.kind == "labels":
         measure, metric = _label_measure(rows), "accuracy"
     talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
-    return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed)
+    library = None
+    if trains_towers(settings.method):
+        library = Library(encoder)
+        library.add(rows.ids, collection.paths, _texts(source))
+    return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
 
 
 def _label_measure(rows: Table) -> Any:
@@ -249,9 +288,9 @@ def _tick(bar: Callable[[int, int], None], total: int, index: int, choice: Choic
 
 def _final(experiment: Experiment, settings: Settings) -> tuple[Choice, Adapters]:
     """Steps and strength chosen on all concepts, and the adapters fitted on all pairs with them."""
-    recipe = Recipe(settings.method)
+    recipe, grid = recipe_for(settings.method, overrides(settings))
     e = experiment
-    choice = choose(recipe, Grid(), e, e.table, e.groups, settings.seed)
+    choice = choose(recipe, grid, e, e.table, e.groups, settings.seed)
     return choice, experiments.refit(e, recipe, choice, e.table, settings.seed)
 
 
@@ -262,12 +301,16 @@ def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: C
     return {name: mask[index] for name, mask in slices.items()}
 
 
-def _forgotten(encoder: DualEncoder, arm: Arm, outside: Sequence[Outside], talk: Talk) -> dict[str, Any] | str:
+def _forgotten(experiment: Experiment, arm: Arm, outside: Sequence[Outside], talk: Talk) -> dict[str, Any] | str:
     found: dict[str, Any] = {}
+    encoder = experiment.encoder
     for each in outside:
         collection = taught(collect(each.source, talk), talk)
         views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-        rows = table(encoder, [sample.id for sample in collection.source.samples], views, _texts(collection.source))
+        ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
+        rows = table(encoder, ids, views, _texts(collection.source))
+        if experiment.library is not None:
+            experiment.library.add(ids, collection.paths, _texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
             lost = experiments.forgotten(arm, measure_retrieval, rows, groups)
@@ -280,7 +323,8 @@ def _write(folder: Path, done: Outcome, collection: Collection, talk: Talk, cloc
     result, arm = dict(done.result), next(iter(done.arms.values()))
     with talk.step("save"):
         zoo.save(done.encoder, folder / "model")
-        write_index(folder / "index", done.encoder, done.experiment.table, collection.source)
+        vectors, _ = apply(done.experiment.table, done.adapters)
+        write_index(folder / "index", done.encoder, vectors, collection.source)
         write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
         write_json(folder / "check.json", collection.report.to_dict())
         for index, each in enumerate(results.per_split(result, arm, done.experiment)):

@@ -19,7 +19,7 @@ from deixis.apps.sentences import METRIC_NAMES
 from deixis.data import fetch, sets
 from deixis.engine.adapt import Plan
 from deixis.engine.evaluate import intervals, measure_retrieval
-from deixis.engine.select import Recipe
+from deixis.engine.recipes import Recipe
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.types import Source
@@ -163,7 +163,7 @@ def bars(arms: Mapping[str, Any], starter: Mapping[str, Any], forgotten: Any, me
     """
     found: dict[str, dict[str, Any]] = {}
 
-    def bar(name: str, measured: float, least: float) -> None:
+    def bar(name: str, measured: float, least: int) -> None:
         found[name] = {"measured": measured, "wanted": f"at least {least:+g}", "held": measured >= least}
 
     own = arms[method]

@@ -42,7 +42,7 @@ def adapt(
     """
     from deixis.apps import adapt as app
 
-    app.adapt(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    app.adapt_or_index(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
 
 

@@ -6,14 +6,16 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deixis import zoo
 from deixis.apps.collection import collect, embed, read
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
 from deixis.apps.runs import free_name, run_folder
-from deixis.engine.features import Table, table
+from deixis.engine.evaluate import apply
+from deixis.engine.features import table
 from deixis.errors import DeixisError
 from deixis.inputs.images import IMAGE_SUFFIXES
 from deixis.nn.dual import DualEncoder
@@ -23,11 +25,8 @@ from deixis.types import Source
 __all__ = ["index", "search", "write_index"]
 
 
-def write_index(folder: Path, encoder: DualEncoder, rows: Table, source: Source) -> Index:
-    """Writes the images of a table, through the encoder's adapters, as an index."""
-    with torch.inference_mode():
-        adapter = encoder.image_adapter
-        vectors = rows.embedding[0] if adapter is None else adapter(rows.states())
+def write_index(folder: Path, encoder: DualEncoder, vectors: Float[Tensor, "B D"], source: Source) -> Index:
+    """Writes the images of a source, embedded by `encoder`, as an index."""
     items = [
         {"id": s.id, "path": str(s.path.absolute()), "captions": list(s.captions), "label": s.label}
         for s in source.samples
@@ -64,7 +63,8 @@ def index(
     rows = table(encoder, ids, views, [""] * len(ids))
     with run_folder(out, overwrite) as folder:
         zoo.save(encoder, folder / "model")
-        write_index(folder / "index", encoder, rows, collection.source)
+        vectors, _ = apply(rows, (encoder.image_adapter, None))
+        write_index(folder / "index", encoder, vectors, collection.source)
     talk.result(f"{len(rows)} images indexed in {out}; {len(collection.source.skipped)} skipped.")
     talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
     return Index.open(out / "index", verify=False)
@@ -108,9 +108,9 @@ def _opened(run: Path) -> tuple[Index, DualEncoder]:
     if not run.is_dir():
         raise DeixisError(f"There is no folder {run}.", "Make one with `deixis adapt DATA` or `deixis index DATA`.")
     opened = Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
-    if not (run / "model").is_dir():
+    if not (run / "model" / "config.json").is_file():
         raise DeixisError(
-            f"{run} holds no model that could read the query.",
+            f"{run} holds no model that could read the query: no model/config.json.",
             "Give the folder that `deixis adapt` or `deixis index` wrote.",
         )
     encoder = zoo.load(run / "model").eval()
@@ -126,7 +126,7 @@ def _from_here(path: str) -> str:
 def _is_picture(query: str | Path) -> bool:
     """Whether the query means a picture: an existing file, or what ends like one and looks like a path."""
     path = Path(query)
-    if len(str(query)) < 4096 and "\0" not in str(query) and path.is_file():
+    if os.path.isfile(path):  # words may be no path at all, which Path.is_file takes amiss
         return True
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DeixisError(f"There is no picture {path}.", "Check the path; words need no ending such as .jpg.")

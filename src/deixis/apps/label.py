@@ -13,7 +13,7 @@ from deixis import zoo
 from deixis.apps.collection import collect, embed, read
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
-from deixis.apps.runs import writable
+from deixis.apps.runs import explained, writable
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 
@@ -60,13 +60,13 @@ def label(
         quiet: print nothing.
     """
     out, talk = Path(out), Talk(quiet)
+    writable(out)
     if out.is_dir():
         raise DeixisError(f"{out} is a folder; labels go into a csv.", "Choose another --out.")
     if out.exists() and not overwrite:
         raise DeixisError(
             f"{out} is there already, perhaps with captions in it.", "Choose another --out, or --overwrite."
         )
-    writable(out)
     collection = collect(read(data, reading), talk)
     encoder = zoo.load(model).eval()
     samples, report = collection.source.samples, collection.report
@@ -74,7 +74,7 @@ def label(
     index = [i for i in range(len(samples)) if i not in doubles]
     views = embed(encoder, [samples[i] for i in index], [report.hashes[i] for i in index], talk, mirrored=False)
     order = [index[i] for i in farthest_first(views[0][0].clone())]
-    with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "caption", "label"])
         for i in order:

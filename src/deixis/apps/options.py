@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["Reading", "Settings"]
+__all__ = ["Reading", "Settings", "overrides"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Settings:
         train: share of the samples that train in each.
         seed: of splits, folds and training.
         controls: also run the controls, which must learn nothing.
+        layers: for methods that train the towers, which weights: `last` (the last blocks), `all` or `lora`; empty
+            takes the method's own choice.
     """
 
     model: str = "starter"
@@ -45,3 +47,9 @@ class Settings:
     train: float = 0.6
     seed: int = 0
     controls: bool = True
+    layers: str = ""
+
+
+def overrides(settings: Settings) -> dict[str, str]:
+    """The settings of the method that a user has changed."""
+    return {"layers": settings.layers} if settings.layers else {}

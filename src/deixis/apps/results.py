@@ -11,15 +11,16 @@ import numpy as np
 
 from deixis.apps.collection import Collection
 from deixis.apps.console import Talk
-from deixis.apps.options import Settings
+from deixis.apps.options import Settings, overrides
 from deixis.apps.report import Example
 from deixis.apps.runs import versions
 from deixis.apps.sentences import METRIC_NAMES, in_points, sentence
 from deixis.engine import adapt as experiments
-from deixis.engine.adapt import Arm, Experiment
+from deixis.engine.adapt import Arm
+from deixis.engine.build import configure
 from deixis.engine.evaluate import apply
-from deixis.engine.select import Choice, Recipe
-from deixis.methods import get
+from deixis.engine.recipes import recipe_for, trains_towers
+from deixis.engine.select import Choice, Experiment
 from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
 from deixis.types import Source
@@ -69,11 +70,11 @@ def _data(collection: Collection, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _method(arm: Arm, name: str, final: Choice) -> dict[str, Any]:
+def _method(arm: Arm, settings: Settings, final: Choice) -> dict[str, Any]:
     choices = [result.choice for result in arm.results]
     return {
-        "name": name,
-        "config": dataclasses.asdict(get(name).Config.desk()),
+        "name": settings.method,
+        "config": dataclasses.asdict(configure(settings.method, "desk", overrides(settings))),
         "chosen": [_choice(choice, index) for index, choice in enumerate(choices)],
         "final": _choice(final, None),
         "curves": [_curve(choice, index) for index, choice in enumerate(choices) if choice is not None],
@@ -99,7 +100,9 @@ def build(
         slices: name -> [B] booleans.
     """
     arm, source, encoder = arms[settings.method], collection.source, experiment.encoder
-    spread = experiments.seed_spread(experiment, Recipe(settings.method), arm.results[0])
+    seeds = 2 if trains_towers(settings.method) else 5
+    recipe, _ = recipe_for(settings.method, overrides(settings))
+    spread = experiments.seed_spread(experiment, recipe, arm.results[0], seeds)
     result: dict[str, Any] = {
         "format": 1,
         "sentence": "",
@@ -117,7 +120,7 @@ def build(
             "licence": encoder.licence,
             "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         },
-        "method": _method(arm, settings.method, final),
+        "method": _method(arm, settings, final),
         "seed": settings.seed,
         **{which: _json(arm.intervals(which)) for which in ("before", "after", "difference")},
         "t_interval": _json(arm.corrected()),
@@ -228,7 +231,10 @@ def tell(result: Mapping[str, Any], talk: Talk, out: Path) -> None:
         beside.append(("forgotten, outside your data", "not measured"))
     talk.table("beside", ("what", f"{METRIC_NAMES[primary]}, difference"), beside)
     kept = result["method"]["final"]
-    talk.result(
-        f"Kept: the {result['kept']} model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."
-    )
+    if result["kept"] == "original":
+        talk.result("Kept: the original model.")
+    else:
+        talk.result(
+            f"Kept: the adapted model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."
+        )
     talk.result(f'Report: {out / "report.html"}\nSearch: deixis search {out} "words"   or a picture in place of words')

@@ -17,11 +17,11 @@ from pathlib import Path
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 
-__all__ = ["Clock", "free_name", "run_folder", "versions", "writable"]
+__all__ = ["Clock", "explained", "free_name", "run_folder", "versions", "writable"]
 
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary)\.json|report\.html"
-    r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|adapters\.safetensors)"
+    r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|(adapters|towers)\.safetensors)"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
 
@@ -80,9 +80,19 @@ def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         DeixisError: `out` has been taken meanwhile, or the disk is full or refuses.
     """
     free_name(out, overwrite)
+    with explained(out), atomic_folder(out) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def explained(out: Path) -> Iterator[None]:
+    """Says in words what a disk refuses while `out` is written.
+
+    Raises:
+        DeixisError: the disk is full, or refuses.
+    """
     try:
-        with atomic_folder(out) as folder:
-            yield folder
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeixisError(

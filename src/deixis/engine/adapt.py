@@ -9,7 +9,8 @@ import numpy as np
 
 from deixis.engine.evaluate import Adapters, Measure, intervals, pooled, strengthen
 from deixis.engine.features import Table
-from deixis.engine.select import Choice, Experiment, Grid, Recipe, choose, fit
+from deixis.engine.recipes import Grid, Recipe
+from deixis.engine.select import Choice, Experiment, choose, fit
 from deixis.ops.stats import Interval, corrected_t_interval
 
 __all__ = ["Arm", "Experiment", "Plan", "SplitResult", "dealt_out", "forgotten", "refit", "run", "seed_spread"]
@@ -147,7 +148,7 @@ def _adapt(
     experiment: Experiment, plan: Plan, train: Table, groups: Sequence[int], seed: int
 ) -> tuple[Adapters, Choice | None]:
     if plan.grid is None:
-        taken = fit(plan.recipe, experiment.encoder, train, (plan.fixed,), seed)
+        taken = fit(plan.recipe, experiment.encoder, train, (plan.fixed,), seed, experiment.library)
         return strengthen(taken[plan.fixed], 1.0), None
     choice = choose(plan.recipe, plan.grid, experiment, train, groups, seed)
     return refit(experiment, plan.recipe, choice, train, seed), choice
@@ -157,7 +158,9 @@ def refit(experiment: Experiment, recipe: Recipe, choice: Choice, train: Table, 
     """Adapters fitted on all of `train` with the chosen steps and strength; none where the original was kept."""
     if choice.strength == 0:
         return None, None
-    return strengthen(fit(recipe, experiment.encoder, train, (choice.steps,), seed)[choice.steps], choice.strength)
+    return strengthen(
+        fit(recipe, experiment.encoder, train, (choice.steps,), seed, experiment.library)[choice.steps], choice.strength
+    )
 
 
 def seed_spread(experiment: Experiment, recipe: Recipe, result: SplitResult, seeds: int = 5) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,22 +11,52 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from deixis.engine.features import Table
+from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy, ranks, reciprocal_rank, retrieval
 from deixis.ops.stats import Interval, cluster_bootstrap
 
-__all__ = ["EVIDENCE", "Adapters", "Measure", "apply", "intervals", "measure_labels", "measure_retrieval", "strengthen"]
+__all__ = [
+    "EVIDENCE",
+    "Adapters",
+    "Measure",
+    "Towers",
+    "apply",
+    "intervals",
+    "measure_labels",
+    "measure_retrieval",
+    "strengthen",
+]
 
 EVIDENCE = "negative_log_rank"
 """The value on which a gain is tested: a rank twice as good counts the same wherever it is, so that few queries near
 the top don't decide, as they do for the reciprocal rank."""
 
-Adapters = tuple[nn.Module | None, nn.Module | None]
+
+@runtime_checkable
+class Towers(Protocol):
+    """A model with weights of its own, as `deixis.engine.towers.Tuned`."""
+
+    strength: float
+
+    def embed(self, table: Table) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Image and text embeddings of the samples of `table`."""
+        ...
+
+    def encoder(self) -> DualEncoder:
+        """A model of its own, with the weights at the present strength."""
+        ...
+
+
+Adapters = tuple[nn.Module | None, nn.Module | None] | Towers
 Values = dict[str, np.ndarray]
 Measure = Callable[[Table, Adapters], Values]
 
 
 def strengthen(adapters: Adapters, strength: float) -> Adapters:
-    """Sets the strength of both adapters, in place; 0 gives the original model bit for bit."""
+    """Sets the strength of adapters or towers, in place; 0 gives the original model (of adapters, bit for bit)."""
+    if not isinstance(adapters, tuple):
+        adapters.strength = strength
+        return adapters
     for adapter in adapters:
         if adapter is not None:
             torch.as_tensor(adapter.strength).fill_(strength)
@@ -35,6 +66,8 @@ def strengthen(adapters: Adapters, strength: float) -> Adapters:
 @torch.inference_mode()
 def apply(table: Table, adapters: Adapters) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
     """Image and text embeddings of all samples through the adapters (None: as they are)."""
+    if not isinstance(adapters, tuple):
+        return adapters.embed(table)
     image, text = adapters
     return (
         table.embedding[0] if image is None else image(table.states()),

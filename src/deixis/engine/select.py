@@ -19,50 +19,18 @@ import numpy as np
 import torch
 
 from deixis import engine
-from deixis.data.split import Split, folds
+from deixis.data.split import Split, folds, split
 from deixis.engine.evaluate import EVIDENCE, Adapters, Measure, strengthen
 from deixis.engine.features import Table
+from deixis.engine.recipes import Grid, Recipe, trains_towers
 from deixis.engine.stages import card_of
+from deixis.engine.towers import Library, tune
 from deixis.engine.train import batches, train
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Progress
 
-__all__ = ["Choice", "Experiment", "Grid", "Recipe", "choose", "fit"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What is fitted.
-
-    Attributes:
-        method: name of a method that offers adapters.
-        overrides: settings that differ from its `desk` preset.
-        batch_size: samples per step, views counted.
-    """
-
-    method: str = "residual"
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    batch_size: int = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """What is chosen from.
-
-    Attributes:
-        steps: numbers of optimiser steps; fitted methods have none and ignore them.
-        strengths: factors on the correction; the original (0) is always among the choices.
-        folds: parts of the training concepts, each held out once.
-        repeats: how often the folds are drawn anew.
-        level: of the interval that must exclude 0 for the original to be left; the default is three standard errors.
-    """
-
-    steps: tuple[int, ...] = (20, 40, 60)
-    strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
-    folds: int = 2
-    repeats: int = 2
-    level: float = 0.997
+__all__ = ["Choice", "Experiment", "choose", "fit"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +45,7 @@ class Experiment:
         measure: gives the per-query values of adapters.
         metric: the primary one.
         seed: of folds and training.
+        library: pictures and texts, for methods that train towers.
     """
 
     encoder: DualEncoder
@@ -86,6 +55,7 @@ class Experiment:
     measure: Measure
     metric: str
     seed: int = 0
+    library: Library | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +81,29 @@ class Choice:
     grid: Grid
 
 
-def fit(recipe: Recipe, encoder: DualEncoder, table: Table, steps: Sequence[int], seed: int) -> dict[int, Adapters]:
-    """Fits the recipe on all rows of `table`; steps -> the adapters as they were then.
+def fit(
+    recipe: Recipe,
+    encoder: DualEncoder,
+    table: Table,
+    steps: Sequence[int],
+    seed: int,
+    library: Library | None = None,
+) -> Mapping[int, Adapters]:
+    """Fits the recipe on all rows of `table`; steps -> the adapters, or tuned towers, as they were then.
 
     A trained method is trained once, for the largest of `steps`; a fitted one gives the same adapters for all.
+
+    Args:
+        recipe: what is fitted.
+        encoder: the frozen model.
+        table: the samples to fit on.
+        steps: when to look.
+        seed: of initial weights, order and dropout.
+        library: pictures and texts, where the method trains towers.
     """
+    if trains_towers(recipe.method):
+        assert library is not None
+        return tune(recipe, encoder, table, steps, seed, library)
     with _one_thread():
         return _fit(recipe, encoder, table, steps, seed)
 
@@ -142,13 +130,10 @@ def _fit(recipe: Recipe, encoder: DualEncoder, table: Table, steps: Sequence[int
 
     def keep(progress: Any, losses: Any) -> None:
         if progress.step in steps:
-            taken[progress.step] = copy.deepcopy(method.adapters())
+            pair = copy.deepcopy(method.adapters())
+            taken[progress.step] = tuple(each and each.eval().requires_grad_(False) for each in pair)
 
     train(method, batches(table.batch(), recipe.batch_size, seed), max(steps), seed=seed, on_step=keep)
-    for pair in taken.values():
-        for adapter in pair:
-            if adapter is not None:
-                adapter.eval().requires_grad_(False)
     return taken
 
 
@@ -168,10 +153,10 @@ def choose(
     original: list[np.ndarray] = []
     settings: list[np.ndarray] = []
     concepts: list[np.ndarray] = []
-    for repeat in range(grid.repeats):
-        for part in folds(groups, grid.folds, seed + 1000 * repeat):
+    for repeat in range(1 if grid.holdout else grid.repeats):
+        for part in _parts(grid, groups, seed + 1000 * repeat):
             held = table.take(part.test)
-            taken = fit(recipe, experiment.encoder, table.take(part.train), grid.steps, seed)
+            taken = fit(recipe, experiment.encoder, table.take(part.train), grid.steps, seed, experiment.library)
             original.append(_values(experiment, held, (None, None)))
             rows = [
                 [_values(experiment, held, strengthen(taken[step], strength)) for strength in grid.strengths]
@@ -194,6 +179,10 @@ def choose(
         curve=tuple(tuple(float(value) for value in row) for row in curve),
         grid=grid,
     )
+
+
+def _parts(grid: Grid, groups: Sequence[int], seed: int) -> list[Split]:
+    return [split(groups, seed, grid.holdout)] if grid.holdout else folds(groups, grid.folds, seed)
 
 
 def _cautious(gains: np.ndarray, curve: np.ndarray, clusters: np.ndarray) -> tuple[int, int]:

@@ -63,6 +63,7 @@ def train(
         method.parameter_groups() if hasattr(method, "parameter_groups") else [{"params": list(chosen.values())}]
     )
     optimiser = torch.optim.AdamW(groups)
+    peaks = [group["lr"] for group in optimiser.param_groups]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for step in range(steps):
@@ -76,6 +77,8 @@ def train(
                     f"The loss is not a finite number at step {step}: {parts}.", "Try a lower learning rate."
                 )
             average_gradients(chosen.values())
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * (method.rate(progress) if hasattr(method, "rate") else 1.0)
             if hasattr(method, "after_backward"):
                 method.after_backward(progress)
             optimiser.step()

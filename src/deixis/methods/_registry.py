@@ -85,9 +85,12 @@ def read(name: str) -> Literals:
     path = _path(name)
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     scope: dict[str, Any] = {key: getattr(specs, key) for key in specs.__all__}
-    scope |= {"dataclass": dataclasses.dataclass, "dataclasses": dataclasses, "Literal": Literal, "__name__": __name__}
-    scope |= {each: _Parent(each) for each in _parents(tree)}
-    body = [node for node in tree.body if _declares(node, path)]
+    scope |= {"dataclass": dataclasses.dataclass, "dataclasses": dataclasses, "Literal": Literal}
+    # The module in which the types of the settings have a meaning, for whoever asks for them.
+    scope["__name__"] = specs.__name__
+    scope |= {alias: _Parent(parent) for alias, parent in _parents(tree).items()}
+    known = set(scope)
+    body = [node for node in tree.body if _declares(node, path, known)]
     future = ast.parse("from __future__ import annotations").body
     exec(compile(ast.Module([*future, *body], []), str(path), "exec"), scope)
     missing = [each for each in ("CARD", "Config", "CLAIMS") if each not in scope]
@@ -109,59 +112,75 @@ class _Parent:
         raise TypeError(f"a literal may use {self._name}.Config of its parent, not {self._name}.{attribute}")
 
 
-def _parents(tree: ast.Module) -> list[str]:
-    """Names of the methods that a file imports."""
+def _parents(tree: ast.Module) -> dict[str, str]:
+    """The methods that a file imports: the name they have in it -> their own."""
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     known = _files()
-    return [
-        a.name
+    return {
+        a.asname or a.name: a.name
         for node in imports
         if str(node.module).startswith("deixis.methods")
         for a in node.names
         if a.name in known
-    ]
+    }
 
 
-def _declares(node: ast.stmt, path: Path) -> bool:
-    """Whether a top-level statement is part of the declaration; refuses one that would have to run code."""
+def _declares(node: ast.stmt, path: Path, known: set[str]) -> bool:
+    """Whether a top-level statement is part of the declaration, whose names join `known`; refuses one that would have
+    to run code."""
     if isinstance(node, ast.ClassDef) and node.name == "Config":
-        for value in _values(node):
-            _check(value, path)
+        for value in [*node.bases, *_values(node, path)]:
+            _check(value, path, known)
+        known.add("Config")
         return True
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if node.value is None or not any(name.isupper() or name.lstrip("_").isupper() for name in names):
+        if node.value is None or not any(name.isupper() for name in names):
             return False
         try:
-            _check(node.value, path)
+            _check(node.value, path, known)
         except TypeError:
             if any(name in _DECLARED for name in names):
                 raise
             return False
+        known.update(names)
         return True
     return False
 
 
-def _values(config: ast.ClassDef) -> list[ast.expr]:
+def _values(config: ast.ClassDef, path: Path) -> list[ast.expr]:
     """Defaults of the fields and what the presets return."""
     values: list[ast.expr] = []
     for node in config.body:
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            values.append(node.value)
+        if isinstance(node, ast.AnnAssign):
+            values += [node.value] if node.value is not None else []
         elif isinstance(node, ast.FunctionDef):
-            body = [
-                each for each in node.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
-            ]
-            if len(body) == 1 and isinstance(body[0], ast.Return) and isinstance(body[0].value, ast.Call):
-                values.append(body[0].value)
-            else:
-                raise TypeError(f"line {node.lineno}: preset {node.name!r} must be one `return cls(...)`")
+            match [each for each in node.body if not _is_text(each)]:
+                case [ast.Return(value=ast.Call(func=ast.Name(id="cls")) as value)]:
+                    values.append(value)
+                case _:
+                    raise TypeError(
+                        f"{path.name}, line {node.lineno}: preset {node.name!r} must be one `return cls(...)`"
+                    )
+        elif not _is_text(node):
+            raise TypeError(f"{path.name}, line {node.lineno}: a Config holds fields and presets only")
     return values
 
 
-def _check(value: ast.expr, path: Path) -> None:
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _check(value: ast.expr, path: Path, known: set[str]) -> None:
+    """Refuses all but constants, arithmetic, tuples, names defined above, and calls of value objects or `cls`."""
     for node in ast.walk(value):
         if not isinstance(node, _ALLOWED):
-            line = getattr(node, "lineno", value.lineno)
-            raise TypeError(f"{path.name}, line {line}: {type(node).__name__} is no literal; see methods/_registry.py")
+            found = f"{type(node).__name__} is no literal"
+        elif isinstance(node, ast.Name) and node.id not in {*known, "cls"}:
+            found = f"{node.id!r} is no literal defined above"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) not in {*specs.__all__, "cls"}:
+            found = f"a call of {ast.unparse(node.func)} is no literal"
+        else:
+            continue
+        raise TypeError(f"{path.name}, line {getattr(node, 'lineno', value.lineno)}: {found}; see methods/_registry.py")

@@ -1,4 +1,4 @@
-"""Small corrections on top of frozen towers: exactly nothing when new, and again exactly nothing at strength 0."""
+"""Small corrections on top of frozen towers: nothing beyond rounding when new, exactly nothing at strength 0."""
 
 from __future__ import annotations
 

@@ -15,11 +15,21 @@ def _additive(mask: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, ".
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
+def _with_past(
+    mask: Bool[Tensor, "..."] | None, query: Float[Tensor, "B h N d"], key: Float[Tensor, "B h M d"]
+) -> Bool[Tensor, "..."]:
+    """`mask`, and besides each position sees only itself and those before it."""
+    past = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    return past if mask is None else mask & past
+
+
 def attend(
     query: Float[Tensor, "B h N d"],
     key: Float[Tensor, "B h M d"],
     value: Float[Tensor, "B h M d"],
     mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
 ) -> Float[Tensor, "B h N d"]:
     """Scaled dot-product attention, softmax(q k' / sqrt(d)) v (Vaswani et al. 2017, equation 1).
 
@@ -28,7 +38,11 @@ def attend(
         key: M positions that are looked at.
         value: what is found there.
         mask: true where looking is allowed; any shape that broadcasts to [B, h, N, M].
+        causal: position n sees 0 to n only.
     """
+    if causal and mask is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    mask = _with_past(mask, query, key) if causal else mask
     bias = None if mask is None else _additive(mask, query.dtype)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
@@ -38,9 +52,12 @@ def attend_with_weights(
     key: Float[Tensor, "B h M d"],
     value: Float[Tensor, "B h M d"],
     mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
 ) -> tuple[Float[Tensor, "B h N d"], Float[Tensor, "B h N M"]]:
     """The same as `attend`, step by step, with the weights (rows sum to 1); equal to it up to rounding."""
     scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    mask = _with_past(mask, query, key) if causal else mask
     if mask is not None:
         scores = scores + _additive(mask, scores.dtype)
     weights = scores.softmax(dim=-1)
@@ -48,39 +65,71 @@ def attend_with_weights(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with biases (Vaswani et al. 2017, section 3.2.2).
+    """Multi-head attention with biases (Vaswani et al. 2017, section 3.2.2); of states to one another, or to others.
 
     Args:
         width: of the states (D).
         heads: into how many parts they are cut; divides `width`.
+        out: width of what comes out (E); `width` by default.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, out: int | None = None) -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise ValueError(f"a width of {width} cannot be cut into {heads} equal heads")
         self.heads = heads
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, out or width)
 
     def _cut(self, states: Float[Tensor, "B N D"]) -> Float[Tensor, "B h N d"]:
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(
-        self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "#B #N N"] | None = None
+    def _parts(
+        self, states: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"] | None
+    ) -> tuple[Float[Tensor, "B h N d"], Float[Tensor, "B h M d"], Float[Tensor, "B h M d"]]:
+        """Queries of the states, keys and values of what they look at, cut into heads."""
+        memory = states if memory is None else memory
+        return self._cut(self.query(states)), self._cut(self.key(memory)), self._cut(self.value(memory))
+
+    def look(
+        self,
+        states: Float[Tensor, "B N D"],
+        mask: Bool[Tensor, "#B #N #M"] | None = None,
+        *,
+        memory: Float[Tensor, "B M D"] | None = None,
+        causal: bool = False,
     ) -> Float[Tensor, "B N D"]:
-        """The states after looking at one another.
+        """What the heads find, side by side, before the last linear map; arguments as in `forward`."""
+        mask = None if mask is None else mask[:, None]
+        return attend(*self._parts(states, memory), mask, causal=causal).transpose(1, 2).flatten(2)
+
+    def forward(
+        self,
+        states: Float[Tensor, "B N D"],
+        mask: Bool[Tensor, "#B #N #M"] | None = None,
+        *,
+        memory: Float[Tensor, "B M D"] | None = None,
+        causal: bool = False,
+    ) -> Float[Tensor, "B N E"]:
+        """The states after looking.
 
         Args:
             states: one vector a position.
             mask: true where a position (second axis) may look at another (third axis).
+            memory: what is looked at; the states themselves by default.
+            causal: position n sees 0 to n only.
         """
-        query, key, value = (self._cut(part(states)) for part in (self.query, self.key, self.value))
-        return self.out(attend(query, key, value, None if mask is None else mask[:, None]).transpose(1, 2).flatten(2))
+        return self.out(self.look(states, mask, memory=memory, causal=causal))
 
     def with_weights(
-        self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "#B #N N"] | None = None
-    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B h N N"]]:
+        self,
+        states: Float[Tensor, "B N D"],
+        mask: Bool[Tensor, "#B #N #M"] | None = None,
+        *,
+        memory: Float[Tensor, "B M D"] | None = None,
+        causal: bool = False,
+    ) -> tuple[Float[Tensor, "B N E"], Float[Tensor, "B h N M"]]:
         """What `forward` gives, and how much each head looked where."""
-        query, key, value = (self._cut(part(states)) for part in (self.query, self.key, self.value))
-        found, weights = attend_with_weights(query, key, value, None if mask is None else mask[:, None])
+        mask = None if mask is None else mask[:, None]
+        found, weights = attend_with_weights(*self._parts(states, memory), mask, causal=causal)
         return self.out(found.transpose(1, 2).flatten(2)), weights

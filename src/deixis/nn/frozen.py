@@ -22,10 +22,20 @@ class _Frozen:
     def requires_grad_(self, requires_grad: bool = True) -> Any:
         return super().requires_grad_(False)  # type: ignore[misc]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class below has no name that a pickle could find; this serves deepcopy, too.
+        return _blank, (type(self).__mro__[2],), self.__dict__
+
 
 @functools.cache
 def _frozen_class(cls: Any) -> Any:
     return type(f"Frozen{cls.__name__}", (_Frozen, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+
+
+def _blank(cls: Any) -> Any:
+    """A frozen module of `cls` with nothing in it yet."""
+    frozen = _frozen_class(cls)
+    return frozen.__new__(frozen)
 
 
 def freeze(module: M) -> M:
@@ -39,10 +49,14 @@ def freeze(module: M) -> M:
 
 
 def unfreeze(module: M) -> M:
-    """Undoes `freeze` in place: parameters need gradients again and the mode follows the parent."""
+    """Undoes `freeze` in place: parameters need gradients again and the mode follows the parent; what was frozen inside
+    it by itself stays so."""
     if is_frozen(module):
         module.__class__ = type(module).__mro__[2]
         module.requires_grad_(True)
+        for inner in module.modules():
+            if is_frozen(inner):
+                inner.requires_grad_(False)
     return module
 
 

@@ -79,11 +79,18 @@ def gather_batch(batch: Batch) -> Batch:
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over ranks; a rank without one counts as zero."""
+    """Replaces each gradient by its mean over ranks; a rank without one counts as zero.
+
+    Where no rank has one there is none after, so that the optimiser leaves that parameter alone, as in one process.
+    """
     if world_size() == 1:
         return
-    for parameter in parameters:
-        if parameter.requires_grad:
-            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        return
+    held = total(torch.tensor([p.grad is not None for p in trained], device=trained[0].device).long())
+    for parameter, ranks in zip(trained, held.tolist(), strict=True):
+        if ranks:
+            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.contiguous()
             dist.all_reduce(grad)
             parameter.grad = grad / world_size()

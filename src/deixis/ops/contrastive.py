@@ -1,12 +1,13 @@
-"""The contrastive loss of two towers, and the targets it can be given."""
+"""The contrastive losses of two towers, and the targets they can be given."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["info_nce", "one_way", "same_targets", "soft_targets"]
+__all__ = ["info_nce", "one_way", "same_targets", "sigmoid_pairs", "soft_targets"]
 
 
 def info_nce(
@@ -66,6 +67,40 @@ def one_way(
     likelihood = (scale * (queries @ gallery.T)).log_softmax(1)
     chosen = likelihood.diagonal() if targets is None else (targets * likelihood).sum(1)
     return -chosen.mean()
+
+
+def sigmoid_pairs(
+    image: Float[Tensor, "Q D"],
+    text: Float[Tensor, "G D"],
+    *,
+    scale: float | Float[Tensor, ""],
+    bias: float | Float[Tensor, ""],
+    matches: Bool[Tensor, "Q G"] | None = None,
+) -> Float[Tensor, ""]:
+    """Every pair a yes or no of its own: (1 / Q) sum_ij softplus(-y_ij z_ij), z = scale image text' + bias.
+
+    y is 1 where the two belong together and -1 elsewhere. The sum is over all Q G pairs and divided by the number of
+    images only, so that the losses of parts of the texts add up to the loss of all, and the mean over equal parts of
+    the images is the loss of all.
+
+    Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training (2023), equation 1.
+
+    Args:
+        image: one vector an image [Q, D], usually of length 1.
+        text: one vector a text [G, D].
+        scale: factor on the dot products.
+        bias: added to them; below 0, as most pairs do not match.
+        matches: true where an image and a text belong together [Q, G]; None means image i and text i.
+
+    Raises:
+        ValueError: no matches, and not as many images as texts.
+    """
+    if matches is None:
+        if len(image) != len(text):
+            raise ValueError(f"{len(image)} images and {len(text)} texts are no pairs: give matches.")
+        matches = torch.eye(len(image), dtype=torch.bool, device=image.device)
+    logits = scale * (image @ text.T) + bias
+    return F.softplus(torch.where(matches, -logits, logits)).sum() / len(image)
 
 
 def same_targets(keys: Int64[Tensor, " N"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N N"]:

@@ -92,10 +92,12 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _write_vectors(path: Path, vectors: Float[np.ndarray, "N D"]) -> None:
-    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=vectors.shape)
-    for start in range(0, len(vectors), _ROWS):
-        stored[start : start + _ROWS] = _unit(vectors[start : start + _ROWS], "Vector", start)
-    stored.flush()
+    # Not through a memory map, where a full disk kills the process.
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": vectors.shape})
+        for start in range(0, len(vectors), _ROWS):
+            file.write(_unit(vectors[start : start + _ROWS], "Vector", start).tobytes())
 
 
 def _unit(vectors: Float[np.ndarray, "N D"], what: str, start: int = 0) -> Float32[np.ndarray, "N D"]:

@@ -49,7 +49,8 @@ class Batch:
         masks: [B, T, H, W].
         spans: [B, T, S, 2], token positions in the first caption, end exclusive; an empty span is padding.
         phrases: B tuples of strings.
-        groups: [B], samples with equal numbers stay together on a split.
+        groups: [B], equal numbers for samples that belong together; they lie side by side, `split(size, group)` keeps
+            them so.
         views: groups of crops, each [B, V, 3, h, w] (their sizes differ).
         view_boxes: the crops' places in the image, each [B, V, 4]; a mirrored crop has x0 > x1.
         valid: axis letter -> [B, size], or for L [B, K, L].
@@ -237,29 +238,53 @@ class _Draw:
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Batches one after the other; ragged axes are padded to the longest, shared fields come from the first."""
+    """Batches one after the other; ragged axes are padded to the longest, shared fields come from the first.
 
-    def join(values: Sequence[Any]) -> Any:
-        if not isinstance(values[0], Tensor):
-            return tuple(each for value in values for each in value)
-        shape = [max(v.shape[d] for v in values) for d in range(1, values[0].dim())]
-        padded = [
-            torch.nn.functional.pad(v, [p for d in reversed(range(1, v.dim())) for p in (0, shape[d - 1] - v.shape[d])])
-            for v in values
-        ]
-        return torch.cat(padded)
-
+    Raises:
+        ValueError: the batches hold different fields, or differ in size along an axis that is not ragged.
+    """
     first = batches[0]
+    for other in batches[1:]:
+        if differ := _held(first) ^ _held(other):
+            raise ValueError(f"only some of the batches hold {', '.join(sorted(differ))}")
+
+    def join(spec: FieldSpec, values: Sequence[Any]) -> Any:
+        # A list of spans has no mask: an empty span is its padding.
+        ragged = {*spec.ragged.split(), *first.valid, *("S" if spec.values == "spans" else "")}
+        return _join(spec.name, values, [d for d, axis in enumerate(spec.axes.split()) if axis in ragged])
+
     changes: dict[str, Any] = {"ids": tuple(i for b in batches for i in b.ids)}
-    for name in CORE_FIELDS:
+    for name, spec in CORE_FIELDS.items():
         values = [getattr(b, name) for b in batches]
         if name in ("views", "view_boxes"):
-            changes[name] = tuple(join(group) for group in zip(*values, strict=True))
+            changes[name] = tuple(join(spec, group) for group in zip(*values, strict=True))
         elif values[0] is not None:
-            changes[name] = join(values)
-    changes["valid"] = {letter: join([b.valid[letter] for b in batches]) for letter in first.valid}
+            changes[name] = join(spec, values)
+    changes["valid"] = {
+        letter: _join(f"valid[{letter}]", [b.valid[letter] for b in batches], [mask.dim() - 1])
+        for letter, mask in first.valid.items()
+    }
     changes["extra"] = {
-        name: join([b.extra[name] for b in batches]) if first.specs[name].axes.startswith("B") else value
+        name: join(first.specs[name], [b.extra[name] for b in batches])
+        if first.specs[name].axes.startswith("B")
+        else value
         for name, value in first.extra.items()
     }
     return dataclasses.replace(first, **changes)
+
+
+def _held(batch: Batch) -> set[str]:
+    """Names of the fields that are there."""
+    return {name for name, _ in batch._rows()} | set(batch.extra)
+
+
+def _join(name: str, values: Sequence[Any], ragged: Sequence[int]) -> Any:
+    """Rows of all values; tensors that differ along the dimensions `ragged` are padded with zeros."""
+    if not isinstance(values[0], Tensor):
+        return tuple(each for value in values for each in value)
+    shape = [max(sizes) for sizes in zip(*(v.shape[1:] for v in values), strict=True)]
+    for value in values:
+        if any(value.shape[d] != size and d not in ragged for d, size in enumerate(shape, 1)):
+            raise ValueError(f"{name}: rows of {list(value.shape[1:])} do not fit beside rows of {shape}")
+    pads = [[p for d in reversed(range(len(shape))) for p in (0, shape[d] - v.shape[d + 1])] for v in values]
+    return torch.cat([torch.nn.functional.pad(v, pad) for v, pad in zip(values, pads, strict=True)])

@@ -1,0 +1,232 @@
+"""CLIP: two towers learn which text goes with which image, by telling the true pairs of a batch from all others.
+
+    S = exp(t) I T',    L = 1/2 [ CE(rows of S, own caption) + CE(columns of S, own image) ]
+
+with I and T the embeddings [N, D] of length 1 over the samples of all ranks, and t one trained number, exp(t) held at
+100 at the most (Radford et al., 2021, section 2.3 and figure 3). It trains from scratch where the encoder is new, and
+fine-tunes one that is trained.
+
+What differs from the paper:
+* Where a caption comes twice in a batch, figure 3 punishes the model for not telling the two apart. Here the images of
+  equal captions are all right answers, with equal shares; where all captions differ that is figure 3. `paper()` has
+  figure 3 alone.
+* Of several captions of an image one is drawn per step, as the paper describes it, though most of its images had one.
+* The authors published no training code. No weight decay on what has one axis, and the clamp after each step, are
+  open_clip's reading of "gains or biases" and of "clipped".
+* t starts at the encoder's own scale, so that fine-tuning goes on where training ended; the paper's start is 1 / 0.07.
+* By default batch norms keep their statistics, as small batches would spoil those of a trained tower.
+
+Relations: the loss is `ops.contrastive.info_nce`; `residual` trains the same loss on frozen towers. The cosine to
+zero of the paper is not part of the method.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deixis.nn.blocks import last_block
+from deixis.nn.dual import DualEncoder
+from deixis.nn.lora import add_low_rank
+from deixis.ops.collective import gather
+from deixis.ops.contrastive import info_nce, same_targets
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, Stage, TokenStates
+
+__all__ = ["CARD", "CLAIMS", "Config", "Method", "caption_keys"]
+
+CARD = Card(
+    title="Learning Transferable Visual Models From Natural Language Supervision (CLIP)",
+    year=2021,
+    kind="trained",
+    needs=(FieldSpec("images", "B 3 H W"), FieldSpec("tokens", "B K L", "long", ragged="L")),
+    parts=(Part("encoder", "dual_encoder"),),
+    capabilities=("encode_image", "encode_text", "image_tokens", "text_tokens"),
+    min_batch=2,
+    venue="ICML",
+    arxiv="2103.00020",
+    code="openai/CLIP",
+    tags=("pre-training", "fine-tuning", "retrieval", "zero-shot"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of CLIP.
+
+    Attributes:
+        encoder: the model that is trained, with all its weights.
+        scale: that cosines are multiplied by at the start, the inverse of a temperature; 0 is the encoder's own.
+        highest_scale: what the scale may grow to.
+        share_repeats: captions that come twice in a batch share their images, instead of denying one another's.
+        statistics: batch norms go on learning their running statistics.
+        layers: which weights train: `all`, `last` (of each tower the last block and what lies behind it), or `lora` (a
+            low-rank change of every linear layer and ungrouped convolution).
+        rank: of the low-rank changes.
+        warmup: steps over which the learning rate rises from 0.
+        learning_rate: of AdamW, at its peak where there is a schedule.
+        weight_decay: of AdamW, on all but gains, biases and the scale.
+        beta1: of AdamW.
+        beta2: of AdamW.
+        epsilon: of AdamW.
+    """
+
+    encoder: str = "starter"
+    scale: float = 0.0
+    highest_scale: float = 100.0
+    share_repeats: bool = True
+    statistics: bool = False
+    layers: Literal["all", "last", "lora"] = "all"
+    rank: int = 8
+    warmup: int = 0
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """For tests: the tiny encoder."""
+        return cls(encoder="tiny", learning_rate=1e-2)
+
+    @classmethod
+    def desk(cls) -> Config:
+        """For fine-tuning on some hundred to thousand pairs: the last blocks, small steps, little decay."""
+        return cls(layers="last", learning_rate=5e-5, warmup=5)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """As published for the vision transformers up to ViT-B: batches of 32,768, 32 epochs of 400 million pairs.
+
+        The encoder is to be replaced by a new one. ResNets have beta2 0.999 and epsilon 1e-8.
+        """
+        return cls(
+            scale=1 / 0.07,
+            share_repeats=False,
+            statistics=True,
+            warmup=2000,
+            learning_rate=5e-4,
+            weight_decay=0.2,
+        )
+
+
+def caption_keys(tokens: Int64[Tensor, "N L"]) -> Int64[Tensor, " N"]:
+    """Numbers that are equal where captions are: where all their tokens are.
+
+    Args:
+        tokens: one caption a row, padded with zeros.
+    """
+    return torch.unique(tokens, dim=0, return_inverse=True)[1]
+
+
+class Method(nn.Module):
+    """An encoder and the scale it is trained with."""
+
+    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(config.scale or encoder.scale)))
+        self._trainable = ("",) if config.layers == "all" else ("logit_scale", *self._chosen())
+
+    def _chosen(self) -> list[str]:
+        """Prefixes of what trains where not all does; the low-rank changes are made here."""
+        names = []
+        for side in ("image_tower", "text_tower"):
+            tower = getattr(self.encoder, side)
+            low_rank = self.config.layers == "lora"
+            inside = add_low_rank(tower, self.config.rank) if low_rank else last_block(tower)
+            names += [f"encoder.{side}.{name}" for name in inside]
+        return names
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by now; belongs into the traits of the encoder that is saved."""
+        return math.exp(float(self.logit_scale.detach()))
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage, in which batch norms stay in eval mode unless the config says otherwise."""
+        norms = (n for n, module in self.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return (Stage(trainable=self._trainable, evaluate=() if self.config.statistics else tuple(norms)),)
+
+    def rate(self, progress: Progress) -> float:
+        """Factor on the learning rate: rises over the first steps, then 1."""
+        return min(1.0, (progress.step + 1) / max(1, self.config.warmup))
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        """Both embeddings of each sample, with one of its captions.
+
+        Returns:
+            rows `image` and `text` [B, D], and `caption` [B, L], the tokens that were read.
+        """
+        assert batch.images is not None
+        tokens = self._drawn(batch, progress)
+        image, text = self.encoder.encode_image(batch.images), self.encoder.encode_text(tokens)
+        return Features({"image": image, "text": text, "caption": tokens})
+
+    def _drawn(self, batch: Batch, progress: Progress) -> Int64[Tensor, "B L"]:
+        """One caption a sample, each of the K with equal chance."""
+        assert batch.tokens is not None
+        count = batch.tokens.shape[1]
+        if count == 1:
+            return batch.tokens[:, 0]
+        drawn = (progress.uniform("caption", batch.ids, 1)[:, 0] * count).long().to(batch.tokens.device)
+        return batch.tokens[torch.arange(len(drawn), device=drawn.device), drawn]
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        """Symmetric cross-entropy over the samples of all ranks."""
+        image, text = gather(features.rows["image"]), gather(features.rows["text"])
+        scale = self.logit_scale.exp()
+        targets = self._targets(features.rows["caption"], image.dtype) if self.config.share_repeats else None
+        loss = info_nce(image, text, scale=scale, targets=targets)
+        return Losses({"contrastive": loss}, metrics={"scale": scale.detach()})
+
+    def _targets(self, captions: Int64[Tensor, "B L"], dtype: torch.dtype) -> Float[Tensor, "N N"]:
+        """Equal shares for the images of equal captions, on whatever rank they are."""
+        # Ranks may have padded to different lengths; float32 holds every token number exactly.
+        missing = max(0, self.encoder.context_length - captions.shape[1])
+        return same_targets(caption_keys(gather(F.pad(captions, (0, missing)).float()).long()), dtype)
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        """`encode`, then `loss`."""
+        return self.loss(self.encode(batch, progress), batch, progress)
+
+    @torch.no_grad()
+    def after_step(self, progress: Progress, losses: Losses) -> None:
+        """Holds the scale at its highest."""
+        self.logit_scale.clamp_(max=math.log(self.config.highest_scale))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is decayed, and what is not: gains, biases and whatever else has one axis, and the scale."""
+        config, trained = self.config, [p for p in self.parameters() if p.requires_grad]
+        shared = {"lr": config.learning_rate, "betas": (config.beta1, config.beta2), "eps": config.epsilon}
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay, **shared},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0, **shared},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Image embeddings, rows of length 1."""
+        return self.encoder.encode_image(images)
+
+    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """Text embeddings, rows of length 1."""
+        return self.encoder.encode_text(tokens)
+
+    def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """One state a patch, in the shared space."""
+        return self.encoder.image_tokens(images)
+
+    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+        """One state a token, in the shared space."""
+        return self.encoder.text_tokens(tokens)
+
+
+CLAIMS = ()

@@ -1,0 +1,112 @@
+"""What a person sees: bars or plain lines, tables, and texts exactly as they are."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+
+from deixis.apps.console import Talk
+
+HOSTILE = "[red]x[/red] :dog: \\[ [/] a\x1b[31mb\x07 \udcff"
+
+
+def test_remarks_go_to_standard_error_and_results_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = Talk()
+    talk.say("a remark")
+    talk.result("a result")
+    assert capsys.readouterr() == ("a result\n", "a remark\n")
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = Talk(quiet=True)
+    talk.say("a remark")
+    talk.result("a result")
+    talk.table("a table", ("what",), [("x",)])
+    with talk.bar("work") as update:
+        update(1, 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    Talk().result("word " * 100)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_names_are_neither_markup_nor_emoji_nor_commands_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = Talk()
+    talk.say(HOSTILE)
+    talk.result(HOSTILE)
+    talk.table(HOSTILE, (HOSTILE,), [(HOSTILE,)])
+    out, err = capsys.readouterr()
+    assert (out + err).count("[red]x[/red] :dog: \\[ [/] a\N{REPLACEMENT CHARACTER}[31mb") == 5
+    assert "\x1b" not in out + err
+    (out + err).encode("utf-8")
+
+
+def test_a_table_fits_eighty_columns_and_loses_no_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 150
+    Talk().table("title", ("name", "difference [95 %]", "why"), [(name, "+12.3 [−10.2, +14.5]", "because " * 20)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join(lines).count("x") == 150
+
+
+def test_numbers_stand_flush_right_and_words_flush_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Talk().table("", ("what", "how many"), [("a", "1"), ("bbbb", "100")])
+    rows = [line.rstrip() for line in capsys.readouterr().out.splitlines() if " 1" in line]
+    assert rows[0].endswith("  1")
+    assert len(rows[0]) == len(rows[1])
+    Talk().table("", ("what", "example"), [("a", "left"), ("b", "longer text")])
+    assert "  left " in capsys.readouterr().out
+
+
+def test_a_log_file_gets_a_few_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Talk().bar("read") as update:
+        for done in range(101):
+            update(done, 100)
+        update(100, 100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["read: 0 of 100", "read: 25 of 100", "read: 50 of 100", "read: 75 of 100", "read: 100 of 100"]
+
+
+def test_an_empty_job_is_done_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Talk().bar("read") as update:
+        update(0, 0)
+    assert capsys.readouterr().err == "read: 0 of 0\n"
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with Talk().bar("read [x]") as update:
+        update(3, 10)
+    assert "3/10" in screen.getvalue()
+
+
+def test_a_step_is_timed_also_where_it_fails_and_times_add_up() -> None:
+    def fail() -> None:
+        time.sleep(0.01)
+        raise ValueError("no")
+
+    talk = Talk()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"), talk.step("work"):
+            fail()
+    assert talk.seconds["work"] >= 0.02
+
+
+def test_a_reader_that_has_gone_ends_the_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        Talk().result("x")

@@ -1,0 +1,216 @@
+"""What processes exchange: in one process nothing; between two, whatever one process with all the rows would see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from deixis.engine.train import train
+from deixis.errors import DeixisError
+from deixis.ops import collective
+from deixis.ops.contrastive import info_nce
+from deixis.types import Batch, Card, Losses, Progress
+from deixis.types.batch import concatenate
+from tests.contract import equal_batches
+
+COUNTS = (3, 1)
+
+
+def rows(width: int = 4) -> Tensor:
+    return torch.linspace(-1, 1, sum(COUNTS) * width).reshape(-1, width).sin()
+
+
+def own(rank: int, values: Tensor) -> Tensor:
+    start = sum(COUNTS[:rank])
+    return values[start : start + COUNTS[rank]].clone()
+
+
+def boxes(rank: int) -> Batch:
+    """Three boxes at the most on the first rank, two on the second."""
+    whole = Batch.synthetic([], size=sum(COUNTS))
+    size, most = COUNTS[rank], 3 - rank
+    real = torch.arange(most) < torch.arange(1, size + 1)[:, None].clamp(max=most)
+    ids = whole.ids[sum(COUNTS[:rank]) :][:size]
+    captions = tuple((f"of {name}",) for name in ids)
+    return Batch(ids, captions=captions, boxes=torch.rand(size, most, 4) * real[..., None], valid={"T": real})
+
+
+# One process
+
+
+def test_in_one_process_each_exchange_is_the_identity() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    batch = boxes(0)
+    assert (collective.world_size(), collective.rank()) == (1, 0)
+    assert collective.gather(x) is x
+    assert collective.total(x) is x
+    assert collective.gather_batch(batch) is batch
+    assert float(collective.mean_count(torch.tensor(7))) == 7.0
+    assert collective.mean_count(2.0).dtype == torch.float32
+    parameter = torch.nn.Parameter(torch.ones(2))
+    collective.average_gradients([parameter])
+    assert parameter.grad is None
+
+
+# Two processes
+
+
+def _work(rank: int, job: Callable[[int], Any], address: str, out: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    out[rank] = job(rank)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def together(job: Callable[[int], Any], folder: Path) -> list[Any]:
+    """What `job` gives on each of two ranks."""
+    with mp.Manager() as manager:
+        out = manager.dict()
+        mp.spawn(_work, args=(job, f"file://{folder}/meet", out), nprocs=2)
+        return [out[0], out[1]]
+
+
+def _gathered(rank: int) -> dict[str, Any]:
+    """A loss over all rows on every rank; the gradient of what each rank put in, averaged as the engine does."""
+    weight = torch.nn.Parameter(torch.eye(4))
+    image = collective.gather(own(rank, rows()) @ weight)
+    text = collective.gather(own(rank, rows().flip(1)))
+    info_nce(image, text, scale=3.0).backward()
+    collective.average_gradients([weight])
+    assert weight.grad is not None
+    return {"rows": image.tolist(), "grad": weight.grad.tolist()}
+
+
+def _counted(rank: int) -> dict[str, Any]:
+    """A mean over a count that differs between ranks."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    values = own(rank, rows()) * weight
+    loss = values.square().sum() / collective.mean_count(len(values) * 1.0)
+    loss.backward()
+    collective.average_gradients([weight])
+    assert weight.grad is not None
+    return {"count": float(collective.mean_count(torch.tensor(len(values)))), "grad": weight.grad.tolist()}
+
+
+def _others(rank: int) -> dict[str, Any]:
+    first, second, third = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+    frozen = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
+    first.grad = torch.full((2,), float(rank + 1))
+    if rank == 1:
+        second.grad = torch.ones(2)
+    collective.average_gradients([first, second, third, frozen])
+    batch = collective.gather_batch(boxes(rank))
+    assert batch.boxes is not None
+    kept = torch.tensor([rank, 10])
+    summed = collective.total(kept)
+    return {
+        "grads": [None if p.grad is None else p.grad.tolist() for p in (first, second, third, frozen)],
+        "total": summed.tolist(),
+        "kept": kept.tolist(),
+        "batch": batch,
+        "empty": collective.gather(torch.ones(rank, 2)).shape,
+        "grid": collective.gather(torch.ones(1, 2, 2) * rank).tolist(),
+    }
+
+
+def _diverges(rank: int) -> str:
+    method = _Diverging(rank)
+    try:
+        train(method, iter([boxes(rank)] * 3), 3)
+    except DeixisError as error:
+        return str(error)
+    return "went on"
+
+
+class _Diverging(torch.nn.Module):
+    """Its loss is not finite at the second step, on the second rank only."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank, self.weight = rank, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        wrong = self.rank == 1 and progress.step == 1
+        return Losses({"x": self.weight * (torch.inf if wrong else 1.0)})
+
+
+CARD = Card("Diverging", 2026, "trained")
+
+
+def _all(rank: int) -> dict[str, Any]:
+    """Everything in one pair of processes, since starting them is what takes time."""
+    return {"gather": _gathered(rank), "count": _counted(rank), "others": _others(rank), "diverges": _diverges(rank)}
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return together(_all, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.slow
+def test_a_contrast_over_all_ranks_has_the_gradient_of_one_process(ranks: list[dict[str, Any]]) -> None:
+    weight = torch.eye(4, requires_grad=True)
+    info_nce(rows() @ weight, rows().flip(1), scale=3.0).backward()
+    assert weight.grad is not None
+    for each in ranks:
+        torch.testing.assert_close(torch.tensor(each["gather"]["rows"]), rows())
+        torch.testing.assert_close(torch.tensor(each["gather"]["grad"]), weight.grad)
+
+
+@pytest.mark.slow
+def test_a_mean_over_unequal_counts_has_the_gradient_of_one_process(ranks: list[dict[str, Any]]) -> None:
+    weight = torch.ones(4, requires_grad=True)
+    ((rows() * weight).square().sum() / sum(COUNTS)).backward()
+    assert weight.grad is not None
+    for each in ranks:
+        assert each["count"]["count"] == sum(COUNTS) / 2
+        torch.testing.assert_close(torch.tensor(each["count"]["grad"]), weight.grad)
+
+
+@pytest.mark.slow
+def test_a_gradient_that_one_rank_lacks_counts_as_zero_and_one_that_all_lack_stays_away(
+    ranks: list[dict[str, Any]],
+) -> None:
+    """Else weight decay would shrink on two ranks what it leaves alone on one."""
+    for each in ranks:
+        assert each["others"]["grads"] == [[1.5, 1.5], [0.5, 0.5], None, None]
+
+
+@pytest.mark.slow
+def test_a_sum_over_ranks_leaves_its_argument_alone(ranks: list[dict[str, Any]]) -> None:
+    for rank, each in enumerate(ranks):
+        assert each["others"]["total"] == [1, 20]
+        assert each["others"]["kept"] == [rank, 10]
+
+
+@pytest.mark.slow
+def test_a_rank_may_have_no_rows_and_rows_may_have_any_shape(ranks: list[dict[str, Any]]) -> None:
+    for each in ranks:
+        assert each["others"]["empty"] == (1, 2)
+        assert each["others"]["grid"] == [[[0.0, 0.0]] * 2, [[1.0, 1.0]] * 2]
+
+
+@pytest.mark.slow
+def test_batches_of_ranks_join_in_rank_order_padded(ranks: list[dict[str, Any]]) -> None:
+    left, right = ranks[0]["others"]["batch"], ranks[1]["others"]["batch"]
+    equal_batches(left, right)
+    assert left.ids == Batch.synthetic([], size=sum(COUNTS)).ids
+    expected = concatenate([boxes(0), boxes(1)])
+    assert torch.equal(left.valid["T"], expected.valid["T"])
+    assert left.captions == expected.captions
+    assert left.boxes.shape == (4, 3, 4)
+
+
+@pytest.mark.slow
+def test_all_ranks_give_up_where_one_loss_is_not_finite(ranks: list[dict[str, Any]]) -> None:
+    """The others would wait for it for ever."""
+    for each in ranks:
+        assert "not a finite number at step 1" in each["diverges"]

@@ -1,0 +1,491 @@
+"""The command line: what goes wrong is one message with its cure, and what is stopped leaves nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+from deixis.apps.collection import check
+from deixis.apps.options import Reading, Settings
+from deixis.cli import VERBS, main
+from tests import house
+from tests.commands import QUICK, SOURCE, Answer, deixis, own_cache, start
+from tests.pictures import captioned, picture, spoil
+
+RIDGE = (*QUICK, "--method", "ridge")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cli")
+    with own_cache(folder / "cache"):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def data(place: Path) -> Path:
+    return captioned(place / "pictures", 40)
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, data: Path) -> Path:
+    assert deixis("adapt", data, *RIDGE, "--out", place / "run").code == 0
+    return place / "run"
+
+
+def left_in(folder: Path) -> set[str]:
+    """What lies there, hidden folders of a stopped run among it, but not the cache."""
+    return set(os.listdir(folder)) - {"cache", "pictures"}
+
+
+def refused(*arguments: object) -> str:
+    """The message of a command that must fail for a reason it can tell: one line, no traceback, nothing as a result."""
+    code, out, err = deixis(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    message = err.rstrip().splitlines()[-1]
+    assert message.startswith(f"deixis {arguments[0]}: ")
+    return message
+
+
+# help
+
+
+def test_help_is_given_where_it_is_asked_for_and_where_nothing_is() -> None:
+    for arguments in ([], ["--help"], ["-h"], ["help"]):
+        code, out, err = deixis(*arguments)
+        assert (code, err) == (0, "")
+        assert all(f"deixis {verb}" in out for verb in VERBS)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", deixis("--version").out)
+
+
+def test_help_of_every_verb_loads_no_torch() -> None:
+    for verb in VERBS:
+        statement = f"from deixis.cli import main\ntry:\n    main([{verb!r}, '--help'])\nexcept SystemExit: pass"
+        assert house.heavy_imports(statement, search=(SOURCE,)) == []
+
+
+def flags(verb: str) -> set[str]:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", deixis(verb, "--help").out)
+    return set(re.findall(r"--[a-z][a-z-]*", text)) - {"--help"}
+
+
+def test_the_flags_of_adapt_are_the_fields_of_its_settings() -> None:
+    names = {field.name for each in (Settings, Reading) for field in dataclasses.fields(each)}
+    switches = {
+        field.name for each in (Settings, Reading) for field in dataclasses.fields(each) if field.type == "bool"
+    }
+    wanted = {f"--{name.replace('_', '-')}" for name in names | {"out", "overwrite", "quiet"}}
+    wanted |= {f"--no-{name.replace('_', '-')}" for name in switches | {"overwrite", "quiet"}}
+    assert flags("adapt") == wanted
+
+
+@pytest.mark.parametrize("verb", ["index", "check", "label"])
+def test_verbs_that_read_data_read_it_with_the_same_flags(verb: str) -> None:
+    assert {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Reading)} <= flags(verb)
+
+
+def test_a_verb_that_is_misspelt_is_answered_with_the_nearest() -> None:
+    code, _, err = deixis("serach", "x")
+    assert code == 2
+    assert "Did you mean search?" in err
+    assert "The verbs are adapt, search" in deixis("qqq").err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("adapt",), ("adapt", "x", "--splits", "two"), ("search", "x", "y", "--nothing")]
+)
+def test_flags_that_do_not_exist_or_do_not_fit_are_an_error(arguments: tuple[str, ...]) -> None:
+    assert deixis(*arguments).code == 2
+
+
+# bad input: a folder or table that is none
+
+
+def test_a_path_that_is_missing(data: Path) -> None:
+    assert f"Did you mean {data}?" in refused("adapt", f"{data}s", *QUICK)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    assert "holds no files" in refused("adapt", tmp_path, *QUICK)
+    (tmp_path / "notes.docx").write_text("x")
+    assert "holds no images; seen: 1 .docx" in refused("adapt", tmp_path, *QUICK)
+
+
+def test_a_single_image(data: Path) -> None:
+    one = next(data.glob("*.png"))
+    assert f"is a single image. Give the folder that holds it: {data}" in refused("adapt", one, *QUICK)
+
+
+def table(place: Path, head: str, line: Callable[[Path], str], name: str = "table.csv", count: int = 40) -> Path:
+    """A table of pictures that lie beside it."""
+    folder = captioned(place / "pictures", count)
+    path = folder / name
+    path.write_text("\n".join([head, *map(line, sorted(folder.glob("*.png")))]), encoding="utf-8")
+    return path
+
+
+def test_a_table_with_missing_columns(tmp_path: Path) -> None:
+    path = table(tmp_path, "bild,wort", lambda each: f"{each.name},a word")
+    assert "no column that names the image files; its columns are 'bild', 'wort'" in refused("adapt", path, *QUICK)
+    assert "Name it with --path-column" in refused("adapt", path, *QUICK)
+    assert "has no column 'worte'" in refused(
+        "adapt", path, *QUICK, "--path-column", "bild", "--caption-column", "worte"
+    )
+
+
+def test_rows_that_point_nowhere_are_counted_until_they_are_too_many(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,caption", lambda each: f"{each.name},some {each.stem}")
+    whole = path.read_text()
+    path.write_text(whole + "\ngone.png,x\nhttps://example.org/a.png,y\n,z")
+    code, _, err = deixis("adapt", path, *RIDGE, "--out", tmp_path / "run")
+    assert code == 0
+    assert "1 skipped, file not found (such as gone.png)" in err
+    assert "1 skipped, is a URL" in err
+    skipped = json.loads((tmp_path / "run" / "result.json").read_text())["data"]["skipped"]
+    assert {item["reason"] for item in skipped} == {"file not found", "is a URL", "path is empty"}
+    path.write_text(re.sub(r"(?m)^(?!path)", "https://example.org/", whole))
+    message = refused("adapt", path, *QUICK)
+    assert "40 of 40 entries" in message
+    assert "download the images first" in message
+
+
+def test_a_spreadsheet_by_its_name_or_by_what_is_in_it(tmp_path: Path) -> None:
+    for name in ("data.xlsx", "data.csv"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "Save the sheet as csv" in refused("adapt", tmp_path / "data.xlsx", *QUICK)
+    assert "is an archive" in refused("adapt", tmp_path / "data.csv", *QUICK)
+
+
+# bad input: words and pictures
+
+
+def test_captions_that_are_not_utf8_are_skipped_and_counted(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 40)
+    first = sorted(data.glob("*.txt"))[0]
+    first.write_bytes("ein Bär".encode("latin-1"))
+    code, _, err = deixis("adapt", data, *RIDGE, "--out", tmp_path / "run")
+    assert code == 0
+    assert "caption is not UTF-8" in err
+    assert "iconv" in err
+    reasons = [item["reason"] for item in json.loads((tmp_path / "run" / "result.json").read_text())["data"]["skipped"]]
+    assert reasons == ["caption is not UTF-8", "no caption"]
+
+
+def test_nul_bytes_and_a_caption_of_a_megabyte_are_mended_and_said(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 40)
+    first, second, *_ = sorted(data.glob("*.txt"))
+    first.write_bytes(b"a b\0ird")
+    second.write_text("endless " * 125_000)
+    code, _, err = deixis("adapt", data, *RIDGE, "--out", tmp_path / "run")
+    assert code == 0
+    assert "Control characters (such as NUL) were removed from 1 captions" in err
+    assert "1 captions were longer than 10,000 characters" in err
+    items = map(json.loads, (tmp_path / "run" / "index" / "items.jsonl").read_text().splitlines())
+    captions = {item["id"]: item["captions"][0] for item in items}
+    assert captions[f"{first.stem}.png"] == "a bird"
+    assert len(captions[f"{second.stem}.png"]) <= 10_000
+    assert len((tmp_path / "run" / "report.html").read_text()) < 2_000_000
+
+
+def test_pictures_that_cannot_be_read_are_skipped_by_every_verb(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 24)
+    reasons = spoil(data)
+    assert deixis("adapt", data, *RIDGE, "--out", tmp_path / "run").code == 0
+    skipped = json.loads((tmp_path / "run" / "result.json").read_text())["data"]["skipped"]
+    assert {item["path"]: item["reason"] for item in skipped} == reasons
+    assert all(item["detail"] for item in skipped)
+    code, out, _ = deixis("check", data)
+    assert code == 1
+    assert all(f"unreadable: {reason}" in out for reason in reasons.values())
+    assert "4 skipped" in deixis("index", data, "--model", "tiny", "--out", tmp_path / "index").out
+    assert "24 images in" in deixis("label", data, "--model", "tiny", "--out", tmp_path / "labels.csv").out
+
+
+def test_pictures_of_every_kind_are_learned_from(tmp_path: Path) -> None:
+    data, rng = captioned(tmp_path / "pictures", 24), random.Random(3)
+    whole = Image.open(picture(tmp_path / "whole.png", (200, 90, 10), rng))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole.convert("CMYK").save(data / "cmyk.jpg")
+    whole.convert("L").save(data / "grey.png")
+    whole.convert("I;16").save(data / "deep.png")
+    whole.convert("RGBA").quantize(16).save(data / "palette.png", transparency=0)
+    whole.save(data / "rotated.jpg", exif=exif)
+    whole.save(data / "moving.gif", save_all=True, append_images=[whole.rotate(90)])
+    for path in (path for path in data.iterdir() if path.suffix != ".txt"):
+        if not path.with_suffix(".txt").exists():
+            path.with_suffix(".txt").write_text(f"of the kind {path.stem}")
+    assert deixis("adapt", data, *RIDGE, "--out", tmp_path / "run").code == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["data"]["skipped"] == []
+    assert result["data"]["images"] == 30
+
+
+def test_a_picture_of_600_megapixels_is_told_its_limit_and_not_decoded(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 24)
+    small = next(data.glob("*.png")).read_bytes()
+    header = b"IHDR" + struct.pack(">II", 30_000, 20_000) + small[24:29]
+    (data / "wall.png").write_bytes(small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:])
+    (data / "wall.txt").write_text("a wall")
+    report = check(str(data), quiet=True)
+    assert report.status == 1
+    [wall] = report.unreadable
+    assert wall.reason == "too many pixels"
+    assert "600,000,000 pixels" in wall.detail
+    assert "the limit is 100,000,000 pixels" in wall.detail
+
+
+def test_where_no_picture_can_be_read_the_job_fails(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 24)
+    for path in data.glob("*.png"):
+        path.write_bytes(b"")
+    assert "None of the 24 images" in refused("adapt", data, *QUICK, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_a_picture(data: Path, tmp_path: Path) -> None:
+    one = next(data.glob("*.png"))
+    for verb in ("adapt", "index", "label"):
+        message = refused(verb, data, "--model", one, "--out", tmp_path / "out")
+        assert "is a file, and not a model that can be loaded. The models are: starter, tiny" in message
+    assert os.listdir(tmp_path) == []
+
+
+# bad input: a place to write
+
+
+def test_an_out_that_cannot_be_written_is_told_before_the_work(data: Path) -> None:
+    code, _, err = deixis("adapt", data, *QUICK, "--out", "/proc/deixis/run")
+    assert code == 2
+    assert "can't be written in /proc" in err
+    assert "check images" not in err
+
+
+def test_an_out_that_holds_another_run_is_told_before_the_work(data: Path, run: Path) -> None:
+    before = (run / "result.json").read_bytes()
+    code, _, err = deixis("adapt", data, *QUICK, "--out", run)
+    assert code == 2
+    assert "holds another run. Choose another --out, or replace it with --overwrite" in err
+    assert "check images" not in err
+    assert (run / "result.json").read_bytes() == before
+
+
+def test_a_run_is_replaced_where_that_is_asked_for(data: Path, tmp_path: Path) -> None:
+    for seed in ("0", "1"):
+        flags = ("--seed", seed, "--out", tmp_path / "run", "--overwrite")
+        assert deixis("adapt", data, *RIDGE, *flags).code == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["seed"] == 1
+    assert left_in(tmp_path) == {"run"}
+
+
+def test_a_folder_of_ones_own_is_never_replaced(data: Path, run: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(run, tmp_path / "run")
+    (mine / "notes.txt").write_text("mine")
+    assert "other things in it, such as notes.txt" in refused("adapt", data, *RIDGE, "--out", mine, "--overwrite")
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_disk_that_runs_full_is_told_and_nothing_is_left(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("deixis.apps.adapt.render", full)
+    code, out, err = deixis("adapt", data, *RIDGE, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.rstrip().endswith(f"The disk is full at {tmp_path}. Free some space and run again.")
+    assert left_in(tmp_path) == set()
+
+
+# stopped
+
+
+MOMENTS = {
+    "reading": "deixis.apps.adapt.read",
+    "loading the model": "deixis.apps.adapt.zoo.load",
+    "checking": "deixis.data.check._duplicates",
+    "encoding": "deixis.engine.features.FeatureStore.put",
+    "choosing": "deixis.engine.select.fit",
+    "the last fit": "deixis.apps.adapt.experiments.refit",
+    "writing the model": "deixis.zoo.folder.write_json",
+    "writing the index": "deixis.search.index._write_items",
+    "writing the report": "deixis.apps.adapt.render",
+    "the last rename": "deixis.files._target",
+}
+
+
+def stopped(number: signal.Signals, moment: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Answer:
+    """Runs a command in which a signal arrives when a certain function is called."""
+
+    def arrive(*arguments: Any, **options: Any) -> None:
+        signal.raise_signal(number)
+        raise AssertionError("the signal was swallowed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moment, arrive)
+        return deixis(*arguments)
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+def test_a_signal_at_any_moment_leaves_nothing_half_written(
+    moment: str, place: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path / "cache"))
+    number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[list(MOMENTS.values()).index(moment) % 3]
+    answer = stopped(number, moment, monkeypatch, "adapt", data, *RIDGE, "--out", tmp_path / "run")
+    assert (answer.code, answer.out) == (128 + number, "")
+    assert "Nothing half-written was left" in answer.err
+    assert left_in(tmp_path) == set()
+
+
+def test_a_signal_while_an_old_run_is_replaced_keeps_the_old_run(
+    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = shutil.copytree(run, tmp_path / "run")
+    arguments = ("adapt", data, *RIDGE, "--out", old, "--overwrite")
+    for moment in ("deixis.apps.adapt.render", "deixis.files.Path.replace"):
+        assert stopped(signal.SIGTERM, moment, monkeypatch, *arguments).code == 143
+        assert left_in(tmp_path) == {"run"}
+        assert (old / "result.json").read_bytes() == (run / "result.json").read_bytes()
+
+
+class Ended(NamedTuple):
+    """How a process ended that was sent a signal, and what the same command said when it was given again."""
+
+    code: int
+    err: str
+    left: set[str]
+    again: Answer
+
+
+SIGNALS = {
+    "encode images: 32 of": signal.SIGTERM,
+    "shuffled captions: splits: 0 of": signal.SIGINT,
+}
+
+
+def interrupted(place: Path, line: str) -> tuple[int, str]:
+    """Runs the main job and stops it when a line of progress begins so: the exit code, and all it said."""
+    process = start("adapt", "pictures", "--model", "tiny", "--out", "run", cwd=place, cache=place / "cache")
+    assert process.stderr is not None
+    err = ""
+    for told in process.stderr:
+        err += told
+        if told.startswith(line):
+            process.send_signal(SIGNALS[line])
+            break
+    out, rest = process.communicate(timeout=60)
+    assert out == ""
+    return process.returncode, err + rest
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """The main job in processes of their own, each stopped at another moment, and run again."""
+    places = {line: tmp_path_factory.mktemp("stopped") for line in SIGNALS}
+    for place in places.values():
+        captioned(place / "pictures", 70)
+    with ThreadPoolExecutor(len(places)) as pool:
+        ends = dict(zip(places, pool.map(interrupted, places.values(), places), strict=True))
+    found = {}
+    for line, place in places.items():
+        left = left_in(place)
+        with own_cache(place / "cache"):
+            again = deixis("adapt", place / "pictures", *RIDGE, "--out", place / "run")
+        found[line] = Ended(*ends[line], left, again)
+    return found
+
+
+@pytest.mark.parametrize("line", SIGNALS)
+def test_a_process_that_is_stopped_says_so_and_leaves_nothing(line: str, ended: dict[str, Ended]) -> None:
+    end = ended[line]
+    assert end.code == 128 + SIGNALS[line]
+    assert "Stopped. Nothing half-written was left" in end.err
+    assert "Traceback" not in end.err
+    assert end.left == set()
+    assert end.again.code == 0
+
+
+@pytest.mark.parametrize("line", SIGNALS)
+def test_the_same_command_goes_on_from_what_was_encoded_and_says_so(line: str, ended: dict[str, Ended]) -> None:
+    found = re.search(r"(\d+) of 70 images were encoded before; going on from there", ended[line].again.err)
+    assert found is not None
+    assert int(found[1]) >= 32
+
+
+def test_stopped_while_it_still_starts_it_says_so(tmp_path: Path) -> None:
+    process = start("adapt", tmp_path, "--model", "tiny", cwd=tmp_path)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (143, -signal.SIGTERM)
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+# output that nobody reads
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",), ("show", "residual"), ("data", "list")])
+def test_a_reader_that_leaves_early_is_no_error_worth_a_word(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start(*arguments, cwd=tmp_path, stdout=write)
+    os.close(write)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (141, "")
+
+
+def test_work_whose_result_nobody_reads_is_done_all_the_same(data: Path, place: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start("index", data, "--model", "tiny", "--out", "index", cwd=tmp_path, stdout=write)
+    os.close(write)
+    assert process.wait(timeout=60) == 141
+    assert (tmp_path / "index" / "index" / "manifest.json").is_file()
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_a_terminal_without_a_letter_gets_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = captioned(tmp_path / "größe", 4)
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as screen, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", screen)
+        with pytest.raises(SystemExit):
+            main(["check", str(data)])
+        assert screen.buffer.getvalue().startswith(b"gr\\xf6\\xdfe: unusable")  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_any_time_leaves_nothing_half_written(number: signal.Signals, tmp_path: Path) -> None:
+    captioned(tmp_path / "pictures", 70)
+    for tenths in range(1, 45, 4):
+        cache = tmp_path / "cache" / str(tenths)
+        process = start("adapt", "pictures", "--model", "tiny", "--out", "run", cwd=tmp_path, cache=cache)
+        time.sleep(tenths / 10)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (128 + number, -number, 0)
+        assert "Traceback" not in err or tenths < 5  # before it could say what a signal means
+        assert left_in(tmp_path) == ({"run"} if process.returncode == 0 else set())
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
