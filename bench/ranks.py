@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.ops.metrics import recall_at, retrieval_ranks
 
-__all__ = ["CASES", "SIDES", "equal", "features", "main"]
+__all__ = ["CASES", "SIDES", "enough_memory", "equal", "features", "main"]
 
 WIDTH, THREADS = 512, 2
 CASES = {"5000": 5_000, "20000": 20_000}
@@ -110,7 +110,7 @@ def _measure(side: str, path: Path) -> dict[str, Any]:
     return found
 
 
-def _enough_memory(count: int) -> bool:
+def enough_memory(count: int) -> bool:
     """Whether the peer's run fits: scores, sorted scores, their places and a copy come to 24 bytes a pair."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(_measure(chosen.measure, chosen.features)))
         return
     for case in chosen.cases:
-        if _enough_memory(CASES[case]):
+        if enough_memory(CASES[case]):
             _race(case, chosen.repeats if CASES[case] < 10_000 else min(3, chosen.repeats), chosen.results)
 
 

@@ -41,7 +41,7 @@ from deixis.zoo import load, openclip
 from deixis.zoo.places import fill
 from deixis.zoo.weights import Weights
 
-__all__ = ["CASES", "Shape", "differences", "main"]
+__all__ = ["CASES", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "noise", "steps"]
 
 THREADS, TOLERANCE, SIDES = 2, 1e-4, ("ours", "open_clip", "torch")
 
@@ -107,10 +107,10 @@ def _ours(shape: Shape, state: dict[str, Tensor]) -> Method:
     tiny = load("tiny")  # for a tokenizer and a preprocessing, which no step asks for
     traits = Traits("race", shape.length, math.exp(numbers["logit_scale"]))
     encoder = DualEncoder(*towers, tokenizer=tiny.tokenizer, preprocess=tiny.preprocess, traits=traits)
-    return Method(Config.desk(), encoder=encoder)
+    return Method(Config(), encoder=encoder)
 
 
-def _batch(shape: Shape) -> Batch:
+def noise(shape: Shape) -> Batch:
     """Noise for images; texts of full length, that end with the highest token as CLIP's do."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(shape.batch, 3, shape.side, shape.side, generator=generator)
@@ -121,7 +121,7 @@ def _batch(shape: Shape) -> Batch:
 
 def _optimiser(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     """As open_clip's script makes it, with our settings."""
-    config = Config.desk()
+    config = Config()
     groups = [
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
@@ -160,7 +160,7 @@ def differences(shape: Shape) -> dict[str, float]:
     Returns:
         `open_clip` and `torch`, each with its largest relative difference.
     """
-    model, batch = _theirs(shape).train(), _batch(shape)
+    model, batch = _theirs(shape).train(), noise(shape)
     method = _ours(shape, model.state_dict()).train()
     plain = copy.deepcopy(method)
     found = backward(method, batch, Progress(0, 1)).total
@@ -192,7 +192,7 @@ def _under_their_names(method: Method) -> dict[str, float]:
 
 def _timings(shape: Shape, repeats: int) -> dict[str, list[float]]:
     """Samples a second of each side, by turns: the loops step whenever the engine tells of a step of its own."""
-    model, batch = _theirs(shape), _batch(shape)
+    model, batch = _theirs(shape), noise(shape)
     method = _ours(shape, model.state_dict())
     loops = {
         "open_clip": _loop(model, batch, _their_loss),
@@ -218,18 +218,18 @@ def _memory(shape: Shape, side: str) -> float:
     """MB that one side's model and three of its steps add to this process at the most."""
     torch.set_num_threads(THREADS)
     small = Shape(2, 8, 16, 8, 8, 1, 8, 1, length=4, vocabulary=16, per_head=8)
-    _steps(_model(small, side), _batch(small), side)  # loads all code
+    steps(model_of(small, side), noise(small), side)  # loads all code
     gc.collect()
-    batch = _batch(shape)
-    return added_memory(lambda: _steps(_model(shape, side), batch, side))
+    batch = noise(shape)
+    return added_memory(lambda: steps(model_of(shape, side), batch, side))
 
 
-def _model(shape: Shape, side: str) -> nn.Module:
+def model_of(shape: Shape, side: str) -> nn.Module:
     model = _theirs(shape)
     return model if side == "open_clip" else _ours(shape, model.state_dict())
 
 
-def _steps(model: nn.Module, batch: Batch, side: str) -> None:
+def steps(model: nn.Module, batch: Batch, side: str) -> None:
     if side == "ours":
         train(model, itertools.repeat(batch), 3)
         return

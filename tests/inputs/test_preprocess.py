@@ -251,3 +251,11 @@ def test_an_image_of_the_wrong_kind_is_refused(image: torch.Tensor) -> None:
 def test_an_image_without_pixels_is_refused() -> None:
     with pytest.raises(DeixisError, match="uint8"):
         Preprocess(8)(torch.zeros(3, 0, 5, dtype=torch.uint8))
+
+
+def test_an_odd_pixel_is_cut_off_where_transformers_cuts_it() -> None:
+    image = torch.arange(7, dtype=torch.uint8).repeat(3, 4, 1) * 30
+    settings = {"size": 4, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    even, floor = (Preprocess(mode=mode, **settings)(image)[0, 0] * 255 / 30 for mode in ("crop", "crop_floor"))
+    assert even.round().tolist() == [2, 3, 4, 5]
+    assert floor.round().tolist() == [1, 2, 3, 4]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from deixis.apps.adapt import GUARDS, Beside, Outcome, Outside, adapt
+from deixis.apps.adapt import GUARDS, Beside, Outcome, Outside, adapt, outside_here
+from deixis.apps.collection import read
 from deixis.apps.console import Talk
 from deixis.apps.options import Settings
 from deixis.apps.phrases import signed
@@ -49,7 +50,8 @@ def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwri
     clock, talk = Clock(), Talk()
     settings = Settings(splits=2) if small else Settings()
     if data:
-        adapt(data, out, settings, beside=Beside(plans=PLANS), overwrite=overwrite)
+        source = read(data)
+        adapt(source, out, settings, beside=Beside(outside_here(source), plans=PLANS), overwrite=overwrite)
         return 0
     source = _fetched("stamps", talk)
     talk.say(f"Tux Paint stamps: {sets.describe(source)}")

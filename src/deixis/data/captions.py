@@ -7,11 +7,13 @@ import codecs
 import contextlib
 import dataclasses
 import json
+import os
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "is_text", "shown", "texts_in"]
+__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "is_text", "shown", "texts_in", "whole"]
 
 MAX_CAPTION = 10_000
 """Characters of a caption that are kept; far more than any text tower reads."""
@@ -74,6 +76,11 @@ def shown(text: str, limit: int = 80) -> str:
     """A name or text as it can stand in one line of a message."""
     text = text if len(text) <= limit else f"{text[: limit - 3]}..."
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def whole(path: str | os.PathLike[str]) -> str:
+    """A path as it can stand in a message, never cut, since it is there to be copied."""
+    return shown(os.fspath(path), sys.maxsize)
 
 
 def texts_in(value: Any) -> list[str]:

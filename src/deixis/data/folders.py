@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from deixis.data.captions import NOT_UTF8, Tally, decode, is_text, shown
+from deixis.data.captions import NOT_UTF8, Tally, decode, is_text, shown, whole
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Sample, Skipped, Source
@@ -186,7 +186,7 @@ def _remarks(root: Path, files: Sequence[str]) -> list[str]:
     notes = []
     tables = [name for name in files if "/" not in name and _suffix(name) in _TABLES]
     if tables:
-        notes.append(f"{shown(tables[0])} was not read; to use it as the table, give {shown(str(root / tables[0]))}.")
+        notes.append(f"{shown(tables[0])} was not read; to use it as the table, give {whole(root / tables[0])}.")
     others = [name for name in files if _suffix(name) not in IMAGE_SUFFIXES | _TABLES | {".txt"}]
     if others:
         notes.append(f"Files that are no images were left out: {_counted(others)}.")
@@ -195,11 +195,11 @@ def _remarks(root: Path, files: Sequence[str]) -> list[str]:
 
 def _without_images(root: Path, files: Sequence[str]) -> DeixisError:
     if not files:
-        return DeixisError(f"The folder {shown(str(root))} holds no files.", "Give a folder with images, or a table.")
-    found = f"The folder {shown(str(root))} holds no images; seen: {_counted(files)}."
+        return DeixisError(f"The folder {whole(root)} holds no files.", "Give a folder with images, or a table.")
+    found = f"The folder {whole(root)} holds no images; seen: {_counted(files)}."
     table = next((name for name in files if _suffix(name) in _TABLES), None)
     if table is not None:
-        return DeixisError(found, f"To read the table, give its path: {shown(str(root / table))}")
+        return DeixisError(found, f"To read the table, give its path: {whole(root / table)}")
     if any(_suffix(name) in _ARCHIVES for name in files):
         return DeixisError(found, "Unpack the archive first, and give the folder that comes out.")
     return DeixisError(found, f"Images are files that end in {', '.join(sorted(IMAGE_SUFFIXES))}.")

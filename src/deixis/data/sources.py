@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from deixis.data.captions import NOT_UTF8, shown
+from deixis.data.captions import NOT_UTF8, shown, whole
 from deixis.data.folders import read_folder
 from deixis.data.names import caption_of, guess_groups
 from deixis.data.tables import TABLE_SUFFIXES, Columns, read_table
@@ -126,23 +126,21 @@ def _read(path: Path, told: Columns) -> Source:
         if path.is_dir():
             if told != Columns():
                 raise DeixisError(
-                    f"{shown(str(path))} is a folder, and a folder has no columns.",
+                    f"{whole(path)} is a folder, and a folder has no columns.",
                     "Leave the column flags out, or give a csv with the columns.",
                 )
             return read_folder(path)
         if not path.exists():
             raise _missing(path)
         if not path.is_file():
-            raise DeixisError(f"{shown(str(path))} is neither a folder nor a regular file.", _UNDERSTOOD)
+            raise DeixisError(f"{whole(path)} is neither a folder nor a regular file.", _UNDERSTOOD)
         suffix = _kind_of_file(path)
         if suffix not in TABLE_SUFFIXES:
             raise _refused(path, suffix)
         return read_table(path, told)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DeixisError(
-            f"{shown(str(path))} can't be read: {reason}.", "Check the path and its permissions."
-        ) from error
+        raise DeixisError(f"{whole(path)} can't be read: {reason}.", "Check the path and its permissions.") from error
 
 
 def _kind_of_file(path: Path) -> str:
@@ -154,14 +152,14 @@ def _kind_of_file(path: Path) -> str:
 def _missing(path: Path) -> DeixisError:
     names = os.listdir(path.parent) if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
-    cure = f"Did you mean {shown(str(path.parent / near[0]))}?" if near else "Check the path."
-    return DeixisError(f"{shown(str(path))} does not exist.", cure)
+    cure = f"Did you mean {whole(path.parent / near[0])}?" if near else "Check the path."
+    return DeixisError(f"{whole(path)} does not exist.", cure)
 
 
 def _refused(path: Path, suffix: str) -> DeixisError:
-    name = shown(str(path))
+    name = whole(path)
     if suffix in IMAGE_SUFFIXES:
-        return DeixisError(f"{name} is a single image.", f"Give the folder that holds it: {shown(str(path.parent))}")
+        return DeixisError(f"{name} is a single image.", f"Give the folder that holds it: {whole(path.parent)}")
     if suffix in _REFUSED:
         found, cure = _REFUSED[suffix]
         own = path.suffix.lower()
@@ -192,7 +190,7 @@ def _reasons(skipped: Sequence[Skipped]) -> list[tuple[str, int, Skipped]]:
 
 def _cure(reason: str, source: Source) -> str:
     root = source.root if source.root.is_dir() else source.root.parent
-    return _CURES.get(reason, "").replace("{root}", shown(str(root.resolve())))
+    return _CURES.get(reason, "").replace("{root}", whole(root.resolve()))
 
 
 def _skip_notes(source: Source) -> list[str]:
@@ -213,5 +211,5 @@ def _refuse_if_little_is_left(source: Source, max_skipped: float) -> None:
     what = "None of it could be used" if not kept else f"Above the limit of {max_skipped:.0%}"
     cures = " ".join(filter(None, (_cure(reason, source) for reason, _, _ in _reasons(source.skipped))))
     raise DeixisError(
-        f"{left_out} of {total} entries of {shown(str(source.root))} had to be skipped: {counts}. {what}.", cures
+        f"{left_out} of {total} entries of {whole(source.root)} had to be skipped: {counts}. {what}.", cures
     )

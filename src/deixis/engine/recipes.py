@@ -37,7 +37,8 @@ class Grid:
         repeats: how often the folds are drawn anew.
         holdout: train on this share of the concepts and hold the others out once, in place of folds: for what takes
             long to train.
-        level: of the interval that must exclude 0 for the original to be left; the default is three standard errors.
+        level: of the interval that must exclude 0 for the original to be left. With captions dealt out at random the
+            default left it in about 1 % of simulated runs, more than the level says, as the best setting is looked at.
     """
 
     steps: tuple[int, ...] = (20, 40, 60)

@@ -18,7 +18,7 @@ from deixis.errors import DeixisError
 
 __all__ = ["Interpolation", "Mode", "Preprocess"]
 
-Mode = Literal["pad", "crop", "squash"]
+Mode = Literal["pad", "crop", "crop_floor", "squash"]
 Interpolation = Literal["bicubic", "bilinear"]
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -46,11 +46,12 @@ class Preprocess:
         size: side of the square, in pixels.
         mode: `pad` centres the image on a square of `fill` and resizes that: all is seen, shapes are kept. `crop`
             resizes the shorter side to `size / crop_share`, rounded down, and cuts out the centre. `squash` resizes
-            both sides to `size`.
+            both sides to `size`. `crop_floor` is `crop` as transformers does it: where an odd number of pixels
+            is cut off, the smaller half goes at the top and left (torchvision: the even half).
         interpolation: `bicubic` or `bilinear`, antialiased.
         mean: of each channel, subtracted; in units of 0 to 1.
         std: of each channel, divided by; in units of 0 to 1.
-        crop_share: of the resized shorter side, the share that the crop keeps (mode `crop` only).
+        crop_share: of the resized shorter side, the share that the crop keeps (both crops only).
         fill: grey value of the padding, 0 to 255 (mode `pad` only); 255 is white.
 
     Raises:
@@ -113,7 +114,7 @@ class Preprocess:
 
     def _square(self, picture: Image.Image) -> Image.Image:
         """The image as a square of the model's side."""
-        if self.mode == "crop":
+        if self.mode in ("crop", "crop_floor"):
             return self._crop(picture)
         if self.mode == "pad":
             picture = self._pad(picture)
@@ -127,7 +128,8 @@ class Preprocess:
         resized = math.floor(self.size / self.crop_share)
         other = int(resized * long / short)
         width, height = (resized, other) if picture.width <= picture.height else (other, resized)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        half = math.floor if self.mode == "crop_floor" else round
+        left, top = half((width - self.size) / 2), half((height - self.size) / 2)
         right, bottom = left + self.size, top + self.size
         if other <= _LONG_SIDES * resized:
             return self._resize(picture, (width, height)).crop((left, top, right, bottom))

@@ -297,6 +297,8 @@ class DualEncoder(nn.Module):
     def _digest(self, weights: dict[str, Tensor]) -> str:
         digest = hashlib.sha256()
         settings = {**self.config, "tokenizer": self.tokenizer.to_dict()}
+        for each in ("name", "licence"):  # a folder that was moved holds the same model
+            del settings[each]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for name, value in sorted(weights.items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -308,11 +310,17 @@ class DualEncoder(nn.Module):
         adapters = [side for side in ("image", "text") if getattr(self, f"{side}_adapter") is not None]
         lines = [
             f"DualEncoder {self.name!r}: {count / 1e6:.1f} million parameters, width {self.width}",
-            f"  image: {type(self.image_tower).__name__}, {self.preprocess.size} pixels, {self.preprocess.mode}, "
+            f"  image: {_named(self.image_tower)}, {self.preprocess.size} pixels, {self.preprocess.mode}, "
             f"features {self.feature_width}",
-            f"  text:  {type(self.text_tower).__name__}, at most {self.context_length} tokens",
+            f"  text:  {_named(self.text_tower)}, at most {self.context_length} tokens",
             f"  scale {self.scale:g}" + ("" if self.bias is None else f", bias {self.bias:g}"),
             f"  adapters: {' and '.join(adapters) or 'none'}",
             f"  licence: {self.licence or 'not told'}",
         ]
         return "\n".join(lines)
+
+
+def _named(tower: nn.Module) -> str:
+    """The tower's class, with its activation where the config tells one."""
+    activation = getattr(tower, "config", {}).get("activation")
+    return f"{type(tower).__name__} ({activation})" if activation else type(tower).__name__

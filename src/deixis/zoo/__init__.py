@@ -1,9 +1,13 @@
-"""Pretrained weights, by name: `load("starter")` gives a `DualEncoder`. Loading is strict: a mismatch is an error."""
+"""Pretrained weights: `load("starter")`, `load("a/folder")`, `load("hf-hub:organisation/name")` give a `DualEncoder`.
+
+Loading is strict: a mismatch is an error.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +17,7 @@ from deixis.errors import DeixisError
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["MODELS", "load", "save"]
+__all__ = ["LAYOUTS", "MODELS", "load", "save", "save_as"]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
@@ -22,25 +26,43 @@ MODELS: dict[str, str] = {
 """Name -> what it is; the module of the same name in this folder has `load(**options)`."""
 
 
-def load(name: str | os.PathLike[str], **options: Any) -> DualEncoder:
+LAYOUTS: dict[str, str] = {
+    "openclip": "open_clip: open_clip_config.json beside the weights",
+    "huggingface": "transformers: config.json beside the weights (CLIP and SigLIP)",
+}
+"""Of checkpoint folders that are read and written; the module of the same name has `load` and `save`."""
+
+_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def load(name: str | os.PathLike[str], *, layout: str | None = None, **options: Any) -> DualEncoder:
     """Loads a model in eval mode.
 
     Args:
-        name: one of `MODELS`, a model folder that `save` wrote, or a run folder that holds one.
+        name: one of `MODELS`; a model folder that `save` wrote, or a run folder that holds one; a folder of open_clip
+            or transformers; a file as OpenAI published them; or `hf-hub:organisation/name`.
+        layout: one of `LAYOUTS`, for a folder that holds both.
         **options: what the model's own `load` takes.
 
     Raises:
-        DeixisError: the name is unknown, or the weights are not there (the message says how to get them).
+        DeixisError: the name is unknown, the weights are not there (the message says how to get them), or they are not
+            what their config says (the message names what differs).
     """
     key = os.fspath(name)
     if key in MODELS:
         model: DualEncoder = importlib.import_module(f"deixis.zoo.{key}").load(**options)
         return model
-    there = f"The models are: {', '.join(MODELS)}."
+    if key.startswith("hf-hub:"):
+        folder = importlib.import_module("deixis.zoo.hub").snapshot(key)
+        return _load_folder(folder, key, layout, options)
     path = Path(key)
+    if path.is_file() and path.suffix in _SUFFIXES:
+        encoder: DualEncoder = importlib.import_module("deixis.zoo.openai").load(path, os.path.abspath(key), **options)
+        return encoder
     for folder in (path, path / "model"):
-        if (folder / "config.json").is_file():
-            return importlib.import_module("deixis.zoo.folder").load(folder)
+        if _layouts(folder) or (folder / "config.json").is_file():
+            return _load_folder(folder, os.path.abspath(folder), layout, options)
+    there = f"The models are: {', '.join(MODELS)}."
     if path.exists():
         kind = "folder" if path.is_dir() else "file"
         raise DeixisError(f"{key!r} is a {kind}, and not a model that can be loaded.", there)
@@ -49,6 +71,53 @@ def load(name: str | os.PathLike[str], **options: Any) -> DualEncoder:
     raise DeixisError(f"There is no model called {key!r}.", hint + there)
 
 
+def _layouts(folder: Path) -> list[str]:
+    """Which checkpoint layouts a folder is in."""
+    found = ["openclip"] if (folder / "open_clip_config.json").is_file() else []
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return found
+    return [*found, "huggingface"] if isinstance(config, dict) and "model_type" in config else found
+
+
+def _load_folder(folder: Path, name: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
+    found = _layouts(folder)
+    if layout is not None and layout not in LAYOUTS:
+        raise DeixisError(f"There is no layout {layout!r}.", f"There are: {', '.join(LAYOUTS)}.")
+    if name.startswith("hf-hub:"):
+        found = found[:1]
+    if layout is None and len(found) > 1:
+        raise DeixisError(
+            f"{folder} holds two models: one for {' and one for '.join(found)}.",
+            f"Say which: load({str(folder)!r}, layout={found[0]!r})",
+        )
+    chosen = layout or (found[0] if found else "folder")
+    if chosen in LAYOUTS and chosen not in found:
+        raise DeixisError(f"{folder} holds no model for {chosen}.", f"It holds: {', '.join(found) or 'none'}.")
+    arguments = (folder, name) if chosen in LAYOUTS else (folder,)
+    encoder: DualEncoder = importlib.import_module(f"deixis.zoo.{chosen}").load(*arguments, **options)
+    return encoder
+
+
 def save(encoder: DualEncoder, folder: str | os.PathLike[str]) -> None:
     """Writes a model folder, atomically: see `deixis.zoo.folder`."""
     importlib.import_module("deixis.zoo.folder").save(encoder, Path(folder))
+
+
+def save_as(encoder: DualEncoder, folder: str | os.PathLike[str], layout: str) -> None:
+    """Writes a CLIP for other programs, atomically: a folder that open_clip or transformers loads.
+
+    Args:
+        encoder: without adapters, which these programs don't have.
+        folder: a folder of this name is replaced.
+        layout: one of `LAYOUTS`.
+
+    Raises:
+        DeixisError: the layout is unknown, or has no place for what the model is made of.
+    """
+    if layout not in LAYOUTS:
+        raise DeixisError(f"There is no layout {layout!r}.", f"There are: {', '.join(LAYOUTS)}.")
+    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+        raise DeixisError("The model has adapters, which no other program knows.", "Use zoo.save(encoder, folder).")
+    importlib.import_module(f"deixis.zoo.{layout}").save(encoder, Path(folder))

@@ -2,6 +2,7 @@
 
     config.json             format, base, base_fingerprint, image_adapter and text_adapter (their settings), fingerprint
     adapters.safetensors    the adapters' tensors, `image.*` and `text.*`; absent where there are none
+    towers.safetensors      the tensors of the towers that are not the base's; absent where all are
 
 The base is loaded by its name and must have the fingerprint it had; a folder is never half of two models.
 """
@@ -14,8 +15,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
+from safetensors.torch import save as dump
+from torch import Tensor, nn
 
 from deixis import zoo
 from deixis.errors import DeixisError
@@ -30,12 +32,13 @@ _SIDES = ("image", "text")
 
 
 def save(encoder: DualEncoder, folder: Path) -> None:
-    """Writes `encoder`, whose towers are those of a model of the zoo, and whose adapters have a `config`."""
+    """Writes `encoder`, whose name `zoo.load` knows, and whose adapters, if any, have a `config`."""
+    base = zoo.load(encoder.name)
     adapters = {side: getattr(encoder, f"{side}_adapter") for side in _SIDES}
     config = {
         "format": FORMAT,
         "base": encoder.name,
-        "base_fingerprint": encoder.with_adapters(None, None).fingerprint(),
+        "base_fingerprint": base.fingerprint(),
         **{f"{side}_adapter": None if each is None else each.config for side, each in adapters.items()},
         "fingerprint": encoder.fingerprint(),
         "licence": encoder.licence,
@@ -46,10 +49,24 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         if each is not None
         for name, value in each.state_dict().items()
     }
+    towers = _changed(encoder.with_adapters(None, None), base)
     with atomic_folder(folder) as part:
-        if tensors:
-            save_file(tensors, part / "adapters.safetensors")
+        for name, content in (("adapters", tensors), ("towers", towers)):
+            if content:
+                (part / f"{name}.safetensors").write_bytes(dump(content))  # a full disk is then an OSError
         write_json(part / "config.json", config)
+
+
+def _changed(encoder: DualEncoder, base: DualEncoder) -> dict[str, Tensor]:
+    """The tensors of `encoder` that differ from those of `base`."""
+    if encoder.fingerprint() == base.fingerprint():
+        return {}
+    old = base.state_dict()
+    return {
+        name: value.detach().contiguous()
+        for name, value in encoder.state_dict().items()
+        if not torch.equal(value, old[name])
+    }
 
 
 def load(folder: Path) -> DualEncoder:
@@ -59,6 +76,11 @@ def load(folder: Path) -> DualEncoder:
         DeixisError: a file is damaged or of a newer format, the base is not there or not what it was.
     """
     config = _config(folder / "config.json")
+    if not isinstance(config["base"], str) or Path(config["base"]).resolve() == folder.resolve():
+        raise DeixisError(
+            f"{folder / 'config.json'} names {config['base']!r} as the model it stands on, and that is none.",
+            "Adapt again.",
+        )
     base = zoo.load(config["base"])
     found, wanted = base.fingerprint(), config["base_fingerprint"]
     if found != wanted:
@@ -66,6 +88,7 @@ def load(folder: Path) -> DualEncoder:
             f"{folder} stands on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has {found[:12]}.",
             "Use the version of deixis and of the weights it was made with, or adapt again.",
         )
+    _fill_towers(base, folder / "towers.safetensors")
     adapters = _adapters(folder, config)
     encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()
     if encoder.fingerprint() != config["fingerprint"]:
@@ -89,6 +112,19 @@ def _config(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
+@torch.no_grad()
+def _fill_towers(base: DualEncoder, path: Path) -> None:
+    """Puts tensors that were tuned in place of the base's."""
+    if not path.is_file():
+        return
+    state = base.state_dict()
+    try:
+        for name, value in load_file(path).items():
+            state[name].copy_(value)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise DeixisError(f"{path} does not hold the towers of this model: {error}.", "Adapt again.") from error
+
+
 def _adapters(folder: Path, config: dict[str, Any]) -> dict[str, nn.Module]:
     wanted = {side: config[f"{side}_adapter"] for side in _SIDES if config[f"{side}_adapter"] is not None}
     if not wanted:
@@ -102,7 +138,7 @@ def _adapters(folder: Path, config: dict[str, Any]) -> dict[str, nn.Module]:
                 name.removeprefix(f"{side}."): value for name, value in tensors.items() if name.startswith(f"{side}.")
             }
             module.load_state_dict(own, strict=True)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise DeixisError(f"{path} does not hold the adapters of this model: {error}.", "Adapt again.") from error
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise DeixisError(f"{path} holds numbers that are not finite.", "Adapt again.")

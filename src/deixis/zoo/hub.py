@@ -1,0 +1,54 @@
+"""Checkpoints from the Hugging Face hub: `hf-hub:organisation/name`, perhaps with `@revision`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deixis.errors import DeixisError
+from deixis.zoo import huggingface, openclip
+
+__all__ = ["PREFIX", "snapshot"]
+
+PREFIX = "hf-hub:"
+_SMALL = ["*.json", "merges.txt", "README.md"]
+
+
+def snapshot(name: str) -> Path:
+    """The folder with a repository's settings and one file of weights, out of the hub's own cache where it is there.
+
+    Where a repository holds a model for open_clip and for transformers, open_clip's is taken, and only that fetched.
+
+    Args:
+        name: as in `hf-hub:organisation/name`.
+
+    Raises:
+        DeixisError: the hub can't be reached, knows no such repository, or it holds no weights.
+    """
+    repository, _, revision = name.removeprefix(PREFIX).partition("@")
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise DeixisError(f"{name!r} names no repository of the hub.", "Write hf-hub:organisation/name.")
+    folder = _fetch(repository, revision or None, _SMALL)
+    here = (folder / openclip.CONFIG).is_file()
+    for weights in openclip.WEIGHTS if here else huggingface.WEIGHTS:
+        shards = weights.replace(".safetensors", "-*.safetensors").replace(".bin", "-*.bin")
+        indexed = (folder / f"{weights}.index.json").is_file()
+        folder = _fetch(repository, revision or None, [*_SMALL, shards if indexed else weights])
+        if indexed or (folder / weights).is_file():
+            return folder
+    raise DeixisError(
+        f"The repository {repository} holds no weights that can be loaded.",
+        f"Those known are: {', '.join((*openclip.WEIGHTS, *huggingface.WEIGHTS))}.",
+    )
+
+
+def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's own, and those of whatever it speaks through
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DeixisError(
+            f"{PREFIX}{repository} can't be had from the hub: {lines[0] if lines else type(error).__name__}",
+            "Check the name and the network; or fetch the folder by other means and load it by its path.",
+        ) from error

@@ -1,0 +1,196 @@
+"""Checkpoints of transformers: CLIP and SigLIP folders with `config.json`, `model.safetensors`, tokenizer and
+`preprocessor_config.json`. Neither reading nor writing needs transformers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from deixis.errors import DeixisError
+from deixis.files import atomic_folder
+from deixis.inputs.clip_bpe import ClipTokenizer
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.text import TextTransformer
+from deixis.nn.vit import Vit
+from deixis.zoo.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
+from deixis.zoo.openclip import build
+from deixis.zoo.places import Hint, Part, Rule, fill, gather, places
+from deixis.zoo.settings import (
+    Settings,
+    check_seal,
+    licence_of,
+    read_json,
+    read_tokenizer,
+    require_vocabulary,
+    scale_of,
+    write_seal,
+)
+from deixis.zoo.weights import open_weights
+
+__all__ = ["CONFIG", "KINDS", "WEIGHTS", "load", "save"]
+
+CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
+KINDS = ("clip", "siglip")
+"""Values of `model_type` that can be loaded."""
+
+_PROCESSOR = "preprocessor_config.json"
+_BLOCKS = (
+    Rule(r"^blocks\.", "encoder.layers."),
+    Rule(r"\.attention_norm\.", ".layer_norm1."),
+    Rule(r"^(encoder.*)\.norm\.", r"\1.layer_norm2."),
+    *(
+        Rule(rf"^(encoder.*)\.attention\.{long}\.", rf"\1.self_attn.{long[0]}_proj.")
+        for long in ("query", "key", "value")
+    ),
+    Rule(r"^(encoder.*)\.attention\.out\.", r"\1.self_attn.out_proj."),
+    Rule(r"\.perceptron\.widen\.", ".mlp.fc1."),
+    Rule(r"\.perceptron\.narrow\.", ".mlp.fc2."),
+)
+_IMAGE = (
+    Rule(r"^patches\.", "embeddings.patch_embedding."),
+    Rule(r"^class_token$", "embeddings.class_embedding"),
+    Rule(r"^positions$", "embeddings.position_embedding.weight"),
+    Rule(r"^pre_norm\.", "pre_layrnorm."),
+    Rule(r"^post_norm\.", "post_layernorm."),
+    Rule(r"^head\.probe$", "head.probe", lead=2),
+    Rule(r"^head\.norm\.", "head.layernorm."),
+    *(
+        Rule(rf"^head\.attention\.{name}\.", "head.attention.in_proj_", third=third)
+        for third, name in enumerate(("query", "key", "value"))
+    ),
+    Rule(r"^head\.attention\.out\.", "head.attention.out_proj."),
+    *_BLOCKS,
+    Rule(r"^", "vision_model."),
+    Rule(r"^vision_model\.projection\.", "visual_projection."),
+)
+_TEXT = (
+    Rule(r"^words\.", "embeddings.token_embedding."),
+    Rule(r"^positions$", "embeddings.position_embedding.weight"),
+    Rule(r"^norm\.", "final_layer_norm."),
+    *_BLOCKS,
+    Rule(r"^", "text_model."),
+)
+_PROJECTIONS = {
+    "clip": Rule(r"^text_model\.projection\.", "text_projection."),
+    "siglip": Rule(r"^text_model\.projection\.", "text_model.head."),
+}
+_SPARE = r"(text|vision)_model\.embeddings\.position_ids"
+_HINTS = (
+    Hint(r"^text_model.*position_embedding", "the context length"),
+    Hint(r"^vision_model.*position_embedding", "the image size or the patch size"),
+    Hint(r"patch_embedding", "the patch size or the width of the image tower"),
+    Hint(r"token_embedding", "the tokenizer"),
+    Hint(r"projection|text_model\.head", "a projection that is turned or of another width"),
+)
+
+
+def load(folder: Path, name: str) -> DualEncoder:
+    """Reads a CLIP or SigLIP folder of transformers, in eval mode.
+
+    Texts of a CLIP are cleaned as OpenAI's and open_clip's code do, which transformers leaves out.
+
+    Args:
+        folder: with `config.json`, weights, tokenizer and `preprocessor_config.json`.
+        name: that the model gets.
+
+    Raises:
+        DeixisError: something is missing, damaged, or not what the config says; the message names it.
+    """
+    source, config = str(folder / CONFIG), read_json(folder / CONFIG)
+    kind = Settings(config, source).choice("model_type", {each: each for each in KINDS}, "")
+    tokenizer = read_tokenizer(folder, clip=kind == "clip")
+    image, text = read_towers(kind, config, source, _padding(folder, tokenizer, config) if kind == "siglip" else None)
+    require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
+    vit, words = build(image, text, source)
+    preprocess = read_preprocess(Settings(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), vit.config)
+    numbers = ["logit_scale", *(["logit_bias"] if kind == "siglip" else [])]
+    found = fill(open_weights(_weights(folder)), _parts(vit, words, kind), numbers, _SPARE, _HINTS)
+    scale, bias = scale_of(found["logit_scale"], str(folder)), found.get("logit_bias")
+    traits = Traits(name, text.length, scale, bias, licence_of(folder))
+    encoder = DualEncoder(vit, words, tokenizer=tokenizer, preprocess=preprocess, traits=traits).eval()
+    check_seal(encoder, folder)
+    return encoder
+
+
+def _parts(image: nn.Module, text: nn.Module, kind: str) -> list[Part]:
+    return [Part(image, places(image, _IMAGE)), Part(text, places(text, (*_TEXT, _PROJECTIONS[kind])))]
+
+
+def _weights(folder: Path) -> list[Path]:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            names = set(read_json(folder / f"{name}.index.json").get("weight_map", {}).values())
+            if wrong := [each for each in names if Path(each).name != each]:
+                raise DeixisError(f"{folder}/{name}.index.json names {wrong[0]!r}, outside of its folder.")
+            return [folder / each for each in sorted(names)]
+    raise DeixisError(
+        f"{folder} has a config and no weights: there is none of {', '.join(WEIGHTS)}.",
+        "Fetch the checkpoint again; of a repository with large files perhaps only the pointers came.",
+    )
+
+
+def _padding(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> int:
+    """The token that fills a SigLIP text: the tokenizer's, else the config's."""
+    path = folder / "tokenizer_config.json"
+    told = read_json(path).get("pad_token") if path.is_file() else None
+    content = told.get("content") if isinstance(told, dict) else told
+    if not isinstance(content, str):
+        return int(Settings(config.get("text_config") or {}, "text_config").number("pad_token_id", 1))
+    model = tokenizer.to_dict()
+    numbers = {each["content"]: each["id"] for each in model.get("added_tokens") or []}
+    if content not in numbers:
+        raise DeixisError(f"{path} pads with {content!r}, which is no special token of the tokenizer.")
+    return int(numbers[content])
+
+
+def save(encoder: DualEncoder, folder: Path) -> None:
+    """Writes a folder that transformers loads as a `CLIPModel` or a `SiglipModel`.
+
+    Images cut in mode `crop` are cut in mode `crop_floor` from there on.
+
+    Raises:
+        DeixisError: the model has parts that these don't have; the message names them.
+    """
+    image, text = encoder.image_tower, encoder.text_tower
+    if not isinstance(image, Vit) or not isinstance(text, TextTransformer):
+        raise refuse(f"{type(image).__name__} and {type(text).__name__} are not its towers")
+    kind = "siglip" if image.config["pool"] == "map" else "clip"
+    if (kind == "clip") != (encoder.bias is None):
+        raise refuse("its scores have a bias" if kind == "clip" else "its scores have no bias")
+    config, preprocess = write_towers(kind, image.config, text.config), write_preprocess(encoder.preprocess, kind)
+    back = read_preprocess(Settings(preprocess, _PROCESSOR), image.config)
+    lead = () if kind == "clip" else (1,)
+    numbers = {"logit_scale": torch.tensor(math.log(encoder.scale)).reshape(lead)}
+    if encoder.bias is not None:
+        numbers["logit_bias"] = torch.tensor(encoder.bias).reshape(lead)
+    files = {
+        CONFIG: config,
+        _PROCESSOR: preprocess,
+        "tokenizer_config.json": _tokenizer_config(encoder),
+    }
+    with atomic_folder(folder) as part:
+        save_file({**gather(_parts(image, text, kind)), **numbers}, part / WEIGHTS[0], {"format": "pt"})
+        for name, value in files.items():
+            (part / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        (part / "tokenizer.json").write_text(json.dumps(encoder.tokenizer.to_dict(), ensure_ascii=False), "utf-8")
+        write_seal(encoder, part, back)
+
+
+def _tokenizer_config(encoder: DualEncoder) -> dict[str, Any]:
+    if isinstance(encoder.tokenizer, ClipTokenizer):
+        start, end = "<|startoftext|>", "<|endoftext|>"
+        names = {"bos_token": start, "eos_token": end, "pad_token": end, "unk_token": end}
+        return {"tokenizer_class": "CLIPTokenizer", "model_max_length": encoder.context_length, **names}
+    fill_with = encoder.text_tower.config["fill"]  # type: ignore[index]
+    added = {each["id"]: each["content"] for each in encoder.tokenizer.to_dict()["added_tokens"]}
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": encoder.context_length}
+    return {**told, "pad_token": added[fill_with]} if fill_with in added else told

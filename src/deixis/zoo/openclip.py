@@ -1,0 +1,191 @@
+"""Checkpoints of open_clip: a folder with `open_clip_config.json` and the weights; OpenAI's names of tensors.
+
+What open_clip builds itself is read (CLIP's ViT and ResNet, with the bias of SigLIP's loss where there is one). Towers
+that it takes from timm or transformers, and parts of its custom blocks, are refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from deixis.errors import DeixisError
+from deixis.files import atomic_folder
+from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.vit import Vit, VitConfig
+from deixis.zoo.openclip_config import read_preprocess, read_towers, write_preprocess, write_towers
+from deixis.zoo.places import Hint, Part, Rule, fill, gather, places
+from deixis.zoo.settings import (
+    Settings,
+    check_seal,
+    licence_of,
+    read_json,
+    read_tokenizer,
+    require_vocabulary,
+    scale_of,
+    write_seal,
+)
+from deixis.zoo.weights import open_weights
+
+__all__ = ["CONFIG", "HINTS", "WEIGHTS", "build", "load", "parts", "save"]
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names of the weights, the one that is taken first in front."""
+
+_BLOCKS = (
+    Rule(r"^blocks\.", "transformer.resblocks."),
+    Rule(r"\.attention_norm\.", ".ln_1."),
+    Rule(r"\.norm\.", ".ln_2."),
+    Rule(r"\.attention\.query\.", ".attn.in_proj_", third=0),
+    Rule(r"\.attention\.key\.", ".attn.in_proj_", third=1),
+    Rule(r"\.attention\.value\.", ".attn.in_proj_", third=2),
+    Rule(r"\.attention\.out\.", ".attn.out_proj."),
+    Rule(r"\.perceptron\.widen\.", ".mlp.c_fc."),
+    Rule(r"\.perceptron\.narrow\.", ".mlp.c_proj."),
+)
+_VIT = (
+    Rule(r"^patches\.", "conv1."),
+    Rule(r"^class_token$", "class_embedding"),
+    Rule(r"^positions$", "positional_embedding"),
+    Rule(r"^pre_norm\.", "ln_pre."),
+    Rule(r"^post_norm\.", "ln_post."),
+    Rule(r"^projection\.weight$", "proj", turned=True),
+    *_BLOCKS,
+)
+_RESNET = (
+    Rule(r"^pool\.positions$", "attnpool.positional_embedding"),
+    Rule(r"^pool\.attention\.query\.", "attnpool.q_proj."),
+    Rule(r"^pool\.attention\.key\.", "attnpool.k_proj."),
+    Rule(r"^pool\.attention\.value\.", "attnpool.v_proj."),
+    Rule(r"^pool\.attention\.out\.", "attnpool.c_proj."),
+    *(Rule(rf"^stages\.{number}\.", f"layer{number + 1}.") for number in range(4)),
+    Rule(r"(^|\.)shortcut_conv\.", r"\1downsample.0."),
+    Rule(r"(^|\.)shortcut_norm\.", r"\1downsample.1."),
+    Rule(r"(^|\.)norm(\d)\.", r"\1bn\2."),
+)
+_TEXT = (
+    Rule(r"^words\.", "token_embedding."),
+    Rule(r"^positions$", "positional_embedding"),
+    Rule(r"^norm\.", "ln_final."),
+    *_BLOCKS,
+)
+_PLAIN_PROJECTION = Rule(r"^projection\.weight$", "text_projection", turned=True)
+_BIASED_PROJECTION = Rule(r"^projection\.", "text_projection.")
+
+HINTS = (
+    Hint(r"^(text\.)?positional_embedding$", "the context length"),
+    Hint(r"^visual\.(attnpool\.)?positional_embedding$", "the image size or the patch size"),
+    Hint(r"^visual\.conv1\.", "the patch size or the width of the image tower"),
+    Hint(r"token_embedding", "the tokenizer"),
+    Hint(r"^visual\.proj$|text_projection", "a projection that is turned or of another width"),
+)
+
+
+def load(folder: Path, name: str) -> DualEncoder:
+    """Reads an open_clip folder, in eval mode.
+
+    Args:
+        folder: with `open_clip_config.json` and one of `WEIGHTS`.
+        name: that the model gets.
+
+    Raises:
+        DeixisError: something is missing, damaged, or not what the config says; the message names it.
+    """
+    source = str(folder / CONFIG)
+    config = read_json(folder / CONFIG)
+    model = Settings(config.get("model_cfg", {}), f"{source}, model_cfg")
+    image, text = read_towers(model)
+    prefix = "text." if model.flag("custom_text", False) else ""
+    numbers = ["logit_scale", *(["logit_bias"] if model.take("init_logit_bias", math.inf) != math.inf else [])]
+    model.done()
+    pixels = Settings(config.get("preprocess_cfg", {}), f"{source}, preprocess_cfg")
+    preprocess = read_preprocess(pixels, image.image_size)
+    tokenizer = read_tokenizer(folder, clip=True)
+    require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
+    towers = build(image, text, source)
+    found = fill(open_weights(_weights(folder)), parts(*towers, prefix), numbers, r"(text\.)?attn_mask", HINTS)
+    scale, bias = scale_of(found["logit_scale"], str(folder)), found.get("logit_bias")
+    traits = Traits(name, text.length, scale, bias, licence_of(folder))
+    encoder = DualEncoder(*towers, tokenizer=tokenizer, preprocess=preprocess, traits=traits).eval()
+    check_seal(encoder, folder)
+    return encoder
+
+
+def _weights(folder: Path) -> Path:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    if len(others) == 1:
+        return others[0]
+    if others:
+        raise DeixisError(
+            f"{folder} holds several models: {', '.join(path.name for path in others)}.",
+            f"Leave one of them there, or call the one to load {WEIGHTS[0]}.",
+        )
+    raise DeixisError(
+        f"{folder} has a config and no weights: there is none of {', '.join(WEIGHTS)}.",
+        "Fetch the checkpoint again; of a repository with large files perhaps only the pointers came.",
+    )
+
+
+def build(
+    image: VitConfig | ModifiedResNetConfig, text: TextConfig, source: str
+) -> tuple[Vit | ModifiedResNet, TextTransformer]:
+    """The towers on the meta device, without memory for their weights.
+
+    Raises:
+        DeixisError: the sizes contradict one another.
+    """
+    try:
+        with torch.device("meta"):
+            tower = Vit(image) if isinstance(image, VitConfig) else ModifiedResNet(image)
+            return tower, TextTransformer(text)
+    except (ValueError, ZeroDivisionError, OverflowError, RuntimeError) as error:
+        raise DeixisError(f"{source}: {error}.", "Take the config that came with the weights.") from error
+
+
+def parts(image: nn.Module, text: nn.Module, prefix: str = "") -> list[Part]:
+    """The places of both towers' tensors.
+
+    Args:
+        image: a `Vit` or a `ModifiedResNet`.
+        text: a `TextTransformer`.
+        prefix: of the text tower's names (`text.` in models with `custom_text`).
+    """
+    biased = "projection.bias" in text.state_dict()
+    rules = (_BIASED_PROJECTION if biased else _PLAIN_PROJECTION, *_TEXT)
+    return [
+        Part(image, places(image, _VIT if isinstance(image, Vit) else _RESNET, "visual.")),
+        Part(text, places(text, rules, prefix)),
+    ]
+
+
+def save(encoder: DualEncoder, folder: Path) -> None:
+    """Writes an open_clip folder that open_clip loads as `local-dir:FOLDER`.
+
+    Images cut in mode `crop_floor` are cut in mode `crop` from there on.
+
+    Raises:
+        DeixisError: the model has parts that open_clip's own towers don't have; the message names them.
+    """
+    image, text = encoder.image_tower, encoder.text_tower
+    model = write_towers(encoder)
+    numbers = {"logit_scale": torch.tensor(math.log(encoder.scale))}
+    if encoder.bias is not None:
+        numbers["logit_bias"] = torch.tensor(encoder.bias)
+    preprocess, told = write_preprocess(encoder.preprocess)
+    config = {"model_cfg": model, "preprocess_cfg": told}
+    with atomic_folder(folder) as part:
+        save_file({**gather(parts(image, text)), **numbers}, part / WEIGHTS[0], {"format": "pt"})
+        (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (part / "tokenizer.json").write_text(json.dumps(encoder.tokenizer.to_dict(), ensure_ascii=False), "utf-8")
+        write_seal(encoder, part, preprocess)

@@ -1,0 +1,255 @@
+"""What open_clip's `open_clip_config.json` says, as the configs of towers and preprocessing, and the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from deixis.errors import DeixisError
+from deixis.inputs.preprocess import Mode, Preprocess
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.vit import Vit, VitConfig
+from deixis.zoo.settings import Settings
+
+__all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "write_preprocess", "write_towers"]
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of the pictures CLIP was trained on, in units of 0 to 1; what a config without its own means."""
+
+_CUSTOM = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
+_CUSTOM_CURE = "Blocks of this kind are not built here; load the model with open_clip."
+_RESIZES = {"shortest": "crop", "squash": "squash"}
+_DEEPEST = 1000
+_POOLS = {"tok": "class", "avg": "mean"}
+
+
+def read_towers(model: Settings) -> tuple[VitConfig | ModifiedResNetConfig, TextConfig]:
+    """The towers that a `model_cfg` describes; `custom_text` and `init_logit_bias` are left in it.
+
+    Raises:
+        DeixisError: it describes something that is not built here; the message names the entry.
+    """
+    model.refuse(["multimodal_cfg"], "Models that also write captions (CoCa) are not built here.")
+    model.ignore("init_logit_scale", "nonscalar_logit_scale")
+    out, quick = model.count("embed_dim"), model.flag("quick_gelu", False)
+    vision = Settings(model.take("vision_cfg"), f"{model.source}.vision_cfg")
+    words = Settings(model.take("text_cfg"), f"{model.source}.text_cfg")
+    vision.refuse(
+        ["timm_model_name"],
+        "Towers from timm are not built here; for SigLIP take the transformers folder of the same model.",
+    )
+    words.refuse(["hf_model_name", "hf_tokenizer_name"], "Towers and tokenizers from transformers are not built here.")
+    for each in (vision, words):
+        each.refuse(("ls_init_value", "block_type", *_CUSTOM), _CUSTOM_CURE)
+        each.ignore("output_tokens")
+    return _image(vision, out, quick), _text(words, out, quick)
+
+
+def _activation(tower: Settings, quick: bool) -> Any:
+    options = tower.take("act_kwargs", {})
+    if quick and not options:
+        return "quick_gelu"
+    known = {"none": "gelu", "tanh": "gelu_tanh"}
+    if quick or not isinstance(options, dict) or set(options) - {"approximate"}:
+        raise tower.wrong("act_kwargs", options, "Of activations there are GELU, its tanh form, and QuickGELU.")
+    return Settings(options, f"{tower.source}.act_kwargs").choice("approximate", known, "none")
+
+
+def _epsilon(tower: Settings) -> float:
+    options = Settings(tower.take("norm_kwargs", {}), f"{tower.source}.norm_kwargs")
+    epsilon = options.number("eps", 1e-5)
+    options.done()
+    return epsilon
+
+
+def _image(vision: Settings, out: int, quick: bool) -> VitConfig | ModifiedResNetConfig:
+    width, size = vision.count("width", 768), vision.count("image_size", 224)
+    layers = vision.take("layers", 12)
+    per_head = vision.count("head_width", 64)
+    vision.ignore(*(f"timm_{name}" for name in ("model_pretrained", "pool", "proj", "proj_bias", "drop", "drop_path")))
+    vision.ignore("attn_pooler_queries", "attn_pooler_heads")
+    if isinstance(layers, list | tuple):
+        vision.ignore("patch_size", "mlp_ratio", "patch_dropout", "pool_type")
+        vision.done()
+        if len(layers) != 4 or not all(isinstance(count, int) and 0 < count <= _DEEPEST for count in layers):
+            raise vision.wrong("layers", layers, "A modified ResNet has four stages.")
+        first, second, third, fourth = layers
+        return ModifiedResNetConfig(size, (first, second, third, fourth), width, width * 32 // per_head, out)
+    vision.refuse(["attentional_pool"], "Attention pooling (CoCa) is not built here.")
+    vision.choice("pos_embed_type", {"learnable": 0, "sin_cos_2d": 0}, "learnable")
+    config = VitConfig(
+        image_size=size,
+        patch_size=vision.count("patch_size", 16),
+        width=width,
+        depth=Settings({"layers": layers}, vision.source).count("layers", most=_DEEPEST),
+        heads=width // per_head,
+        hidden=int(width * vision.number("mlp_ratio", 4.0)),
+        out=out,
+        activation=_activation(vision, quick),
+        pool=vision.choice("pool_type", _POOLS, "tok"),
+        pre_norm=not vision.flag("no_ln_pre", False),
+        norm_after_pool=vision.flag("final_ln_after_pool", False),
+        epsilon=_epsilon(vision),
+        patch_dropout=vision.number("patch_dropout", 0.0),
+    )
+    vision.done()
+    return config
+
+
+def _text(words: Settings, out: int, quick: bool) -> TextConfig:
+    words.refuse(["embed_cls", "tokenizer_mode", "tokenizer_kwargs"], "Texts of this kind are not read here.")
+    words.refuse(["final_ln_after_pool"], "open_clip passes over it in text towers; so should the config.")
+    words.ignore("hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
+    pool = words.choice("pool_type", {each: each for each in ("argmax", "eos", "last")}, "argmax")
+    end, pad, width = words.count("eos_id", 2), words.take("pad_id", 0), words.count("width", 512)
+    projected = words.choice("proj_type", {"linear": True, "none": False}, "linear")
+    config = TextConfig(
+        vocabulary=words.count("vocab_size", 49408),
+        length=words.count("context_length", 77),
+        width=width,
+        depth=words.count("layers", 12, most=_DEEPEST),
+        heads=words.count("heads", 8),
+        hidden=int(width * words.number("mlp_ratio", 4.0)),
+        out=out if projected else None,
+        activation=_activation(words, quick),
+        causal=not words.flag("no_causal_mask", False),
+        pool=pool,
+        end=end if pool == "eos" else None,
+        fill=0 if pool == "last" else None,
+        projection_bias=projected and words.flag("proj_bias", False),
+        epsilon=_epsilon(words),
+    )
+    if pad != 0:
+        raise words.wrong("pad_id", pad, "CLIP's tokenizer pads with 0.")
+    if not projected and width != out:
+        raise words.wrong("proj_type", "none", f"Without a projection the width {width} must be embed_dim, {out}.")
+    words.done()
+    return config
+
+
+def read_preprocess(config: Settings, size: int) -> Preprocess:
+    """The preprocessing that a `preprocess_cfg` describes.
+
+    Args:
+        config: the entries.
+        size: of the model's images, in pixels.
+
+    Raises:
+        DeixisError: it describes another size, or something that is not done here; the message names the entry.
+    """
+    told = config.count("size", size)
+    if told != size:
+        raise config.wrong("size", told, f"The image size of the model is {size}.")
+    config.choice("mode", {"RGB": 0}, "RGB")
+    config.ignore("fill_color")
+    known = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # random in training only
+    preprocess = Preprocess.from_dict(
+        {
+            "size": size,
+            "mode": config.choice("resize_mode", _RESIZES, "shortest"),
+            "interpolation": config.choice("interpolation", known, "bicubic"),
+            "mean": config.take("mean", MEAN),
+            "std": config.take("std", STD),
+        }
+    )
+    config.done()
+    return preprocess
+
+
+def write_preprocess(preprocess: Preprocess) -> tuple[Preprocess, dict[str, Any]]:
+    """A `preprocess_cfg`, and what it is read back as: odd pixels are cut off as open_clip does, there is no padding.
+
+    Raises:
+        DeixisError: open_clip has no such preprocessing.
+    """
+    if preprocess.mode == "pad" or preprocess.crop_share != 1:
+        raise _unlike(f"its preprocessing is {preprocess.mode!r} with crop_share {preprocess.crop_share:g}")
+    mode: Mode = "squash" if preprocess.mode == "squash" else "crop"
+    told = {
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "interpolation": preprocess.interpolation,
+        "resize_mode": {ours: theirs for theirs, ours in _RESIZES.items()}[mode],
+    }
+    return dataclasses.replace(preprocess, mode=mode, fill=255), told
+
+
+def write_towers(encoder: DualEncoder) -> dict[str, Any]:
+    """The `model_cfg` of a model.
+
+    Raises:
+        DeixisError: open_clip has no such towers; the message names what it lacks.
+    """
+    image, text = encoder.image_tower, encoder.text_tower
+    if not isinstance(text, TextTransformer) or not isinstance(image, Vit | ModifiedResNet):
+        raise _unlike(f"{type(image).__name__} and {type(text).__name__} are no towers of open_clip's")
+    config, words = image.config, text.config
+    quick = words["activation"] == "quick_gelu"
+    tower: dict[str, Any] = {"image_size": config["image_size"], "width": config["width"]}
+    if isinstance(image, ModifiedResNet):
+        tower |= {"layers": config["blocks"], "head_width": config["width"] * 32 // config["heads"]}
+    else:
+        quick = _same(quick, config)
+        tower |= _vision_config(config)
+    told = {
+        "embed_dim": encoder.width,
+        "quick_gelu": quick,
+        "vision_cfg": tower,
+        "text_cfg": _text_config(words),
+    }
+    return told if encoder.bias is None else {**told, "init_logit_bias": encoder.bias}
+
+
+def _same(quick: bool, config: dict[str, Any]) -> bool:
+    if quick != (config["activation"] == "quick_gelu"):
+        raise _unlike("its towers have different activations, of which one is QuickGELU")
+    return quick
+
+
+def _vision_config(config: dict[str, Any]) -> dict[str, Any]:
+    plain = {"class_token": True, "patch_bias": False, "projection_bias": False}
+    if wrong := [name for name, value in plain.items() if config[name] != value]:
+        raise _unlike(f"its image tower has {wrong[0]}={config[wrong[0]]}")
+    if config["pool"] not in _POOLS.values() or config["out"] is None:
+        raise _unlike(f"its image tower pools by {config['pool']!r} to a width of {config['out']}")
+    return {
+        "layers": config["depth"],
+        "head_width": config["width"] // config["heads"],
+        "mlp_ratio": config["hidden"] / config["width"],
+        "patch_size": config["patch_size"],
+        "pool_type": "tok" if config["pool"] == "class" else "avg",
+        "no_ln_pre": not config["pre_norm"],
+        "final_ln_after_pool": config["norm_after_pool"],
+        "patch_dropout": config["patch_dropout"],
+        **_kwargs(config),
+    }
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    if config["fill"]:
+        raise _unlike(f"its text tower fills texts with token {config['fill']}")
+    return {
+        "context_length": config["length"],
+        "vocab_size": config["vocabulary"],
+        "width": config["width"],
+        "heads": config["heads"],
+        "layers": config["depth"],
+        "mlp_ratio": config["hidden"] / config["width"],
+        "no_causal_mask": not config["causal"],
+        "pool_type": config["pool"],
+        "proj_type": "linear" if config["out"] else "none",
+        "proj_bias": config["projection_bias"],
+        **({} if config["end"] is None else {"eos_id": config["end"]}),
+        **_kwargs(config),
+    }
+
+
+def _kwargs(config: dict[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {} if config["epsilon"] == 1e-5 else {"norm_kwargs": {"eps": config["epsilon"]}}
+    return options | ({"act_kwargs": {"approximate": "tanh"}} if config["activation"] == "gelu_tanh" else {})
+
+
+def _unlike(what: str) -> DeixisError:
+    return DeixisError(f"The model can't be written as open_clip's: {what}.", "Use layout='huggingface', or zoo.save.")
