@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import deixis as front
+from deixis import zoo
 from deixis.apps.adapt import Beside, Outcome, Outside, adapt
 from deixis.apps.collection import read
 from deixis.apps.options import Settings
@@ -325,3 +326,30 @@ def test_settings_that_cannot_work_are_refused_before_any_work(
     with pytest.raises(DeixisError) as caught:
         adapt(str(data), tmp_path / "run", Settings(**{"model": "tiny", **settings}), quiet=True)
     assert said in str(caught.value)
+
+
+def test_towers_are_tuned_saved_and_searched_with_the_same_guard(tmp_path: Path) -> None:
+    data, run = captioned(tmp_path / "pictures", 40), tmp_path / "run"
+    code, out, err = deixis("adapt", data, *QUICK, "--method", "clip", "--layers", "lora", "--out", run)
+    assert code == 0, err
+    result = json.loads((run / "result.json").read_text())
+    assert result["method"]["config"]["layers"] == "lora"
+    assert result["kept"] in out
+    encoder = zoo.load(run)
+    assert encoder.fingerprint() == json.loads((run / "index" / "manifest.json").read_text())["fingerprint"]
+    assert deixis("search", run, "ooo", "--k", "2").code == 0
+
+
+def test_layers_of_a_method_that_trains_none_are_refused(tmp_path: Path) -> None:
+    code, _, err = deixis(
+        "adapt", captioned(tmp_path / "pictures", 40), *QUICK, "--layers", "all", "--out", tmp_path / "run"
+    )
+    assert code == 2
+    assert "residual trains no layers" in err
+
+
+def test_unknown_layers_are_refused_with_those_there_are(tmp_path: Path) -> None:
+    flags = ("--method", "clip", "--layers", "first", "--out", tmp_path / "run")
+    code, _, err = deixis("adapt", captioned(tmp_path / "pictures", 40), *QUICK, *flags)
+    assert code == 2
+    assert "all, last or lora" in err

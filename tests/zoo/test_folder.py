@@ -189,3 +189,28 @@ def test_what_fails_while_saving_leaves_the_old_model(folder: Path, monkeypatch:
         zoo.save(encoder(False), folder)
     assert os.listdir(folder.parent) == ["model"]
     assert zoo.load(folder).fingerprint() == before
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_tuned_towers_come_back_bit_for_bit_and_only_they_are_stored(tmp_path: Path, adapted: bool) -> None:
+    model = zoo.load("tiny")
+    name = next(name for name, _ in model.named_parameters() if name.startswith("text_tower"))
+    with torch.no_grad():
+        model.get_parameter(name).add_(0.01)
+    if adapted:
+        model = model.with_adapters(None, TextResidual(model.width)).eval()
+    zoo.save(model, tmp_path / "model")
+    again = zoo.load(tmp_path / "model")
+    assert again.fingerprint() == model.fingerprint() != zoo.load("tiny").fingerprint()
+    assert set(load_file(tmp_path / "model" / "towers.safetensors")) == {name}
+
+
+def test_towers_that_are_damaged_are_named(tmp_path: Path) -> None:
+    model = zoo.load("tiny")
+    with torch.no_grad():
+        next(model.parameters()).add_(0.01)
+    zoo.save(model, tmp_path / "model")
+    path = tmp_path / "model" / "towers.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DeixisError, match=r"towers\.safetensors does not hold the towers"):
+        zoo.load(tmp_path / "model")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | No
     """The config of method `name`: a preset (`tiny`, `desk`, `paper`) with some fields changed.
 
     Raises:
-        DeixisError: no such method, preset or field; near names are told.
+        DeixisError: no such method, preset or field, or none of a field's values; what there is, is told.
     """
     config_class = read(name).config
     if preset not in ("tiny", "desk", "paper"):
@@ -34,6 +35,12 @@ def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | No
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=2) or sorted(fields)
             raise DeixisError(f"{name} has no setting {key!r}.", f"Its settings include {', '.join(near)}.")
+    hints = typing.get_type_hints(get(name).Config)
+    for key, value in (overrides or {}).items():
+        choices = typing.get_args(hints[key]) if typing.get_origin(hints[key]) is Literal else ()
+        if choices and value not in choices:
+            *most, last = map(str, choices)
+            raise DeixisError(f"{name} has no {key} {value!r}.", f"Choose {', '.join(most)} or {last}.")
     # The class that was read is equal to the imported one, but methods compare against their own.
     config = getattr(get(name).Config, preset)()
     return dataclasses.replace(config, **(overrides or {}))
