@@ -35,20 +35,37 @@ LAYOUTS: dict[str, str] = {
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
-def load(name: str | os.PathLike[str], *, layout: str | None = None, **options: Any) -> DualEncoder:
+def load(
+    name: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    image_size: int | None = None,
+    context_length: int | None = None,
+    **options: Any,
+) -> DualEncoder:
     """Loads a model in eval mode.
 
     Args:
         name: one of `MODELS`; a model folder that `save` wrote, or a run folder that holds one; a folder of open_clip
             or transformers; a file as OpenAI published them; or `hf-hub:organisation/name`.
         layout: one of `LAYOUTS`, for a folder that holds both.
+        image_size: side of the pictures, in pixels, where it is to be another than the model's: a CLIP's positions are
+            then interpolated, and the model's name tells it.
+        context_length: tokens of a text, likewise.
         **options: what the model's own `load` takes.
 
     Raises:
         DeixisError: the name is unknown, the weights are not there (the message says how to get them), or they are not
             what their config says (the message names what differs).
     """
-    key = os.fspath(name)
+    encoder = _find(os.fspath(name), layout, options)
+    if image_size is None and context_length is None:
+        return encoder
+    resized: DualEncoder = importlib.import_module("deixis.zoo.sizes").resize(encoder, image_size, context_length)
+    return resized
+
+
+def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     if key in MODELS:
         model: DualEncoder = importlib.import_module(f"deixis.zoo.{key}").load(**options)
         return model
