@@ -17,10 +17,10 @@ __all__ = ["TREE_CHECKS", "forbidden_pins", "heavy_imports", "machine_traces", "
 CHAIN = ("errors", "files", "types", "ops", "inputs", "nn", "zoo", "methods", "engine", "apps", "cli")
 ALLOWED = {name: set(CHAIN[:place]) for place, name in enumerate(CHAIN)}
 ALLOWED["data"] = {"errors", "files", "types", "ops", "inputs"}
-ALLOWED["search"] = {"errors", "files", "types", "ops"}
+ALLOWED["indexing"] = {"errors", "files", "types", "ops"}
 ALLOWED["engine"] |= {"data"}
-ALLOWED["apps"] |= {"data", "search"}
-ALLOWED["cli"] |= {"data", "search"}
+ALLOWED["apps"] |= {"data", "indexing"}
+ALLOWED["cli"] |= {"data", "indexing"}
 FRONT = ("__init__", "__main__")
 
 FUNCTION_LINES, FILE_LINES, METHOD_FILE_LINES, ARGUMENTS, DUPLICATE_LINES = 60, 300, 400, 7, 6

@@ -327,7 +327,7 @@ MOMENTS = {
     "choosing": "deixis.engine.select.fit",
     "the last fit": "deixis.apps.adapt.experiments.refit",
     "writing the model": "deixis.zoo.folder.write_json",
-    "writing the index": "deixis.search.index._write_items",
+    "writing the index": "deixis.indexing.index._write_items",
     "writing the report": "deixis.apps.adapt.render",
     "the last rename": "deixis.files._target",
 }

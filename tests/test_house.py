@@ -117,7 +117,7 @@ def test_the_package_keeps_the_rule(name: str) -> None:
         ("import deixis.data.split\n", "ops imports deixis.data"),
         ("import deixis\n", "ops imports the front door"),
         ("import importlib\nimportlib.import_module('deixis.engine')\n", "ops imports deixis.engine"),
-        ("if TYPE_CHECKING:\n    from deixis import search\n", "ops imports deixis.search"),
+        ("if TYPE_CHECKING:\n    from deixis import indexing\n", "ops imports deixis.indexing"),
     ],
 )
 def test_the_arrow_sees_every_way_to_import(source: str, said: str, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_package_without_a_place_in_the_arrow_is_a_fault(tmp_path: Path) -> No
     assert house.arrow(plant(tmp_path, {"extras/a.py": ""}))
 
 
-@pytest.mark.parametrize("module", ["deixis", "deixis.types", "deixis.methods", "deixis.search", "deixis.cli"])
+@pytest.mark.parametrize("module", ["deixis", "deixis.types", "deixis.methods", "deixis.indexing", "deixis.cli"])
 def test_importing_costs_no_torch(module: str) -> None:
     assert house.heavy_imports(f"import {module}", search=(SOURCE,)) == []
 
@@ -183,3 +183,10 @@ def test_ignored_files_do_not_count(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     plant(tmp_path, {".gitignore": "runs/\n", "runs/log.txt": "", "kept.txt": ""})
     assert [path.name for path in house.project_files(tmp_path)] == [".gitignore", "kept.txt"]
+
+
+def test_no_package_bears_the_name_of_a_public_verb() -> None:
+    import deixis
+
+    packages = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
+    assert not packages & set(deixis._VERBS), "Python would hang the package on deixis under the verb's name"

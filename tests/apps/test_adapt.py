@@ -21,7 +21,7 @@ from deixis.apps.options import Settings
 from deixis.data.split import normalise
 from deixis.engine.evaluate import apply, strengthen
 from deixis.errors import DeixisError
-from deixis.search.index import Index
+from deixis.indexing.index import Index
 from tests.commands import QUICK, Answer, deixis, own_cache
 from tests.pictures import captioned, labelled, spoil
 

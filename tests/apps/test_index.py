@@ -18,7 +18,7 @@ from deixis.apps.adapt import adapt
 from deixis.apps.index import index, search
 from deixis.apps.options import Settings
 from deixis.errors import DeixisError
-from deixis.search.index import Index
+from deixis.indexing.index import Index
 from tests.commands import deixis, own_cache
 from tests.pictures import COLOURS, captioned, picture, spoil
 

@@ -18,7 +18,7 @@ from deixis.apps.adapt import adapt
 from deixis.apps.options import Settings
 from deixis.apps.runs import Clock, free_name, run_folder, versions, writable
 from deixis.errors import DeixisError
-from deixis.search.index import build
+from deixis.indexing.index import build
 from tests.pictures import captioned
 
 RUN = ("result.json", "report.html", "split-0/result.json", "index/manifest.json", "model/config.json")

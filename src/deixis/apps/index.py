@@ -17,9 +17,9 @@ from deixis.apps.runs import free_name, run_folder
 from deixis.engine.evaluate import apply
 from deixis.engine.features import table
 from deixis.errors import DeixisError
+from deixis.indexing.index import Index, build
 from deixis.inputs.images import IMAGE_SUFFIXES
 from deixis.nn.dual import DualEncoder
-from deixis.search.index import Index, build
 from deixis.types import Source
 
 __all__ = ["index", "search", "write_index"]

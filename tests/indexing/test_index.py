@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deixis.errors import DeixisError
-from deixis.search import index as module
-from deixis.search.index import Index, build
+from deixis.indexing import index as module
+from deixis.indexing.index import Index, build
 
 
 def made(folder: Path, vectors: np.ndarray, **options: Any) -> Index:
@@ -266,6 +266,6 @@ def test_no_queries_have_no_hits() -> None:
 
 
 def test_a_search_loads_no_torch() -> None:
-    code = "import sys, deixis.search.index; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    code = "import sys, deixis.indexing.index; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     source = str(Path(module.__file__).parents[2])
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}).returncode == 0
