@@ -34,8 +34,8 @@ from deixis.engine import backward
 from deixis.engine.train import train
 from deixis.methods.clip import Config, Method
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.text import TextConfig
-from deixis.nn.vit import VitConfig
+from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.vit import Vit, VitConfig
 from deixis.types import Batch, Losses, Progress
 from deixis.zoo import load, openclip
 from deixis.zoo.places import fill
@@ -80,8 +80,8 @@ def _theirs(shape: Shape) -> nn.Module:
     )
 
 
-def _ours(shape: Shape, state: dict[str, Tensor]) -> Method:
-    """Our method around the weights of open_clip's model."""
+def _ours(shape: Shape, state: dict[str, Tensor] | None = None) -> Method:
+    """Our method, with new weights or with those of open_clip's model."""
     image = VitConfig(
         image_size=shape.side,
         patch_size=shape.patch,
@@ -100,12 +100,13 @@ def _ours(shape: Shape, state: dict[str, Tensor]) -> Method:
         hidden=4 * shape.text_width,
         out=shape.out,
     )
-    towers = openclip.build(image, text, "the race")
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    weights = Weights("the race", shapes, lambda name: state[name].clone(), "pickle")
-    numbers = fill(weights, openclip.parts(*towers), ["logit_scale"])
+    towers, scale = (Vit(image), TextTransformer(text)), 1 / 0.07
+    if state is not None:
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        weights = Weights("the race", shapes, lambda name: state[name].clone(), "pickle")
+        scale = math.exp(fill(weights, openclip.parts(*towers), ["logit_scale"])["logit_scale"])
     tiny = load("tiny")  # for a tokenizer and a preprocessing, which no step asks for
-    traits = Traits("race", shape.length, math.exp(numbers["logit_scale"]))
+    traits = Traits("race", shape.length, scale)
     encoder = DualEncoder(*towers, tokenizer=tiny.tokenizer, preprocess=tiny.preprocess, traits=traits)
     return Method(Config(), encoder=encoder)
 
@@ -218,18 +219,21 @@ def _memory(shape: Shape, side: str) -> float:
     """MB that one side's model and three of its steps add to this process at the most."""
     torch.set_num_threads(THREADS)
     small = Shape(2, 8, 16, 8, 8, 1, 8, 1, length=4, vocabulary=16, per_head=8)
-    steps(model_of(small, side), noise(small), side)  # loads all code
+    build = _theirs if side == "open_clip" else _ours
+    steps(build(small), noise(small), side)  # loads all code
     gc.collect()
     batch = noise(shape)
-    return added_memory(lambda: steps(model_of(shape, side), batch, side))
+    return added_memory(lambda: steps(build(shape), batch, side))
 
 
 def model_of(shape: Shape, side: str) -> nn.Module:
+    """The model of one of `SIDES`; all have the same weights."""
     model = _theirs(shape)
     return model if side == "open_clip" else _ours(shape, model.state_dict())
 
 
 def steps(model: nn.Module, batch: Batch, side: str) -> None:
+    """Three steps of one of `SIDES`."""
     if side == "ours":
         train(model, itertools.repeat(batch), 3)
         return
@@ -261,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends four rows a case: time and memory against both loops."""
     parser = argparse.ArgumentParser(prog="python -m bench.train_step", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9, help="steps a side (default 9, at least 7)")
-    parser.add_argument("--memory-repeats", type=int, default=2, help="processes a side (default 2)")
+    parser.add_argument("--memory-repeats", type=int, default=1, help="processes a side (default 1)")
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     parser.add_argument("--measure", choices=SIDES, help=argparse.SUPPRESS)

@@ -113,6 +113,7 @@ def test_memory_is_counted_from_what_was_held_before() -> None:
     assert 95 < added_memory(lambda: bytearray(b"x" * (size // 2)) and None) < 120
 
 
+@pytest.mark.slow
 def test_a_measurement_in_a_process_of_its_own_that_fails_ends_the_race() -> None:
     with pytest.raises(SystemExit, match="ended with 2"):
         measure_apart("bench.ranks", "--no-such-flag")

@@ -415,6 +415,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", SIGNALS)
 def test_a_process_that_is_stopped_says_so_and_leaves_nothing(line: str, ended: dict[str, Ended]) -> None:
     end = ended[line]
@@ -425,6 +426,7 @@ def test_a_process_that_is_stopped_says_so_and_leaves_nothing(line: str, ended: 
     assert end.again.code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", SIGNALS)
 def test_the_same_command_goes_on_from_what_was_encoded_and_says_so(line: str, ended: dict[str, Ended]) -> None:
     found = re.search(r"(\d+) of 70 images were encoded before; going on from there", ended[line].again.err)
@@ -455,6 +457,7 @@ def test_a_reader_that_leaves_early_is_no_error_worth_a_word(arguments: tuple[st
     assert (process.returncode, err) == (141, "")
 
 
+@pytest.mark.slow
 def test_work_whose_result_nobody_reads_is_done_all_the_same(data: Path, place: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

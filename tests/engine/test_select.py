@@ -39,6 +39,7 @@ def test_captions_dealt_out_at_random_teach_nothing() -> None:
     assert wrongly_kept(RIDGE, ONCE, range(60)) <= 2 / 60
 
 
+@pytest.mark.slow
 def test_captions_dealt_out_at_random_teach_nothing_however_many_settings_are_tried() -> None:
     assert wrongly_kept(RESIDUAL, SMALL, range(40)) <= 1 / 40
 
