@@ -1,9 +1,10 @@
-"""Race `train_step`: a training step of CLIP (forward, backward, AdamW) by the engine, against two plain loops.
+"""Race `train_step`: a training step of CLIP (forward, backward, AdamW) by the engine, against plain loops.
 
 `open_clip` is open_clip's own model and loss, stepped as its training script does on one device without mixed
-precision. `torch` is a loop over our own towers with the loss written in torch: what it loses to us or wins is the
-price of the house. All sides start from the same weights and see the same batch, of texts of full length; before
-anything is timed, the loss and the norm of each tensor's gradient must agree.
+precision; it runs once more with torch's fused AdamW, which the script does not use and a user could. `torch` is a loop
+over our own towers with the loss written in torch and the fused AdamW: what is lost to it is the price of the house.
+All sides start from the same weights and see the same batch, of texts of full length; before anything is timed, the
+loss and the norm of each tensor's gradient must agree.
 
 The memory of a side is what a process of its own holds at its peak beyond what it held without a model: weights,
 gradients, AdamW's moments and what is kept for the backward pass.
@@ -22,7 +23,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -43,7 +43,8 @@ from deixis.zoo.weights import Weights
 
 __all__ = ["CASES", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "noise", "steps"]
 
-THREADS, TOLERANCE, SIDES = 2, 1e-4, ("ours", "open_clip", "torch")
+THREADS, TOLERANCE, FUSED = 2, 1e-4, "open_clip with fused AdamW"
+SIDES = ("ours", "open_clip", FUSED, "torch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +121,16 @@ def noise(shape: Shape) -> Batch:
     return Batch(ids=tuple(map(str, range(shape.batch))), images=images, tokens=tokens)
 
 
-def _optimiser(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """As open_clip's script makes it, with our settings."""
+def _optimiser(parameters: Sequence[Tensor], fused: bool) -> torch.optim.Optimizer:
+    """As open_clip's script makes it (but for `fused`), with our settings."""
     config = Config()
     groups = [
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon)
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=fused
+    )
 
 
 def _their_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -141,9 +144,10 @@ def _plain_loss(method: Method, batch: Batch) -> Tensor:
     return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
 
 
-def _loop(model: nn.Module, batch: Batch, loss: Callable[[Any, Batch], Tensor]) -> Callable[[], None]:
+def _loop(model: nn.Module, batch: Batch, side: str) -> Callable[[], None]:
     """A plain loop; each call is one step."""
-    optimiser = _optimiser(list(model.train().parameters()))
+    loss = _plain_loss if side == "torch" else _their_loss
+    optimiser = _optimiser(list(model.train().parameters()), fused=side != "open_clip")
 
     def step() -> None:
         optimiser.zero_grad()
@@ -195,10 +199,8 @@ def _timings(shape: Shape, repeats: int) -> dict[str, list[float]]:
     """Samples a second of each side, by turns: the loops step whenever the engine tells of a step of its own."""
     model, batch = _theirs(shape), noise(shape)
     method = _ours(shape, model.state_dict())
-    loops = {
-        "open_clip": _loop(model, batch, _their_loss),
-        "torch": _loop(copy.deepcopy(method), batch, _plain_loss),
-    }
+    models = {"open_clip": model, FUSED: copy.deepcopy(model), "torch": copy.deepcopy(method)}
+    loops = {side: _loop(each, batch, side) for side, each in models.items()}
     rates: dict[str, list[float]] = {side: [] for side in SIDES}
     mark = time.perf_counter()
 
@@ -219,7 +221,7 @@ def _memory(shape: Shape, side: str) -> float:
     """MB that one side's model and three of its steps add to this process at the most."""
     torch.set_num_threads(THREADS)
     small = Shape(2, 8, 16, 8, 8, 1, 8, 1, length=4, vocabulary=16, per_head=8)
-    build = _theirs if side == "open_clip" else _ours
+    build = _theirs if side in ("open_clip", FUSED) else _ours
     steps(build(small), noise(small), side)  # loads all code
     gc.collect()
     batch = noise(shape)
@@ -229,7 +231,7 @@ def _memory(shape: Shape, side: str) -> float:
 def model_of(shape: Shape, side: str) -> nn.Module:
     """The model of one of `SIDES`; all have the same weights."""
     model = _theirs(shape)
-    return model if side == "open_clip" else _ours(shape, model.state_dict())
+    return model if side in ("open_clip", FUSED) else _ours(shape, model.state_dict())
 
 
 def steps(model: nn.Module, batch: Batch, side: str) -> None:
@@ -237,7 +239,7 @@ def steps(model: nn.Module, batch: Batch, side: str) -> None:
     if side == "ours":
         train(model, itertools.repeat(batch), 3)
         return
-    step = _loop(model, batch, _their_loss if side == "open_clip" else _plain_loss)
+    step = _loop(model, batch, side)
     for _ in range(3):
         step()
 
@@ -252,19 +254,20 @@ def _race(case: str, repeats: int, memory_repeats: int, results: Path) -> None:
     for _ in range(memory_repeats):
         for side, values in held.items():
             values.append(measure_apart("bench.train_step", "--measure", side, "--cases", case)["megabytes"])
-    versions = {"open_clip": importlib.metadata.version("open_clip_torch"), "torch": torch.__version__}
-    for peer, version in versions.items():
+    theirs = importlib.metadata.version("open_clip_torch")
+    for peer in SIDES[1:]:
         for name, unit, found in ((case, "samples/s", rates), (f"{case}, memory", "MB", held)):
             timings = Timings(found["ours"], found[peer])
-            told = {"race": "train_step", "case": name, "peer": peer, "peer_version": version}
+            told = {"race": "train_step", "case": name, "peer": peer}
+            told["peer_version"] = torch.__version__ if peer == "torch" else theirs
             row = make_row(told, timings, unit=unit, equal=True, surroundings=environment(threads=THREADS))
             append_row(row, results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the race and appends four rows a case: time and memory against both loops."""
+    """Runs the race and appends six rows a case: time and memory against each loop."""
     parser = argparse.ArgumentParser(prog="python -m bench.train_step", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9, help="steps a side (default 9, at least 7)")
+    parser.add_argument("--repeats", type=int, default=7, help="steps a side (default 7, the fewest)")
     parser.add_argument("--memory-repeats", type=int, default=1, help="processes a side (default 1)")
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
