@@ -143,7 +143,7 @@ def _race(case: str, repeats: int, results: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends two rows a case: of time and of memory."""
     parser = argparse.ArgumentParser(prog="python -m bench.ranks", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7, help="runs a side (default 7; of the largest at most 3)")
+    parser.add_argument("--repeats", type=int, default=7, help="runs a side (default 7; of the largest at most 2)")
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     parser.add_argument("--measure", choices=list(SIDES), help=argparse.SUPPRESS)
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for case in chosen.cases:
         if enough_memory(CASES[case]):
-            _race(case, chosen.repeats if CASES[case] < 10_000 else min(3, chosen.repeats), chosen.results)
+            _race(case, chosen.repeats if CASES[case] < 10_000 else min(2, chosen.repeats), chosen.results)
 
 
 if __name__ == "__main__":
