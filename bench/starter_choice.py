@@ -57,7 +57,7 @@ def encode(model: DualEncoder, name: str) -> Encoded:
     scores = []
     with torch.no_grad():
         for start in range(0, len(samples), 32):
-            images = model.read_images([sample.path for sample in samples[start : start + 32]])
+            images = model.read_images([sample.image for sample in samples[start : start + 32]])
             scores.append(model.image_tower.classifier(model.image_states(images).features))
     keys = torch.tensor([distinct[caption] for caption in captions])
     ids = tuple(f"{name}/{sample.id}" for sample in samples)

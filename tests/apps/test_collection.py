@@ -42,7 +42,7 @@ def test_what_was_checked_goes_with_the_samples_that_are_left(tmp_path: Path) ->
     spoil(data)
     found = collect(read(str(data)), QUIET)
     assert len(found.source.samples) == len(found.report.hashes) == 8
-    assert [content_hash(sample.path) for sample in found.source.samples] == list(found.report.hashes)
+    assert [content_hash(sample.image) for sample in found.source.samples] == list(found.report.hashes)
 
 
 def test_captions_longer_than_the_model_reads_are_counted_only_with_the_model(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_samples_without_words_go_and_the_rest_keeps_its_hashes_and_copies(tmp_p
     found = taught(whole, QUIET)
     ids = [sample.id for sample in found.source.samples]
     assert ids == [f"{name}.png" for name in (*names, "zz2", "zz3") if name not in (names[0], names[5])]
-    assert [content_hash(sample.path) for sample in found.source.samples] == list(found.report.hashes)
+    assert [content_hash(sample.image) for sample in found.source.samples] == list(found.report.hashes)
     assert [{ids[i] for i in group} for group in found.report.same] == [{f"{names[2]}.png", "zz2.png"}]
     assert {(item.path, item.reason) for item in found.source.skipped} == {
         (f"{name}.png", "no caption") for name in (names[0], names[5], "zz1")

@@ -302,7 +302,7 @@ def test_labels_must_be_two_and_balanced(tmp_path: Path, counts: dict[str, int],
 
 def test_images_without_a_label_are_counted(tmp_path: Path) -> None:
     source = labelled({"cat": 12, "dog": 12}, tmp_path)
-    stray = Sample("stray", source.samples[0].path)
+    stray = Sample("stray", source.samples[0].image)
     report = check(Source("s", tmp_path, "labels", "csv", (*source.samples, stray)))
     assert "1 images have no label" in report.reason
 

@@ -392,6 +392,6 @@ def test_the_real_sets_have_their_size_and_readable_pictures(name: str, count: i
     assert len(source.samples) == count
     assert len({sample.id for sample in source.samples}) == count
     for sample in source.samples[::100]:
-        with Image.open(sample.path) as image:
+        with Image.open(sample.image) as image:
             image.load()
         assert sample.captions[0].strip()

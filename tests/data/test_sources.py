@@ -63,7 +63,7 @@ def test_text_files_beside_images_are_captions_one_a_line(tmp_path: Path) -> Non
         "d.png": (),
         "sub/b.png": ("ein Käfer 🐞",),
     }
-    assert source.samples[3].path == tmp_path / "sub/b.png"
+    assert source.samples[3].image == tmp_path / "sub/b.png"
     assert said(source, "1 .txt files have no image of their name")
 
 
@@ -255,7 +255,7 @@ def test_a_csv_is_read_by_its_column_names(tmp_path: Path) -> None:
     source = read(table(tmp_path, text))
     first, second = source.samples
     assert (source.kind, source.layout, source.name) == ("captions", "csv", "data")
-    assert (first.id, first.path) == ("a.jpg", tmp_path / "a.jpg")
+    assert (first.id, first.image) == ("a.jpg", tmp_path / "a.jpg")
     assert first.captions == ('a red, "nice" mug',)
     assert (first.label, first.groups, dict(first.extra)) == ("mug", ("group:1",), {"artist": "Ann"})
     assert second.id == "b.jpg"

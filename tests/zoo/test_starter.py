@@ -106,7 +106,7 @@ def test_the_starter_finds_stamps_as_well_as_it_must(fetched: Fetched) -> None:
     captions = [sample.captions[0] for sample in samples]
     number = {caption: index for index, caption in enumerate(dict.fromkeys(captions))}
     found = retrieval(
-        model.encode_image([sample.path for sample in samples]),
+        model.encode_image([sample.image for sample in samples]),
         model.encode_text(captions),
         torch.tensor([number[caption] for caption in captions]),
         torch.tensor([bool(sample.extra["photo"]) for sample in samples]),

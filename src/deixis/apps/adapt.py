@@ -257,7 +257,7 @@ def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, ta
     library = None
     if trains_towers(settings.method):
         library = Library(encoder)
-        library.add(rows.ids, collection.paths, _texts(source))
+        library.add(rows.ids, collection.pictures, _texts(source))
     return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
 
 
@@ -310,7 +310,7 @@ def _forgotten(experiment: Experiment, arm: Arm, outside: Sequence[Outside], tal
         ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
         rows = table(encoder, ids, views, _texts(collection.source))
         if experiment.library is not None:
-            experiment.library.add(ids, collection.paths, _texts(collection.source))
+            experiment.library.add(ids, collection.pictures, _texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
             lost = experiments.forgotten(arm, measure_retrieval, rows, groups)

@@ -16,7 +16,7 @@ from deixis.data import sets, sources
 from deixis.engine.features import FeatureStore, encode_images
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.types import Sample, Skipped, Source
+from deixis.types import Picture, Sample, Skipped, Source
 
 __all__ = ["Collection", "check", "collect", "embed", "read", "taught"]
 
@@ -34,9 +34,9 @@ class Collection:
     report: checks.CheckReport
 
     @property
-    def paths(self) -> list[Path]:
-        """The image files, in order."""
-        return [sample.path for sample in self.source.samples]
+    def pictures(self) -> list[Picture]:
+        """The images, in order."""
+        return [sample.picture for sample in self.source.samples]
 
 
 def read(data: str, reading: Reading | None = None) -> Source:
@@ -139,7 +139,7 @@ def embed(
                 told.append(done)
                 bar(done, total)
 
-            paths = [sample.path for sample in samples]
-            return encode_images(encoder, paths, hashes, store, mirrored=mirrored, progress=update)
+            pictures = [sample.picture for sample in samples]
+            return encode_images(encoder, pictures, hashes, store, mirrored=mirrored, progress=update)
     finally:
         store.close()

@@ -20,7 +20,7 @@ from deixis.errors import DeixisError
 from deixis.indexing.index import Index, build
 from deixis.inputs.images import IMAGE_SUFFIXES
 from deixis.nn.dual import DualEncoder
-from deixis.types import Source
+from deixis.types import Source, place
 
 __all__ = ["index", "search", "write_index"]
 
@@ -28,8 +28,7 @@ __all__ = ["index", "search", "write_index"]
 def write_index(folder: Path, encoder: DualEncoder, vectors: Float[Tensor, "B D"], source: Source) -> Index:
     """Writes the images of a source, embedded by `encoder`, as an index."""
     items = [
-        {"id": s.id, "path": str(s.path.absolute()), "captions": list(s.captions), "label": s.label}
-        for s in source.samples
+        {"id": s.id, "path": place(s.picture), "captions": list(s.captions), "label": s.label} for s in source.samples
     ]
     return build(folder, vectors.numpy(), items, model=encoder.name, fingerprint=encoder.fingerprint())
 

@@ -16,6 +16,7 @@ from deixis.apps.options import Reading
 from deixis.apps.runs import explained, writable
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
+from deixis.types import place
 
 __all__ = ["farthest_first", "label"]
 
@@ -78,7 +79,7 @@ def label(
         writer = csv.writer(file)
         writer.writerow(["path", "caption", "label"])
         for i in order:
-            writer.writerow([samples[i].path.absolute(), " ".join(samples[i].captions[:1]), samples[i].label or ""])
+            writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
     talk.result(f"{len(order)} images in {out}, most telling first ({len(doubles)} doubles left out).")
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out

@@ -19,6 +19,7 @@ from deixis.apps import findings, phrases
 from deixis.apps.charts import estimate, heat, hundred
 from deixis.apps.thumbnails import Thumbnail, Thumbnails
 from deixis.files import atomic_path
+from deixis.types import Picture
 
 __all__ = ["Example", "render"]
 
@@ -43,11 +44,11 @@ class Example:
 
     query: str
     direction: str
-    image: Path
+    image: Picture
     rank_before: int
     rank_after: int
-    top_before: tuple[Path, ...] = ()
-    top_after: tuple[Path, ...] = ()
+    top_before: tuple[Picture, ...] = ()
+    top_after: tuple[Picture, ...] = ()
 
 
 class Strip(NamedTuple):
@@ -168,7 +169,7 @@ def _choose(gallery: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """The first examples of either kind, taken in turn while their distinct pictures are few enough for one file."""
     better = [example for example in gallery if example.rank_after < example.rank_before][:_EXAMPLES]
     worse = [example for example in gallery if example.rank_after > example.rank_before][:_EXAMPLES]
-    seen: set[Path] = set()
+    seen: set[Picture] = set()
     kept: list[Example] = []
     for example in (item for pair in zip_longest(better, worse) for item in pair if item is not None):
         wanted = seen | {example.image, *example.top_before[:4], *example.top_after[:4]}

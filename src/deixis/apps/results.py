@@ -23,7 +23,7 @@ from deixis.engine.recipes import recipe_for, trains_towers
 from deixis.engine.select import Choice, Experiment
 from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
-from deixis.types import Source
+from deixis.types import Picture, Source
 
 __all__ = ["build", "gallery", "per_split", "tell", "told_metric"]
 
@@ -184,9 +184,9 @@ def gallery(arm: Arm, experiment: Experiment, source: Source) -> list[Example]:
     # A caption of several pictures would show another one than the rank is of.
     order = [i for i in order if int((part.keys == part.keys[i]).sum()) == 1]
     shown = [i for i in order[:_SHOWN] if change[i] > 0] + [i for i in order[::-1][:_SHOWN] if change[i] < 0]
-    paths = [source.samples[j].path for j in result.queries]
+    paths = [source.samples[j].picture for j in result.queries]
 
-    def top(which: str, query: int) -> tuple[Path, ...]:
+    def top(which: str, query: int) -> tuple[Picture, ...]:
         image, text = vectors[which]
         scores = image @ text[query]
         return tuple(paths[j] for j in scores.argsort(descending=True)[:_TOP].tolist())

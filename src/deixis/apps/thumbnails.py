@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from deixis.inputs.images import load_image
+from deixis.types import Picture
 
 __all__ = ["Thumbnail", "Thumbnails"]
 
@@ -35,9 +35,9 @@ class Thumbnails:
 
     def __init__(self, side: int = 160) -> None:
         self._side = side
-        self._made: dict[Path, Thumbnail] = {}
+        self._made: dict[Picture, Thumbnail] = {}
 
-    def __getitem__(self, path: Path) -> Thumbnail:
+    def __getitem__(self, path: Picture) -> Thumbnail:
         if path not in self._made:
             self._made[path] = self._make(path)
         return self._made[path]
@@ -46,7 +46,7 @@ class Thumbnails:
         """The thumbnails made so far whose files could be read."""
         return [item for item in self._made.values() if item.address]
 
-    def _make(self, path: Path) -> Thumbnail:
+    def _make(self, path: Picture) -> Thumbnail:
         name = f"picture-{len(self._made) + 1}"
         try:
             picture = Image.fromarray(load_image(path).permute(1, 2, 0).contiguous().numpy())

@@ -19,10 +19,9 @@ from deixis.data.captions import shown
 from deixis.data.duplicates import alike
 from deixis.data.verdict import MIN_PAIRS, CheckReport, verdict
 from deixis.errors import DeixisError
-from deixis.files import content_hash
 from deixis.inputs.duplicates import perceptual_hash
-from deixis.inputs.images import load_image, probe
-from deixis.types.samples import Sample, Skipped, Source
+from deixis.inputs.images import load_image, picture_hash, probe
+from deixis.types.samples import Sample, Skipped, Source, place
 
 __all__ = ["MIN_PAIRS", "CheckReport", "check"]
 
@@ -111,11 +110,11 @@ def _look_at_all(samples: Sequence[Sample], threads: int, progress: Callable[[in
 
 def _look_at(sample: Sample) -> _Seen:
     try:
-        info = probe(sample.path)
-        image = load_image(sample.path, smallest=_DECODED)
-        digest = content_hash(sample.path)
+        info = probe(sample.picture)
+        image = load_image(sample.picture, smallest=_DECODED)
+        digest = picture_hash(sample.picture)
     except DeixisError as error:
-        detail = str(error).replace(str(sample.path), sample.id)
+        detail = str(error).replace(place(sample.picture), sample.id)
         return _Seen(skipped=Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300)))
     except (OSError, MemoryError) as error:
         reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"

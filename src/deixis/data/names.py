@@ -7,6 +7,7 @@ import dataclasses
 import posixpath
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from deixis.types.samples import Sample
 
@@ -60,7 +61,7 @@ def _by_prefix(samples: Sequence[Sample]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = collections.defaultdict(list)
     bare: dict[str, list[int]] = collections.defaultdict(list)
     for index, sample in enumerate(samples):
-        stem, folder = sample.path.stem, posixpath.dirname(sample.id)
+        stem, folder = PurePosixPath(sample.id).stem, posixpath.dirname(sample.id)
         prefix = prefix_of(stem)
         if prefix is None:
             bare[posixpath.join(folder, stem)].append(index)

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from deixis.data.captions import NOT_UTF8, shown, whole
 from deixis.data.folders import read_folder
@@ -173,7 +173,7 @@ def _refused(path: Path, suffix: str) -> DeixisError:
 def _captioned_by_name(source: Source) -> Source:
     samples = tuple(
         sample if sample.captions else dataclasses.replace(sample, captions=tuple(filter(None, [caption_of(stem)])))
-        for sample, stem in ((sample, sample.path.stem) for sample in source.samples)
+        for sample, stem in ((sample, PurePosixPath(sample.id).stem) for sample in source.samples)
     )
     made = sum(new is not old for new, old in zip(samples, source.samples, strict=True))
     told = sum(bool(s.captions) for s in samples) - sum(bool(s.captions) for s in source.samples)

@@ -21,7 +21,7 @@ from torch import Tensor
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, FieldSpec, ImageStates
+from deixis.types import Batch, FieldSpec, ImageStates, Picture
 
 __all__ = ["FeatureStore", "Table", "encode_images", "table"]
 
@@ -176,7 +176,7 @@ class Table:
 
 def encode_images(
     encoder: DualEncoder,
-    paths: Sequence[Path],
+    pictures: Sequence[Picture],
     hashes: Sequence[str],
     store: FeatureStore,
     *,
@@ -188,7 +188,7 @@ def encode_images(
 
     Args:
         encoder: whose towers are asked (without its adapters).
-        paths: B image files.
+        pictures: B images.
         hashes: their content hashes.
         store: where rows are kept; each batch is kept as soon as it is there.
         mirrored: also encode each image mirrored (V = 2 instead of 1).
@@ -208,7 +208,7 @@ def encode_images(
     if progress:
         progress(done, len(first))
     for part in _pieces(todo, batch_size):
-        images = encoder.read_images([paths[i] for i in part])
+        images = encoder.read_images([pictures[i] for i in part])
         fresh: dict[str, np.ndarray] = {}
         for view, flip in zip(keys, flips, strict=True):
             packed = _pack(encoder, images.flip(-1) if flip else images)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -23,7 +22,7 @@ from deixis.inputs.images import load_image
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
-from deixis.types import Batch, Losses, Progress
+from deixis.types import Batch, Losses, Picture, Progress
 
 __all__ = ["Library", "Tuned", "tune"]
 
@@ -45,14 +44,14 @@ class Library:
         self._mean = torch.tensor(self.preprocess.mean).reshape(shape)
         self._std = torch.tensor(self.preprocess.std).reshape(shape)
 
-    def add(self, ids: Sequence[str], paths: Sequence[Path], texts: Sequence[str]) -> None:
+    def add(self, ids: Sequence[str], pictures: Sequence[Picture], texts: Sequence[str]) -> None:
         """Reads B pictures, with their texts."""
         with ThreadPoolExecutor(2) as pool:
-            self._images |= zip(ids, pool.map(self._read, paths), strict=True)
+            self._images |= zip(ids, pool.map(self._read, pictures), strict=True)
         self._texts |= zip(ids, texts, strict=True)
 
-    def _read(self, path: Path) -> UInt8[Tensor, "3 S S"]:
-        values = self.preprocess(load_image(path, smallest=2 * self.preprocess.size))
+    def _read(self, picture: Picture) -> UInt8[Tensor, "3 S S"]:
+        values = self.preprocess(load_image(picture, smallest=2 * self.preprocess.size))
         return ((values * self._std + self._mean) * 255).round().to(torch.uint8)
 
     def images(self, ids: Sequence[str]) -> Float[Tensor, "B 3 S S"]:

@@ -9,6 +9,7 @@ such as Ghostscript is never started. All functions may be called from many thre
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -16,6 +17,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,8 +27,10 @@ from PIL import Image
 from torch import Tensor
 
 from deixis.errors import DeixisError, require
+from deixis.files import content_hash
 from deixis.inputs.duplicates import NEAR_DUPLICATE_BITS, perceptual_hash
 from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES, describe_foreign, is_heif, is_text, plugin
+from deixis.types.samples import Drawing, Member, Picture
 
 __all__ = [
     "FORMATS",
@@ -39,6 +43,7 @@ __all__ = [
     "Reason",
     "load_image",
     "perceptual_hash",
+    "picture_hash",
     "probe",
 ]
 
@@ -53,7 +58,7 @@ Reason = Literal[
     "unsupported format",
     "unreadable",
 ]
-ImageSource = str | os.PathLike[str] | bytes | Image.Image
+ImageSource = str | os.PathLike[str] | Member | Drawing | bytes | Image.Image
 
 MAX_PIXELS = 100_000_000
 """The default limit on width x height: 300 MB once decoded to [3, H, W], at the worst 1.4 GB while it is decoded."""
@@ -103,7 +108,8 @@ def load_image(
     """Decodes an image as a person would see it.
 
     Args:
-        source: a path, the bytes of a file, or a Pillow image (which is left as it is).
+        source: a path, a member of a shard, a drawing, the bytes of a file, or a Pillow image (which is left as it
+            is).
         max_pixels: the most width x height that is decoded; checked on the header, before any memory is taken.
         smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels;
             other formats are decoded whole.
@@ -143,6 +149,16 @@ def probe(source: ImageSource) -> ImageInfo:
         return ImageInfo(picture.format or "", picture.width, picture.height, picture.mode, frames)
 
 
+def picture_hash(picture: Picture) -> str:
+    """The SHA-256 of an image's bytes in its file or shard, or of a drawing's pixels, in hexadecimal."""
+    if isinstance(picture, Path):
+        return content_hash(picture)
+    if isinstance(picture, Member):
+        return hashlib.sha256(picture.read()).hexdigest()
+    pixels = np.ascontiguousarray(picture.draw())
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
 # --- opening ----------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +196,9 @@ def _name(source: ImageSource) -> str:
         return f"The image given as {len(source):,} bytes"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "The Pillow image given")
-    return os.fspath(source)
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return str(source) if isinstance(source, Member) else source.name
 
 
 @contextlib.contextmanager
@@ -189,11 +207,22 @@ def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source
         return
-    with io.BytesIO(source) if isinstance(source, bytes) else _open_file(name) as stream:
+    if isinstance(source, Drawing):
+        yield Image.fromarray(source.draw())
+        return
+    with _stream(source, name) as stream:
         head = stream.read(1024)
         if not head:
             raise ImageError(f"{name} is empty (0 bytes).", "Copy or download it again, or leave it out.", "empty file")
         yield _identify(stream, head, name)
+
+
+def _stream(source: str | os.PathLike[str] | Member | bytes, name: str) -> io.BufferedIOBase:
+    if isinstance(source, Member):
+        with _open_file(str(source.archive)) as archive:
+            archive.seek(source.offset)
+            return io.BytesIO(archive.read(source.size))
+    return io.BytesIO(source) if isinstance(source, bytes) else _open_file(name)
 
 
 def _open_file(name: str) -> io.BufferedIOBase:

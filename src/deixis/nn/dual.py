@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from deixis.inputs.images import ImageSource, load_image
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
+from deixis.types import Drawing, Member
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["DualEncoder", "ImageTower", "TextTower", "Traits"]
@@ -205,7 +206,7 @@ class DualEncoder(nn.Module):
         if isinstance(images, Tensor):
             states = self.image_states(images)
             return states.embedding if self.image_adapter is None else self.image_adapter(states)
-        if isinstance(images, str | os.PathLike | bytes | Image.Image):
+        if isinstance(images, str | os.PathLike | Member | Drawing | bytes | Image.Image):
             images = [images]
         rows = [torch.empty(0, self.width, device=self.device)]
         with self._inference():

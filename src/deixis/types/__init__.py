@@ -19,7 +19,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from deixis.types.samples import Sample, Skipped, Source
+from deixis.types.samples import (
+    Drawing,
+    Mask,
+    Member,
+    Phrase,
+    Picture,
+    Question,
+    Region,
+    Sample,
+    Skipped,
+    Source,
+    place,
+)
 from deixis.types.specs import (
     CAPABILITIES,
     Arm,
@@ -55,12 +67,19 @@ __all__ = [
     "Card",
     "Claim",
     "Crop",
+    "Drawing",
     "Features",
     "FieldSpec",
     "ImageStates",
     "Losses",
+    "Mask",
+    "Member",
     "Part",
+    "Phrase",
+    "Picture",
     "Progress",
+    "Question",
+    "Region",
     "Sample",
     "SampleSpec",
     "Skipped",
@@ -68,6 +87,7 @@ __all__ = [
     "Stage",
     "TokenStates",
     "ViewSpec",
+    "place",
 ]
 
 

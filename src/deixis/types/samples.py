@@ -5,9 +5,142 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Sample", "Skipped", "Source"]
+from deixis.errors import DeixisError
+
+__all__ = [
+    "Drawing",
+    "Mask",
+    "Member",
+    "Phrase",
+    "Picture",
+    "Question",
+    "Region",
+    "Sample",
+    "Skipped",
+    "Source",
+    "place",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A file inside an uncompressed archive (a tar shard): its bytes are a stretch of the archive's.
+
+    Attributes:
+        archive: the file that holds it.
+        name: what it is called inside.
+        offset: where its bytes start.
+        size: how many they are.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.name}"
+
+    def read(self) -> bytes:
+        """Its bytes; fewer than `size` where the archive is cut short."""
+        with open(self.archive, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """An image that is made when it is asked for, the same one each time."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def draw(self) -> Any:
+        """The image as a NumPy array uint8 [H, W, 3]."""
+
+
+Picture = Path | Member | Drawing
+"""Where an image comes from; all of them can be given to `inputs.images.load_image`."""
+
+
+def place(picture: Picture) -> str:
+    """Where an image comes from, for messages and tables: the absolute path of a file, that of an archive with the name
+    inside, the name of a drawing."""
+    if isinstance(picture, Path):
+        return str(picture.absolute())
+    return str(picture) if isinstance(picture, Member) else picture.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """Which pixels belong to something, in a form that is small; `inputs.masks.decode_mask` makes an array of it.
+
+    Attributes:
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        polygons: x y x y ... of each outline, in pixels; what lies in any of them belongs to it.
+        counts: run lengths, columns first, starting with what does not belong (COCO's uncompressed form); used where
+            there are no polygons.
+    """
+
+    width: int
+    height: int
+    polygons: tuple[tuple[float, ...], ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Phrase:
+    """Words that refer to one region and to no other.
+
+    Attributes:
+        text: the expression.
+        relates: the other regions it speaks of ("the dog left of the chair"), as indices; empty: unary.
+    """
+
+    text: str
+    relates: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """One thing in an image.
+
+    Attributes:
+        box: x0 y0 x1 y1 from 0 to 1, with respect to the image as `load_image` gives it.
+        category: its class.
+        phrases: expressions that refer to it alone.
+        spans: where the first caption speaks of it: (start, end) in characters, end exclusive.
+        mask: its pixels.
+        attributes: what else is known of it, such as colour or size.
+    """
+
+    box: tuple[float, float, float, float]
+    category: str = ""
+    phrases: tuple[Phrase, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
+    mask: Mask | None = None
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question about an image and its answer; those of a conversation stand in its order.
+
+    Attributes:
+        question: in words.
+        answer: in words.
+        kind: `yes/no`, `count`, `attribute`...; empty where it isn't known.
+        regions: those that the answer rests on, as indices.
+    """
+
+    question: str
+    answer: str
+    kind: str = ""
+    regions: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,20 +148,37 @@ class Sample:
     """One image and what is said about it.
 
     Attributes:
-        id: unique name within its source, stable from run to run (the path relative to the root, with `/`).
-        path: the image file.
+        id: unique name within its source, stable from run to run (of a file: the path relative to the root, with `/`).
+        image: where the image comes from; None where there are words alone.
         captions: what it shows, in words; may be empty.
         label: its class, if labelled.
         groups: keys of the concepts it belongs to; samples that share any key stay on one side of a split.
         extra: further columns, as read.
+        split: `train`, `val` or `test` where the source says so; else empty.
+        regions: things in the image, with boxes.
+        questions: about the image, with answers.
     """
 
     id: str
-    path: Path
+    image: Picture | None
     captions: tuple[str, ...] = ()
     label: str | None = None
     groups: tuple[str, ...] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    split: str = ""
+    regions: tuple[Region, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+    @property
+    def picture(self) -> Picture:
+        """The image, for what can't do without.
+
+        Raises:
+            DeixisError: the sample is words alone.
+        """
+        if self.image is None:
+            raise DeixisError(f"The sample {self.id!r} has no image.", "Give data with images.")
+        return self.image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +197,7 @@ class Source:
     Attributes:
         name: for titles, such as the folder's name.
         root: the folder or file it was read from.
-        kind: `captions` (image and text), `labels` (image and class) or `images` (neither).
+        kind: `captions` (image and text), `labels` (image and class), `images` (neither) or `text` (no image).
         layout: how it was recognised, in words: `folder with .txt beside the images`, `csv`...
         samples: in a fixed order.
         skipped: rows or files that gave no sample.

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deixis.data import sets
+from deixis.data.nouns import singular
 from deixis.data.packages import copy_files, debian_package
-from deixis.data.words import singular
 from deixis.files import cache_dir
 from deixis.types import Sample, Source
 
@@ -67,4 +67,4 @@ def _sample(name: str, picture: Path) -> Sample:
     words = picture.stem.replace("_", " ").split()
     concept = " ".join((*words[:-1], singular(words[-1])))
     label = picture.parent.name.replace("_", " ")
-    return Sample(id=name, path=picture, captions=(" ".join(words),), label=label, groups=(f"concept:{concept}",))
+    return Sample(id=name, image=picture, captions=(" ".join(words),), label=label, groups=(f"concept:{concept}",))

@@ -122,7 +122,7 @@ def _sample(entry: Mapping[str, Any], picture: Path, extra: Mapping[str, Any]) -
     code = _PEOPLE.sub("1F9D1", _TURN.sub("", plain_code(entry["hexcode"])))
     return Sample(
         id=f"pictures/{picture.name}",
-        path=picture,
+        image=picture,
         captions=(label,),
         groups=(f"concept:{concept(label)}", f"code:{code}"),
         extra={**extra, "tags": tuple(entry.get("tags", ())), "emoji": entry.get("emoji", "")},

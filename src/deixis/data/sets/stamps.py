@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from deixis.data import sets
+from deixis.data.nouns import head_noun
 from deixis.data.packages import copy_files, debian_package
-from deixis.data.words import head_noun
 from deixis.files import cache_dir
 from deixis.types import Sample, Skipped, Source
 
@@ -126,4 +126,4 @@ def _sample(name: str, picture: Path, caption: str) -> Sample:
         "family": family(name),
     }
     groups = (f"noun:{head_noun(caption)}", f"stem:{stem(name)}", f"caption:{caption.casefold()}")
-    return Sample(id=name, path=picture, captions=(caption,), groups=groups, extra=extra)
+    return Sample(id=name, image=picture, captions=(caption,), groups=groups, extra=extra)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deixis.data.words import head_noun, singular
+from deixis.data.nouns import head_noun, singular
 
 
 @pytest.mark.parametrize(
