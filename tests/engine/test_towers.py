@@ -82,6 +82,13 @@ def test_between_them_weights_are_averaged(world: World) -> None:
             torch.testing.assert_close(half[name], (value + whole[name]) / 2)
 
 
+def test_the_scale_that_was_trained_goes_with_the_model(world: World) -> None:
+    model = tuned(world, steps=(20,))[20]
+    assert model.scale != pytest.approx(world.encoder.scale, rel=1e-3)
+    scales = [strengthen(model, strength).encoder().scale for strength in (0.0, 0.5, 1.0)]
+    assert scales == pytest.approx([world.encoder.scale, (world.encoder.scale * model.scale) ** 0.5, model.scale])
+
+
 def test_the_original_is_not_touched(world: World) -> None:
     before = world.encoder.fingerprint()
     tuned(world)

@@ -7,6 +7,7 @@ Averaging the weights of the original and the tuned model keeps more of what the
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,10 +85,14 @@ class Tuned:
         original: the frozen model.
         change: name of a tensor of the original -> tuned minus original.
         library: where the pictures and texts of tables are found.
+        scale: that the tuned model's cosines are multiplied by; None is the original's.
     """
 
-    def __init__(self, original: DualEncoder, change: Mapping[str, Tensor], library: Library) -> None:
+    def __init__(
+        self, original: DualEncoder, change: Mapping[str, Tensor], library: Library, scale: float | None = None
+    ) -> None:
         self.original, self.change, self.library = original, change, library
+        self.scale = original.scale if scale is None else scale
         self.strength = 1.0
         self._known: dict[float, dict[str, tuple[Tensor, Tensor]]] = {}
 
@@ -97,6 +102,9 @@ class Tuned:
         state = model.state_dict()
         for name, change in self.change.items():
             state[name].add_(self.strength * change)
+        # The scale is trained as its logarithm, which is therefore what is averaged.
+        scale = self.original.scale * (self.scale / self.original.scale) ** self.strength
+        model.traits = dataclasses.replace(model.traits, scale=scale)
         return model
 
     @torch.inference_mode()
@@ -141,7 +149,7 @@ def tune(
 
     def keep(progress: Progress, losses: Losses) -> None:
         if progress.step in steps:
-            taken[progress.step] = Tuned(original, _change(model, start), library)
+            taken[progress.step] = Tuned(original, _change(model, start), library, getattr(method, "scale", None))
 
     stage = engine.stages(method)[0]
     train(method, library.batches(table.ids, recipe.batch_size, seed), max(steps), stage=stage, seed=seed, on_step=keep)
