@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import importlib.util
 import io
 import os
@@ -24,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from deixis.inputs import images
+from deixis.inputs import opening
 from deixis.inputs.images import (
     IMAGE_SUFFIXES,
     NEAR_DUPLICATE_BITS,
@@ -32,9 +34,12 @@ from deixis.inputs.images import (
     ImageInfo,
     Reason,
     load_image,
+    open_image,
     perceptual_hash,
+    picture_hash,
     probe,
 )
+from deixis.types import Member
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -295,6 +300,66 @@ def test_path_bytes_and_picture_give_the_same(form: str, tmp_path: Path) -> None
     assert torch.equal(load_image(source), pixels(photograph()))
 
 
+@dataclasses.dataclass(frozen=True)
+class Stripes:
+    name: str = "stripes no. 3"
+
+    def draw(self) -> np.ndarray:
+        return np.tile(np.array([[RED, BLUE]], np.uint8), (4, 3, 1))
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG"])
+def test_a_member_of_a_shard_is_read_from_its_stretch_alone(name: str, tmp_path: Path) -> None:
+    shard, exif = tmp_path / "0000.tar", Image.Exif()
+    exif[0x0112] = 6
+    first, second = (encoded(photograph(30 + seed, 50, seed), name, exif=exif) for seed in (0, 1))
+    shard.write_bytes(bytes(512) + first + second + bytes(77))
+    member = Member(shard, "b.png", 512 + len(first), len(second))
+    assert torch.equal(load_image(member), load_image(second))
+    assert load_image(member).shape == (3, 50, 31)
+    assert probe(member) == probe(second)
+    assert picture_hash(member) == hashlib.sha256(second).hexdigest()
+
+
+@pytest.mark.parametrize(("size", "reason"), [(0, "empty file"), (200, "truncated")])
+def test_a_member_that_can_not_be_read_is_named_with_its_shard(size: int, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "0000.tar").write_bytes(encoded(photograph(), "PNG")[:size])
+    error = refusal(Member(tmp_path / "0000.tar", "birds/a.png", 0, 9000))
+    assert error.reason == reason
+    assert f"{tmp_path}/0000.tar/birds/a.png" in error.found
+    gone = Member(tmp_path / "0001.tar", "birds/a.png", 0, 9000)
+    assert refusal(gone).reason == "missing"
+
+
+def test_a_drawing_is_drawn_when_it_is_asked_for_and_held_to_the_limit() -> None:
+    assert colours(load_image(Stripes())) == [RED, BLUE] * 12
+    assert probe(Stripes()) == ImageInfo("", 6, 4, "RGB", 1)
+    assert picture_hash(Stripes()) == picture_hash(Stripes("the same under another name"))
+    error = refusal(Stripes(), max_pixels=23)
+    assert error.reason == "too many pixels"
+    assert "stripes no. 3" in error.found
+
+
+@pytest.mark.parametrize("source", ["jpeg", "turned", "cmyk", "palette", "drawing", "picture"])
+def test_a_pillow_image_on_request_has_the_same_pixels(source: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    given = {
+        "jpeg": encoded(photograph(), "JPEG"),
+        "turned": encoded(photograph(), "JPEG", exif=exif),
+        "cmyk": encoded(photograph().convert("CMYK"), "JPEG"),
+        "palette": encoded(photograph().quantize(9), "PNG"),
+        "drawing": Stripes(),
+        "picture": photograph().convert("L"),
+    }[source]
+    picture = open_image(given)
+    assert picture.mode == "RGB"
+    assert picture is not given
+    assert torch.equal(pixels(picture), load_image(given))
+    with pytest.raises(ImageError, match="limit is 5 pixels"):
+        open_image(given, max_pixels=5)
+
+
 def test_a_picture_given_is_left_as_it_is() -> None:
     picture = Image.open(io.BytesIO(encoded(photograph(800, 800), "JPEG")))
     load_image(picture, smallest=100)
@@ -404,7 +469,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(
         raise failure
 
     # The tests may run as root, whom no mode bits stop.
-    monkeypatch.setattr(images, "open", refuse, raising=False)
+    monkeypatch.setattr(opening, "open", refuse, raising=False)
     error = refusal(path)
     assert error.reason == "unreadable"
     assert failure.strerror.lower() in error.found.lower()
@@ -430,6 +495,45 @@ def test_a_png_of_600_megapixels_is_refused_before_it_takes_memory(gigantic: byt
     assert error.reason == "too many pixels"
     assert "30,000 x 20,000 = 600,000,000 pixels" in error.found
     assert "limit is 100,000,000" in error.found
+
+
+def bomb(name: str) -> bytes:
+    """A file of less than 20 kB whose header promises 60,000 x 60,000 pixels (an icon's picture: 12,000 x 12,000)."""
+    small, size = encoded(photograph(16, 16), name if name in ("JPEG", "BMP") else "PNG"), (60000, 60000)
+    if name == "JPEG":
+        start = small.index(b"\xff\xc0") + 5
+        return small[:start] + struct.pack(">HH", *size) + small[start + 4 :]
+    if name == "BMP":
+        return small[:18] + struct.pack("<ii", *size) + small[26:]
+    if name == "ICO":
+        picture = png((12000, 12000), 1, 0, zlib.compress(bytes(1501 * 12000)))
+        return struct.pack("<3H4B2H2I", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(picture), 22) + picture
+    return {
+        "PNG": png(size, 8, 2, zlib.compress(bytes(1000))),
+        "GIF": b"GIF89a"
+        + struct.pack("<HH", *size)
+        + b"\0\0\0,"
+        + struct.pack("<4H", 0, 0, *size)
+        + b"\0\2\2\x4c\1\0;",
+        "PPM": b"P6 60000 60000 255 " + bytes(90),
+        "QOI": b"qoif" + struct.pack(">II", *size) + b"\3\0" + bytes(90),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "GIF", "BMP", "PPM", "QOI", "ICO"])
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_by_its_header(name: str) -> None:
+    data = bomb(name)
+    assert len(data) < 20_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(data).reason == "too many pixels"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
+def test_a_remark_that_unpacks_to_gigabytes_is_refused(kind: bytes) -> None:
+    packed = zlib.compress(bytes(20_000_000))
+    data = png((1, 1), 8, 2, zlib.compress(bytes(4)), chunk(kind, b"a\0\0" + packed))
+    assert refusal(data).reason == "corrupt"
 
 
 def test_a_header_is_read_whatever_its_size(gigantic: bytes) -> None:
@@ -483,7 +587,7 @@ def test_no_warning_of_pillow_leaks_and_no_filter_stays() -> None:
 
 
 def test_warnings_of_others_are_still_seen_while_an_image_is_read() -> None:
-    with images._quiet, pytest.warns(UserWarning, match="mine"):
+    with opening._quiet, pytest.warns(UserWarning, match="mine"):
         warnings.warn("mine", UserWarning, stacklevel=1)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deixis.errors import DeixisError
-from deixis.inputs.masks import decode_mask, encode_mask
+from deixis.inputs.masks import decode_mask, encode_mask, run_lengths
 from deixis.types import Mask
 
 
@@ -46,3 +46,35 @@ def test_run_lengths_of_another_image_are_refused() -> None:
         decode_mask(Mask(3, 2, counts=(7, -1)))
     with pytest.raises(DeixisError, match="4 numbers"):
         decode_mask(Mask(3, 2, polygons=((0.0, 0.0, 1.0, 1.0),)))
+
+
+def packed(lengths: list[int]) -> str:
+    """COCO's packing, written from its description: differences to two before, five bits a character, lowest first."""
+    text = ""
+    for index, length in enumerate(lengths):
+        value = length - lengths[index - 2] if index > 2 else length
+        while True:
+            bits, value = value & 31, value >> 5
+            last = value == (-1 if bits & 16 else 0)
+            text += chr(48 + bits + (0 if last else 32))
+            if last:
+                break
+    return text
+
+
+def test_a_packed_string_is_read_as_worked_out_by_hand() -> None:
+    # 5; 40 = 8 + 1 * 32, so 8 + 32 more to come, then 1; 3; 44 as +4; 2 as -1, whose five bits are all set
+    assert run_lengths("5" + "X1" + "3" + "4" + "O") == (5, 40, 3, 44, 2)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_packed_run_lengths_come_back(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, 10 ** (1 + seed % 6), (seed * 3,), generator=rng).tolist()
+    assert run_lengths(packed(lengths)) == tuple(lengths)
+
+
+@pytest.mark.parametrize("text", ["X", "5 5", "é", "O", "111O1O", "~" * 30])
+def test_a_string_that_packs_no_mask_is_refused(text: str) -> None:
+    with pytest.raises(DeixisError, match="no mask as COCO packs it"):
+        run_lengths(text)

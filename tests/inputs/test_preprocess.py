@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import math
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from torchvision.transforms.v2.functional import resize
 
 from deixis.errors import DeixisError
 from deixis.inputs import preprocess
+from deixis.inputs.images import ImageError, load_image
 from deixis.inputs.preprocess import Preprocess
 
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -87,6 +91,39 @@ def test_crop_equals_open_clips_transform() -> None:
     image = noisy(301, 233)
     theirs = image_transform(64, is_train=False, mean=mean, std=std)
     assert torch.equal(Preprocess(64, "crop", "bicubic", mean, std)(image), theirs(picture(image)))
+
+
+@pytest.fixture(scope="module")
+def photograph() -> bytes:
+    """A JPEG of 6 megapixels, in parts smooth and in parts sharp."""
+    rng = np.random.default_rng(0)
+    values = np.zeros((2000, 3000, 3), np.int16)
+    for cells, height in ((5, 90), (40, 30), (300, 15)):
+        coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        values += np.asarray(coarse.resize((3000, 2000)), np.int16) * height // 128
+    stream = io.BytesIO()
+    Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def test_a_large_jpeg_decoded_whole_equals_open_clips_transform(photograph: bytes) -> None:
+    from open_clip.transform import image_transform
+
+    plan = Preprocess(reduce=0)
+    theirs = image_transform(224, is_train=False, mean=plan.mean, std=plan.std)(Image.open(io.BytesIO(photograph)))
+    assert torch.equal(plan.read([photograph])[0], theirs)
+
+
+@pytest.mark.parametrize("mode", ["crop", "squash", "pad"])
+def test_a_large_jpeg_decoded_smaller_stays_within_the_bound_that_is_told(photograph: bytes, mode: str) -> None:
+    whole, smaller = (Preprocess(224, mode, **RAW, reduce=reduce).read([photograph]) for reduce in (0, 2))
+    assert 0 < (whole - smaller).abs().mean() * 255 < 0.5
+    assert levels(whole, smaller) <= 8
+
+
+def test_the_shorter_side_keeps_what_reduce_asks_for() -> None:
+    assert [Preprocess(100, reduce=reduce).smallest for reduce in (0, 1, 2, 3)] == [None, 100, 200, 300]
+    assert Preprocess(100).smallest == 200
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -173,6 +210,25 @@ def test_a_batch_holds_what_its_images_give_alone() -> None:
     assert plan.batch([]).shape == (0, 3, 24, 24)
 
 
+@pytest.mark.parametrize("mode", ["pad", "crop", "crop_floor", "squash"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_files_are_read_as_loading_and_preprocessing_would(threads: int, mode: str, tmp_path: Path) -> None:
+    plan = Preprocess(24, mode)
+    sources = [tmp_path / f"{number}.{suffix}" for number in range(3) for suffix in ("jpg", "png")]
+    for number, path in enumerate(sources):
+        picture(noisy(60 + 40 * number, 170 - 20 * number, number)).save(path)
+    alone = torch.stack([plan(load_image(path, smallest=plan.smallest)) for path in sources])
+    assert torch.equal(plan.read(sources, threads), alone)
+    assert torch.equal(plan.normalise(torch.stack([plan.square(path) for path in sources])), alone)
+    assert plan.read([], threads).shape == (0, 3, 24, 24)
+
+
+def test_reading_names_the_file_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("Dear Sir or Madam")
+    with pytest.raises(ImageError, match=r"a\.jpg is not an image"):
+        Preprocess(24).read([picture(noisy(30, 30)), tmp_path / "a.jpg"], threads=2)
+
+
 def test_the_image_given_is_left_as_it_is() -> None:
     image = noisy(24, 24)
     copy = image.clone()
@@ -191,12 +247,22 @@ def test_the_image_given_is_left_as_it_is() -> None:
     std=st.tuples(*[st.floats(0.01, 2)] * 3),
     crop_share=st.floats(0.01, 1),
     fill=st.integers(0, 255),
+    reduce=st.integers(0, 8),
 )
 def test_it_survives_json(**values) -> None:
     plan = Preprocess(**values)
     copy = Preprocess.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert copy == plan
     assert hash(copy) == hash(plan)
+
+
+def test_what_was_saved_before_there_was_reduce_means_what_it_meant() -> None:
+    saved = {"size": 64, "mode": "pad", "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    saved |= {"crop_share": 1.0, "fill": 255}
+    plan = Preprocess.from_dict(saved)
+    assert plan.smallest == 128
+    assert plan.to_dict() == saved  # a model's fingerprint is taken of this
+    assert dataclasses.replace(plan, reduce=0).to_dict() == {**saved, "reduce": 0}
 
 
 def test_an_unknown_field_is_named_with_the_likely_one() -> None:
@@ -225,6 +291,9 @@ def test_an_unknown_field_is_named_with_the_likely_one() -> None:
         {"crop_share": "all"},
         {"fill": 256},
         {"fill": [255, 255, 255]},
+        {"reduce": -1},
+        {"reduce": 1.5},
+        {"reduce": True},
     ],
 )
 def test_a_value_out_of_range_is_named_with_what_is_wanted(values: dict) -> None:

@@ -19,7 +19,6 @@ from deixis import engine
 from deixis.engine.features import Table
 from deixis.engine.recipes import Recipe
 from deixis.engine.train import train
-from deixis.inputs.images import load_image
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
@@ -41,23 +40,16 @@ class Library:
         self.preprocess, self.tokenize = encoder.preprocess, encoder.tokenize
         self._images: dict[str, UInt8[Tensor, "3 S S"]] = {}
         self._texts: dict[str, str] = {}
-        shape = (3, 1, 1)
-        self._mean = torch.tensor(self.preprocess.mean).reshape(shape)
-        self._std = torch.tensor(self.preprocess.std).reshape(shape)
 
     def add(self, ids: Sequence[str], pictures: Sequence[Picture], texts: Sequence[str]) -> None:
         """Reads B pictures, with their texts."""
         with ThreadPoolExecutor(2) as pool:
-            self._images |= zip(ids, pool.map(self._read, pictures), strict=True)
+            self._images |= zip(ids, pool.map(self.preprocess.square, pictures), strict=True)
         self._texts |= zip(ids, texts, strict=True)
-
-    def _read(self, picture: Picture) -> UInt8[Tensor, "3 S S"]:
-        values = self.preprocess(load_image(picture, smallest=2 * self.preprocess.size))
-        return ((values * self._std + self._mean) * 255).round().to(torch.uint8)
 
     def images(self, ids: Sequence[str]) -> Float[Tensor, "B 3 S S"]:
         """The pictures as the image tower takes them."""
-        return (torch.stack([self._images[name] for name in ids]).float() / 255 - self._mean) / self._std
+        return self.preprocess.normalise(torch.stack([self._images[name] for name in ids]))
 
     def texts(self, ids: Sequence[str]) -> list[str]:
         """The texts, B."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import codecs
 import importlib
+import io
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "Foreign", "Format", "describe_foreign", "is_heif", "is_text", "plugin"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "Foreign",
+    "Format",
+    "describe_foreign",
+    "icon_size",
+    "is_heif",
+    "is_text",
+    "plugin",
+]
 
 
 class Format(NamedTuple):
@@ -67,6 +78,26 @@ def plugin(name: str) -> tuple[Any, Any]:
     """Pillow's (factory, accept) of a format of `FORMATS`, its module imported when first asked for."""
     importlib.import_module(f"PIL.{FORMATS[name].module}")
     return Image.OPEN[name]
+
+
+def icon_size(stream: io.BufferedIOBase) -> tuple[int, int]:
+    """Width and height of the largest picture in an ICO file, as the pictures' own headers tell; 0 and 0 without any.
+
+    The file's directory says at most 256 x 256, whatever they hold, and Pillow decodes the first of them on opening.
+    """
+    stream.seek(4)
+    count = int.from_bytes(stream.read(2), "little")
+    directory = stream.read(16 * count)
+    sizes = [(0, 0)]
+    for start in range(12, len(directory) - 3, 16):
+        stream.seek(int.from_bytes(directory[start : start + 4], "little"))
+        head = stream.read(24)
+        if head.startswith(b"\x89PNG"):
+            sizes.append((int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")))
+        else:  # a bitmap, whose height counts the rows of its mask, too, and may be negative
+            height = int.from_bytes(head[8:12], "little", signed=True)
+            sizes.append((int.from_bytes(head[4:8], "little"), abs(height) // 2))
+    return max(sizes, key=lambda size: size[0] * size[1])
 
 
 def is_heif(head: bytes) -> bool:

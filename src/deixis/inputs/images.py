@@ -1,36 +1,31 @@
 """Decodes an image file to uint8 [3, H, W] as a person would see it, or says in one sentence why it can't.
 
 Turned upright (EXIF), composited on white where it is transparent, 16 bits scaled to 8, the first frame of what is
-animated. Colour profiles are not applied, as in the pipelines that image-text models were trained with. Only formats in
-`FORMATS` are opened, each by its Pillow plugin directly: Pillow's own limit on pixels is a global setting, and a helper
-such as Ghostscript is never started. All functions may be called from many threads at once.
+animated. Colour profiles are not applied, as in the pipelines that image-text models were trained with. All functions
+may be called from many threads at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import re
-import stat
-import threading
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deixis.errors import DeixisError, require
 from deixis.files import content_hash
+from deixis.inputs import jpeg
 from deixis.inputs.duplicates import NEAR_DUPLICATE_BITS, perceptual_hash
-from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES, describe_foreign, is_heif, is_text, plugin
-from deixis.types.samples import Drawing, Member, Picture
+from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES
+from deixis.inputs.opening import JPEGS, MAX_PIXELS, ImageError, ImageSource, Reason, opened
+from deixis.inputs.upright import orientation, upright
+from deixis.types.samples import Member, Picture, Stored
 
 __all__ = [
     "FORMATS",
@@ -42,53 +37,13 @@ __all__ = [
     "ImageSource",
     "Reason",
     "load_image",
+    "open_image",
     "perceptual_hash",
     "picture_hash",
     "probe",
 ]
 
-Reason = Literal[
-    "missing",
-    "a folder",
-    "empty file",
-    "not an image",
-    "truncated",
-    "corrupt",
-    "too many pixels",
-    "unsupported format",
-    "unreadable",
-]
-ImageSource = str | os.PathLike[str] | Member | Drawing | bytes | Image.Image
-
-MAX_PIXELS = 100_000_000
-"""The default limit on width x height: 300 MB once decoded to [3, H, W], at the worst 1.4 GB while it is decoded."""
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class ImageError(DeixisError):
-    """An image that can't be had, with the reason as a short phrase to count by.
-
-    Args:
-        found: what was found, as a sentence that names the file.
-        cure: what to do about it.
-        reason: one of the phrases of `Reason`.
-    """
-
-    def __init__(self, found: str, cure: str, reason: Reason) -> None:
-        super().__init__(found, cure)
-        self.reason: Reason = reason
-
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, Reason]]:  # type: ignore[override]
-        return type(self), (self.found, self.cure, self.reason)
+_SMALL = 1_000_000  # of more pixels, one more copy costs what a faster decoder wins
 
 
 class ImageInfo(NamedTuple):
@@ -115,33 +70,45 @@ def load_image(
             other formats are decoded whole.
 
     Returns:
-        RGB values from 0 to 255; channels are last in memory (call `contiguous()` where that matters).
+        RGB values from 0 to 255, the same whichever decoder is installed; channels are last in memory (call
+        `contiguous()` where that matters).
 
     Raises:
         ImageError: the image is missing, broken, too large or of a format that is not read; see `reason`.
     """
-    name = _name(source)
-    with _quiet, _opened(source, name) as picture:
-        _check_size(picture.size, max_pixels, name)
-        with _explained(name, "its pixels can't be read"):
-            if smallest is not None and picture.format in ("JPEG", "MPO") and picture is not source:
-                picture.draft(None, (smallest, smallest))  # type: ignore[arg-type]
-            picture.load()
-            rgb = _to_rgb(picture)
-            turn = _TURNS.get(_orientation(picture))
-            if turn is not None:
-                rgb = rgb.transpose(turn)
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    with opened(source, max_pixels=max_pixels, smallest=smallest) as picture:
+        pixels = None if picture is source else _plain_jpeg(picture, "RGB")
+        if pixels is None:
+            pixels = np.array(upright(picture))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: int | None = None) -> Image.Image:
+    """As `load_image`, with the same pixels, but a Pillow image: for what Pillow goes on with, two copies less.
+
+    Returns:
+        A new image in mode RGB.
+
+    Raises:
+        ImageError: as `load_image`.
+    """
+    with opened(source, max_pixels=max_pixels, smallest=smallest) as picture:
+        pixels = None
+        if picture is not source and picture.width * picture.height < _SMALL:
+            pixels = _plain_jpeg(picture, "RGBX")
+        if pixels is None:
+            return upright(picture)
+        return Image.frombytes("RGB", picture.size, pixels, "raw", "RGBX")
 
 
 def probe(source: ImageSource) -> ImageInfo:
-    """Reads an image's header; no pixel is decoded, and no limit applies (frames of a GIF are counted to its end).
+    """Reads an image's header; no pixel is decoded (but frames of a GIF are counted to its end), and no limit applies
+    (but icons of more than 16 megapixels are refused, as Pillow decodes them on opening).
 
     Raises:
         ImageError: as `load_image`, as far as the header tells.
     """
-    name = _name(source)
-    with _quiet, _opened(source, name) as picture:
+    with opened(source, max_pixels=None) as picture:
         try:
             frames = int(getattr(picture, "n_frames", 1))
         except Exception:  # a plugin that walks through a broken file may raise anything
@@ -153,246 +120,17 @@ def picture_hash(picture: Picture) -> str:
     """The SHA-256 of an image's bytes in its file or shard, or of a drawing's pixels, in hexadecimal."""
     if isinstance(picture, Path):
         return content_hash(picture)
-    if isinstance(picture, Member):
+    if isinstance(picture, Member | Stored):
         return hashlib.sha256(picture.read()).hexdigest()
     pixels = np.ascontiguousarray(picture.draw())
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
 
-# --- opening ----------------------------------------------------------------------------------------------------------
-
-
-class _Quiet:
-    """While any thread is inside, Pillow's own warnings are ignored: what matters in them is raised as an error here.
-
-    `warnings.catch_warnings` restores a global list and is not safe with threads; this adds one entry, which concerns
-    Pillow's modules alone, and takes out the same entry when the last thread leaves.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            # Entered again each time: a caller's catch_warnings may have swapped the list since.
-            warnings.filterwarnings("ignore", module=r"(?:PIL|pillow_heif)\.")
-            self._entry = warnings.filters[0]
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                with contextlib.suppress(ValueError):
-                    warnings.filters.remove(self._entry)  # type: ignore[attr-defined]
-
-
-_quiet = _Quiet()
-
-
-def _name(source: ImageSource) -> str:
-    if isinstance(source, bytes):
-        return f"The image given as {len(source):,} bytes"
-    if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "") or "The Pillow image given")
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    return str(source) if isinstance(source, Member) else source.name
-
-
-@contextlib.contextmanager
-def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
-    """The Pillow image of a source, its header read; files are closed on leaving."""
-    if isinstance(source, Image.Image):
-        yield source
-        return
-    if isinstance(source, Drawing):
-        yield Image.fromarray(source.draw())
-        return
-    with _stream(source, name) as stream:
-        head = stream.read(1024)
-        if not head:
-            raise ImageError(f"{name} is empty (0 bytes).", "Copy or download it again, or leave it out.", "empty file")
-        yield _identify(stream, head, name)
-
-
-def _stream(source: str | os.PathLike[str] | Member | bytes, name: str) -> io.BufferedIOBase:
-    if isinstance(source, Member):
-        with _open_file(str(source.archive)) as archive:
-            archive.seek(source.offset)
-            return io.BytesIO(archive.read(source.size))
-    return io.BytesIO(source) if isinstance(source, bytes) else _open_file(name)
-
-
-def _open_file(name: str) -> io.BufferedIOBase:
-    """Opens a regular file for reading, or says why not."""
-    try:
-        mode = os.stat(name).st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{name} is a folder, not an image.", "Name a file inside it.", "a folder")
-        if not stat.S_ISREG(mode):
-            raise ImageError(f"{name} is a pipe or a device, not a file.", "Copy its bytes to a file.", "unreadable")
-        return open(name, "rb")
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        if re.match(r"[a-zA-Z][\w+.-]+://", name):
-            cure = "Addresses are not fetched: download the image first, and give its path."
-        else:
-            cure = f"Check the path; it was looked for from {os.getcwd()}."
-        raise ImageError(f"{name!r} does not exist.", cure, "missing") from error
-    except PermissionError as error:
-        raise ImageError(
-            f"{name} can't be opened: permission denied.", f"Allow reading it: chmod u+r {name!r}", "unreadable"
-        ) from error
-    except OSError as error:
-        raise ImageError(
-            f"{name} can't be opened: {error.strerror or error}.", "Check the disk it lies on.", "unreadable"
-        ) from error
-
-
-def _identify(stream: io.BufferedIOBase, head: bytes, name: str) -> Image.Image:
-    """The Pillow image of an open file, told by its first bytes, never by its suffix."""
-    failure: ImageError | None = None
-    for format_name, entry in FORMATS.items():
-        if not entry.module:
-            if is_heif(head):
-                return _open_plugin(_heif(name), format_name, stream, name)
-            continue
-        factory, accept = plugin(format_name)
-        accepted = accept(head[:32])
-        if isinstance(accepted, str):
-            raise ImageError(
-                f"{name} is in {format_name} format, which this build of Pillow can't read.",
-                "Install a newer Pillow (pip install -U pillow), or save it as PNG or JPEG.",
-                "unsupported format",
-            )
-        if accepted and not is_heif(head):
-            try:
-                return _open_plugin(factory, format_name, stream, name)
-            except ImageError as error:
-                failure = failure or error
-    if failure is not None and (failure.reason == "too many pixels" or not is_text(head[:64])):
-        raise failure
-    foreign = describe_foreign(head)
-    raise ImageError(
-        f"{name} is {foreign.noun}, which is not read here."
-        if foreign.picture
-        else f"{name} is not an image: it is {foreign.noun}.",
-        foreign.cure,
-        "unsupported format" if foreign.picture else "not an image",
-    )
-
-
-def _heif(name: str) -> Any:
-    try:
-        return require("pillow_heif", "data", "read HEIC images").HeifImageFile
-    except DeixisError as error:
-        raise ImageError(
-            f"{name} is a HEIC image, and the package 'pillow-heif' that reads them is not installed.",
-            error.cure + " (or save the image as JPEG)",
-            "unsupported format",
-        ) from error
-
-
-def _open_plugin(factory: Any, format_name: str, stream: io.BufferedIOBase, name: str) -> Image.Image:
-    """Lets a plugin read the header."""
+def _plain_jpeg(picture: Image.Image, layout: Literal["RGB", "RGBX"]) -> NDArray[np.uint8] | None:
+    """The pixels [H, W, 3 or 4] of a JPEG that stands upright and is neither CMYK nor damaged; None for all else."""
+    stream: io.BufferedIOBase | None = getattr(picture, "fp", None)
+    plain = picture.format in JPEGS and picture.mode in ("L", "RGB") and orientation(picture) == 1
+    if stream is None or not plain:
+        return None
     stream.seek(0)
-    with _explained(name, f"it starts like {format_name}, but its header can't be read", stream, format_name):
-        picture: Image.Image = factory(stream, "")
-    return picture
-
-
-def _runs_out(stream: io.BufferedIOBase, format_name: str) -> bool:
-    """Whether a plugin that failed on a header had come to the end of the file, or the file is shorter than it says."""
-    if format_name == "WEBP":  # read as a whole, hence always at the end
-        stream.seek(4)
-        declared = int.from_bytes(stream.read(4), "little") + 8
-        return stream.seek(0, os.SEEK_END) < declared
-    return format_name not in ("AVIF", "HEIF") and not stream.closed and not stream.read(1)
-
-
-@contextlib.contextmanager
-def _explained(name: str, what: str, stream: io.BufferedIOBase | None = None, format_name: str = "") -> Iterator[None]:
-    """Turns what a decoder raises on bad bytes into an `ImageError`; the stream is given while the header is read."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} is too large for Pillow, whatever the limit given here: {str(error).rstrip('.')}.",
-            "Save it smaller, or as PNG or JPEG.",
-            "too many pixels",
-        ) from error
-    except MemoryError as error:
-        raise ImageError(f"{name} does not fit into memory.", "Make it smaller.", "unreadable") from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, KeyError... on hostile bytes
-        short = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        short = short or (stream is not None and _runs_out(stream, format_name))
-        reason: Reason = "truncated" if short else "corrupt"
-        verdict = "is cut short" if short else "is damaged"
-        detail = str(error).strip().rstrip(".") or type(error).__name__
-        raise ImageError(
-            f"{name} {verdict}: {what} ({detail}).", "Copy or download it again, or leave it out.", reason
-        ) from error
-
-
-def _check_size(size: tuple[int, int], max_pixels: int, name: str) -> None:
-    width, height = size
-    pixels = width * height
-    if pixels < 1:
-        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Leave it out.", "corrupt")
-    if pixels > max_pixels:
-        raise ImageError(
-            f"{name} has {width:,} x {height:,} = {pixels:,} pixels, {3 * pixels / 1e6:,.0f} MB once decoded; "
-            f"the limit is {max_pixels:,} pixels.",
-            "Save it smaller, or raise the limit (max_pixels).",
-            "too many pixels",
-        )
-
-
-# --- colours ----------------------------------------------------------------------------------------------------------
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode of Pillow's as RGB, on white where it is transparent."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _from_deep(picture)
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    if picture.mode in ("La", "RGBa"):
-        picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
-    rgba = picture.convert("RGBA")
-    white = Image.new("RGB", picture.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba)
-    return white
-
-
-def _from_deep(picture: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits, scaled to 8.
-
-    `I;16` holds 0 to 65535. In `I` and `F` the range is not told: the first of 1 (`F` only), 255, 65535 that holds all
-    values, else their largest, is taken for white. Below 0 and not-a-number is black.
-    """
-    values = np.asarray(picture)
-    if picture.mode.startswith("I;16"):
-        steps = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-        grey = steps[values]
-        transparent = picture.info.get("transparency")
-        if isinstance(transparent, int):
-            grey[values == transparent] = 255
-    else:
-        values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-        largest = float(values.max())
-        tops = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 65535.0)
-        top = next((top for top in tops if largest <= top), largest)
-        grey = np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it can't be read."""
-    try:
-        return int(picture.getexif().get(0x0112, 1))
-    except Exception:  # EXIF is a small file system of its own, broken in as many ways
-        return 1
+    return jpeg.decode(stream.read(), picture.size, layout)

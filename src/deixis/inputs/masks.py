@@ -11,7 +11,7 @@ from torch import Tensor
 from deixis.errors import DeixisError
 from deixis.types.samples import Mask
 
-__all__ = ["decode_mask", "encode_mask"]
+__all__ = ["decode_mask", "encode_mask", "run_lengths"]
 
 
 def decode_mask(mask: Mask) -> Bool[Tensor, "H W"]:
@@ -44,6 +44,39 @@ def encode_mask(pixels: Bool[Tensor, "H W"]) -> Mask:
     ends = np.concatenate([[0], edges, [flat.size]])
     counts = np.diff(ends).tolist()
     return Mask(width, height, counts=tuple([0, *counts] if flat.size and flat[0] else counts))
+
+
+def run_lengths(packed: str) -> tuple[int, ...]:
+    """The run lengths that COCO packs into a string.
+
+    A character holds, above 48, five bits of a number, lowest first, and whether more follow; the last one's highest
+    bit is the sign. From the fourth on, a number is the difference to the one two places before.
+
+    Raises:
+        DeixisError: the string is cut short, or holds other characters or a negative length.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for character in packed:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 60:
+            raise _unpackable(packed)
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        value -= (1 << shift) if code & 16 else 0
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value = shift = 0
+    if shift or min(lengths, default=0) < 0:
+        raise _unpackable(packed)
+    return tuple(lengths)
+
+
+def _unpackable(packed: str) -> DeixisError:
+    return DeixisError(
+        f"{packed[:20]!r} is no mask as COCO packs it into a string.", "Give polygons, or run lengths as numbers."
+    )
 
 
 def _drawn(mask: Mask) -> Bool[Tensor, "H W"]:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -16,10 +15,10 @@ from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
-from deixis.inputs.images import ImageSource, load_image
+from deixis.inputs.images import ImageSource
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.types import Drawing, Member
+from deixis.types import Drawing, Member, Stored
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["DualEncoder", "ImageTower", "TextTower", "Traits"]
@@ -206,7 +205,7 @@ class DualEncoder(nn.Module):
         if isinstance(images, Tensor):
             states = self.image_states(images)
             return states.embedding if self.image_adapter is None else self.image_adapter(states)
-        if isinstance(images, str | os.PathLike | Member | Drawing | bytes | Image.Image):
+        if isinstance(images, str | os.PathLike | Member | Drawing | Stored | bytes | Image.Image):
             images = [images]
         rows = [torch.empty(0, self.width, device=self.device)]
         with self._inference():
@@ -235,22 +234,13 @@ class DualEncoder(nn.Module):
         return torch.cat(rows)
 
     def read_images(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 H W"]:
-        """Decodes (in threads, order kept) and preprocesses; large JPEGs at a reduced scale, twice the input's side or
-        more. On the model's device.
+        """Decodes (in threads, order kept) and preprocesses; large JPEGs at a reduced scale, as `preprocess.reduce`
+        allows. On the model's device.
 
         Raises:
             ImageError: a file is no image that can be read.
         """
-        enough = 2 * self.preprocess.size
-        workers = min(len(images), os.cpu_count() or 1, 8)
-
-        def read(source: ImageSource) -> Tensor:
-            return self.preprocess(load_image(source, smallest=enough))
-
-        if workers < 2:
-            return torch.stack([read(source) for source in images]).to(self.device)
-        with ThreadPoolExecutor(workers) as pool:
-            return torch.stack(list(pool.map(read, images))).to(self.device)
+        return self.preprocess.read(images, threads=min(os.cpu_count() or 1, 8)).to(self.device)
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "B L"]:
         """Token numbers on the model's device, cut to the context length and padded to the longest."""

@@ -30,6 +30,7 @@ from deixis.types.samples import (
     Sample,
     Skipped,
     Source,
+    Stored,
     place,
 )
 from deixis.types.specs import (
@@ -85,6 +86,7 @@ __all__ = [
     "Skipped",
     "Source",
     "Stage",
+    "Stored",
     "TokenStates",
     "ViewSpec",
     "place",

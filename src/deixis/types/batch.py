@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deixis.types.specs import FieldSpec, SampleSpec, ViewSpec
 
@@ -220,7 +221,7 @@ class _Draw:
         )
         if spec.values == "distribution":
             return value.softmax(dim=-1)
-        return torch.nn.functional.normalize(value, dim=-1) if spec.values == "unit" else value
+        return F.normalize(value, dim=-1) if spec.values == "unit" else value
 
     def _valid(self, letter: str) -> Tensor:
         if letter not in self.valid:
@@ -287,4 +288,5 @@ def _join(name: str, values: Sequence[Any], ragged: Sequence[int]) -> Any:
         if any(value.shape[d] != size and d not in ragged for d, size in enumerate(shape, 1)):
             raise ValueError(f"{name}: rows of {list(value.shape[1:])} do not fit beside rows of {shape}")
     pads = [[p for d in reversed(range(len(shape))) for p in (0, shape[d] - v.shape[d + 1])] for v in values]
-    return torch.cat([torch.nn.functional.pad(v, pad) for v, pad in zip(values, pads, strict=True)])
+    # A pad of nothing would copy all the same, and whole images come through here.
+    return torch.cat([F.pad(v, pad) if any(pad) else v for v, pad in zip(values, pads, strict=True)])

@@ -20,6 +20,7 @@ __all__ = [
     "Sample",
     "Skipped",
     "Source",
+    "Stored",
     "place",
 ]
 
@@ -62,13 +63,26 @@ class Drawing(Protocol):
         """The image as a NumPy array uint8 [H, W, 3]."""
 
 
-Picture = Path | Member | Drawing
+@runtime_checkable
+class Stored(Protocol):
+    """An image file that lies inside something else, such as a cell of a table; its bytes are read when they are asked
+    for."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: what it lies in, and where inside."""
+
+    def read(self) -> bytes:
+        """Its bytes."""
+
+
+Picture = Path | Member | Drawing | Stored
 """Where an image comes from; all of them can be given to `inputs.images.load_image`."""
 
 
 def place(picture: Picture) -> str:
     """Where an image comes from, for messages and tables: the absolute path of a file, that of an archive with the name
-    inside, the name of a drawing."""
+    inside, the name of what is drawn or stored elsewhere."""
     if isinstance(picture, Path):
         return str(picture.absolute())
     return str(picture) if isinstance(picture, Member) else picture.name

@@ -173,7 +173,7 @@ def write_preprocess(preprocess: Preprocess) -> tuple[Preprocess, dict[str, Any]
         "interpolation": preprocess.interpolation,
         "resize_mode": {ours: theirs for theirs, ours in _RESIZES.items()}[mode],
     }
-    return dataclasses.replace(preprocess, mode=mode, fill=255), told
+    return dataclasses.replace(preprocess, mode=mode, fill=255, reduce=Preprocess.reduce), told
 
 
 def write_towers(encoder: DualEncoder) -> dict[str, Any]:
