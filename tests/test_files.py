@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deixis.files import atomic_folder, atomic_path, cache_dir, content_hash, write_json
+from deixis.files import atomic_folder, atomic_path, cache_dir, clear_partial, content_hash, write_json
 
 
 @pytest.fixture
@@ -72,6 +72,17 @@ def test_a_file_that_fails_leaves_the_old_one(failure: type[BaseException], tmp_
         half(part, failure)
     assert os.listdir(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_what_a_kill_left_of_a_file_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    left = {}
+    for name in ("a", "a.b"):
+        with atomic_path(tmp_path / name) as part:
+            left[name] = part
+    for part in left.values():
+        part.write_text("half")
+    clear_partial(tmp_path / "a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "a.b", left["a.b"].name}
 
 
 @pytest.mark.usefixtures("umask")

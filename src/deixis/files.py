@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "atomic_path", "cache_dir", "content_hash", "write_json"]
+__all__ = ["atomic_folder", "atomic_path", "cache_dir", "clear_partial", "content_hash", "write_json"]
 
 
 def cache_dir(*parts: str) -> Path:
@@ -45,6 +46,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_partial(path: str | os.PathLike[str]) -> None:
+    """Removes what an `atomic_path` to `path` left when its process was killed. Only for a file that no other process
+    may be writing."""
+    target = Path(os.path.realpath(path))
+    for rest in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.part"):
+        rest.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.resources
 import io
 import json
-import os
-import shutil
-import stat
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,8 @@ from deixis.data import packages, sets
 from deixis.data.sets import art4apps, emoji, stamps
 from deixis.data.split import concept_groups
 from deixis.errors import DeixisError
-from deixis.files import cache_dir
+from deixis.files import cache_dir, write_json
+from tests.registries import build_deb, build_tgz, needs_dpkg, pixels, quiet
 
 STAMPS = {
     "animals/mammals/cats/lion": "A lion.",
@@ -30,75 +28,15 @@ STAMPS = {
     "symbols/money/us/cent": "One cent.",
 }
 
-needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="builds a package with dpkg-deb")
-
-
-def quiet(line: str) -> None:
-    assert line
-
-
-def picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (2, 2), "red").save(path)
-
 
 def stamp_files(root: Path) -> None:
     """Stamps as the Debian package lays them out, one of them without a text and one without words in it."""
     for name, caption in STAMPS.items():
-        picture(root / f"{name}.png")
+        pixels(root / f"{name}.png")
         (root / f"{name}.txt").write_text(f"{caption}\nde.utf8=Etwas.\n", encoding="utf-8")
-    picture(root / "military/vehicles/bradley_mirror.png")
-    picture(root / "food/nothing.png")
+    pixels(root / "military/vehicles/bradley_mirror.png")
+    pixels(root / "food/nothing.png")
     (root / "food/nothing.txt").write_text("\n", encoding="utf-8")
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Puts a shell script of the given name in front of the real tools."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-    def add(name: str, body: str) -> None:
-        script = folder / name
-        script.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
-
-    return add
-
-
-@pytest.fixture
-def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An apt that has been updated at least once."""
-    lists = tmp_path / "lists"
-    lists.mkdir()
-    (lists / "deb.example_main_Packages").touch()
-    monkeypatch.setattr(packages, "APT_LISTS", lists)
-    return lists
-
-
-def build_deb(work: Path, name: str, fill: Callable[[Path], None], inside: str) -> Path:
-    tree = work / f"{name}-tree"
-    fill(tree / inside)
-    control = tree / "DEBIAN/control"
-    control.parent.mkdir()
-    control.write_text(
-        f"Package: {name}\nVersion: 1.5-1\nArchitecture: all\nMaintainer: N <n@example.org>\nDescription: x\n",
-        encoding="utf-8",
-    )
-    archive = work / f"{name}_1.5-1_all.deb"
-    done = packages._run(["dpkg-deb", "--root-owner-group", "--build", str(tree), str(archive)], work)
-    assert done.returncode == 0, done.stderr
-    return archive
-
-
-def build_tgz(path: Path, files: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
 
 
 def webp() -> bytes:
@@ -135,7 +73,7 @@ def test_stamps_are_fetched_whole_and_once(tmp_path: Path, tools: Callable[[str,
 def test_a_fetch_that_fails_leaves_nothing_behind(
     tmp_path: Path, tools: Callable[[str, str], None], listed: Path
 ) -> None:
-    deb = build_deb(tmp_path, "pysiogame", lambda root: picture(root / "elsewhere.png"), "usr/share")
+    deb = build_deb(tmp_path, "pysiogame", lambda root: pixels(root / "elsewhere.png"), "usr/share")
     tools("apt-get", f'cp "{deb}" .')
     with pytest.raises(DeixisError, match=r"holds no \.jpg"):
         art4apps.fetch(quiet)
@@ -149,7 +87,7 @@ def test_art4apps_reads_words_from_file_names_and_labels_from_folders(
 ) -> None:
     def fill(root: Path) -> None:
         for name in ("food/hot_dog", "clothes_n_accessories/shoe", "clothes_n_accessories/shoes"):
-            picture(root / f"{name}.jpg")
+            pixels(root / f"{name}.jpg")
 
     deb = build_deb(tmp_path, "pysiogame", fill, "usr/share/games/pysiogame/res/images/art4apps")
     tools("apt-get", f'cp "{deb}" .')
@@ -234,8 +172,21 @@ def test_a_set_that_is_not_there_names_the_command_that_brings_it(name: str) -> 
 
 
 def test_an_unknown_set_is_answered_with_those_there_are() -> None:
-    with pytest.raises(DeixisError, match=r"art4apps, emoji, stamps"):
+    with pytest.raises(DeixisError, match=", ".join(sets.names())):
         sets.read("stamp")
+
+
+def test_a_part_that_a_set_does_not_have_is_answered_with_those_it_has() -> None:
+    with pytest.raises(DeixisError, match=r"no part called 'words'. There are: labels"):
+        sets.read("gcompris/words")
+    with pytest.raises(DeixisError, match=r"no part called 'x'. Give the whole of it: set:art4apps"):
+        sets.read("art4apps/x")
+
+
+def test_a_set_whose_pictures_were_removed_is_damaged_not_empty() -> None:
+    write_json(cache_dir("sets", "art4apps") / sets.MARKER, {"name": "art4apps"})
+    with pytest.raises(DeixisError, match=r"'art4apps' in .* is damaged: it is empty"):
+        sets.read("art4apps")
 
 
 @pytest.mark.parametrize("name", sets.names())

@@ -135,7 +135,18 @@ def _licences(wheels: tuple[Wheel, ...]) -> str:
 
 def _set_recipe(name: str) -> Recipe:
     each = sets.module(name)
-    return Recipe(each.TITLE, each.HOW, each.SIZE_MB, each.LICENCE, each.fetch, functools.partial(sets.finished, name))
+    fetch, there = functools.partial(_fetch_set, name), functools.partial(sets.finished, name)
+    return Recipe(each.TITLE, each.HOW, each.SIZE_MB, each.LICENCE, fetch, there)
+
+
+def _fetch_set(name: str, say: Say) -> Path:
+    each, target = sets.module(name), cache_dir("sets", name)
+    if sets.finished(name):
+        say(f"{name}: already in {target}")
+    else:
+        say(f"{name}: {each.SIZE_MB} MB with {each.HOW}, licence {each.LICENCE}, into {target}")
+    folder: Path = each.fetch(say)
+    return folder
 
 
 def get(name: str, say: Say | None = None) -> Path:

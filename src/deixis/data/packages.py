@@ -53,7 +53,8 @@ def debian_package(name: str, into: Path, say: Callable[[str], None]) -> Unpacke
 
     Args:
         name: the package, such as `tuxpaint-stamps-default`.
-        into: an existing folder; the files come to lie in `into/NAME`.
+        into: an existing folder; the files come to lie in `into/NAME`, the archive beside them. An archive that lies
+            there already, from a run that was broken off, is not fetched again.
         say: told what is being done, a line at a time.
 
     Raises:
@@ -66,22 +67,23 @@ def debian_package(name: str, into: Path, say: Callable[[str], None]) -> Unpacke
                 f"The Debian package {name!r} is fetched with {tool}, which is not on this machine.",
                 "Use Debian or Ubuntu for this one, or give deixis a folder of your own images.",
             )
-    with tempfile.TemporaryDirectory(dir=into, prefix=".apt-") as work:
-        say(f"apt-get download {name}")
-        done = _run(["apt-get", *_APT_OPTIONS, "download", name], Path(work))
-        archives = sorted(Path(work).glob("*.deb"))
-        if done.returncode != 0 or not archives:
-            raise _apt_error(name, done.stderr + done.stdout)
-        say(f"unpacking {archives[0].name} ({archives[0].stat().st_size / 1e6:.0f} MB)")
-        target = into / name
-        unpacked = _run(["dpkg-deb", "-x", str(archives[0]), str(target)], Path(work))
-        if unpacked.returncode != 0:
-            raise DeixisError(
-                f"The package {archives[0].name} could not be unpacked: {_last_line(unpacked.stderr)}",
-                f"Check the free space on {into}, then try again.",
-            )
-        version = _run(["dpkg-deb", "-f", str(archives[0]), "Version"], Path(work)).stdout.strip()
-    return Unpacked(target, version)
+    say(f"apt-get download {name}")
+    work, target = into / f".apt-{name}", into / name
+    work.mkdir(exist_ok=True)
+    done = _run(["apt-get", *_APT_OPTIONS, "download", name], work)  # apt goes on with what lies there, and checks it
+    archives = sorted(work.glob("*.deb"), key=lambda path: path.stat().st_mtime)
+    if done.returncode != 0 or not archives:
+        raise _apt_error(name, done.stderr + done.stdout)
+    archive = archives[-1]
+    say(f"unpacking {archive.name} ({archive.stat().st_size / 1e6:.0f} MB)")
+    shutil.rmtree(target, ignore_errors=True)
+    unpacked = _run(["dpkg-deb", "-x", str(archive), str(target)], work)
+    if unpacked.returncode != 0:
+        raise DeixisError(
+            f"The package {archive.name} could not be unpacked: {_last_line(unpacked.stderr)}",
+            f"Check the free space on {into}, then try again.",
+        )
+    return Unpacked(target, _run(["dpkg-deb", "-f", str(archive), "Version"], work).stdout.strip())
 
 
 def npm_package(name: str, version: str, into: Path, say: Callable[[str], None], *, sha256: str = "") -> Unpacked:
@@ -90,7 +92,8 @@ def npm_package(name: str, version: str, into: Path, say: Callable[[str], None],
     Args:
         name: the package, such as `emojibase-data`.
         version: the exact version.
-        into: an existing folder; the files come to lie in a folder inside.
+        into: an existing folder; the files come to lie in a folder inside, the archive beside it. A pinned archive that
+            lies there already, from a run that was broken off, is not fetched again.
         say: told what is being done, a line at a time.
         sha256: the archive's SHA-256, hexadecimal, if pinned.
 
@@ -103,20 +106,15 @@ def npm_package(name: str, version: str, into: Path, say: Callable[[str], None],
             f"The npm package {name!r} is fetched with npm, which is not on this machine.",
             "Install it (Debian, Ubuntu: sudo apt-get install npm) and try again.",
         )
-    with tempfile.TemporaryDirectory(dir=into, prefix=".npm-") as work:
-        say(f"npm pack {name}@{version}")
-        done = _run(["npm", "pack", f"{name}@{version}", "--ignore-scripts", "--fetch-retries=2"], Path(work))
-        archives = sorted(Path(work).glob("*.tgz"))
-        if done.returncode != 0 or not archives:
-            raise _npm_error(f"{name}@{version}", done.stderr + done.stdout)
-        if sha256 and content_hash(archives[0]) != sha256:
-            raise DeixisError(
-                f"What npm sent for {name}@{version} has SHA-256 {content_hash(archives[0])}, not {sha256}.",
-                "Check which registry npm uses (npm config get registry) and that it is the usual one.",
-            )
-        say(f"unpacking {archives[0].name} ({archives[0].stat().st_size / 1e6:.0f} MB)")
-        target = into / name.replace("/", "-").lstrip("@")
-        unpack_tar(archives[0], target)
+    plain = name.replace("/", "-").lstrip("@")
+    archive, target = into / f"{plain}-{version}.tgz", into / plain
+    if archive.is_file() and sha256 and content_hash(archive) == sha256:
+        say(f"{name}@{version}: downloaded before")
+    else:
+        _npm_pack(f"{name}@{version}", archive, say, sha256)
+    say(f"unpacking {archive.name} ({archive.stat().st_size / 1e6:.0f} MB)")
+    shutil.rmtree(target, ignore_errors=True)
+    unpack_tar(archive, target)
     return Unpacked(target / "package", version)
 
 
@@ -171,6 +169,21 @@ def copy_files(source: Path, target: Path, suffixes: Sequence[str]) -> int:
         wanted = " or ".join(suffixes)
         raise DeixisError(f"The package holds no {wanted} file where it should.", "Its layout may have changed.")
     return count
+
+
+def _npm_pack(spec: str, archive: Path, say: Callable[[str], None], sha256: str) -> None:
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".npm-") as work:
+        say(f"npm pack {spec}")
+        done = _run(["npm", "pack", spec, "--ignore-scripts", "--fetch-retries=2"], Path(work))
+        archives = sorted(Path(work).glob("*.tgz"))
+        if done.returncode != 0 or not archives:
+            raise _npm_error(spec, done.stderr + done.stdout)
+        if sha256 and (found := content_hash(archives[0])) != sha256:
+            raise DeixisError(
+                f"What npm sent for {spec} has SHA-256 {found}, not {sha256}.",
+                "Check which registry npm uses (npm config get registry) and that it is the usual one.",
+            )
+        archives[0].replace(archive)
 
 
 def _safe_name(name: str, archive: Path) -> PurePosixPath:

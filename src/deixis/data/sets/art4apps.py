@@ -9,14 +9,12 @@ Two pictures are of one concept if their captions differ in number only (`shoe`,
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from deixis.data import sets
 from deixis.data.nouns import singular
-from deixis.data.packages import copy_files, debian_package
-from deixis.files import cache_dir
+from deixis.data.packages import copy_files
 from deixis.types import Sample, Source
 
 __all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "read"]
@@ -36,19 +34,10 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
-    if sets.finished(NAME):
-        return sets.home(NAME)
-    cache_dir("sets").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir("sets"), prefix=".art4apps-") as work:
-        package = debian_package(_PACKAGE, Path(work), say)
-        with sets.writing(NAME, licence=LICENCE, package=_PACKAGE, version=package.version) as (folder, told):
-            share = package.folder / "usr/share"
+    if not sets.finished(NAME):
+        with sets.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
             pictures = share / "games" / _PACKAGE / "res/images/art4apps"
             told["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
-            notice = share / "doc" / _PACKAGE / "copyright"
-            if notice.is_file():
-                (folder / "copyright").write_bytes(notice.read_bytes())
-    say(f"{NAME}: {told['files']} pictures in {sets.home(NAME)}")
     return sets.home(NAME)
 
 

