@@ -37,9 +37,21 @@ class Tally:
         """The texts without control characters, white space runs and repeats; empty ones are dropped."""
         return tuple(dict.fromkeys(text for text in map(self._one, texts) if text))
 
+    def traced(self, text: str) -> tuple[str, list[int]]:
+        """The cleaned text, and for each place between characters of the raw one the place that became of it."""
+        clean = self._one(text)
+        places, at = [], 0
+        for character in text:
+            places.append(at)
+            if at < len(clean) and clean[at] == (" " if character.isspace() else character):
+                at += 1
+        return clean, [*places, at]
+
     def _one(self, text: str) -> str:
-        kept = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
-        self.controls += len(kept) < len(text)
+        kept = text
+        if not text.isprintable():
+            kept = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
+            self.controls += len(kept) < len(text)
         kept = " ".join(kept.split())
         self.cut += len(kept) > MAX_CAPTION
         return kept[:MAX_CAPTION].rstrip()
@@ -84,8 +96,9 @@ def whole(path: str | os.PathLike[str]) -> str:
 
 
 def texts_in(value: Any) -> list[str]:
-    """The captions in a table's cell: a string, a number, a list of them, or a list written out as JSON or Python."""
-    if value is None:
+    """The captions in a table's cell: a string, a number, a list of them, or a list written out as JSON or Python; none
+    in an object."""
+    if value is None or isinstance(value, dict):
         return []
     if isinstance(value, (list, tuple)):
         return [text for item in value for text in texts_in(item)]

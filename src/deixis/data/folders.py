@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from deixis.data.captions import NOT_UTF8, Tally, decode, is_text, shown, whole
+from deixis.data.names import split_of
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Sample, Skipped, Source
 
-__all__ = ["read_folder"]
+__all__ = ["Walk", "read_folder"]
 
 MAX_TEXT_FILE = 4 * 2**20
 """Bytes of a caption file; a larger one is no caption."""
 
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 _TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".json"})
-_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"})
+_ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".7z", ".rar"})
 
 
-class _Walk:
+class Walk:
     """The files below a folder, by path relative to it, in sorted order. A folder that is reached twice (through
     links) is read once, under its own name if it has one here."""
 
@@ -36,6 +37,11 @@ class _Walk:
         pending = [""]
         while pending:
             pending += reversed(self._folder(pending.pop()))
+
+    @functools.cached_property
+    def images(self) -> list[str]:
+        """Those of the files that are named as images are."""
+        return [name for name in self.files if _suffix(name) in IMAGE_SUFFIXES]
 
     def _folder(self, folder: str) -> list[str]:
         try:
@@ -91,7 +97,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def read_folder(root: Path) -> Source:
+def read_folder(root: Path, walk: Walk | None = None) -> Source:
     """Reads a folder of images; how it is laid out is found by looking.
 
     * A `.txt` file of the same name beside an image holds its captions, one a line.
@@ -101,22 +107,25 @@ def read_folder(root: Path) -> Source:
 
     Args:
         root: the folder.
+        walk: what is in it, if that is known already.
 
     Raises:
         DeixisError: no image is there; the message tells what is.
     """
-    walk = _Walk(root)
-    images = [name for name in walk.files if _suffix(name) in IMAGE_SUFFIXES]
+    walk = walk or Walk(root)
+    images = walk.images
     if not images and not walk.skipped:
         raise _without_images(root, walk.files)
     tally, skipped, notes = Tally(), list(walk.skipped), _remarks(root, walk.files)
     captions, texts = _captions(root, images, set(walk.files), tally, skipped)
-    samples = [Sample(name, root / name, captions.get(name, ())) for name in images]
+    folders = _folders(images)
+    splits = _splits(folders, notes)
+    samples = [Sample(name, root / name, captions.get(name, ()), split=splits.get(name, "")) for name in images]
     kind, layout = "images", "folder of images"
     if texts:
         kind, layout = "captions" if captions else "images", "folder with .txt beside the images"
     else:
-        labels = _labels(images, notes)
+        labels = _labels({name: folders[name][1:] if splits else folders[name] for name in images}, notes)
         if labels:
             kind, layout = "labels", "folder with a sub-folder for each class"
             samples = [dataclasses.replace(sample, label=labels[sample.id]) for sample in samples]
@@ -158,16 +167,27 @@ def _caption_file(path: Path, name: str, tally: Tally, skipped: list[Skipped]) -
     return tally.clean(text.splitlines())
 
 
-def _labels(images: Sequence[str], notes: list[str]) -> dict[str, str]:
+def _folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The folders that each image lies in, from the first at which they part."""
     folders = {image: PurePosixPath(image).parent.parts for image in images}
     tops = {parts[:1] for parts in folders.values()}
     while len(tops) == 1 and tops != {()}:
         folders = {image: parts[1:] for image, parts in folders.items()}
         tops = {parts[:1] for parts in folders.values()}
-    if all(parts[:1] and parts[0].casefold() in _SPLITS for parts in folders.values()):
-        names = sorted({parts[0] for parts in folders.values()})
-        notes.append(f"{', '.join(names)} were taken for splits, not classes, and were put together.")
-        folders = {image: parts[1:] for image, parts in folders.items()}
+    return folders
+
+
+def _splits(folders: Mapping[str, tuple[str, ...]], notes: list[str]) -> dict[str, str]:
+    """The side of a split that each image lies on; none unless all folders are named so."""
+    splits = {image: split_of(parts[0]) if parts else "" for image, parts in folders.items()}
+    if not splits or not all(splits.values()):
+        return {}
+    names = ", ".join(sorted({parts[0] for parts in folders.values()}))
+    notes.append(f"{names} were taken for splits, not classes: the samples say which; `deixis adapt` makes its own.")
+    return splits
+
+
+def _labels(folders: Mapping[str, tuple[str, ...]], notes: list[str]) -> dict[str, str]:
     if not all(folders.values()) or len({parts[0] for parts in folders.values()}) < 2:
         return {}
     labels = {image: parts[0] for image, parts in folders.items()}
@@ -200,6 +220,8 @@ def _without_images(root: Path, files: Sequence[str]) -> DeixisError:
     table = next((name for name in files if _suffix(name) in _TABLES), None)
     if table is not None:
         return DeixisError(found, f"To read the table, give its path: {whole(root / table)}")
+    if any(_suffix(name) == ".arrow" for name in files):
+        return DeixisError(found, f"To read what datasets saved: read(datasets.load_from_disk({str(root)!r}))")
     if any(_suffix(name) in _ARCHIVES for name in files):
         return DeixisError(found, "Unpack the archive first, and give the folder that comes out.")
     return DeixisError(found, f"Images are files that end in {', '.join(sorted(IMAGE_SUFFIXES))}.")

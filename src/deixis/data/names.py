@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from deixis.types.samples import Sample
 
-__all__ = ["MAX_GROUP", "caption_of", "guess_groups", "prefix_of"]
+__all__ = ["MAX_GROUP", "caption_of", "guess_groups", "prefix_of", "split_of"]
 
 MAX_GROUP = 12
 """Images that may share a name prefix and still be taken for views of one thing."""
@@ -28,6 +28,18 @@ _MACHINE_MADE = frozenset(
 """First words of names that cameras, phones and programs give; they say nothing about what is seen."""
 
 _SUFFIX = re.compile(r"^(.*?)(?:[\s_\-.]*\(?\d+\)?|[\s_\-.]+\(?[A-Za-z]\)?)$", re.DOTALL)
+
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "testa", "testb"), "test"),
+}
+
+
+def split_of(word: str) -> str:
+    """`train`, `val` or `test` for a word that means one of them, such as `validation` or `train2017`; else empty."""
+    return _SPLITS.get(word.strip().casefold().rstrip("0123456789_-"), "")
 
 
 def _letters(text: str) -> int:
