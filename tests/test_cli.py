@@ -97,7 +97,7 @@ def test_the_flags_of_adapt_are_the_fields_of_its_settings() -> None:
     assert flags("adapt") == wanted
 
 
-@pytest.mark.parametrize("verb", ["index", "check", "label"])
+@pytest.mark.parametrize("verb", ["index", "check", "label", "pack"])
 def test_verbs_that_read_data_read_it_with_the_same_flags(verb: str) -> None:
     assert {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Reading)} <= flags(verb)
 

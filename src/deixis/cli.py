@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "index": ("DATA", "make a folder searchable as it is"),
     "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
     "label": ("DATA", "begin a csv of captions, the most telling images first"),
+    "pack": ("DATA", "write a collection as tar shards for training"),
     "demo": ("[DATA]", "the main job on real images, with all controls"),
     "data": ("list | get NAME", "sets and weights that your package clients can fetch"),
     "list": ("", "the methods"),

@@ -33,7 +33,8 @@ def adapt(
     Example: deixis adapt my-photos --out my-run
 
     Args:
-        data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl, or set:NAME.
+        data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl / json / parquet,
+            shards (x-{000..099}.tar), or set:NAME.
         out: the run folder to write.
         settings: model, method, splits, seed.
         reading: columns and the like.
@@ -76,7 +77,7 @@ def index(
     Example: deixis index my-photos --out my-index
 
     Args:
-        data: folder, csv / tsv / jsonl, or set:NAME.
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         out: the folder to write.
         model: a name, or the model folder of a run.
         reading: columns and the like.
@@ -89,18 +90,28 @@ def index(
     return 0
 
 
-def check(data: Place, /, reading: Annotated[Reading, Flat] = READING) -> int:
-    """Looks for what is corrupt, doubled, missing, cut or lopsided. Exit code: 0 clean, 1 warnings, 2 unusable.
+def check(
+    data: Place,
+    /,
+    model: str = "",
+    json: str = "",
+    reading: Annotated[Reading, Flat] = READING,
+    quiet: bool = False,
+) -> int:
+    """Looks for what is corrupt, doubled, missing, cut, lopsided or leaking, and learns nothing.
 
-    Example: deixis check my-photos
+    Exit code: 0 clean, 1 warnings, 2 unusable. Example: deixis check my-photos --json report.json
 
     Args:
-        data: folder, csv / tsv / jsonl, or set:NAME.
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        model: whose tokens captions are counted in; else CLIP's 77, where its table was fetched, or the starter's.
+        json: a file for the whole report, with all paths; - for standard output, and nothing else there.
         reading: columns and the like.
+        quiet: print nothing but --json -.
     """
     from deixis.apps import collection as app
 
-    return app.check(data, reading).status
+    return app.check(data, reading, model=model, json=json, quiet=quiet).status
 
 
 def label(
@@ -116,7 +127,7 @@ def label(
     Example: deixis label my-photos --out labels.csv
 
     Args:
-        data: folder, csv / tsv / jsonl, or set:NAME.
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         out: the csv to write.
         model: whose eyes decide which images are unlike one another.
         reading: columns and the like.
@@ -125,6 +136,33 @@ def label(
     from deixis.apps import label as app
 
     app.label(data, out, model, reading, overwrite=overwrite)
+    return 0
+
+
+def pack(
+    data: Place,
+    /,
+    shards: str,
+    size: int = 1000,
+    name: str = "shard",
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+) -> int:
+    """Writes a collection as tar shards, in webdataset's form and with an index beside each.
+
+    Example: deixis pack my-photos --shards my-shards
+
+    Args:
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        shards: the folder to write.
+        size: the most samples in a shard; more shards than readers are needed where each reads its own.
+        name: what the shards' names begin with.
+        reading: columns and the like.
+        overwrite: replace the shards that are there.
+    """
+    from deixis.apps import pack as app
+
+    app.pack(data, shards, reading, size=size, name=name, overwrite=overwrite)
     return 0
 
 
@@ -158,7 +196,7 @@ def data(action: Place, name: Place = "", /) -> int:
 
 
 VERBS: dict[str, Callable[..., int]] = {
-    each.__name__: each for each in (adapt, search, index, check, label, demo, data)
+    each.__name__: each for each in (adapt, search, index, check, label, pack, demo, data)
 }
 
 
