@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import ranks, train_step
+from bench import decode, ranks, scenes, shards, train_step
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -172,3 +172,47 @@ def test_all_sides_of_the_race_of_training_take_the_same_steps() -> None:
             if name.endswith("in_proj_bias"):
                 apart.chunk(3)[1].zero_()  # a bias of keys changes no attention: its gradient is rounding errors
             assert apart.max() < 1e-6, f"{side}: {name}"
+
+
+@pytest.mark.slow
+def test_all_sides_of_the_race_of_shards_give_each_picture_once_with_the_same_values(tmp_path: Path) -> None:
+    shards.write(shards.Case(48, 36, 4 * shards.BATCH, False), tmp_path)
+    assert len(list((tmp_path / "shards").glob("*.tar"))) == shards.SHARDS
+    assert shards.same(tmp_path)
+
+
+@pytest.mark.slow
+def test_sides_of_the_race_of_shards_that_differ_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards.write(shards.Case(48, 36, 2 * shards.BATCH, False), tmp_path)
+    shorter = {name: lambda folder, done, side=side: side(folder, 1) for name, side in shards.SIDES.items()}
+    monkeypatch.setitem(shards.SIDES, "ours", shorter["ours"])
+    assert not shards.same(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["ours", "torch"])
+def test_what_goes_on_in_the_race_of_shards_goes_on_where_the_whole_pass_was(tmp_path: Path, side: str) -> None:
+    shards.write(shards.Case(48, 36, 4 * shards.BATCH, False), tmp_path)
+    whole, rest = ([list(names) for names, _ in shards.SIDES[side](tmp_path, done)] for done in (0, 3))
+    assert whole[3:] == rest
+
+
+@pytest.mark.parametrize("side", [64, 0], ids=["scenes", "words"])
+def test_both_sides_of_the_race_of_scenes_draw_the_same_pixels(side: int) -> None:
+    assert scenes.equal(scenes.drawings(side, 6, cast="shapes"))
+    assert {threads for _, threads in scenes.CASES.values()} == {1, 2}
+
+
+def test_all_sides_of_the_race_of_decoding_give_the_same_values_within_the_bound_of_the_case(tmp_path: Path) -> None:
+    case = decode.Case(320, 250, files=5, bound=0.0)
+    decode.write(case, tmp_path)
+    ours, _, theirs, _ = (make(tmp_path) for make in decode.SIDES.values())
+    assert decode.furthest(ours, theirs) == case.bound
+    assert all(("equal" in name) == (each.bound == 0) for name, each in decode.CASES.items())
+
+
+def test_the_pictures_of_the_race_of_decoding_are_as_heavy_as_photographs() -> None:
+    assert 0.15 < len(decode.encode(500, 375, seed=0)) / (500 * 375) < 0.5
+    assert decode.encode(50, 40, seed=1) == decode.encode(50, 40, seed=1) != decode.encode(50, 40, seed=2)

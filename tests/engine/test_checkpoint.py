@@ -107,7 +107,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "x.safetensors"
     save_state(Toy(1), path)
 
-    def fail(tensors: object, target: Path) -> None:
+    def fail(tensors: object, target: Path, metadata: object) -> None:
         target.write_bytes(b"half")
         raise OSError("no space left")
 

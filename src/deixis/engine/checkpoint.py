@@ -1,11 +1,14 @@
-"""The state of a method on disk: everything but its frozen parts."""
+"""The state of a method on disk: everything but its frozen parts; and that of a training run, to go on from."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -13,7 +16,11 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.nn.frozen import is_frozen
 
-__all__ = ["load_state", "save_state", "state"]
+__all__ = ["load_facts", "load_state", "load_training", "save_state", "save_training", "state"]
+
+_FACTS = "deixis"
+_METHOD, _OPTIMISER = "method.", "optimiser."
+_Path = str | os.PathLike[str]
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:
@@ -24,23 +31,115 @@ def state(method: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_state(method: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Writes the state of `method` as safetensors, atomically."""
-    with atomic_path(path) as temporary:
-        # Copies, since tensors that share memory (tied weights) or are laid out otherwise are refused.
-        save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in state(method).items()}, temporary)
+def save_state(method: nn.Module, path: _Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Writes the state of `method` as safetensors, atomically.
+
+    Args:
+        method: whose state it is.
+        path: of the file.
+        facts: plain values that stand in it as JSON, see `load_facts`.
+    """
+    _write(state(method), path, facts)
 
 
-def load_state(method: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def load_state(method: nn.Module, path: _Path) -> nn.Module:
     """Reads what `save_state` wrote into `method` and returns it.
 
     Raises:
         DeixisError: the file can't be read, or a tensor is missing, superfluous or of another shape; all are named.
     """
+    _fill(method, _read(path), path)
+    return method
+
+
+def load_facts(path: _Path) -> dict[str, Any]:
+    """The facts that were saved with a state; the tensors are not read.
+
+    Raises:
+        DeixisError: the file can't be read.
+    """
     try:
-        own, read = state(method), load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {}).get(_FACTS, "{}")))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def save_training(
+    path: _Path,
+    method: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    facts: Mapping[str, Any],
+    more: Mapping[str, Tensor],
+) -> None:
+    """Writes all that a run needs to go on, atomically.
+
+    Args:
+        path: of the file.
+        method: its state is kept, as by `save_state`.
+        optimiser: its moments are kept, its settings are not.
+        facts: plain values, see `load_facts`.
+        more: further tensors, such as states of random generators.
+    """
+    moments = {
+        f"{_OPTIMISER}{index}.{name}": torch.as_tensor(value)
+        for index, each in optimiser.state_dict()["state"].items()
+        for name, value in each.items()
+    }
+    own = {f"{_METHOD}{name}": value for name, value in state(method).items()}
+    _write({**more, **own, **moments}, path, facts)
+
+
+def load_training(path: _Path, method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Reads what `save_training` wrote into `method` and `optimiser`; gives the further tensors.
+
+    Raises:
+        DeixisError: the file can't be read, or does not fit the method or the optimiser.
+    """
+    read = _read(path)
+    own = {name.removeprefix(_METHOD): value for name, value in read.items() if name.startswith(_METHOD)}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in read.items():
+        if key.startswith(_OPTIMISER):
+            number, name = key.removeprefix(_OPTIMISER).split(".", 1)
+            moments.setdefault(int(number), {})[name] = value
+    if max(moments, default=-1) >= len(parameters):
+        raise DeixisError(
+            f"{os.fspath(path)} holds moments of {len(moments)} tensors, and {len(parameters)} train.", _FIT
+        )
+    _fill(method, own, path)
+    for index, each in moments.items():
+        moments[index] = {name: _laid_out(value, parameters[index]) for name, value in each.items()}
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    return {name: value for name, value in read.items() if not name.startswith((_METHOD, _OPTIMISER))}
+
+
+_FIT = "Build the method with the settings it was saved with."
+
+
+def _write(tensors: Mapping[str, Tensor], path: _Path, facts: Mapping[str, Any] | None) -> None:
+    metadata = None if facts is None else {_FACTS: json.dumps(facts, allow_nan=False)}
+    with atomic_path(path) as temporary:
+        # Copies, since tensors that share memory (tied weights) or are laid out otherwise are refused.
+        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+        save_file(copies, temporary, metadata)
+
+
+def _read(path: _Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise DeixisError(f"{os.fspath(path)} can't be read as a checkpoint: {error}.", "Train again.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: _Path, error: Exception) -> DeixisError:
+    return DeixisError(f"{os.fspath(path)} can't be read as a checkpoint: {error}.", "Train again.")
+
+
+def _fill(method: nn.Module, read: Mapping[str, Tensor], path: _Path) -> None:
+    """Copies tensors into their places, if all fit."""
+    own = state(method)
     wrong = [f"{name} is missing" for name in own if name not in read]
     wrong += [f"{name} is not known" for name in read if name not in own]
     wrong += [
@@ -49,10 +148,13 @@ def load_state(method: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         if n in read and read[n].shape != own[n].shape
     ]
     if wrong:
-        raise DeixisError(
-            f"{os.fspath(path)} does not fit this method: {'; '.join(wrong)}.",
-            "Build the method with the settings it was saved with.",
-        )
+        raise DeixisError(f"{os.fspath(path)} does not fit this method: {'; '.join(wrong)}.", _FIT)
     for name, value in own.items():
         value.copy_(read[name])
-    return method
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """As the parameter lies in memory: fused optimisers walk through both side by side."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

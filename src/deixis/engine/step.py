@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from deixis.engine.stages import Method
 from deixis.errors import DeixisError
 from deixis.types import Batch, Features, Losses, Progress
 
-__all__ = ["backward"]
+__all__ = ["backward", "random_state", "set_random_state"]
 
 
 def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None = None) -> Losses:
@@ -39,7 +40,7 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
     moments = [dataclasses.replace(progress, micro=progress.micro * len(pieces) + i) for i in range(len(pieces))]
     states, cached = [], []
     for piece, moment in zip(pieces, moments, strict=True):
-        states.append(_random_state())
+        states.append(random_state())
         with torch.no_grad():
             cached.append(method.encode(piece, moment))
     rows = {
@@ -51,21 +52,22 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
     shared = dict(method.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
     losses = method.loss(Features(rows, shared), batch, progress)
     losses.total.backward()
-    after = _random_state()
+    after = random_state()
     for i, (piece, moment) in enumerate(zip(pieces, moments, strict=True)):
-        _set_random_state(states[i])
+        set_random_state(states[i])
         _carry_back(method.encode(piece, moment).rows, rows, i * len(pieces[0]))
-    _set_random_state(after)
+    set_random_state(after)
     parts = {name: part.detach() for name, part in losses.parts.items()}
     return dataclasses.replace(losses, parts=parts)
 
 
-def _random_state() -> tuple[Tensor, list[Tensor]]:
-    """Of the global generators: the CPU's, and those of the GPUs if any is in use."""
+def random_state() -> tuple[UInt8[Tensor, " N"], list[UInt8[Tensor, " M"]]]:
+    """The state of the global generators: the CPU's, and those of the GPUs if any is in use."""
     return torch.random.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
-def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
+def set_random_state(state: tuple[UInt8[Tensor, " N"], list[UInt8[Tensor, " M"]]]) -> None:
+    """Sets what `random_state` gave."""
     torch.random.set_rng_state(state[0])
     if state[1]:
         torch.cuda.set_rng_state_all(state[1])
