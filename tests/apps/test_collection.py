@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 import torch
 
 from deixis import zoo
-from deixis.apps.collection import check, collect, embed, read, taught
+from deixis.apps.collection import check, collect, embed, read, reader, taught
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
 from deixis.errors import DeixisError
-from deixis.files import content_hash
+from deixis.files import cache_dir, content_hash
 from tests.pictures import captioned, labelled, spoil
 
 QUIET = Talk(quiet=True)
@@ -109,3 +110,67 @@ def test_a_check_tells_and_learns_nothing(tmp_path: Path, capsys: pytest.Capture
     spoil(data)
     assert check(str(data)).status == 1
     assert "unreadable: truncated" in capsys.readouterr().out
+
+
+def test_a_report_goes_to_a_file_or_alone_to_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, file = captioned(tmp_path / "pictures", 24), tmp_path / "deep" / "report.json"
+    spoil(data)
+    report = check(str(data), json=file)
+    assert capsys.readouterr().out.startswith("pictures: warnings. 4 of 28 images can't be read")
+    assert json.loads(file.read_text(encoding="utf-8")) == report.to_dict()
+    check(str(data), json="-")
+    said = capsys.readouterr()
+    assert json.loads(said.out) == report.to_dict()
+    assert "pictures: warnings." in said.err
+    check(str(data), json="-", quiet=True)
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["status"], said.err) == (1, "")
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeixisError, match=r"can't be written.* Choose another --json"):
+        check(str(tmp_path / "nothing there"), json=tmp_path / "file" / "report.json")
+    with pytest.raises(DeixisError, match="is a folder"):
+        check(str(tmp_path / "nothing there"), json=tmp_path)
+
+
+def test_without_a_tokenizer_the_length_is_not_measured_and_the_cure_is_told(tmp_path: Path) -> None:
+    report = check(str(captioned(tmp_path / "pictures", 20)), quiet=True)
+    assert report.captions["cut"] is None
+    assert report.reader == "not measured, no tokenizer is in the cache. Run: deixis data get clip-bpe"
+
+
+def test_a_model_named_is_the_one_whose_context_counts(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 20)
+    next(data.glob("*.txt")).write_text("word " * 300)
+    report = check(str(data), model="tiny", quiet=True)
+    assert report.captions["cut"] == 1
+    assert report.reader == f"{zoo.load('tiny').context_length} tokens of tiny"
+    with pytest.raises(DeixisError, match="Run: deixis data get starter"):
+        check(str(data), model="starter", quiet=True)
+
+
+def test_clip_is_asked_where_its_table_is_and_the_starter_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.load("tiny").tokenizer
+    file = cache_dir("starter") / "minilm-l6-tokenizer.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(tiny.to_dict()))
+    assert reader().name == "256 tokens of the starter"
+    monkeypatch.setattr("deixis.apps.collection.ClipTokenizer.cached", lambda: tiny)
+    assert reader().name == "77 tokens of CLIP"
+
+
+@pytest.mark.parametrize("moment", ["deixis.data.check._duplicates", "deixis.files.Path.replace"])
+def test_a_check_that_is_stopped_leaves_nothing(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    data = captioned(tmp_path / "pictures", 20)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(moment, stop)
+    with pytest.raises(KeyboardInterrupt):
+        check(str(data), json=tmp_path / "report.json", quiet=True)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
+import itertools
 import json
+import os
 import struct
 import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deixis.data.check import MIN_PAIRS, CheckReport, check
+from deixis.data.check import MIN_PAIRS, CheckReport, Reader, check
 from deixis.data.duplicates import alike
 from deixis.data.sources import read
-from deixis.inputs.images import load_image
-from deixis.types.samples import Sample, Skipped, Source
+from deixis.inputs.images import picture_hash
+from deixis.types.samples import Member, Phrase, Question, Region, Sample, Skipped, Source
 
 
 def picture(seed: int, side: int = 48) -> Image.Image:
@@ -47,6 +52,12 @@ def huge_png(side: int = 25_000) -> bytes:
     )
 
 
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.resize((200, 200)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def rows_of(report: CheckReport) -> dict[str, tuple[int, str]]:
     return {what: (count, example) for what, count, example in report.rows()}
 
@@ -67,45 +78,124 @@ def test_a_clean_folder_is_clean(tmp_path: Path) -> None:
     assert rows_of(report) == {
         "images": (25, "25 PNG"),
         "readable": (25, "48 x 48 to 48 x 48, median 48 x 48"),
-        "distinct captions": (25, "thing a"),
+        "distinct captions": (25, "context: not measured, no model was given"),
     }
     assert report.same == ()
     assert len(set(report.hashes)) == 25
 
 
+def defects(root: Path) -> Source:
+    """A folder with one of each defect that files can have, and samples that say one of each wrong thing."""
+    folder(root)
+    good = (root / "00.png").read_bytes()
+    (root / "copy.png").write_bytes(good)
+    picture(1).resize((96, 96)).save(root / "like.jpg", quality=60)
+    (root / "zero.jpg").write_bytes(b"")
+    (root / "half.png").write_bytes(good[: len(good) // 2])
+    (root / "half.jpg").write_bytes(jpeg(picture(77))[:-400])
+    (root / "noise.png").write_bytes(good[:8] + bytes(range(256)))
+    (root / "text.jpg").write_text("this is no picture")
+    (root / "huge.png").write_bytes(huge_png())
+    (root / "named.jpg").write_bytes(good[:-1] + b"!")  # a PNG; what stands behind its end is not read
+    (root / "02.txt").write_text("12 34")
+    (root / "03.txt").write_text("very " * 100)
+    (root / "04.txt").write_bytes(b"\xe4")
+    (root / "05.txt").write_text("thing h")
+    (root / "06.txt").write_text("Eine Kuh auf der Wiese")
+    (root / "08.txt").write_text("word " * 200_000)
+    for name in ("like", "named", "half"):
+        (root / f"{name}.txt").write_text(f"some thing called {name}")
+    source = read(root)
+    said = {
+        "00.png": {"split": "train", "extra": {"Licence": "CC0"}},
+        "copy.png": {"split": "test", "captions": ("a copy",)},
+        "10.png": {"split": "train"},
+        "11.png": {"split": "val", "captions": ("The thing k!",)},
+        "12.png": {"split": "train", "groups": ("mug",)},
+        "13.png": {"split": "test", "groups": ("mug",)},
+        "14.png": {"captions": ("nu\0ll",)},
+        "15.png": {"regions": (Region((0.5, 0.5, 1.25, 0.75), "cat"),)},
+        "16.png": {"regions": (Region((0.5, 0.5, 0.5, 0.75), spans=((6, 70),)),)},
+        "17.png": {"questions": (Question("What is it?", " "), Question("Which?", "that", regions=(3,)))},
+    }
+    samples = tuple(dataclasses.replace(each, **said.get(each.id, {})) for each in source.samples)
+    return dataclasses.replace(source, samples=samples)
+
+
+WARNED = {
+    "unreadable": "half.jpg is cut short",
+    "leak_image": "copy.png (test) = 00.png (train)",
+    "leak_caption": "11.png (val) = 10.png (train)",
+    "leak_group": "13.png (test) = 12.png (train)",
+    "skipped": "04.txt",
+    "box_outside": "15.png: region 0 (cat) at 0.5, 0.5, 1.25, 0.75",
+    "box_empty": "16.png: region 0 at 0.5, 0.5, 0.5, 0.75",
+    "span_outside": "16.png: region 0 speaks of characters 6 to 70 of 7",
+    "region_unknown": "17.png: question 'Which?' points to region 3 of 0",
+    "caption_missing": "04.png",
+    "answer_missing": "17.png: What is it?",
+    "exact": "00.png = copy.png",
+    "near": "00.png = named.jpg",
+    "caption_wordless": "02.png: 12 34",
+    "caption_foreign": "German: 06.png: Eine Kuh auf der Wiese",
+    "caption_cut": "03.png: very very",
+    "caption_control": "14.png: nu\\x00ll",
+    "caption_long": "08.png: word word",
+    "licence_missing": "01.png",
+    "suffix": "named.jpg: a JPEG by its name, a PNG by its bytes",
+}
+
+
 def test_one_of_each_defect_is_found_and_named(tmp_path: Path) -> None:
-    folder(tmp_path)
-    good = (tmp_path / "00.png").read_bytes()
-    (tmp_path / "copy.png").write_bytes(good)
-    picture(1).resize((96, 96)).save(tmp_path / "like.jpg", quality=60)
-    (tmp_path / "like.txt").write_text("thing c")
-    (tmp_path / "zero.jpg").write_bytes(b"")
-    (tmp_path / "half.png").write_bytes(good[: len(good) // 2])
-    (tmp_path / "text.jpg").write_text("this is no picture")
-    (tmp_path / "huge.png").write_bytes(huge_png())
-    (tmp_path / "02.txt").write_text("12 34")
-    (tmp_path / "03.txt").write_text("very " * 100)
-    (tmp_path / "04.txt").write_bytes(b"\xe4")
-    source = read(tmp_path)
-    report = check(source, context_length_overflow=lambda texts: [len(text) > 100 for text in texts])
-    rows = rows_of(report)
-    assert rows["images"][0] == 31
-    assert rows["readable"][0] == 27
-    assert rows["unreadable: empty file"][0] == rows["unreadable: truncated"][0] == 1
+    reader = Reader("20 tokens of mine", lambda texts: [len(text.split()) > 20 for text in texts])
+    report = check(defects(tmp_path), reader=reader)
+    found = {finding.name: finding for finding in report.findings}
+    assert {name for name, finding in found.items() if finding.reason} == set(WARNED)
+    for name, example in WARNED.items():
+        assert found[name].examples[0].startswith(example), (name, found[name].examples)
+        assert found[name].cure
+    assert found["caption_repeated"].examples == ("2 times: 05.png: thing h",)
+    assert not found["caption_repeated"].reason  # twice is told, but no fault
+    assert {item.path: item.reason for item in report.unreadable} == {
+        "half.jpg": "truncated",
+        "half.png": "truncated",
+        "huge.png": "too many pixels",
+        "noise.png": "corrupt",
+        "text.jpg": "not an image",
+        "zero.jpg": "empty file",
+    }
+    assert report.near == (("00.png", "copy.png", "named.jpg"), ("01.png", "like.jpg"))
+    assert found["near"].count == 2
+    assert report.splits == {"train": 3, "val": 1, "test": 2}
+    assert report.licences == {"Licence": {"": report.images - 7, "CC0": 1}}
+
+
+def test_every_defect_stands_in_the_table(tmp_path: Path) -> None:
+    reader = Reader("20 tokens of mine", lambda texts: [len(text.split()) > 20 for text in texts])
+    rows = rows_of(check(defects(tmp_path), reader=reader))
+    assert rows["images"][0] == 34
+    assert rows["readable"][0] == 28
+    assert rows["unreadable: empty file"][0] == rows["unreadable: corrupt"][0] == 1
+    assert rows["unreadable: truncated"] == (2, rows["unreadable: truncated"][1])
+    assert rows["unreadable: truncated"][1].endswith("Also half.png")
     assert rows["unreadable: not an image"][1].startswith("text.jpg is not an image")
     assert rows["unreadable: too many pixels"][1].startswith("huge.png has 25,000 x 25,000 = 625,000,000 pixels")
     assert rows["exact duplicates"] == (1, "00.png = copy.png")
-    assert rows["near duplicates"] == (1, "01.png = like.jpg")
     assert rows["skipped: caption is not UTF-8"] == (1, "04.txt")
-    assert rows["images without a caption"] == (2, "04.png")
-    assert rows["captions without letters"] == (1, "12 34")
-    assert rows["captions cut at the context length"][0] == 1
-    assert rows["captions cut at the context length"][1].startswith("very very")
+    assert rows["images without a caption"] == (1, "04.png")
+    assert rows["held out, with an image of another side"] == (1, "copy.png (test) = 00.png (train)")
+    assert rows["licences (Licence)"] == (2, "27 (none), 1 CC0")
+    assert rows["captions cut at the context length"][1].startswith("8%; 03.png")
+
+
+def test_the_sentence_tells_the_worst_first_and_its_cure(tmp_path: Path) -> None:
+    report = check(defects(tmp_path))
     assert report.status == 1
-    for words in ("4 of 31 images can't be read", "2 images are or look like copies", "2 images have no caption"):
-        assert words in report.reason
-    assert len(report.sizes) == 3
-    assert report.sizes[-1] == (96, 96)
+    assert report.reason.startswith(
+        "6 of 34 images can't be read; 1 of 3 held-out samples share an image with another side of the split; "
+    )
+    assert report.reason.endswith("16 more warnings stand in the table.")
+    assert report.cure.startswith("Mend or remove them. Take them out of one side")
 
 
 def test_the_usable_source_goes_with_hashes_and_duplicates(tmp_path: Path) -> None:
@@ -128,6 +218,11 @@ def test_a_report_is_json(tmp_path: Path) -> None:
     value = check(read(tmp_path)).to_dict()
     again = json.loads(json.dumps(value, allow_nan=False))
     assert again == value
+    assert " ".join(again) == (
+        "name kind layout notes samples images formats sizes unreadable skipped exact near captions reader languages "
+        "labels splits regions questions licences findings fingerprint status reason cure"
+    )
+    assert " ".join(again["findings"][0]) == "name what count total examples reason cure"
     assert again["unreadable"][0] | {"detail": ""} == {"path": "x.png", "reason": "empty file", "detail": ""}
 
 
@@ -151,9 +246,21 @@ def test_a_rescaled_recompressed_copy_is_a_near_duplicate(tmp_path: Path, qualit
     assert check(read(tmp_path)).near == (("5.png", "copy.jpg"),)
 
 
+def test_of_tiny_pictures_only_equal_bytes_are_copies(tmp_path: Path) -> None:
+    """They hold too little to be told apart: the same two shades count as near copies when they are larger."""
+    for side, near in ((28, 0), (56, 1)):
+        root = tmp_path / str(side)
+        root.mkdir()
+        for name, value in (("a", 100), ("b", 104), ("c", 100)):
+            Image.new("RGB", (side, side), (value,) * 3).save(root / f"{name}.png")
+        report = check(read(root))
+        assert [set(group) for group in report.exact] == [{"a.png", "c.png"}]
+        assert len(report.near) == near
+
+
 def test_blank_pages_are_alike_only_in_the_same_colour(tmp_path: Path) -> None:
     for name, colour in {"white": "white", "ivory": "#fffffa", "black": "black", "red": "red", "grey": "grey"}.items():
-        Image.new("RGB", (40, 40), colour).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
     picture(0).save(tmp_path / "picture.png")
     assert check(read(tmp_path)).near == (("ivory.png", "white.png"),)
 
@@ -199,10 +306,13 @@ def test_captions_are_asked_about_once_each_and_in_parts(tmp_path: Path) -> None
         asked.append(len(part))
         return [text.endswith("99") for text in part]
 
-    report = check(Source("s", tmp_path, "captions", "csv", samples), context_length_overflow=overflow)
+    report = check(Source("s", tmp_path, "captions", "csv", samples), reader=Reader("9 tokens of mine", overflow))
     assert asked == [1000, 1000, 500]
-    assert report.captions == {"distinct": 2500, "missing": 0, "repeated": 3, "wordless": 0, "cut": 25}
-    assert rows_of(report)["repeated captions"] == (3, "2 times: caption 0")
+    figures = {"total": 2503, "distinct": 2500, "missing": 0, "repeated": 3, "wordless": 0, "cut": 25}
+    assert report.captions == figures
+    assert rows_of(report)["repeated captions"] == (3, "2 times: a: caption 0")
+    assert rows_of(report)["captions cut at the context length"] == (25, "1%; a: caption 99")
+    assert "25 of 2500 captions are longer than 9 tokens of mine" in report.reason
     assert check(Source("s", tmp_path, "captions", "csv", samples)).captions["cut"] is None
 
 
@@ -215,14 +325,13 @@ def test_progress_counts_to_the_end_on_the_calling_thread(tmp_path: Path) -> Non
 
 
 def test_an_interrupt_ends_the_check_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
-    original = load_image
+    looked: list[object] = []
 
-    def slowly(path: Path, smallest: int | None = None) -> object:
-        looked.append(str(path))
-        return original(path, smallest=smallest)
+    def counted(source: object, smallest: int | None = None) -> Image.Image:
+        looked.append(source)
+        return picture(0)
 
-    monkeypatch.setattr("deixis.data.check.load_image", slowly)
+    monkeypatch.setattr("deixis.data.looks.open_image", counted)
     source = read(folder(tmp_path))
     source = Source("s", tmp_path, "captions", "csv", source.samples * 20)
 
@@ -249,7 +358,7 @@ def test_memory_that_runs_out_is_one_image_less(tmp_path: Path, monkeypatch: pyt
     def fail(path: Path, smallest: int | None = None) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("deixis.data.check.load_image", fail)
+    monkeypatch.setattr("deixis.data.looks.open_image", fail)
     assert {item.reason for item in check(read(folder(tmp_path, 2))).unreadable} == {"not enough memory"}
 
 
@@ -290,7 +399,7 @@ def test_images_alone_can_be_searched(tmp_path: Path) -> None:
         ({"cat": 24}, 2, "have one label, and at least 2"),
         ({"cat": 5, "dog": 6}, 2, "11 labelled images, and at least 20"),
         ({"cat": 30, "dog": 2}, 1, "the largest class has 30 images, the smallest 2"),
-        ({"cat": 12, "dog": 12, "cow": 1}, 1, "1 classes have one image"),
+        ({"cat": 12, "dog": 12, "cow": 1}, 1, "1 of 3 classes have one image"),
     ],
 )
 def test_labels_must_be_two_and_balanced(tmp_path: Path, counts: dict[str, int], status: int, words: str) -> None:
@@ -304,14 +413,14 @@ def test_images_without_a_label_are_counted(tmp_path: Path) -> None:
     source = labelled({"cat": 12, "dog": 12}, tmp_path)
     stray = Sample("stray", source.samples[0].image)
     report = check(Source("s", tmp_path, "labels", "csv", (*source.samples, stray)))
-    assert "1 images have no label" in report.reason
+    assert "1 of 25 images have no label" in report.reason
 
 
 def test_what_the_reader_skipped_is_in_the_table(tmp_path: Path) -> None:
     skipped = (Skipped("b.jpg", "file not found", "line 3"), Skipped("c.jpg", "file not found", "line 4"))
     source = Source("s", tmp_path, "captions", "csv", read(folder(tmp_path)).samples, skipped)
     report = check(source)
-    assert rows_of(report)["skipped: file not found"] == (2, "b.jpg: line 3")
+    assert rows_of(report)["skipped: file not found"] == (2, "b.jpg: line 3 Also c.jpg")
     assert report.status == 1
 
 
@@ -329,3 +438,118 @@ def test_every_common_kind_of_image_is_looked_at(tmp_path: Path) -> None:
     assert report.unreadable == ()
     assert report.formats == {"PNG": 4, "JPEG": 1, "GIF": 1}
     assert ("named.jpg", "tall.png") in report.exact
+
+
+# Every kind of source
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Something drawn on demand, which counts how often."""
+
+    name: str
+    seed: int
+    times: list[str]
+
+    def draw(self) -> np.ndarray:
+        self.times.append(self.name)
+        return np.asarray(picture(self.seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Bytes in something else, such as a table."""
+
+    name: str
+    data: bytes
+
+    def read(self) -> bytes:
+        return self.data
+
+
+def samples_of(pictures: Sequence[Any]) -> tuple[Sample, ...]:
+    return tuple(Sample(f"{i}", image, (f"thing number {chr(97 + i)}",)) for i, image in enumerate(pictures))
+
+
+def test_members_of_an_archive_are_read_in_place(tmp_path: Path) -> None:
+    parts = [jpeg(picture(seed)) for seed in range(22)]
+    parts[21] = parts[20]
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"".join(parts)[:-50])
+    starts = itertools.accumulate(map(len, parts), initial=0)
+    members = [Member(archive, f"{i}.jpg", next(starts), len(part)) for i, part in enumerate(parts)]
+    report = check(Source("s", archive, "captions", "tar", samples_of(members)))
+    assert [(item.path, item.reason) for item in report.unreadable] == [("21", "truncated")]
+    assert report.formats == {"JPEG": 21}
+    assert report.hashes[3] == hashlib.sha256(parts[3]).hexdigest() == picture_hash(members[3])
+    archive.unlink()
+    gone = check(Source("s", archive, "captions", "tar", samples_of(members))).unreadable
+    assert {item.reason for item in gone} == {"missing"}
+
+
+def test_drawings_are_drawn_once_and_named(tmp_path: Path) -> None:
+    times: list[str] = []
+    drawings = [Drawn(f"scene {seed}", seed, times) for seed in (*range(20), 3)]
+    report = check(Source("s", tmp_path, "captions", "scenes", samples_of(drawings)))
+    assert report.exact == (("3", "20"),)
+    assert len(times) == 21
+    assert report.hashes[0] == picture_hash(drawings[0])
+    assert report.sizes[0] == (48, 48)
+
+
+def test_what_is_stored_elsewhere_is_looked_at(tmp_path: Path) -> None:
+    cells = [Cell("row 1", jpeg(picture(1))), Cell("row 2", b""), Cell("row 3", b"no picture")]
+    report = check(Source("s", tmp_path, "captions", "parquet", samples_of(cells)))
+    assert [(item.path, item.reason) for item in report.unreadable] == [("1", "empty file"), ("2", "not an image")]
+
+
+def test_words_alone_need_no_image(tmp_path: Path) -> None:
+    samples = tuple(Sample(f"{i}", None, (f"thing {chr(97 + i)}",)) for i in range(25))
+    report = check(Source("s", tmp_path, "text", "jsonl", samples))
+    assert (report.status, report.samples, report.images) == (0, 25, 0)
+    assert report.sizes == report.exact == report.same == ()
+    assert len(report.hashes) == 25
+    few = check(Source("s", tmp_path, "text", "jsonl", samples[:3]))
+    assert few.reason == "Nothing can be learned: 3 distinct captions, and at least 20 are needed."
+
+
+def test_questions_and_phrases_are_words_too(tmp_path: Path) -> None:
+    path = folder(tmp_path, 1) / "00.png"
+    asked = (Question("What?", "That."),)
+    seen = (Region((0.0, 0.0, 1.0, 1.0), phrases=(Phrase("the dog"),)),)
+    samples = [
+        Sample(f"{i}", path, questions=asked) if i % 2 else Sample(f"{i}", path, regions=seen) for i in range(24)
+    ]
+    report = check(Source("s", tmp_path, "captions", "json", tuple(samples)))
+    assert report.captions["missing"] == 0
+    assert rows_of(report)["regions"] == (12, "")
+    assert report.status == 1  # copies
+
+
+def test_no_sample_at_all_is_unusable(tmp_path: Path) -> None:
+    assert check(Source("s", tmp_path, "captions", "csv", ())).status == 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    folder(tmp_path, 2)
+    os.mkfifo(tmp_path / "pipe.png")
+    samples = (*read(tmp_path).samples, Sample("pipe.png", tmp_path / "pipe.png", ("a pipe",)))
+    report = check(Source("s", tmp_path, "captions", "csv", samples))
+    assert [(item.path, item.reason) for item in report.unreadable] == [("pipe.png", "unreadable")]
+
+
+def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
+    sample = Sample("caf\udce9.png", tmp_path / "caf\udce9.png", ("a cafe",))
+    report = check(Source("s", tmp_path, "captions", "csv", (sample,)))
+    text = json.dumps(report.to_dict(), ensure_ascii=False)
+    assert json.loads(text.encode("utf-8"))["unreadable"][0]["path"] == "caf\\udce9.png"
+
+
+def test_a_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = read(folder(tmp_path, 3))
+    opened: list[str] = []
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or original(path))
+    monkeypatch.setattr("builtins.open", None)
+    assert not check(source, threads=1).unreadable
+    assert sorted(opened) == ["00.png", "01.png", "02.png"]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
 
+from deixis import zoo
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
+from deixis.apps.runs import explained, writable
 from deixis.data import check as checks
 from deixis.data import sets, sources
 from deixis.engine.features import FeatureStore, encode_images
 from deixis.errors import DeixisError
+from deixis.files import cache_dir, write_json
+from deixis.inputs.clip_bpe import ClipTokenizer
+from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.types import Picture, Sample, Skipped, Source
+from deixis.zoo import starter
 
-__all__ = ["Collection", "check", "collect", "embed", "read", "taught"]
+__all__ = ["Collection", "check", "collect", "embed", "read", "reader", "taught"]
+
+_CLIP_CONTEXT = 77
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +69,9 @@ def collect(source: Source, talk: Talk, encoder: DualEncoder | None = None) -> C
     """Checks all images of a source; with an encoder also whether captions fit its context."""
     for note in source.notes:
         talk.say(note)
-    overflow = None
-    if encoder is not None:
-        tokenizer, length = encoder.tokenizer, encoder.context_length
-
-        def overflow(texts: Sequence[str]) -> Sequence[bool]:
-            return tokenizer.overflow(texts, length)
-
+    judge = "not measured, no model was given" if encoder is None else _reader(encoder)
     with talk.step("check"), talk.bar("check images") as bar:
-        report = checks.check(source, context_length_overflow=overflow, progress=bar)
+        report = checks.check(source, reader=judge, progress=bar)
     usable = report.usable(source)
     if not usable.samples:
         first = report.unreadable[0].detail
@@ -101,27 +106,82 @@ def taught(collection: Collection, talk: Talk) -> Collection:
     )
 
 
-def check(data: str, reading: Reading | None = None, *, quiet: bool = False) -> checks.CheckReport:
-    """Looks at DATA without learning anything: corrupt, doubled, missing, cut, lopsided.
+def check(
+    data: str, reading: Reading | None = None, *, model: str = "", json: str | Path = "", quiet: bool = False
+) -> checks.CheckReport:
+    """Looks at DATA without learning anything: corrupt, doubled, missing, cut, lopsided, leaking.
 
     Args:
         data: a folder, a csv / tsv / jsonl, or `set:NAME`.
         reading: columns and the like, where they are not to be guessed.
-        quiet: print nothing.
+        model: whose context the captions must fit, see `reader`.
+        json: a file to write the report to, or `-` for standard output, which then holds nothing else; its keys are
+            told at `CheckReport.to_dict`.
+        quiet: print nothing, but what `json` asks for.
 
     Returns:
         The report; its `status` is 0 clean, 1 warnings, 2 unusable.
     """
-    talk = Talk(quiet)
+    talk, file = Talk(quiet), None if str(json) in ("", "-") else Path(json)
+    if file is not None:
+        _require_place(file)
+    judge = reader(model)
     source = read(data, reading)
     for note in source.notes:
         talk.say(note)
     with talk.bar("check images") as bar:
-        report = checks.check(source, progress=bar)
+        report = checks.check(source, reader=judge, progress=bar)
     word = {0: "clean", 1: "warnings", 2: "unusable"}[report.status]
-    talk.result(f"{source.name}: {word}. {report.reason} {report.cure}".strip())
+    sentence = f"{source.name}: {word}. {report.reason} {report.cure}".strip()
+    if str(json) == "-":
+        talk.say(sentence)
+        sys.stdout.write(dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        return report
+    talk.result(sentence)
     talk.table(f"{source.layout}", ("what", "count", "example"), report.rows())
+    if file is not None:
+        with explained(file):
+            write_json(file, report.to_dict())
     return report
+
+
+def _require_place(file: Path) -> None:
+    """Refuses, before any work, a file for a report that can't be written."""
+    if file.is_dir():
+        raise DeixisError(f"{file} is a folder; the report goes into a file.", "Choose another --json.")
+    try:
+        writable(file)
+    except DeixisError as error:
+        raise DeixisError(error.found, "Choose another --json.") from error
+
+
+def reader(model: str = "") -> checks.Reader | str:
+    """Whose tokens a check counts.
+
+    Args:
+        model: a name or a model folder. Where none is told: CLIP's encoding with its 77 tokens, which nearly every
+            image-text model reads, if its table is in the cache; else the starter's, if that is.
+
+    Returns:
+        The reader, or why there is none.
+
+    Raises:
+        DeixisError: there is no such model.
+    """
+    path = cache_dir("starter") / starter.FILES["tokenizer"]
+    if model == "starter" and path.is_file():  # its weights take seconds, and aren't needed
+        return checks.Reader.of("the starter", Tokenizer.from_file(path), starter.CONTEXT)
+    if model:
+        return _reader(zoo.load(model))
+    with contextlib.suppress(DeixisError):
+        return checks.Reader.of("CLIP", ClipTokenizer.cached(), _CLIP_CONTEXT)
+    with contextlib.suppress(DeixisError):
+        return reader("starter")
+    return "not measured, no tokenizer is in the cache. Run: deixis data get clip-bpe"
+
+
+def _reader(encoder: DualEncoder) -> checks.Reader:
+    return checks.Reader.of(encoder.name, encoder.tokenizer, encoder.context_length)
 
 
 def embed(

@@ -3,52 +3,40 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from numpy.typing import NDArray
-from torch import Tensor
 
 from deixis.data.captions import shown
 from deixis.data.duplicates import alike
-from deixis.data.verdict import MIN_PAIRS, CheckReport, verdict
-from deixis.errors import DeixisError
-from deixis.inputs.duplicates import perceptual_hash
-from deixis.inputs.images import load_image, picture_hash, probe
-from deixis.types.samples import Sample, Skipped, Source, place
+from deixis.data.leaks import leaks
+from deixis.data.licences import licences
+from deixis.data.looks import THUMBNAIL, Look, look_at_all, misnamed
+from deixis.data.pointing import pointing
+from deixis.data.verdict import EXAMPLES, MIN_PAIRS, CheckReport, Finding, found, told, verdict, worst_first
+from deixis.data.wording import Reader, wording
+from deixis.types.samples import Sample, Source
 
-__all__ = ["MIN_PAIRS", "CheckReport", "check"]
+__all__ = ["MIN_PAIRS", "CheckReport", "Reader", "check"]
 
-_THUMBNAIL = 8
-_DECODED = 256
+_LOPSIDED = 10
+_TINY = 48
+"""Pixels of the longer side below which images hold too little to be told apart: half of Fashion-MNIST, of 28 x 28,
+would be called copies. Only equal bytes count there."""
 
-Overflow = Callable[[Sequence[str]], Sequence[bool]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """What one look at an image gave."""
-
-    hash: str = ""
-    format: str = ""
-    size: tuple[int, int] = (0, 0)
-    code: int = 0
-    thumbnail: NDArray[np.uint8] | None = None
-    skipped: Skipped | None = None
+_WORDS_WANTED = ("captions", "text")
 
 
 def check(
     source: Source,
     *,
-    context_length_overflow: Overflow | None = None,
+    reader: Reader | str = "not measured, no model was given",
     progress: Callable[[int, int], None] | None = None,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> CheckReport:
     """Decodes every image of a source once, and reports what is wrong with it.
 
@@ -57,75 +45,49 @@ def check(
 
     Args:
         source: what `sources.read` gave.
-        context_length_overflow: tells of each caption whether the text tower would cut it; None: not measured.
+        reader: whose context the captions must fit; or why that is not measured.
         progress: called with (images done, images in all).
-        threads: decoding threads.
+        threads: decoding threads; as many as there are cores, but 8 at most, where not told.
     """
-    seen = _look_at_all(source.samples, threads, progress)
-    good = [index for index, found in enumerate(seen) if found.skipped is None]
-    samples, found = [source.samples[index] for index in good], [seen[index] for index in good]
-    hashes = tuple(item.hash for item in found)
-    exact, same = _duplicates(found)
-    captions, examples = _caption_figures(samples, context_length_overflow)
-    for item in reversed(source.skipped):
-        examples[f"skipped: {item.reason}"] = shown(f"{item.path}: {item.detail}" if item.detail else item.path, 160)
+    looks = look_at_all(source.samples, threads or min(8, len(os.sched_getaffinity(0))), progress)
+    good = [index for index, each in enumerate(looks) if each.skipped is None]
+    samples, seen = [source.samples[index] for index in good], [looks[index] for index in good]
+    exact, same = _duplicates(seen)
+    near = [group for group in same if len({seen[index].hash for index in group}) > 1]
+    words = wording(samples, reader if isinstance(reader, Reader) else None, expected=source.kind in _WORDS_WANTED)
+    columns, unlicensed = licences(samples)
     labels = dict(collections.Counter(sample.label for sample in samples if sample.label is not None))
     report = CheckReport(
-        images=len(source.samples),
+        name=source.name,
         kind=source.kind,
-        formats=dict(collections.Counter(item.format for item in found).most_common()),
-        sizes=_sizes([item.size for item in found]),
-        unreadable=tuple(item.skipped for item in seen if item.skipped is not None),
-        skipped=dict(collections.Counter(item.reason for item in source.skipped).most_common()),
+        layout=source.layout,
+        notes=source.notes,
+        samples=len(source.samples),
+        images=sum(sample.image is not None for sample in source.samples),
+        formats=dict(collections.Counter(each.format for each in seen if each.format).most_common()),
+        sizes=_sizes([each.size for each in seen if each.hash]),
+        unreadable=tuple(each.skipped for each in looks if each.skipped is not None),
+        skipped=source.skipped,
         exact=tuple(tuple(samples[index].id for index in group) for group in exact),
-        near=tuple(
-            tuple(samples[index].id for index in group) for group in same if len({hashes[index] for index in group}) > 1
-        ),
-        captions=captions,
-        examples=examples,
+        near=tuple(tuple(samples[index].id for index in group) for group in near),
+        captions=words.figures,
+        reader=reader.name if isinstance(reader, Reader) else reader,
+        languages=words.languages,
         labels=labels,
-        status=0,
-        reason="",
-        cure="",
-        hashes=hashes,
+        splits=dict(collections.Counter(sample.split for sample in samples if sample.split)),
+        regions=sum(len(sample.regions) for sample in samples),
+        questions=sum(len(sample.questions) for sample in samples),
+        licences=columns,
+        findings=(),
+        hashes=tuple(each.hash for each in seen),
         same=same,
-        fingerprint=_fingerprint(samples, hashes),
+        fingerprint=_fingerprint(samples, [each.hash for each in seen]),
     )
+    findings = words.findings + unlicensed + leaks(samples, same) + pointing(samples) + _misnamed(samples, seen)
+    findings += _image_findings(report) + _label_findings(report, samples)
+    report = dataclasses.replace(report, findings=worst_first(findings))
     status, reason, cure = verdict(report)
     return dataclasses.replace(report, status=status, reason=reason, cure=cure)
-
-
-def _look_at_all(samples: Sequence[Sample], threads: int, progress: Callable[[int, int], None] | None) -> list[_Seen]:
-    seen: list[_Seen] = []
-    pool = concurrent.futures.ThreadPoolExecutor(max(1, threads))
-    try:
-        for found in pool.map(_look_at, samples):
-            seen.append(found)
-            if progress is not None:
-                progress(len(seen), len(samples))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return seen
-
-
-def _look_at(sample: Sample) -> _Seen:
-    try:
-        info = probe(sample.picture)
-        image = load_image(sample.picture, smallest=_DECODED)
-        digest = picture_hash(sample.picture)
-    except DeixisError as error:
-        detail = str(error).replace(place(sample.picture), sample.id)
-        return _Seen(skipped=Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300)))
-    except (OSError, MemoryError) as error:
-        reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"
-        return _Seen(skipped=Skipped(sample.id, reason, shown(str(error), 300)))
-    return _Seen(digest, info.format, (info.width, info.height), perceptual_hash(image), _small(image))
-
-
-def _small(image: UInt8[Tensor, "3 H W"]) -> NDArray[np.uint8]:
-    step = max(1, min(image.shape[1:]) // (8 * _THUMBNAIL))
-    small = torch.nn.functional.adaptive_avg_pool2d(image[:, ::step, ::step].float(), _THUMBNAIL)
-    return small.round().to(torch.uint8).flatten().numpy()
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -140,51 +102,100 @@ def _fingerprint(samples: Sequence[Sample], hashes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-# Duplicates
-
-
-def _duplicates(found: Sequence[_Seen]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
+def _duplicates(seen: Sequence[Look]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
     """Index groups with equal bytes, and index groups that are equal or look alike."""
     by_hash: dict[str, list[int]] = collections.defaultdict(list)
-    for index, item in enumerate(found):
-        by_hash[item.hash].append(index)
-    copies = list(by_hash.values())
-    first = [found[group[0]] for group in copies]
-    codes = np.array([item.code for item in first], dtype=np.uint64)
-    thumbnails = np.array([item.thumbnail for item in first], dtype=np.uint8).reshape(len(first), 3 * _THUMBNAIL**2)
+    for index, each in enumerate(seen):
+        if each.hash:
+            by_hash[each.hash].append(index)
+    exact = [group for group in by_hash.values() if len(group) > 1]
+    copies = [group for group in by_hash.values() if max(seen[group[0]].size) >= _TINY]
+    first = [seen[group[0]] for group in copies]
+    codes = np.array([each.code for each in first], dtype=np.uint64)
+    thumbnails = np.array([each.thumbnail for each in first], dtype=np.uint8).reshape(len(first), 3 * THUMBNAIL**2)
     linked: dict[int, list[int]] = collections.defaultdict(list)
     for group, member_of in zip(copies, alike(codes, thumbnails), strict=True):
         linked[int(member_of)] += group
-    exact = [group for group in copies if len(group) > 1]
-    return exact, tuple(tuple(sorted(group)) for group in linked.values() if len(group) > 1)
+    same = [sorted(group) for group in linked.values() if len(group) > 1]
+    same += [group for group in exact if max(seen[group[0]].size) < _TINY]
+    return exact, tuple(tuple(group) for group in sorted(same))
 
 
-# Words
+# Findings
 
 
-def _caption_figures(
-    samples: Sequence[Sample], overflow: Overflow | None
-) -> tuple[dict[str, int | None], dict[str, str]]:
-    counts = collections.Counter(caption for sample in samples for caption in sample.captions)
-    distinct = list(counts)
-    missing = [sample.id for sample in samples if not sample.captions]
-    wordless = [caption for caption in distinct if not any(character.isalpha() for character in caption)]
-    cut = None
-    if overflow is not None:
-        cut = [text for part in _parts(distinct, 1000) for text, over in zip(part, overflow(part), strict=True) if over]
-    repeated, times = counts.most_common(1)[0] if counts else ("", 0)
-    examples = {"repeated": f"{times} times: {shown(repeated)}" if times > 1 else ""}
-    for name, cases in (("distinct", distinct), ("missing", missing), ("wordless", wordless), ("cut", cut or [])):
-        examples[name] = shown(cases[0]) if cases else ""
-    figures: dict[str, int | None] = {
-        "distinct": len(distinct),
-        "missing": len(missing),
-        "repeated": sum(counts.values()) - len(distinct),
-        "wordless": len(wordless),
-        "cut": None if cut is None else len(cut),
-    }
-    return figures, {name: example for name, example in examples.items() if example}
+def _image_findings(report: CheckReport) -> list[Finding]:
+    """What is wrong with images: unreadable, left out, doubled."""
+    copies = {sample for group in report.exact for sample in group[1:]}
+    near = [[sample for sample in group if sample not in copies] for group in report.near]
+    silent = report.kind == "images" and not (report.captions["total"] or report.regions)
+    return [
+        *([_SILENT] if silent else []),
+        *found(
+            "unreadable", "images that can't be read", report.unreadable, report.images,
+            "images can't be read", "Mend or remove them.", told,
+        ),
+        *found(
+            "skipped", "entries that the reader left out", report.skipped, report.samples + len(report.skipped),
+            "entries were skipped", "The notes of the source tell the cures.", told,
+        ),
+        *_copies("exact", "exact duplicates", report.exact, report.images, "images are copies of others"),
+        *_copies("near", "near duplicates", near, report.images, "images look like others"),
+    ]  # fmt: skip
 
 
-def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+_SILENT = Finding(
+    "nothing_said", "", 1, 1, (),
+    "there are neither captions nor labels: the images can be searched, but nothing learned",
+    "Caption or label them; `deixis label` writes a table to fill in.",
+)  # fmt: skip
+
+
+def _copies(name: str, what: str, groups: Sequence[Sequence[str]], total: int, reason: str) -> list[Finding]:
+    spare = [group for group in groups for _ in group[1:]]
+    cure = "Copies stay on one side of a split; remove them to learn no image twice."
+    return [
+        dataclasses.replace(each, examples=tuple(shown(_equal(group), 160) for group in groups[:EXAMPLES]))
+        for each in found(name, what, spare, total, reason, cure, _equal)
+    ]
+
+
+def _equal(group: Sequence[str]) -> str:
+    return " = ".join(map(shown, group[:3])) + (" = ..." if len(group) > 3 else "")
+
+
+def _misnamed(samples: Sequence[Sample], seen: Sequence[Look]) -> list[Finding]:
+    wrong = [
+        f"{sample.id}: a {promised} by its name, a {each.format} by its bytes"
+        for sample, each in zip(samples, seen, strict=True)
+        if each.format and (promised := misnamed(sample, each.format))
+    ]
+    return found(
+        "suffix", "images of another format than their name says", wrong, len(samples),
+        "images bear the suffix of another format", "They are read all the same; rename them for other programs.",
+    )  # fmt: skip
+
+
+def _label_findings(report: CheckReport, samples: Sequence[Sample]) -> list[Finding]:
+    if report.kind != "labels" or not report.labels:
+        return []
+    bare = [sample.id for sample in samples if sample.label is None]
+    most, least = max(report.labels, key=report.labels.__getitem__), min(report.labels, key=report.labels.__getitem__)
+    single = [label for label, count in report.labels.items() if count == 1]
+    lopsided = report.labels[most] > _LOPSIDED * report.labels[least]
+    balance = f"the largest class has {report.labels[most]} images, the smallest {report.labels[least]}"
+    return [
+        *found(
+            "label_missing", "images without a label", bare, len(samples),
+            "images have no label", "Label them, or nothing is learned from them.",
+        ),
+        *found(
+            "class_single", "classes with one image", single, len(report.labels),
+            "classes have one image, which can't be on both sides of a split", "Add images to them.",
+        ),
+        *(
+            [Finding("class_balance", "", 1, 1, (most, least), balance, "Accuracy will favour large classes.")]
+            if lopsided
+            else []
+        ),
+    ]  # fmt: skip
