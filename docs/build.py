@@ -1,11 +1,13 @@
 """Writes the pages that are made: one a method, from its file, and the tables, from the rows under results/.
 
-Run as `python -m docs.build` (or `make docs`). Nothing is imported but what methods declare, so torch is not loaded.
+Run as `python -m docs.build` (or `make docs`). For the pages nothing is imported but what methods declare, so torch is
+not loaded; the pictures are drawn last.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,6 +20,7 @@ from deixis.methods import Literals, list_methods, read
 __all__ = ["main", "method_page", "races_page", "table"]
 
 ROOT = Path(__file__).parents[1]
+SAME = 1.0  # mean difference, of 255, up to which two pictures show the same
 MADE = "<!-- made by `make docs`; edit the method's file or run the race instead -->"
 
 
@@ -88,8 +91,21 @@ def _write(path: Path, text: str) -> None:
         print(f"wrote {path.relative_to(ROOT)}")
 
 
+def _write_picture(path: Path, jpeg: bytes) -> None:
+    """Writes a picture unless the one that is there shows the same: encoders differ in the last digits."""
+    from PIL import Image, ImageChops, ImageStat
+
+    if path.exists():
+        old, new = Image.open(path), Image.open(io.BytesIO(jpeg))
+        if old.size == new.size and max(ImageStat.Stat(ImageChops.difference(old, new)).mean) < SAME:
+            return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(jpeg)
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Writes all pages; with `--claimed` only prints the names of the methods that make a claim."""
+    """Writes all pages and pictures; with `--claimed` only prints the names of the methods that make a claim."""
     methods = [read(name) for name in list_methods()]
     if "--claimed" in arguments:
         print(*(method.name for method in methods if method.claims))
@@ -100,6 +116,10 @@ def main(arguments: Sequence[str]) -> None:
     if rows.exists():
         lines = rows.read_text(encoding="utf-8").splitlines()
         _write(ROOT / "docs" / "races.md", races_page([json.loads(line) for line in lines]))
+    from docs.pictures import pictures
+
+    for name, jpeg in pictures().items():
+        _write_picture(ROOT / "docs" / name, jpeg)
 
 
 if __name__ == "__main__":
