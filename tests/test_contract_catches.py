@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from deixis.nn.frozen import freeze
-from deixis.ops.collective import gather, mean_count
-from deixis.ops.contrastive import info_nce
+from deixis.ops.collective import mean_count
+from deixis.ops.contrastive import info_nce, one_way
 from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress
 from tests import contract
 from tests.contract import Subject
@@ -61,7 +61,7 @@ class Sound(nn.Module):
         distance = (rows["states"] - rows["side"][:, None]).square().sum(-1) * real
         parts = {
             "boxes": distance.sum() / mean_count(real.sum()),
-            "contrast": info_nce(gather(rows["pooled"]), gather(rows["side"]), scale=1.0),
+            "contrast": info_nce(rows["pooled"], rows["side"], scale=1.0),
         }
         return Losses(parts, carry={"pooled": rows["pooled"].detach()})
 
@@ -192,7 +192,8 @@ class MeanOfItsOwnCount(Sound):
 class ContrastOfItsOwnRank(Sound):
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
         losses = super().loss(features, batch, progress)
-        contrast = info_nce(features.rows["pooled"], features.rows["side"], scale=1.0)
+        pooled, side = features.rows["pooled"], features.rows["side"]
+        contrast = (one_way(pooled, side, scale=1.0) + one_way(side, pooled, scale=1.0)) / 2
         return Losses({**losses.parts, "contrast": contrast}, carry=losses.carry)
 
 

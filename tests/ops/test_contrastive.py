@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -106,6 +107,131 @@ def test_large_scales_stay_finite() -> None:
     assert gradients(loss, image)[0].isfinite().all()
 
 
+TILES = pytest.mark.parametrize("tile", [1, 3, 7, 50])
+
+
+@TILES
+@pytest.mark.parametrize("kind", ["own", "keys", "soft", "smoothed", "ignored"])
+def test_value_and_gradients_do_not_depend_on_the_tile(kind: str, tile: int) -> None:
+    """In float32: equal to the loss in one piece to 1e-6, whatever is right and whatever is left out."""
+    image, text = (vectors(11, 6, seed).float().detach().requires_grad_() for seed in (0, 1))
+    scale = torch.tensor(10.0, requires_grad=True)
+    options = {
+        "own": {},
+        "keys": {"keys": torch.arange(11) // 2},
+        "soft": {"targets": soft_targets(text, 5.0)},
+        "smoothed": {"smoothing": 0.1},
+        "ignored": {"ignore": (torch.arange(11)[:, None] - torch.arange(11)).abs() == 2},
+    }[kind]
+    whole, tiled = (info_nce(image, text, scale=scale, tile=size, **options) for size in (None, tile))
+    torch.testing.assert_close(tiled, whole, rtol=1e-6, atol=1e-6)
+    pairs = zip(gradients(tiled, image, text, scale), gradients(whole, image, text, scale), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@TILES
+def test_pairs_of_the_sigmoid_loss_do_not_depend_on_the_tile(tile: int) -> None:
+    image, text = vectors(9, 5, 0), vectors(9, 5, 1)
+    keys = torch.tensor([0, 1, 2, 0, 3, 1, 4, 5, 0])
+    whole, tiled = (sigmoid_pairs(image, text, scale=4.0, bias=-2.0, keys=keys, tile=size) for size in (None, tile))
+    matches = sigmoid_pairs(image, text, scale=4.0, bias=-2.0, matches=keys[:, None] == keys)
+    torch.testing.assert_close(tiled, whole, rtol=1e-13, atol=0)
+    torch.testing.assert_close(matches, whole, rtol=1e-13, atol=0)
+    for ours, theirs in zip(gradients(tiled, image, text), gradients(whole, image, text), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+def test_keys_are_the_targets_that_share_a_row_among_equals() -> None:
+    image, text, keys = vectors(7, 4, 2), vectors(7, 4, 3), torch.tensor([5, 1, 5, 5, 2, 1, 0])
+    by_keys = info_nce(image, text, scale=6.0, keys=keys)
+    by_targets = info_nce(image, text, scale=6.0, targets=same_targets(keys, torch.float64))
+    torch.testing.assert_close(by_keys, by_targets, rtol=1e-13, atol=0)
+    for ours, theirs in zip(gradients(by_keys, image, text), gradients(by_targets, image, text), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-14)
+
+
+def test_smoothing_is_that_of_cross_entropy_and_a_bias_changes_nothing() -> None:
+    image, text, labels = vectors(6, 4, 0), vectors(6, 4, 1), torch.arange(6)
+    logits = 8 * image @ text.T
+    both = [cross_entropy(each, labels, label_smoothing=0.1) for each in (logits, logits.T)]
+    expected = (both[0] + both[1]) / 2
+    torch.testing.assert_close(info_nce(image, text, scale=8.0, smoothing=0.1), expected, rtol=1e-13, atol=0)
+    torch.testing.assert_close(info_nce(image, text, scale=8.0, smoothing=0.1, bias=-7.0), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("tile", [None, 2])
+def test_ignored_pairs_are_no_negatives(tile: int | None) -> None:
+    """The loss is what it would be if they were not there, both ways; a whole tile of a column may be ignored."""
+    image, text = vectors(5, 4, 0), vectors(5, 4, 1)
+    ignore = torch.zeros(5, 5, dtype=torch.bool)
+    ignore[0, 3] = ignore[0:2, 4] = ignore[4, 0] = True
+    kept = (8 * image @ text.T).masked_fill(ignore, -torch.inf)
+    expected = (cross_entropy(kept, torch.arange(5)) + cross_entropy(kept.T, torch.arange(5))) / 2
+    found = info_nce(image, text, scale=8.0, ignore=ignore, tile=tile)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert all(gradient.isfinite().all() for gradient in gradients(found, image, text))
+
+
+def test_what_is_right_can_be_said_in_one_way_only_and_must_be_seen() -> None:
+    rows, eye = torch.eye(3), torch.eye(3)
+    with pytest.raises(ValueError, match="give one of them"):
+        info_nce(rows, rows, scale=1.0, keys=torch.arange(3), targets=eye)
+    with pytest.raises(ValueError, match="nothing would be left to find"):
+        info_nce(rows, rows, scale=1.0, ignore=eye.bool())
+    with pytest.raises(ValueError, match="smoothing spreads mass over all"):
+        info_nce(rows, rows, scale=1.0, smoothing=0.1, ignore=torch.zeros(3, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("tile", [None, 2])
+def test_the_loss_can_be_differentiated_twice(tile: int | None) -> None:
+    image, text = vectors(4, 3, 0), vectors(4, 3, 1)
+    loss = lambda x, y: info_nce(x, y, scale=3.0, keys=torch.tensor([0, 1, 0, 2]), smoothing=0.1, tile=tile)  # noqa: E731
+    assert torch.autograd.gradgradcheck(loss, (image, text))
+
+
+@pytest.mark.parametrize("tile", [None, 3])
+def test_under_autocast_similarities_stay_in_float32(tile: int | None) -> None:
+    """bfloat16 has 8 bits: at a scale of 100 a logit would be off by 0.2, and by 0.004 of it at any."""
+    image, text = (vectors(8, 64, seed).float().detach().requires_grad_() for seed in (0, 1))
+    plain = info_nce(image, text, scale=100.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = info_nce(image, text, scale=100.0, tile=tile)
+        pairs = sigmoid_pairs(image, text, scale=10.0, bias=-10.0, tile=tile)
+    torch.testing.assert_close(mixed, plain, rtol=1e-6, atol=0)
+    torch.testing.assert_close(pairs, sigmoid_pairs(image, text, scale=10.0, bias=-10.0), rtol=1e-6, atol=0)
+    for ours, theirs in zip(gradients(mixed, image, text), gradients(plain, image, text), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [None, 128])
+def test_no_tensor_as_large_as_all_pairs_is_kept(tile: int | None) -> None:
+    """What autograd keeps is counted: in one piece N x N numbers, in tiles what N rows hold."""
+    image, text = (vectors(1024, 8, seed).float().detach().requires_grad_() for seed in (0, 1))
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1], lambda x: x):
+        info_nce(image, text, scale=10.0, tile=tile)
+    assert (max(kept) >= 1024 * 1024) == (tile is None)
+
+
+def test_a_batch_of_one_and_one_of_equal_captions_teach_nothing() -> None:
+    one = torch.eye(2)[:1].requires_grad_()
+    alone = info_nce(one, one, scale=5.0)
+    assert float(alone.detach()) == 0
+    assert not gradients(alone, one)[0].any()
+    image, text = vectors(4, 3, 0), vectors(1, 3, 1).expand(4, 3)
+    equal = one_way(image, text, scale=5.0, keys=torch.zeros(4, dtype=torch.long))
+    assert float(equal.detach()) == pytest.approx(math.log(4))
+    assert gradients(equal, image)[0].abs().max() < 1e-15
+
+
+def test_what_is_no_number_shows_and_widths_must_be_equal() -> None:
+    rows = vectors(4, 3, 0)
+    assert info_nce(rows * torch.nan, rows, scale=5.0).isnan()
+    with pytest.raises(TypeCheckError, match="D"):
+        info_nce(rows, rows[:, :2], scale=1.0)
+
+
 def golden_case(bias: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor, Tensor]:
     """The stored inputs as float64 leaves; a bias on all logits is one more coordinate of both sides."""
     golden = load_golden("openclip_cliploss")
@@ -131,6 +257,23 @@ def test_loss_and_gradients_are_those_of_open_clip(variant: str) -> None:
     torch.testing.assert_close(loss, golden[f"out.{variant}.loss"], rtol=1e-12, atol=0)
     for name, found in zip(leaves, gradients(loss, *leaves.values()), strict=True):
         torch.testing.assert_close(found, golden[f"grad.{variant}.{name}"], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", ["smoothed", "unsmoothed", "initial_temperature"])
+@pytest.mark.parametrize("tile", [None, 5])
+def test_the_smoothed_loss_and_its_gradients_are_those_of_align(variant: str, tile: int | None) -> None:
+    """ALIGN adds the two directions, and has a temperature in place of a scale."""
+    golden = load_golden("align_loss")
+    temperature = golden["param.temperature"] if variant != "initial_temperature" else torch.ones(()).double()
+    leaves = {name: golden[f"in.{name}"].double().requires_grad_() for name in ("image_features", "text_features")}
+    leaves["temperature"] = temperature.requires_grad_()
+    image, text = (normalize(leaves[name], dim=1) for name in ("image_features", "text_features"))
+    smoothing = 0.0 if variant == "unsmoothed" else float(golden["cfg.label_smoothing"])
+    loss = 2 * info_nce(image, text, scale=1 / leaves["temperature"], smoothing=smoothing, tile=tile)
+    torch.testing.assert_close(loss, golden[f"out.{variant}.loss"], rtol=1e-10, atol=0)
+    for name, found in zip(leaves, gradients(loss, *leaves.values()), strict=True):
+        torch.testing.assert_close(found, golden[f"grad.{variant}.{name}"], rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.golden

@@ -35,7 +35,7 @@ from deixis.nn.blocks import last_block
 from deixis.nn.dual import DualEncoder
 from deixis.nn.lora import add_low_rank
 from deixis.ops.collective import gather
-from deixis.ops.contrastive import info_nce, same_targets
+from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, Stage, TokenStates
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "caption_keys"]
@@ -48,6 +48,7 @@ CARD = Card(
     parts=(Part("encoder", "dual_encoder"),),
     capabilities=("encode_image", "encode_text", "image_tokens", "text_tokens"),
     min_batch=2,
+    still=("attention.key.bias",),
     venue="ICML",
     arxiv="2103.00020",
     code="openai/CLIP",
@@ -181,17 +182,16 @@ class Method(nn.Module):
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
         """Symmetric cross-entropy over the samples of all ranks."""
-        image, text = gather(features.rows["image"]), gather(features.rows["text"])
         scale = self.logit_scale.exp()
-        targets = self._targets(features.rows["caption"], image.dtype) if self.config.share_repeats else None
-        loss = info_nce(image, text, scale=scale, targets=targets)
+        keys = self._keys(features.rows["caption"]) if self.config.share_repeats else None
+        loss = info_nce(features.rows["image"], features.rows["text"], scale=scale, keys=keys)
         return Losses({"contrastive": loss}, metrics={"scale": scale.detach()})
 
-    def _targets(self, captions: Int64[Tensor, "B L"], dtype: torch.dtype) -> Float[Tensor, "N N"]:
-        """Equal shares for the images of equal captions, on whatever rank they are."""
+    def _keys(self, captions: Int64[Tensor, "B L"]) -> Int64[Tensor, " N"]:
+        """Equal for equal captions, on whatever rank they are."""
         # Ranks may have padded to different lengths; float32 holds every token number exactly.
         missing = max(0, self.encoder.context_length - captions.shape[1])
-        return same_targets(caption_keys(gather(F.pad(captions, (0, missing)).float()).long()), dtype)
+        return caption_keys(gather(F.pad(captions, (0, missing)).float()).long())
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""

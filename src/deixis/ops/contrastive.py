@@ -1,23 +1,59 @@
-"""The contrastive losses of two towers, and the targets they can be given."""
+"""The contrastive losses of two towers, exact at any size, and the targets they can be given.
+
+Every loss is over the samples of all ranks: the vectors are those of this rank, what speaks of pairs (`keys`,
+`targets`, `ignore`, `matches`) is of all ranks, and the mean over ranks of what is returned is the loss of the whole.
+No rank holds more of the matrix of similarities than its own rows, and of these `tile` at a time: the logarithms of the
+sums of a tile are kept, and the tile itself is computed again on the way back. Similarities are taken in float32 at
+least, also under autocast.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from deixis.ops.collective import gather, rank, world_size
 
 __all__ = ["info_nce", "one_way", "same_targets", "sigmoid_pairs", "soft_targets"]
 
+_WHOLE = 2**22
+"""Entries of the matrix up to which it is not cut; beyond, a tile has about as many."""
+
+Number = float | Float[Tensor, ""]
+
+
+class _Logits(NamedTuple):
+    """How products become logits."""
+
+    scale: Number
+    bias: Number
+
+    def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Of all pairs [Q, G]."""
+        return (self.scale * queries) @ gallery.T + self.bias
+
+    def of(self, queries: Tensor, others: Tensor) -> Tensor:
+        """Of each query with the vector at its place [Q]."""
+        return self.scale * (queries * others).sum(1) + self.bias
+
 
 def info_nce(
-    image: Float[Tensor, "N D"],
-    text: Float[Tensor, "N D"],
+    image: Float[Tensor, "B D"],
+    text: Float[Tensor, "B D"],
     *,
-    scale: float | Float[Tensor, ""],
+    scale: Number,
+    keys: Int64[Tensor, " N"] | None = None,
     targets: Float[Tensor, "N N"] | None = None,
+    ignore: Bool[Tensor, "N N"] | None = None,
+    **options: Any,
 ) -> Float[Tensor, ""]:
-    """The symmetric cross-entropy of image to text and text to image, halved.
+    """The symmetric cross-entropy of image to text and text to image, halved, over the samples of all ranks.
 
     With S = scale image text' and targets P (rows sum to 1) it is the mean of `one_way(image, text, P)` and
     `one_way(text, image, P')`, the rows of P' divided by their sums.
@@ -25,63 +61,88 @@ def info_nce(
     Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision (2021), figure 3.
 
     Args:
-        image: one vector an image [N, D], usually of length 1.
-        text: the vector of each image's caption [N, D].
+        image: one vector an image of this rank [B, D], usually of length 1.
+        text: the vector of each image's caption [B, D].
         scale: factor on the dot products, the inverse of a temperature.
-        targets: where each image's mass should go, one distribution a row [N, N]; None is the identity.
+        keys: equal for samples, of all ranks, that are right answers to one another [N]; they share the mass.
+        targets: where each image's mass should go, one distribution a row [N, N]; with neither, the identity.
+        ignore: pairs that are no negatives, left out of both softmaxes [N, N].
+        **options: `smoothing`, `bias` and `tile`, as `one_way` takes them.
 
     Raises:
-        ValueError: a column of `targets` sums to 0, so that a text has nothing to point at.
+        ValueError: a column of `targets` sums to 0, so that a text has nothing to point at; or what `one_way` raises.
     """
     backward = None
     if targets is not None:
-        mass = targets.T.sum(1, keepdim=True)
+        mass = targets.sum(0)
         if not (mass > 0).all():
             raise ValueError("a text has no image as its target: each column of targets must hold something.")
-        backward = targets.T / mass
-    return (
-        one_way(image, text, scale=scale, targets=targets) + one_way(text, image, scale=scale, targets=backward)
-    ) / 2
+        backward = (targets / mass).T
+    if world_size() == 1:
+        return _both_ways(image, text, scale, _Pairs(keys, targets, ignore), backward, **options)
+    mine, share = _own(image)
+    there = {"keys": keys, "targets": _rows(targets, mine), "ignore": _rows(ignore, mine)}
+    back = {"keys": keys, "targets": _rows(backward, mine), "ignore": _rows(None if ignore is None else ignore.T, mine)}
+    losses = [
+        one_way(image, gather(text), scale=scale, first=mine.start, **there, **options),
+        one_way(text, gather(image), scale=scale, first=mine.start, **back, **options),
+    ]
+    return (losses[0] + losses[1]) / 2 * share
 
 
 def one_way(
     queries: Float[Tensor, "Q D"],
     gallery: Float[Tensor, "G D"],
     *,
-    scale: float | Float[Tensor, ""],
+    scale: Number,
+    keys: Int64[Tensor, " G"] | None = None,
     targets: Float[Tensor, "Q G"] | None = None,
+    ignore: Bool[Tensor, "Q G"] | None = None,
+    **options: Any,
 ) -> Float[Tensor, ""]:
-    """One direction: the mean over queries of - sum_j P_ij log softmax_j(scale q_i g_j).
+    """One direction, of the vectors given: the mean over queries of - sum_j P_ij log softmax_j(scale q_i g_j + bias).
 
     Args:
         queries: the vectors that ask [Q, D].
         gallery: the vectors they choose among [G, D].
         scale: factor on the dot products.
-        targets: one distribution a query [Q, G]; None means that query i should find entry i.
+        keys: of the entries; those with the key of a query's own entry share its mass [G].
+        targets: one distribution a query [Q, G]; with neither, query i should find entry first + i.
+        ignore: entries that a query's softmax leaves out [Q, G].
+        **options: `first` (the entry that belongs to query 0; default 0), `smoothing` (the share of the mass that is
+            spread over all entries; default 0), `bias` (added to all logits, which changes nothing but what is reported
+            of them; default 0), `tile` (queries at a time; the default cuts large matrices only).
 
     Raises:
-        ValueError: no targets, and more queries than entries.
+        ValueError: no targets, and more queries than entries; an own entry is ignored; smoothing with `ignore`.
     """
-    if targets is None and len(queries) > len(gallery):
+    settings = _settings(**options)
+    if targets is None and settings.first + len(queries) > len(gallery):
         raise ValueError(f"{len(queries)} queries can't each find their own of {len(gallery)} entries: give targets.")
-    likelihood = (scale * (queries @ gallery.T)).log_softmax(1)
-    chosen = likelihood.diagonal() if targets is None else (targets * likelihood).sum(1)
-    return -chosen.mean()
+    pairs = _Pairs(keys, targets, ignore, settings.first)
+    with _precisely(queries):
+        q, g, logits = _wide(queries), _wide(gallery), _Logits(scale, settings.bias)
+        pairs.check(len(queries), settings.smoothing)
+        rows = _tiled(_row_sums, q, [ignore], settings.rows(len(q), len(g)), g, logits)
+        return (torch.cat([part for (part,) in rows]) - pairs.aims(q, g, logits, settings.smoothing)).mean()
 
 
 def sigmoid_pairs(
     image: Float[Tensor, "Q D"],
     text: Float[Tensor, "G D"],
     *,
-    scale: float | Float[Tensor, ""],
-    bias: float | Float[Tensor, ""],
+    scale: Number,
+    bias: Number,
+    keys: Int64[Tensor, " G"] | None = None,
     matches: Bool[Tensor, "Q G"] | None = None,
+    tile: int | None = None,
 ) -> Float[Tensor, ""]:
     """Every pair a yes or no of its own: (1 / Q) sum_ij softplus(-y_ij z_ij), z = scale image text' + bias.
 
     y is 1 where the two belong together and -1 elsewhere. The sum is over all Q G pairs and divided by the number of
     images only, so that the losses of parts of the texts add up to the loss of all, and the mean over equal parts of
-    the images is the loss of all.
+    the images is the loss of all. In several processes the texts may be those of all ranks (`gather(text)`, with
+    `matches`).
 
     Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training (2023), equation 1.
 
@@ -90,21 +151,28 @@ def sigmoid_pairs(
         text: one vector a text [G, D].
         scale: factor on the dot products.
         bias: added to them; below 0, as most pairs do not match.
-        matches: true where an image and a text belong together [Q, G]; None means image i and text i.
+        keys: equal for samples that belong together, where there are as many images as texts [G].
+        matches: true where an image and a text belong together [Q, G]; with neither, image i and text i.
+        tile: images at a time; the default cuts large matrices only.
 
     Raises:
         ValueError: no matches, and not as many images as texts.
     """
-    if matches is None:
-        if len(image) != len(text):
-            raise ValueError(f"{len(image)} images and {len(text)} texts are no pairs: give matches.")
-        matches = torch.eye(len(image), dtype=torch.bool, device=image.device)
-    logits = scale * (image @ text.T) + bias
-    return F.softplus(torch.where(matches, -logits, logits)).sum() / len(image)
+    if matches is None and len(image) != len(text):
+        raise ValueError(f"{len(image)} images and {len(text)} texts are no pairs: give matches.")
+    keys = torch.arange(len(text), device=text.device) if keys is None else keys
+    with _precisely(image):
+        q, g, logits = _wide(image), _wide(text), _Logits(scale, bias)
+        size = _settings(tile=tile).rows(len(q), len(g))
+        per_row = keys if matches is None else None
+        sums = _tiled(_pair_sums, q, [per_row, matches], size, g, logits, keys)
+        return torch.stack([part for (part,) in sums]).sum() / len(image)
 
 
 def same_targets(keys: Int64[Tensor, " N"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N N"]:
     """Targets that spread each row evenly over the samples with its key, itself among them (multi-positive).
+
+    `info_nce(..., keys=keys)` is the loss with these targets, without the matrix.
 
     Args:
         keys: equal for samples whose captions mean the same [N].
@@ -114,7 +182,7 @@ def same_targets(keys: Int64[Tensor, " N"], dtype: torch.dtype = torch.float32) 
     return same / same.sum(1, keepdim=True)
 
 
-def soft_targets(text: Float[Tensor, "N D"], scale: float | Float[Tensor, ""]) -> Float[Tensor, "N N"]:
+def soft_targets(text: Float[Tensor, "N D"], scale: Number) -> Float[Tensor, "N N"]:
     """Targets softmax(scale t t'): captions that mean nearly the same share their mass. Constants: no gradient.
 
     Args:
@@ -123,3 +191,137 @@ def soft_targets(text: Float[Tensor, "N D"], scale: float | Float[Tensor, ""]) -
     """
     with torch.no_grad():
         return (scale * (text @ text.T)).softmax(1)
+
+
+# What is right, and what is left out
+
+
+class _Pairs(NamedTuple):
+    """Which entries each query should find, and which it does not see."""
+
+    keys: Tensor | None
+    targets: Tensor | None
+    ignore: Tensor | None
+    first: int = 0
+
+    def check(self, queries: int, smoothing: float) -> None:
+        if self.keys is not None and self.targets is not None:
+            raise ValueError("keys and targets both say what is right: give one of them.")
+        if self.ignore is None:
+            return
+        if smoothing:
+            raise ValueError("smoothing spreads mass over all entries, and some are to be ignored: give one of them.")
+        where = torch.arange(queries, device=self.ignore.device)
+        if self.targets is None and bool(self.ignore[where, where + self.first].any()):
+            raise ValueError("the entry of a query's own is to be ignored: nothing would be left to find.")
+
+    def aims(self, queries: Tensor, gallery: Tensor, logits: _Logits, smoothing: float) -> Tensor:
+        """The logits of each query averaged by its targets [Q]; no matrix is made."""
+        if self.targets is not None:
+            aim = logits.of(queries, self.targets.to(gallery.dtype) @ gallery)
+        else:
+            stop = self.first + len(queries)
+            aim = logits.of(queries, (gallery if self.keys is None else _means(gallery, self.keys))[self.first : stop])
+        if not smoothing:
+            return aim
+        return (1 - smoothing) * aim + smoothing * logits.of(queries, gallery.mean(0, keepdim=True))
+
+
+def _means(vectors: Tensor, keys: Tensor) -> Tensor:
+    """For each vector the mean of those with its key."""
+    names, place = torch.unique(keys, return_inverse=True)
+    sums = torch.zeros(len(names), vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
+    counts = torch.bincount(place, minlength=len(names)).to(vectors.dtype)
+    return (sums.index_add(0, place, vectors) / counts[:, None])[place]
+
+
+def _own(rows: Tensor) -> tuple[slice, float]:
+    """Where this rank's samples stand among those of all, and how many they are in parts of a rank's mean number."""
+    counts = gather(torch.full((1,), float(len(rows)), device=rows.device)).tolist()
+    start = int(sum(counts[: rank()]))
+    return slice(start, start + len(rows)), len(rows) * len(counts) / sum(counts)
+
+
+def _rows(matrix: Tensor | None, rows: slice) -> Tensor | None:
+    return None if matrix is None else matrix[rows]
+
+
+# Tiles
+
+
+class _Settings(NamedTuple):
+    smoothing: float
+    bias: Number
+    tile: int | None
+    first: int
+
+    def rows(self, queries: int, gallery: int) -> int:
+        """How many queries go at a time."""
+        if self.tile is not None:
+            return max(1, self.tile)
+        return queries if queries * gallery <= _WHOLE else max(64, _WHOLE // gallery)
+
+
+def _settings(smoothing: float = 0.0, bias: Number = 0.0, tile: int | None = None, first: int = 0) -> _Settings:
+    return _Settings(smoothing, bias, tile, first)
+
+
+def _both_ways(
+    image: Tensor, text: Tensor, scale: Number, pairs: _Pairs, backward: Tensor | None, **options: Any
+) -> Tensor:
+    """Both directions from one pass over the matrix."""
+    settings = _settings(**options)
+    with _precisely(image):
+        x, y, logits = _wide(image), _wide(text), _Logits(scale, settings.bias)
+        pairs.check(len(x), settings.smoothing)
+        sums = _tiled(_row_and_column_sums, x, [pairs.ignore], settings.rows(len(x), len(y)), y, logits)
+        rows = torch.cat([part[0] for part in sums])
+        columns = torch.stack([part[1] for part in sums]).logsumexp(0)
+        there = pairs.aims(x, y, logits, settings.smoothing)
+        back = pairs._replace(targets=backward).aims(y, x, logits, settings.smoothing)
+        return ((rows - there).mean() + (columns - back).mean()) / 2
+
+
+def _tiled(
+    work: Callable[..., tuple[Tensor, ...]], queries: Tensor, by_row: list[Tensor | None], size: int, *others: Any
+) -> list[tuple[Tensor, ...]]:
+    """`work` on `size` queries at a time; where there are several tiles, what each holds is dropped and made again."""
+    starts = range(0, len(queries), size)
+    parts = [(queries[i : i + size], *(_rows(each, slice(i, i + size)) for each in by_row)) for i in starts]
+    if len(parts) == 1:
+        return [work(*parts[0], *others)]
+    return [checkpoint(work, *part, *others, use_reentrant=False, preserve_rng_state=False) for part in parts]
+
+
+def _masked(queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits) -> Tensor:
+    similarity = logits(queries, gallery)
+    # Finite, since a tile may hold nothing else of a column, and infinities have no difference.
+    return similarity if ignore is None else similarity.masked_fill(ignore, torch.finfo(similarity.dtype).min / 2)
+
+
+def _row_sums(queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits) -> tuple[Tensor, ...]:
+    return (_masked(queries, ignore, gallery, logits).logsumexp(1),)
+
+
+def _row_and_column_sums(
+    queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits
+) -> tuple[Tensor, ...]:
+    similarity = _masked(queries, ignore, gallery, logits)
+    return similarity.logsumexp(1), similarity.logsumexp(0)
+
+
+def _pair_sums(
+    image: Tensor, own: Tensor | None, matches: Tensor | None, text: Tensor, logits: _Logits, keys: Tensor
+) -> tuple[Tensor, ...]:
+    if own is not None:
+        matches = own[:, None] == keys[None, :]
+    similarity = logits(image, text)
+    return (F.softplus(torch.where(matches, -similarity, similarity)).sum(),)  # type: ignore[arg-type]
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    return vectors.float() if vectors.dtype in (torch.float16, torch.bfloat16) else vectors
+
+
+def _precisely(vectors: Tensor) -> torch.autocast:
+    return torch.autocast(vectors.device.type, enabled=False)

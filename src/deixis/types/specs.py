@@ -131,7 +131,8 @@ class Card:
         min_batch: the smallest batch its loss has a meaning for.
         moves: prefixes of tensors that change without a gradient: in `after_step` (averages, queues), in `finish` (what
             was fitted), or as running statistics of a batch norm.
-        still: names of trainable tensors whose gradient is zero in theory (a bias before a batch norm).
+        still: names, or ends of names, of trainable tensors whose gradient is zero in theory (a bias before a batch
+            norm, the bias of attention's keys): whether they move is left to rounding.
         exempt: rules of the contract that the authors' code breaks and that this one, being faithful, breaks too; the
             docstring gives the reason.
         venue: where it was published.

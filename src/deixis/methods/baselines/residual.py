@@ -115,9 +115,9 @@ class Method(nn.Module):
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
         """Symmetric cross-entropy over the samples of all ranks."""
-        image, text, frozen = (gather(features.rows[name]) for name in ("image", "text", "frozen_text"))
-        targets = soft_targets(frozen, self.config.target_scale) if self.config.target_scale else None
-        return Losses({"contrastive": info_nce(image, text, scale=self.config.scale, targets=targets)})
+        config, rows = self.config, features.rows
+        targets = soft_targets(gather(rows["frozen_text"]), config.target_scale) if config.target_scale else None
+        return Losses({"contrastive": info_nce(rows["image"], rows["text"], scale=config.scale, targets=targets)})
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""
