@@ -84,7 +84,7 @@ def test_a_card_names_only_what_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_field_of_a_config_is_described(name: str) -> None:
-    doc = get(name).Config.__doc__ or ""
+    doc = "\n".join(parent.__doc__ or "" for parent in get(name).Config.__mro__)  # a delta describes what it adds
     for field in dataclasses.fields(get(name).Config):
         assert f"{field.name}:" in doc, f"{name}.Config.{field.name} has no description"
 
@@ -111,7 +111,12 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
     before = contract.snapshot(method)
     modes = [module.training for module in method.modules()]
     images, tokens = torch.rand(3, 3, 32, 32), torch.randint(1, 20, (3, 5))
-    arguments: dict[str, tuple[Any, ...]] = {"encode_text": (tokens,), "text_tokens": (tokens,), "adapters": ()}
+    arguments: dict[str, tuple[Any, ...]] = {
+        "encode_text": (tokens,),
+        "text_tokens": (tokens,),
+        "compare": (images, tokens),
+        "adapters": (),
+    }
     for capability in read(name).card.capabilities:
         getattr(method, capability)(*arguments.get(capability, (images,)))
     assert [module.training for module in method.modules()] == modes

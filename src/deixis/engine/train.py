@@ -50,7 +50,8 @@ def train(
     chunk: int | None = None,
     on_step: OnStep | None = None,
 ) -> Method:
-    """Trains `method` for `steps` optimiser steps (AdamW with the method's `parameter_groups()`).
+    """Trains `method` for `steps` optimiser steps with the method's `parameter_groups()`, by AdamW or by what the
+    config's field `optimiser` names (`adamw` or `lamb`).
 
     Args:
         method: built by `deixis.engine.build`.
@@ -65,6 +66,14 @@ def train(
         DeixisError: the loss is not finite; the step and the parts are told, the weights are those before the step.
     """
     return Training(method, data, steps, stage=stage, seed=seed, chunk=chunk).run(on_step)
+
+
+def _optimiser(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if name == "lamb":
+        from timm.optim.lamb import Lamb
+
+        return Lamb(groups, max_grad_norm=None)
+    return torch.optim.AdamW(groups, fused=True)  # one pass over the weights; up to a sixth of a step
 
 
 class Training:
@@ -97,7 +106,7 @@ class Training:
             if hasattr(method, "parameter_groups")
             else [{"params": list(self._chosen.values())}]
         )
-        self._optimiser = torch.optim.AdamW(groups, fused=True)  # one pass over the weights; up to a sixth of a step
+        self._optimiser = _optimiser(getattr(getattr(method, "config", None), "optimiser", "adamw"), groups)
         self._peaks = [group["lr"] for group in self._optimiser.param_groups]
 
     def run(

@@ -16,8 +16,7 @@ What differs from the paper:
 * t starts at the encoder's own scale, so that fine-tuning goes on where training ended; the paper's start is 1 / 0.07.
 * By default batch norms keep their statistics, as small batches would spoil those of a trained tower.
 
-Relations: the loss is `ops.contrastive.info_nce`; `residual` trains the same loss on frozen towers. The cosine to
-zero of the paper is not part of the method.
+Relations: the loss is `ops.contrastive.info_nce`; `residual` trains the same loss on frozen towers.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deixis.nn.blocks import last_block
 from deixis.nn.dual import DualEncoder
 from deixis.nn.lora import add_low_rank
-from deixis.ops.collective import gather
+from deixis.ops.collective import gather_ragged
 from deixis.ops.contrastive import info_nce
+from deixis.ops.schedules import rate
 from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, Stage, TokenStates
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "caption_keys"]
@@ -70,11 +69,13 @@ class Config:
             low-rank change of every linear layer and ungrouped convolution).
         rank: of the low-rank changes.
         warmup: steps over which the learning rate rises from 0.
-        learning_rate: of AdamW, at its peak where there is a schedule.
-        weight_decay: of AdamW, on all but gains, biases and the scale.
-        beta1: of AdamW.
-        beta2: of AdamW.
-        epsilon: of AdamW.
+        schedule: of the learning rate behind that: `constant`, `cosine` or `linear`.
+        optimiser: `adamw`, or `lamb` for very large batches.
+        learning_rate: at its peak where there is a schedule.
+        weight_decay: on all but gains, biases and the scale.
+        beta1: of the optimiser.
+        beta2: of the optimiser.
+        epsilon: of the optimiser.
     """
 
     encoder: str = "starter"
@@ -85,6 +86,8 @@ class Config:
     layers: Literal["all", "last", "lora"] = "all"
     rank: int = 8
     warmup: int = 0
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    optimiser: Literal["adamw", "lamb"] = "adamw"
     learning_rate: float = 1e-5
     weight_decay: float = 0.001
     beta1: float = 0.9
@@ -112,6 +115,7 @@ class Config:
             share_repeats=False,
             statistics=True,
             warmup=2000,
+            schedule="cosine",
             learning_rate=5e-4,
             weight_decay=0.2,
         )
@@ -157,8 +161,8 @@ class Method(nn.Module):
         return (Stage(trainable=self._trainable, evaluate=() if self.config.statistics else tuple(norms)),)
 
     def rate(self, progress: Progress) -> float:
-        """Factor on the learning rate: rises over the first steps, then 1."""
-        return min(1.0, (progress.step + 1) / max(1, self.config.warmup))
+        """Factor on the learning rate."""
+        return rate(self.config.schedule, progress.step, progress.total, self.config.warmup)
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of each sample, with one of its captions.
@@ -189,9 +193,7 @@ class Method(nn.Module):
 
     def _keys(self, captions: Int64[Tensor, "B L"]) -> Int64[Tensor, " N"]:
         """Equal for equal captions, on whatever rank they are."""
-        # Ranks may have padded to different lengths; float32 holds every token number exactly.
-        missing = max(0, self.encoder.context_length - captions.shape[1])
-        return caption_keys(gather(F.pad(captions, (0, missing)).float()).long())
+        return caption_keys(gather_ragged(captions.float()).long())  # float32 holds every token number exactly
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""

@@ -16,7 +16,17 @@ from torch import Tensor
 
 from deixis.types.batch import Batch, concatenate
 
-__all__ = ["average_gradients", "gather", "gather_batch", "mean_count", "rank", "total", "world_size"]
+__all__ = [
+    "average_gradients",
+    "gather",
+    "gather_batch",
+    "gather_ragged",
+    "mean_count",
+    "own_rows",
+    "rank",
+    "total",
+    "world_size",
+]
 
 
 def world_size() -> int:
@@ -53,6 +63,22 @@ class _Gather(torch.autograd.Function):
 def gather(rows: Float[Tensor, "B ..."]) -> Float[Tensor, "N ..."]:
     """The rows of all ranks in rank order, with gradient; the ranks may hold different numbers of rows."""
     return rows if world_size() == 1 else _Gather.apply(rows)
+
+
+def gather_ragged(rows: Float[Tensor, "B L ..."]) -> Float[Tensor, "N M ..."]:
+    """As `gather`, where the ranks may have padded the second axis to different lengths: all are to the longest."""
+    if world_size() == 1:
+        return rows
+    longest = int(gather(torch.full((1,), float(rows.shape[1]), device=rows.device)).max())
+    return gather(torch.nn.functional.pad(rows, [0, 0] * (rows.dim() - 2) + [0, longest - rows.shape[1]]))
+
+
+def own_rows(count: int, device: torch.device | None = None) -> slice:
+    """Where this rank's `count` rows stand among those of all ranks, as `gather` orders them."""
+    counts = torch.zeros(world_size(), dtype=torch.long, device=device)
+    counts[rank()] = count
+    start = int(total(counts)[: rank()].sum())
+    return slice(start, start + count)
 
 
 def total(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from deixis.ops.collective import gather, rank, world_size
+from deixis.ops.collective import gather, mean_count, own_rows, world_size
 
 __all__ = ["info_nce", "one_way", "same_targets", "sigmoid_pairs", "soft_targets"]
 
@@ -80,14 +80,14 @@ def info_nce(
         backward = (targets / mass).T
     if world_size() == 1:
         return _both_ways(image, text, scale, _Pairs(keys, targets, ignore), backward, **options)
-    mine, share = _own(image)
+    mine = own_rows(len(image), image.device)
     there = {"keys": keys, "targets": _rows(targets, mine), "ignore": _rows(ignore, mine)}
     back = {"keys": keys, "targets": _rows(backward, mine), "ignore": _rows(None if ignore is None else ignore.T, mine)}
     losses = [
         one_way(image, gather(text), scale=scale, first=mine.start, **there, **options),
         one_way(text, gather(image), scale=scale, first=mine.start, **back, **options),
     ]
-    return (losses[0] + losses[1]) / 2 * share
+    return (losses[0] + losses[1]) / 2 * len(image) / mean_count(float(len(image)))
 
 
 def one_way(
@@ -233,13 +233,6 @@ def _means(vectors: Tensor, keys: Tensor) -> Tensor:
     sums = torch.zeros(len(names), vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
     counts = torch.bincount(place, minlength=len(names)).to(vectors.dtype)
     return (sums.index_add(0, place, vectors) / counts[:, None])[place]
-
-
-def _own(rows: Tensor) -> tuple[slice, float]:
-    """Where this rank's samples stand among those of all, and how many they are in parts of a rank's mean number."""
-    counts = gather(torch.full((1,), float(len(rows)), device=rows.device)).tolist()
-    start = int(sum(counts[: rank()]))
-    return slice(start, start + len(rows)), len(rows) * len(counts) / sum(counts)
 
 
 def _rows(matrix: Tensor | None, rows: slice) -> Tensor | None:

@@ -1,0 +1,168 @@
+"""ALIGN: two towers and a loss that bears much noise, so that many raw pairs may stand in for few clean ones.
+
+    L = CE_e(rows of I T' / s, own text) + CE_e(columns of I T' / s, own image)
+
+with I and T the embeddings [N, D] of length 1 over the samples of all ranks, s one trained temperature that starts at
+1, and CE_e the cross-entropy against targets of which a share e = 0.1 lies evenly on all N entries (Jia et al., 2021,
+section 4.1, equations 1 and 2). The two directions are added, not averaged.
+
+A picture and words can ask together (section 7): `compose` adds the embedding of "with snow" to that of a picture, or
+takes away that of "flowers".
+
+What differs from the paper:
+* No code of the authors is public. That e is spread over all N entries, the own one among them, is the usual form of
+  label smoothing and that of the ports.
+* s is held above `lowest`; the paper names no bound, and a temperature that crosses 0 turns all signs.
+* The paper's towers are EfficientNet and BERT; here any dual encoder is trained.
+
+Relations: with `smoothing=0` the loss is twice that of `clip` at the scale 1 / s. A temperature that is itself trained
+moves in other steps than CLIP's logarithm of a scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deixis.nn.dual import DualEncoder
+from deixis.ops.contrastive import info_nce
+from deixis.ops.schedules import rate
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress
+
+__all__ = ["CARD", "CLAIMS", "Config", "Method", "compose"]
+
+CARD = Card(
+    title="Scaling Up Visual and Vision-Language Representation Learning With Noisy Text Supervision (ALIGN)",
+    year=2021,
+    kind="trained",
+    needs=(FieldSpec("images", "B 3 H W"), FieldSpec("tokens", "B K L", "long", ragged="L")),
+    parts=(Part("encoder", "dual_encoder"),),
+    capabilities=("encode_image", "encode_text"),
+    min_batch=2,
+    still=("attention.key.bias",),
+    venue="ICML",
+    arxiv="2102.05918",
+    tags=("pre-training", "noisy captions", "retrieval", "composed queries"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ALIGN.
+
+    Attributes:
+        encoder: the model that is trained, with all its weights.
+        temperature: that cosines are divided by at the start.
+        lowest: what the temperature may fall to.
+        smoothing: share of the targets' mass that lies evenly on all samples.
+        warmup: steps over which the learning rate rises from 0.
+        schedule: of the learning rate behind that: `constant`, `cosine` or `linear`.
+        optimiser: `lamb`, or `adamw`.
+        learning_rate: at its peak.
+        weight_decay: on all but gains, biases and the temperature.
+    """
+
+    encoder: str = "starter"
+    temperature: float = 1.0
+    lowest: float = 0.01
+    smoothing: float = 0.1
+    warmup: int = 0
+    schedule: Literal["constant", "cosine", "linear"] = "linear"
+    optimiser: Literal["adamw", "lamb"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """For tests: the tiny encoder."""
+        return cls(encoder="tiny", learning_rate=1e-2)
+
+    @classmethod
+    def desk(cls) -> Config:
+        """A new encoder on two cores: AdamW, and a temperature near where it ends, since steps are few."""
+        return cls(temperature=0.07, warmup=50)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """As published: batches of 16,384, 1.2 million steps. The encoder is to be replaced by a new one."""
+        return cls(warmup=10_000, optimiser="lamb", learning_rate=1e-3, weight_decay=1e-5)
+
+
+def compose(
+    image: Float[Tensor, "Q D"], text: Float[Tensor, "Q D"], weights: tuple[float, float] = (1.0, 1.0)
+) -> Float[Tensor, "Q D"]:
+    """Queries of a picture and words: the weighted sum of both embeddings, of length 1 (section 7).
+
+    Args:
+        image: one embedding a query; its length does not matter.
+        text: likewise.
+        weights: of the picture and of the words; a negative one takes away.
+    """
+    v, u = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+    return F.normalize(weights[0] * v + weights[1] * u, dim=-1)
+
+
+class Method(nn.Module):
+    """An encoder and the temperature it is trained with."""
+
+    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.temperature = nn.Parameter(torch.tensor(config.temperature))
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by now; belongs into the traits of the encoder that is saved."""
+        return 1 / float(self.temperature.detach())
+
+    def rate(self, progress: Progress) -> float:
+        """Factor on the learning rate."""
+        return rate(self.config.schedule, progress.step, progress.total, self.config.warmup)
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        """Both embeddings of each sample, with its first caption: rows `image` and `text` [B, D]."""
+        assert batch.images is not None
+        assert batch.tokens is not None
+        image, text = self.encoder.encode_image(batch.images), self.encoder.encode_text(batch.tokens[:, 0])
+        return Features({"image": image, "text": text})
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        """The smoothed cross-entropies of both directions, added, over the samples of all ranks."""
+        image, text = features.rows["image"], features.rows["text"]
+        both = 2 * info_nce(image, text, scale=1 / self.temperature, smoothing=self.config.smoothing)
+        return Losses({"contrastive": both}, metrics={"scale": 1 / self.temperature.detach()})
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        """`encode`, then `loss`."""
+        return self.loss(self.encode(batch, progress), batch, progress)
+
+    @torch.no_grad()
+    def after_step(self, progress: Progress, losses: Losses) -> None:
+        """Holds the temperature above its lowest."""
+        self.temperature.clamp_(min=self.config.lowest)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is decayed, and what is not: gains, biases and whatever else has one axis, and the temperature."""
+        config, trained = self.config, [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        return [{**group, "lr": config.learning_rate} for group in groups if group["params"]]
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Image embeddings, rows of length 1."""
+        return self.encoder.encode_image(images)
+
+    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """Text embeddings, rows of length 1."""
+        return self.encoder.encode_text(tokens)
+
+
+CLAIMS = ()

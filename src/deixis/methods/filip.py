@@ -1,0 +1,194 @@
+"""FILIP: image and text are compared token by token, and the best counterparts count.
+
+    to_text[i, j]  = mean over the patches k of image i of max over the tokens r of text j of  v_ik w_jr
+    to_image[i, j] = mean over the tokens r of text j  of max over the patches k of image i of v_ik w_jr
+    L = 1/2 [ CE(rows of exp(t) to_text, own text) + CE(columns of exp(t) to_image, own image) ]
+
+with tokens of length 1 in the shared space, and only real tokens on either side (Yao et al., 2022, section 3.1,
+equations 2 to 5). What a word means can then be pointed at: the patches that it is most similar to.
+
+What differs from the paper, or is our reading of it:
+* The class token of the image takes no part; the paper does not say.
+* t, its ceiling, and shared repeats are those of `clip`; the paper's start is 1 / 0.07 and it names no ceiling.
+* Of all tokens the strongest quarter can be kept (`keep=0.25`), as the paper does to save memory. "Highest token-wise
+  maximum similarity" is read as: of a token with any token of the other side of this rank's batch. This choice, and
+  nothing else here, depends on how a batch is spread over ranks.
+* Translations of captions and of images' colours (AutoAugment) are the data's matter.
+* No authors' code is public. Two reimplementations differ from the equations, one in reading padding, the other in
+  taking both softmaxes over images; the tests hold this one to the equations.
+
+Relations: with one token a side this is `clip`, of which it replaces what a batch is encoded to and how two sides are
+compared. A mean of maxima moves less than a cosine, so that its best temperature is another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis.methods import clip
+from deixis.nn.dual import DualEncoder
+from deixis.ops.collective import gather_ragged, mean_count, own_rows, world_size
+from deixis.ops.contrastive import same_targets
+from deixis.ops.late_interaction import strongest_tokens, token_similarity
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, TokenStates
+
+__all__ = ["CARD", "CLAIMS", "Config", "Method", "late_loss", "strongest"]
+
+CARD = Card(
+    title="FILIP: Fine-grained Interactive Language-Image Pre-Training",
+    year=2022,
+    kind="trained",
+    needs=(FieldSpec("images", "B 3 H W"), FieldSpec("tokens", "B K L", "long", ragged="L")),
+    parts=(Part("encoder", "dual_encoder"),),
+    capabilities=("image_tokens", "text_tokens", "compare"),
+    min_batch=2,
+    still=("attention.key.bias",),
+    venue="ICLR",
+    arxiv="2111.07783",
+    tags=("pre-training", "late interaction", "retrieval", "alignment"),
+)
+
+
+@dataclass(frozen=True)
+class Config(clip.Config):
+    """Settings of CLIP, and how many tokens count.
+
+    Attributes:
+        keep: share of each sample's tokens that is compared, those most similar to any token of the other side.
+    """
+
+    keep: float = 1.0
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """For tests: the tiny encoder."""
+        return cls(encoder="tiny", learning_rate=1e-2)
+
+    @classmethod
+    def desk(cls) -> Config:
+        """All tokens; a new encoder is trained whole."""
+        return cls(scale=1 / 0.07, learning_rate=1e-3, warmup=50, schedule="cosine", weight_decay=0.1)
+
+    @classmethod
+    def paper(cls) -> Config:
+        """As published for the base model: batches of 40,960, 30 epochs of 340 million pairs, by LAMB.
+
+        The encoder is to be replaced by a new one that is 256 wide. The learning rate is base x sqrt(batch / 512).
+        """
+        return cls(
+            scale=1 / 0.07,
+            share_repeats=False,
+            statistics=True,
+            warmup=3000,
+            schedule="cosine",
+            optimiser="lamb",
+            learning_rate=2e-3 * (40960 / 512) ** 0.5,
+            weight_decay=3e-3,
+            beta1=0.9,
+            beta2=0.999,
+            epsilon=1e-4,
+            keep=0.25,
+        )
+
+
+def late_loss(
+    to_text: Float[Tensor, "B N"], to_image: Float[Tensor, "N B"], targets: Float[Tensor, "B N"] | Int64[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """The mean of both directions: each image chooses among texts by one matrix, each text among images by the other.
+
+    Args:
+        to_text: scaled similarities of this rank's images to all texts.
+        to_image: scaled similarities of all images to this rank's texts.
+        targets: of the B samples among the N: their numbers, or one distribution each.
+    """
+    return (F.cross_entropy(to_text, targets) + F.cross_entropy(to_image.T, targets)) / 2
+
+
+def strongest(own: TokenStates, other: TokenStates, share: float) -> TokenStates:
+    """The tokens of each sample that are most similar to any token of the other side, in their order (section 3.1).
+
+    Args:
+        own: of B samples.
+        other: of G samples of the other side.
+        share: of each sample's real tokens that is kept, rounded up.
+    """
+    kept = strongest_tokens(own.states, other.states, share=share, mask=own.mask, others_mask=other.mask)
+    order = (~kept).long().argsort(dim=1, stable=True)[:, : int(kept.sum(1).max())]
+    return TokenStates(
+        own.states.gather(1, order[..., None].expand(-1, -1, own.states.shape[2])), kept.gather(1, order)
+    )
+
+
+class Method(clip.Method):
+    """CLIP with tokens in place of embeddings."""
+
+    config: Config
+
+    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+        super().__init__(config, encoder=encoder)
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        """The tokens of both sides, with one of each image's captions.
+
+        Returns:
+            rows `image` [B, N, D] and `text` [B, L, D] of length 1, `image_real` [B, N] and `text_real` [B, L], and
+            `caption` [B, L], the tokens that were read.
+        """
+        assert batch.images is not None
+        caption = self._drawn(batch, progress)
+        image, text = self.encoder.image_tokens(batch.images), self.encoder.text_tokens(caption)
+        rows = {"image": F.normalize(image.states, dim=-1), "text": F.normalize(text.states, dim=-1)}
+        return Features({**rows, "image_real": image.mask, "text_real": text.mask, "caption": caption})
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        """Symmetric cross-entropy of the token-wise similarities, over the samples of all ranks."""
+        scale = self.logit_scale.exp()
+        image, text = self._kept(features)
+        to_text, to_image = _over_ranks(image, text)
+        targets = self._targets(features.rows["caption"], to_text)
+        loss = late_loss(scale * to_text, scale * to_image, targets)
+        if world_size() > 1:  # the mean over ranks must count every sample once
+            loss = loss * len(to_text) / mean_count(float(len(to_text)))
+        return Losses({"contrastive": loss}, metrics={"scale": scale.detach()})
+
+    def _kept(self, features: Features) -> tuple[TokenStates, TokenStates]:
+        """Both sides, or the strongest of their tokens."""
+        image, text = (TokenStates(features.rows[side], features.rows[f"{side}_real"]) for side in ("image", "text"))
+        if self.config.keep == 1:
+            return image, text
+        return strongest(image, text, self.config.keep), strongest(text, image, self.config.keep)
+
+    def _targets(self, caption: Int64[Tensor, "B L"], similarity: Float[Tensor, "B N"]) -> Tensor:
+        """The own number, or equal shares among those with the same caption."""
+        mine = own_rows(len(caption), caption.device)
+        if not self.config.share_repeats:
+            return torch.arange(mine.start, mine.stop, device=caption.device)
+        return same_targets(self._keys(caption), similarity.dtype)[mine]
+
+    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+        """The mean of both similarities of every image with every text."""
+        sides = self.encoder.image_tokens(images), self.encoder.text_tokens(tokens)
+        both = _similarity(*(TokenStates(F.normalize(side.states, dim=-1), side.mask) for side in sides))
+        return (both[0] + both[1]) / 2
+
+
+def _over_ranks(image: TokenStates, text: TokenStates) -> tuple[Tensor, Tensor]:
+    """Similarities of this rank's images to all texts [B, N], and of all images to this rank's texts [N, B]."""
+    if world_size() == 1:
+        return _similarity(image, text)
+    images, texts = (
+        TokenStates(gather_ragged(side.states), gather_ragged(side.mask.float()) > 0) for side in (image, text)
+    )
+    return _similarity(image, texts)[0], _similarity(images, text)[1]
+
+
+def _similarity(image: TokenStates, text: TokenStates) -> tuple[Tensor, Tensor]:
+    return token_similarity(image.states, text.states, image_mask=image.mask, text_mask=text.mask)
+
+
+CLAIMS = ()

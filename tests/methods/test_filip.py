@@ -1,0 +1,126 @@
+"""FILIP gives the loss and gradients of its equations, is CLIP where each side has one token, and reads no padding."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from deixis import engine
+from deixis.methods import clip, filip
+from deixis.types import Batch, Features, Progress, TokenStates
+from tests.support import load_golden
+
+
+def built(**overrides: Any) -> filip.Method:
+    return engine.build("filip", "tiny", overrides, seed=3)
+
+
+def features(image: Tensor, text: Tensor, image_real: Tensor, text_real: Tensor) -> Features:
+    """What `encode` would hand over; all captions differ."""
+    caption = torch.arange(1, len(text) + 1)[:, None]
+    rows = {"image": image, "text": text, "image_real": image_real, "text_real": text_real, "caption": caption}
+    return Features(rows)
+
+
+BATCH = Batch(ids=tuple("abcdef"))
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", ["text_mask", "both_masks"])
+def test_loss_and_gradients_are_those_of_the_equations(variant: str) -> None:
+    golden = load_golden("filip_late")
+    leaves = {name: golden[f"in.{name}"].double().requires_grad_() for name in ("image_tokens", "text_tokens")}
+    image, text = (normalize(leaves[name], dim=-1) for name in leaves)
+    everything = torch.ones(image.shape[:2], dtype=torch.bool)
+    real = golden["in.image_mask"] if variant == "both_masks" else everything
+    method = built().double()
+    method.logit_scale.data.copy_(golden["param.log_scale"])
+    batch = Batch(ids=tuple(map(str, range(len(image)))))
+    loss = method.loss(features(image, text, real, golden["in.text_mask"]), batch, Progress()).total
+    torch.testing.assert_close(loss, golden[f"out.{variant}.loss"], rtol=1e-10, atol=0)
+    found = torch.autograd.grad(loss, [*leaves.values(), method.logit_scale])
+    for name, gradient in zip([*leaves, "log_scale"], found, strict=True):
+        torch.testing.assert_close(gradient, golden[f"grad.{variant}.{name}"], rtol=1e-8, atol=1e-13)
+    for name, mask in (("image_tokens", real), ("text_tokens", golden["in.text_mask"])):
+        assert not found[list(leaves).index(name)][~mask].any(), "what is masked has no gradient at all"
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", ["text_mask", "both_masks"])
+def test_each_direction_is_that_of_the_equations_and_none_has_the_wrong_axis(variant: str) -> None:
+    golden = load_golden("filip_late")
+    scale, own = golden["param.log_scale"].exp(), torch.arange(len(golden["in.image_tokens"]))
+    to_text, to_image = (scale * golden[f"out.{variant}.similarity_{way}"] for way in ("i2t", "t2i"))
+    both = [golden[f"out.{variant}.loss_{way}"] for way in ("i2t", "t2i")]
+    torch.testing.assert_close(filip.late_loss(to_text, to_image, own), sum(both) / 2, rtol=1e-10, atol=0)
+    torch.testing.assert_close(cross_entropy(to_text, own), both[0], rtol=1e-10, atol=0)
+    if variant == "text_mask":
+        torch.testing.assert_close(cross_entropy(to_text.T, own), golden["out.wrong_axis_loss_i2t"], rtol=1e-10, atol=0)
+        assert not torch.isclose(both[0], golden["out.wrong_axis_loss_i2t"])
+        assert not torch.isclose(golden["out.text_mask.loss"], golden["out.padding_included_loss"])
+
+
+def test_with_one_token_a_side_it_is_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (normalize(torch.randn(6, 16, generator=generator), dim=-1) for _ in range(2))
+    real, caption = torch.ones(6, 1, dtype=torch.bool), torch.tensor([1, 2, 3, 2, 4, 5])[:, None]
+    rows = {"image": image[:, None], "text": text[:, None], "image_real": real, "text_real": real, "caption": caption}
+    ours = built().loss(Features(rows), BATCH, Progress()).total
+    parent = engine.build("clip", "tiny", seed=3)
+    theirs = parent.loss(Features({"image": image, "text": text, "caption": caption}), BATCH, Progress()).total
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    assert isinstance(built(), clip.Method)
+
+
+def test_what_is_encoded_are_patches_and_real_words_of_length_one() -> None:
+    method = built()
+    tokens = torch.tensor([[[1, 7, 8, 2, 0, 0]], [[1, 7, 2, 0, 0, 0]]])
+    batch = Batch(ids=("a", "b"), images=torch.randn(2, 3, 32, 32), tokens=tokens)
+    rows = method.encode(batch, Progress()).rows
+    assert rows["image"].shape == (2, 16, 16), "4 x 4 patches"
+    assert rows["text_real"].sum(1).tolist() == [4, 3]
+    for side in ("image", "text"):
+        lengths = rows[side].norm(dim=-1)[rows[f"{side}_real"]]
+        torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_the_strongest_quarter_is_compared_by_a_loop() -> None:
+    generator = torch.Generator().manual_seed(1)
+    image, text = (normalize(torch.randn(3, n, 5, generator=generator), dim=-1) for n in (8, 6))
+    words = torch.arange(6) < torch.tensor([6, 3, 1])[:, None]
+    pool = text[words]
+    kept = filip.strongest(TokenStates(image, torch.ones(3, 8, dtype=torch.bool)), TokenStates(text, words), 0.25)
+    for own, chosen in zip(image, kept.states, strict=True):
+        best = [max(float(patch @ word) for word in pool) for patch in own]
+        expected = sorted(sorted(range(8), key=lambda i: -best[i])[:2])
+        torch.testing.assert_close(chosen, own[expected])
+    other = filip.strongest(TokenStates(text, words), TokenStates(image, torch.ones(3, 8, dtype=torch.bool)), 0.25)
+    assert other.mask.sum(1).tolist() == [2, 1, 1], "a quarter of the real words, rounded up"
+
+
+def test_keeping_all_tokens_is_keeping_none_out() -> None:
+    batch = Batch.synthetic(filip.CARD.needs, size=4)
+    losses = [built(keep=keep)(batch, Progress()).total for keep in (1.0, 0.999)]
+    torch.testing.assert_close(*losses)
+    assert not torch.isclose(built(keep=0.1)(batch, Progress()).total, losses[0])
+
+
+def test_pairs_are_compared_as_the_loss_compares_them() -> None:
+    method = built().eval()
+    tokens = torch.tensor([[1, 7, 8, 2], [1, 9, 2, 0]])
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    scores = method.compare(images, tokens)
+    padded = method.compare(images, torch.nn.functional.pad(tokens, [0, 3]))
+    torch.testing.assert_close(scores, padded, rtol=1e-5, atol=1e-6)
+    alone = method.compare(images[1:2], tokens[1:2])
+    torch.testing.assert_close(scores[1:2, 1:2], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_the_paper_trains_with_lamb() -> None:
+    config = dataclasses.asdict(filip.Config.paper())
+    assert (config["optimiser"], config["keep"], config["epsilon"]) == ("lamb", 0.25, 1e-4)
