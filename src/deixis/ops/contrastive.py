@@ -123,8 +123,8 @@ def one_way(
     with _precisely(queries):
         q, g, logits = _wide(queries), _wide(gallery), _Logits(scale, settings.bias)
         pairs.check(len(queries), settings.smoothing)
-        rows = _tiled(_row_sums, q, [ignore], settings.rows(len(q), len(g)), g, logits)
-        return (torch.cat([part for (part,) in rows]) - pairs.aims(q, g, logits, settings.smoothing)).mean()
+        rows, _ = _Sums.apply(scale * q, g, ignore, settings.rows(len(q), len(g)), False)
+        return (rows + settings.bias - pairs.aims(q, g, logits, settings.smoothing)).mean()
 
 
 def sigmoid_pairs(
@@ -242,6 +242,61 @@ def _rows(matrix: Tensor | None, rows: slice) -> Tensor | None:
 # Tiles
 
 
+class _Sums(torch.autograd.Function):
+    """The logarithm of the sum of exponentials of each row of queries gallery', and of each column.
+
+    A tile is made twice, here and on the way back, where the gradient of both sums is put together in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, gallery: Tensor, ignore: Tensor | None, size: int, columns: bool
+    ) -> tuple[Tensor, Tensor]:
+        ctx.size, ctx.columns = size, columns
+        rows, highest = [], torch.full((len(gallery),), -torch.inf, dtype=queries.dtype, device=queries.device)
+        total = torch.zeros_like(highest)
+        for start in range(0, len(queries), size):
+            logits = _products(queries, gallery, ignore, slice(start, start + size))
+            if columns:
+                above = torch.maximum(highest, logits.amax(0))
+                total = total * (highest - above).exp_() + (logits - above).exp_().sum(0)
+                highest = above
+            top = logits.amax(1, keepdim=True)
+            rows.append(logits.sub_(top).exp_().sum(1).log_() + top[:, 0])
+        sums = torch.cat(rows), highest + total.log_()
+        ctx.save_for_backward(queries, gallery, ignore, *sums)
+        if not columns:
+            ctx.mark_non_differentiable(sums[1])
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        queries, gallery, ignore, rows, columns = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated once more: in one piece, by autograd
+            logits = _products(queries, gallery, ignore, slice(None))
+            both = [(logits.logsumexp(1), grads[0])] + [(logits.logsumexp(0), grads[1])] * ctx.columns
+            outputs, weights = zip(*both, strict=True)
+            return (*torch.autograd.grad(outputs, (queries, gallery), weights, create_graph=True), None, None, None)
+        to_queries, to_gallery = torch.empty_like(queries), torch.zeros_like(gallery)
+        for start in range(0, len(queries), ctx.size):
+            own = slice(start, start + ctx.size)
+            logits = _products(queries, gallery, ignore, own)
+            weight = (logits - columns).exp_().mul_(grads[1]) if ctx.columns else None
+            logits.sub_(rows[own, None]).exp_().mul_(grads[0][own, None])
+            weight = logits if weight is None else weight.add_(logits)
+            torch.mm(weight, gallery, out=to_queries[own])
+            to_gallery.addmm_(weight.T, queries[own])
+        return to_queries, to_gallery, None, None, None
+
+
+def _products(queries: Tensor, gallery: Tensor, ignore: Tensor | None, own: slice) -> Tensor:
+    products = queries[own] @ gallery.T
+    if ignore is None:
+        return products
+    # Finite, since a tile may hold nothing else of a column, and infinities have no difference.
+    return products.masked_fill(ignore[own], torch.finfo(products.dtype).min / 2)
+
+
 class _Settings(NamedTuple):
     smoothing: float
     bias: Number
@@ -267,12 +322,10 @@ def _both_ways(
     with _precisely(image):
         x, y, logits = _wide(image), _wide(text), _Logits(scale, settings.bias)
         pairs.check(len(x), settings.smoothing)
-        sums = _tiled(_row_and_column_sums, x, [pairs.ignore], settings.rows(len(x), len(y)), y, logits)
-        rows = torch.cat([part[0] for part in sums])
-        columns = torch.stack([part[1] for part in sums]).logsumexp(0)
+        rows, columns = _Sums.apply(scale * x, y, pairs.ignore, settings.rows(len(x), len(y)), True)
         there = pairs.aims(x, y, logits, settings.smoothing)
         back = pairs._replace(targets=backward).aims(y, x, logits, settings.smoothing)
-        return ((rows - there).mean() + (columns - back).mean()) / 2
+        return ((rows - there).mean() + (columns - back).mean()) / 2 + settings.bias
 
 
 def _tiled(
@@ -284,23 +337,6 @@ def _tiled(
     if len(parts) == 1:
         return [work(*parts[0], *others)]
     return [checkpoint(work, *part, *others, use_reentrant=False, preserve_rng_state=False) for part in parts]
-
-
-def _masked(queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits) -> Tensor:
-    similarity = logits(queries, gallery)
-    # Finite, since a tile may hold nothing else of a column, and infinities have no difference.
-    return similarity if ignore is None else similarity.masked_fill(ignore, torch.finfo(similarity.dtype).min / 2)
-
-
-def _row_sums(queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits) -> tuple[Tensor, ...]:
-    return (_masked(queries, ignore, gallery, logits).logsumexp(1),)
-
-
-def _row_and_column_sums(
-    queries: Tensor, ignore: Tensor | None, gallery: Tensor, logits: _Logits
-) -> tuple[Tensor, ...]:
-    similarity = _masked(queries, ignore, gallery, logits)
-    return similarity.logsumexp(1), similarity.logsumexp(0)
 
 
 def _pair_sums(
