@@ -59,13 +59,12 @@ $(VENV)/.bench: $(READY)
 bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
 	@set -e; for race in $(RACES); do echo "race $$race"; $(BIN)/python -m bench.$$race; done
 
-claims: $(READY) ## try every claim of every paper; rows are added to results/claims.jsonl
-	@set -e; names="$$($(BIN)/python -m docs.build --claimed)"; \
-	  test -n "$$names" || echo "No method makes a claim yet."; \
-	  for name in $$names; do $(BIN)/deixis claim $$name; done
+claims: $(READY) ## try the claims whose inputs changed; rows are added to results/claims.jsonl
+	$(BIN)/deixis claim --all
 
-docs: $(READY) ## write the pages that are made from the methods and from results/
+docs: $(READY) ## write the pages that are made from the methods and from results/; contact sheets to docs/sheets
 	$(BIN)/python -m docs.build
+	$(BIN)/python -m docs.pictures
 
 clean: ## remove caches and build output; .venv and runs stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

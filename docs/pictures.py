@@ -1,7 +1,12 @@
 """Draws the pictures of the documents: sheets of scenes and of words, made by the generators from nothing of others'.
 
 `make docs` writes `docs/scenes.jpg` from the cast that is drawn here, and `docs/words.jpg` if the fonts are in the
-cache. To look at other scenes: `python -m docs.pictures stamps sheet.jpg`.
+cache. It also writes a contact sheet of each set in the cache to `docs/sheets/`, which is for your eyes and not
+committed, since the pictures are others'. To look at one thing:
+
+    python -m docs.pictures set:emoji-styles/noto sheet.png    a contact sheet of what any verb takes as DATA
+    python -m docs.pictures stamps sheet.png                   scenes of a cast, with masks, boxes and what is said
+    python -m docs.pictures                                    all sets in the cache, to docs/sheets/
 """
 
 from __future__ import annotations
@@ -15,18 +20,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from deixis.apps.collection import read
 from deixis.data import sets
 from deixis.data.scenes import Config, scenes
 from deixis.data.scenes.cast import SPLITS
 from deixis.data.scenes.config import COLOURS
 from deixis.data.words import words
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
 from deixis.inputs.images import load_image
 from deixis.inputs.masks import decode_mask
-from deixis.types import Picture, Sample
+from deixis.types import Picture, Region, Sample, Source
 
-__all__ = ["jpeg", "main", "pictures", "scenes_sheet", "words_sheet"]
+__all__ = ["LOCAL", "contact_sheet", "jpeg", "main", "pictures", "scenes_sheet", "words_sheet", "write_local"]
+
+LOCAL = Path(__file__).parent / "sheets"
+"""Where contact sheets of others' pictures go; git leaves it out."""
 
 SIDE, GAP, TEXT = 160, 10, 78
+SMALL, LINE = 120, 13
 INKS = [COLOURS[name] for name in ("red", "blue", "green", "orange", "purple")]
 QUALITY = 82
 
@@ -59,7 +71,7 @@ def scenes_sheet(cast: str, columns: int = 3, rows: int = 4, seed: int = 0) -> I
         )
         sheet.paste(_picture(sample.picture), (x, y))
         sheet.paste(_marked(sample), (x + SIDE + GAP // 2, y))
-        _write(sheet, sample, (x, y + SIDE + 3))
+        _tell(sheet, sample, (x, y + SIDE + 3))
     return sheet
 
 
@@ -71,6 +83,80 @@ def words_sheet(columns: int = 6, rows: int = 9) -> Image.Image:
         for column, sample in enumerate(words(row, columns, split=split).samples):
             sheet.paste(_picture(sample.picture), (8 + column * 136, 8 + row * 40))
     return sheet
+
+
+def contact_sheet(source: Source, columns: int = 8, rows: int = 6) -> Image.Image:
+    """Pictures from all over a source, with boxes where it has some, and their words below.
+
+    Args:
+        source: what any reader gave; samples without a picture are not shown.
+        columns: of pictures.
+        rows: of pictures, at the most.
+    """
+    seen = [sample for sample in source.samples if sample.image is not None]
+    count = min(len(seen), columns * rows)
+    font, cell = _font(), (SMALL, SMALL + 3 * LINE)
+    width, height = columns * (cell[0] + GAP) + GAP, -(-count // columns) * (cell[1] + GAP) + GAP + 2 * LINE
+    sheet = Image.new("RGB", (width, height), "white")
+    title = f"{source.name}: {len(source.samples):,} samples, {source.layout}; {len(source.skipped):,} left out"
+    ImageDraw.Draw(sheet).text((GAP, GAP), title, fill="black", font=font)
+    for number in range(count):
+        sample = seen[number * len(seen) // count]
+        x, y = GAP + number % columns * (cell[0] + GAP), 2 * LINE + GAP + number // columns * (cell[1] + GAP)
+        small = _small(sample)
+        sheet.paste(small, (x + (SMALL - small.width) // 2, y + SMALL - small.height))
+        words = textwrap.wrap(" / ".join(sample.captions) or sample.label or sample.id, SMALL // 7) or [""]
+        for line, text in enumerate(words[:3]):
+            ImageDraw.Draw(sheet).text((x, y + SMALL + LINE * line), text, fill="black", font=font)
+    return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """One of the system's, which has more letters than Pillow's own."""
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", 10)
+    except OSError:
+        return ImageFont.load_default(11)
+
+
+def _small(sample: Sample) -> Image.Image:
+    """A picture at the size of a contact sheet, its boxes around; a red one where it can't be read."""
+    try:
+        image = _picture(sample.picture)
+    except DeixisError:
+        return Image.new("RGB", (SMALL, SMALL), "red")
+    image.thumbnail((SMALL, SMALL))
+    framed = Image.new("RGB", (image.width + 2, image.height + 2), "silver")
+    framed.paste(image, (1, 1))
+    for number, region in enumerate(sample.regions):
+        _frame(framed, region, INKS[number % len(INKS)])
+    return framed
+
+
+def write_local(folder: Path = LOCAL) -> list[Path]:
+    """Writes a contact sheet of each set in the cache, and of each that is made from one, and returns the files."""
+    written = []
+    for name in (*sets.names(), *sets.generated()):
+        try:
+            source = sets.read(name)
+        except DeixisError:
+            continue  # not fetched, or made from one that is not
+        folder.mkdir(parents=True, exist_ok=True)
+        written.append(folder / f"{name}.jpg")
+        _write(written[-1], contact_sheet(source))
+    return written
+
+
+def _write(path: Path, sheet: Image.Image) -> None:
+    """Writes a sheet in the format that its name tells."""
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, Image.registered_extensions().get(path.suffix.lower(), "JPEG"), quality=QUALITY)
+
+
+def _frame(image: Image.Image, region: Region, ink: tuple[int, int, int]) -> None:
+    x0, x1 = (edge * image.width for edge in region.box[::2])
+    y0, y1 = (edge * image.height for edge in region.box[1::2])
+    ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), outline=ink)
 
 
 def _picture(picture: Picture) -> Image.Image:
@@ -85,12 +171,11 @@ def _marked(sample: Sample) -> Image.Image:
         if region.mask is not None:
             mask = Image.fromarray(decode_mask(region.mask).numpy()).convert("L").point(lambda value: value * 3 // 5)
             image.paste(Image.new("RGB", image.size, ink), mask=mask)
-        x0, y0, x1, y1 = (edge * SIDE for edge in region.box)
-        ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), outline=ink)
+        _frame(image, region, ink)
     return image
 
 
-def _write(sheet: Image.Image, sample: Sample, place: tuple[int, int]) -> None:
+def _tell(sheet: Image.Image, sample: Sample, place: tuple[int, int]) -> None:
     """The caption, an expression in its thing's colour, and a question with its answer."""
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     lines = [(line, (0, 0, 0)) for line in textwrap.wrap(sample.captions[0], 62)[:3]]
@@ -102,9 +187,13 @@ def _write(sheet: Image.Image, sample: Sample, place: tuple[int, int]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes a sheet of scenes with the cast that is named."""
-    cast, path = arguments
-    Path(path).write_bytes(jpeg(scenes_sheet(cast)))
+    """Writes the sheet that is asked for; without arguments those of all sets in the cache."""
+    if not arguments:
+        print(*(f"wrote {path}" for path in write_local()), sep="\n")
+        return
+    data, path = arguments
+    told = data.startswith("set:") or Path(data).exists()
+    _write(Path(path), contact_sheet(read(data)) if told else scenes_sheet(data))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import subprocess
@@ -34,12 +35,12 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 class Module:
     """A parsed source file and where it stands in the package."""
 
-    def __init__(self, root: Path, path: Path) -> None:
-        self.place = path.relative_to(root)
-        self.text = path.read_text(encoding="utf-8")
-        self.tree = ast.parse(self.text, filename=str(path))
+    def __init__(self, place: Path, text: str) -> None:
+        self.place, self.text = place, text
+        self.tree = ast.parse(text, filename=str(place))
+        self.nodes = list(ast.walk(self.tree))
         self.package = self.place.parts[0].removesuffix(".py")
-        self.stem = path.stem
+        self.stem = place.stem
         self.is_method = self.package == "methods" and not self.stem.startswith("_")
 
     def fault(self, node: ast.AST | None, text: str) -> str:
@@ -47,7 +48,7 @@ class Module:
         return f"{self.place.as_posix()}{line}: {text}"
 
     def functions(self) -> Iterator[Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+        return (node for node in self.nodes if isinstance(node, Function))
 
     def public_names(self) -> list[str] | None:
         for node in self.tree.body:
@@ -69,7 +70,13 @@ class Module:
 
 def modules(root: Path) -> list[Module]:
     """All modules of the package folder `root`."""
-    return [Module(root, path) for path in sorted(root.rglob("*.py"))]
+    return [_parsed(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))]
+
+
+@functools.cache
+def _parsed(place: Path, text: str) -> Module:
+    """Every rule looks at the same files; parsing takes longer than looking."""
+    return Module(place, text)
 
 
 def _docstring(node: ast.AST) -> ast.Expr | None:
@@ -97,7 +104,7 @@ def _resolve(module: Module, node: ast.ImportFrom) -> str:
 
 def _imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
     """Every import of the package, at any depth, as the dotted name of what is imported."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -158,7 +165,7 @@ def blind_engine(root: Path) -> list[str]:
         module.fault(node, f"asks for the method {part.value!r} by name")
         for module in modules(root)
         if module.package == "engine"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Compare | ast.MatchValue)
         for part in ast.walk(node)
         if isinstance(part, ast.Constant) and part.value in names
@@ -171,7 +178,7 @@ def attention_in_nn(root: Path) -> list[str]:
     for module in modules(root):
         if module.package == "nn":
             continue
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             used = {getattr(node, "attr", ""), getattr(node, "id", "")}
             used |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
             faults += [module.fault(node, f"{name} outside of nn") for name in sorted(used & ATTENTION)]
@@ -199,7 +206,7 @@ def _code_lines(module: Module) -> set[int]:
     for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
         if token.type not in skipped:
             lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Module | ast.ClassDef | Function):
             lines -= _lines(_docstring(node))
     for node in module.tree.body if module.is_method else ():

@@ -9,6 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from torch.nn import functional as F
@@ -134,3 +136,27 @@ def test_a_disk_that_is_full_is_told_and_nothing_half_written_is_left(
     assert code == 2
     assert "The disk is full" in err
     assert os.listdir(tmp_path) == ["pictures"]
+
+
+def test_pictures_in_shards_are_labelled_and_adapted_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, table = captioned(tmp_path / "pictures", 40), tmp_path / "elsewhere" / "labels.csv"
+    table.parent.mkdir()
+    assert deixis("pack", data, "--shards", "shards", "--size", "15").code == 0
+    code, out, err = deixis("label", "shards", "--model", "tiny", "--out", table)
+    assert (code, "40 images" in out) == (0, True), err
+    assert all(".tar/" in row["path"] for row in rows(table))
+    assert deixis("adapt", table, *QUICK, "--method", "ridge", "--out", tmp_path / "run").code == 0
+    data_of_run = json.loads((tmp_path / "run" / "result.json").read_text())["data"]
+    assert (data_of_run["images"], data_of_run["skipped"]) == (40, [])
+
+
+def test_a_picture_that_no_csv_can_name_is_told_before_the_work(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 3)
+    cells = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(data.glob("*.png"))]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), tmp_path / "a.parquet")
+    code, _, err = deixis("label", tmp_path / "a.parquet", "--model", "tiny", "--out", tmp_path / "labels.csv")
+    assert code == 2
+    assert "is no file of its own" in err
+    assert "deixis pack" in err
+    assert not (tmp_path / "labels.csv").exists()

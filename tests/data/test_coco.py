@@ -170,6 +170,14 @@ def test_a_mask_that_cannot_be_read_costs_the_mask_alone(tmp_path: Path, form: A
     assert source.samples[0].regions[0].mask is None
 
 
+def test_a_mask_larger_than_any_image_is_never_made(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    huge = [{"id": 1, "file_name": "a.jpg", "width": 10**6, "height": 10**6}]
+    for form in ([[0, 0, 9, 0, 9, 9]], {"size": [10**6, 10**6], "counts": [10**12]}):
+        source = read(write(tmp_path / "x.json", [box(1, [0, 0, 1, 1], segmentation=form)], huge))
+        assert reasons(source) == ["mask can't be read"]
+
+
 def test_words_and_boxes_meet_as_mdetr_writes_them(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     images = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from deixis.data.lookup import MANY_FOLDERS, Lookup
-from deixis.types.samples import Skipped
+from deixis.types.samples import Member, Skipped
 
 
 def put(root: Path, *names: str) -> Path:
@@ -91,3 +93,24 @@ def test_of_very_many_folders_only_those_with_usual_names_are_looked_into(tmp_pa
     put(tmp_path, "train2017/a.jpg")
     assert where(Lookup(tmp_path / "x.csv"), "3.jpg") == "file not found"
     assert where(Lookup(tmp_path / "x.csv"), "a.jpg") == "train2017/a.jpg"
+
+
+def test_a_table_may_name_a_file_within_a_shard(tmp_path: Path) -> None:
+    put(tmp_path, "in.jpg")
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards/s.tar", "w") as tar:
+        for name in ("0001.jpg", "a/0002.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(name)
+            tar.addfile(info, io.BytesIO(name.encode()))
+    lookup = Lookup(tmp_path / "data.csv")
+    for name in ("shards/s.tar/a/0002.jpg", "s.tar/a/0002.jpg", f"{tmp_path}/shards/s.tar/a/0002.jpg"):
+        found = lookup.find(name)
+        assert not isinstance(found, Skipped)
+        assert found[0] == "shards/s.tar/a/0002.jpg"
+        assert isinstance(found[1], Member)
+        assert found[1].read() == b"a/0002.jpg"
+    assert where(lookup, "shards/s.tar/3.jpg") == "not in the shard"
+    assert where(lookup, "shards/gone.tar/0001.jpg") == "file not found"
+    (tmp_path / "t.tar").write_bytes(b"no tar at all" * 100)
+    assert where(lookup, "t.tar/0001.jpg") == "not in the shard"

@@ -42,6 +42,13 @@ def test_a_tar_a_folder_of_tars_and_a_pattern_of_tars_are_shards(tmp_path: Path)
     assert [sample.id for sample in read(f"{tmp_path}/s/x-{{00..00}}{{08..09}}.tar").samples] == every[:4]
 
 
+def test_shards_have_no_columns_to_name(tmp_path: Path) -> None:
+    one = shard(tmp_path / "s/x-0.tar", "a")
+    for data in (one, one.parent, f"{one.parent}/x-{{0..0}}.tar"):
+        with pytest.raises(DeixisError, match="shards, which have no columns"):
+            read(data, caption_column="text")
+
+
 def test_shards_that_a_pattern_names_and_that_are_missing_are_counted(tmp_path: Path) -> None:
     shard(tmp_path / "x-0.tar", "a")
     with pytest.raises(DeixisError, match=r"4 of the 5 files that .*x-\{0\.\.4\}\.tar names are missing: .*x-1\.tar, "):

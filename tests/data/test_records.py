@@ -40,11 +40,17 @@ def test_a_box_of_whole_numbers_is_one_of_floats_again() -> None:
 @pytest.mark.parametrize(("first", "kept"), [("a\0 dog", "a dog"), ("a" * (MAX_CAPTION + 1), "a" * MAX_CAPTION)])
 def test_a_caption_that_had_to_be_mended_loses_its_places_of_words(first: str, kept: str) -> None:
     tally = Tally()
-    record = {"deixis": 1, "captions": [first, "b\n "], "regions": [{"box": [0, 0, 1, 1], "spans": [[0, 1]]}]}
+    record = {
+        "deixis": 1,
+        "id": "x",
+        "captions": [first, "b\n "],
+        "regions": [{"box": [0, 0, 1, 1], "spans": [[0, 1]]}],
+    }
     sample = back(record, tally)
     assert sample.captions == (kept, "b\n ")
     assert sample.regions[0].spans == ()
-    assert len(tally.notes()) == 1
+    [note] = tally.notes()
+    assert note.endswith("first of x.")
     assert back({**record, "captions": ["b\n ", first]}).regions[0].spans == ((0, 1),)
 
 
@@ -71,6 +77,7 @@ def test_a_caption_that_had_to_be_mended_loses_its_places_of_words(first: str, k
         {"regions": [{"box": [0, 0, 1, 1], "spans": [[-1, 2]]}]},
         {"regions": [{"box": [0, 0, 1, 1], "mask": 5}]},
         {"regions": [{"box": [0, 0, 1, 1], "mask": {"width": 2, "height": 2, "counts": [4.5]}}]},
+        {"regions": [{"box": [0, 0, 1, 1], "mask": {"width": 10**6, "height": 10**6, "counts": [10**12]}}]},
         {"regions": [{"box": [0, 0, 1, 1], "phrases": [{"text": "a", "relates": [1]}]}]},
         {"questions": [{"question": "a", "answer": 3}]},
         {"questions": [{"question": "a", "answer": "b", "regions": [0]}]},

@@ -171,7 +171,7 @@ def test_what_a_shard_says_of_a_sample_can_be_written_in_a_json_as_well(tmp_path
 
 
 def test_spans_follow_their_words_when_a_caption_is_cleaned() -> None:
-    clean, places = Tally().traced("\t a  red\0 bird ")
+    clean, places = Tally().traced("\t a  red\0 bird ", "a")
     assert clean == "a red bird"
     assert clean[places[5] : places[8]] == "red"
     assert clean[places[10] : places[15]] == "bird"

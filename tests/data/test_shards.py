@@ -340,3 +340,15 @@ def test_what_webdataset_writes_is_read(tmp_path: Path) -> None:
         ((f"Bild {i}: ä",), str(i), {"n": i}) for i in range(5)
     ]
     assert source.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train-0000", "train"), ("cc3m-validation-0042", "val"), ("testA", "test"), ("shard-000000", "")],
+)
+def test_the_name_of_a_shard_tells_the_split(tmp_path: Path, name: str, split: str) -> None:
+    [sample] = read_shards([shard(tmp_path / f"{name}.tar", ("1.png", image()))]).samples
+    assert sample.split == split
+    record = json.dumps({"deixis": 1, "id": "a", "image": "png", "split": "val"})
+    [told] = read_shards([shard(tmp_path / f"{name}.tar", ("1.png", image()), ("1.json", record))]).samples
+    assert told.split == "val"

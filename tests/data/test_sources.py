@@ -84,7 +84,7 @@ def test_control_characters_go_and_endless_captions_are_cut(tmp_path: Path) -> N
     (tmp_path / "c.txt").write_text("x" * 5_000_000)
     source = read(tmp_path)
     assert captions(source) == {"a.jpg": ("a red mug",), "b.jpg": ("x" * 10_000,), "c.jpg": ()}
-    assert said(source, "removed from 1 captions")
+    assert said(source, "removed from 1 captions, first of a.txt.")
     assert said(source, "1 captions were longer than 10,000")
     assert reasons(source) == {"c.txt": "caption file is too large"}
 

@@ -27,6 +27,12 @@ def test_a_member_is_a_stretch_of_its_archive(tmp_path: Path) -> None:
     assert place(Member(archive, "b.jpg", 3, 4)) == f"{archive}/b.jpg"
 
 
+def test_a_place_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place(Path("a.jpg")) == f"{tmp_path}/a.jpg"
+    assert place(Member(Path("a.tar"), "b.jpg", 3, 4)) == f"{tmp_path}/a.tar/b.jpg"
+
+
 def test_what_draws_is_a_drawing_and_a_file_is_none() -> None:
     assert isinstance(Square(), Drawing)
     assert not isinstance(Path("a.jpg"), Drawing)

@@ -51,7 +51,12 @@ class Collection:
 
 
 def read(data: str, reading: Reading | None = None) -> Source:
-    """Reads DATA: a folder, a table, or `set:NAME` for a set that `deixis data get NAME` fetched."""
+    """Reads DATA: whatever `sources.read` knows, or `set:NAME` for a set that `deixis data get NAME` fetched.
+
+    Args:
+        data: a path, a pattern of shards, `set:NAME`, or `set:NAME/PART` for a part of one.
+        reading: columns and the like, where they are not to be guessed.
+    """
     if data.startswith("set:"):
         return sets.read(data[4:])
     r = reading or Reading()
@@ -112,7 +117,7 @@ def check(
     """Looks at DATA without learning anything: corrupt, doubled, missing, cut, lopsided, leaking.
 
     Args:
-        data: a folder, a csv / tsv / jsonl, or `set:NAME`.
+        data: what `read` takes.
         reading: columns and the like, where they are not to be guessed.
         model: whose context the captions must fit, see `reader`.
         json: a file to write the report to, or `-` for standard output, which then holds nothing else; its keys are

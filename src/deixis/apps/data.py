@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deixis.apps.console import Talk
-from deixis.data import fetch
+from deixis.data import fetch, sets
 from deixis.errors import DeixisError
 
 __all__ = ["run"]
@@ -29,5 +29,7 @@ def run(action: str, name: str = "") -> None:
             for key, each in fetch.recipes().items()
         ]
         talk.table("deixis data get NAME", ("name", "size", "with", "licence", "what"), rows)
+        made = ", ".join(f"set:{each}" for each in sets.generated())
+        talk.result(f"As DATA, give set:NAME, or set:NAME/PART. Made from others when they are read: {made}.")
     else:
         raise DeixisError(f"`deixis data` got {action!r} {name!r}.", "It takes `list`, or `get NAME`.")

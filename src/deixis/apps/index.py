@@ -45,7 +45,7 @@ def index(
     """Indexes the images of DATA for search; captions and labels are carried along but not needed.
 
     Args:
-        data: a folder, a csv / tsv / jsonl, `set:NAME`, or a source that was read already.
+        data: what `collection.read` takes, or a source that was read already.
         out: the folder to write, with the model in it.
         model: a name or a model folder.
         reading: columns and the like, where they are not to be guessed.

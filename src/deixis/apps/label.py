@@ -16,7 +16,7 @@ from deixis.apps.options import Reading
 from deixis.apps.runs import explained, writable
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
-from deixis.types import place
+from deixis.types import Member, Source, place
 
 __all__ = ["farthest_first", "label"]
 
@@ -53,7 +53,8 @@ def label(
     Of equal or near-equal images only one is listed. The csv is read by `deixis adapt` as soon as some rows are filled.
 
     Args:
-        data: a folder, a csv / tsv / jsonl, or `set:NAME`.
+        data: what `collection.read` takes. Pictures that lie in a table or are drawn have no name for a csv: they are
+            refused.
         out: the csv.
         model: whose eyes decide which images are unlike one another.
         reading: columns and the like, where they are not to be guessed.
@@ -68,7 +69,9 @@ def label(
         raise DeixisError(
             f"{out} is there already, perhaps with captions in it.", "Choose another --out, or --overwrite."
         )
-    collection = collect(read(data, reading), talk)
+    source = read(data, reading)
+    _refuse_nameless(source)
+    collection = collect(source, talk)
     encoder = zoo.load(model).eval()
     samples, report = collection.source.samples, collection.report
     doubles = {i for group in report.same for i in group[1:]}
@@ -83,3 +86,13 @@ def label(
     talk.result(f"{len(order)} images in {out}, most telling first ({len(doubles)} doubles left out).")
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out
+
+
+def _refuse_nameless(source: Source) -> None:
+    """Refuses pictures that are drawn or lie in a cell of a table, before any work."""
+    nameless = next((s for s in source.samples if not isinstance(s.image, Path | Member | None)), None)
+    if nameless is not None:
+        raise DeixisError(
+            f"{nameless.id} of {source.name} is no file of its own, so a csv can't name it.",
+            "Pack it first (deixis pack DATA --shards SHARDS), and label the shards.",
+        )

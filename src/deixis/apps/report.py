@@ -6,6 +6,7 @@ Everything that comes from the user (captions, paths, names) is escaped; picture
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ def render(result: Mapping[str, Any], gallery: Sequence[Example], out: Path, *, 
     return target
 
 
+@functools.cache  # templates are compiled once
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),

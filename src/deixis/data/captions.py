@@ -26,20 +26,25 @@ class Tally:
     """Cleans the captions of one source, and counts the repairs.
 
     Attributes:
-        cut: captions that were longer than `MAX_CAPTION`.
-        controls: captions that held control characters, such as NUL.
+        cut: whose captions were longer than `MAX_CAPTION`, one entry a caption.
+        controls: whose captions held control characters, such as NUL.
     """
 
-    cut: int = 0
-    controls: int = 0
+    cut: list[str] = dataclasses.field(default_factory=list)
+    controls: list[str] = dataclasses.field(default_factory=list)
 
-    def clean(self, texts: Iterable[str]) -> tuple[str, ...]:
-        """The texts without control characters, white space runs and repeats; empty ones are dropped."""
-        return tuple(dict.fromkeys(text for text in map(self._one, texts) if text))
+    def clean(self, texts: Iterable[str], of: str) -> tuple[str, ...]:
+        """The texts without control characters, white space runs and repeats; empty ones are dropped.
 
-    def traced(self, text: str) -> tuple[str, list[int]]:
+        Args:
+            texts: as read.
+            of: the id of their sample, or the file they stand in.
+        """
+        return tuple(dict.fromkeys(text for text in (self._one(text, of) for text in texts) if text))
+
+    def traced(self, text: str, of: str) -> tuple[str, list[int]]:
         """The cleaned text, and for each place between characters of the raw one the place that became of it."""
-        clean = self._one(text)
+        clean = self._one(text, of)
         places, at = [], 0
         for character in text:
             places.append(at)
@@ -47,22 +52,26 @@ class Tally:
                 at += 1
         return clean, [*places, at]
 
-    def _one(self, text: str) -> str:
+    def _one(self, text: str, of: str) -> str:
         kept = text
         if not text.isprintable():
             kept = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
-            self.controls += len(kept) < len(text)
+            self.controls += [of] * (len(kept) < len(text))
         kept = " ".join(kept.split())
-        self.cut += len(kept) > MAX_CAPTION
+        self.cut += [of] * (len(kept) > MAX_CAPTION)
         return kept[:MAX_CAPTION].rstrip()
 
     def notes(self) -> list[str]:
-        """One remark for each kind of repair that was made."""
+        """One remark for each kind of repair that was made, with the first case."""
         notes = []
         if self.controls:
-            notes.append(f"Control characters (such as NUL) were removed from {self.controls} captions.")
+            count, first = len(self.controls), shown(self.controls[0], 200)
+            notes.append(f"Control characters (such as NUL) were removed from {count} captions, first of {first}.")
         if self.cut:
-            notes.append(f"{self.cut} captions were longer than {MAX_CAPTION:,} characters, and were cut there.")
+            count, first = len(self.cut), shown(self.cut[0], 200)
+            notes.append(
+                f"{count} captions were longer than {MAX_CAPTION:,} characters, and were cut there, first of {first}."
+            )
         return notes
 
 

@@ -19,7 +19,7 @@ from deixis.data.regions import Gathering, key_of, list_of
 from deixis.data.rows import cell
 from deixis.data.tables import read_json
 from deixis.errors import DeixisError
-from deixis.types.samples import Skipped, Source
+from deixis.types.samples import Picture, Skipped, Source
 
 __all__ = ["annotation_files", "is_coco", "read_coco", "split_in"]
 
@@ -134,7 +134,7 @@ class _File:
         return grouped
 
     def _add(
-        self, entry: Mapping[str, Any], where: tuple[str, Path], mine: Sequence[Any], known: Mapping[Any, str]
+        self, entry: Mapping[str, Any], where: tuple[str, Picture], mine: Sequence[Any], known: Mapping[Any, str]
     ) -> None:
         extra = {"image_id": entry.get("id"), **{key: value for key, value in entry.items() if key not in _OWN}}
         split = split_of(cell(entry, "split") or "") or self.split

@@ -13,7 +13,7 @@ from typing import Any
 
 from deixis.data.captions import decode, is_text, shown, whole
 from deixis.data.columns import Columns, Table, captions_among, listed, plain
-from deixis.data.names import split_of
+from deixis.data.names import split_of_file
 from deixis.errors import DeixisError, require
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Skipped
@@ -129,7 +129,7 @@ class _File:
             raise DeixisError(f"{whole(self.path)} holds no rows.", "Give one row for each image.")
         if {"key", "status", "url"} <= set(columns) and self.told.path is None and self.picture is None:
             self._downloaded(table)
-        split = split_of(self.path.stem.split("-")[0])
+        split = split_of_file(self.path.stem)
         if split and "split" not in columns:
             table.columns.append("split")
             for _, row in table.rows:

@@ -164,7 +164,7 @@ def _caption_file(path: Path, name: str, tally: Tally, skipped: list[Skipped]) -
     if not is_text(text):
         skipped.append(Skipped(name, NOT_UTF8))
         return ()
-    return tally.clean(text.splitlines())
+    return tally.clean(text.splitlines(), name)
 
 
 def _folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:

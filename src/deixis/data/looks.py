@@ -19,7 +19,8 @@ from deixis.data.captions import shown
 from deixis.errors import DeixisError
 from deixis.inputs.duplicates import perceptual_hash
 from deixis.inputs.images import FORMATS, open_image, picture_hash, probe
-from deixis.types.samples import Drawing, Member, Picture, Sample, Skipped, place
+from deixis.inputs.opening import name_of
+from deixis.types.samples import Drawing, Member, Picture, Sample, Skipped
 
 __all__ = ["THUMBNAIL", "Look", "look", "look_at_all", "misnamed"]
 
@@ -92,7 +93,7 @@ def look(sample: Sample) -> Look:
     try:
         return _look(sample.image)
     except DeixisError as error:
-        detail = str(error).replace(place(sample.image), sample.id)
+        detail = str(error).replace(name_of(sample.image), sample.id)
         return Look(skipped=Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300)))
     except (OSError, MemoryError) as error:
         reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"

@@ -1,4 +1,4 @@
-"""Finds the image files that a table or a json names."""
+"""Finds the images that a table or a json names: files, and files within a shard."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from deixis.data.captions import is_text, shown, whole
-from deixis.types.samples import Skipped
+from deixis.data.tars import Entry, listing
+from deixis.errors import DeixisError
+from deixis.types.samples import Member, Picture, Skipped
 
-__all__ = ["Lookup"]
+__all__ = ["NOT_IN_SHARD", "Lookup"]
+
+NOT_IN_SHARD = "not in the shard"
 
 MANY_FOLDERS = 50
 """Sub-folders beside a table beyond which only those with usual names are looked into."""
 
 _ANNOTATIONS = frozenset({"annotations", "annotation", "anns", "labels"})
 _USUAL = re.compile(r"(images?|imgs?|photos?|pictures?|jpegimages|(train|val|valid|test)\w*)$", re.IGNORECASE)
+_IN_A_SHARD = re.compile(r"(.*?\.tar)/(.+)", re.IGNORECASE | re.DOTALL)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:|www\.")
 
 
@@ -27,6 +32,8 @@ class Lookup:
 
     A name that lies beside the table is taken from there. Else it must lie in exactly one of the folders beside it,
     or in the one whose name stands in the table's (`train2017` for `instances_train2017.json`).
+
+    A file within a shard is named `shard.tar/0001.jpg`.
 
     Args:
         table: the file that names images. Of one in a folder `annotations`, the folder above counts as well.
@@ -43,9 +50,10 @@ class Lookup:
         further = dict.fromkeys(folder for base in first for folder in _below(base) if folder not in first)
         self._first, self._further = list(map(str, first)), list(map(str, further))
         self._found: collections.Counter[str] = collections.Counter()
+        self._listed: dict[Path, dict[str, Entry]] = {}
 
-    def find(self, value: Any) -> tuple[str, Path] | Skipped:
-        """The id and path of the image that a cell names, or why there is none."""
+    def find(self, value: Any) -> tuple[str, Picture] | Skipped:
+        """The id of the image that a cell names and where it lies, or why there is none."""
         if value is not None and not isinstance(value, str):
             return Skipped(shown(str(value)), "path is not text")
         text = (value or "").strip()
@@ -57,7 +65,7 @@ class Lookup:
             return Skipped(shown(text), "name is not UTF-8")
         for name in dict.fromkeys((text, value, text.replace("\\", "/"))):
             try:
-                found = self._look(name)
+                found = self._look(name) or self._member(name)
             except (OSError, ValueError):
                 break
             if found is not None:
@@ -83,6 +91,23 @@ class Lookup:
             return None
         self._found[self._relative(hits[0])] += 1
         return self._named(name, os.path.normpath(os.path.join(hits[0], name)))
+
+    def _member(self, name: str) -> tuple[str, Picture] | Skipped | None:
+        """The file within a shard that a name such as `shard.tar/0001.jpg` means."""
+        parts = _IN_A_SHARD.fullmatch(name)
+        shard = self._look(parts[1]) if parts is not None else None
+        if parts is None or shard is None or isinstance(shard, Skipped):
+            return shard
+        own, tar = shard
+        if tar not in self._listed:
+            try:
+                self._listed[tar] = {entry.name: entry for entry in listing(tar).entries}
+            except DeixisError as error:
+                return Skipped(shown(name, 200), NOT_IN_SHARD, shown(error.found, 200))
+        entry = self._listed[tar].get(parts[2])
+        if entry is None:
+            return Skipped(shown(name, 200), NOT_IN_SHARD)
+        return f"{own}/{entry.name}", Member(tar, *entry)
 
     def _named(self, name: str, full: str) -> tuple[str, Path]:
         inside = not os.path.isabs(name) or Path(full).is_relative_to(self.root)

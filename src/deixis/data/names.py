@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from deixis.types.samples import Sample
 
-__all__ = ["MAX_GROUP", "caption_of", "guess_groups", "prefix_of", "split_of"]
+__all__ = ["MAX_GROUP", "caption_of", "guess_groups", "prefix_of", "split_of", "split_of_file"]
 
 MAX_GROUP = 12
 """Images that may share a name prefix and still be taken for views of one thing."""
@@ -40,6 +40,13 @@ _SPLITS = {
 def split_of(word: str) -> str:
     """`train`, `val` or `test` for a word that means one of them, such as `validation` or `train2017`; else empty."""
     return _SPLITS.get(word.strip().casefold().rstrip("0123456789_-"), "")
+
+
+def split_of_file(stem: str) -> str:
+    """The side that the name of a shard or a table tells: the first or last word of `train-00000-of-00010` or
+    `cc3m-validation-0042`, numbers left aside; else empty."""
+    words = [word for word in re.split(r"[\W_]+", stem) if word and word != "of" and not word.isdigit()]
+    return next(filter(None, map(split_of, [*words[:1], *words[-1:]])), "")
 
 
 def _letters(text: str) -> int:

@@ -26,7 +26,8 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.inputs.formats import FORMATS
 from deixis.inputs.images import MAX_PIXELS, load_image, probe
-from deixis.types.samples import Drawing, Member, Sample, Skipped, Source, place
+from deixis.inputs.opening import name_of
+from deixis.types.samples import Drawing, Member, Sample, Skipped, Source
 
 __all__ = ["Packed", "check_place", "pack"]
 
@@ -255,7 +256,7 @@ def _image(sample: Sample) -> tuple[str, bytes]:
             load_image(picture)
     except DeixisError as error:
         reason = getattr(error, "reason", "can't be read")
-        raise _LeftOut(sample, reason, str(error).replace(place(picture), sample.id)) from error
+        raise _LeftOut(sample, reason, str(error).replace(name_of(picture), sample.id)) from error
     except OSError as error:
         raise _LeftOut(sample, "can't be read", error.strerror or str(error)) from error
     if isinstance(picture, Member) and len(data) < picture.size:

@@ -94,19 +94,16 @@ def _folder(path: Path, told: Columns) -> Source:
     return read_folder(path, walk)
 
 
-def _refuse_columns(path: Path, told: Columns) -> None:
+def _refuse_columns(path: Path, told: Columns, what: str = "is a folder, and a folder has no columns") -> None:
     if told != Columns():
-        raise DeixisError(
-            f"{whole(path)} is a folder, and a folder has no columns.",
-            "Leave the column flags out, or give a csv with the columns.",
-        )
+        raise DeixisError(f"{whole(path)} {what}.", "Leave the column flags out, or give a csv with the columns.")
 
 
 def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
     """Reads files of one kind as one collection."""
     suffixes = sorted({path.suffix.lower() for path in files})
     if suffixes == [".tar"]:
-        return _shards(files)
+        return _shards(files, told, root)
     if suffixes == [".parquet"]:
         from deixis.data.columnar import read_parquet
 
@@ -118,9 +115,10 @@ def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
     )
 
 
-def _shards(files: Sequence[Path]) -> Source:
+def _shards(files: Sequence[Path], told: Columns, root: Path) -> Source:
     from deixis.data.shards import read_shards
 
+    _refuse_columns(root, told, "is read as shards, which have no columns")
     return read_shards(files)
 
 
@@ -168,7 +166,7 @@ def _file(path: Path, told: Columns) -> Source:
         **dict.fromkeys(TABLE_SUFFIXES, lambda: recognise_table(read_table(path, told), told)),
         ".json": lambda: _json(path, told),
         ".parquet": lambda: _several([path], told, path),
-        ".tar": lambda: _shards([path]),
+        ".tar": lambda: _shards([path], told, path),
     }
     if suffix not in readers:
         raise refused(path, suffix)
@@ -188,13 +186,8 @@ def _json(path: Path, told: Columns) -> Source:
     if isinstance(value, Table):
         return recognise_table(value, told)
     if coco.is_coco(value):
-        _refuse_columns_of_json(path, told)
+        _refuse_columns(path, told, "is COCO's json, which has no columns")
         return coco.read_coco(path, {path: value})
     if isinstance(value, list) and any(isinstance(each, dict) for each in value):
         return recognise_table(table_of(value, path), told)
     raise unknown_json(path, value)
-
-
-def _refuse_columns_of_json(path: Path, told: Columns) -> None:
-    if told != Columns():
-        raise DeixisError(f"{whole(path)} is COCO's json, which has no columns.", "Leave the column flags out.")

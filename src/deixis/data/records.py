@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deixis.data.captions import MAX_CAPTION, Tally, is_text
+from deixis.inputs.opening import MAX_PIXELS
 from deixis.types.samples import Mask, Member, Phrase, Question, Region, Sample
 
 __all__ = ["VERSION", "from_record", "to_record"]
@@ -91,7 +92,8 @@ def from_record(record: Mapping[str, Any], tally: Tally) -> Sample:
     if record.get("deixis") != VERSION:
         raise ValueError(f"form {record.get('deixis')!r}, and {VERSION} is understood")
     raw = _list(record, "captions", _text)
-    captions = tuple(_bounded(text, tally) for text in raw)
+    own = _text(record["id"]) if "id" in record else ""
+    captions = tuple(_bounded(text, tally, own) for text in raw)
     regions = _list(record, "regions", _region)
     if captions[:1] != raw[:1]:
         regions = tuple(dataclasses.replace(region, spans=()) for region in regions)
@@ -101,7 +103,7 @@ def from_record(record: Mapping[str, Any], tally: Tally) -> Sample:
         if any(index not in known for index in of):
             raise ValueError(f"a region {max(of)} of {len(regions)}")
     return Sample(
-        id=_text(record["id"]) if "id" in record else "",
+        id=own,
         image=None,
         captions=captions,
         label=_text(record["label"]) if "label" in record else None,
@@ -113,10 +115,10 @@ def from_record(record: Mapping[str, Any], tally: Tally) -> Sample:
     )
 
 
-def _bounded(text: str, tally: Tally) -> str:
+def _bounded(text: str, tally: Tally, of: str) -> str:
     if len(text) <= MAX_CAPTION and not _CONTROL.search(text):
         return text
-    return next(iter(tally.clean([text])), "")
+    return next(iter(tally.clean([text], of)), "")
 
 
 def _list(record: Mapping[str, Any], name: str, read: Any) -> tuple[Any, ...]:
@@ -190,7 +192,10 @@ def _phrase(value: Any) -> Phrase:
 def _mask(value: Any) -> Mask:
     mask = _object(value)
     polygons, counts = _list(mask, "polygons", _numbers), _list(mask, "counts", _count)
-    return Mask(_count(mask.get("width", 0)), _count(mask.get("height", 0)), polygons, counts)
+    width, height = _count(mask.get("width", 0)), _count(mask.get("height", 0))
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"a mask of {width:,} x {height:,} is no mask of any image that is read")
+    return Mask(width, height, polygons, counts)
 
 
 def _question(value: Any) -> Question:

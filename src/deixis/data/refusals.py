@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deixis.data.captions import NOT_UTF8, shown, whole
+from deixis.data.lookup import NOT_IN_SHARD
 from deixis.data.regions import PARTS
 from deixis.data.rows import NOT_TEXT
 from deixis.errors import DeixisError
@@ -76,6 +77,7 @@ _CURES = {
     "is a URL": "Addresses aren't fetched: download the images first, and name the files.",
     "file not found": "Paths are read relative to the table's folder, {root}, or to a folder in it.",
     "lies in several folders": "Name the folder as well, such as photos/a.jpg.",
+    NOT_IN_SHARD: "A file within a shard is named shard.tar/0001.jpg, as `deixis label` writes it.",
     "path is empty": "Fill in the path column.",
     "path is not text": "Name the column that holds the names of files: --path-column.",
     NOT_UTF8: "Save the text as UTF-8, for example: iconv -f windows-1252 -t utf-8 OLD > NEW",

@@ -12,7 +12,8 @@ from typing import Any, TypeGuard
 from deixis.data.captions import NOT_UTF8, Tally, is_text, shown
 from deixis.data.rows import NOT_TEXT, cell, kind_of
 from deixis.errors import DeixisError
-from deixis.types.samples import Mask, Phrase, Question, Region, Sample, Skipped, Source
+from deixis.inputs.opening import MAX_PIXELS
+from deixis.types.samples import Mask, Phrase, Picture, Question, Region, Sample, Skipped, Source
 
 __all__ = ["PARTS", "Draft", "Gathering", "key_of", "list_of"]
 
@@ -49,7 +50,7 @@ class Draft:
 
     Attributes:
         id: the path of its image.
-        image: its file, if it has one.
+        image: where it lies, if there is one.
         size: width and height of the image in pixels, where they are known.
         extra: what else is known of it.
         split: `train`, `val`, `test` or empty.
@@ -63,7 +64,7 @@ class Draft:
     """
 
     id: str
-    image: Path | None
+    image: Picture | None
     size: tuple[float, float] | None
     extra: Mapping[str, Any]
     split: str = ""
@@ -85,7 +86,7 @@ class Gathering:
         self._tally = Tally()
         self._drafts: dict[str, list[Draft]] = collections.defaultdict(list)
 
-    def draft(self, name: str, image: Path | None, entry: Mapping[str, Any], split: str, own: bool) -> Draft:
+    def draft(self, name: str, image: Picture | None, entry: Mapping[str, Any], split: str, own: bool) -> Draft:
         """The sample to which an entry of an image belongs: a new one if the entry has a caption of its `own`, or if
         the image was seen on another side of a split."""
         size = _size(entry)
@@ -103,10 +104,10 @@ class Gathering:
         if not isinstance(text, str) or not is_text(text):
             self.skipped.append(Skipped(draft.id, NOT_UTF8 if isinstance(text, str) else NOT_TEXT, shown(repr(text))))
         elif draft.own and not draft.captions:
-            clean, draft.places = self._tally.traced(text)
+            clean, draft.places = self._tally.traced(text, draft.id)
             draft.captions += [clean] if clean else []
         else:
-            draft.captions += self._tally.clean([text])
+            draft.captions += self._tally.clean([text], draft.id)
 
     def regions(self, draft: Draft, entries: Sequence[Any], categories: Mapping[Any, str]) -> None:
         """Adds things in the image; what is wrong with one is counted. Its caption, if it has spans, comes before."""
@@ -189,7 +190,7 @@ class Gathering:
                 continue
             relates = list_of(item.get("relates")) if isinstance(item, dict) else []
             known = tuple(index for index in relates if type(index) is int)
-            phrases += [Phrase(words, known) for words in self._tally.clean([text])]
+            phrases += [Phrase(words, known) for words in self._tally.clean([text], draft.id)]
         return tuple(phrases)
 
 
@@ -292,4 +293,6 @@ def _mask_size(told: Mapping[str, Any], size: tuple[float, float] | None) -> tup
     own = _size({"width": width, "height": height}) or size
     if own is None or size not in (None, own):
         raise ValueError("The mask is of another size than its image, or of none that is told.")
+    if own[0] * own[1] > MAX_PIXELS:
+        raise ValueError(f"A mask of {own[0]:,.0f} x {own[1]:,.0f} is larger than any image that is read.")
     return int(own[0]), int(own[1])

@@ -99,7 +99,7 @@ def _samples(table: Table, chosen: Chosen, lookup: Lookup, tally: Tally) -> tupl
             reason, detail = fault
             skipped.append(Skipped(name, reason, f"{where}{detail}"))
     return [
-        Sample(name, d.image, tally.clean(d.captions), d.label, d.groups, d.extra, d.split)
+        Sample(name, d.image, tally.clean(d.captions, name), d.label, d.groups, d.extra, d.split)
         for name, d in drafts.items()
     ], skipped
 

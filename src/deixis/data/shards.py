@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 
 from deixis.data.captions import NOT_UTF8, Tally, decode, is_text, shown, texts_in, whole
 from deixis.data.folders import MAX_TEXT_FILE
+from deixis.data.names import split_of_file
 from deixis.data.records import from_record
+from deixis.data.rows import kind_of
 from deixis.data.tars import Entry, listing
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
@@ -38,6 +40,7 @@ def read_shards(paths: Sequence[Path]) -> Source:
     * Captions are the lines of the text; else `caption` or `text` of the json. The label is the text of `cls`, else
       `label` of the json. What is left of the json is `extra`, as are the other files, each a `Member`.
     * A json that `deixis.data.pack` wrote tells all that a sample holds.
+    * The name of a shard such as `train-0000.tar` tells the split, where nothing else does.
 
     No archive is unpacked. Its contents are listed by an index beside it, which is made where it is missing or out of
     date and the folder can be written to.
@@ -62,7 +65,7 @@ def read_shards(paths: Sequence[Path]) -> Source:
         raise _without_samples(root, reader)
     count = f"{len(archives)} webdataset shards" if len(archives) > 1 else "webdataset shard"
     name = root.resolve().name.removesuffix(".tar")
-    return Source(name, root, _kind(samples), count, tuple(samples), tuple(reader.skipped), tuple(reader.notes()))
+    return Source(name, root, kind_of(samples), count, tuple(samples), tuple(reader.skipped), tuple(reader.notes()))
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -75,14 +78,6 @@ def split_name(name: str) -> tuple[str, str] | None:
 def _shard_name(archive: Path, root: Path) -> str:
     path = archive.name if archive == root else PurePosixPath(os.path.relpath(archive.absolute(), root)).as_posix()
     return path.removesuffix(".tar")
-
-
-def _kind(samples: Sequence[Sample]) -> str:
-    if all(sample.image is None for sample in samples):
-        return "text"
-    if any(sample.captions for sample in samples):
-        return "captions"
-    return "labels" if any(sample.label is not None for sample in samples) else "images"
 
 
 def _without_samples(root: Path, reader: _Reader) -> DeixisError:
@@ -160,9 +155,10 @@ class _Reader:
         sample = packed if packed is not None else draft.foreign(self._tally)
         self.skipped += draft.skipped
         if packed is not None:
-            sample = dataclasses.replace(packed, id=f"{shard}/{packed.id}" if packed.id else draft.name)
+            sample = dataclasses.replace(sample, id=f"{shard}/{packed.id}" if packed.id else draft.name)
         else:
             self._further += draft.further()
+        sample = dataclasses.replace(sample, split=sample.split or split_of_file(PurePosixPath(shard).name))
         if sample.id in self._samples:
             self.skipped.append(Skipped(shown(sample.id, 200), "second sample of a name"))
         elif packed is None and sample.image is None and not sample.captions:
@@ -200,12 +196,12 @@ class _Draft:
     def foreign(self, tally: Tally) -> Sample:
         """The sample, of files that anybody may have written."""
         text = next((field for field in _TEXTS if field in self._fields), "")
-        captions = tally.clean((self._text(text) or "").splitlines()) if text else ()
+        captions = tally.clean((self._text(text) or "").splitlines(), self.name) if text else ()
         label = _label(self._text("cls"))
         extra = dict(self._json) if isinstance(self._json, dict) else {}
         if not captions:
             for name in _CAPTIONS:
-                captions = captions or tally.clean(filter(is_text, texts_in(extra.pop(name, None))))
+                captions = captions or tally.clean(filter(is_text, texts_in(extra.pop(name, None))), self.name)
         for name in _LABELS:
             label = label if label is not None else _label(extra.pop(name, None))
         images = self._images()

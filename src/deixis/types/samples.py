@@ -85,7 +85,7 @@ def place(picture: Picture) -> str:
     inside, the name of what is drawn or stored elsewhere."""
     if isinstance(picture, Path):
         return str(picture.absolute())
-    return str(picture) if isinstance(picture, Member) else picture.name
+    return f"{picture.archive.absolute()}/{picture.name}" if isinstance(picture, Member) else picture.name
 
 
 @dataclasses.dataclass(frozen=True)

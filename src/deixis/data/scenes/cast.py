@@ -82,13 +82,14 @@ def _cast(name: str) -> tuple[Cutout, ...]:
         return tuple(cutouts_of(sets.read("stamps").samples))
     if kind == "emoji":
         samples = sets.read("emoji-styles" if style else "emoji").samples
-        chosen = [sample for sample in samples if sample.extra.get("style", "") == style]
+        chosen = [sample for sample in samples if style in (sample.extra.get("style", ""), "all")]
         if chosen:
             return tuple(cutouts_of(chosen))
         styles = sorted({str(sample.extra["style"]) for sample in samples})
         raise DeixisError(f"There are no emoji in the style {style!r}.", f"There are: {', '.join(styles)}.")
     raise DeixisError(
-        f"There is no cast called {name!r}.", "There are: stamps, emoji, emoji/STYLE, shapes; or give cut-outs."
+        f"There is no cast called {name!r}.",
+        "There are: stamps, emoji, emoji/STYLE, emoji/all, shapes; or give cut-outs.",
     )
 
 

@@ -62,8 +62,8 @@ class Config:
     """Settings of scenes.
 
     Attributes:
-        cast: what is pasted: `stamps`, `emoji` (3D), `emoji/STYLE` (a style of the set `emoji-styles`), `shapes` (drawn
-            here, nothing to fetch), or cut-outs of your own.
+        cast: what is pasted: `stamps`, `emoji` (3D), `emoji/STYLE` (a style of the set `emoji-styles`), `emoji/all`
+            (all of its styles), `shapes` (drawn here, nothing to fetch), or cut-outs of your own.
         unseen: what a split shares with no other: the cut-outs (`stamp`; the other splits hold nouns that train holds
             too), the concepts (`concept`), the cut-outs and the pairs of noun and colour (`pair`), or `nothing`.
         nouns: only these; by default all.

@@ -21,7 +21,19 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, write_json
 from deixis.types import Source
 
-__all__ = ["MARKER", "describe", "finished", "from_debian", "home", "module", "names", "read", "workshop", "writing"]
+__all__ = [
+    "MARKER",
+    "describe",
+    "finished",
+    "from_debian",
+    "generated",
+    "home",
+    "module",
+    "names",
+    "read",
+    "workshop",
+    "writing",
+]
 
 _NAMES = ("art4apps", "clipart", "emoji", "emoji-styles", "fashion", "fonts", "gcompris", "photos", "stamps")
 _MADE = ("scenes", "words")  # generated, from what other sets hold
@@ -32,6 +44,11 @@ MARKER = "set.json"
 def names() -> tuple[str, ...]:
     """The sets there are, in alphabetical order."""
     return _NAMES
+
+
+def generated() -> tuple[str, ...]:
+    """The sets that are made when they are read, from what others hold."""
+    return _MADE
 
 
 def module(name: str) -> ModuleType:
