@@ -110,3 +110,32 @@ def test_a_reader_that_has_gone_ends_the_verb(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.stdout", Gone())
     with pytest.raises(BrokenPipeError):
         Talk().result("x")
+
+
+def test_a_panel_is_a_line_for_each_twentieth_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with Talk().panel("train") as show:
+        for step in range(1, 401):
+            show({"step": f"{step} of 400", "loss": "1.5"}, step / 400)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "train: step 1 of 400, loss 1.5"
+    assert lines[-1] == "train: step 400 of 400, loss 1.5"
+    assert len(lines) == 21
+
+
+def test_a_terminal_gets_a_panel_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal)
+    talk = Talk()
+    with talk.panel("train") as show:
+        show({"step": "1 of 2", "loss": HOSTILE, "left": "0:00:01"}, 0.5)
+        talk.say("a remark")
+    text = terminal.getvalue()
+    assert all(each in text for each in ("train", "step", "1 of 2", "left", "0:00:01", "a remark"))
+    assert "[red]x[/red] :dog:" in text
+    assert "\x07" not in text
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h")), "nothing is left of it"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deixis import engine
 from deixis.errors import DeixisError
 from deixis.nn.frozen import freeze
-from deixis.types import Batch, Features, Losses, Progress, Stage
+from deixis.ops.contrastive import info_nce
+from deixis.types import Batch, Features, FieldSpec, Losses, Progress, Stage
 from tests.contract import same
+from tests.support import load_golden
 from tests.toys import TwoTowers, carded, pairs
 
 CHUNKS = [1, 2, 3, 6, 7, 100]
@@ -155,3 +159,79 @@ def test_a_norm_that_does_not_look_at_the_batch_is_exact(settle: str) -> None:
         return grads(method)
 
     same(gradients(2), gradients(None))
+
+
+def test_a_method_that_mixes_samples_while_it_encodes_is_refused() -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6))
+
+        def forward(self, batch: Batch, progress: Progress) -> Losses:
+            return Losses({"x": (batch.extra["left"] * self.weight).softmax(0).square().sum()})
+
+    method = carded(Whole)()
+    engine.enter(method, Stage())
+    with pytest.raises(DeixisError, match=r"mixes the samples of a batch while it encodes them.*without --chunk"):
+        engine.backward(method, pairs(6), Progress(), 2)
+    engine.backward(method, pairs(6), Progress(), 6)
+
+
+# Against the authors' numbers
+
+
+class Reference(nn.Module):
+    """The towers of the stored step: two linear layers a side with tanh between them."""
+
+    def __init__(self, stored: dict[str, Tensor], one_way: bool) -> None:
+        super().__init__()
+        self.one_way = one_way
+        for side in ("image", "text"):
+            layers = [stored[f"param.{side}.{layer}.weight"].shape for layer in ("fc1", "fc2")]
+            tower = nn.ModuleDict({f"fc{i + 1}": nn.Linear(shape[1], shape[0]) for i, shape in enumerate(layers)})
+            self.add_module(side, tower)
+        self.log_scale = nn.Parameter(stored["param.log_scale"].clone())
+        self.double()
+        self.load_state_dict(
+            {name.removeprefix("param."): v for name, v in stored.items() if name.startswith("param.")}
+        )
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        rows = {}
+        for side in ("image", "text"):
+            tower = getattr(self, side)
+            found = tower["fc2"](tower["fc1"](batch.extra[side]).tanh())
+            rows[side] = found if self.one_way else F.normalize(found, dim=-1)
+        return Features(rows)
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        image, text = features.rows["image"], features.rows["text"]
+        if self.one_way:
+            return Losses({"rows": F.cross_entropy(image @ text.T, torch.arange(len(image)))})
+        return Losses({"both": info_nce(image, text, scale=self.log_scale.exp())})
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        return self.loss(self.encode(batch, progress), batch, progress)
+
+
+carded(Reference)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("chunk", [None, 5, 7])
+@pytest.mark.parametrize("mode", ["symmetric", "one_way"])
+def test_loss_and_gradients_are_those_of_the_authors_cached_step(mode: str, chunk: int | None) -> None:
+    """Theirs cut pictures in fives and texts in sevens; the last piece is short either way."""
+    stored = load_golden("gradcache_step")
+    method = Reference(stored, mode == "one_way")
+    extra = {side: stored[f"in.{side}_inputs"].double() for side in ("image", "text")}
+    specs = {side: FieldSpec(side, "B D") for side in extra}
+    batch = Batch(tuple(f"sample {i}" for i in range(24)), extra=extra, specs=specs)
+    engine.enter(method, Stage())
+    losses: Any = engine.backward(method, batch, Progress(), chunk)
+    torch.testing.assert_close(losses.total.detach(), stored[f"out.{mode}.loss"], rtol=1e-9, atol=0)
+    found = grads(method)
+    wanted = {name.removeprefix(f"grad.{mode}."): value for name, value in stored.items() if f"grad.{mode}." in name}
+    for name, value in wanted.items():
+        if not name.endswith("representations"):
+            torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14, msg=name)

@@ -1,7 +1,9 @@
-"""The loop: every sample comes, steps are counted, a seed is a run, and nothing goes on after a loss that is none."""
+"""The loop: every sample comes, steps are counted, a seed is a run, and nothing goes on after a loss or a gradient that
+is none."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from deixis.engine.train import batches, train
+from deixis.engine.train import Numerics, Training, batches, fit, train
 from deixis.errors import DeixisError
 from deixis.types import Batch, Losses, Progress, Stage
 from tests.contract import changed, snapshot
@@ -162,3 +164,115 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_weights_as_they_w
     with pytest.raises(DeixisError, match=r"not a finite number at step 3: .*'classes': nan.*lower learning rate"):
         run(model, 9)
     assert not changed(model, snapshot(run(method(), 3)))
+
+
+class Overflowing(TwoTowers):
+    """Its loss stays finite; the gradient of the right tower does not, from the fourth step on."""
+
+    def after_backward(self, progress: Progress) -> None:
+        raise AssertionError("no step is taken behind it")
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        losses = super().forward(batch, progress)
+        root = self.right.weight.square().sum(1).mul(0).sqrt().sum()  # 0, with the gradient of a root at 0
+        return Losses({**losses.parts, "root": root}, losses.metrics, losses.carry)
+
+
+carded(Overflowing)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_step_and_is_named() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Overflowing()
+    before = snapshot(model)
+    with pytest.raises(DeixisError, match=r"gradient is not finite at step 0, in right\.weight; the loss is\.") as told:
+        run(model, 9)
+    assert not changed(model, before)
+    assert "images" not in str(told.value)
+
+
+def test_samples_that_hold_no_numbers_are_named() -> None:
+    batch = pairs(6)
+    left = batch.extra["left"].clone()
+    left[4, 2] = torch.nan
+    spoilt = dataclasses.replace(batch, extra={**batch.extra, "left": left})
+    with pytest.raises(DeixisError, match=r"loss is not a finite number at step 0.*'left' is not finite in sample 4\."):
+        train(method(), itertools.repeat(spoilt), 3)
+
+
+# Numerics
+
+
+def steps(numerics: Numerics, count: int = 1, seed: int = 0) -> tuple[TwoTowers, list[float]]:
+    model, norms = method(), []
+    training = Training(model, batches(pairs(12), 6, seed), count, numerics=numerics)
+    training.run(lambda progress, losses: norms.append(training.pulse.norm))
+    return model, norms
+
+
+def gradients_norm(model: TwoTowers) -> float:
+    return float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
+
+
+def test_the_norm_is_that_of_all_gradients_and_clipping_holds_it() -> None:
+    free, [norm] = steps(Numerics())
+    assert norm == pytest.approx(gradients_norm(free))
+    clipped, [before] = steps(Numerics(clip=norm / 4))
+    assert before == norm, "as it was before"
+    assert gradients_norm(clipped) == pytest.approx(norm / 4, rel=1e-4)
+    for one, other in zip(clipped.parameters(), free.parameters(), strict=True):
+        torch.testing.assert_close(4 * one.grad, other.grad)
+
+
+def test_a_gradient_below_the_limit_is_left_as_it_is() -> None:
+    free, _ = steps(Numerics(), 3)
+    assert not changed(steps(Numerics(clip=1e6), 3)[0], snapshot(free))
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_in_bf16_products_are_rounded_and_weights_are_not(chunk: int | None) -> None:
+    def gradient(numerics: Numerics) -> dict[str, torch.Tensor]:
+        model = method()
+        Training(model, batches(pairs(12), 6, 0), 1, chunk=chunk, numerics=numerics).run()
+        assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+        return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    exact, rounded = gradient(Numerics()), gradient(Numerics(precision="bf16"))
+    assert exact.keys() == rounded.keys(), "nothing loses its gradient"
+    apart = torch.cat([(exact[name] - rounded[name]).flatten() for name in exact]).norm()
+    assert 0 < float(apart) < 0.03 * float(torch.cat([value.flatten() for value in exact.values()]).norm())
+
+
+def test_a_run_tells_what_a_step_took() -> None:
+    training = Training(method(), batches(pairs(12), 6, 0), 2)
+    training.run()
+    assert training.pulse.samples == 6
+    assert training.pulse.waited > 0
+    assert training.pulse.rate == pytest.approx(1e-3), "AdamW's own"
+
+
+# Fitting
+
+
+class Mean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("sum", torch.zeros(6))
+        self.seen = 0
+
+    def observe(self, batch: Batch, progress: Progress) -> None:
+        self.sum += batch.extra["left"].sum(0)
+        self.seen += len(batch)
+
+    def finish(self, progress: Progress) -> None:
+        self.sum /= self.seen
+
+
+carded(Mean, kind="fitted")
+
+
+def test_a_stage_that_fits_sees_each_batch_once_and_finishes() -> None:
+    model = fit(Mean(), pairs(7).split(3))
+    torch.testing.assert_close(model.sum, pairs(7).extra["left"].mean(0))
+    assert not model.training

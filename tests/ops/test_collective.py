@@ -107,12 +107,16 @@ def _others(rank: int) -> dict[str, Any]:
     if rank == 1:
         second.grad = torch.ones(2)
     collective.average_gradients([first, second, third, frozen])
+    laid = torch.nn.Parameter(torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last))
+    laid.grad = torch.full_like(laid, float(rank + 1))
+    collective.average_gradients([laid])
     batch = collective.gather_batch(boxes(rank))
     assert batch.boxes is not None
     kept = torch.tensor([rank, 10])
     summed = collective.total(kept)
     return {
         "grads": [None if p.grad is None else p.grad.tolist() for p in (first, second, third, frozen)],
+        "strides": (laid.grad.stride() == laid.stride(), laid.grad.unique().tolist()),
         "total": summed.tolist(),
         "kept": kept.tolist(),
         "batch": batch,
@@ -182,6 +186,13 @@ def test_a_gradient_that_one_rank_lacks_counts_as_zero_and_one_that_all_lack_sta
     """Else weight decay would shrink on two ranks what it leaves alone on one."""
     for each in ranks:
         assert each["others"]["grads"] == [[1.5, 1.5], [0.5, 0.5], None, None]
+
+
+@pytest.mark.slow
+def test_a_mean_gradient_lies_in_memory_as_its_parameter_does(ranks: list[dict[str, Any]]) -> None:
+    """A fused optimiser walks through both side by side: else it trains another model, and says nothing."""
+    for each in ranks:
+        assert each["others"]["strides"] == (True, [1.5])
 
 
 @pytest.mark.slow

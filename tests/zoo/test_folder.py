@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -100,6 +101,17 @@ def test_towers_that_were_tuned_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 # damage
+
+
+def test_the_scale_that_was_trained_comes_back(tmp_path: Path) -> None:
+    model = zoo.load("tiny")
+    model.traits = dataclasses.replace(model.traits, scale=33.25)
+    zoo.save(model, tmp_path / "model")
+    again = zoo.load(tmp_path / "model")
+    assert again.scale == 33.25
+    assert again.fingerprint() == model.fingerprint()
+    zoo.save(again, tmp_path / "copy")
+    assert zoo.load(tmp_path / "copy").scale == 33.25
 
 
 def test_a_changed_weight_is_seen(folder: Path) -> None:

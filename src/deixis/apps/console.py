@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.box import ROUNDED, SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -80,6 +83,27 @@ class Talk:
         else:
             yield self._lines(name)
 
+    @contextlib.contextmanager
+    def panel(self, title: str) -> Iterator[Callable[[Mapping[str, str], float], None]]:
+        """Yields a function of (name -> value, share of the work that is done): a box that stays where it is; in a log
+        file a line for each twentieth of the work."""
+        if self._err.is_terminal and not self.quiet:
+            with Live(console=self._err, transient=True, auto_refresh=False) as live:
+                yield lambda values, share: live.update(_box(title, values, share), refresh=True)
+        else:
+            yield self._twentieths(title)
+
+    def _twentieths(self, title: str) -> Callable[[Mapping[str, str], float], None]:
+        told = [-1]
+
+        def update(values: Mapping[str, str], share: float) -> None:
+            part = int(20 * share)
+            if part > told[0]:
+                told[0] = part
+                self.say(f"{title}: {', '.join(f'{name} {value}' for name, value in values.items())}")
+
+        return update
+
     def _lines(self, name: str) -> Callable[[int, int], None]:
         told = [-1]
 
@@ -90,6 +114,18 @@ class Talk:
                 self.say(f"{name}: {done} of {total}")
 
         return update
+
+
+def _box(title: str, values: Mapping[str, str], share: float) -> Panel:
+    """Names and values in two columns of pairs, a bar below."""
+    grid = Table.grid(padding=(0, 2))
+    pairs = [(_literal(name), _literal(value)) for name, value in values.items()]
+    half = -(-len(pairs) // 2)
+    for i in range(half):
+        right = pairs[half + i] if half + i < len(pairs) else (Text(), Text())
+        grid.add_row(*pairs[i], *right)
+    bar = ProgressBar(total=1.0, completed=share, width=48)
+    return Panel(Group(grid, bar), title=_literal(title), title_align="left", box=ROUNDED, expand=False)
 
 
 def _literal(text: str) -> Text:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
-__all__ = ["Reading", "Settings", "overrides"]
+__all__ = ["ClaimSettings", "Reading", "Settings", "TrainSettings", "overrides"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,72 @@ class Settings:
     seed: int = 0
     controls: bool = True
     layers: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """How a method is trained.
+
+    Attributes:
+        config: the preset of the method's settings: `tiny`, `desk` or `paper`.
+        set: settings that are changed, as name=value; `deixis show NAME` lists them.
+        model: the part that is trained: a name (`starter`) or a model folder; empty takes the preset's.
+        steps: optimiser steps of all stages; 0: ten passes over the data.
+        images: samples seen, in place of steps.
+        batch_size: samples a step, over all ranks; 0: 32, or all where there are fewer.
+        chunk: samples that are in the towers at a time, the gradient being that of the whole batch; 0: all.
+        clip: what the norm of the gradient is held to; 0: it is left as it is.
+        precision: of products: `float32`, `bf16`, or `auto`: bf16 where the GPU or the processor multiplies it.
+        held_out: share of the data that is not trained on and measures retrieval, split by concept.
+        measure_every: steps from one such measurement to the next; 0: at the start and at the end.
+        checkpoint_every: steps from one checkpoint to the next.
+        log_every: steps from one line of metrics.jsonl to the next.
+        max_skipped: share of the samples that may turn out unreadable; they are left out.
+        workers: threads that read ahead.
+        seed: of the split, the order, the weights that are new, and dropout.
+        tensorboard: write for TensorBoard, too: `auto` where it is installed, `yes` or `no`.
+        timeout: seconds after which a rank that does not answer is given up, under torchrun.
+    """
+
+    config: str = "desk"
+    set: tuple[str, ...] = ()
+    model: str = ""
+    steps: int = 0
+    images: int = 0
+    batch_size: int = 0
+    chunk: int = 0
+    clip: float = 0.0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    held_out: float = 0.1
+    measure_every: int = 0
+    checkpoint_every: int = 100
+    log_every: int = 10
+    max_skipped: float = 0.05
+    workers: int = 2
+    seed: int = 0
+    tensorboard: Literal["auto", "yes", "no"] = "auto"
+    timeout: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimSettings:
+    """How claims are tried.
+
+    Attributes:
+        seeds: reported runs of each arm; fewer than 5 give no verdict that is kept.
+        arm: only these arms, for a look; nothing is kept.
+        folder: where finished units, checkpoints and rows lie.
+        small: a twentieth of the images, two seeds, no tuning: whether all works. Nothing is kept.
+        record: add the rows to results/ of the repository, for which the code must be committed.
+        jobs: runs at a time, each in a process of its own with its share of the cores; 0: one a core.
+    """
+
+    seeds: int = 5
+    arm: tuple[str, ...] = ()
+    folder: str = "runs/claims"
+    small: bool = False
+    record: bool = True
+    jobs: int = 0
 
 
 def overrides(settings: Settings) -> dict[str, str]:

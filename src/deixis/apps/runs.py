@@ -22,8 +22,12 @@ __all__ = ["Clock", "explained", "free_name", "run_folder", "versions", "writabl
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary)\.json|report\.html"
     r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|(adapters|towers)\.safetensors)"
+    r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
+
+_MARKS = ("result.json", "run.json", "index/manifest.json")
+"""One of them is in every run or index."""
 
 
 def free_name(out: Path, overwrite: bool) -> None:
@@ -42,7 +46,7 @@ def free_name(out: Path, overwrite: bool) -> None:
     if not any(out.iterdir()):
         return
     foreign = next((each for each in out.rglob("*") if not each.is_dir() and not _is_of_a_run(each, out)), None)
-    if foreign is not None or not ((out / "result.json").is_file() or (out / "index" / "manifest.json").is_file()):
+    if foreign is not None or not any((out / each).is_file() for each in _MARKS):
         what = f", such as {foreign.relative_to(out)}" if foreign is not None else ""
         raise DeixisError(f"{out} is a folder with other things in it{what}.", "Choose another --out.")
     if not overwrite:

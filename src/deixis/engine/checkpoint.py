@@ -139,6 +139,9 @@ def _unreadable(path: _Path, error: Exception) -> DeixisError:
 
 def _fill(method: nn.Module, read: Mapping[str, Tensor], path: _Path) -> None:
     """Copies tensors into their places, if all fit."""
+    take_sizes: Any = getattr(method, "take_sizes", None)
+    if take_sizes is not None:  # of what was fitted, which has the sizes of its data
+        take_sizes({name: tuple(value.shape) for name, value in read.items()})
     own = state(method)
     wrong = [f"{name} is missing" for name in own if name not in read]
     wrong += [f"{name} is not known" for name in read if name not in own]

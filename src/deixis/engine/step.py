@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from typing import Literal
 
 import torch
 from jaxtyping import UInt8
@@ -12,10 +14,15 @@ from deixis.engine.stages import Method
 from deixis.errors import DeixisError
 from deixis.types import Batch, Features, Losses, Progress
 
-__all__ = ["backward", "random_state", "set_random_state"]
+__all__ = ["Precision", "backward", "random_state", "set_random_state"]
+
+Precision = Literal["float32", "bf16"]
+"""Of the products in a forward pass. Weights, gradients and moments are float32 in any case."""
 
 
-def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None = None) -> Losses:
+def backward(
+    method: Method, batch: Batch, progress: Progress, chunk: int | None = None, precision: Precision = "float32"
+) -> Losses:
     """Adds the gradients of the batch's loss to the parameters.
 
     With `chunk`, the batch goes through `encode` in pieces of that size, twice: first without a graph, then once more
@@ -27,21 +34,24 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
         batch: of any size.
         progress: where in the run.
         chunk: samples per piece; None takes the batch whole.
+        precision: of the forward pass, hence of the backward pass.
 
     Raises:
-        DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode).
+        DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode), or with a method
+            that can't encode a part of a batch.
     """
     if chunk is None or chunk >= len(batch):
-        losses: Losses = method(batch, progress)
+        with _cast(method, precision):
+            losses: Losses = method(batch, progress)
         losses.total.backward()
         return losses
-    _refuse_batch_layers(method)
+    _refuse_what_mixes(method)
     pieces = batch.split(chunk)
     moments = [dataclasses.replace(progress, micro=progress.micro * len(pieces) + i) for i in range(len(pieces))]
     states, cached = [], []
     for piece, moment in zip(pieces, moments, strict=True):
         states.append(random_state())
-        with torch.no_grad():
+        with torch.no_grad(), _cast(method, precision):
             cached.append(method.encode(piece, moment))
     rows = {
         name: torch.cat([features.rows[name] for features in cached]).requires_grad_(
@@ -49,16 +59,26 @@ def backward(method: Method, batch: Batch, progress: Progress, chunk: int | None
         )
         for name in cached[0].rows
     }
-    shared = dict(method.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
-    losses = method.loss(Features(rows, shared), batch, progress)
+    with _cast(method, precision):
+        shared = dict(method.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
+        losses = method.loss(Features(rows, shared), batch, progress)
     losses.total.backward()
     after = random_state()
     for i, (piece, moment) in enumerate(zip(pieces, moments, strict=True)):
         set_random_state(states[i])
-        _carry_back(method.encode(piece, moment).rows, rows, i * len(pieces[0]))
+        with _cast(method, precision):
+            features = method.encode(piece, moment)
+        _carry_back(features.rows, rows, i * len(pieces[0]))
     set_random_state(after)
     parts = {name: part.detach() for name, part in losses.parts.items()}
     return dataclasses.replace(losses, parts=parts)
+
+
+def _cast(method: nn.Module, precision: Precision) -> contextlib.AbstractContextManager[object]:
+    """One for each pass: what it casts it keeps to its end, and what was cast without a graph carries no gradient."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(next(method.parameters()).device.type, torch.bfloat16)
 
 
 def random_state() -> tuple[UInt8[Tensor, " N"], list[UInt8[Tensor, " M"]]]:
@@ -84,7 +104,12 @@ def _carry_back(features: dict[str, Tensor], rows: dict[str, Tensor], start: int
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
 
 
-def _refuse_batch_layers(method: nn.Module) -> None:
+def _refuse_what_mixes(method: nn.Module) -> None:
+    if not hasattr(method, "encode"):
+        raise DeixisError(
+            "Gradient caching would be wrong here: the method mixes the samples of a batch while it encodes them.",
+            "Train it without --chunk.",
+        )
     for name, module in method.named_modules():
         norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if norm and (module.training or module.running_mean is None):

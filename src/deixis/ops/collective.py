@@ -119,4 +119,5 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         if ranks:
             grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.contiguous()
             dist.all_reduce(grad)
-            parameter.grad = grad / world_size()
+            # As the parameter lies in memory: a fused optimiser walks through both side by side.
+            parameter.grad = torch.empty_like(parameter, requires_grad=False).copy_(grad / world_size())

@@ -1,6 +1,7 @@
 """A model folder: which model it stands on, by name and fingerprint, and the adapters on top.
 
-    config.json             format, base, base_fingerprint, image_adapter and text_adapter (their settings), fingerprint
+    config.json             format, base, base_fingerprint, image_adapter and text_adapter (their settings), scale
+                            (where it is not the base's), fingerprint
     adapters.safetensors    the adapters' tensors, `image.*` and `text.*`; absent where there are none
     towers.safetensors      the tensors of the towers that are not the base's; absent where all are
 
@@ -9,6 +10,7 @@ The base is loaded by its name and must have the fingerprint it had; a folder is
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         **{f"{side}_adapter": None if each is None else each.config for side, each in adapters.items()},
         "fingerprint": encoder.fingerprint(),
         "licence": encoder.licence,
+        **({} if encoder.scale == base.scale else {"scale": encoder.scale}),
     }
     tensors = {
         f"{side}.{name}": value.detach().contiguous()
@@ -88,6 +91,7 @@ def load(folder: Path) -> DualEncoder:
             f"{folder} stands on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has {found[:12]}.",
             "Use the version of deixis and of the weights it was made with, or adapt again.",
         )
+    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
     _fill_towers(base, folder / "towers.safetensors")
     adapters = _adapters(folder, config)
     encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()

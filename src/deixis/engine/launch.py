@@ -1,0 +1,70 @@
+"""Several processes that `torchrun` started, brought together; a process of its own stays what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+from deixis.errors import DeixisError
+
+__all__ = ["device", "ranks"]
+
+_GONE = re.compile(
+    r"connection (closed|reset|refused)|timed? ?out|peer|remote process exited|aborted|broken pipe", re.I
+)
+
+
+def device() -> torch.device:
+    """Where this process computes: a GPU of its own where there are any, else the processor."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+@contextlib.contextmanager
+def ranks(timeout: float = 600) -> Iterator[None]:
+    """Joins the process group that `torchrun` tells of in the environment, and leaves it; in one process does nothing.
+
+    Args:
+        timeout: seconds after which a rank that does not answer is given up.
+
+    Raises:
+        DeixisError: another rank has ended or does not answer, or the group can't be joined.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    here = device()
+    if here.type == "cuda":
+        torch.cuda.set_device(here)
+    patience = datetime.timedelta(seconds=timeout)
+    try:
+        with _told(timeout):
+            dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=patience)
+            yield
+            dist.barrier()  # else the first to end closes the door on those that still write
+    finally:
+        if dist.is_initialized():  # else gloo's threads abort the interpreter at its end, after the message
+            with contextlib.suppress(RuntimeError):
+                dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _told(timeout: float) -> Iterator[None]:
+    """Says in words what a backend says when a rank is gone."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, dist.DistError) or _GONE.search(str(error)):
+            raise DeixisError(
+                f"Another rank has ended, or has not answered for {timeout:g} seconds.",
+                "Its own message, above or in its log, tells why. Run the same command again: it goes on from the last "
+                "checkpoint.",
+            ) from error
+        raise
