@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deixis.files import atomic_path
 from deixis.methods import Literals, list_methods, read
+from docs.papers import Results, golden_files, papers_page
 
-__all__ = ["main", "method_page", "races_page", "table"]
+__all__ = ["main", "method_page", "pages", "races_page", "table"]
 
 ROOT = Path(__file__).parents[1]
 SAME = 1.0  # mean difference, of 255, up to which two pictures show the same
@@ -104,18 +104,24 @@ def _write_picture(path: Path, jpeg: bytes) -> None:
     print(f"wrote {path.relative_to(ROOT)}")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Writes all pages and pictures; with `--claimed` only prints the names of the methods that make a claim."""
+def pages() -> dict[str, str]:
+    """The pages that are made: path below docs/ -> text."""
     methods = [read(name) for name in list_methods()]
-    if "--claimed" in arguments:
-        print(*(method.name for method in methods if method.claims))
-        return
-    for method in methods:
-        _write(ROOT / "docs" / "methods" / f"{method.name}.md", method_page(method))
+    made = {f"methods/{method.name}.md": method_page(method) for method in methods}
     rows = ROOT / "results" / "bench.jsonl"
     if rows.exists():
         lines = rows.read_text(encoding="utf-8").splitlines()
-        _write(ROOT / "docs" / "races.md", races_page([json.loads(line) for line in lines]))
+        made["races.md"] = races_page([json.loads(line) for line in lines])
+    papers = [method for method in methods if method.card.role == "paper"]
+    golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])
+    page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE)
+    return {**made, "papers.md": page.text, **page.pictures}
+
+
+def main() -> None:
+    """Writes all pages and pictures."""
+    for name, text in pages().items():
+        _write(ROOT / "docs" / name, text)
     from docs.pictures import pictures
 
     for name, jpeg in pictures().items():
@@ -123,4 +129,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

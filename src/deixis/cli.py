@@ -20,6 +20,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
     "label": ("DATA", "begin a csv of captions, the most telling images first"),
     "pack": ("DATA", "write a collection as tar shards for training"),
+    "train": ("NAME --data DATA", "train a method; killed and run again, it goes on"),
+    "claim": ("NAME", "try what a paper claims, and give a verdict"),
     "demo": ("[DATA]", "the main job on real images, with all controls"),
     "data": ("list | get NAME", "sets and weights that your package clients can fetch"),
     "list": ("", "the methods"),

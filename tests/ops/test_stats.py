@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from deixis.ops import stats
-from deixis.ops.stats import Interval, cluster_bootstrap, corrected_t_interval, holm, t_interval
+from deixis.ops.stats import (
+    Interval,
+    chance_of_gain,
+    cluster_bootstrap,
+    corrected_t_interval,
+    holm,
+    paired_p,
+    t_interval,
+)
 
 
 def test_the_bootstrap_equals_a_slow_loop_over_its_draws() -> None:
@@ -114,3 +122,36 @@ def test_holm_by_hand() -> None:
 def test_holm_refuses_what_is_no_probability(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm(bad)
+
+
+def test_the_p_value_by_hand_and_at_its_ends() -> None:
+    # t = 4 / sqrt(2.5 / 5) = 5.657 with 4 degrees of freedom.
+    assert paired_p([2.0, 3.0, 4.0, 5.0, 6.0]) == pytest.approx(0.004812, abs=1e-5)
+    assert paired_p([-2.0, -3.0, -4.0, -5.0, -6.0]) == paired_p([2.0, 3.0, 4.0, 5.0, 6.0])
+    assert (paired_p([0.0, 0.0]), paired_p([1.0, 1.0])) == (1.0, 0.0)
+    assert paired_p([1.0, -1.0]) == 1.0
+
+
+def test_a_p_value_below_a_twentieth_is_an_interval_without_0() -> None:
+    for values in np.random.default_rng(5).normal(0.7, 1, size=(50, 6)):
+        _, low, high = t_interval(values)
+        assert (paired_p(values) < 0.05) == (not low <= 0 <= high)
+
+
+def test_the_chance_of_a_gain_is_that_of_many_draws() -> None:
+    draws = np.random.default_rng(1).normal(0.5, 1.0, size=(20000, 7))
+    low = draws.mean(1) - 2.446912 * draws.std(1, ddof=1) / math.sqrt(7)
+    for least in (0.0, 0.6):
+        wanted = np.mean((low > 0) & (draws.mean(1) >= least))
+        assert chance_of_gain(0.5, 1.0, 7, least) == pytest.approx(wanted, abs=0.015)
+
+
+def test_the_chance_of_a_gain_where_there_is_none_is_half_of_what_the_level_leaves() -> None:
+    assert chance_of_gain(0.0, 1.0, 5) == pytest.approx(0.025, abs=5e-4)
+    assert chance_of_gain(0.0, 3.0, 20, level=0.9) == pytest.approx(0.05, abs=5e-4)
+
+
+def test_the_chance_of_a_gain_without_spread_and_what_is_refused() -> None:
+    assert [chance_of_gain(effect, 0.0, 5, 0.1) for effect in (0.1, 0.05, 0.0)] == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="at least 2"):
+        chance_of_gain(1.0, 1.0, 1)

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import tyro
 
-from deixis.apps.options import Reading, Settings
+from deixis.apps.options import ClaimSettings, Reading, Settings, TrainSettings
 
 __all__ = ["VERBS", "run"]
 
 Place = Annotated[str, tyro.conf.Positional]
 Flat = tyro.conf.arg(name="")
-SETTINGS, READING = Settings(), Reading()
+SETTINGS, READING, TRAINING, CLAIM = Settings(), Reading(), TrainSettings(), ClaimSettings()
 
 
 def adapt(
@@ -34,7 +34,7 @@ def adapt(
 
     Args:
         data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl / json / parquet,
-            shards (x-{000..099}.tar), or set:NAME.
+            shards (x-{000..099}.tar), or set:NAME (set:NAME/PART for a part of it).
         out: the run folder to write.
         settings: model, method, splits, seed.
         reading: columns and the like.
@@ -166,6 +166,58 @@ def pack(
     return 0
 
 
+def train(
+    name: Place,
+    /,
+    data: str,
+    out: str = "deixis-run",
+    settings: Annotated[TrainSettings, Flat] = TRAINING,
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Trains a method on image-text data; run again after a kill, it goes on. Also under torchrun.
+
+    Example: deixis train clip --data my-photos --out my-run
+
+    Args:
+        name: of the method, see `deixis list`.
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        out: the run folder; a run of the same settings that was begun there goes on.
+        settings: the preset and what is changed of it, steps, batches, precision.
+        reading: columns and the like.
+        overwrite: replace the run that is there, finished or not.
+        quiet: print nothing.
+    """
+    from deixis.apps import train as app
+
+    app.train(name, data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
+def claim(
+    name: Place = "",
+    /,
+    all: bool = False,
+    settings: Annotated[ClaimSettings, Flat] = CLAIM,
+    quiet: bool = False,
+) -> int:
+    """Tries what a paper claims: all arms alike, settings chosen on validation, a verdict with its interval.
+
+    Killed and run again, it goes on. Example: deixis claim clip
+
+    Args:
+        name: of the method, see `deixis list`.
+        all: of all papers, the claims whose inputs changed.
+        settings: seeds, arms, where it is kept.
+        quiet: print nothing but the results.
+    """
+    from deixis.apps import claim as app
+
+    app.claim(name, settings, everything=all, quiet=quiet)
+    return 0
+
+
 def demo(data: Place = "", /, out: str = "runs/demo", small: bool = False, overwrite: bool = False) -> int:
     """The main job on real images with all controls: the Tux Paint stamps, or DATA.
 
@@ -185,6 +237,8 @@ def data(action: Place, name: Place = "", /) -> int:
 
     Example: deixis data get starter
 
+    What was fetched is read as set:NAME, or set:NAME/PART, wherever DATA is asked for.
+
     Args:
         action: list, or get.
         name: what to get.
@@ -196,7 +250,7 @@ def data(action: Place, name: Place = "", /) -> int:
 
 
 VERBS: dict[str, Callable[..., int]] = {
-    each.__name__: each for each in (adapt, search, index, check, label, pack, demo, data)
+    each.__name__: each for each in (adapt, search, index, check, label, pack, train, claim, demo, data)
 }
 
 

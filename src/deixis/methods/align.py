@@ -29,10 +29,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.nn.decay import decay_groups
 from deixis.nn.dual import DualEncoder
 from deixis.ops.contrastive import info_nce
 from deixis.ops.schedules import rate
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "compose"]
 
@@ -149,12 +150,7 @@ class Method(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is decayed, and what is not: gains, biases and whatever else has one axis, and the temperature."""
-        config, trained = self.config, [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        return [{**group, "lr": config.learning_rate} for group in groups if group["params"]]
+        return decay_groups(self, self.config.weight_decay, lr=self.config.learning_rate)
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Image embeddings, rows of length 1."""
@@ -165,4 +161,36 @@ class Method(nn.Module):
         return self.encoder.encode_text(tokens)
 
 
-CLAIMS = ()
+_SETTINGS = {"temperature": 0.07, "warmup": 50}
+_GRID = {"learning_rate": (1e-3, 2e-3), "temperature": (0.07, 0.14)}
+_SCENES = {
+    "cast": "emoji/all",
+    "nouns": 24,
+    "objects": (1, 3),
+    "held": 400,
+    "image": "resnet",
+    "side": 64,
+    "batch_size": 64,
+}
+
+CLAIMS = (
+    Claim(
+        "Four times as many pairs, half of them with a wrong caption, train a better model than clean pairs do, and "
+        "than as few noisy ones do.",
+        arms={
+            "four times, noisy": Arm("align", _SETTINGS, {"count": 6000, "noise": 0.5}, _GRID),
+            "clean": Arm("align", _SETTINGS, {"count": 1500}, _GRID),
+            "noisy": Arm("align", _SETTINGS, {"count": 1500, "noise": 0.5}, _GRID),
+        },
+        metric="recall_at_1",
+        statistic="final",
+        minimum_effect=0.02,
+        data="scenes",
+        budget=64_000,
+        options=_SCENES,
+    ),
+)
+"""The paper's ablation of its data: 12 million noisy pairs against 3 million clean ones and 3 million noisy ones. There
+the gain over the clean ones is 4.9 and 2.0 points of recall at 1; 2 are asked for. Of some nouns nearly all captions
+are wrong and of others none, since noise that is the same everywhere does a contrast little harm. All arms take equally
+many steps, 43 times through the few pairs; the paper takes fewer for its clean set, which over-fits."""

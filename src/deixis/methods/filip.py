@@ -35,7 +35,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather_ragged, mean_count, own_rows, world_size
 from deixis.ops.contrastive import same_targets
 from deixis.ops.late_interaction import strongest_tokens, token_similarity
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, TokenStates
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress, TokenStates
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "late_loss", "strongest"]
 
@@ -191,4 +191,59 @@ def _similarity(image: TokenStates, text: TokenStates) -> tuple[Tensor, Tensor]:
     return token_similarity(image.states, text.states, image_mask=image.mask, text_mask=text.mask)
 
 
-CLAIMS = ()
+_NEW = {"layers": "all", "warmup": 50, "schedule": "cosine", "weight_decay": 0.1, "learning_rate": 1e-3}
+_GRID = {"learning_rate": (1e-3, 2e-3), "scale": (14.0, 28.0)}
+_TOKENS = {"image": "vit"}
+_MEAN = {"image": "vit-mean"}
+_SCENES = {"cast": "shapes", "objects": (2, 3), "count": 8000, "held": 400, "held_nouns": 4, "batch_size": 64}
+
+CLAIMS = (
+    Claim(
+        "Compared token by token, scenes that nearly repeat one another are told apart better than by one vector each.",
+        arms={
+            "token by token": Arm("filip", _NEW, _TOKENS, _GRID),
+            "class token": Arm("clip", _NEW, _TOKENS, _GRID),
+            "mean of patches": Arm("clip", _NEW, _MEAN, _GRID),
+        },
+        metric="recall_at_1",
+        statistic="final",
+        minimum_effect=0.04,
+        data="scenes",
+        budget=40_960,
+        options=_SCENES,
+    ),
+    Claim(
+        "Compared token by token, which of two things has which colour is told better than by one vector each.",
+        arms={
+            "token by token": Arm("filip", {**_NEW, "scale": 28.0}, _TOKENS),
+            "class token": Arm("clip", {**_NEW, "scale": 14.0}, _TOKENS),
+            "mean of patches": Arm("clip", {**_NEW, "scale": 14.0}, _MEAN),
+        },
+        metric="binding",
+        statistic="final",
+        minimum_effect=0.05,
+        data="scenes",
+        budget=40_960,
+        primary=False,
+        options=_SCENES,
+    ),
+    Claim(
+        "Compared token by token, words are most similar to the patches that show what they mean.",
+        arms={
+            "token by token": Arm("filip", {**_NEW, "scale": 28.0}, _TOKENS),
+            "class token": Arm("clip", {**_NEW, "scale": 14.0}, _TOKENS),
+            "mean of patches": Arm("clip", {**_NEW, "scale": 14.0}, _MEAN),
+        },
+        metric="pointing",
+        statistic="final",
+        minimum_effect=0.1,
+        data="scenes",
+        budget=40_960,
+        primary=False,
+        options=_SCENES,
+    ),
+)
+"""Table 4 of the paper has late interaction alone 5.5 and 3.8 points of recall at 1 above the global vector; 4 are
+asked for. The scenes to report on show two or three of four things in eight colours, so that many differ in a colour,
+or in who has it. The paper shows pointing in pictures only. Binding it does not measure, and a set of maxima may not
+improve it. These two are tried without tuning, each arm at the scale that its similarities were expected to need."""

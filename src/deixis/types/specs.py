@@ -185,11 +185,19 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One side of a claim: a method, what is changed in its config, what is changed in its data."""
+    """One side of a claim.
+
+    Attributes:
+        method: its name.
+        overrides: what is changed in its config.
+        data: what is changed in the claim's `options`.
+        grid: config field -> the values tried on validation; all arms of a claim try equally many settings.
+    """
 
     method: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    grid: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,12 +207,15 @@ class Claim:
     Attributes:
         statement: one sentence.
         arms: name of the arm -> Arm.
-        metric: the one measured quantity.
-        statistic: `final`, `area` (under the curve), `crossover` or `ratio`.
-        minimum_effect: the smallest difference worth having, in the metric's unit.
-        data: the set, by name.
+        metric: the one measured quantity; more is better.
+        statistic: what is compared, see `deixis.engine.curves.effect`: `final`, `area` (under the curve over images
+            seen), `crossover` (from where on an arm stays ahead) or `ratio` (of the images needed for one level).
+        minimum_effect: the smallest difference worth having: in the metric's unit for `final` and `area`, in shares of
+            the budget for `crossover`, and for `ratio` how many times fewer images.
+        data: the arena, by name.
         budget: images seen by each arm.
         primary: whether the verdict hangs on this claim.
+        options: of the arena, its batch size among them.
     """
 
     statement: str
@@ -215,6 +226,7 @@ class Claim:
     data: str
     budget: int
     primary: bool = True
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

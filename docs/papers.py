@@ -1,0 +1,196 @@
+"""The page of papers: of each whether it is built, faithful and shown, with numbers and curves from rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from deixis.methods import Literals
+
+__all__ = ["Page", "Results", "golden_files", "papers_page"]
+
+WIDTH, HEIGHT, EDGE = 560, 300, 46
+INKS = ("#c0392b", "#2c6fbb", "#2e8b57", "#8e5bb5", "#b8860b", "#555555")
+
+Row = Mapping[str, Any]
+
+
+class Results(NamedTuple):
+    """The rows that are kept, in order."""
+
+    claims: Sequence[Row] = ()
+    verdicts: Sequence[Row] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """What lies under `results/`; files that are missing have no rows."""
+        paths = [folder / f"{name}.jsonl" for name in cls._fields]
+        return cls(
+            *([json.loads(line) for line in p.read_text("utf-8").splitlines()] if p.exists() else [] for p in paths)
+        )
+
+
+class Page(NamedTuple):
+    """The page in Markdown, and its pictures: name under docs -> SVG."""
+
+    text: str
+    pictures: dict[str, str]
+
+
+def golden_files(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """Method -> how many files of golden numbers bear its name (`sr_map` that of `srmap`); a longer name has its own."""
+    found = dict.fromkeys(names, 0)
+    for path in folder.glob("*.npz"):
+        starts = {path.stem[:end].replace("_", "") for end, letter in enumerate(f"{path.stem}_") if letter == "_"}
+        fitting = [name for name in names if name.replace("_", "") in starts]
+        if fitting:
+            found[max(fitting, key=len)] += 1
+    return found
+
+
+def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[str, int], made: str) -> Page:
+    """The table of papers, and of each claim that was tried its arms, verdicts and curve.
+
+    Args:
+        methods: those of the role `paper`.
+        results: the rows.
+        golden: as `golden_files` gives it.
+        made: the remark that the page is made.
+    """
+    from docs.build import table
+
+    rows = [
+        (
+            f"[{each.name}](methods/{each.name}.md)",
+            f"{each.card.title} ({each.card.year})",
+            "yes",
+            _faithful(golden.get(each.name, 0)),
+            _shown(each, results),
+        )
+        for each in methods
+    ]
+    parts = ["# Papers", made, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
+    pictures: dict[str, str] = {}
+    for each in methods:
+        for number, kept in enumerate(_by_claim(results, each.name), 1):
+            name = f"claims/{each.name}-{number}.svg"
+            pictures[name] = curves(kept)
+            parts += [
+                _section(each.name, kept, results),
+                f"![{each.name}: {kept[0]['metric']} over images seen]({name})",
+            ]
+    return Page("\n\n".join(parts) + "\n", pictures)
+
+
+INTRODUCTION = """**built**: it passes the contract of its kind. **faithful**: numbers of the authors' code, or of the
+equations where no code of theirs runs, are met by its tests, gradients too where they are stored. **shown**: its claims were tried at desk scale by `deixis claim`, with a verdict
+against each baseline. A verdict against a paper stays."""
+
+
+def _faithful(count: int) -> str:
+    return f"{count} golden file{'s' * (count != 1)}" if count else "no golden file; see its tests"
+
+
+def _shown(method: Literals, results: Results) -> str:
+    if not method.claims:
+        return "no claim yet"
+    latest = _verdicts(results, method.name)
+    said = []
+    for claim in method.claims:
+        found = [row for (statement, _), row in latest.items() if statement == claim.statement]
+        text = "; ".join(f"{row['verdict']} against {row['baseline']}" for row in found) or "not yet run"
+        said.append(f"{claim.metric}, {claim.statistic}{'' if claim.primary else ' (beside)'}: {text}")
+    return ". ".join(said)
+
+
+def _verdicts(results: Results, paper: str) -> dict[tuple[str, str], Row]:
+    """(statement, baseline) -> the latest verdict."""
+    return {(row["claim"], row["baseline"]): row for row in results.verdicts if row["paper"] == paper}
+
+
+def _by_claim(results: Results, paper: str) -> list[list[Row]]:
+    """Rows of each claim, those of its latest inputs."""
+    found: dict[str, list[Row]] = {}
+    for row in results.claims:
+        if row["paper"] == paper:
+            found.setdefault(row["claim"], []).append(row)
+    return [[row for row in rows if row["config"]["inputs"] == rows[-1]["config"]["inputs"]] for rows in found.values()]
+
+
+def _section(paper: str, rows: Sequence[Row], results: Results) -> str:
+    from docs.build import table
+
+    first, arms = rows[0], _arms(rows)
+    cells = [
+        (
+            arm,
+            f"{mean(row['value'] for row in each):.3f}",
+            f"{min(row['value'] for row in each):.3f} to {max(row['value'] for row in each):.3f}",
+            *(len(each), f"{mean(row['seconds'] for row in each):.0f}", each[0]["config"]["trials"]),
+            ", ".join(f"{key} {value}" for key, value in each[0]["config"]["settings"].items()),
+        )
+        for arm, each in arms.items()
+    ]
+    head = ("arm", first["metric"], "over seeds", "seeds", "seconds", "trials", "settings")
+    said = [
+        _sentence(row, first["config"]["statistic"])
+        for key, row in _verdicts(results, paper).items()
+        if key[0] == first["claim"]
+    ]
+    seen = f"{first['metric']} on the test part of `{first['data']}` after {first['budget']} images."
+    return "\n\n".join([f"## {paper}: {first['claim']}", seen, table(head, cells), *said])
+
+
+def _sentence(row: Row, statistic: str) -> str:
+    unit = " times" if statistic == "ratio" else ""
+    return (
+        f"Against {row['baseline']} ({statistic}): **{row['verdict']}**, {row['difference']:.3g}{unit}, 95 % interval "
+        f"{row['low']:.3g} to {row['high']:.3g} over {row['seeds']} seeds; the smallest effect worth having is "
+        f"{row['minimum_effect']:g}{unit}. Commit {row['commit']}, {row['date'][:10]}."
+    )
+
+
+def _arms(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["arm"], []).append(row)
+    return found
+
+
+def curves(rows: Sequence[Row]) -> str:
+    """The learning curves of a claim's arms as SVG: each seed thin, the mean over seeds thick."""
+    points = [point for row in rows for point in row["config"]["curve"]]
+    most, low, high = max(x for x, _ in points), min(y for _, y in points), max(y for _, y in points)
+    span = (high - low) or 1.0
+
+    def place(point: Sequence[float]) -> str:
+        x = EDGE + point[0] / most * (WIDTH - 2 * EDGE)
+        return f"{x:.1f},{HEIGHT - EDGE - (point[1] - low) / span * (HEIGHT - 2 * EDGE):.1f}"
+
+    def line(curve: Sequence[Sequence[float]], ink: str, style: str) -> str:
+        return f'<polyline points="{" ".join(map(place, curve))}" fill="none" stroke="{ink}" {style}/>'
+
+    drawn = []
+    for number, (arm, each) in enumerate(_arms(rows).items()):
+        ink = INKS[number % len(INKS)]
+        seeds = [row["config"]["curve"] for row in each]
+        drawn += [line(curve, ink, 'stroke-width="1" opacity="0.3"') for curve in seeds]
+        average = [(xs[0][0], mean(y for _, y in xs)) for xs in zip(*seeds, strict=True)]
+        drawn += [line(average, ink, 'stroke-width="2.5"'), _text(EDGE + 8, 20 + 16 * number, arm, ink)]
+    axes = [
+        f'<path d="M{EDGE} {EDGE / 2} V{HEIGHT - EDGE} H{WIDTH - EDGE / 2}" fill="none" stroke="#555"/>',
+        *(_text(4, y, f"{value:.2f}") for y, value in ((HEIGHT - EDGE, low), (EDGE, high))),
+        _text(EDGE, HEIGHT - EDGE + 18, "0"),
+        _text(WIDTH - 2 * EDGE, HEIGHT - EDGE + 18, f"{most:.0f} images"),
+    ]
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
+    return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *axes, *drawn, "</svg>"]) + "\n"
+
+
+def _text(x: float, y: float, words: str, ink: str = "#333") -> str:
+    safe = words.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<text x="{x}" y="{y}" fill="{ink}">{safe}</text>'

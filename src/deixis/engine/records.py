@@ -1,0 +1,193 @@
+"""The rows of claims: what they are made of, and when they may be added to the results that are kept."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deixis import methods
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.types import Claim
+
+__all__ = ["CLAIM_KEYS", "VERDICT_KEYS", "Ledger", "claim_hash", "now", "repository", "source_hash"]
+
+CLAIM_KEYS = ("paper claim arm seed metric value budget data config seconds commit date").split()
+VERDICT_KEYS = (
+    "paper claim metric baseline method difference low high seeds minimum_effect verdict commit date"
+).split()
+
+Row = Mapping[str, Any]
+
+
+def claim_hash(claim: Claim) -> str:
+    """A fingerprint of all that a claim says. Fields that are as they are by default do not count, so that a field
+    more in `Claim` leaves the fingerprints of old claims alone."""
+    text = json.dumps(_plain(claim), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if not dataclasses.is_dataclass(value):
+        return {str(key): _plain(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+    said = {}
+    for field in dataclasses.fields(value):
+        each, factory = getattr(value, field.name), field.default_factory
+        if each != (field.default if factory is dataclasses.MISSING else factory()):
+            said[field.name] = _plain(each)
+    return said
+
+
+@functools.cache
+def source_hash(name: str) -> str:
+    """A fingerprint of a method's code and of the methods it imports; comments, docstrings and claims do not count."""
+    tree = ast.parse(methods.read(name).path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.Assign) and _assigns(node, "CLAIMS"))]
+    parents = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("deixis.methods"):
+            parents |= {alias.name for alias in node.names} & set(methods.list_methods())
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            del body[0]
+    text = "\n".join([ast.dump(tree), *(source_hash(parent) for parent in sorted(parents))])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _assigns(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+
+
+def now() -> str:
+    """The time, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def repository(file: Path) -> Path | None:
+    """The git repository that tracks `file`; None without one, as for an installed package."""
+    try:
+        _git(file.parent, "ls-files", "--error-unmatch", file.name)
+        return Path(_git(file.parent, "rev-parse", "--show-toplevel"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class Ledger:
+    """`results/claims.jsonl` and `results/verdicts.jsonl` of a repository.
+
+    Args:
+        root: of the repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.claims, self.verdicts = (root / "results" / f"{name}.jsonl" for name in ("claims", "verdicts"))
+
+    def commit(self) -> str:
+        """The present commit, with `+changes` where the code is not as committed."""
+        return _git(self.root, "rev-parse", "--short=12", "HEAD") + ("+changes" if self._changed() else "")
+
+    def _changed(self) -> list[str]:
+        """Files of the code that are not as committed, new ones among them."""
+        found = _git(self.root, "status", "--porcelain", "--untracked-files=all", "--", "src", "pyproject.toml")
+        return [line[2:].strip() for line in found.splitlines()]
+
+    def require(self, paper: str, claims: Sequence[Claim]) -> None:
+        """Refuses where rows of the paper's claims may not be added: the claim and the code must be committed as they
+        stand, and a claim that has rows must stand as it was.
+
+        Raises:
+            DeixisError: what is wrong, and how to mend it.
+        """
+        changed = self._changed()
+        if changed:
+            raise DeixisError(
+                f"The code is not as committed ({', '.join(changed[:3])}{', ...' * (len(changed) > 3)}), and rows must "
+                "say which code and which claim gave them.",
+                "Commit it, and run the same command again: finished units are kept. To try things: --no-record.",
+            )
+        if len({claim.statement for claim in claims}) < len(claims):
+            raise DeixisError(
+                f"Two claims of {paper} have the same statement.", "Give each its own, or rows can't be told apart."
+            )
+        present = {claim_hash(claim) for claim in claims}
+        gone = {row["claim"] for row in self.rows(paper) if row["config"]["claim"] not in present}
+        if gone:
+            raise DeixisError(
+                f"A claim of {paper} was changed or removed after its first rows: {sorted(gone)[0]!r}.",
+                "Put it back as it was (git log -p shows it), and add the new one beside it, with a statement of its "
+                "own: a claim stays with what came out.",
+            )
+
+    def rows(self, paper: str = "", claim: str = "") -> list[dict[str, Any]]:
+        """The rows of claims, in order.
+
+        Args:
+            paper: only those of this one.
+            claim: only those of the claim with this fingerprint.
+        """
+        rows = _read(self.claims, CLAIM_KEYS)
+        return [
+            row
+            for row in rows
+            if (not paper or row["paper"] == paper) and (not claim or row["config"]["claim"] == claim)
+        ]
+
+    def add(self, rows: Sequence[Row], verdicts: Sequence[Row]) -> None:
+        """Adds what is not there yet: a row of the same inputs, arm and seed is not added twice."""
+        known = {_key(row) for row in self.rows()}
+        fresh = [row for row in rows if _key(row) not in known]
+        _append(self.claims, fresh, CLAIM_KEYS)
+        _append(self.verdicts, verdicts, VERDICT_KEYS)
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["paper"], row["config"]["claim"], row["config"]["inputs"], row["arm"], row["seed"]
+
+
+def _read(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if list(row) != list(keys):
+                raise ValueError(f"its keys are {', '.join(row)}")
+        except ValueError as error:
+            raise DeixisError(
+                f"Line {number} of {path} is no row: {error}.", "Take the file from git again, or mend the line."
+            ) from error
+        found.append(row)
+    return found
+
+
+def _append(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """Adds rows, all or none."""
+    if not rows:
+        return
+    for row in rows:
+        if list(row) != list(keys):
+            raise ValueError(f"a row has the keys {', '.join(keys)}, in this order; got {', '.join(row)}")
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(before + text, encoding="utf-8")

@@ -1,0 +1,148 @@
+"""New small dual encoders for experiments: random weights, and a vocabulary made of the words of the training texts."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import tokenizers
+import torch
+from tokenizers import models, normalizers, pre_tokenizers, processors
+from torch import nn
+
+from deixis.errors import DeixisError
+from deixis.inputs.preprocess import Preprocess
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.bag_of_words import BagConfig, BagOfWords
+from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.modified_resnet import REDUCTION, ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.vit import Vit, VitConfig
+
+__all__ = ["MARKS", "PATCH", "SIZES", "Size", "build", "words_of"]
+
+MARKS = ("[PAD]", "[START]", "[END]", "[UNKNOWN]")
+"""The first tokens, by number."""
+
+PATCH = 8
+"""Side of a patch, in pixels."""
+
+_SCALE = 1 / 0.07
+
+_TEXTS = ("transformer", "bag")
+_IMAGES = ("vit", "vit-mean", "resnet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How large the towers are.
+
+    Attributes:
+        width: of both towers' states; a ResNet has an eighth of it as channels of its stem.
+        depth: blocks of the image tower.
+        text_depth: blocks of the text tower.
+        out: width of the shared space (D).
+        length: tokens of a text at the most.
+    """
+
+    width: int
+    depth: int
+    text_depth: int
+    out: int
+    length: int = 48
+
+
+SIZES: Mapping[str, Size] = {
+    "tiny": Size(32, 1, 1, 16),
+    "small": Size(128, 4, 2, 64),
+    "base": Size(192, 6, 4, 128),
+}
+"""Name -> size. `tiny` is for tests; `small` takes 2 (ResNet, 64 pixels) to 4 ms (ViT, 48 pixels) a pair on a core."""
+
+
+def build(
+    texts: Iterable[str],
+    size: str = "small",
+    image_size: int = 48,
+    seed: int = 0,
+    text: str = "transformer",
+    image: str = "vit",
+) -> DualEncoder:
+    """An image tower and a text tower of random weights, in eval mode.
+
+    Args:
+        texts: whose words are the vocabulary; all other words are one unknown word.
+        size: one of `SIZES`.
+        image_size: side of the images, in pixels; they are squashed to it.
+        seed: equal seeds give equal weights; the global generator of random numbers is left as it was.
+        text: `transformer`, or `bag`: a bag of words.
+        image: `vit`: a vision transformer, read at its class token; `vit-mean`: at the mean of its patches; or
+            `resnet`: that of CLIP, which learns shapes from fewer images, for sides that are a multiple of 32.
+
+    Raises:
+        DeixisError: a size or tower that there isn't, images of a side it can't read, or texts without a word.
+    """
+    for what, value, there in (("size", size, tuple(SIZES)), ("text", text, _TEXTS), ("image", image, _IMAGES)):
+        if value not in there:
+            raise DeixisError(f"There is no {what} {value!r}.", f"There are: {', '.join(there)}.")
+    step = REDUCTION if image == "resnet" else PATCH
+    if image_size < step or (image == "resnet" and image_size % step):
+        raise DeixisError(f"Images of {image_size} pixels are asked for.", f"Ask for {step}, or a multiple of it.")
+    tokenizer, sizes = words_of(texts), SIZES[size]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pictures, words = _image(sizes, image_size, image), _text(sizes, tokenizer, text)
+    encoder = DualEncoder(
+        pictures,
+        words,
+        tokenizer=tokenizer,
+        preprocess=Preprocess(image_size, mode="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        traits=Traits(f"scratch-{size}", sizes.length, scale=_SCALE, licence="none needed: random numbers"),
+    )
+    return encoder.eval()
+
+
+def _image(sizes: Size, side: int, image: str) -> nn.Module:
+    if image == "resnet":
+        channels = sizes.width // 8
+        return ModifiedResNet(ModifiedResNetConfig(side, (1, 1, 1, 1), channels, channels // 2, sizes.out))
+    shape = (side, PATCH, sizes.width, sizes.depth, max(1, sizes.width // 64), 4 * sizes.width, sizes.out)
+    with_class = image == "vit"
+    return Vit(VitConfig(*shape, pool="class" if with_class else "mean", class_token=with_class))
+
+
+def _text(sizes: Size, tokenizer: Tokenizer, text: str) -> nn.Module:
+    if text == "bag":
+        return BagOfWords(BagConfig(tokenizer.vocabulary, sizes.width, sizes.out, (0, *tokenizer.marks)))
+    shape = (tokenizer.vocabulary, sizes.length, sizes.width, sizes.text_depth, max(1, sizes.width // 64))
+    return TextTransformer(TextConfig(*shape, 4 * sizes.width, sizes.out, pool="eos", end=MARKS.index("[END]")))
+
+
+def words_of(texts: Iterable[str]) -> Tokenizer:
+    """A tokenizer of whole words, in lower case; numbers and punctuation marks are words of their own.
+
+    The most frequent word comes first, equal ones in alphabetical order: the order of the texts makes no difference.
+
+    Args:
+        texts: whose words it knows.
+
+    Raises:
+        DeixisError: there is no word in them.
+    """
+    lower, split = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    counts: collections.Counter[str] = collections.Counter()
+    for each in texts:
+        clean = each.encode("utf-8", "replace").decode("utf-8")
+        counts.update(word for word, _ in split.pre_tokenize_str(lower.normalize_str(clean)))
+    if not counts:
+        raise DeixisError("There are no words to make a vocabulary of.", "Give texts with words in them.")
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = {word: number for number, word in enumerate([*MARKS, *(w for w in ordered if w not in MARKS)])}
+    rules = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=MARKS[3]))
+    rules.normalizer, rules.pre_tokenizer = lower, split
+    rules.add_special_tokens(list(MARKS))
+    rules.post_processor = processors.TemplateProcessing(
+        single=f"{MARKS[1]} $A {MARKS[2]}", special_tokens=[(MARKS[1], 1), (MARKS[2], 2)]
+    )
+    return Tokenizer(rules)

@@ -1,0 +1,114 @@
+"""A toy claim that trains in a second: lines through points, the rival's with noise on them.
+
+Run as a module it tries the claim in a process of its own: `python -m tests.toy_claims FOLDER`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from deixis.data.order import Draw
+from deixis.engine import claims
+from deixis.engine.arenas import Arena
+from deixis.engine.claims import Design
+from deixis.engine.trials import Lab
+from deixis.errors import DeixisError
+from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, Progress, Sample, Source, Stage
+from tests.toys import carded
+
+__all__ = ["LAB", "Line", "claim", "code"]
+
+SPECS = {"x": FieldSpec("x", "B D"), "y": FieldSpec("y", "B D")}
+
+
+def points(count: int, noise: float, seed: int) -> Source:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, generator=rng)
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5]]) + noise * torch.randn(count, 1, generator=rng)
+    samples = tuple(Sample(f"{i}", None, extra={"x": x[i], "y": y[i]}) for i in range(count))
+    return Source("points", Path("."), "text", "a list", samples)
+
+
+class Line(nn.Module):
+    """Three slopes, learned with dropout so that the global generator matters."""
+
+    def __init__(self, learning_rate: float, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.slopes = nn.Linear(3, 1)
+        self.learning_rate = learning_rate
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        return Features({"y": self.slopes(F.dropout(batch.extra["x"], 0.1, self.training))})
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        return Losses({"error": F.mse_loss(features.rows["y"], batch.extra["y"])})
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        return self.loss(self.encode(batch, progress), batch, progress)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.parameters()), "lr": self.learning_rate}]
+
+
+carded(Line, needs=tuple(SPECS.values()))
+
+
+def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena:
+    if name != "points":
+        raise DeixisError(f"There is no arena {name!r}.", "There is points.")
+    parts = [points(32, options.get("noise", 0.0) if i == 0 else 0.0, 10 * seed + i) for i in range(3)]
+    train, validation, test = parts
+    return Arena(train, validation, test, lambda seed: SimpleNamespace(), options["batch_size"])  # type: ignore[arg-type]
+
+
+def build(name: str, settings: Mapping[str, Any], arena: Arena, seed: int) -> Line:
+    if settings["learning_rate"] > 10:
+        raise DeixisError("The loss is not a finite number.", "Try a lower learning rate.")
+    return Line(settings["learning_rate"], seed)
+
+
+def collate(method: Line, source: Source, stage: Stage) -> Any:
+    def encode(sample: Sample, draw: Draw | None) -> Batch:
+        return Batch((sample.id,), extra={name: sample.extra[name][None] for name in SPECS}, specs=SPECS)
+
+    return encode
+
+
+def measure(name: str, method: Line, source: Source) -> float:
+    """1 less the mean error; draws from the global generator, as a careless measure might."""
+    torch.rand(3)
+    x, y = (torch.stack([sample.extra[name] for sample in source.samples]) for name in ("x", "y"))
+    with torch.no_grad():
+        return 1 - float(F.mse_loss(method.slopes(x), y))
+
+
+def code(name: str) -> str:
+    return f"the code of {name}"
+
+
+LAB = Lab(arena, build, collate, measure, code)
+
+
+def claim(statistic: Any = "area", **changed: Any) -> Claim:
+    grid = {"learning_rate": (0.01, 0.1, 0.5)}
+    arms = {"clean": Arm("line", {}, {}, grid), "noisy": Arm("line", {}, {"noise": 4.0}, grid)}
+    said = {"metric": "fit", "minimum_effect": 1.1 if statistic == "ratio" else 0.01, "budget": 160}
+    said |= {"data": "points", "options": {"batch_size": 8}, "arms": arms, **changed}
+    return Claim("Clean points are learned faster than noisy ones.", statistic=statistic, **said)
+
+
+if __name__ == "__main__":
+    design, place = Design("line", claim(budget=800), lab=LAB), Path(sys.argv[1])
+    run = claims.in_processes(place, design, 2, lambda: print("done", flush=True))
+    tuned = claims.tune(design, run)
+    claims.report(design, tuned, run)
