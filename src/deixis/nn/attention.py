@@ -121,6 +121,34 @@ class Attention(nn.Module):
         """
         return self.out(self.look(states, mask, memory=memory, causal=causal))
 
+    def past(self, states: Float[Tensor, "G N D"]) -> tuple[Float[Tensor, "G h N d"], Float[Tensor, "G h N d"]]:
+        """Keys and values of states that others will stand behind, see `behind`."""
+        return self._cut(self.key(states)), self._cut(self.value(states))
+
+    def behind(
+        self, states: Float[Tensor, "B N D"], past: tuple[Float[Tensor, "G h P d"], Float[Tensor, "G h P d"]]
+    ) -> Float[Tensor, "B N E"]:
+        """What `forward` gives under a causal mask for states that stand behind P others, whose `past` is given.
+
+        Args:
+            states: B rows; each of the G rows of the past has B / G of them behind it, side by side.
+            past: is computed once for all that stand behind it, and never copied.
+        """
+        query, key, value = self._parts(states, None)
+        seen_key, seen_value = past
+        groups, rows = len(seen_key), len(states) // len(seen_key)
+        # [G, h, rows x N, d]: all that stands behind one past asks it in one product.
+        asking = query.unflatten(0, (groups, rows)).transpose(1, 2).flatten(2, 3)
+        far = (asking @ seen_key.transpose(-2, -1)).unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1)
+        near = query @ key.transpose(-2, -1)
+        future = torch.ones(near.shape[-2:], dtype=torch.bool, device=near.device).triu(1)
+        near = near.masked_fill(future, torch.finfo(near.dtype).min)
+        weights = (torch.cat([far, near], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+        far, near = weights.split([seen_key.shape[2], key.shape[2]], dim=-1)
+        looks = far.unflatten(0, (groups, rows)).transpose(1, 2).flatten(2, 3) @ seen_value
+        found = looks.unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1) + near @ value
+        return self.out(found.transpose(1, 2).flatten(2))
+
     def with_weights(
         self,
         states: Float[Tensor, "B N D"],

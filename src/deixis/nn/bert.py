@@ -125,6 +125,18 @@ class MeanPooledText(nn.Module):
         mask = tokens != 0 if mask is None else mask
         return self.pool(self.bert(tokens, mask), mask)
 
+    causal = False
+    reads_padding = False
+
+    def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """The word embeddings, before positions are added."""
+        return self.bert.words(tokens)
+
+    def from_embeddings(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """One vector of length 1 a text, from word embeddings that may come from anywhere; `mask` is true where one is
+        real."""
+        return self.pool(self.bert.encode(words, mask), mask)
+
     def pool(self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """The mean of the states where `mask` is true, scaled to length 1 (and centred, where there is a centre)."""
         embedding = F.normalize(self._mean(states, mask), dim=-1)

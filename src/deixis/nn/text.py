@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.transformer import Activation, Block, Stack
+from deixis.nn.transformer import Activation, Block, KeysAndValues, Stack
 from deixis.types.outputs import TokenStates
 
 __all__ = ["TextConfig", "TextTransformer"]
@@ -158,6 +159,51 @@ class TextTransformer(nn.Module):
         states = self.blocks(*self._enter(words, mask), causal=self._config.causal)
         rows = torch.arange(len(states), device=states.device)
         return self.projection(self.norm(states[rows, ends]))
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only itself and those before it."""
+        return self._config.causal
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether a longer padding changes what comes out."""
+        return not self._config.causal and self._config.fill is None
+
+    def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """The word embeddings, before positions are added."""
+        return self.words(tokens)
+
+    def past(self, words: Float[Tensor, "G P F"]) -> list[KeysAndValues]:
+        """What the blocks keep of the first P words of texts, for `from_embeddings`; causal towers only."""
+        return self.blocks.past(words + self.positions[: words.shape[1]])
+
+    def from_embeddings(
+        self,
+        words: Float[Tensor, "B L F"],
+        mask: Bool[Tensor, "B L"],
+        past: Sequence[KeysAndValues] | None = None,
+    ) -> Float[Tensor, "B D"]:
+        """One vector of length 1 a text, from word embeddings that may come from anywhere.
+
+        Args:
+            words: before positions are added; what they hold behind the end of a text is read as padding is.
+            mask: true from the first word of a text to its end.
+            past: of what stands before all these words, as the method `past` gave it, one for each B / G rows.
+        """
+        ends = mask.sum(dim=1) - 1
+        if past is not None:
+            length = past[0][0].shape[2]
+            states = self.blocks.behind(words + self.positions[length : length + words.shape[1]], past)
+            states = self.projection(self.norm(states[torch.arange(len(states), device=states.device), ends]))
+            return F.normalize(states, dim=-1)
+        fill, missing = self._config.fill, self._config.length - words.shape[1]
+        if fill is not None:
+            words = torch.where(mask[..., None], words, self.words.weight[fill])
+            words = torch.cat([words, self.words.weight[fill].expand(len(words), max(0, missing), -1)], dim=1)
+        if self._config.pool == "last":
+            ends = torch.full_like(ends, words.shape[1] - 1)
+        return F.normalize(self.embed(words, ends), dim=-1)
 
     def hidden(
         self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypeAlias, cast
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from deixis.nn.attention import Attention
 
-__all__ = ["ACTIVATIONS", "Activation", "Block", "Perceptron", "Stack", "quick_gelu"]
+__all__ = ["ACTIVATIONS", "Activation", "Block", "KeysAndValues", "Perceptron", "Stack", "quick_gelu"]
 
 Activation: TypeAlias = Literal["gelu", "quick_gelu", "gelu_tanh"]
 """`gelu` is the exact one, `quick_gelu` that of OpenAI's weights, `gelu_tanh` that of SigLIP's."""
+
+KeysAndValues: TypeAlias = tuple[Float[Tensor, "G h P d"], Float[Tensor, "G h P d"]]
+"""What an attention keeps of states that others stand behind."""
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -90,6 +93,11 @@ class Block(nn.Module):
         states = states + self.attention(self.attention_norm(states), mask, causal=causal)
         return states + self.perceptron(self.norm(states))
 
+    def behind(self, states: Float[Tensor, "B N D"], past: KeysAndValues) -> Float[Tensor, "B N D"]:
+        """What `forward` gives, causal, for states that stand behind those of `past`, see `Attention.behind`."""
+        states = states + self.attention.behind(self.attention_norm(states), past)
+        return states + self.perceptron(self.norm(states))
+
 
 class Stack(nn.ModuleList):
     """Blocks one after the other.
@@ -124,3 +132,17 @@ class Stack(nn.ModuleList):
         for block in self:
             found.append(block(found[-1], mask, causal=causal))
         return found
+
+    def past(self, states: Float[Tensor, "G N D"]) -> list[KeysAndValues]:
+        """What each block keeps of states, causal, that others will stand behind."""
+        kept = []
+        for number, block in enumerate(cast(Iterable[Block], self)):
+            kept.append(block.attention.past(block.attention_norm(states)))
+            states = block(states, causal=True) if number + 1 < len(self) else states
+        return kept
+
+    def behind(self, states: Float[Tensor, "B N D"], past: Sequence[KeysAndValues]) -> Float[Tensor, "B N D"]:
+        """What `forward` gives, causal, for states that stand behind others, of which `past` told."""
+        for block, kept in zip(cast(Iterable[Block], self), past, strict=True):
+            states = block.behind(states, kept)
+        return states
