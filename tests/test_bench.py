@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import decode, ranks, scenes, shards, train_step
+from bench import decode, explain, prompt_epoch, ranks, scenes, shards, train_step
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -216,3 +216,19 @@ def test_all_sides_of_the_race_of_decoding_give_the_same_values_within_the_bound
 def test_the_pictures_of_the_race_of_decoding_are_as_heavy_as_photographs() -> None:
     assert 0.15 < len(decode.encode(500, 375, seed=0)) / (500 * 375) < 0.5
     assert decode.encode(50, 40, seed=1) == decode.encode(50, 40, seed=1) != decode.encode(50, 40, seed=2)
+
+
+@pytest.mark.parametrize("case", explain.CASES)
+def test_maps_of_five_classes_from_one_pass_are_those_of_a_plain_loop(case: str) -> None:
+    images, classes = torch.randn(1, 3, explain.SIZE, explain.SIZE), torch.tensor([[1, 7, 20, 300, 999]])
+    ours, theirs = (side(images, classes) for side in (explain.ours(case), explain.PEERS["torch"][1](case)))
+    assert ours.shape == (1, 5, explain.SIZE, explain.SIZE)
+    assert explain.apart(ours, theirs) < explain.TOLERANCE
+    assert explain.apart(ours, ours.flip(1)) > 0.1, "and maps of other classes are not"
+
+
+def test_the_plain_steps_of_prompt_epoch_give_our_logits_and_gradients() -> None:
+    sizes = {"side": 32, "patch": 8, "width": 32, "depth": 1, "text_width": 32, "text_depth": 2, "out": 16}
+    off = prompt_epoch.differences(prompt_epoch.Shape(**sizes, per_head=16, length=20, vectors=3), 5, chunk=2)
+    assert set(off) == {f"{side}, {what}" for side in prompt_epoch.SIDES[1:] for what in ("logits", "gradient")}
+    assert max(off.values()) < prompt_epoch.TOLERANCE

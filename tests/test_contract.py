@@ -116,6 +116,7 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "text_tokens": (tokens,),
         "compare": (images, tokens),
         "adapters": (),
+        "attribute": (images, lambda output: output[:, 0]),
     }
     for capability in read(name).card.capabilities:
         getattr(method, capability)(*arguments.get(capability, (images,)))

@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from docs.build import pages
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
 
 DOCUMENTS = [str(path.relative_to(PROJECT)) for path in documents()]
@@ -193,3 +194,9 @@ def test_the_method_shown_to_contributors_reads_builds_and_learns(
         losses[-1].backward()
         optimiser.step()
     assert float(losses[-1].detach()) < float(losses[0].detach())
+
+
+def test_pages_that_are_made_say_what_files_and_rows_say() -> None:
+    """`make docs` was run after the last change of a method or a row."""
+    stale = [name for name, text in pages().items() if (PROJECT / "docs" / name).read_text(encoding="utf-8") != text]
+    assert not stale, f"run `make docs`: {', '.join(stale)}"

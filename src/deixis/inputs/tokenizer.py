@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import regex
 import tokenizers
 import torch
 from jaxtyping import Int64
@@ -34,7 +35,7 @@ class Tokenizer:
         self._rules.no_padding()
         self._rules.encode_special_tokens = True
         empty = self._rules.encode("").ids
-        self.around = len(empty)
+        self.around, self.marks = len(empty), tuple(empty)
         self._start = self._count_start(empty)
 
     def _count_start(self, empty: list[int]) -> int:
@@ -110,6 +111,36 @@ class Tokenizer:
         kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
         return [self._span(encoding, start, stop, kept) for start, stop in spans]
 
+    def words(self, text: str, length: int) -> list[tuple[int, int, int, int]]:
+        """The words of a text that are left when it is cut, and the signs between them.
+
+        Tokens that follow one another without a space are one word if letters meet letters; a sign of a script that has
+        no spaces is a word by itself, as far as the tokens tell.
+
+        Args:
+            text: the whole text.
+            length: tokens per text at the most, as in a call.
+
+        Returns:
+            For each in order: its first character and the one behind its last, its first token and the one behind its
+            last in the row that a call gives.
+        """
+        encoding = self._encode([text])[0]
+        kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
+        words: list[tuple[int, int, int, int]] = []
+        for position in range(self._start, kept):
+            start, stop = encoding.offsets[position]
+            start, stop = stop - len(text[start:stop].lstrip()), start + len(text[start:stop].rstrip())
+            if stop <= start:
+                continue
+            if words and (
+                start < words[-1][1] or (start == words[-1][1] and _inside_word(text[start - 1 : start + 1]))
+            ):
+                words[-1] = (words[-1][0], max(stop, words[-1][1]), words[-1][2], position + 1)
+            else:
+                words.append((start, stop, position, position + 1))
+        return words
+
     @staticmethod
     def _span(encoding: tokenizers.Encoding, start: int, stop: int, kept: int) -> tuple[int, int] | None:
         positions = {encoding.char_to_token(character) for character in range(start, stop)}
@@ -132,3 +163,11 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocabulary={self.vocabulary}, around={self.around})"
+
+
+_SPACELESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+
+
+def _inside_word(pair: str) -> bool:
+    """Whether no word ends between two characters."""
+    return all(each.isalnum() and not _SPACELESS.match(each) for each in pair)

@@ -1,0 +1,624 @@
+"""NormGrad: saliency from the weight gradients that a layer would have at each place.
+
+A layer that changes nothing (a virtual identity) is thought in at any point of a network. The gradient of its weights
+is a sum over the places u of the map; how large the summand of u is says how much u matters. With x_u the activation
+and g_u = d score / d x_u, phase 1 takes the summands, phase 2 their size:
+
+    bias g_u,   scaling g_u * x_u,   conv1x1 g_u x_u',   conv3x3 g_u unfold(x)_u',   conv3x3_depthwise
+    sum,   max,   max_abs,   norm (L2),   filter_norm (L2 of what is positive)
+
+    NormGrad  = conv1x1 + norm = ||g_u|| ||x_u||           selective = scaling + filter_norm = ||(g_u * x_u)+||
+    gradient  = bias + max_abs     linear approximation = scaling + sum     Grad-CAM = that with the mean gradient, ReLU
+
+(Rebuffi et al., 2020). Layers are combined by a weighted mean or geometric mean of their maps, each stretched to 0 ...
+1. The meta step takes one step of gradient descent on the image itself before the map is made.
+
+What differs from the authors' code:
+* No summand is ever held: each cell is a closed form over x and g, so that all cells of a layer come out of one
+  forward and one backward pass. A 3x3 cell of 512 channels at 28 x 28 would hold 7 GB there.
+* A constant map is 0, where theirs divides by 0.
+* `max` is that of their script, with its sign; the gradient's map is the greatest absolute value, as in their library.
+* The weights that they measure per network (the spread of features, a probe's accuracy) are given by the caller.
+* What is explained is any score of the model's output; for a pair, the similarity of image and text.
+* The text does not tell the meta step's size. 0.0025 is that of their experiments; by default there is no step, as a
+  larger one makes maps hang more on the class and hit the object less often.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+from deixis.nn.rewritten import EXCITATION, GUIDED, Rewritten
+from deixis.nn.taps import Tapped, blocks, still, taps, to_grid, wide
+from deixis.ops.maps import Maps, combine, depth_weights, resize, spearman, to_symmetric, to_unit
+from deixis.types import Card, Part
+
+__all__ = [
+    "AGGREGATES",
+    "CARD",
+    "CELLS",
+    "CLAIMS",
+    "EXTRACTS",
+    "Cell",
+    "Config",
+    "Extract",
+    "Method",
+    "Score",
+    "apply_cell",
+    "cells",
+    "class_sensitivity",
+    "contrastive_excitation",
+    "inner_step",
+    "logit",
+    "saliency",
+    "similarity",
+]
+
+CARD = Card(
+    title="There and Back Again: Revisiting Backpropagation Saliency Methods (NormGrad)",
+    year=2020,
+    kind="training-free",
+    parts=(Part("encoder", "dual_encoder", frozen=True),),
+    capabilities=("attribute",),
+    venue="CVPR",
+    arxiv="2004.02866",
+    code="srebuffi/revisiting_saliency",
+    tags=("explanation", "saliency", "gradient"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of NormGrad.
+
+    Attributes:
+        encoder: the model that is explained.
+        cell: one of `CELLS`, or an extract and an aggregate with a `+` between: `conv3x3+norm`.
+        layers: names of the layers, from the first to the deepest; none: the last block.
+        combine: how maps of several layers become one.
+        weights: one a layer; none: as `depth` says.
+        depth: `uniform`, all layers alike; `linear`, in proportion to depth.
+        rate: of the meta step; 0: none is taken. Below 0 it goes uphill.
+        before: class and register tokens before the first patch; -1: found out.
+    """
+
+    encoder: str = "starter"
+    cell: str = "norm_grad"
+    layers: tuple[str, ...] = ()
+    combine: Literal["sum", "product", "plain_product"] = "product"
+    weights: tuple[float, ...] = ()
+    depth: Literal["uniform", "linear"] = "uniform"
+    rate: float = 0.0
+    before: int = -1
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """For tests: the tiny encoder."""
+        return cls(encoder="tiny")
+
+    @classmethod
+    def desk(cls) -> Config:
+        """The selective map, which also holds at the last layers."""
+        return cls(cell="norm_grad_selective")
+
+    @classmethod
+    def paper(cls) -> Config:
+        """The selective map with the meta step of the experiments; layers are the network's own."""
+        return cls(cell="norm_grad_selective", rate=0.0025)
+
+
+# Phase 1: the summands of a virtual layer's weight gradient. Each is a product of an entry of g and one of x.
+
+
+@dataclass(frozen=True)
+class Extract:
+    """How the summands at a place are made: of g and the values of x in a window around it.
+
+    Attributes:
+        window: side of the window.
+        outer: every entry of g with every channel of x; else each with its own channel.
+        activation: whether x takes part at all.
+    """
+
+    window: int = 1
+    outer: bool = False
+    activation: bool = True
+
+
+EXTRACTS = {
+    "bias": Extract(activation=False),
+    "scaling": Extract(),
+    "conv1x1": Extract(outer=True),
+    "conv3x3": Extract(3, outer=True),
+    "conv3x3_depthwise": Extract(3),
+}
+
+
+def _products(g: Float[Tensor, "B D h w"], x: Float[Tensor, "B D h w"], extract: Extract) -> Float[Tensor, "B h w"]:
+    """The sum over all summands of (entry of g) * (entry of x)."""
+    if extract.outer:
+        g, x = g.sum(1, keepdim=True), x.sum(1, keepdim=True)
+    if extract.window > 1:  # zeros around, as the convolution pads
+        x = F.avg_pool2d(x, extract.window, 1, extract.window // 2) * extract.window**2
+    return (g * x).sum(1)
+
+
+def _extremes(
+    g: Float[Tensor, "B D h w"], x: Float[Tensor, "B D h w"], extract: Extract
+) -> list[Float[Tensor, "B c h w"]]:
+    """Products among which the greatest summand and the least are."""
+    around = extract.window // 2
+    x = F.pad(x, [around] * 4)
+    greatest, least = (sign * F.max_pool2d(sign * x, extract.window, 1) for sign in (1, -1))
+    if not extract.outer:
+        return [g * greatest, g * least]
+    ends = (greatest.amax(1, keepdim=True), least.amin(1, keepdim=True))
+    return [each * end for each in (g.amax(1, keepdim=True), g.amin(1, keepdim=True)) for end in ends]
+
+
+# Phase 2: one number out of the summands
+
+
+def _sum(g: Tensor, x: Tensor, extract: Extract) -> Tensor:
+    return _products(g, x, extract)
+
+
+def _norm(g: Tensor, x: Tensor, extract: Extract) -> Tensor:
+    return _products(g.square(), x.square(), extract).clamp(min=0).sqrt()
+
+
+def _filter_norm(g: Tensor, x: Tensor, extract: Extract) -> Tensor:
+    """A product is positive where both entries are, or neither."""
+    both, neither = (
+        _products((sign * g).clamp(min=0).square(), (sign * x).clamp(min=0).square(), extract) for sign in (1, -1)
+    )
+    return (both + neither).clamp(min=0).sqrt()
+
+
+def _max(g: Tensor, x: Tensor, extract: Extract) -> Tensor:
+    return torch.stack(_extremes(g, x, extract)).amax((0, 2))
+
+
+def _max_abs(g: Tensor, x: Tensor, extract: Extract) -> Tensor:
+    return torch.stack(_extremes(g, x, extract)).abs().amax((0, 2))
+
+
+AGGREGATES: dict[str, Callable[[Tensor, Tensor, Extract], Tensor]] = {
+    "sum": _sum,
+    "max": _max,
+    "max_abs": _max_abs,
+    "norm": _norm,
+    "filter_norm": _filter_norm,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table: two phases, and what known methods change besides.
+
+    Attributes:
+        extract: phase 1, of `EXTRACTS`.
+        aggregate: phase 2, of `AGGREGATES`.
+        averaged: whether g is replaced by its mean over all places.
+        rectified: whether what is negative in the map becomes 0.
+        backward: which backward pass g comes from: `plain`, `guided` or `excitation`.
+    """
+
+    extract: str
+    aggregate: str
+    averaged: bool = False
+    rectified: bool = False
+    backward: Literal["plain", "guided", "excitation"] = "plain"
+
+
+CELLS = {
+    "gradient": Cell("bias", "max_abs"),
+    "linear_approximation": Cell("scaling", "sum"),
+    "grad_cam": Cell("scaling", "sum", averaged=True, rectified=True),
+    "norm_grad": Cell("conv1x1", "norm"),
+    "norm_grad_3x3": Cell("conv3x3", "norm"),
+    "norm_grad_selective": Cell("scaling", "filter_norm"),
+    "guided_backprop": Cell("bias", "max_abs", backward="guided"),
+    "excitation_backprop": Cell("bias", "sum", backward="excitation"),
+}
+_BACKWARDS = {"guided": GUIDED, "excitation": EXCITATION}
+
+
+def _cell(name: str) -> Cell:
+    if name in CELLS:
+        return CELLS[name]
+    extract, _, aggregate = name.partition("+")
+    if extract not in EXTRACTS or aggregate not in AGGREGATES:
+        raise DeixisError(
+            f"There is no map called {name!r}.",
+            f"Take one of {', '.join(CELLS)}; or one of {', '.join(EXTRACTS)}, a '+', and one of "
+            f"{', '.join(AGGREGATES)}.",
+        )
+    return Cell(extract, aggregate)
+
+
+def apply_cell(
+    cell: Cell, activation: Float[Tensor, "B D h w"], gradient: Float[Tensor, "B D h w"]
+) -> Float[Tensor, "B h w"]:
+    """The map of one cell, at the resolution of the layer, as it comes.
+
+    Args:
+        cell: which.
+        activation: x, in float32 at least.
+        gradient: g, of the score.
+    """
+    extract = EXTRACTS[cell.extract]
+    x = activation if extract.activation else torch.ones_like(gradient)
+    g = gradient.mean((2, 3), keepdim=True).expand_as(gradient) if cell.averaged else gradient
+    found = AGGREGATES[cell.aggregate](g, x, extract)
+    return found.clamp(min=0) if cell.rectified else found
+
+
+def cells(
+    activation: Float[Tensor, "B D h w"], gradient: Float[Tensor, "B D h w"]
+) -> dict[str, Float[Tensor, "B h w"]]:
+    """The whole table for one layer, `extract+aggregate` -> map, from one activation and its gradient."""
+    return {f"{e}+{a}": apply_cell(Cell(e, a), activation, gradient) for e in EXTRACTS for a in AGGREGATES}
+
+
+# What is explained
+
+Score = Callable[[Any], Tensor]
+"""The model's output -> one number a sample [B], or T of them [B, T]."""
+
+
+def logit(targets: int | Int64[Tensor, " B"] | Int64[Tensor, "B T"]) -> Score:
+    """The score of a class, before the softmax.
+
+    Args:
+        targets: the class of all images, of each, or T classes of each.
+    """
+
+    def score(output: Tensor) -> Tensor:
+        if isinstance(targets, int):
+            return output[:, targets]
+        wanted = targets.to(output.device)
+        return output.gather(1, wanted[:, None])[:, 0] if wanted.dim() == 1 else output.gather(1, wanted)
+
+    return score
+
+
+def similarity(texts: Float[Tensor, "T D"], others: Float[Tensor, "M D"] | None = None) -> Score:
+    """How similar an image is to each of T texts, or how much more than to others.
+
+    Args:
+        texts: vectors of length 1.
+        others: what the similarity is contrasted with: their mean is taken off.
+    """
+
+    def score(output: Tensor) -> Tensor:
+        directions = texts if others is None else texts - others.mean(0)
+        return output @ directions.clone().T.to(output)  # a copy, as vectors made in inference mode have no gradient
+
+    return score
+
+
+# The maps
+
+
+def saliency(
+    model: nn.Module,
+    images: Shaped[Tensor, "..."],
+    score: Score,
+    config: Config | None = None,
+    *,
+    forward: Callable[[Tensor], Any] | None = None,
+    loss: Score | None = None,
+) -> Maps:
+    """What in the images a score hangs on.
+
+    Mode and weights of the model are afterwards as they were, bit for bit. T scores an image share the forward pass.
+
+    Args:
+        model: any module: it is tapped, and it is called unless `forward` is given.
+        images: as the model wants them, [B, 3, H, W].
+        score: output of the model -> [B] or [B, T]; each sample's from its own output alone.
+        config: which map of which layers; `encoder` isn't read.
+        forward: what calls the model on images.
+        loss: what the meta step descends, of the score's shape; minus the score by default.
+
+    Returns:
+        maps [B, H, W], or [B, T, H, W] of T scores.
+
+    Raises:
+        DeixisError: a layer is unknown, the model can't be tapped, or what is found is no number.
+    """
+    config, forward = config or Config(), forward or model
+    images = _ready(model, images)
+    if config.rate:
+        raw = _stepped(model, images, score, config, (forward, loss))
+    else:
+        raw = _raw(model, images, score, config, forward)
+    for name, each in raw.items():
+        if not each.isfinite().all():
+            raise DeixisError(
+                f"The map of the layer {name!r} holds values that are no numbers.",
+                "Look for them in the images and weights; a model in float16 may overflow: try model.float().",
+            )
+    return Maps(_combined(raw, images.shape[-2:], config), raw)
+
+
+def _ready(model: nn.Module, images: Tensor) -> Tensor:
+    if images.dim() != 4 or not images.is_floating_point() or 0 in images.shape:
+        raise DeixisError(
+            f"Images of shape {list(images.shape)} and type {images.dtype} can't be explained.",
+            "Preprocess them to [B, 3, H, W] in floating point; one image has B = 1.",
+        )
+    kinds = [value.dtype for value in model.parameters() if value.is_floating_point()]
+    with torch.inference_mode(False):
+        return images.detach().clone().to(kinds[0] if kinds else images.dtype)
+
+
+def _raw(
+    model: nn.Module, images: Tensor, score: Score, config: Config, forward: Callable[[Tensor], Any]
+) -> dict[str, Tensor]:
+    """Name of a layer -> map at its resolution, [B, h, w] or [B, T, h, w]."""
+    last = () if config.layers else blocks(model)[-1:]
+    cell = _cell(config.cell)
+    with taps(model, (*config.layers, *last, *(f"{name}:in" for name in last))) as tapped:
+        with contextlib.nullcontext() if cell.backward == "plain" else Rewritten(_BACKWARDS[cell.backward]):
+            output = forward(images)
+        scores = _checked(score(output), len(images))
+        layers = config.layers or (_outlet(tapped),)
+        columns = scores[:, None] if scores.dim() == 1 else scores
+        found: dict[str, list[Tensor]] = {name: [] for name in layers}
+        for place in range(columns.shape[1]):
+            gradients = tapped.gradients(columns[:, place], layers, keep=place + 1 < columns.shape[1])
+            for name, gradient in gradients.items():
+                found[name].append(_map(cell, tapped.activation(name), gradient, images.shape[-2:], config.before))
+    return {name: each[0] if scores.dim() == 1 else torch.stack(each, 1) for name, each in found.items()}
+
+
+def _outlet(tapped: Tapped) -> str:
+    """Of a last block of tokens what it is given, of any other what it gives: where a class token is read out, nothing
+    that a transformer's last block gives for a patch counts."""
+    outlet, inlet = tapped.layers
+    return inlet if tapped.activation(inlet).dim() == 3 else outlet
+
+
+def _map(cell: Cell, activation: Tensor, gradient: Tensor, size: Sequence[int], before: int) -> Tensor:
+    height, width = size
+    x, g = (
+        to_grid(wide(each.detach()), (height, width), None if before < 0 else before)[0]
+        for each in (activation, gradient)
+    )
+    return apply_cell(cell, x, g)
+
+
+def _checked(scores: Tensor, count: int) -> Tensor:
+    if scores.dim() not in (1, 2) or len(scores) != count:
+        raise DeixisError(
+            f"The score of {count} images has the shape {list(scores.shape)}.",
+            "It must give one number an image, [B], or T of them, [B, T].",
+        )
+    if not scores.isfinite().all():
+        raise DeixisError(
+            "The score is no number for some image.", "Look for such values in the images and in the model's weights."
+        )
+    return scores
+
+
+def _combined(raw: Mapping[str, Tensor], size: Sequence[int], config: Config) -> Tensor:
+    height, width = size
+    maps = [to_unit(resize(each, (height, width))) for each in raw.values()]
+    if len(maps) == 1:
+        return maps[0]
+    return combine(maps, config.combine, config.weights or depth_weights(len(maps), config.depth))
+
+
+# The meta step
+
+
+@contextlib.contextmanager
+def inner_step(model: nn.Module, loss: Callable[[], Float[Tensor, ""]], rate: float) -> Iterator[None]:
+    """One step of gradient descent on all weights, taken back at the end: theta - rate * d loss / d theta.
+
+    In eval mode: running statistics stay. The weights themselves are put aside, not recomputed, so that they come back
+    bit for bit.
+
+    Args:
+        model: whose weights.
+        loss: computes what is descended.
+        rate: size of the step; below 0 it ascends.
+    """
+    weights = [value for value in model.parameters() if value.is_floating_point()]
+    kept = [value.data for value in weights]
+    with still(model, gradients=True):
+        found = torch.autograd.grad(loss(), weights, allow_unused=True)
+        moved = [old if g is None else old - rate * g for old, g in zip(kept, found, strict=True)]
+    try:
+        for value, new in zip(weights, moved, strict=True):
+            value.data = new
+        yield
+    finally:
+        for value, old in zip(weights, kept, strict=True):
+            value.data = old
+
+
+def _stepped(
+    model: nn.Module,
+    images: Tensor,
+    score: Score,
+    config: Config,
+    calls: tuple[Callable[[Tensor], Any], Score | None],
+) -> dict[str, Tensor]:
+    """As `_raw`, each image and score after a step of its own."""
+    forward, loss = calls
+    with still(model, gradients=False), torch.no_grad():
+        shape = _checked(score(forward(images)), len(images)).shape
+    rows = []
+    for row in range(len(images)):
+        image, maps = images[row : row + 1], []
+        for column in range(shape[1]) if len(shape) == 2 else [None]:
+            own = _only(score, len(images), row, column)
+            down = _only(loss, len(images), row, column) if loss else own
+            step = config.rate if loss else -config.rate
+            with inner_step(model, functools.partial(_total, forward, image, down), step):
+                maps.append(_raw(model, image, own, config, forward))
+        rows.append({name: torch.stack([each[name] for each in maps], 1) for name in maps[0]})
+    joined = {name: torch.cat([each[name] for each in rows]) for name in rows[0]}
+    return {name: each if len(shape) == 2 else each[:, 0] for name, each in joined.items()}
+
+
+def _total(forward: Callable[[Tensor], Any], images: Tensor, score: Score) -> Tensor:
+    return score(forward(images)).sum()
+
+
+def _only(score: Score, count: int, row: int, column: int | None) -> Score:
+    """The score of one image, where `score` speaks of all: the others are copies of it, whose scores are dropped."""
+
+    def own(output: Tensor) -> Tensor:
+        found = score(output.expand(count, *output.shape[1:]))[row : row + 1]
+        return found if column is None else found[:, column]
+
+    return own
+
+
+# What is measured of maps, and a map that needs two passes
+
+
+def class_sensitivity(
+    model: nn.Module, images: Float[Tensor, "B 3 H W"], config: Config | None = None
+) -> Float[Tensor, " B"]:
+    """Rank correlation of the maps for the likeliest and for the least likely class; low is good, 1 ignores the class.
+
+    Both share one forward pass. NaN where a map is constant.
+
+    Args:
+        model: a classifier, images -> [B, C].
+        images: as it wants them.
+        config: which map of which layers.
+    """
+
+    def score(output: Tensor) -> Tensor:
+        return output.gather(1, torch.stack([output.argmax(1), output.argmin(1)], dim=1))
+
+    maps = saliency(model, images, score, config).image
+    return spearman(maps[:, 0], maps[:, 1])
+
+
+def contrastive_excitation(
+    model: nn.Module, images: Float[Tensor, "B 3 H W"], score: Score, layers: tuple[str, str], classifier: str
+) -> Float[Tensor, "B h w"]:
+    """Excitation backpropagation of a class less that of its opposite, whose classifier has the weights negated.
+
+    Args:
+        model: a classifier.
+        images: as it wants them.
+        score: output of the model -> [B].
+        layers: the layer of the map, and the layer at which the opposite is taken off; may be the same.
+        classifier: name of the linear layer that gives the class scores.
+    """
+    images, layer = _ready(model, images), model.get_submodule(classifier)
+    with _negated(layer), taps(model, (layers[1],)) as tapped:
+        with Rewritten(EXCITATION):
+            output = model(images)
+        opposite = tapped.gradients(score(output))[layers[1]]
+    with taps(model, layers) as tapped:
+        with Rewritten(EXCITATION):
+            output = model(images)
+        top = tapped.activation(layers[1])
+        excited = tapped.gradients(score(output), layers[1:], keep=True)[layers[1]] - opposite
+        if layers[0] != layers[1]:
+            (excited,) = torch.autograd.grad(top, tapped.activation(layers[0]), excited.to(top.dtype))
+    return excited.sum(1).clamp(min=0)
+
+
+@contextlib.contextmanager
+def _negated(layer: nn.Module) -> Iterator[None]:
+    kept = [value.data for value in layer.parameters()]
+    try:
+        for value in layer.parameters():
+            value.data = -value.data
+        yield
+    finally:
+        for value, old in zip(layer.parameters(), kept, strict=True):
+            value.data = old
+
+
+class Method(nn.Module):
+    """A dual encoder and the settings of its maps."""
+
+    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+        super().__init__()
+        _cell(config.cell)
+        self.config = config
+        self.encoder = encoder
+
+    def attribute(self, images: Float[Tensor, "B 3 H W"], score: Score) -> Float[Tensor, "*B H W"]:
+        """Maps at image size, between 0 and 1.
+
+        Args:
+            images: preprocessed.
+            score: embeddings of length 1 [B, D] -> [B], or [B, T] for T maps an image.
+        """
+        return saliency(self.encoder.image_tower, images, score, self.config, forward=self.encoder.encode_image).image
+
+    def explain(self, images: Float[Tensor, "B 3 H W"], texts: Sequence[str], others: Sequence[str] = ()) -> Maps:
+        """What in each image each text is similar to: maps [B, T, H, W] from one forward pass.
+
+        Args:
+            images: preprocessed.
+            texts: T of them.
+            others: texts whose mean similarity is taken off.
+
+        Raises:
+            DeixisError: there is no text, or an empty one.
+        """
+        self._require_words([*texts, *others] if not isinstance(texts, str) else [])
+        score = similarity(self.encoder.encode_text(texts), self.encoder.encode_text(others) if others else None)
+        return saliency(self.encoder.image_tower, images, score, self.config, forward=self.encoder.encode_image)
+
+    def _require_words(self, texts: Sequence[str]) -> None:
+        if not texts:
+            raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
+        *rows, nothing = self.encoder.tokenize([*texts, ""])
+        for text, row in zip(texts, rows, strict=True):
+            if not text.strip() or torch.equal(row, nothing):
+                raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
+
+    def words(self, texts: Sequence[str], images: Float[Tensor, "T D"]) -> Float[Tensor, "T L"]:
+        """How much each token of a text carries its similarity to an image, through the text tower.
+
+        The map is that of the table of embeddings, where a token's state is still its own.
+
+        Args:
+            texts: T of them.
+            images: embedding of length 1 of the image that belongs to each.
+
+        Returns:
+            one number a token, 1 for the largest of a text (-1, where it is negative), 0 for padding.
+
+        Raises:
+            DeixisError: a text is empty.
+        """
+        self._require_words(texts)
+        tower, tokens = self.encoder.text_tower, self.encoder.tokenize(texts)
+        tables = [name for name, module in tower.named_modules() if isinstance(module, nn.Embedding)]
+        layer = tables[0] if tables else f"{blocks(tower)[0]}:in"
+        with taps(tower, (layer,)) as tapped:
+            scores = (self.encoder.encode_text(tokens) * images.clone().to(self.encoder.device)).sum(1)
+            gradient = tapped.gradients(_checked(scores, len(texts)))[layer]
+            x, g = (each.transpose(1, 2)[:, :, None] for each in (wide(tapped.activation(layer).detach()), gradient))
+        with torch.no_grad():
+            real = self.encoder.text_tokens(tokens).mask
+        return to_symmetric(apply_cell(_cell(self.config.cell), x, g) * real[:, None])[:, 0]
+
+
+CLAIMS = ()
