@@ -41,7 +41,7 @@ class Page(NamedTuple):
 
 
 def golden_files(folder: Path, names: Sequence[str]) -> dict[str, int]:
-    """Method -> how many files of golden numbers bear its name (`sr_map` that of `srmap`); a longer name has its own."""
+    """Method -> how many files of golden numbers bear its name (`sr_map`: that of `srmap`), or no longer name's."""
     found = dict.fromkeys(names, 0)
     for path in folder.glob("*.npz"):
         starts = {path.stem[:end].replace("_", "") for end, letter in enumerate(f"{path.stem}_") if letter == "_"}
@@ -86,8 +86,8 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
 
 
 INTRODUCTION = """**built**: it passes the contract of its kind. **faithful**: numbers of the authors' code, or of the
-equations where no code of theirs runs, are met by its tests, gradients too where they are stored. **shown**: its claims were tried at desk scale by `deixis claim`, with a verdict
-against each baseline. A verdict against a paper stays."""
+equations where no code of theirs runs, are met by its tests, gradients too where they are stored. **shown**: its claims
+were tried at desk scale by `deixis claim`, with a verdict against each baseline. A verdict against a paper stays."""
 
 
 def _faithful(count: int) -> str:

@@ -41,7 +41,7 @@ CARD = Card(
     capabilities=("classify",),
     moves=("classes", "keys", "labels", "alpha", "beta"),
     venue="ECCV 2022",
-    arxiv="2111.03930",
+    arxiv="2207.09519",
     code="gaopengcuhk/Tip-Adapter",
     tags=("few-shot", "classification", "nearest neighbours"),
 )
