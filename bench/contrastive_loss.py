@@ -32,7 +32,7 @@ from deixis.engine import backward
 from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Features, FieldSpec, Losses, Progress
 
-__all__ = ["PEERS", "Towers", "accumulated", "differences", "loss_of", "main", "vectors"]
+__all__ = ["PEERS", "Towers", "accumulated", "differences", "loss_of", "main", "step_differs", "vectors"]
 
 THREADS, WIDTH, SCALE, TOLERANCE = 2, 512, 50.0, 1e-4
 SIZES = (4096, 8192, 16384, 32768)
@@ -84,10 +84,10 @@ def loss_of(side: str) -> Callable[[Tensor, Tensor], float]:
     return run
 
 
-def differences(count: int) -> dict[str, float]:
+def differences(count: int, peers: Sequence[str] = tuple(PEERS)) -> dict[str, float]:
     """How far each peer is from ours over `count` pairs: the loss, and the gradients by the largest of theirs."""
     found = {}
-    for side in ("ours", *PEERS):
+    for side in ("ours", *peers):
         image, text = vectors(count)
         found[side] = (loss_of(side)(image, text), image.grad, text.grad)
     own = found.pop("ours")
@@ -181,7 +181,7 @@ def _step(side: str, count: int, pieces: int) -> Callable[[], Towers]:
     return run
 
 
-def _step_differs(count: int, pieces: int) -> float:
+def step_differs(count: int, pieces: int) -> float:
     """The largest difference of a gradient, by its tensor's largest; that of the scale comes K times over there."""
     steps = [_step(side, count, pieces)() for side in ("ours", "open_clip")]
     ours, theirs = ({name: p.grad for name, p in each.named_parameters() if name != "log_scale"} for each in steps)
@@ -189,7 +189,7 @@ def _step_differs(count: int, pieces: int) -> float:
 
 
 def _race_pieces(count: int, pieces: int, repeats: int, results: Path) -> None:
-    off = _step_differs(1024, pieces)
+    off = step_differs(1024, pieces)
     if off > TOLERANCE:
         raise SystemExit(f"cached, K = {pieces}: gradients differ by {off}, and {TOLERANCE} is allowed")
     steps = {side: _step(side, count, pieces) for side in ("ours", "open_clip")}

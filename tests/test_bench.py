@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import decode, explain, prompt_epoch, ranks, scenes, shards, train_step
+from bench import contrastive_loss, decode, explain, prompt_epoch, ranks, scenes, shards, train_step
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -232,3 +232,11 @@ def test_the_plain_steps_of_prompt_epoch_give_our_logits_and_gradients() -> None
     off = prompt_epoch.differences(prompt_epoch.Shape(**sizes, per_head=16, length=20, vectors=3), 5, chunk=2)
     assert set(off) == {f"{side}, {what}" for side in prompt_epoch.SIDES[1:] for what in ("logits", "gradient")}
     assert max(off.values()) < prompt_epoch.TOLERANCE
+
+
+def test_all_sides_of_the_race_of_losses_give_one_loss_and_its_gradients() -> None:
+    """Those of sentence-transformers are compared by the race itself, which installs it."""
+    off = contrastive_loss.differences(300, ("open_clip", "torch"))
+    assert set(off) == {"open_clip", "torch"}
+    assert max(off.values()) < contrastive_loss.TOLERANCE
+    assert contrastive_loss.step_differs(64, pieces=4) < contrastive_loss.TOLERANCE
