@@ -23,6 +23,7 @@ from deixis.nn.frozen import is_frozen
 from deixis.ops import collective
 from deixis.types import Batch, Card, FieldSpec, Progress, SampleSpec, Stage, ViewSpec
 from deixis.types.batch import CORE_FIELDS, concatenate
+from tests.support import leave_ranks
 
 RULES = ("padding", "order", "cached", "ranks", "learned")
 """The rules that `Card.exempt` may name, where the authors' code breaks one and being faithful wins."""
@@ -426,7 +427,7 @@ def _rank_steps(rank: int, subject: Subject, counts: tuple[int, ...], address: s
         collective.average_gradients(chosen.values())
         if rank == 0:
             out[stage.name] = {key: p.grad.tolist() for key, p in chosen.items() if p.grad is not None}
-    torch.distributed.destroy_process_group()
+    leave_ranks()
 
 
 # Fitted

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from deixis.errors import DeixisError
 
@@ -56,6 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process; one of several ranks at once, since threads of gloo, torn down at the end of the interpreter,
+    now and then abort it after all is done, which `torchrun` takes for a failure."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and "torch.distributed" in sys.modules:
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

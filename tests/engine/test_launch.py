@@ -114,8 +114,11 @@ def _work(how: str) -> None:
 
 
 if __name__ == "__main__":
+    code = 0
     try:
         _work(sys.argv[1])
     except DeixisError as error:
         print(error.found)
-        sys.exit(3)
+        code = 3
+    sys.stdout.flush()
+    os._exit(code)  # as the command line does: gloo's threads may abort the interpreter at its end

@@ -37,6 +37,7 @@ from deixis.inputs.images import ImageError
 from deixis.types import Batch, Losses, Progress, Sample, Source, Stage
 from tests.contract import changed, snapshot
 from tests.pictures import captioned, spoil
+from tests.support import leave_ranks
 from tests.toys import SPECS, TwoTowers, carded, pairs
 
 ROOT = Path(__file__).parents[2]
@@ -365,8 +366,7 @@ def _run(folder: Path, meeting: str, rank: int, world: int, workers: int, kill: 
     if rank == 0:
         save_state(method, folder / "end.safetensors")
     if world > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+        leave_ranks()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Progress, Stage
 from deixis.types.batch import concatenate
 from tests.clip_golden import assert_gradient, assert_gradients, close, stored, text_tower, vit
-from tests.support import load_golden
+from tests.support import leave_ranks, load_golden
 
 
 def built(**overrides: Any) -> clip.Method:
@@ -206,7 +206,7 @@ def _rank_step(rank: int, address: str, out: Any) -> None:
     collective.average_gradients(chosen.values())
     if rank == 0:
         out.update({name: parameter.grad.tolist() for name, parameter in chosen.items()})
-    torch.distributed.destroy_process_group()
+    leave_ranks()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Card, Losses, Progress
 from deixis.types.batch import concatenate
 from tests.contract import equal_batches
+from tests.support import leave_ranks
 
 COUNTS = (3, 1)
 
@@ -66,8 +67,7 @@ def _work(rank: int, job: Callable[[int], Any], address: str, out: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     out[rank] = job(rank)
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_ranks()
 
 
 def together(job: Callable[[int], Any], folder: Path) -> list[Any]:
