@@ -21,6 +21,7 @@ from torch import Tensor
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
 from deixis.types import Batch, FieldSpec, ImageStates, Picture
 
 __all__ = ["FeatureStore", "Table", "encode_images", "table"]
@@ -225,7 +226,7 @@ def encode_images(
 @torch.inference_mode()
 def _pack(encoder: DualEncoder, images: Float[Tensor, "B 3 H W"]) -> np.ndarray:
     """One float32 row an image: embedding, features, doubt."""
-    with encoder._inference():  # in eval mode: what is kept must not depend on the caller's
+    with evaluating(encoder):  # in eval mode: what is kept must not depend on the caller's
         states = encoder.image_states(images)
     packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().cpu().numpy()
     if not np.isfinite(packed).all():

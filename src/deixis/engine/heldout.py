@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from deixis.engine.stages import Method, card_of
+from deixis.nn.modes import evaluating
 from deixis.ops.metrics import ranks, recall_at, reciprocal_rank, retrieval
 from deixis.ops.spectra import effective_rank
 from deixis.types import Batch, TokenStates
@@ -26,14 +27,8 @@ def can_retrieve(method: Method) -> bool:
 @contextlib.contextmanager
 def at_rest(method: nn.Module) -> Iterator[None]:
     """In eval mode, without gradients; modes and the global random numbers are afterwards what they were."""
-    modes = [(module, module.training) for module in method.modules()]
-    method.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        yield
 
 
 def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deixis.inputs.images import ImageSource
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.modes import evaluating
 from deixis.types import Drawing, Member, Stored
 from deixis.types.outputs import ImageStates, TokenStates
 
@@ -253,14 +254,8 @@ class DualEncoder(nn.Module):
     @contextlib.contextmanager
     def _inference(self) -> Iterator[None]:
         """No gradients, and eval mode; every module gets back the mode it had."""
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with evaluating(self), torch.no_grad():
+            yield
 
     @property
     def config(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
+from deixis.nn.modes import evaluating
 
 __all__ = ["Tapped", "blocks", "names", "still", "taps", "to_grid", "wide"]
 
@@ -175,19 +176,15 @@ def still(model: nn.Module, gradients: bool) -> Iterator[None]:
         model: any module.
         gradients: whether its weights, frozen ones too, need gradients inside, or none does.
     """
-    modes = [(module, module.training) for module in model.modules()]
     needs = [(value, value.requires_grad) for value in model.parameters() if value.is_floating_point()]
     try:
-        model.eval()
         for value, _ in needs:
             value.requires_grad = gradients
-        with torch.inference_mode(False), torch.enable_grad():
+        with evaluating(model), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for value, need in needs:
             value.requires_grad = need
-        for module, mode in modes:
-            module.training = mode
 
 
 def _refuse(model: nn.Module) -> None:
