@@ -103,7 +103,7 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
 
 
 _STOPPED = (
-    "\nStopped. Nothing half-written was left; images encoded so far are kept, the same command goes on from there."
+    "\nStopped. Nothing half-written was left; what was done so far is kept, the same command goes on from there."
 )
 
 

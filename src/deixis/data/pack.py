@@ -171,7 +171,7 @@ def _refuse_if_little_is_left(source: Source, skipped: Sequence[Skipped], max_sk
     raise DeixisError(
         f"{left} of {total} samples of {whole(source.root)} can't be packed ({what}), above the limit of "
         f"{max_skipped:.0%}. Nothing was written.",
-        f"The first: {reasons[0].path}: {reasons[0].detail}" if reasons else "Give a source with images.",
+        f"The first: {reasons[0].detail or reasons[0].path}" if reasons else "Give a source with images.",
     )
 
 
