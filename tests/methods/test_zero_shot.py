@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import open_clip
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
+from deixis.ops.metrics import accuracy
 
 NAMES, TEMPLATES = ("heron", "ice cream"), ("a photo of a {}.", "{}", "many {}, drawn")
 
@@ -36,6 +38,25 @@ def test_embeddings_are_averaged_and_not_scores(encoder: DualEncoder) -> None:
     joined = class_vectors(encoder, NAMES, TEMPLATES)
     torch.testing.assert_close(joined * single.mean(0).norm(dim=1, keepdim=True), single.mean(0))
     torch.testing.assert_close(joined.norm(dim=1), torch.ones(2))
+
+
+def test_the_classifier_is_that_of_open_clips_function_and_top_1_its_rule(encoder: DualEncoder) -> None:
+    """On random features; the function of its script that counts does not run on NumPy 2.4, so its rule is restated."""
+
+    class Theirs:
+        def encode_text(self, tokens: torch.Tensor, normalize: bool) -> torch.Tensor:
+            assert normalize
+            return encoder.encode_text(tokens)
+
+    names = ("heron", "ice cream", "tractor", "a fox", "moon")
+    weights = open_clip.build_zero_shot_classifier(Theirs(), encoder.tokenize, names, TEMPLATES, 2)
+    torch.testing.assert_close(class_vectors(encoder, names, TEMPLATES), weights.T, rtol=1e-5, atol=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 16, generator=generator) @ weights
+    labels = torch.randint(len(names), (200,), generator=generator)
+    right = logits.topk(1, dim=1).indices[:, 0].eq(labels)
+    assert 0 < int(right.sum()) < 200
+    assert torch.equal(accuracy(logits, labels), right.float())
 
 
 def test_one_template_and_a_name_with_braces(encoder: DualEncoder) -> None:
