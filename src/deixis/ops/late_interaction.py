@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 __all__ = ["strongest_tokens", "token_similarity"]
 
@@ -28,7 +30,8 @@ def token_similarity(
 
     The two differ. Only real tokens take part, in the mean as in the maximum. Products are taken for `tile` images at a
     time, and again on the way back, so that the tensor [Q, G, N, L] never exists; they are in float32 at least, also
-    under autocast.
+    under autocast. On the way back a maximum moves the one token that gave it (of equal ones the first): no second
+    derivatives.
 
     Source: Yao et al., FILIP: Fine-grained Interactive Language-Image Pre-Training (2022), equations 3 to 5.
 
@@ -53,14 +56,8 @@ def token_similarity(
         v, w = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (image, text))
         products = max(1, v.shape[1] * w.shape[0] * w.shape[1])
         size = tile or max(1, _WHOLE // products)
-        if len(v) <= size:
-            return _both(v, image_mask, w, text_mask)
-        parts = [
-            checkpoint(_both, v[i : i + size], _rows(image_mask, i, size), w, text_mask, use_reentrant=False)
-            for i in range(0, len(v), size)
-        ]
-    to_text, to_image = zip(*parts, strict=True)
-    return torch.cat(to_text), torch.cat(to_image)
+        found: tuple[Tensor, Tensor] = _Late.apply(v, image_mask, w, text_mask, size)
+    return found
 
 
 def strongest_tokens(
@@ -94,22 +91,72 @@ def strongest_tokens(
         return kept
 
 
-def _rows(mask: Tensor | None, start: int, size: int) -> Tensor | None:
-    return None if mask is None else mask[start : start + size]
+class _Late(torch.autograd.Function):
+    """Both similarities; what is kept for the way back is which token gave each maximum, or, of more than one tile,
+    nothing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, v: Tensor, v_mask: Tensor | None, w: Tensor, w_mask: Tensor | None, size: int
+    ) -> tuple[Tensor, Tensor]:
+        v_mask, w_mask = (None if mask is None or bool(mask.all()) else mask for mask in (v_mask, w_mask))
+        v_share, w_share = _shares(v, v_mask), _shares(w, w_mask)
+        to_text, to_image = v.new_empty(len(v), len(w)), v.new_empty(len(v), len(w))
+        places: tuple[Tensor, ...] = ()
+        for start in range(0, len(v), size):
+            rows = slice(start, start + size)
+            of_text, of_image, *places_here = _strongest(v[rows], _rows(v_mask, rows), w, w_mask)
+            to_text[rows] = (of_text * v_share[rows, :, None]).sum(1)
+            to_image[rows] = (of_image * w_share).sum(2)
+            places = tuple(places_here) if len(v) <= size else ()
+        ctx.save_for_backward(v, v_mask, w, w_mask, v_share, w_share, *places)
+        ctx.size = size
+        return to_text, to_image
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_text: Tensor, by_image: Tensor) -> tuple[Tensor | None, ...]:
+        v, v_mask, w, w_mask, v_share, w_share, *places = ctx.saved_tensors
+        dv, dw = torch.empty_like(v), torch.zeros_like(w)
+        for start in range(0, len(v), ctx.size):
+            rows = slice(start, start + ctx.size)
+            here = v[rows]
+            word, patch = places or _strongest(here, _rows(v_mask, rows), w, w_mask)[2:]
+            share = here.new_zeros(*here.shape[:2], *w.shape[:2])  # d loss / d product [q, N, G, L]
+            share.scatter_(3, word[..., None], (by_text[rows, None] * v_share[rows, :, None])[..., None])
+            share.scatter_add_(1, patch[:, None], (by_image[rows, :, None] * w_share)[:, None])
+            flat = share.flatten(0, 1).flatten(1)
+            dv[rows] = (flat @ w.flatten(0, 1)).view_as(here)
+            dw += (flat.T @ here.flatten(0, 1)).view_as(w)
+        return dv, None, dw, None, None
 
 
-def _both(v: Tensor, v_mask: Tensor | None, w: Tensor, w_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Both similarities [Q, G], from the products of all tokens."""
-    products = (v.flatten(0, 1) @ w.flatten(0, 1).T).reshape(*v.shape[:2], *w.shape[:2])  # [Q, N, G, L]
+def _rows(mask: Tensor | None, rows: slice) -> Tensor | None:
+    return None if mask is None else mask[rows]
+
+
+def _shares(tokens: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B N"]:
+    """What each token counts in the mean over those that are real."""
+    if mask is None:
+        return tokens.new_full(tokens.shape[:2], 1 / tokens.shape[1])
+    return mask.to(tokens.dtype) / mask.sum(1, keepdim=True)
+
+
+def _strongest(
+    v: Float[Tensor, "q N D"],
+    v_mask: Bool[Tensor, "q N"] | None,
+    w: Float[Tensor, "G L D"],
+    w_mask: Bool[Tensor, "G L"] | None,
+) -> tuple[Float[Tensor, "q N G"], Float[Tensor, "q G L"], Int64[Tensor, "q N G"], Int64[Tensor, "q G L"]]:
+    """The greatest product of each patch over the tokens of each text, and of each token over the patches of each
+    image, and which it is; 0 for what is not real."""
+    products = (v.flatten(0, 1) @ w.flatten(0, 1).T).reshape(*v.shape[:2], *w.shape[:2])  # [q, N, G, L]
     low = torch.finfo(products.dtype).min / 2
     over_text = products if w_mask is None else products.masked_fill(~w_mask, low)
     over_image = products if v_mask is None else products.masked_fill(~v_mask[:, :, None, None], low)
-    to_text = _mean(over_text.amax(3), None if v_mask is None else v_mask[:, :, None], 1)
-    to_image = _mean(over_image.amax(1), None if w_mask is None else w_mask[None], 2)
-    return to_text, to_image
-
-
-def _mean(values: Tensor, mask: Tensor | None, axis: int) -> Tensor:
-    if mask is None:
-        return values.mean(axis)
-    return torch.where(mask, values, 0.0).sum(axis) / mask.sum(axis)
+    (of_text, word), (of_image, patch) = over_text.max(3), over_image.max(1)
+    if v_mask is not None:
+        of_text = of_text.masked_fill(~v_mask[:, :, None], 0.0)
+    if w_mask is not None:
+        of_image = of_image.masked_fill(~w_mask, 0.0)
+    return of_text, of_image, word, patch
