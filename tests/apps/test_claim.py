@@ -107,7 +107,7 @@ def test_code_that_is_not_committed_keeps_no_row_and_costs_no_step(
     assert not (tmp_path / "runs").exists()
     app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), record=False), quiet=True)
     assert not (root / "results").exists()
-    [kept] = (tmp_path / "runs").rglob("verdicts.jsonl")
+    [kept] = (tmp_path / "runs").rglob("verdicts-*.jsonl")
     assert lines(kept)[0]["commit"].endswith("+changes")
 
 
@@ -155,7 +155,7 @@ def test_without_a_repository_rows_stay_in_the_run_folder_and_that_is_said(
     monkeypatch.setattr(app, "repository", lambda file: None)
     app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
     assert "does not lie in a git repository" in capsys.readouterr().err
-    [kept] = (tmp_path / "runs").rglob("claims.jsonl")
+    [kept] = (tmp_path / "runs").rglob("claims-*.jsonl")
     assert len(lines(kept)) == 10
     (tmp_path / "alone.py").write_text("")
     assert repository(tmp_path / "alone.py") is None

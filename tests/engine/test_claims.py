@@ -18,7 +18,7 @@ import pytest
 from deixis.engine import claims
 from deixis.engine.apart import apart
 from deixis.engine.claims import LEAST_SEEDS, TUNING_SEED, Design
-from deixis.engine.trials import Outcome, Unit, cost, run_unit
+from deixis.engine.trials import Lab, Outcome, Unit, cost, run_unit
 from deixis.engine.tuning import at_edge, best, first_trials, next_trials
 from deixis.errors import DeixisError
 from deixis.types import Arm
@@ -135,6 +135,34 @@ def test_a_small_look_and_a_look_at_some_arms_are_not_whole() -> None:
         design(arms=("nobody",))
 
 
+def test_a_second_claim_about_the_same_training_reads_it_and_chooses_nothing(tmp_path: Path) -> None:
+    first = design(statistic="final", seeds=2)
+    tuned = {arm: claims.Tuned({"learning_rate": rate}) for arm, rate in (("clean", 0.1), ("noisy", 0.05))}
+    trained = claims.report(first, tuned, claims.here(tmp_path, first))
+    arms = {f"asked {arm}": dataclasses.replace(each, grid={}) for arm, each in first.claim.arms.items()}
+    other = design(statistic="final", seeds=2, metric="other", primary=False)
+    other = dataclasses.replace(other, claim=dataclasses.replace(other.claim, arms=arms))
+    assert claims.twins(other, first) == {"asked clean": "clean", "asked noisy": "noisy"}
+    other = dataclasses.replace(claims.following(other, first, tuned), lab=unable_to_train(first.lab))
+    chosen = claims.tune(other, never)
+    assert chosen["asked noisy"].setting == {"learning_rate": 0.05}
+    read = claims.report(other, chosen, claims.here(tmp_path, other))
+    for arm, found in trained.items():
+        ends = [(each.curve[0], each.curve[-1]) for each in found]
+        assert [each.curve for each in read[f"asked {arm}"]] == ends
+        assert [each.seconds for each in read[f"asked {arm}"]] == [each.seconds for each in found]
+
+
+def unable_to_train(lab: Lab) -> Lab:
+    return dataclasses.replace(lab, collate=never)
+
+
+def test_settings_may_be_chosen_on_a_share_of_the_budget() -> None:
+    one = design(trial=0.5)
+    budgets = [one.unit("clean", {}, 0, split).budget for split in ("validation", "test")]  # type: ignore[arg-type]
+    assert budgets == [80, 160]
+
+
 def test_a_claim_that_can_not_be_tried_is_refused_at_once() -> None:
     with pytest.raises(DeixisError, match="has one arm"):
         Design("line", toy_claims.claim(arms={"clean": Arm("line")}), lab=toy_claims.LAB)
@@ -246,7 +274,7 @@ def test_a_unit_that_was_killed_ends_with_the_same_curve(tmp_path: Path) -> None
         with pytest.raises(Killed):
             run_unit(unit, tmp_path / "killed", lab)
     assert run_unit(unit, tmp_path / "killed", lab).curve == whole.curve
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == [f"{unit.name}.json"]
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {f"{unit.name}.json", "trained"}
 
 
 def never(*_: Any) -> Any:

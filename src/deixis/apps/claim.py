@@ -42,15 +42,22 @@ def claim(name: str, settings: ClaimSettings, *, everything: bool = False, quiet
     ledger = Ledger(root) if root is not None else None
     names = [each for each in list_methods() if read(each).claims] if everything else [name]
     designs = [design for each in names for design in _designs(each, settings, ledger, lab)]
-    if everything:
-        known = [design for design in designs if ledger is not None and up_to_date(design, ledger)]
+    chosen: dict[str, tuple[Design, Mapping[str, Tuned]]] = {}
+    if everything and ledger is not None:
+        known = [design for design in designs if up_to_date(design, ledger)]
         designs = [design for design in designs if design not in known]
         talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tried.")
-    keep, jobs = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1
-    places = [Path(settings.folder, each.paper, claim_hash(each.claim)) for each in designs]
-    _tell_costs(designs, places, jobs, talk)
-    for design, place in zip(designs, places, strict=True):
-        _try(design, place, jobs, talk, keep)
+        chosen = {
+            each.paper: (each, claims.kept(each, ledger.rows(each.paper))) for each in known if each.claim.primary
+        }
+    keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
+    _tell_costs(designs, Path(folder), jobs, talk)
+    for design in designs:
+        if design.paper in chosen:
+            design = claims.following(design, *chosen[design.paper])
+        tuned = _try(design, Path(folder, design.paper), jobs, talk, keep)
+        if design.claim.primary:
+            chosen[design.paper] = (design, tuned)
 
 
 def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: Lab) -> list[Design]:
@@ -94,11 +101,15 @@ def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger |
     return keep
 
 
-def _tell_costs(designs: Sequence[Design], places: Sequence[Path], jobs: int, talk: Talk) -> None:
+def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Talk) -> None:
     """Says what all of it will take, from a few measured steps of each arm."""
     total = busy = 0.0
-    for design, place in zip(designs, places, strict=True):
-        costs, runs = claims.pilot(design, place, jobs), claims.needed(design)
+    for design in designs:
+        first = next((each for each in designs if each.paper == design.paper and each.claim.primary), design)
+        if set(claims.twins(design, first)) == set(design.chosen):
+            talk.say(f"{design.paper}: {design.claim.statement}\n  read from what is trained for the first claim")
+            continue
+        costs, runs = claims.pilot(design, folder / design.paper, jobs), claims.needed(design)
         seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in costs}
         busy += sum(seconds[arm] * costs[arm].cores for arm in costs)
         total += sum(seconds.values())
@@ -114,8 +125,8 @@ def _tell_costs(designs: Sequence[Design], places: Sequence[Path], jobs: int, ta
     )
 
 
-def _try(design: Design, place: Path, jobs: int, talk: Talk, keep: Keep | None) -> None:
-    """One claim, from the first trial to its rows."""
+def _try(design: Design, place: Path, jobs: int, talk: Talk, keep: Keep | None) -> dict[str, Tuned]:
+    """One claim, from the first trial to its rows; what was chosen for its arms."""
     with talk.bar(f"{design.paper}, choosing settings") as bar:
         run = _counted(place, design, jobs, bar, sum(trials for trials, _ in claims.needed(design).values()))
         tuned = claims.tune(design, run)
@@ -127,11 +138,12 @@ def _try(design: Design, place: Path, jobs: int, talk: Talk, keep: Keep | None) 
     _tell(design, outcomes, found, talk)
     rows, verdicts = claims.claim_rows(design, tuned, outcomes), claims.verdict_rows(design, found)
     for name, each_row in (("claims", rows), ("verdicts", verdicts)):
-        with atomic_path(place / f"{name}.jsonl") as temporary:
+        with atomic_path(place / f"{name}-{claim_hash(design.claim)}.jsonl") as temporary:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each_row)
             temporary.write_text(text, encoding="utf-8")
     if keep is not None:
         keep(rows, verdicts, design)
+    return tuned
 
 
 def _counted(place: Path, design: Design, jobs: int, bar: Callable[[int, int], None], total: int) -> Run:

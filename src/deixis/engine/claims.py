@@ -16,7 +16,7 @@ from deixis.engine.trials import LAB, Cost, Lab, Outcome, Unit, cost, run_unit
 from deixis.engine.tuning import WIDENINGS, Setting, at_edge, best, first_trials, next_trials
 from deixis.engine.verdicts import Finding, judge
 from deixis.errors import DeixisError
-from deixis.types import Claim
+from deixis.types import Arm, Claim
 
 __all__ = [
     "LEAST_SEEDS",
@@ -27,12 +27,15 @@ __all__ = [
     "at_equal_seconds",
     "claim_rows",
     "findings",
+    "following",
     "here",
     "in_processes",
+    "kept",
     "needed",
     "pilot",
     "report",
     "tune",
+    "twins",
     "verdict_rows",
 ]
 
@@ -60,6 +63,7 @@ class Design:
         small: a twentieth of the images, two seeds and no tuning, to see whether all works. Nothing is kept.
         commit: of the code; it ends in `+changes` where that is not as committed.
         lab: what it is run with.
+        follows: arm -> the settings that another claim chose for it, see `following`.
     """
 
     paper: str
@@ -69,6 +73,7 @@ class Design:
     small: bool = False
     commit: str = ""
     lab: Lab = LAB
+    follows: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = list(self.claim.arms)
@@ -128,14 +133,24 @@ class Design:
             settings={**one.overrides, **setting},
             arena=claim.data,
             options={**claim.options, **one.data},
-            metric=claim.metric,
-            budget=claim.budget // 20 if self.small else claim.budget,
+            metric=one.metric or claim.metric,
+            budget=self._budget(split),
             seed=seed,
             split=split,
-            points=3 if self.small else _POINTS[claim.statistic],
+            points=self._points(arm),
             code=self.lab.code(one.method),
             changed=self.commit.endswith("+changes"),
         )
+
+    def _budget(self, split: str) -> int:
+        if self.small:
+            return self.claim.budget // 20
+        return round(self.claim.budget * self.claim.trial) if split == "validation" else self.claim.budget
+
+    def _points(self, arm: str) -> int:
+        if arm in self.follows and self.claim.statistic == "final":
+            return 2  # what was trained for the other claim is read, not trained again
+        return 3 if self.small else _POINTS[self.claim.statistic]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +208,51 @@ def in_processes(folder: Path, design: Design, jobs: int = 1, on_done: Callable[
     return run
 
 
+def twins(design: Design, first: Design) -> dict[str, str]:
+    """Arm -> the arm of a paper's first claim that trains the same, for arms that try no settings of their own.
+
+    Args:
+        design: of a claim that is not primary.
+        first: of the primary claim.
+    """
+    alike = [(each.data, each.options, each.budget) for each in (design.claim, first.claim)]
+    if design.claim.primary or alike[0] != alike[1] or design.small != first.small:
+        return {}
+    return {
+        name: other
+        for name in design.chosen
+        for other in reversed(first.chosen)
+        if not design.claim.arms[name].grid and _alike(design.claim.arms[name], first.claim.arms[other])
+    }
+
+
+def _alike(one: Arm, other: Arm) -> bool:
+    return (one.method, one.data) == (other.method, other.data)
+
+
+def following(design: Design, first: Design, tuned: Mapping[str, Tuned]) -> Design:
+    """The design with the settings that the paper's first claim chose, where both train the same: one training then
+    serves both, and no second choice is made.
+
+    Args:
+        design: of a claim that is not primary.
+        first: of the primary claim.
+        tuned: what that chose.
+    """
+    return dataclasses.replace(design, follows={arm: tuned[o].setting for arm, o in twins(design, first).items()})
+
+
+def kept(design: Design, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tuned]:
+    """What was chosen for the arms, from the rows that were added then.
+
+    Args:
+        design: of the claim.
+        rows: of its paper.
+    """
+    settings = {row["arm"]: row["config"]["settings"] for row in rows if row["config"]["inputs"] == design.inputs}
+    return {arm: Tuned({key: settings[arm][key] for key in design.claim.arms[arm].grid}) for arm in design.chosen}
+
+
 def needed(design: Design) -> dict[str, tuple[int, int]]:
     """Arm -> how many trials and how many reported runs are certain; widening a grid takes more.
 
@@ -222,7 +282,7 @@ def tune(design: Design, run: Run) -> dict[str, Tuned]:
     """
     trials = first_trials(design.grids())
     if all(len(each) == 1 for each in trials.values()):
-        return {arm: Tuned(each[0]) for arm, each in trials.items()}
+        return {arm: Tuned(dict(design.follows.get(arm, each[0]))) for arm, each in trials.items()}
     tried: dict[str, list[tuple[Setting, float | None]]] = {arm: [] for arm in trials}
     for widening in range(WIDENINGS + 1):
         pairs = [(arm, setting) for arm, each in trials.items() for setting in each]
@@ -326,7 +386,7 @@ def claim_rows(
                 "edges": list(tuned[arm].edges),
                 "curve": [list(point) for point in outcome.curve],
             }
-            values = (design.paper, claim.statement, arm, seed, claim.metric, outcome.curve[-1][1], unit.budget)
+            values = (design.paper, claim.statement, arm, seed, unit.metric, outcome.curve[-1][1], unit.budget)
             more = (claim.data, config, round(outcome.seconds, 1), outcome.commit, date)
             rows.append(dict(zip(CLAIM_KEYS, (*values, *more), strict=True)))
     return rows

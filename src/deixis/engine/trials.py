@@ -20,6 +20,7 @@ from deixis.data.order import Order
 from deixis.engine import arenas, measures
 from deixis.engine.arenas import Arena
 from deixis.engine.build import build
+from deixis.engine.checkpoint import load_facts, load_state, save_state
 from deixis.engine.feed import collate_for
 from deixis.engine.records import source_hash
 from deixis.engine.stages import Method, card_of, stages
@@ -82,6 +83,13 @@ class Unit:
         arm = "".join(each if each.isalnum() else "_" for each in self.arm)
         return f"{arm}-{self.split}-{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
+    @property
+    def training(self) -> str:
+        """Equal where the trained weights are: units that differ in what is measured of them only."""
+        decisive = (self.method, self.settings, self.arena, self.options, self.budget, self.seed, self.code)
+        text = json.dumps((*decisive, self.changed), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -89,7 +97,8 @@ class Outcome:
 
     Attributes:
         curve: images seen and the metric then.
-        seconds: of training, without measuring.
+        seconds: of training, without measuring; on a processor those that it worked, so that what else runs beside
+            does not count.
         failed: why training ended early; empty where it did not. The curve then is empty.
         commit: of the code that gave it.
     """
@@ -167,7 +176,8 @@ def run_unit(unit: Unit, folder: Path, lab: Lab = LAB, commit: str = "") -> Outc
     """Runs a unit, or goes on with it, or reads what came out of it before.
 
     Training that fails (a loss that is not finite, a setting that can't be) is an outcome where settings are tried, and
-    an error where results are reported.
+    an error where results are reported. The weights of those are kept, and a unit of two points that would train the
+    same is measured on them.
 
     Args:
         unit: what is run.
@@ -215,6 +225,8 @@ class _Run:
                 f"{unit.points} points is asked for.",
                 "Give a larger budget or smaller batches.",
             )
+        self._trained = folder / "trained" / f"{unit.training}.safetensors"
+        self._now = time.perf_counter if torch.cuda.is_available() else time.process_time
         self._marks = {round(self._steps * i / (unit.points - 1)) for i in range(unit.points)}
         self._method = lab.build(unit.method, unit.settings, arena, unit.seed)
         self._curve: dict[int, float] = {}
@@ -222,8 +234,22 @@ class _Run:
         self._held = arena.validation if unit.split == "validation" else arena.test
 
     def outcome(self) -> Outcome:
-        """Trains to the end."""
+        """Trains to the end, or reads what was trained for another measure."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
+        seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
+        size = self._arena.batch_size
+        curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
+        return Outcome(curve, seconds)
+
+    def _reread(self) -> float:
+        """Measures before and after a training that was done; returns its seconds."""
+        self._mark(0)
+        load_state(self._method, self._trained)
+        self._mark(self._steps)
+        return float(load_facts(self._trained)["seconds"])
+
+    def _train(self) -> float:
+        """Seconds that it took."""
         saved = Path(f"{self._place}.curve.json")
         if saved.exists():
             before = json.loads(saved.read_text(encoding="utf-8"))
@@ -236,9 +262,10 @@ class _Run:
             self._stage(number, stage, end - done, done)
             done = end
         self._mark(self._steps)
-        size = self._arena.batch_size
-        curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
-        return Outcome(curve, self._pace * done)
+        if self._unit.split == "test":
+            self._trained.parent.mkdir(exist_ok=True)
+            save_state(self._method, self._trained, {"seconds": self._pace * done})
+        return self._pace * done
 
     def _stages(self) -> tuple[Stage, ...]:
         kind = card_of(self._method).kind
@@ -260,19 +287,19 @@ class _Run:
             elif steps:
                 run = Training(self._method, loader, steps, stage=stage, seed=self._unit.seed)
                 every = max(1, self._steps // _WRITES)
-                self._clock = time.perf_counter()
+                self._clock = self._now()
                 run.run(self._watch(done), checkpoint=f"{self._place}.{number}.safetensors", every=every)
 
     def _watch(self, done: int) -> Callable[[Progress, Losses], None]:
         """Measures where the curve has a point; the time this takes is not counted."""
 
         def on_step(progress: Progress, losses: Losses) -> None:
-            self._spent += time.perf_counter() - self._clock
+            self._spent += self._now() - self._clock
             self._taken += 1
             self._pace = self._spent / self._taken
             if done + progress.step in self._marks:
                 self._mark(done + progress.step)
-            self._clock = time.perf_counter()
+            self._clock = self._now()
 
         return on_step
 

@@ -264,6 +264,7 @@ CLAIMS = (
         minimum_effect=1.5,
         data="scenes",
         budget=102_400,
+        trial=0.5,
         options=_SCENES,
     ),
 )

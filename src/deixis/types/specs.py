@@ -192,12 +192,14 @@ class Arm:
         overrides: what is changed in its config.
         data: what is changed in the claim's `options`.
         grid: config field -> the values tried on validation; all arms of a claim try equally many settings.
+        metric: what this arm is measured by, where arms ask one method in several ways; empty: the claim's.
     """
 
     method: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     grid: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    metric: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,14 +209,16 @@ class Claim:
     Attributes:
         statement: one sentence.
         arms: name of the arm -> Arm.
-        metric: the one measured quantity; more is better.
+        metric: the one measured quantity, of the same kind in all arms; more is better.
         statistic: what is compared, see `deixis.engine.curves.effect`: `final`, `area` (under the curve over images
             seen), `crossover` (from where on an arm stays ahead) or `ratio` (of the images needed for one level).
         minimum_effect: the smallest difference worth having: in the metric's unit for `final` and `area`, in shares of
             the budget for `crossover`, and for `ratio` how many times fewer images.
         data: the arena, by name.
         budget: images seen by each arm.
-        primary: whether the verdict hangs on this claim.
+        trial: share of the budget that is seen when settings are chosen.
+        primary: whether the verdict hangs on this claim. One that is not takes the settings that the primary claim
+            chose, where it trains the same, and chooses none of its own.
         options: of the arena, its batch size among them.
     """
 
@@ -225,6 +229,7 @@ class Claim:
     minimum_effect: float
     data: str
     budget: int
+    trial: float = 1.0
     primary: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
