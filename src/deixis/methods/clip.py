@@ -263,7 +263,7 @@ CLAIMS = (
         statistic="ratio",
         minimum_effect=1.5,
         data="scenes",
-        budget=102_400,
+        budget=64_000,
         trial=0.5,
         options=_SCENES,
     ),
