@@ -401,8 +401,8 @@ def a_state_round_trip_gives_equal_losses(subject: Subject, folder: Path) -> Non
     assert path.stat().st_size < kept + 200 * len(sizes) + 1024
 
 
-def two_ranks_equal_one_process(subject: Subject, counts: tuple[int, ...], folder: Path) -> None:
-    """The gradients of batches of different sizes on two ranks are those of one batch in one process."""
+def ranks_equal_one_process(subject: Subject, counts: tuple[int, ...], folder: Path) -> None:
+    """The gradients of batches of different sizes, one a rank, are those of one batch in one process."""
     if "ranks" in subject.card.exempt:
         return
     with mp.Manager() as manager:

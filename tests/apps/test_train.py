@@ -486,27 +486,34 @@ def ran(arguments: list[object]) -> list[str]:
     return ["-c", "from deixis.cli import main; main()", *map(str, arguments)]
 
 
+def torchrun(place: Path, folder: Path, arguments: list[object]) -> subprocess.Popen[str]:
+    """The command on two ranks; each leaves the number of its process in `folder`."""
+    code = "import os\nfrom pathlib import Path\nfrom deixis.cli import main\n\n"
+    code += f"Path({str(folder)!r}, 'rank' + os.environ['RANK']).write_text(str(os.getpid()))\nmain()\n"
+    (folder / "deixis_main.py").write_text(code, encoding="utf-8")
+    agent = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
+    return subprocess.Popen(
+        [sys.executable, "-m", *agent, *map(str, (folder / "deixis_main.py", *arguments))],
+        cwd=folder,
+        env=environment(place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--chunk", "3"), ("--clip", "0.5")])
+@pytest.mark.parametrize("more", [(), ("--chunk", "3"), ("--clip", "0.5"), ("--shard",)])
 def test_two_ranks_with_half_the_batch_each_come_to_what_one_process_comes_to(
     place: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     """Up to rounding; over few steps, since Adam makes steps of gradients that are nothing but rounding."""
     few = ("--steps", "4")
     assert deixis(*command(place, tmp_path / "one", *more), *few).code == 0
-    (tmp_path / "deixis_main.py").write_text("from deixis.cli import main\nmain()\n", encoding="utf-8")
-    torchrun = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
-    arguments = (tmp_path / "deixis_main.py", *command(place, tmp_path / "two", *more), *few)
-    done = subprocess.run(
-        [sys.executable, "-m", *torchrun, *map(str, arguments)],
-        cwd=tmp_path,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("clip: 4 steps of 8 samples") == 1, "one rank speaks"
+    done = torchrun(place, tmp_path, [*command(place, tmp_path / "two", *more), *few])
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    assert out.count("clip: 4 steps of 8 samples") == 1, "one rank speaks"
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         if not name.endswith("attention.key.bias"):  # its gradient is zero in theory
@@ -544,3 +551,31 @@ def test_when_a_rank_dies_the_other_ends_with_a_message_and_the_run_can_go_on(pl
     assert "deixis train: Another rank has ended, or has not answered for 20 seconds." in err
     assert "Traceback" not in err
     assert (tmp_path / "run" / "checkpoint-0.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_when_a_rank_is_killed_torchrun_ends_and_the_same_command_goes_on_in_shares(
+    place: Path, tmp_path: Path
+) -> None:
+    """With the weights, bit for bit, of a run that was not killed, and which are those of a model like any other."""
+    whole, run = (command(place, tmp_path / name, "--shard", "--timeout", "20") for name in ("whole", "run"))
+    uninterrupted = torchrun(place, tmp_path, whole)
+    assert "samples, in" in uninterrupted.communicate(timeout=300)[0]
+    killed = torchrun(place, tmp_path, run)
+    wait_for(tmp_path / "run", random.randint(4, 36), killed)
+    os.kill(int((tmp_path / "rank1").read_text(encoding="utf-8")), signal.SIGKILL)
+    _, err = killed.communicate(timeout=100)
+    assert killed.returncode != 0, err
+    assert not (tmp_path / "run" / "result.json").exists()
+    again = torchrun(place, tmp_path, run)
+    _, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    assert zoo.load(tmp_path / "run").fingerprint() == zoo.load(tmp_path / "whole").fingerprint()
+
+
+@pytest.mark.slow
+def test_in_one_process_there_is_nothing_to_share_out(place: Path, tmp_path: Path) -> None:
+    run(place, tmp_path / "run", shard=True)
+    assert same_weights(tmp_path / "run", place / "whole")

@@ -14,6 +14,7 @@ import random
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,21 @@ def test_the_rate_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         Training(Falling(), loader(), 6).run(killing(4), checkpoint=path, every=3)
     assert not changed(Training(Falling(), loader(), 6).run(checkpoint=path), snapshot(whole))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "lamb", "sgd"])
+def test_every_optimiser_goes_on_where_it_was(tmp_path: Path, optimiser: str) -> None:
+    """LAMB counts its steps where the others keep their settings."""
+
+    class Stepping(Noting):
+        config = types.SimpleNamespace(optimiser=optimiser)
+
+    carded(Stepping)
+    path = tmp_path / "run.safetensors"
+    whole = train(Stepping(), loader(), 6)
+    with pytest.raises(Killed):
+        Training(Stepping(), loader(), 6).run(killing(4), checkpoint=path, every=3)
+    assert not changed(Training(Stepping(), loader(), 6).run(checkpoint=path), snapshot(whole))
 
 
 def test_the_checkpoint_of_another_run_is_refused_with_all_that_differs(tmp_path: Path) -> None:

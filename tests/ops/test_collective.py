@@ -1,4 +1,4 @@
-"""What processes exchange: in one process nothing; between two, whatever one process with all the rows would see."""
+"""What processes exchange: in one process nothing; between several, what one process with all the rows would see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from deixis.engine.train import train
 from deixis.errors import DeixisError
 from deixis.ops import collective
-from deixis.ops.contrastive import info_nce
+from deixis.ops.contrastive import info_nce, sigmoid_pairs
+from deixis.ops.late_interaction import token_similarity
 from deixis.types import Batch, Card, Losses, Progress
 from deixis.types.batch import concatenate
 from tests.contract import equal_batches
@@ -63,19 +64,19 @@ def test_in_one_process_each_exchange_is_the_identity() -> None:
 # Two processes
 
 
-def _work(rank: int, job: Callable[[int], Any], address: str, out: Any) -> None:
+def _work(rank: int, world: int, job: Callable[[int], Any], address: str, out: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
     out[rank] = job(rank)
     leave_ranks()
 
 
-def together(job: Callable[[int], Any], folder: Path) -> list[Any]:
-    """What `job` gives on each of two ranks."""
+def together(job: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
+    """What `job` gives on each rank."""
     with mp.Manager() as manager:
         out = manager.dict()
-        mp.spawn(_work, args=(job, f"file://{folder}/meet", out), nprocs=2)
-        return [out[0], out[1]]
+        mp.spawn(_work, args=(world, job, f"file://{folder}/meet", out), nprocs=world)
+        return [out[rank] for rank in range(world)]
 
 
 def _gathered(rank: int) -> dict[str, Any]:
@@ -225,3 +226,73 @@ def test_all_ranks_give_up_where_one_loss_is_not_finite(ranks: list[dict[str, An
     """The others would wait for it for ever."""
     for each in ranks:
         assert "not a finite number at step 1" in each["diverges"]
+
+
+# Four processes
+
+FOUR = (3, 1, 4, 2)
+
+
+def _tokens() -> tuple[Tensor, Tensor, Tensor]:
+    """Words of ten images and ten texts, and which words of a text are real: fewer on some ranks than on others."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.arange(5) < torch.tensor([2, 3, 1, 5, 4, 2, 3, 1, 2, 1])[:, None]
+    return torch.randn(10, 6, 4, generator=generator), torch.randn(10, 5, 4, generator=generator), real
+
+
+def _contrasts(start: int, count: int) -> dict[str, list[Any]]:
+    """Gradients of a weight by the losses of `count` samples among all."""
+    image, text, real = (each[start : start + count] for each in _tokens())
+    longest = int(real.sum(1).max())  # as a rank pads: to its own longest text
+    text, real = text[:, :longest], real[:, :longest]
+    found = {}
+    for name in ("info_nce", "sigmoid_pairs", "token_similarity"):
+        weight = torch.nn.Parameter(torch.eye(4))
+        left, right = image @ weight, text.tanh()
+        if name == "info_nce":
+            loss = info_nce(left[:, 0], right[:, 0], scale=3.0)
+        elif name == "sigmoid_pairs":
+            loss = _pairs(left[:, 0], right[:, 0])
+        else:
+            loss = _late(left, right, real)
+        loss.backward()
+        collective.average_gradients([weight])
+        assert weight.grad is not None
+        found[name] = weight.grad.tolist()
+    return found
+
+
+def _pairs(image: Tensor, text: Tensor) -> Tensor:
+    """Own images with the texts of all; it is divided by the images of this rank, and others have other counts."""
+    whole, mine = collective.gather(text), collective.own_rows(len(image))
+    matches = torch.arange(len(whole)) == torch.arange(mine.start, mine.stop)[:, None]
+    loss = sigmoid_pairs(image, whole, scale=3.0, bias=-2.0, matches=matches)
+    return loss * len(image) / collective.mean_count(float(len(image)))
+
+
+def _late(image: Tensor, text: Tensor, real: Tensor) -> Tensor:
+    """Own images with the texts of all, which other ranks have padded otherwise, by late interaction."""
+    words, mask = collective.gather_ragged(text), collective.gather_ragged(real.float()) > 0
+    scores, _ = token_similarity(image, words, text_mask=mask)
+    mine = collective.own_rows(len(image))
+    aims = torch.arange(mine.start, mine.stop)
+    return torch.nn.functional.cross_entropy(scores, aims, reduction="sum") / collective.mean_count(float(len(image)))
+
+
+def _quarter(rank: int) -> dict[str, list[Any]]:
+    return _contrasts(sum(FOUR[:rank]), FOUR[rank])
+
+
+@pytest.fixture(scope="module")
+def quarters(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[Any]]]:
+    return together(_quarter, tmp_path_factory.mktemp("four"), world=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["info_nce", "sigmoid_pairs", "token_similarity"])
+def test_four_ranks_with_unequal_counts_have_the_gradient_of_one_process(
+    quarters: list[dict[str, list[Any]]], name: str
+) -> None:
+    alone = torch.tensor(_contrasts(0, sum(FOUR))[name])
+    for each in quarters:
+        torch.testing.assert_close(torch.tensor(each[name]), alone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-__all__ = ["ClaimSettings", "Reading", "Settings", "TrainSettings", "overrides"]
+__all__ = ["ClaimSettings", "EvalSettings", "ExplainSettings", "Reading", "Settings", "TrainSettings", "overrides"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,10 @@ class Settings:
 
     Attributes:
         model: what is adapted: a name (`starter`) or a model folder.
-        method: how; `deixis list` shows the methods that offer adapters.
+        method: how: one that adapts the model (`residual`; `deixis list` shows them), or one that learns the classes
+            of labelled images: zero_shot, linear, tip, delta, coop, cocoop, pre, or auto, which chooses.
+        shots: images a class that are learned from, by methods that learn classes.
+        templates: sentences around a class name, {} where it goes, for those that read them.
         splits: how many concept-disjoint splits report.
         train: share of the samples that train in each.
         seed: of splits, folds and training.
@@ -44,6 +47,8 @@ class Settings:
 
     model: str = "starter"
     method: str = "residual"
+    shots: int = 16
+    templates: tuple[str, ...] = ()
     splits: int = 5
     train: float = 0.6
     seed: int = 0
@@ -58,7 +63,8 @@ class TrainSettings:
     Attributes:
         config: the preset of the method's settings: `tiny`, `desk` or `paper`.
         set: settings that are changed, as name=value; `deixis show NAME` lists them.
-        model: the part that is trained: a name (`starter`) or a model folder; empty takes the preset's.
+        model: the part that is trained: a name (`starter`), a model folder, or `scratch`: a new one, whose words are
+            those of the captions (`scratch:vit`, `scratch:resnet:base:96`); empty takes the preset's.
         steps: optimiser steps of all stages; 0: ten passes over the data.
         images: samples seen, in place of steps.
         batch_size: samples a step, over all ranks; 0: 32, or all where there are fewer.
@@ -74,6 +80,7 @@ class TrainSettings:
         seed: of the split, the order, the weights that are new, and dropout.
         tensorboard: write for TensorBoard, too: `auto` where it is installed, `yes` or `no`.
         timeout: seconds after which a rank that does not answer is given up, under torchrun.
+        shard: under torchrun, each rank holds its share of the towers' weights, gradients and moments, and no more.
     """
 
     config: str = "desk"
@@ -94,6 +101,7 @@ class TrainSettings:
     seed: int = 0
     tensorboard: Literal["auto", "yes", "no"] = "auto"
     timeout: float = 600.0
+    shard: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +123,53 @@ class ClaimSettings:
     small: bool = False
     record: bool = True
     jobs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+    """What is measured, of which model.
+
+    Attributes:
+        protocol: few-shot, base-to-new, cross-style or saliency.
+        model: what is measured: a name (`starter`) or the model folder of a run.
+        methods: which are compared; empty takes the protocol's own choice.
+        shots: labelled images a class, for the few-shot protocols; base-to-new and cross-style take the largest.
+        seeds: draws of images that are repeated.
+        limit: the most images that are read; 0: all.
+        style: for cross-style, the one that is learned; empty: the one with the most images.
+    """
+
+    protocol: str = "few-shot"
+    model: str = "starter"
+    methods: tuple[str, ...] = ()
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    seeds: int = 3
+    limit: int = 0
+    style: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainSettings:
+    """How a score is explained.
+
+    Attributes:
+        method: `normgrad` (the selective map), `srmap`, `relevance`, or a map of normgrad's table: `grad_cam`,
+            `gradient`, `norm_grad`, `conv3x3+norm`...
+        layers: names of the image tower's layers; empty takes the method's own choice.
+        combine: how normgrad's maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
+        others: texts that the text is held against: the mean of their similarities is taken off.
+        tower: `image` for maps alone, `text` for the words' shares alone, or `both`.
+        rules: of relevance, by name; empty takes `epsilon_plus`, for transformers `attention`, for srmap the paper's.
+        rate: of normgrad's meta step, one step of gradient descent on the image itself; 0: none.
+    """
+
+    method: str = "normgrad"
+    layers: tuple[str, ...] = ()
+    combine: Literal["sum", "product", "plain_product"] = "product"
+    others: tuple[str, ...] = ()
+    tower: Literal["both", "image", "text"] = "both"
+    rules: str = ""
+    rate: float = 0.0
 
 
 def overrides(settings: Settings) -> dict[str, str]:

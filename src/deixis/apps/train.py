@@ -26,11 +26,13 @@ from deixis.engine.feed import collate_for
 from deixis.engine.heldout import held_out
 from deixis.engine.keep import trained_encoder
 from deixis.engine.monitor import Gauge, Journal, Monitor, peak_mb
+from deixis.engine.shard import Shards
 from deixis.engine.step import Precision
 from deixis.engine.train import Numerics, Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.ops.collective import rank, total, world_size
+from deixis.ops.shares import has_shares
 from deixis.types import Source, Stage
 
 __all__ = ["train"]
@@ -98,6 +100,7 @@ class _Run:
     def __init__(self, lesson: Lesson, out: Path, settings: TrainSettings, talk: Talk) -> None:
         self.lesson, self.out, self.settings, self.talk = lesson, out, settings, talk
         device = launch.device()
+        self.shards = Shards(lesson.method, device) if settings.shard else None
         self.method = lesson.method.to(device)
         self.numerics = Numerics(settings.clip or None, _precision(settings.precision, device))
         self.journal, self.gauge, self.clock = Journal(out / "metrics.jsonl"), Gauge(), Clock()
@@ -106,6 +109,8 @@ class _Run:
     def go(self, overwrite: bool) -> Mapping[str, Any]:
         """Begins or goes on, to the end."""
         self._say_all(self.lesson.notes)
+        if self.shards is not None and world_size() == 1:
+            self.talk.say("--shard changes nothing: there is one process, and it holds all.")
         again = begin(self.out, self._what(), overwrite) if rank() == 0 else False
         _together()
         done = finished(self.out)
@@ -114,6 +119,7 @@ class _Run:
             return done
         with explained(self.out):
             before, last = self._train(again)
+            self.method = self.method if self.shards is None else self.shards.whole()
             return self._finish(before, last) if rank() == 0 else {}
 
     def _what(self) -> dict[str, Any]:
@@ -203,7 +209,7 @@ class _Run:
             return
         with self._loader(self.lesson.train, stage, Order(size, shuffle=False, last="keep"), (0, 1)) as data:
             fit(self.method, data, stage, self.settings.seed)
-        if rank() == 0:
+        if rank() == 0 or has_shares(self.method):
             save_state(self.method, path, {"done": 1})
         _together()
 

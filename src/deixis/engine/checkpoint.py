@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.nn.frozen import is_frozen
+from deixis.ops.shares import fill, gathered
 
 __all__ = ["load_facts", "load_state", "load_training", "save_state", "save_training", "state"]
 
 _FACTS = "deixis"
-_METHOD, _OPTIMISER = "method.", "optimiser."
+_METHOD, _OPTIMISER, _STEP = "method.", "optimiser.", "step"
 _Path = str | os.PathLike[str]
 
 
@@ -32,7 +33,7 @@ def state(method: nn.Module) -> dict[str, Tensor]:
 
 
 def save_state(method: nn.Module, path: _Path, facts: Mapping[str, Any] | None = None) -> None:
-    """Writes the state of `method` as safetensors, atomically.
+    """Writes the state of `method` as safetensors, atomically. Where ranks hold shares, all call, and rank 0 writes.
 
     Args:
         method: whose state it is.
@@ -72,7 +73,7 @@ def save_training(
     facts: Mapping[str, Any],
     more: Mapping[str, Tensor],
 ) -> None:
-    """Writes all that a run needs to go on, atomically.
+    """Writes all that a run needs to go on, atomically. Where ranks hold shares, all call, and rank 0 writes.
 
     Args:
         path: of the file.
@@ -82,10 +83,12 @@ def save_training(
         more: further tensors, such as states of random generators.
     """
     moments = {
-        f"{_OPTIMISER}{index}.{name}": torch.as_tensor(value)
-        for index, each in optimiser.state_dict()["state"].items()
-        for name, value in each.items()
+        f"{_OPTIMISER}{name}.{moment}": torch.as_tensor(value)
+        for name, parameter in _trained(method, optimiser).items()
+        for moment, value in optimiser.state.get(parameter, {}).items()
     }
+    if "step" in optimiser.param_groups[0]:  # some count in their groups, and not in each tensor's state
+        moments[_STEP] = torch.as_tensor(optimiser.param_groups[0]["step"])
     own = {f"{_METHOD}{name}": value for name, value in state(method).items()}
     _write({**more, **own, **moments}, path, facts)
 
@@ -98,31 +101,44 @@ def load_training(path: _Path, method: nn.Module, optimiser: torch.optim.Optimiz
     """
     read = _read(path)
     own = {name.removeprefix(_METHOD): value for name, value in read.items() if name.startswith(_METHOD)}
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
+    moments: dict[str, dict[str, Tensor]] = {}
     for key, value in read.items():
         if key.startswith(_OPTIMISER):
-            number, name = key.removeprefix(_OPTIMISER).split(".", 1)
-            moments.setdefault(int(number), {})[name] = value
-    if max(moments, default=-1) >= len(parameters):
-        raise DeixisError(
-            f"{os.fspath(path)} holds moments of {len(moments)} tensors, and {len(parameters)} train.", _FIT
-        )
+            name, _, moment = key.removeprefix(_OPTIMISER).rpartition(".")
+            moments.setdefault(name, {})[moment] = value
+    trained = _trained(method, optimiser)
+    strangers = sorted(moments.keys() - trained.keys())
+    if strangers:
+        raise DeixisError(f"{os.fspath(path)} holds moments of {strangers[0]!r}, which does not train here.", _FIT)
     _fill(method, own, path)
-    for index, each in moments.items():
-        moments[index] = {name: _laid_out(value, parameters[index]) for name, value in each.items()}
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    return {name: value for name, value in read.items() if not name.startswith((_METHOD, _OPTIMISER))}
+    held = {
+        index: {moment: _laid_out(value, parameter) for moment, value in moments[name].items()}
+        for index, (name, parameter) in enumerate(trained.items())
+        if name in moments
+    }
+    optimiser.load_state_dict({"state": held, "param_groups": optimiser.state_dict()["param_groups"]})
+    for group in optimiser.param_groups if _STEP in read else ():
+        group["step"] = read[_STEP].clone()
+    return {name: value for name, value in read.items() if name != _STEP and not name.startswith((_METHOD, _OPTIMISER))}
 
 
 _FIT = "Build the method with the settings it was saved with."
 
 
+def _trained(method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Name -> parameter, in the order of the optimiser."""
+    names = {id(parameter): name for name, parameter in method.named_parameters()}
+    return {names[id(each)]: each for group in optimiser.param_groups for each in group["params"]}
+
+
 def _write(tensors: Mapping[str, Tensor], path: _Path, facts: Mapping[str, Any] | None) -> None:
+    whole = gathered(tensors)
+    if whole is None:
+        return
     metadata = None if facts is None else {_FACTS: json.dumps(facts, allow_nan=False)}
     with atomic_path(path) as temporary:
         # Copies, since tensors that share memory (tied weights) or are laid out otherwise are refused.
-        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in whole.items()}
         save_file(copies, temporary, metadata)
 
 
@@ -153,11 +169,13 @@ def _fill(method: nn.Module, read: Mapping[str, Tensor], path: _Path) -> None:
     if wrong:
         raise DeixisError(f"{os.fspath(path)} does not fit this method: {'; '.join(wrong)}.", _FIT)
     for name, value in own.items():
-        value.copy_(read[name])
+        fill(value, read[name])
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
     """As the parameter lies in memory: fused optimisers walk through both side by side."""
     if value.shape != parameter.shape:
         return value
-    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+    laid = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
+    fill(laid, value)
+    return laid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from deixis.engine.stages import Method
 from deixis.errors import DeixisError
+from deixis.ops.collective import gather
+from deixis.ops.shares import has_shares
 from deixis.types import Batch, Features, Losses, Progress
 
 __all__ = ["Precision", "backward", "random_state", "set_random_state"]
@@ -40,19 +43,25 @@ def backward(
         DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode), or with a method
             that can't encode a part of a batch.
     """
-    if chunk is None or chunk >= len(batch):
+    pieces = [batch] if chunk is None or chunk >= len(batch) else batch.split(chunk)
+    idle = 0 if chunk is None else _idle(method, len(pieces))
+    if len(pieces) + idle == 1:
         with _cast(method, precision):
             losses: Losses = method(batch, progress)
         losses.total.backward()
         return losses
     _refuse_what_mixes(method)
-    pieces = batch.split(chunk)
     moments = [dataclasses.replace(progress, micro=progress.micro * len(pieces) + i) for i in range(len(pieces))]
     states, cached = [], []
     for piece, moment in zip(pieces, moments, strict=True):
         states.append(random_state())
         with torch.no_grad(), _cast(method, precision):
             cached.append(method.encode(piece, moment))
+    after = random_state()
+    for _ in range(idle):
+        with torch.no_grad(), _cast(method, precision):
+            method.encode(pieces[0], moments[0])
+    set_random_state(after)
     rows = {
         name: torch.cat([features.rows[name] for features in cached]).requires_grad_(
             cached[0].rows[name].is_floating_point()
@@ -69,6 +78,10 @@ def backward(
         with _cast(method, precision):
             features = method.encode(piece, moment)
         _carry_back(features.rows, rows, i * len(pieces[0]))
+    for _ in range(idle):
+        with _cast(method, precision):
+            features = method.encode(pieces[0], moments[0])
+        _carry_back(features.rows, rows, None)
     set_random_state(after)
     parts = {name: part.detach() for name, part in losses.parts.items()}
     return dataclasses.replace(losses, parts=parts)
@@ -93,12 +106,21 @@ def set_random_state(state: tuple[UInt8[Tensor, " N"], list[UInt8[Tensor, " M"]]
         torch.cuda.set_rng_state_all(state[1])
 
 
-def _carry_back(features: dict[str, Tensor], rows: dict[str, Tensor], start: int) -> None:
-    """Sends the cached gradients of the rows from `start` on through the piece's own graph."""
+def _idle(method: nn.Module, pieces: int) -> int:
+    """How many pieces other ranks have more than this one. Where weights lie in shares, all ranks must put them
+    together equally often, and so a rank with fewer pieces goes through the towers once more for each that it lacks."""
+    if not has_shares(method):
+        return 0
+    counts = gather(torch.tensor([float(pieces)], device=next(method.parameters()).device))
+    return int(counts.max()) - pieces
+
+
+def _carry_back(features: Mapping[str, Tensor], rows: dict[str, Tensor], start: int | None) -> None:
+    """Sends the cached gradients of the rows from `start` on through the piece's own graph; or zeros, without one."""
     pairs = [
-        (value, rows[name].grad[start : start + len(value)])  # type: ignore[index]
+        (value, torch.zeros_like(value) if start is None else grad[start : start + len(value)])
         for name, value in features.items()
-        if value.requires_grad and rows[name].grad is not None
+        if value.requires_grad and (grad := rows[name].grad) is not None
     ]
     if pairs:
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])

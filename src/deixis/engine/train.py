@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from deixis.data.loader import Loader
 from deixis.engine.checkpoint import load_facts, load_training, save_training
@@ -19,6 +18,7 @@ from deixis.engine.step import Precision, backward, random_state, set_random_sta
 from deixis.errors import DeixisError
 from deixis.files import clear_partial
 from deixis.ops.collective import average_gradients, gather, rank, total, world_size
+from deixis.ops.shares import apart, clip_norm, has_shares, own, total_norm
 from deixis.types import Batch, Losses, Progress, Stage
 
 __all__ = ["Numerics", "Pulse", "Training", "batches", "fit", "train"]
@@ -170,7 +170,7 @@ class Training:
             if hasattr(method, "parameter_groups")
             else [{"params": list(self._chosen.values())}]
         )
-        self._optimiser = _optimiser(getattr(getattr(method, "config", None), "optimiser", "adamw"), groups)
+        self._optimiser = _optimiser(getattr(getattr(method, "config", None), "optimiser", "adamw"), apart(groups))
         self._device = next(iter(self._chosen.values())).device
         self._peaks = [group["lr"] for group in self._optimiser.param_groups]
 
@@ -217,7 +217,7 @@ class Training:
         average_gradients(self._chosen.values())
         norm = self._finite_norm(losses, batch, progress)
         if numerics.clip is not None and norm > numerics.clip:
-            clip_grads_with_norm_(self._chosen.values(), numerics.clip, torch.tensor(norm))
+            clip_norm(self._chosen.values(), numerics.clip, norm)
         for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * (method.rate(progress) if hasattr(method, "rate") else 1.0)
         if hasattr(method, "after_backward"):
@@ -234,7 +234,7 @@ class Training:
         Raises:
             DeixisError: it is not finite, or the loss is not.
         """
-        norm = get_total_norm([p.grad for p in self._chosen.values() if p.grad is not None]).to(self._device)
+        norm = total_norm([p.grad for p in self._chosen.values() if p.grad is not None]).to(self._device)
         loss = losses.total.detach().float()
         good = total(torch.stack([loss.isfinite().float(), norm.isfinite().float(), norm / world_size()])).tolist()
         if good[0] == good[1] == world_size():
@@ -246,7 +246,8 @@ class Training:
                 f"The loss is not a finite number at step {progress.step}: {parts}.{seen}", "Try a lower learning rate."
             )
         grads = {name: p.grad for name, p in self._chosen.items() if p.grad is not None}
-        wrong = [name for name, grad in grads.items() if not bool(grad.isfinite().all())]
+        bad = total(torch.stack([(~own(grad).isfinite()).any().long() for grad in grads.values()])).tolist()
+        wrong = [name for name, ranks in zip(grads, bad, strict=True) if ranks]
         where = f"in {_first(wrong)}" if wrong else "in the sum of its squares"
         raise DeixisError(
             f"The gradient is not finite at step {progress.step}, {where}; the loss is.{seen}",
@@ -267,7 +268,7 @@ class Training:
             for kind, each in states.items()
             for i, state in enumerate(each)
         }
-        if rank() == 0:
+        if rank() == 0 or has_shares(self._method):
             data = self._data.state() if isinstance(self._data, Loader) else None
             save_training(path, self._method, self._optimiser, {**self._facts(), "done": done, "data": data}, random)
 

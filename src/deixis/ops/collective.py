@@ -6,6 +6,7 @@ which differs between ranks divides by `mean_count`, and one that compares all s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "gather",
     "gather_batch",
     "gather_ragged",
+    "is_share",
     "mean_count",
     "own_rows",
     "rank",
@@ -104,14 +106,21 @@ def gather_batch(batch: Batch) -> Batch:
     return concatenate(pieces)
 
 
+def is_share(tensor: Shaped[Tensor, "..."]) -> bool:
+    """Whether each rank holds a share of the tensor (torch's `DTensor`), as `fully_shard` makes them of weights."""
+    loaded = sys.modules.get("torch.distributed.tensor")  # half a second to import, and without it there are none
+    return loaded is not None and isinstance(tensor, loaded.DTensor)
+
+
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replaces each gradient by its mean over ranks; a rank without one counts as zero.
 
     Where no rank has one there is none after, so that the optimiser leaves that parameter alone, as in one process.
+    Shares are left out: the backward pass has averaged them.
     """
     if world_size() == 1:
         return
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    trained = [each for each in parameters if each.requires_grad and not is_share(each)]
     if not trained:
         return
     held = total(torch.tensor([p.grad is not None for p in trained], device=trained[0].device).long())
