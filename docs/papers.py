@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -80,7 +81,8 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
             pictures[name] = curves(kept)
             parts += [
                 _section(each.name, kept, results),
-                f"![{each.name}: {kept[0]['metric']} over images seen]({name})",
+                f"![{each.name}: {kept[0]['metric']} over {_axis(kept)}]({name})",
+                _caption(kept),
             ]
     return Page("\n\n".join(parts) + "\n", pictures)
 
@@ -140,16 +142,34 @@ def _section(paper: str, rows: Sequence[Row], results: Results) -> str:
         for key, row in _verdicts(results, paper).items()
         if key[0] == first["claim"]
     ]
-    seen = f"{first['metric']} on the test part of `{first['data']}` after {first['budget']} images."
+    after = f"with {first['budget']} {_axis(rows)}" if "axis" in first["config"] else f"after {first['budget']} images"
+    seen = f"{first['metric']} on the test part of `{first['data']}` {after}."
     return "\n\n".join([f"## {paper}: {first['claim']}", seen, table(head, cells), *said])
+
+
+def _axis(rows: Sequence[Row]) -> str:
+    """What the curves of a claim run over."""
+    return str(rows[0]["config"].get("axis", "images seen"))
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    first = rows[0]["config"]["curve"][0][0]
+    until = f"up to {max(point[0] for point in rows[0]['config']['curve']):.0f}"
+    return f"From left to right: {_axis(rows)}, from {first:.0f} {until}; upwards: {rows[0]['metric']}."
 
 
 def _sentence(row: Row, statistic: str) -> str:
     unit = " times" if statistic == "ratio" else ""
+    meaning = (
+        " It is the share of the axis over which the arm that ends ahead was ahead without a break, negative where "
+        f"that is {row['baseline']}."
+        if statistic == "crossover"
+        else ""
+    )
     return (
         f"Against {row['baseline']} ({statistic}): **{row['verdict']}**, {row['difference']:.3g}{unit}, 95 % interval "
         f"{row['low']:.3g} to {row['high']:.3g} over {row['seeds']} seeds; the smallest effect worth having is "
-        f"{row['minimum_effect']:g}{unit}. Commit {row['commit']}, {row['date'][:10]}."
+        f"{row['minimum_effect']:g}{unit}.{meaning} Commit {row['commit']}, {row['date'][:10]}."
     )
 
 
@@ -163,11 +183,12 @@ def _arms(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def curves(rows: Sequence[Row]) -> str:
     """The learning curves of a claim's arms as SVG: each seed thin, the mean over seeds thick."""
     points = [point for row in rows for point in row["config"]["curve"]]
-    most, low, high = max(x for x, _ in points), min(y for _, y in points), max(y for _, y in points)
+    low, high = min(y for _, y in points), max(y for _, y in points)
     span = (high - low) or 1.0
+    across, marks = _across(rows, sorted({x for x, _ in points}))
 
     def place(point: Sequence[float]) -> str:
-        x = EDGE + point[0] / most * (WIDTH - 2 * EDGE)
+        x = EDGE + across(point[0]) * (WIDTH - 2 * EDGE)
         return f"{x:.1f},{HEIGHT - EDGE - (point[1] - low) / span * (HEIGHT - 2 * EDGE):.1f}"
 
     def line(curve: Sequence[Sequence[float]], ink: str, style: str) -> str:
@@ -183,12 +204,20 @@ def curves(rows: Sequence[Row]) -> str:
     axes = [
         f'<path d="M{EDGE} {EDGE / 2} V{HEIGHT - EDGE} H{WIDTH - EDGE / 2}" fill="none" stroke="#555"/>',
         *(_text(4, y, f"{value:.2f}") for y, value in ((HEIGHT - EDGE, low), (EDGE, high))),
-        _text(EDGE, HEIGHT - EDGE + 18, "0"),
-        _text(WIDTH - 2 * EDGE, HEIGHT - EDGE + 18, f"{most:.0f} images"),
+        *(_text(EDGE + across(x) * (WIDTH - 2 * EDGE) - 4, HEIGHT - EDGE + 18, f"{x:.0f}") for x in marks),
+        _text(WIDTH / 2 - EDGE, HEIGHT - 6, _axis(rows)),
     ]
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *axes, *drawn, "</svg>"]) + "\n"
+
+
+def _across(rows: Sequence[Row], xs: Sequence[float]) -> tuple[Callable[[float], float], Sequence[float]]:
+    """Where on the axis a number lies, from 0 to 1, and which numbers stand below it. Images a class double from one
+    point to the next, and so lie at equal distances."""
+    if _axis(rows) == "images a class" and len(xs) > 1:
+        return lambda x: math.log(x / xs[0]) / math.log(xs[-1] / xs[0]), xs
+    return lambda x: x / xs[-1], (0.0, xs[-1])
 
 
 def _text(x: float, y: float, words: str, ink: str = "#333") -> str:

@@ -322,7 +322,7 @@ def test_a_disk_that_runs_full_is_told_and_nothing_is_left(
 MOMENTS = {
     "reading": "deixis.apps.adapt.read",
     "loading the model": "deixis.apps.adapt.zoo.load",
-    "checking": "deixis.data.check._duplicates",
+    "checking": "deixis.data.check.duplicates",
     "encoding": "deixis.engine.features.FeatureStore.put",
     "choosing": "deixis.engine.select.fit",
     "the last fit": "deixis.apps.adapt.experiments.refit",

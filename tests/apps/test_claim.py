@@ -185,6 +185,16 @@ def test_the_fingerprint_of_a_claim_hangs_on_all_it_says() -> None:
     assert claim_hash(dataclasses.replace(claim)) == claim_hash(claim)
 
 
+def test_a_metric_of_an_arm_s_own_counts_only_where_there_is_one() -> None:
+    """So that claims from before arms could have one keep their fingerprints."""
+    claim = small_claim()
+    said = repr(records._plain(claim))
+    assert "metric" in said
+    assert all("metric" not in arm for arm in records._plain(claim)["arms"].values())
+    other = {name: dataclasses.replace(arm, metric="other") for name, arm in claim.arms.items()}
+    assert claim_hash(dataclasses.replace(claim, arms=other)) != claim_hash(claim)
+
+
 def test_the_fingerprint_of_a_method_hangs_on_its_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "one.py"
 
@@ -275,6 +285,18 @@ def test_with_rows_the_page_has_verdicts_numbers_and_a_curve() -> None:
     assert "claims/clip-1.svg" in page.text
     drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
     assert len(drawing.findall("{*}polyline")) == 2 * (2 + 1)
+
+
+def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> None:
+    results = kept_rows()
+    for each in results.claims:
+        each["config"].update(curve=[[1.0, 0.4], [4.0, 0.5], [16.0, 0.6]], axis="images a class", statistic="crossover")
+    page = papers_page([dataclasses.replace(read("clip"), claims=(small_claim(),))], results, {}, "<!-- made -->")
+    assert "From left to right: images a class, from 1 up to 16" in page.text
+    assert "negative where that is other" in page.text
+    drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
+    words = {each.text: float(each.get("x", "nan")) for each in drawing.findall("{*}text")}
+    assert words["4"] - words["1"] == words["16"] - words["4"], "each is four times the one before"
 
 
 def test_golden_files_belong_to_the_longest_name_and_every_one_is_read_by_a_test(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_clip_is_asked_where_its_table_is_and_the_starter_where_it_is_not(monkey
     assert reader().name == "77 tokens of CLIP"
 
 
-@pytest.mark.parametrize("moment", ["deixis.data.check._duplicates", "deixis.files.Path.replace"])
+@pytest.mark.parametrize("moment", ["deixis.data.check.duplicates", "deixis.files.Path.replace"])
 def test_a_check_that_is_stopped_leaves_nothing(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -135,6 +135,18 @@ def test_a_small_look_and_a_look_at_some_arms_are_not_whole() -> None:
         design(arms=("nobody",))
 
 
+def test_an_arm_may_be_measured_in_a_way_of_its_own() -> None:
+    """As where one trained method is asked in three ways."""
+    clean = toy_claims.claim().arms["clean"]
+    arms = {"clean": clean, "asked": dataclasses.replace(clean, metric="other")}
+    one = Design("line", toy_claims.claim(arms=arms), lab=toy_claims.LAB)
+    units = {arm: one.unit(arm, {"learning_rate": 0.1}, 0, "test") for arm in one.chosen}
+    assert {arm: unit.metric for arm, unit in units.items()} == {"clean": "fit", "asked": "other"}
+    outcomes = {arm: [Outcome(((0.0, 0.0), (1.0, 1.0)), 1.0)] for arm in units}
+    rows = claims.claim_rows(one, {arm: claims.Tuned({"learning_rate": 0.1}) for arm in units}, outcomes)
+    assert {row["arm"]: row["metric"] for row in rows} == {"clean": "fit", "asked": "other"}
+
+
 def test_a_second_claim_about_the_same_training_reads_it_and_chooses_nothing(tmp_path: Path) -> None:
     first = design(statistic="final", seeds=2)
     tuned = {arm: claims.Tuned({"learning_rate": rate}) for arm, rate in (("clean", 0.1), ("noisy", 0.05))}

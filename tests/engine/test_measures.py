@@ -12,9 +12,10 @@ from torch.nn.functional import normalize
 
 from deixis import engine
 from deixis.data.scenes import Config, scenes
-from deixis.engine.measures import MEASURES, PROMPT, measure, recall, scores, values
+from deixis.engine.measures import MEASURES, PROMPT, WORDS, measure, recall, scores, values
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
+from deixis.methods import align
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
 from deixis.types import Source, TokenStates
@@ -29,8 +30,12 @@ def of_shapes(count: int = 12, **changes: Any) -> Source:
     return scenes(0, count, side=SIDE, config=config)
 
 
-SOURCE = of_shapes()
-TEXTS = [text for s in SOURCE.samples for text in (*s.captions, s.extra["swapped"])]
+SOURCE = of_shapes(changes=3)
+TEXTS = [
+    text
+    for s in SOURCE.samples
+    for text in (*s.captions, s.extra["swapped"], *(change.words for change in s.extra["changes"]))
+]
 
 
 def new() -> DualEncoder:
@@ -132,7 +137,8 @@ def test_other_things_in_the_picture_are_no_wrong_answers() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_measuring_changes_neither_weights_nor_modes_and_batches_make_no_difference(name: str) -> None:
-    method = engine.build("filip", "desk", parts={"encoder": new()}).train()
+    asks = "clip" if name.startswith("composed") else "filip"
+    method = engine.build(asks, "desk", parts={"encoder": new()}).train()
     method.encoder.text_tower.eval()
     before = [value.clone() for value in method.state_dict().values()]
     modes = [module.training for module in method.modules()]
@@ -199,6 +205,72 @@ def test_a_flat_map_points_nowhere() -> None:
     assert measure("pointing", method, SOURCE) == 0.0
 
 
+# --- composed queries -------------------------------------------------------------------------------------------------
+
+
+class Planted(nn.Module):
+    """An axis for each scene, whatever was changed of it, and one for all that the same words say of."""
+
+    def __init__(self, encoder: DualEncoder, source: Source, loudness: float = 1.0) -> None:
+        super().__init__()
+        self.encoder, self.loudness = encoder, loudness
+        told = [(i, change) for i, s in enumerate(source.samples) for change in s.extra["changes"]]
+        self.pixels = encoder.read_images([*(s.picture for s in source.samples), *(c.scene for _, c in told)])
+        self.words = sorted({change.words for _, change in told})
+        count = len(source.samples)
+        rows = [(i, None) for i in range(count)] + [(i, self.words.index(change.words)) for i, change in told]
+        self.shown = torch.zeros(len(rows), count + len(self.words))
+        for row, (scene, word) in zip(self.shown, rows, strict=True):
+            row[scene] = 1.0
+            if word is not None:
+                row[count + word] = 1.0
+        self.tokens = [tuple(encoder.tokenize([words])[0].tolist()) for words in self.words]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.shown[[int((self.pixels - image).flatten(1).abs().sum(1).argmin()) for image in images]]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        said = torch.zeros(len(tokens), self.shown.shape[1])
+        for row, text in zip(said, tokens.tolist(), strict=True):
+            real = tuple(t for t in text if t)
+            row[[tuple(t for t in each if t) for each in self.tokens].index(real) - len(self.words)] = self.loudness
+        return said
+
+
+carded(Planted, capabilities=("encode_image", "encode_text"))
+
+
+def test_a_picture_and_words_find_together_what_neither_finds_alone() -> None:
+    method = Planted(new(), SOURCE)
+    asked = [change.words for sample in SOURCE.samples for change in sample.extra["changes"]]
+    assert values("composed", method, SOURCE).tolist() == [1.0] * len(asked)
+    assert measure("composed_image_alone", method, SOURCE) == 0.0, "all changes of a scene look as much like it"
+    alone = [float(asked.count(words) == 1) for words in asked]
+    assert values("composed_text_alone", method, SOURCE).tolist() == alone, "words find what is said of no other scene"
+
+
+def test_the_own_picture_is_a_wrong_answer_except_where_the_picture_asks_alone() -> None:
+    """Words that say nothing leave the query where its picture is; a picture alone is never answered with itself."""
+    one = [dataclasses.replace(s, extra={"changes": s.extra["changes"][:1]}) for s in SOURCE.samples]
+    source = dataclasses.replace(SOURCE, samples=tuple(one))
+    silent = Planted(new(), source, loudness=0.0)
+    assert measure("composed", silent, source) == 0.0
+    assert measure("composed_image_alone", silent, source) == 1.0
+
+
+def test_queries_are_composed_as_align_composes_them() -> None:
+    clip = engine.build("clip", "desk", parts={"encoder": new()}).eval()
+    sample = SOURCE.samples[0]
+    pictures = [sample.picture, *(change.scene for change in sample.extra["changes"])]
+    gallery = clip.encoder.encode_image(pictures)
+    hits = []
+    for number, change in enumerate(sample.extra["changes"], 1):
+        query = align.compose(gallery[:1], clip.encoder.encode_text(change.words), (1.0, WORDS))
+        hits.append(float((query @ gallery.T).argmax() == number))
+    source = dataclasses.replace(SOURCE, samples=(sample,))
+    assert values("composed", clip, source).tolist() == hits
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,12 +286,14 @@ def _without(**changes: Any) -> Source:
         ("zero_shot", _without(label="star"), "nothing to choose"),
         ("binding", _without(extra={}), "No caption names two things"),
         ("pointing", _without(regions=()), "No caption tells where"),
+        ("composed", _without(extra={}), "No scene comes with changes"),
         ("recall_at_1", _without(captions=()), "has no caption"),
         ("recall_at_1", dataclasses.replace(SOURCE, samples=()), "no samples"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_with_a_cure(name: str, source: Source, said: str) -> None:
-    method = engine.build("filip", "desk", parts={"encoder": new()})
+    asks = "clip" if name.startswith("composed") else "filip"
+    method = engine.build(asks, "desk", parts={"encoder": new()})
     with pytest.raises(DeixisError, match=said) as caught:
         measure(name, method, source)
     assert caught.value.cure
@@ -228,5 +302,7 @@ def test_what_can_not_be_measured_is_refused_with_a_cure(name: str, source: Sour
 def test_a_method_without_words_and_patches_can_not_point() -> None:
     with pytest.raises(DeixisError, match="no words and patches"):
         measure("pointing", oracle(), SOURCE)
+    with pytest.raises(DeixisError, match="no one vector of a picture"):
+        measure("composed", oracle(), SOURCE)
     with pytest.raises(DeixisError, match="no dual encoder"):
         measure("recall_at_1", carded(type("Bare", (nn.Module,), {}))(), SOURCE)

@@ -218,6 +218,15 @@ def test_spans_that_were_cut_off_are_none(tokenizer: ClipTokenizer) -> None:
     assert tokenizer.encode_spans("the red bird", [(0, 3), (4, 12), (8, 12)], 4) == [(1, 2), (2, 3), None]
 
 
+def test_words_are_those_of_the_string_as_it_was_given_with_all_their_tokens(tokenizer: ClipTokenizer) -> None:
+    text = "The  RED bi\x00rd's cafÃ©, 😀"
+    words = tokenizer.words(text, 77)
+    assert [text[start:stop] for start, stop, *_ in words] == ["The", "RED", "bi\x00rd", "'", "s", "cafÃ©", ",", "😀"]
+    assert [first for *_, first, _ in words[1:]] == [last for *_, last in words[:-1]], "no token is left out"
+    assert (words[0][2], words[-1][3]) == (1, len(row(tokenizer, text)) - 1)
+    assert [text[start:stop] for start, stop, *_ in tokenizer.words(text, 4)] == ["The", "RED"]
+
+
 @given(st.one_of(NASTY, MOJIBAKE))
 @hypothesis.settings(max_examples=300)
 def test_the_map_leads_from_every_cleaned_character_into_the_original(text: str) -> None:
@@ -287,3 +296,24 @@ def test_the_real_table_gives_open_clips_tokens_on_thousands_of_nasty_strings(fe
     ):
         tokens = row(ours, text, 10_000)
         assert tokens == theirs(oracle, text, tokens, 10_000)
+
+
+# The way back
+
+
+def test_pieces_are_the_words_of_the_cleaned_text_and_say_where_one_goes_on(tokenizer: ClipTokenizer) -> None:
+    pieces = tokenizer.pieces(tokenizer(["The bird's RED é &amp; aaaa"], 60)[0].tolist())
+    assert (pieces[0], pieces[-1]) == ("<start_of_text>", "<end_of_text>")
+    assert {"bird", "red", "é"} <= set(pieces)
+    joined = "".join(piece[:-1] if piece.endswith("-") else f"{piece} " for piece in pieces[1:-1])
+    assert joined.split() == ["the", "bird", "'s", "red", "é", "&", "aaaa"]
+
+
+def test_each_byte_has_its_letter_and_each_token_a_piece(tokenizer: ClipTokenizer) -> None:
+    pieces = tokenizer.pieces(range(tokenizer.vocabulary))
+    assert len(pieces) == END + 1
+    ascii_ends = [piece for piece in pieces[256:512] if len(piece) == 1 and piece.isascii()]
+    assert sorted(ascii_ends) == [chr(byte) for byte in range(128)]
+    assert pieces[START:] == ["<start_of_text>", "<end_of_text>"]
+    with pytest.raises(ValueError, match=f"none has the number {END + 1}"):
+        tokenizer.pieces([END + 1])

@@ -97,6 +97,15 @@ def test_a_span_that_was_cut_off_is_none_and_one_cut_through_ends_with_the_text(
     assert tokenizer.encode_spans("a red birds", [(6, 11)], 4) == [None]
 
 
+def test_the_way_back_tells_the_word_of_each_token_and_what_joins_another(tokenizer: Tokenizer) -> None:
+    row = tokenizer(["a red birds [SEP]"], 20)[0].tolist()
+    assert tokenizer.pieces(row) == ["[CLS]", "a", "red", "bird", "-s", "[", "sep", "]", "[SEP]"]
+    assert tokenizer.pieces(range(tokenizer.vocabulary)) == [word.replace("##", "-") for word in WORDS]
+    for number in (-1, tokenizer.vocabulary):
+        with pytest.raises(ValueError, match=f"none has the number {number}"):
+            tokenizer.pieces([number])
+
+
 def test_rules_survive_a_round_trip_through_json(tokenizer: Tokenizer) -> None:
     again = Tokenizer.from_dict(json.loads(json.dumps(tokenizer.to_dict())))
     assert again.to_dict() == tokenizer.to_dict()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from deixis import engine
 from deixis.engine.stages import Method
 from deixis.errors import DeixisError
+from deixis.methods.baselines import linear
 from deixis.types import Batch, FieldSpec, Progress
 
 
@@ -91,3 +92,18 @@ def test_features_are_forgotten_once_fitted() -> None:
 def test_without_names_of_classes_there_is_no_method() -> None:
     with pytest.raises(DeixisError, match=r"part 'names' is missing. Name one with --names"):
         engine.build("linear", "tiny", {"names": ()})
+
+
+def test_logits_made_a_few_rows_at_a_time_lead_to_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = labelled(torch.randn(40, 24), torch.arange(40) % 5)
+    whole = fitted(batch)
+    monkeypatch.setattr(linear, "_CELLS", 35)  # seven rows of five classes
+    torch.testing.assert_close(fitted(batch).head.weight, whole.head.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_lie_among_the_directions_of_the_images() -> None:
+    """Which is why fewer images than features make a smaller problem with the same solution."""
+    features = torch.randn(10, 24)
+    weight = fitted(labelled(features, torch.arange(10) % 5)).head.weight
+    inside = torch.linalg.lstsq(features.T, weight.T).solution
+    torch.testing.assert_close((features.T @ inside).T, weight, rtol=1e-4, atol=1e-5)

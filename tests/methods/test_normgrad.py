@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -370,6 +371,19 @@ def test_every_cell_of_every_layer_of_a_transformer_is_a_map() -> None:
     for cell in ("norm_grad", "norm_grad_3x3", "norm_grad_selective", "grad_cam", "bias+max"):
         maps = transformer(cell=cell, layers=layers).explain(torch.rand(2, 3, 32, 32), TEXTS)
         assert [each.shape for each in maps.raw.values()] == [(2, 3, 4, 4)] * 6
+
+
+def test_class_and_register_tokens_are_set_aside() -> None:
+    """Five tokens stand before the 4 x 4 patches; the map is that of the patches alone."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 3}
+    model = timm.models.VisionTransformer(**sizes, reg_tokens=4).eval()
+    found = saliency(model, torch.rand(2, 3, 32, 32), logit(1), Config(layers=("blocks.0",))).raw["blocks.0"]
+    with taps(model, ("blocks.0",)) as tapped:
+        gradient = tapped.gradients(model(torch.zeros(2, 3, 32, 32))[:, 1])["blocks.0"]
+    assert gradient.shape == (2, 21, 24)
+    assert found.shape == (2, 4, 4)
+    assert found.any()
 
 
 def test_of_a_convolutional_network_the_last_block_is_tapped_behind_it() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import captum.attr
 import pytest
+import timm
 import torch
-from captum.attr._utils.lrp_rules import EpsilonRule
+from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
@@ -290,6 +291,29 @@ def test_the_epsilon_rule_equals_captums() -> None:
     close(found, wanted.detach(), 1e-10)
 
 
+THEIRS: dict[str, tuple[Any, Rule]] = {
+    "gamma": (lambda: GammaRule(0.25, set_bias_to_zero=True), Gamma(0.25)),
+    "z+": (lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True), ZPlus()),
+    "alpha 1, beta 0": (lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True), AlphaBeta(bias=False)),
+}
+
+
+@pytest.mark.parametrize("name", list(THEIRS))
+def test_the_other_rules_that_captum_has_equal_captums(name: str) -> None:
+    """Without biases, which captum's gamma does not raise; on inputs that are not negative, as it takes them to be."""
+    theirs, ours = THEIRS[name]
+    models, x = [seeded(Plain), seeded(Plain)], numbers(2, 3, 11, 9).abs()
+    for model in models:
+        for key, value in model.named_parameters():
+            value.data = torch.zeros_like(value) if "bias" in key else value.data
+        model.fc2.weight.data.abs_()  # a score below 0 would be shared out among products above
+    for key, layer in models[0].named_children():
+        if not key.startswith("relu"):
+            layer.rule = theirs() if isinstance(layer, nn.Conv2d | nn.Linear) else EpsilonRule(SMALL)
+    wanted = captum.attr.LRP(models[0]).attribute(x.clone().requires_grad_(), target=0)
+    close(relevance(models[1], x, first, rules=Rules(ours, ours)).input, wanted.detach(), 1e-6)
+
+
 # Sums
 
 
@@ -329,6 +353,18 @@ def test_without_biases_every_layer_of_a_chain_keeps_the_sum(rules: str) -> None
     found = relevance(model, x, first, rules=rules, layers=("1", "2", "3", "5"))
     for each in (found.input, *found.layers.values()):
         torch.testing.assert_close(each.flatten(1).sum(1), found.scores, rtol=1e-3, atol=1e-5)
+
+
+def test_without_biases_a_network_of_timms_keeps_the_sum() -> None:
+    """Skips, batch norms (folded, their own biases 0), a max pool with a stride, an average and a head."""
+    model = timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1), channels=(8, 8, 16, 16), num_classes=3)
+    torch.manual_seed(0)
+    for name, value in model.named_parameters():
+        nn.init.zeros_(value) if "bias" in name else nn.init.normal_(value, std=0.2)
+    x = numbers(2, 3, 64, 48).abs()
+    found = relevance(model.double().eval(), x, first, rules=SPLIT, layers=("maxpool", "layer1", "layer4"))
+    for each in (found.input, *found.layers.values()):
+        torch.testing.assert_close(each.flatten(1).sum(1), found.scores, rtol=1e-5, atol=1e-8)
 
 
 def test_what_biases_take_is_what_is_missing() -> None:

@@ -170,18 +170,19 @@ def _choice(arm: str, tuned: Tuned) -> str:
 
 def _tell(design: Design, outcomes: Mapping[str, Sequence[Outcome]], found: Mapping[str, Finding], talk: Talk) -> None:
     """The table of arms, and a sentence a baseline."""
-    equal = claims.at_equal_seconds(outcomes)
+    equal = claims.at_equal_seconds(outcomes) if not design.axis else {}
     rows = [
         (
             arm,
             _spread([each.curve[-1][1] for each in outcomes[arm]]),
-            _spread(equal[arm]),
+            _spread(equal[arm]) if arm in equal else "",
             f"{mean(each.seconds for each in outcomes[arm]):.0f}",
         )
         for arm in outcomes
     ]
     images = next(iter(outcomes.values()))[0].curve[-1][0]
-    head = ("arm", f"{design.claim.metric} after {images:.0f} images", "at equal seconds", "seconds")
+    there = f"with {images:.0f} {design.axis}" if design.axis else f"after {images:.0f} images"
+    head = ("arm", f"{design.claim.metric} {there}", "at equal seconds" if equal else "", "seconds")
     talk.table(f"{design.paper}: {design.claim.statement}", head, rows)
     for baseline, finding in found.items():
         talk.result(f"against {baseline}, {design.claim.statistic}: {finding.sentence()}")

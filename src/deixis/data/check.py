@@ -21,7 +21,7 @@ from deixis.data.verdict import EXAMPLES, MIN_PAIRS, CheckReport, Finding, found
 from deixis.data.wording import Reader, wording
 from deixis.types.samples import Sample, Source
 
-__all__ = ["MIN_PAIRS", "CheckReport", "Reader", "check"]
+__all__ = ["MIN_PAIRS", "CheckReport", "Reader", "check", "duplicates"]
 
 _LOPSIDED = 10
 _TINY = 48
@@ -52,7 +52,7 @@ def check(
     looks = look_at_all(source.samples, threads or min(8, len(os.sched_getaffinity(0))), progress)
     good = [index for index, each in enumerate(looks) if each.skipped is None]
     samples, seen = [source.samples[index] for index in good], [looks[index] for index in good]
-    exact, same = _duplicates(seen)
+    exact, same = duplicates(seen)
     near = [group for group in same if len({seen[index].hash for index in group}) > 1]
     words = wording(samples, reader if isinstance(reader, Reader) else None, expected=source.kind in _WORDS_WANTED)
     columns, unlicensed = licences(samples)
@@ -102,7 +102,7 @@ def _fingerprint(samples: Sequence[Sample], hashes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _duplicates(seen: Sequence[Look]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
+def duplicates(seen: Sequence[Look]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
     """Index groups with equal bytes, and index groups that are equal or look alike."""
     by_hash: dict[str, list[int]] = collections.defaultdict(list)
     for index, each in enumerate(seen):

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from deixis.data.scenes import Config, mess, scenes
 from deixis.data.scenes.cast import SPLITS, assemble, part
+from deixis.engine.arenas_explained import Explained, explained_arena
+from deixis.engine.arenas_few_shot import Contest, few_shot_arena
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
 from deixis.zoo import scratch
 
-__all__ = ["ARENAS", "Arena", "SceneOptions", "arena"]
+__all__ = ["ARENAS", "AXES", "Arena", "SceneOptions", "arena"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ class SceneOptions:
         side: of the images, in pixels.
         count: scenes to train on.
         held: scenes to tune on, and as many to report on.
+        changes: of each held-out scene, the most pictures in which one thing is another, for composed queries.
         noise: share of the training captions that are wrong, more for some nouns than for others, up to 0.5.
         messy: whether the training captions are messy: many words for a noun, words beside the point.
         irrelevant: share of words beside the point in messy captions.
@@ -72,6 +75,7 @@ class SceneOptions:
     side: int = 48
     count: int = 4000
     held: int = 400
+    changes: int = 0
     noise: float = 0.0
     messy: bool = False
     irrelevant: float = 0.4
@@ -81,7 +85,7 @@ class SceneOptions:
     batch_size: int = 128
 
 
-def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena:
+def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Contest | Explained:
     """Makes an arena.
 
     Arms that are given the same seed meet the same scenes, as far as their options are the same; fewer scenes are the
@@ -163,10 +167,18 @@ def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]
         phrases=0,
         questions=0,
         masks=not training,
+        changes=0 if training else options.changes,
     )
     count = options.count if training else options.held
     return scenes(seed, count, split=split, side=options.side, config=config)
 
 
-ARENAS: Mapping[str, Callable[[Mapping[str, Any], int], Arena]] = {"scenes": _scenes}
+ARENAS: Mapping[str, Callable[[Mapping[str, Any], int], Arena | Contest | Explained]] = {
+    "scenes": _scenes,
+    "few_shot": few_shot_arena,
+    "explained": explained_arena,
+}
 """Name -> what makes it."""
+
+AXES: Mapping[str, str] = {"few_shot": "images a class", "explained": "scenes explained"}
+"""Name -> what curves run over, where that is not the images seen."""

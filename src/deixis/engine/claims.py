@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deixis.engine.apart import apart
+from deixis.engine.arenas import AXES
 from deixis.engine.curves import area, effect, value_at
 from deixis.engine.records import CLAIM_KEYS, VERDICT_KEYS, claim_hash, now
 from deixis.engine.trials import LAB, Cost, Lab, Outcome, Unit, cost, run_unit
@@ -101,6 +102,11 @@ class Design:
         return [arm for arm in self.chosen if arm != first] if first in self.chosen else []
 
     @property
+    def axis(self) -> str:
+        """What curves run over; empty for the images seen."""
+        return AXES.get(self.claim.data, "")
+
+    @property
     def inputs(self) -> str:
         """A fingerprint of what the outcome hangs on: the claim and the code of its methods."""
         codes = [self.lab.code(arm.method) for arm in self.claim.arms.values()]
@@ -148,8 +154,10 @@ class Design:
         return round(self.claim.budget * self.claim.trial) if split == "validation" else self.claim.budget
 
     def _points(self, arm: str) -> int:
-        if arm in self.follows and self.claim.statistic == "final":
-            return 2  # what was trained for the other claim is read, not trained again
+        arms, own = self.claim.arms.values(), dataclasses.replace(self.claim.arms[arm], metric="")
+        asked = sum(dataclasses.replace(each, metric="") == own for each in arms)
+        if (arm in self.follows or asked > 1) and self.claim.statistic == "final":
+            return 2  # what was trained for the other claim, or the other arm, is read, not trained again
         return 3 if self.small else _POINTS[self.claim.statistic]
 
 
@@ -201,8 +209,10 @@ def in_processes(folder: Path, design: Design, jobs: int = 1, on_done: Callable[
     def run(units: Sequence[Unit]) -> list[Outcome]:
         # Equal units (one setting in two rounds) would write one file at a time.
         missing = {unit.name: unit for unit in units if not (folder / f"{unit.name}.json").exists()}
-        works = [functools.partial(run_unit, unit, folder, design.lab, design.commit) for unit in missing.values()]
-        apart(works, jobs, on_done)
+        first = {unit.training: unit for unit in reversed(missing.values())}
+        for wave in (first.values(), [unit for unit in missing.values() if unit is not first[unit.training]]):
+            works = [functools.partial(run_unit, unit, folder, design.lab, design.commit) for unit in wave]
+            apart(works, jobs, on_done)
         return [run_unit(unit, folder, design.lab, design.commit) for unit in units]
 
     return run
@@ -386,6 +396,8 @@ def claim_rows(
                 "edges": list(tuned[arm].edges),
                 "curve": [list(point) for point in outcome.curve],
             }
+            if design.axis:
+                config["axis"] = design.axis
             values = (design.paper, claim.statement, arm, seed, unit.metric, outcome.curve[-1][1], unit.budget)
             more = (claim.data, config, round(outcome.seconds, 1), outcome.commit, date)
             rows.append(dict(zip(CLAIM_KEYS, (*values, *more), strict=True)))

@@ -16,7 +16,8 @@ from deixis.errors import DeixisError
 __all__ = ["Curve", "Effect", "area", "crossover", "effect", "images_to", "ratio", "value_at"]
 
 Curve = Sequence[tuple[float, float]]
-"""Pairs of images seen and the metric then, in ascending order, the first at 0 images; between them lines are drawn."""
+"""Pairs of images seen and the metric then, in ascending order, the first at 0 images; between them lines are drawn.
+Few-shot claims have images a class in their place, from the fewest on, and no `ratio`."""
 
 Statistic = Literal["final", "area", "crossover", "ratio"]
 

@@ -199,7 +199,8 @@ def encode_images(
     width, features = encoder.width, encoder.feature_width
     size = width + features + 1
     flips = (False, True) if mirrored else (False,)
-    mark = encoder.with_adapters(None, None).fingerprint()
+    plain = encoder.image_adapter is None and encoder.text_adapter is None
+    mark = (encoder if plain else encoder.with_adapters(None, None)).fingerprint()  # known already, where it is plain
     keys = [[f"{mark}/{digest}/{int(flip)}" for digest in hashes] for flip in flips]
     rows = store.get([key for view in keys for key in view])
     rows = {key: row for key, row in rows.items() if row.size == size and np.isfinite(row).all()}

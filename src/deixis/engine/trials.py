@@ -19,6 +19,8 @@ from deixis.data.loader import Encode, Loader
 from deixis.data.order import Order
 from deixis.engine import arenas, measures
 from deixis.engine.arenas import Arena
+from deixis.engine.arenas_explained import Explained
+from deixis.engine.arenas_few_shot import Contest
 from deixis.engine.build import build
 from deixis.engine.checkpoint import load_facts, load_state, save_state
 from deixis.engine.feed import collate_for
@@ -96,7 +98,7 @@ class Outcome:
     """What came out of a unit.
 
     Attributes:
-        curve: images seen and the metric then.
+        curve: images seen (of few-shot claims, images a class) and the metric then.
         seconds: of training, without measuring; on a processor those that it worked, so that what else runs beside
             does not count.
         failed: why training ended early; empty where it did not. The curve then is empty.
@@ -122,14 +124,15 @@ class Lab:
     """What a unit is run with; tests give toys.
 
     Attributes:
-        arena: (name, options, seed) -> where it trains.
+        arena: (name, options, seed) -> where it trains; or, where curves do not run over
+            steps, a `Contest` or `Explained`.
         build: (method, settings, arena, seed) -> the method.
         collate: (method, source, stage) -> what makes batches.
         measure: (metric, method, source) -> a number.
         code: method -> a fingerprint of its source.
     """
 
-    arena: Callable[[str, Mapping[str, Any], int], Arena]
+    arena: Callable[[str, Mapping[str, Any], int], Arena | Contest | Explained]
     build: Callable[[str, Mapping[str, Any], Arena, int], Method]
     collate: Callable[[Method, Source, Stage], Encode]
     measure: Callable[[str, Method, Source], float]
@@ -157,8 +160,10 @@ def _keep(source: Source) -> Source:
     return dataclasses.replace(source, samples=tuple(map(kept, source.samples)))
 
 
-def _arena(name: str, options: Mapping[str, Any], seed: int) -> Arena:
+def _arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Contest | Explained:
     made = arenas.arena(name, options, seed)
+    if not isinstance(made, Arena):
+        return made
     train, validation, test = map(_keep, (made.train, made.validation, made.test))
     return dataclasses.replace(made, train=train, validation=validation, test=test)
 
@@ -193,7 +198,7 @@ def run_unit(unit: Unit, folder: Path, lab: Lab = LAB, commit: str = "") -> Outc
         return _read(path)
     arena = lab.arena(unit.arena, unit.options, unit.seed)
     try:
-        outcome = _Run(unit, arena, folder, lab).outcome()
+        outcome = _outcome(unit, arena, folder, lab)
     except DeixisError as error:
         if unit.split == "test":
             raise DeixisError(
@@ -211,6 +216,14 @@ def _read(path: Path) -> Outcome:
     found = json.loads(path.read_text(encoding="utf-8"))
     curve = tuple((float(images), float(value)) for images, value in found["curve"])
     return Outcome(curve, found["seconds"], found["failed"], found["commit"])
+
+
+def _outcome(unit: Unit, arena: Arena | Contest | Explained, folder: Path, lab: Lab) -> Outcome:
+    """By steps; or all at once, where the curve does not run over steps."""
+    if isinstance(arena, Arena):
+        return _Run(unit, arena, folder, lab).outcome()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Outcome(*arena.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget))
 
 
 class _Run:
@@ -330,10 +343,15 @@ def cost(unit: Unit, folder: Path, lab: Lab = LAB) -> Cost:
     if not path.exists():
         start, busy = time.perf_counter(), time.process_time()
         arena = lab.arena(unit.arena, unit.options, unit.seed)
-        run = _Run(unit, arena, folder, lab)
-        setup = time.perf_counter() - start
-        step, measure = run.timed()
+        if not isinstance(arena, Arena):
+            setup = time.perf_counter() - start
+            rest = arena.longest(unit.method, unit.settings, unit.metric, unit.budget)
+        else:
+            run = _Run(unit, arena, folder, lab)
+            setup = time.perf_counter() - start
+            step, measure = run.timed()
+            rest = unit.budget // arena.batch_size * step + unit.points * measure
         cores = (time.process_time() - busy) / (time.perf_counter() - start)
-        found = Cost(setup + unit.budget // arena.batch_size * step + unit.points * measure, cores)
+        found = Cost(setup + rest, cores)
         write_json(path, dataclasses.asdict(found))
     return Cost(**json.loads(path.read_text(encoding="utf-8")))

@@ -188,6 +188,21 @@ class ClipTokenizer(Tokenizer):
 
     def encode_spans(self, text: str, spans: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int] | None]:
         """Where stretches of the original text lie among the tokens; see `Tokenizer.encode_spans`."""
+        places = self._places(text, length)
+        found = ([at for at, (low, high) in places.items() if low < stop and start < high] for start, stop in spans)
+        return [(min(inside), max(inside) + 1) if inside else None for inside in found]
+
+    def _piece(self, number: int) -> str:
+        """The bytes of a token as text; those that are a part of a character can't be told."""
+        token = self._token(number)
+        if token in (_START, _END):
+            return token
+        ends = token.endswith(_SUFFIX)
+        text = bytes(_BYTES[letter] for letter in token.removesuffix(_SUFFIX)).decode("utf-8", "replace")
+        return text if ends else f"{text}-"
+
+    def _places(self, text: str, length: int) -> dict[int, tuple[int, int]]:
+        """As in `Tokenizer`, in the original text."""
         cleaned, ranges = clean_with_map(text)
         encoding = self._encode([text])[0]
         kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
@@ -197,8 +212,7 @@ class ClipTokenizer(Tokenizer):
             start = words[numbers[position]]
             first, last = (start + offset for offset in encoding.offsets[position])
             places[position] = ranges[first][0], ranges[last - 1][1]
-        found = ([at for at, (low, high) in places.items() if low < stop and start < high] for start, stop in spans)
-        return [(min(inside), max(inside) + 1) if inside else None for inside in found]
+        return places
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         words = [_WORDS.findall(clean(text)) for text in texts]
@@ -232,6 +246,17 @@ def _pair(parts: Sequence[str]) -> tuple[str, str]:
 def _alphabet() -> list[str]:
     """The letters that stand for the 256 bytes, in CLIP's order: those that print as themselves come first."""
     return sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda letter: (ord(letter) > 255, ord(letter)))
+
+
+def _byte_of() -> dict[str, int]:
+    """Letter -> the byte that it stands for: a letter of Latin-1 for its own, the others for those left, in order."""
+    letters = _alphabet()
+    own = {letter: ord(letter) for letter in letters if ord(letter) < 256}
+    left = (byte for byte in range(256) if byte not in own.values())
+    return own | {letter: next(left) for letter in letters if letter not in own}
+
+
+_BYTES = _byte_of()
 
 
 def _backend(merges: list[tuple[str, str]], marks: tuple[str, str]) -> tokenizers.Tokenizer:

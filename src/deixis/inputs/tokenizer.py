@@ -125,11 +125,8 @@ class Tokenizer:
             For each in order: its first character and the one behind its last, its first token and the one behind its
             last in the row that a call gives.
         """
-        encoding = self._encode([text])[0]
-        kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
         words: list[tuple[int, int, int, int]] = []
-        for position in range(self._start, kept):
-            start, stop = encoding.offsets[position]
+        for position, (start, stop) in self._places(text, length).items():
             start, stop = stop - len(text[start:stop].lstrip()), start + len(text[start:stop].rstrip())
             if stop <= start:
                 continue
@@ -140,6 +137,40 @@ class Tokenizer:
             else:
                 words.append((start, stop, position, position + 1))
         return words
+
+    def pieces(self, numbers: Sequence[int]) -> list[str]:
+        """The way back: what each token stands for, by itself.
+
+        A `-` stands where a piece of a word joins what is before it, and, in encodings that mark where words end, what
+        is behind it; the tokens that stand around a text are written as the rules name them.
+
+        Args:
+            numbers: of tokens.
+
+        Raises:
+            ValueError: no token has such a number.
+        """
+        return [self._piece(int(number)) for number in numbers]
+
+    def _piece(self, number: int) -> str:
+        token = self._token(number)
+        joint: str = getattr(self._rules.model, "continuing_subword_prefix", None) or ""
+        if joint and token.startswith(joint) and token != joint:
+            return f"-{token.removeprefix(joint)}"
+        return self._rules.decode([number], skip_special_tokens=False).strip() or token
+
+    def _token(self, number: int) -> str:
+        """As the rules write it."""
+        token: str | None = self._rules.id_to_token(number) if number >= 0 else None
+        if token is None:
+            raise ValueError(f"there are {self.vocabulary} tokens, and none has the number {number}")
+        return token
+
+    def _places(self, text: str, length: int) -> dict[int, tuple[int, int]]:
+        """Position of each token of the text that is left when it is cut -> where it begins and ends in the text."""
+        encoding = self._encode([text])[0]
+        kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
+        return {position: encoding.offsets[position] for position in range(self._start, kept)}
 
     @staticmethod
     def _span(encoding: tokenizers.Encoding, start: int, stop: int, kept: int) -> tuple[int, int] | None:

@@ -42,7 +42,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.rewritten import EXCITATION, GUIDED, Rewritten
 from deixis.nn.taps import Tapped, blocks, still, taps, to_grid, wide
 from deixis.ops.maps import Maps, combine, depth_weights, resize, spearman, to_symmetric, to_unit
-from deixis.types import Card, Part
+from deixis.types import Arm, Card, Claim, Part
 
 __all__ = [
     "AGGREGATES",
@@ -61,6 +61,7 @@ __all__ = [
     "contrastive_excitation",
     "inner_step",
     "logit",
+    "require_words",
     "saliency",
     "similarity",
 ]
@@ -552,6 +553,20 @@ def _negated(layer: nn.Module) -> Iterator[None]:
             value.data = old
 
 
+def require_words(encoder: DualEncoder, texts: Sequence[str]) -> None:
+    """Makes sure that there are texts, and that each holds something that the encoder reads.
+
+    Raises:
+        DeixisError: there is no text, or an empty one.
+    """
+    if not texts:
+        raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
+    *rows, nothing = encoder.tokenize([*texts, ""])
+    for text, row in zip(texts, rows, strict=True):
+        if not text.strip() or torch.equal(row, nothing):
+            raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
+
+
 class Method(nn.Module):
     """A dual encoder and the settings of its maps."""
 
@@ -581,17 +596,9 @@ class Method(nn.Module):
         Raises:
             DeixisError: there is no text, or an empty one.
         """
-        self._require_words([*texts, *others] if not isinstance(texts, str) else [])
+        require_words(self.encoder, [*texts, *others] if not isinstance(texts, str) else [])
         score = similarity(self.encoder.encode_text(texts), self.encoder.encode_text(others) if others else None)
         return saliency(self.encoder.image_tower, images, score, self.config, forward=self.encoder.encode_image)
-
-    def _require_words(self, texts: Sequence[str]) -> None:
-        if not texts:
-            raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
-        *rows, nothing = self.encoder.tokenize([*texts, ""])
-        for text, row in zip(texts, rows, strict=True):
-            if not text.strip() or torch.equal(row, nothing):
-                raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
 
     def words(self, texts: Sequence[str], images: Float[Tensor, "T D"]) -> Float[Tensor, "T L"]:
         """How much each token of a text carries its similarity to an image, through the text tower.
@@ -608,7 +615,7 @@ class Method(nn.Module):
         Raises:
             DeixisError: a text is empty.
         """
-        self._require_words(texts)
+        require_words(self.encoder, texts)
         tower, tokens = self.encoder.text_tower, self.encoder.tokenize(texts)
         tables = [name for name, module in tower.named_modules() if isinstance(module, nn.Embedding)]
         layer = tables[0] if tables else f"{blocks(tower)[0]}:in"
@@ -621,4 +628,71 @@ class Method(nn.Module):
         return to_symmetric(apply_cell(_cell(self.config.cell), x, g) * real[:, None])[:, 0]
 
 
-CLAIMS = ()
+_BLOCKS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
+
+CLAIMS = (
+    Claim(
+        "The norm of the summands points at the thing asked for at layers before the last, where Grad-CAM does not.",
+        arms={
+            "NormGrad": Arm("normgrad", {"cell": "norm_grad"}),
+            "Grad-CAM": Arm("normgrad", {"cell": "grad_cam"}),
+        },
+        metric="pointing_early",
+        statistic="final",
+        minimum_effect=0.1,
+        data="explained",
+        budget=200,
+    ),
+    Claim(
+        "It is the norm that does so, not that the gradient is left unaveraged.",
+        arms={
+            "NormGrad": Arm("normgrad", {"cell": "norm_grad"}),
+            "linear approximation": Arm("normgrad", {"cell": "linear_approximation"}),
+        },
+        metric="pointing_early",
+        statistic="final",
+        minimum_effect=0.05,
+        data="explained",
+        budget=200,
+        primary=False,
+    ),
+    Claim(
+        "Maps of several layers combined point better than that of the best single layer.",
+        arms={
+            "all layers": Arm(
+                "normgrad",
+                {"cell": "norm_grad_selective", "layers": _BLOCKS},
+                grid={"combine": ("product", "sum"), "depth": ("uniform", "linear")},
+            ),
+            "best layer": Arm(
+                "normgrad",
+                {"cell": "norm_grad_selective"},
+                grid={"layers": (("blocks.0",), ("blocks.1",), ("blocks.2",), ("blocks.3",))},
+            ),
+        },
+        metric="pointing_game",
+        statistic="final",
+        minimum_effect=0.02,
+        data="explained",
+        budget=200,
+        primary=False,
+    ),
+    Claim(
+        "A step of gradient descent on the image itself makes maps hang more on the class that is asked for.",
+        arms={
+            "with the step": Arm("normgrad", {"cell": "norm_grad", "rate": 0.0025}),
+            "without": Arm("normgrad", {"cell": "norm_grad"}),
+        },
+        metric="class_sensitivity",
+        statistic="final",
+        minimum_effect=0.025,
+        data="explained",
+        budget=200,
+        primary=False,
+    ),
+)
+"""In the authors' tables NormGrad is 18.3 to 31.1 points of pointing accuracy above Grad-CAM at layers before the last;
+about half of the smallest gap is asked for. There the linear approximation is as good or better, so that the second
+claim is the ablation, and may fail. Of the combination the text gives no number that could be read: two points are
+asked for. The step is that of their experiments; 0.025 is a rank correlation lower by 0.05. That more of the hits are
+lost the larger the step is, stands beside in `deixis eval --protocol saliency`."""

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
-from deixis.types import Card, FieldSpec, Part
+from deixis.types import Arm, Card, Claim, FieldSpec, Part
 
 __all__ = ["CARD", "CLAIMS", "Bottleneck", "Config", "Method", "Recurrent", "prompt_encoder"]
 
@@ -166,4 +166,36 @@ class Method(coop.Method):
         return made + self.context if self.config.residual else made
 
 
-CLAIMS = ()
+_SETTINGS = {"epochs": 24}
+_GRID = {"learning_rate": (0.002, 0.004, 0.008, 0.016)}
+_SETS = {"sets": ("stamps", "art4apps", "fashion"), "shots": (4, 16)}
+
+CLAIMS = (
+    Claim(
+        "With vectors that pass through a small recurrent network, prompts that were learned on some classes tell "
+        "other classes apart better than CoOp's.",
+        arms={"pre": Arm("pre", _SETTINGS, grid=_GRID), "coop": Arm("coop", _SETTINGS, grid=_GRID)},
+        metric="new_accuracy",
+        statistic="final",
+        minimum_effect=0.01,
+        data="few_shot",
+        budget=16,
+        options=_SETS,
+    ),
+    Claim(
+        "With vectors that pass through a small recurrent network, the harmonic mean of the accuracies on learned and "
+        "on other classes is higher than CoOp's.",
+        arms={"pre": Arm("pre", _SETTINGS, grid=_GRID), "coop": Arm("coop", _SETTINGS, grid=_GRID)},
+        metric="harmonic_mean",
+        statistic="final",
+        minimum_effect=0.006,
+        data="few_shot",
+        budget=16,
+        primary=False,
+        options=_SETS,
+    ),
+)
+"""The paper gains some 5 points on new classes and 3 in the harmonic mean; a fifth of each is what would still be worth
+having. Both arms start from the same four words and have equal epochs and learning rates to choose from, which is not
+known of the authors' comparison; settings are chosen by the classes that are learned. A seed draws which half of the
+classes that is. The harmonic mean is that of each set, and then averaged."""

@@ -15,7 +15,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode; afterwards every module inside has the mode that it had, each its own."""
     modes = [(each, each.training) for each in module.modules()]
     try:
-        module.eval()
+        if any(mode for _, mode in modes):
+            module.eval()
         yield
     finally:
         for each, mode in modes:

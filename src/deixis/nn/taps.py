@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from deixis.errors import DeixisError
 from deixis.nn.modes import evaluating
 
-__all__ = ["Tapped", "blocks", "names", "still", "taps", "to_grid", "wide"]
+__all__ = ["Tapped", "blocks", "names", "require_tappable", "still", "taps", "to_grid", "wide"]
 
 ASIDE = 16
 """Class and register tokens that a transformer may have before its patches."""
@@ -159,7 +159,7 @@ def taps(model: nn.Module, layers: Sequence[str]) -> Iterator[Tapped]:
     Raises:
         DeixisError: there is no such layer (near names are told), or the model can't be tapped.
     """
-    _refuse(model)
+    require_tappable(model)
     tapped = Tapped(layers)
     with contextlib.ExitStack() as stack:
         for key in tapped._calls:
@@ -187,10 +187,15 @@ def still(model: nn.Module, gradients: bool) -> Iterator[None]:
             value.requires_grad = need
 
 
-def _refuse(model: nn.Module) -> None:
+def require_tappable(model: nn.Module) -> None:
+    """Makes sure that a model's inner layers can be watched.
+
+    Raises:
+        DeixisError: it is compiled, TorchScript or wrapped, or made in inference mode; and what to give instead.
+    """
     for name, module in model.named_modules():
         where = f"The layer {name!r}" if name else "The model"
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
             raise DeixisError(
                 f"{where} is compiled: its inner layers can't be watched.",
                 "Give the model as it was before torch.compile (`model._orig_mod`), or make it anew.",

@@ -17,6 +17,7 @@ import torch
 from deixis.data import sets
 from deixis.data.scenes import captions
 from deixis.data.scenes.cast import SPLITS, assemble, home, part, share
+from deixis.data.scenes.changes import Change, changes
 from deixis.data.scenes.config import SIDES, Config
 from deixis.data.scenes.cutouts import Cutout
 from deixis.data.scenes.drawing import Scene
@@ -28,7 +29,7 @@ from deixis.files import cache_dir
 from deixis.inputs.masks import encode_mask
 from deixis.types import Region, Sample, Source
 
-__all__ = ["Config", "Cutout", "Scene", "parts", "read", "scenes"]
+__all__ = ["Change", "Config", "Cutout", "Scene", "parts", "read", "scenes"]
 
 _DATA = 1000  # scenes in what `set:scenes` gives
 
@@ -58,8 +59,9 @@ def scenes(
     share that nothing covers), `extent` (its box were it not covered), `layer` (how many things lie below), `flipped`,
     `cutout`, and `families` (of its phrases: `unary`, `comparison`, `relation`). The sample's `extra` holds
     `background`, `at_home` (whether it is the noun's own), `sentences` (a long caption: text, regions named, whether
-    true), `noisy` (how the caption was spoilt, or empty), `true_caption`, and `swapped` (a caption that is wrong since
-    the colours of two nouns are exchanged; empty where it names no two).
+    true), `noisy` (how the caption was spoilt, or empty), `true_caption`, `swapped` (a caption that is wrong since the
+    colours of two nouns are exchanged; empty where it names no two), and, where the config asks for any, `changes` (a
+    `Change` each: the scene with one thing in another tint, or one thing more, and the words for it).
 
     Args:
         seed: same seed, same scenes; any seed draws from the cut-outs of its split.
@@ -124,6 +126,8 @@ def _sample(stage: Stage, seed: int, index: int) -> Sample:
         "true_caption": text.text,
         "swapped": captions.swapped(_rng(stage, seed, index, "swap"), text, known.facts),
     }
+    if stage.config.changes:
+        extra["changes"] = changes(_rng(stage, seed, index, "changes"), scene, known.facts, stage)
     return Sample(
         id=f"{stage.split}/{seed}/{index:06d}",
         image=scene,

@@ -80,6 +80,7 @@ class Config:
         phrases: the most referring expressions of a thing.
         questions: the most questions of a scene.
         masks: whether regions carry masks.
+        changes: the most changes of a scene, each a picture in which one thing is another.
     """
 
     cast: str | tuple[Cutout, ...] = "stamps"
@@ -97,6 +98,7 @@ class Config:
     phrases: int = 3
     questions: int = 6
     masks: bool = True
+    changes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("tinted", "overlap", "rho", "noise", "invented"):
@@ -105,9 +107,10 @@ class Config:
         low, high = self.objects
         if not 1 <= low <= high <= 8:
             raise DeixisError(f"A scene of {low} to {high} things is asked for.", "Ask for 1 to 8, the fewer first.")
-        if min(self.repeats, self.named) < 1 or min(self.phrases, self.questions) < 0:
+        if min(self.repeats, self.named) < 1 or min(self.phrases, self.questions, self.changes) < 0:
             raise DeixisError(
-                f"repeats is {self.repeats}, named {self.named}, phrases {self.phrases}, questions {self.questions}.",
+                f"repeats is {self.repeats}, named {self.named}, phrases {self.phrases}, questions {self.questions}, "
+                f"changes {self.changes}.",
                 "The first two are at least 1, the others at least 0.",
             )
         for background in self.backgrounds:

@@ -31,6 +31,9 @@ from deixis.types import Batch, Card, FieldSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "votes"]
 
+_JUDGED = 10_000
+"""Kept images above which none is judged by all others, and the first pair is taken."""
+
 CARD = Card(
     title="Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification",
     year=2021,
@@ -97,7 +100,7 @@ def votes(
 
 
 def _summed(says: Float[Tensor, "B N"], labels: Int64[Tensor, " N"], classes: int) -> Float[Tensor, "B C"]:
-    return says @ F.one_hot(labels, classes).to(says.dtype)
+    return says.new_zeros(len(says), classes).index_add_(1, labels, says)
 
 
 class Method(nn.Module):
@@ -153,14 +156,17 @@ class Method(nn.Module):
         pairs = list(itertools.product(self.config.alphas, self.config.betas))
         number = {name: i for i, name in enumerate(dict.fromkeys(images))}
         which = torch.tensor([number[name] for name in images], device=self.keys.device)
+        best = pairs[0]
         if len(pairs) > 1 and self._can_judge(which):
             losses = torch.stack([self._left_out(alpha, beta, which[:, None] == which) for alpha, beta in pairs])
-            alpha, beta = pairs[int(losses.argmin())]
-            self.alpha.fill_(alpha)
-            self.beta.fill_(beta)
+            best = pairs[int(losses.argmin())]
+        self.alpha.fill_(best[0])
+        self.beta.fill_(best[1])
 
     def _can_judge(self, which: Int64[Tensor, " N"]) -> bool:
-        """Whether each class that was shown has two images or more."""
+        """Whether each class that was shown has two images or more, and all pairs of images fit into memory."""
+        if len(which) > _JUDGED:
+            return False
         images = [len(which[self.labels == label].unique()) for label in self.labels.unique()]
         return min(images) > 1
 

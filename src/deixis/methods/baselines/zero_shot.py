@@ -90,9 +90,13 @@ class Method(nn.Module):
         self.names = tuple(names)
         self.register_buffer("classes", class_vectors(encoder, names, config.templates))
 
+    def scores(self, image: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
+        """Logits from embeddings that the encoder gave: scaled similarities to the classes."""
+        return self.encoder.scale * F.normalize(image, dim=-1) @ self.classes.T
+
     def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
-        """Logits: scaled similarities to the classes."""
-        return self.encoder.scale * self.encoder.encode_image(images) @ self.classes.T
+        """Logits of the classes."""
+        return self.scores(self.encoder.encode_image(images))
 
 
 CLAIMS = ()

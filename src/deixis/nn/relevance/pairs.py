@@ -33,7 +33,7 @@ def pair_score(
 
     def score(output: Any) -> Tensor:
         embedding: Tensor = getattr(output, "embedding", output)
-        return torch.einsum("bd,bd->b" if wanted.ndim == 2 else "bd,bkd->bk", embedding, wanted)
+        return torch.einsum("bd,bd->b" if wanted.ndim == 2 else "bd,bkd->bk", embedding, wanted.to(embedding))
 
     return score
 
