@@ -218,13 +218,28 @@ def test_the_pictures_of_the_race_of_decoding_are_as_heavy_as_photographs() -> N
     assert decode.encode(50, 40, seed=1) == decode.encode(50, 40, seed=1) != decode.encode(50, 40, seed=2)
 
 
-@pytest.mark.parametrize("case", explain.CASES)
+GRAD_CAM = [each for each in explain.CASES if explain.runs(each, "torch")]
+TOWER = [pytest.param(each, marks=pytest.mark.slow) for each in GRAD_CAM[2:]]
+
+
+@pytest.mark.parametrize(
+    "case", [*GRAD_CAM[:2], *(pytest.param(each, marks=pytest.mark.slow) for each in GRAD_CAM[2:])]
+)
 def test_maps_of_five_classes_from_one_pass_are_those_of_a_plain_loop(case: str) -> None:
     images, classes = torch.randn(1, 3, explain.SIZE, explain.SIZE), torch.tensor([[1, 7, 20, 300, 999]])
     ours, theirs = (side(images, classes) for side in (explain.ours(case), explain.PEERS["torch"][1](case)))
     assert ours.shape == (1, 5, explain.SIZE, explain.SIZE)
     assert explain.apart(ours, theirs) < explain.TOLERANCE
     assert explain.apart(ours, ours.flip(1)) > 0.1, "and maps of other classes are not"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")
+def test_relevance_of_a_residual_network_is_captums_where_rounding_does_not_count() -> None:
+    [case] = [each for each in explain.CASES if each not in GRAD_CAM]
+    images, classes = torch.randn(1, 3, explain.SIZE, explain.SIZE).double(), torch.tensor([[7]])
+    ours, theirs = (make(case, torch.float64)(images, classes) for make in (explain.ours, explain.PEERS["captum"][1]))
+    assert explain.apart(ours, theirs) < 1e-9
 
 
 def test_the_plain_steps_of_prompt_epoch_give_our_logits_and_gradients() -> None:

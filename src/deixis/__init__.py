@@ -7,6 +7,7 @@ The verbs below load what they need on first use; importing deixis loads no torc
     encoder = deixis.load("starter")
     run = deixis.adapt("my-photos", out="my-run")
     hits = deixis.search("my-run", "a red bird")
+    why = deixis.explain("my-run", "photo.jpg", "a red bird")
 """
 
 from __future__ import annotations
@@ -18,15 +19,33 @@ from deixis.errors import DeixisError
 
 __version__ = "0.1.0"
 
-__all__ = ["DeixisError", "__version__", "adapt", "check", "index", "label", "list_methods", "load", "search"]
+__all__ = [
+    "DeixisError",
+    "Explainer",
+    "FewShotClassifier",
+    "__version__",
+    "adapt",
+    "check",
+    "explain",
+    "index",
+    "label",
+    "list_methods",
+    "load",
+    "load_classifier",
+    "search",
+]
 
 _VERBS = {
+    "Explainer": "deixis.apps.explain",
+    "FewShotClassifier": "deixis.apps.few_shot",
     "adapt": "deixis.apps.adapt",
     "check": "deixis.apps.collection",
+    "explain": "deixis.apps.explain",
     "index": "deixis.apps.index",
     "label": "deixis.apps.label",
     "list_methods": "deixis.methods",
     "load": "deixis.zoo",
+    "load_classifier": "deixis.apps.few_shot",
     "search": "deixis.apps.index",
 }
 

@@ -16,11 +16,13 @@ __all__ = ["VERBS", "main"]
 VERBS: dict[str, tuple[str, str]] = {
     "adapt": ("DATA", "adapt a model to your images and prove what it bought"),
     "search": ("RUN QUERY", "find pictures of a run by words or by a picture"),
+    "explain": ("PHOTO TEXT...", "where in a picture, and in which words, they fit"),
     "index": ("DATA", "make a folder searchable as it is"),
     "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
     "label": ("DATA", "begin a csv of captions, the most telling images first"),
     "pack": ("DATA", "write a collection as tar shards for training"),
     "train": ("NAME --data DATA", "train a method; killed and run again, it goes on"),
+    "eval": ("DATA --protocol NAME", "few-shot, base-to-new, cross-style, saliency: with intervals"),
     "claim": ("NAME", "try what a paper claims, and give a verdict"),
     "demo": ("[DATA]", "the main job on real images, with all controls"),
     "data": ("list | get NAME", "sets and weights that your package clients can fetch"),

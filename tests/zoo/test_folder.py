@@ -18,6 +18,7 @@ from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.nn.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
+from deixis.zoo import scratch
 
 TEXTS = ["a red bird", "", "ein Vogel, 鳥 🐦"]
 
@@ -98,6 +99,53 @@ def test_towers_that_were_tuned_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(back.encode_text(TEXTS), model.encode_text(TEXTS))
     assert not torch.equal(back.encode_text(TEXTS), zoo.load("tiny").encode_text(TEXTS))
     assert len(load_file(tmp_path / "model" / "towers.safetensors")) == 1
+
+
+# a model that stands on no other
+
+
+def new(adapted: bool = False) -> DualEncoder:
+    model = scratch.build(["a red bird", "ein Vogel"], "tiny", 32)
+    model.traits = dataclasses.replace(model.traits, scale=33.25)
+    return model.with_adapters(None, TextResidual(model.width)).eval() if adapted else model
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_new_model_comes_back_whole_words_and_scale_among_it(tmp_path: Path, adapted: bool) -> None:
+    zoo.save(new(adapted), tmp_path / "model")
+    back = zoo.load(tmp_path / "model")
+    assert back.fingerprint() == new(adapted).fingerprint()
+    assert torch.equal(back.encode_text(TEXTS), new(adapted).encode_text(TEXTS))
+    assert back.scale == 33.25
+    zoo.save(back, tmp_path / "copy")
+    assert zoo.load(tmp_path / "copy").fingerprint() == back.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer file"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "not a tokenizer that can be read"),
+        (lambda folder: (folder / "towers.safetensors").unlink(), "does not hold the towers"),
+        (lambda folder: save_file({}, folder / "towers.safetensors"), "does not hold the towers"),
+        (lambda folder: changed(folder, whole={}), r"config\.json is damaged"),
+        (lambda folder: changed(folder, whole=3), r"config\.json is damaged"),
+        (lambda folder: changed(folder, whole={"image_tower": {"kind": "Rnn"}}), r"config\.json is damaged"),
+    ],
+)
+def test_a_new_model_that_is_damaged_is_refused_by_name(tmp_path: Path, spoil: Any, said: str) -> None:
+    zoo.save(new(), tmp_path / "model")
+    spoil(tmp_path / "model")
+    with pytest.raises(DeixisError, match=said):
+        zoo.load(tmp_path / "model")
+
+
+def test_other_words_are_another_model(tmp_path: Path) -> None:
+    zoo.save(new(), tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"bird"', '"bard"'), encoding="utf-8")
+    with pytest.raises(DeixisError, match="damaged: its fingerprint is another"):
+        zoo.load(tmp_path / "model")
 
 
 # damage

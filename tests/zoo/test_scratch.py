@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from deixis.errors import DeixisError
 from deixis.nn.bag_of_words import BagOfWords
 from deixis.nn.dual import ImageTower, TextTower
-from deixis.zoo.scratch import MARKS, build, words_of
+from deixis.zoo.scratch import MARKS, build, described, is_new, options, rebuilt, words_of
 
 TEXTS = ("A red dog and a small cat.", "Two dogs, a pepper-pot!", "A cat on grey ground.")
 
@@ -57,6 +59,36 @@ def test_marks_around_a_text_are_no_words_of_a_bag() -> None:
     tower = build(TEXTS, "tiny", text="bag").text_tower
     assert isinstance(tower, BagOfWords)
     assert tower.config["marks"] == (0, 1, 2)
+
+
+@pytest.mark.parametrize("text", ["transformer", "bag"])
+@pytest.mark.parametrize("image", ["vit", "vit-mean", "resnet"])
+def test_an_encoder_is_built_again_from_what_is_said_of_it(text: str, image: str) -> None:
+    encoder = build(TEXTS, "tiny", 32, text=text, image=image)
+    again = rebuilt(json.loads(json.dumps(described(encoder))), encoder.tokenizer)
+    again.load_state_dict(encoder.state_dict())
+    assert again.fingerprint() == encoder.fingerprint()
+    assert is_new(again)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("starter", None),
+        ("./scratch", None),
+        ("scratch", {"image": "resnet", "image_size": 64}),
+        ("scratch:vit", {"image": "vit", "image_size": 48}),
+        ("scratch:96:bag:base", {"image": "resnet", "image_size": 96, "size": "base", "text": "bag"}),
+    ],
+)
+def test_a_name_tells_what_is_built(name: str, asked: dict[str, object] | None) -> None:
+    assert options(name) == asked
+
+
+@pytest.mark.parametrize("name", ["scratch:", "scratch:rnn", "scratch:vit:resnet", "scratch:-8"])
+def test_a_name_that_tells_nothing_is_refused_with_what_there_is(name: str) -> None:
+    with pytest.raises(DeixisError, match=r"There is no new model.*transformer, bag; tiny, small, base"):
+        options(name)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

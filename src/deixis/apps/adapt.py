@@ -15,6 +15,7 @@ from deixis.apps import results
 from deixis.apps.collection import Collection, collect, embed, read, taught
 from deixis.apps.console import Talk
 from deixis.apps.index import index, write_index
+from deixis.apps.learn_classes import learn_classes, learns_classes
 from deixis.apps.options import Reading, Settings, overrides
 from deixis.apps.report import render
 from deixis.apps.runs import Clock, free_name, run_folder
@@ -153,7 +154,8 @@ def adapt(
 
 
 def adapt_or_index(data: str, out: str, settings: Settings, reading: Reading, *, overwrite: bool, quiet: bool) -> None:
-    """What `deixis adapt` does: adapts; or, with neither captions nor labels, indexes, and says how to begin labelling.
+    """What `deixis adapt` does: adapts; or learns classes, where the method does; or, with neither captions nor labels,
+    indexes, and says how to begin labelling.
 
     Args:
         data: as in `adapt`.
@@ -164,6 +166,9 @@ def adapt_or_index(data: str, out: str, settings: Settings, reading: Reading, *,
         quiet: print nothing.
     """
     source = read(data, reading)
+    if learns_classes(settings.method):
+        learn_classes(source, out, settings, overwrite=overwrite, quiet=quiet)
+        return
     if source.kind != "images":
         adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
         return

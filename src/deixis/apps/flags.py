@@ -10,13 +10,14 @@ from typing import Annotated
 
 import tyro
 
-from deixis.apps.options import ClaimSettings, Reading, Settings, TrainSettings
+from deixis.apps.options import ClaimSettings, EvalSettings, ExplainSettings, Reading, Settings, TrainSettings
 
 __all__ = ["VERBS", "run"]
 
 Place = Annotated[str, tyro.conf.Positional]
 Flat = tyro.conf.arg(name="")
-SETTINGS, READING, TRAINING, CLAIM = Settings(), Reading(), TrainSettings(), ClaimSettings()
+SETTINGS, READING, TRAINING, CLAIM, EVAL = Settings(), Reading(), TrainSettings(), ClaimSettings(), EvalSettings()
+EXPLAIN = ExplainSettings()
 
 
 def adapt(
@@ -195,6 +196,62 @@ def train(
     return 0
 
 
+def explain(
+    photo: Place,
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional],
+    /,
+    model: str = "starter",
+    settings: Annotated[ExplainSettings, Flat] = EXPLAIN,
+    out: str = "",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Shows where in a picture, and in which words, a model sees that they fit.
+
+    Example: deixis explain photo.jpg "a red bird" "a boat" --model my-run
+
+    Args:
+        photo: the picture.
+        texts: one or several, each in quotation marks.
+        model: a name, or the folder of a model or run.
+        settings: method, layers and the like.
+        out: the PNG to write, the maps as .npy beside; NAME-explained.png in the working folder by default.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    from deixis.apps import explain as app
+
+    app.explain_file(photo, texts, model, settings, out=out, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
+def evaluate(
+    data: Place,
+    /,
+    out: str = "deixis-eval",
+    settings: Annotated[EvalSettings, Flat] = EVAL,
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Measures a model by a published protocol on your own data, with intervals.
+
+    Example: deixis eval my-photos --protocol base-to-new
+
+    Args:
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        out: the folder to write.
+        settings: the protocol, the model, the methods.
+        reading: columns and the like.
+        overwrite: replace what is there.
+        quiet: print nothing but the result.
+    """
+    from deixis.apps import evaluate as app
+
+    app.evaluate(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
 def claim(
     name: Place = "",
     /,
@@ -250,7 +307,8 @@ def data(action: Place, name: Place = "", /) -> int:
 
 
 VERBS: dict[str, Callable[..., int]] = {
-    each.__name__: each for each in (adapt, search, index, check, label, pack, train, claim, demo, data)
+    **{each.__name__: each for each in (adapt, search, explain, index, check, label, pack, train, claim, demo, data)},
+    "eval": evaluate,
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deixis import engine
@@ -13,18 +14,23 @@ from deixis.apps.assignments import assigned
 from deixis.apps.options import TrainSettings
 from deixis.data.order import Order, Plan, shards_of
 from deixis.data.split import MIN_GROUPS, concept_groups, split
-from deixis.engine.feed import collate_for
+from deixis.engine.build import configure
+from deixis.engine.feed import collate_for, encoder_of
 from deixis.engine.heldout import can_retrieve
 from deixis.engine.stages import Method, card_of
 from deixis.errors import DeixisError
 from deixis.methods import read as read_method
+from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import world_size
 from deixis.types import Sample, Source, Stage
+from deixis.zoo import scratch
 
 __all__ = ["Lesson", "prepare"]
 
 _PASSES, _BATCH, _HELD = 10, 32, 1000
 _WORDS = {"tokens", "captions", "spans"}
+_NEW = {"layers": "all", "statistics": True}
+_UNTRAINED = {"learning_rate": 1e-3, "warmup": 50, "schedule": "cosine", "weight_decay": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Lesson:
             "method": self.name,
             "config": {} if config is None else dataclasses.asdict(config),
             "data": {"name": self.source.name, "samples": len(self.source.samples), "fingerprint": digest},
+            **_vocabulary(self.method),
             "held_out": held,
             "batch_size": self.batch_size,
             "steps": list(self.steps),
@@ -97,6 +104,9 @@ def prepare(name: str, source: Source, settings: TrainSettings) -> Lesson:
     usable, notes = _worded(source, method)
     _learnable(usable, method)
     train, held, more = _held_out(usable, method, settings)
+    if scratch.options(settings.model) is not None:
+        method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
+        more = [*more, _introduced(method)]
     order = Order(_batch(train, method, settings), seed=settings.seed)
     plan = Plan(order, shards_of(train.samples)[0], world_size())
     steps = _steps(engine.stages(method), plan, settings)
@@ -121,7 +131,7 @@ def _check(settings: TrainSettings) -> None:
 
 def _build(name: str, source: Source, settings: TrainSettings) -> Method:
     changed = assigned(name, settings.set, settings.config)
-    parts = {}
+    parts: dict[str, Any] = {}
     for part in read_method(name).card.parts:
         if part.kind == "names":
             parts[part.name] = tuple(sorted({sample.label for sample in source.samples if sample.label is not None}))
@@ -130,7 +140,52 @@ def _build(name: str, source: Source, settings: TrainSettings) -> Method:
         if not towers:
             raise DeixisError(f"{name} is not built on a model.", "Leave --model out.")
         changed[towers[0].name] = settings.model
+        new = scratch.options(settings.model)
+        if new is not None:
+            parts[towers[0].name] = _new(name, source, settings, new)
+            changed = {**_whole(name, settings.config), **changed}
     return engine.build(name, settings.config, changed, parts, settings.seed)
+
+
+def _new(name: str, source: Source, settings: TrainSettings, options: Mapping[str, Any]) -> DualEncoder:
+    """A model of random weights that knows the words of `source`."""
+    if any(part.frozen and part.kind in ("dual_encoder", "image_tower") for part in read_method(name).card.parts):
+        raise DeixisError(
+            f"{name} leaves its model as it is, and {settings.model!r} is random numbers.",
+            "Train it first: deixis train clip --data ... --model scratch",
+        )
+    texts = [text for sample in source.samples for text in sample.captions or (sample.label or "",)]
+    if not any(text.strip() for text in texts):
+        raise DeixisError(
+            f"{source.name!r} has no captions, and a new model knows the words of its captions alone.",
+            "Put captions beside the pictures, or take what the files are called: --names-as-captions",
+        )
+    return scratch.build(texts, seed=settings.seed, **options)
+
+
+def _whole(name: str, preset: str) -> dict[str, Any]:
+    """What a new model asks of the method's settings, where the preset is made for one that was trained before."""
+    config = configure(name, preset)
+    tuning = getattr(config, "layers", "all") != "all"
+    wanted = {**_NEW, **(_UNTRAINED if tuning else {})}
+    return {setting: value for setting, value in wanted.items() if hasattr(config, setting)}
+
+
+def _introduced(method: Method) -> str:
+    encoder = encoder_of(method)
+    count = sum(value.numel() for value in (method if encoder is None else encoder).parameters()) / 1e6
+    said = f"A new model of {count:.2g} million random weights is trained whole"
+    words = "" if encoder is None else f"; it knows {encoder.tokenizer.vocabulary - len(scratch.MARKS)} words"
+    return f"{said}{words}."
+
+
+def _vocabulary(method: Method) -> dict[str, str]:
+    """A fingerprint of the words of a model that has them from captions."""
+    encoder = encoder_of(method)
+    if encoder is None or not scratch.is_new(encoder):
+        return {}
+    rules = json.dumps(encoder.tokenizer.to_dict(), sort_keys=True)
+    return {"words": hashlib.sha256(rules.encode()).hexdigest()}
 
 
 def _worded(source: Source, method: Method) -> tuple[Source, list[str]]:

@@ -135,7 +135,7 @@ class EvalSettings:
         methods: which are compared; empty takes the protocol's own choice.
         shots: labelled images a class, for the few-shot protocols; base-to-new and cross-style take the largest.
         seeds: draws of images that are repeated.
-        limit: the most images that are read; 0: all.
+        limit: the most images that are read; 0: all, or as many as the protocol takes by itself.
         style: for cross-style, the one that is learned; empty: the one with the most images.
     """
 

@@ -20,9 +20,10 @@ from deixis.files import atomic_folder
 __all__ = ["Clock", "explained", "free_name", "run_folder", "versions", "writable"]
 
 _WRITTEN = re.compile(
-    r"(split-\d+/)?result\.json|(splits|check|summary)\.json|report\.html"
+    r"(split-\d+/)?result\.json|(splits|check|summary|classifier)\.json|report\.html"
     r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|(adapters|towers)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
+    r"|table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
 

@@ -11,6 +11,7 @@ from deixis.engine.feed import encoder_of
 from deixis.engine.stages import Method
 from deixis.nn.dual import DualEncoder
 from deixis.nn.lora import low_rank_changes
+from deixis.zoo import scratch
 
 __all__ = ["trained_encoder"]
 
@@ -26,7 +27,9 @@ def trained_encoder(method: Method) -> DualEncoder | None:
     trained = encoder_of(method)
     if trained is None:
         return None
-    model = zoo.load(trained.name).requires_grad_(False).eval()
+    new = scratch.is_new(trained)
+    model = scratch.rebuilt(scratch.described(trained), trained.tokenizer) if new else zoo.load(trained.name)
+    model.requires_grad_(False).eval()
     state = model.state_dict()
     for name, value in trained.state_dict().items():
         if name in state:

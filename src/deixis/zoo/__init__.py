@@ -83,6 +83,11 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     if path.exists():
         kind = "folder" if path.is_dir() else "file"
         raise DeixisError(f"{key!r} is a {kind}, and not a model that can be loaded.", there)
+    if key.split(":")[0] == "scratch":
+        raise DeixisError(
+            f"{key!r} is a new model, whose words come from captions.",
+            "Train one: deixis train clip --data my-photos --model scratch",
+        )
     close = difflib.get_close_matches(key, MODELS, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     raise DeixisError(f"There is no model called {key!r}.", hint + there)

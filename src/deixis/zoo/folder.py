@@ -5,7 +5,11 @@
     adapters.safetensors    the adapters' tensors, `image.*` and `text.*`; absent where there are none
     towers.safetensors      the tensors of the towers that are not the base's; absent where all are
 
-The base is loaded by its name and must have the fingerprint it had; a folder is never half of two models.
+The base is loaded by its name and must have the fingerprint it had; a folder is never half of two models. A model that
+was trained from scratch (`zoo.scratch`) stands on no other: its folder holds all of its towers, their settings as
+`whole` in the config, and
+
+    tokenizer.json          its vocabulary
 """
 
 from __future__ import annotations
@@ -24,18 +28,22 @@ from torch import Tensor, nn
 from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
+from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.adapters import from_config
 from deixis.nn.dual import DualEncoder
+from deixis.zoo import scratch
 
 __all__ = ["FORMAT", "load", "save"]
 
 FORMAT = 1
 _SIDES = ("image", "text")
+_WORDS = "tokenizer.json"
 
 
 def save(encoder: DualEncoder, folder: Path) -> None:
-    """Writes `encoder`, whose name `zoo.load` knows, and whose adapters, if any, have a `config`."""
-    base = zoo.load(encoder.name)
+    """Writes `encoder`, which is a new one or has a name that `zoo.load` knows; adapters, if any, have a `config`."""
+    bare, new = encoder.with_adapters(None, None), scratch.is_new(encoder)
+    base = bare if new else zoo.load(encoder.name)
     adapters = {side: getattr(encoder, f"{side}_adapter") for side in _SIDES}
     config = {
         "format": FORMAT,
@@ -45,6 +53,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         "fingerprint": encoder.fingerprint(),
         "licence": encoder.licence,
         **({} if encoder.scale == base.scale else {"scale": encoder.scale}),
+        **({"whole": scratch.described(encoder)} if new else {}),
     }
     tensors = {
         f"{side}.{name}": value.detach().contiguous()
@@ -52,12 +61,18 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         if each is not None
         for name, value in each.state_dict().items()
     }
-    towers = _changed(encoder.with_adapters(None, None), base)
+    towers = _stored(bare) if new else _changed(bare, base)
     with atomic_folder(folder) as part:
+        if new:
+            write_json(part / _WORDS, encoder.tokenizer.to_dict())
         for name, content in (("adapters", tensors), ("towers", towers)):
             if content:
                 (part / f"{name}.safetensors").write_bytes(dump(content))  # a full disk is then an OSError
         write_json(part / "config.json", config)
+
+
+def _stored(encoder: DualEncoder) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous() for name, value in encoder.state_dict().items()}
 
 
 def _changed(encoder: DualEncoder, base: DualEncoder) -> dict[str, Tensor]:
@@ -65,11 +80,7 @@ def _changed(encoder: DualEncoder, base: DualEncoder) -> dict[str, Tensor]:
     if encoder.fingerprint() == base.fingerprint():
         return {}
     old = base.state_dict()
-    return {
-        name: value.detach().contiguous()
-        for name, value in encoder.state_dict().items()
-        if not torch.equal(value, old[name])
-    }
+    return {name: value for name, value in _stored(encoder).items() if not torch.equal(value, old[name])}
 
 
 def load(folder: Path) -> DualEncoder:
@@ -84,6 +95,18 @@ def load(folder: Path) -> DualEncoder:
             f"{folder / 'config.json'} names {config['base']!r} as the model it stands on, and that is none.",
             "Adapt again.",
         )
+    base = _whole(folder, config) if "whole" in config else _base(folder, config)
+    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
+    _fill_towers(base, folder / "towers.safetensors", all_of_them="whole" in config)
+    adapters = _adapters(folder, config)
+    encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()
+    if encoder.fingerprint() != config["fingerprint"]:
+        raise DeixisError(f"The model folder {folder} is damaged: its fingerprint is another.", "Adapt again.")
+    return encoder
+
+
+def _base(folder: Path, config: dict[str, Any]) -> DualEncoder:
+    """The model that the folder stands on."""
     base = zoo.load(config["base"])
     found, wanted = base.fingerprint(), config["base_fingerprint"]
     if found != wanted:
@@ -91,13 +114,17 @@ def load(folder: Path) -> DualEncoder:
             f"{folder} stands on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has {found[:12]}.",
             "Use the version of deixis and of the weights it was made with, or adapt again.",
         )
-    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
-    _fill_towers(base, folder / "towers.safetensors")
-    adapters = _adapters(folder, config)
-    encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()
-    if encoder.fingerprint() != config["fingerprint"]:
-        raise DeixisError(f"The model folder {folder} is damaged: its fingerprint is another.", "Adapt again.")
-    return encoder
+    return base
+
+
+def _whole(folder: Path, config: dict[str, Any]) -> DualEncoder:
+    """A model that stands on no other, before its weights are put in."""
+    tokenizer = Tokenizer.from_file(folder / _WORDS)
+    settings = config["whole"] if isinstance(config["whole"], dict) else {}
+    try:
+        return scratch.rebuilt(settings, tokenizer)
+    except DeixisError as error:
+        raise DeixisError(f"{folder / 'config.json'} is damaged. {error.found}", error.cure) from error
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -117,13 +144,16 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _fill_towers(base: DualEncoder, path: Path) -> None:
-    """Puts tensors that were tuned in place of the base's."""
-    if not path.is_file():
+def _fill_towers(base: DualEncoder, path: Path, all_of_them: bool) -> None:
+    """Puts tensors that were trained in place of the base's."""
+    if not path.is_file() and not all_of_them:
         return
     state = base.state_dict()
     try:
-        for name, value in load_file(path).items():
+        found = load_file(path)
+        if all_of_them and found.keys() != state.keys():
+            raise KeyError(", ".join(sorted(found.keys() ^ state.keys())[:3]))
+        for name, value in found.items():
             state[name].copy_(value)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise DeixisError(f"{path} does not hold the towers of this model: {error}.", "Adapt again.") from error

@@ -1,10 +1,14 @@
-"""New small dual encoders for experiments: random weights, and a vocabulary made of the words of the training texts."""
+"""New small dual encoders: random weights, and a vocabulary made of the words of the training texts.
+
+They have no name that `zoo.load` could make them from, for it does not know the texts; a model folder holds them whole.
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import tokenizers
 import torch
@@ -20,13 +24,16 @@ from deixis.nn.modified_resnet import REDUCTION, ModifiedResNet, ModifiedResNetC
 from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
 
-__all__ = ["MARKS", "PATCH", "SIZES", "Size", "build", "words_of"]
+__all__ = ["MARKS", "NAME", "PATCH", "SIZES", "Size", "build", "described", "is_new", "options", "rebuilt", "words_of"]
 
 MARKS = ("[PAD]", "[START]", "[END]", "[UNKNOWN]")
 """The first tokens, by number."""
 
 PATCH = 8
 """Side of a patch, in pixels."""
+
+NAME = "scratch"
+"""What asks for a new encoder where a model is named."""
 
 _SCALE = 1 / 0.07
 
@@ -101,6 +108,77 @@ def build(
         traits=Traits(f"scratch-{size}", sizes.length, scale=_SCALE, licence="none needed: random numbers"),
     )
     return encoder.eval()
+
+
+def options(name: str) -> dict[str, Any] | None:
+    """What a name asks `build` for: `scratch`, and after colons, in any order, an image tower, a text tower, a size and
+    the side of the images. None where it asks for no new encoder.
+
+    >>> options("scratch:vit:base:96"), options("starter")
+    ({'image': 'vit', 'image_size': 96, 'size': 'base'}, None)
+
+    Raises:
+        DeixisError: a part of the name is none of these, or says again what another says.
+    """
+    first, *parts = name.split(":")
+    if first != NAME:
+        return None
+    found: dict[str, Any] = {}
+    for part in parts:
+        kinds = {"image": part in _IMAGES, "text": part in _TEXTS, "size": part in SIZES, "image_size": part.isdigit()}
+        kind = next((kind for kind, fits in kinds.items() if fits), "")
+        if not kind or kind in found:
+            raise DeixisError(
+                f"There is no new model {name!r}: {part!r} " + ("is one thing too many." if kind else "is unknown."),
+                f"Say {NAME}, and after colons any of: {', '.join(_IMAGES)}; {', '.join(_TEXTS)}; {', '.join(SIZES)}; "
+                f"the side of the images in pixels. Such as {NAME}:resnet:base:96.",
+            )
+        found[kind] = int(part) if kind == "image_size" else part
+    image = found.get("image", "resnet")
+    return dict(sorted({"image": image, "image_size": 64 if image == "resnet" else 48, **found}.items()))
+
+
+def is_new(encoder: DualEncoder) -> bool:
+    """Whether `build` made it, so that no name leads to it."""
+    return encoder.name.startswith(f"{NAME}-")
+
+
+def described(encoder: DualEncoder) -> dict[str, Any]:
+    """All of an encoder that `build` made but its weights, tokenizer and adapters, as plain values."""
+    return {name: value for name, value in encoder.config.items() if not name.endswith("_adapter")}
+
+
+def rebuilt(settings: Mapping[str, Any], tokenizer: Tokenizer) -> DualEncoder:
+    """The encoder that was `described`, in eval mode, with weights that are still to be put in.
+
+    Args:
+        settings: what `described` gave.
+        tokenizer: of the encoder.
+
+    Raises:
+        DeixisError: the settings are not those of such an encoder.
+    """
+    try:
+        left = dict(settings)
+        towers = [_tower(left.pop(f"{side}_tower")) for side in ("image", "text")]
+        preprocess = Preprocess.from_dict(left.pop("preprocess"))
+        return DualEncoder(*towers, tokenizer=tokenizer, preprocess=preprocess, traits=Traits(**left)).eval()
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DeixisError(f"These are no settings of a model made here: {error}.", "Train it again.") from error
+
+
+_TOWERS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
+    "Vit": (Vit, VitConfig),
+    "ModifiedResNet": (ModifiedResNet, ModifiedResNetConfig),
+    "TextTransformer": (TextTransformer, TextConfig),
+    "BagOfWords": (BagOfWords, BagConfig),
+}
+
+
+def _tower(settings: Mapping[str, Any]) -> nn.Module:
+    tower, config = _TOWERS[settings["kind"]]
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return tower(config(**{name: value for name, value in plain.items() if name != "kind"}))
 
 
 def _image(sizes: Size, side: int, image: str) -> nn.Module:

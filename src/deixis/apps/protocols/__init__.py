@@ -1,0 +1,1 @@
+"""The protocols of `deixis eval`: a module each, or one for several that are alike."""
