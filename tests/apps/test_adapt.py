@@ -328,6 +328,7 @@ def test_settings_that_cannot_work_are_refused_before_any_work(
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_towers_are_tuned_saved_and_searched_with_the_same_guard(tmp_path: Path) -> None:
     data, run = captioned(tmp_path / "pictures", 40), tmp_path / "run"
     code, out, err = deixis("adapt", data, *QUICK, "--method", "clip", "--layers", "lora", "--out", run)

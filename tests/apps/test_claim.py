@@ -111,6 +111,7 @@ def test_code_that_is_not_committed_keeps_no_row_and_costs_no_step(
     assert lines(kept)[0]["commit"].endswith("+changes")
 
 
+@pytest.mark.slow
 def test_what_uncommitted_code_gave_is_done_again_once_it_is_committed(
     toys: SimpleNamespace, root: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_what_uncommitted_code_gave_is_done_again_once_it_is_committed(
     assert not any(row["commit"].endswith("+changes") for row in rows)
 
 
+@pytest.mark.slow
 def test_a_claim_that_was_changed_after_its_first_rows_is_refused_and_one_beside_it_is_not(
     toys: SimpleNamespace, root: Path, tmp_path: Path
 ) -> None:

@@ -249,7 +249,9 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lesson, "engine", types.SimpleNamespace(build=build, stages=engine.stages))
 
 
-@pytest.mark.parametrize("kill", [(0, 3), (2, 5), (2, 8)])
+@pytest.mark.parametrize(
+    "kill", [pytest.param((0, 3), marks=pytest.mark.slow), (2, 5), pytest.param((2, 8), marks=pytest.mark.slow)]
+)
 def test_stages_come_in_turn_and_a_killed_one_is_taken_up(
     place: Path, tmp_path: Path, staged: None, monkeypatch: pytest.MonkeyPatch, kill: tuple[int, int]
 ) -> None:

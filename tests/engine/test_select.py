@@ -34,6 +34,7 @@ def wrongly_kept(recipe: Recipe, grid: Grid, seeds: range) -> float:
     return float(np.mean([choice.strength > 0 for choice in choices]))
 
 
+@pytest.mark.slow
 def test_captions_dealt_out_at_random_teach_nothing() -> None:
     """At most two of 60 worlds may look like a gain; some one in a hundred does."""
     assert wrongly_kept(RIDGE, ONCE, range(60)) <= 2 / 60
@@ -54,6 +55,7 @@ def test_the_share_of_worlds_without_a_gain_in_which_one_is_seen_is_small(
     assert wrongly_kept(recipe, grid, range(1000, 1000 + worlds)) <= share
 
 
+@pytest.mark.slow
 def test_a_planted_gain_is_kept() -> None:
     for recipe, grid, worlds in ((RESIDUAL, SMALL, 6), (RIDGE, ONCE, 20)):
         taken = [chosen(planted(gain=0.7, concepts=40, seed=s), recipe, grid, s).strength > 0 for s in range(worlds)]

@@ -237,6 +237,7 @@ def test_the_map_leads_from_every_cleaned_character_into_the_original(text: str)
     assert ranges == sorted(ranges)
 
 
+@pytest.mark.slow
 @given(st.one_of(NASTY, MOJIBAKE), st.sampled_from((77, 9, 3)))
 @hypothesis.settings(max_examples=600)
 def test_tokens_are_those_of_open_clip_with_the_same_table(table: Path, text: str, length: int) -> None:

@@ -341,6 +341,7 @@ def looks(caption: str) -> collections.Counter[str]:
     return collections.Counter(re.sub(r"^an ", "a ", each) for each in re.findall(said, caption.casefold()))
 
 
+@pytest.mark.slow
 def test_noisy_captions_come_at_their_rate_and_say_so() -> None:
     clean, noisy = bare(100), bare(100, noise=0.4)
     spoilt = 0
