@@ -15,6 +15,7 @@ from typing import Any
 
 from deixis.files import atomic_path
 from deixis.methods import Literals, list_methods, read
+from docs.found import found_page
 from docs.papers import Results, golden_files, papers_page
 
 __all__ = ["main", "method_page", "pages", "races_page", "table"]
@@ -104,14 +105,17 @@ def _write_picture(path: Path, jpeg: bytes) -> None:
     print(f"wrote {path.relative_to(ROOT)}")
 
 
+def _rows(name: str) -> list[dict[str, Any]]:
+    lines = (ROOT / "results" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def pages() -> dict[str, str]:
     """The pages that are made: path below docs/ -> text."""
     methods = [read(name) for name in list_methods()]
     made = {f"methods/{method.name}.md": method_page(method) for method in methods}
-    rows = ROOT / "results" / "bench.jsonl"
-    if rows.exists():
-        lines = rows.read_text(encoding="utf-8").splitlines()
-        made["races.md"] = races_page([json.loads(line) for line in lines])
+    made["races.md"] = races_page(_rows("bench"))
+    made["found.md"] = found_page(_rows("protocols"), MADE, table)
     papers = [method for method in methods if method.card.role == "paper"]
     golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])
     page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE)

@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from deixis.methods import Literals
+from docs.remarks import REMARKS
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
 
@@ -74,6 +75,9 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
         for each in methods
     ]
     parts = ["# Papers", made, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
+    if results.claims:
+        hours = sum(row["seconds"] for row in results.claims) / 3600
+        parts.append(f"The runs reported below took {hours:.1f} processor hours, trials of settings not counted.")
     pictures: dict[str, str] = {}
     for each in methods:
         for number, kept in enumerate(_by_claim(results, each.name), 1):
@@ -144,6 +148,7 @@ def _section(paper: str, rows: Sequence[Row], results: Results) -> str:
     ]
     after = f"with {first['budget']} {_axis(rows)}" if "axis" in first["config"] else f"after {first['budget']} images"
     seen = f"{first['metric']} on the test part of `{first['data']}` {after}."
+    said += [REMARKS[paper, first["claim"]]] if (paper, first["claim"]) in REMARKS else []
     return "\n\n".join([f"## {paper}: {first['claim']}", seen, table(head, cells), *said])
 
 

@@ -1,0 +1,75 @@
+"""The page of what the protocols of `deixis eval` found, from the rows in `results/protocols.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from deixis.ops.stats import t_interval
+
+__all__ = ["found_page"]
+
+Row = Mapping[str, Any]
+Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
+_MEASURES = {
+    "pointing": "pointing",
+    "exact": "exact",
+    "energy": "energy",
+    "overlap": "overlap",
+    "insertion": "insertion",
+    "deletion": "deletion (low)",
+    "class_sensitivity": "two things (low)",
+}
+
+
+def found_page(rows: Sequence[Row], made: str, table: Table) -> str:
+    """The page in Markdown, a section for each protocol and data.
+
+    Args:
+        rows: of `results/protocols.jsonl`.
+        made: the remark that the page is made.
+        table: makes a table of a head and rows.
+    """
+    parts = ["# What the protocols found", made]
+    for protocol, data in dict.fromkeys((row["protocol"], row["data"]) for row in rows):
+        some = [row for row in rows if (row["protocol"], row["data"]) == (protocol, data)]
+        last = max(some, key=lambda row: str(row["date"]))
+        some = [row for row in some if row["commit"] == last["commit"]]
+        about = f"Model {last['model']}, commit {last['commit']}, {last['date'][:10]}."
+        parts += [f"## {protocol}, `{data}`", about, *(_maps if protocol == "saliency" else _shots)(some, table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shots(rows: Sequence[Row], table: Table) -> list[str]:
+    """Accuracy by images a class; of one number of them by what was asked about."""
+    said = "Share of right answers in per cent, with its 95 % t interval over draws of the images learned from."
+    columns = list(dict.fromkeys((row["asked"], row["shots"]) for row in rows))
+    cells = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        values = [[row["accuracy"] for row in own if (row["asked"], row["shots"]) == column] for column in columns]
+        cells.append([method, *map(_interval, values)])
+    return [said, table(("method", *(f"{asked}, {shots} a class" for asked, shots in columns)), cells)]
+
+
+def _interval(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return " ".join(f"{100 * value:.1f}" for value in values)
+    value, low, high = t_interval(values)
+    return f"{100 * value:.1f} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]"
+
+
+def _maps(rows: Sequence[Row], table: Table) -> list[str]:
+    """Measures of maps by method and layer."""
+    said = "Means over questions, with 95 % intervals over pictures; columns as in [saliency.md](saliency.md)."
+    cells = [
+        [row["method"], row["layer"], *(_measured(row["metrics"].get(name)) for name in _MEASURES)] for row in rows
+    ]
+    return [said, table(("method", "layer", *_MEASURES.values()), cells)]
+
+
+def _measured(value: Any) -> str:
+    if value is None:
+        return ""
+    mean, low, high = value.values() if isinstance(value, Mapping) else value
+    return "" if mean is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,29 @@
+"""What there is to say of claims that were not shown, or not against every rival: a paragraph each, without numbers,
+which stand in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["REMARKS"]
+
+REMARKS: Mapping[tuple[str, str], str] = {
+    (
+        "srmap",
+        "What stands out in the relevance covers the thing asked for better than the relevance itself, blurred or not.",
+    ): (
+        "The second step gathers relevance that lies scattered over a thing, and so is better than none. A "
+        "Gaussian blur gathers it, too, and better: its one width could be fitted to the size of the things, "
+        "while the step's patches compare a place with its surroundings and so favour rims over the inside. What "
+        "the step adds to a blur did not show here; the paper did not try one."
+    ),
+    (
+        "normgrad",
+        "It is the norm that does so, not that the gradient is left unaveraged.",
+    ): (
+        "Before the last block most of the gain over Grad-CAM is had by leaving the gradient unaveraged: where "
+        "activations are not negative, the sum of the summands and their norm place the maximum alike unless "
+        "summands cancel, and presumably they seldom do in a network of this size."
+    ),
+}
+"""(paper, statement) -> the paragraph."""
