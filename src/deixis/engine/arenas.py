@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from deixis.data.scenes import Config, mess, scenes
 from deixis.data.scenes.cast import SPLITS, assemble, part
+from deixis.engine.arena_options import options_of
 from deixis.engine.arenas_explained import Explained, explained_arena
 from deixis.engine.arenas_few_shot import Contest, few_shot_arena
 from deixis.errors import DeixisError
@@ -106,11 +107,7 @@ def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Contest |
 
 
 def _scenes(options: Mapping[str, Any], seed: int) -> Arena:
-    known = [field.name for field in dataclasses.fields(SceneOptions)]
-    for key in options:
-        if key not in known:
-            raise DeixisError(f"The arena 'scenes' has no option {key!r}.", f"Its options are: {', '.join(known)}.")
-    chosen = SceneOptions(**options)
+    chosen = options_of(SceneOptions, "scenes", options)
     _require(chosen)
     nouns = _nouns(chosen)
     train = _source(chosen, "train", seed, nouns)

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.data.scenes import Config, scenes
+from deixis.engine.arena_options import options_of
 from deixis.engine.build import build
 from deixis.engine.saliency import Asked, measured, questions
-from deixis.errors import DeixisError
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.bag_of_words import BagConfig, BagOfWords
@@ -135,11 +135,7 @@ def explained_arena(options: Mapping[str, Any], seed: int) -> Explained:
     Raises:
         DeixisError: there is no such option.
     """
-    known = [field.name for field in dataclasses.fields(ExplainedOptions)]
-    for key in options:
-        if key not in known:
-            raise DeixisError(f"The arena 'explained' has no option {key!r}.", f"Its options are: {', '.join(known)}.")
-    chosen = ExplainedOptions(**options)
+    chosen = options_of(ExplainedOptions, "explained", options)
     return Explained(classifier(chosen, seed), chosen, seed)
 
 

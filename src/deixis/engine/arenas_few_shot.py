@@ -23,6 +23,7 @@ import torch
 from deixis import zoo
 from deixis.data import check, sets
 from deixis.data.split import concept_groups
+from deixis.engine.arena_options import options_of
 from deixis.engine.features import FeatureStore, encode_images
 from deixis.engine.protocols.bench import Asked, Bench, labelled
 from deixis.engine.protocols.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
@@ -168,11 +169,7 @@ def few_shot_arena(options: Mapping[str, Any], seed: int) -> Contest:
     Raises:
         DeixisError: there is no such option, or a set is not in the cache.
     """
-    known = [field.name for field in dataclasses.fields(ShotOptions)]
-    for key in options:
-        if key not in known:
-            raise DeixisError(f"The arena 'few_shot' has no option {key!r}.", f"Its options are: {', '.join(known)}.")
-    chosen = ShotOptions(**options)
+    chosen = options_of(ShotOptions, "few_shot", options)
     if len(chosen.shots) < 2 or list(chosen.shots) != sorted(set(chosen.shots)):
         raise DeixisError(f"shots is {chosen.shots}.", "Give at least two numbers, ascending.")
     sources = [_chosen(labelled(sets.read(name)), chosen) for name in chosen.sets]  # refuses before weights are loaded
