@@ -32,7 +32,7 @@ from deixis.methods import normgrad, srmap
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.relevance import RULES, pair_score, relevance
-from deixis.nn.taps import require_tappable, to_grid
+from deixis.nn.taps import midway, require_tappable, to_grid
 from deixis.ops.maps import Combination, Maps, resize, to_symmetric
 from deixis.types import Drawing, Member, Stored
 
@@ -196,6 +196,8 @@ class Explainer:
         if encoder is not None:
             config = dataclasses.replace(config, layers=tuple(each.removeprefix(_TOWER) for each in config.layers))
         tower = self.model if encoder is None else encoder.image_tower
+        if self.settings.method == "normgrad" and not config.layers and not _of_tokens(tower):
+            config = dataclasses.replace(config, layers=midway(tower))  # the last block of a CNN is too coarse
         found = normgrad.saliency(tower, pixels, score, config, forward=forward)
         return (_signed(found.raw, pixels), _SIGNED) if _has_signs(config.cell) else (found, _UNIT)
 
@@ -253,8 +255,12 @@ def _configured(settings: ExplainSettings) -> normgrad.Config | srmap.Config | N
 
 
 def _rules(model: nn.Module) -> str:
+    return "attention" if _of_tokens(model) else "epsilon_plus"
+
+
+def _of_tokens(model: nn.Module) -> bool:
     kinds = {type(each) for each in model.modules()}
-    return "attention" if nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds else "epsilon_plus"
+    return nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds
 
 
 def _has_signs(cell: str) -> bool:

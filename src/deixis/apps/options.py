@@ -155,7 +155,8 @@ class ExplainSettings:
     Attributes:
         method: `normgrad` (the selective map), `srmap`, `relevance`, or a map of normgrad's table: `grad_cam`,
             `gradient`, `norm_grad`, `conv3x3+norm`...
-        layers: names of the image tower's layers; empty takes the method's own choice.
+        layers: names of the image tower's layers; empty takes the method's own choice: of normgrad and a convolutional
+            network the blocks at a quarter and three fifths of its depth, else the last.
         combine: how normgrad's maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
         others: texts that the text is held against: the mean of their similarities is taken off.
         tower: `image` for maps alone, `text` for the words' shares alone, or `both`.

@@ -25,7 +25,7 @@ from deixis.engine.saliency import Asked, between_things, explain, perturbation,
 from deixis.errors import DeixisError
 from deixis.methods.normgrad import CELLS
 from deixis.nn.dual import DualEncoder
-from deixis.nn.taps import blocks
+from deixis.nn.taps import blocks, midway
 from deixis.ops.faithful import centre, edges
 from deixis.ops.maps import spearman
 from deixis.ops.stats import Interval, cluster_bootstrap
@@ -111,8 +111,7 @@ def entries(encoder: DualEncoder, methods: Sequence[str] = ()) -> list[Entry]:
         if name not in CELLS and name not in _RELEVANCE:
             known = ", ".join([*CELLS, *_RELEVANCE])
             raise DeixisError(f"There is no map called {name!r}.", f"Compare some of {known}.")
-    names = blocks(encoder.image_tower)
-    layers = tuple(dict.fromkeys(names[int(share * (len(names) - 1))] for share in (0.25, 0.6)))
+    layers = midway(encoder.image_tower)
     found = [Entry(name, "", _baseline(name), learned=False) for name in BASELINES]
     for name in chosen:
         if name in _RELEVANCE:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from deixis.errors import DeixisError
 from deixis.nn.modes import evaluating
 
-__all__ = ["Tapped", "blocks", "names", "require_tappable", "still", "taps", "to_grid", "wide"]
+__all__ = ["Tapped", "blocks", "midway", "names", "require_tappable", "still", "taps", "to_grid", "wide"]
 
 ASIDE = 16
 """Class and register tokens that a transformer may have before its patches."""
@@ -269,6 +269,17 @@ def blocks(model: nn.Module) -> list[str]:
     if not convolutions:
         raise DeixisError("No list of blocks was found in the model.", "Name the layers: `names(model)` lists them.")
     return convolutions[-1:]
+
+
+def midway(model: nn.Module) -> tuple[str, ...]:
+    """The names of the blocks at a quarter and at three fifths of a network's depth, one where they are the same: fine
+    enough to place a thing, and deep enough to know it.
+
+    Raises:
+        DeixisError: as for `blocks`.
+    """
+    there = blocks(model)
+    return tuple(dict.fromkeys(there[int(share * (len(there) - 1))] for share in (0.25, 0.6)))
 
 
 def _is_list(module: nn.Module) -> bool:
