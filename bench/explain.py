@@ -149,11 +149,15 @@ def _captum_relevance(model: nn.Module) -> Side:
 
     stages = (model.layer1, model.layer2, model.layer3, model.layer4)
     folded = Folded(model, [FoldedBlock(block, Addition_Module()) for stage in stages for block in stage], model.fc)
-    for module in folded.eval().modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.rule = EpsilonRule(1e-6)
+    linear = [module for module in folded.eval().modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     method = LRP(folded)
-    return _each(lambda images, classes: method.attribute(images.clone(), classes).detach().sum(1))
+
+    def one(images: Tensor, classes: Tensor) -> Tensor:
+        for module in linear:
+            module.rule = EpsilonRule(1e-6)  # each call takes the rules away when it is done
+        return method.attribute(images.clone(), classes).detach().sum(1)
+
+    return _each(one)
 
 
 def _pytorch_grad_cam(case: str, dtype: torch.dtype = torch.float32) -> Side:
