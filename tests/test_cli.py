@@ -205,6 +205,7 @@ def test_nul_bytes_and_a_caption_of_a_megabyte_are_mended_and_said(tmp_path: Pat
     assert len((tmp_path / "run" / "report.html").read_text()) < 2_000_000
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_read_are_skipped_by_every_verb(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 24)
     reasons = spoil(data)
@@ -357,6 +358,7 @@ def test_a_signal_at_any_moment_leaves_nothing_half_written(
     assert left_in(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_a_signal_while_an_old_run_is_replaced_keeps_the_old_run(
     data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def test_a_contact_sheet_shows_pictures_from_all_over_a_source(tmp_path: Path) -
     assert not {5, 15, 95} & reds
 
 
+@pytest.mark.slow
 def test_fewer_pictures_make_a_lower_sheet_and_a_broken_one_is_red(tmp_path: Path) -> None:
     data = captioned(tmp_path / "data", 3)
     full = pictures.contact_sheet(read(data), columns=2)

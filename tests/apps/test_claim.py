@@ -87,6 +87,7 @@ def test_a_claim_is_tried_and_its_rows_are_kept(
     assert len(lines(root / "results" / "claims.jsonl")) == 10
 
 
+@pytest.mark.slow
 def test_more_seeds_add_their_rows_only(toys: SimpleNamespace, root: Path, tmp_path: Path) -> None:
     for seeds in (5, 7):
         app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), seeds=seeds), quiet=True)
@@ -151,6 +152,7 @@ def test_a_look_keeps_nothing(toys: SimpleNamespace, root: Path, tmp_path: Path,
     assert not (root / "results").exists()
 
 
+@pytest.mark.slow
 def test_without_a_repository_rows_stay_in_the_run_folder_and_that_is_said(
     toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_half_written_is_left(
     assert os.listdir(tmp_path) == ["pictures"]
 
 
+@pytest.mark.slow
 def test_pictures_in_shards_are_labelled_and_adapted_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data, table = captioned(tmp_path / "pictures", 40), tmp_path / "elsewhere" / "labels.csv"

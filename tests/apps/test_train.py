@@ -201,6 +201,7 @@ def test_other_data_is_another_run(place: Path, tmp_path: Path) -> None:
         run(place, place / "whole", data=str(data))
 
 
+@pytest.mark.slow
 def test_overwriting_begins_anew_also_where_a_run_was_killed(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +392,7 @@ def test_a_terminal_and_a_log_see_where_the_run_is(place: Path, tmp_path: Path) 
     assert "4 of 28 samples do not fill a batch" in err
 
 
+@pytest.mark.slow
 def test_features_that_fall_into_few_directions_are_warned_of(place: Path, tmp_path: Path) -> None:
     flags = ["--config", "tiny", "--steps", 20, "--batch-size", 8, "--held-out", 0.3, "--set", "learning_rate=1.0"]
     code, _, err = deixis("train", "clip", "--data", place / "pictures", "--out", tmp_path / "run", *flags)
@@ -414,6 +416,7 @@ class FakeWriter:
     def close(self) -> None: ...
 
 
+@pytest.mark.slow
 def test_tensorboard_is_written_where_it_is_and_asked_for_is_refused_where_not(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,6 +316,7 @@ def test_an_error_in_a_thread_reaches_the_caller_with_the_sample_named(workers: 
     assert loader.state()["position"] == 2
 
 
+@pytest.mark.slow
 def test_threads_end_when_the_loader_is_closed_or_dropped() -> None:
     for close in (True, False):
         loader = Loader(source(100), encode, Order(2), workers=3)

@@ -150,6 +150,7 @@ def test_refitting_gives_the_chosen_strength_or_nothing() -> None:
     assert refit(full, RIDGE.recipe, kept, full.table, 0) == (None, None)
 
 
+@pytest.mark.slow
 def test_the_spread_over_training_seeds_is_that_of_repeated_training() -> None:
     full = experiment(splits=1)
     [result] = run(full, RESIDUAL).results

@@ -104,6 +104,7 @@ def test_rows_have_the_fixed_keys_and_hold_all_that_a_verdict_rests_on(tried: An
     json.dumps([rows, verdicts], allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["final", "crossover", "ratio"])
 def test_other_statistics_come_to_a_verdict_too(statistic: str, tmp_path: Path) -> None:
     one = design(statistic=statistic, seeds=3, arms=(), small=False)
@@ -235,6 +236,7 @@ def test_a_setting_that_fails_is_never_the_best() -> None:
         best(along({100.0: None}))
 
 
+@pytest.mark.slow
 def test_a_grid_is_widened_twice_at_the_most_and_it_is_said_that_the_best_is_still_at_its_edge(tmp_path: Path) -> None:
     low = {"learning_rate": (1e-5, 2e-5)}
     arms = {"clean": Arm("line", grid=low), "noisy": Arm("line", data={"noise": 4.0}, grid=low)}

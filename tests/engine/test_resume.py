@@ -141,6 +141,7 @@ def test_a_run_over_any_batches_is_wound_forward(tmp_path: Path) -> None:
     assert not changed(again, snapshot(whole))
 
 
+@pytest.mark.slow
 def test_a_paper_trains_from_a_folder_with_spoilt_pictures_and_goes_on(tmp_path: Path) -> None:
     """From files to weights, all parts being the real ones."""
     reasons = set(spoil(captioned(tmp_path / "pictures", 40)).values())

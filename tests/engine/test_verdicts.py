@@ -40,6 +40,7 @@ def test_a_null_effect_would_be_shown_too_often_if_the_interval_were_narrower() 
     assert np.mean(draws.mean(1) > draws.std(1, ddof=1) / math.sqrt(5)) > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("effect", "spread", "seeds", "minimum"), [(0.06, 0.05, 5, 0.02), (0.03, 0.05, 20, 0.02), (0.05, 0.02, 5, 0.05)]
@@ -53,6 +54,7 @@ def test_a_known_effect_is_found_as_often_as_the_stated_power_says(
     assert share_shown(effect, spread, seeds, minimum) == pytest.approx(power, abs=4 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_effect_that_is_said_to_be_visible_is_seen_eight_times_of_ten() -> None:
     effect = detectable(0.05, 6, 0.02)

@@ -227,6 +227,7 @@ def test_words_are_those_of_the_string_as_it_was_given_with_all_their_tokens(tok
     assert [text[start:stop] for start, stop, *_ in tokenizer.words(text, 4)] == ["The", "RED"]
 
 
+@pytest.mark.slow
 @given(st.one_of(NASTY, MOJIBAKE))
 @hypothesis.settings(max_examples=300)
 def test_the_map_leads_from_every_cleaned_character_into_the_original(text: str) -> None:

@@ -50,6 +50,7 @@ def state_file(model: torch.nn.Module, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [archive, state_file])
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize("told", [False, True])

@@ -73,6 +73,7 @@ def test_without_noise_nothing_changes() -> None:
     assert mess.noisy(SOURCE, 0, 0.0) == SOURCE
 
 
+@pytest.mark.slow
 def test_a_noun_is_one_of_several_words_the_first_most_often() -> None:
     words = collections.Counter(
         word for sample in mess.messy(spoken(3000), 0, 0.0).samples for word in sample.captions[0].split()

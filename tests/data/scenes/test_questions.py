@@ -107,6 +107,7 @@ def test_who_sees_no_picture_answers_no_better_than_chance(form: Callable[[str],
         assert found < chance + 4 * (chance * (1 - chance) / half) ** 0.5, f"{kind} {start}: {found:.3f} of {half}"
 
 
+@pytest.mark.slow
 def test_answers_are_even() -> None:
     questions = [question for sample in asked(150) for question in sample.questions]
     for start, values in (("Is", ("yes", "no")), ("How many", "0123"), ("How large", tuple(SIZED.values()))):

@@ -379,6 +379,7 @@ def cutouts_in(samples: Sequence[Sample]) -> set[str]:
     return {region.attributes["cutout"] for sample in samples for region in sample.regions}
 
 
+@pytest.mark.slow
 def test_no_cut_out_is_in_two_splits_and_every_noun_was_seen_in_training() -> None:
     parts = [bare(count, split) for split, count in (("train", 60), ("val", 30), ("test", 30))]
     seen = [cutouts_in(samples) for samples in parts]
@@ -396,6 +397,7 @@ def test_whole_concepts_can_be_unseen() -> None:
     assert sum(map(len, nouns)) == len(set().union(*nouns)) == 13
 
 
+@pytest.mark.slow
 def test_pairs_of_noun_and_colour_can_be_unseen() -> None:
     pairs = [
         {
