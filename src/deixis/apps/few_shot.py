@@ -26,7 +26,7 @@ from deixis.apps.shown import drawn, hashes, labelled, pictures
 from deixis.engine import few_shot
 from deixis.engine.checkpoint import load_state, save_state
 from deixis.engine.features import FeatureStore, encode_images
-from deixis.engine.stages import Method
+from deixis.engine.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
 from deixis.nn.dual import DualEncoder
@@ -126,7 +126,7 @@ class FewShotClassifier:
         if method == few_shot.AUTO:
             self.choice_ = few_shot.choose(encoder, names, shots, overrides=overrides, seed=self.seed)
             method = self.choice_.method
-            overrides = {key: value for key, value in overrides.items() if few_shot.takes(method, key)}
+            overrides = few_shot.settings_of(method, overrides)
         self.method_ = learned(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, tuple(names), shots.ids
         return self
@@ -180,7 +180,7 @@ class FewShotClassifier:
         """
         self._require_fitted()
         if not hasattr(self.method_, "prompt"):
-            raise AttributeError(f"{_name(self.method_)} learns no vectors that stand in a prompt")
+            raise AttributeError(f"{name_of(self.method_)} learns no vectors that stand in a prompt")
         encoder = self.method_.encoder
         with torch.no_grad():
             tower = embedding_tower(encoder.text_tower, encoder.name)
@@ -224,7 +224,7 @@ class FewShotClassifier:
         config = {key: value for key, value in vars(method.config).items() if key not in ("encoder", "names")}
         facts = {
             "format": FORMAT,
-            "method": _name(method),
+            "method": name_of(method),
             "config": config,
             "classes": self.classes_.tolist(),
             "names": list(self.names_),
@@ -314,10 +314,6 @@ def load_classifier(folder: str | os.PathLike[str]) -> FewShotClassifier:
     made.classes_, made.notes_ = np.array(facts["classes"]), []
     made.choice_ = None if facts["choice"] is None else few_shot.Pick(**facts["choice"])
     return made
-
-
-def _name(method: Method) -> str:
-    return type(method).__module__.rpartition(".")[2]
 
 
 def _facts(folder: Path) -> dict[str, Any]:

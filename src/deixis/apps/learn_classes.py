@@ -27,6 +27,7 @@ from deixis.data.split import concept_groups
 from deixis.engine import few_shot
 from deixis.engine.few_shot import Pick, Shots
 from deixis.engine.protocols.draws import Labelled, Parts, draw, parts, two_sided
+from deixis.engine.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
@@ -196,12 +197,10 @@ def _part(method: str, seen: _Seen, settings: Settings, overrides: dict[str, Any
     few = draw(seen.data, made.train, labels, [settings.shots], seed)[settings.shots]
     test = seen.data.where(made.test, labels)
     shots, asked = seen.shots(few, labels), seen.shots(test, labels)
-    own = {key: value for key, value in overrides.items() if few_shot.takes("zero_shot", key)}
-    plain = few_shot.learn("zero_shot", encoder, names, shots, overrides=own)
+    plain = few_shot.learn("zero_shot", encoder, names, shots, overrides=few_shot.settings_of("zero_shot", overrides))
     choice = few_shot.choose(encoder, names, shots, overrides=overrides, seed=seed) if method == few_shot.AUTO else None
     name = method if choice is None else choice.method
-    own = {key: value for key, value in overrides.items() if few_shot.takes(name, key)}
-    after = learned(name, encoder, names, shots, own, seed, seconds)
+    after = learned(name, encoder, names, shots, few_shot.settings_of(name, overrides), seed, seconds)
     right = [
         (few_shot.logits(each, asked.embedding, asked.features).argmax(dim=1) == asked.labels).numpy()
         for each in (plain, after)
@@ -260,7 +259,7 @@ def _result(
             "shots": settings.shots,
             "templates": list(settings.templates),
             "chosen": [_chosen(part.method, part.choice) for part in found],
-            "final": _chosen(type(classifier.method_).__module__.rpartition(".")[2], final),
+            "final": _chosen(name_of(classifier.method_), final),
         },
         "seed": settings.seed,
         **{name: {"accuracy": dict(each._asdict())} for name, each in measures.items()},

@@ -1,16 +1,34 @@
-"""Options of an arena: a dataclass whose fields are their names."""
+"""What arenas have in common: options, and, where arms are no runs by steps, curves."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from deixis.errors import DeixisError
 
-__all__ = ["options_of"]
+__all__ = ["Curved", "options_of"]
 
 Options = TypeVar("Options")
+
+
+@runtime_checkable
+class Curved(Protocol):
+    """An arena whose curves run over something else than steps of training: images a class, scenes explained."""
+
+    def curve(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        metric: str,
+        split: Literal["validation", "test"],
+        budget: int,
+    ) -> tuple[tuple[tuple[float, float], ...], float]:
+        """What the metric is at each point, ascending; and the seconds that the method took."""
+
+    def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
+        """About how many seconds a curve takes at the most."""
 
 
 def options_of(kind: type[Options], arena: str, options: Mapping[str, Any]) -> Options:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from deixis.data.scenes import Config, mess, scenes
 from deixis.data.scenes.cast import SPLITS, assemble, part
-from deixis.engine.arena_options import options_of
-from deixis.engine.arenas_explained import Explained, explained_arena
-from deixis.engine.arenas_few_shot import Contest, few_shot_arena
+from deixis.engine.arena_options import Curved, options_of
+from deixis.engine.arenas_explained import explained_arena
+from deixis.engine.arenas_few_shot import few_shot_arena
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
@@ -86,7 +86,7 @@ class SceneOptions:
     batch_size: int = 128
 
 
-def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Contest | Explained:
+def arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Curved:
     """Makes an arena.
 
     Arms that are given the same seed meet the same scenes, as far as their options are the same; fewer scenes are the
@@ -170,7 +170,7 @@ def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]
     return scenes(seed, count, split=split, side=options.side, config=config)
 
 
-ARENAS: Mapping[str, Callable[[Mapping[str, Any], int], Arena | Contest | Explained]] = {
+ARENAS: Mapping[str, Callable[[Mapping[str, Any], int], Arena | Curved]] = {
     "scenes": _scenes,
     "few_shot": few_shot_arena,
     "explained": explained_arena,

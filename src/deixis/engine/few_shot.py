@@ -41,6 +41,7 @@ __all__ = [
     "logits",
     "offered",
     "require",
+    "settings_of",
     "takes",
 ]
 
@@ -154,6 +155,11 @@ def takes(method: str, setting: str) -> bool:
     return setting in {field.name for field in dataclasses.fields(read(method).config)}
 
 
+def settings_of(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a method has."""
+    return {name: value for name, value in overrides.items() if takes(method, name)}
+
+
 def learn(
     method: str,
     encoder: DualEncoder,
@@ -182,7 +188,7 @@ def learn(
     changed = dict(overrides or {})
     if method == AUTO:
         method = choose(encoder, names, shots, overrides=overrides, seed=seed).method
-        changed = _own(method, changed)
+        changed = settings_of(method, changed)
     _check(method, names, shots)
     open_penalty = takes(method, "penalty") and "penalty" not in changed and not _heavy(names, len(shots), encoder)
     if open_penalty and (parts := _parts(shots, seed)):
@@ -222,7 +228,7 @@ def choose(
     quick = [name for name in CHEAP if not takes(name, "penalty") or not _heavy(names, len(shots), encoder)]
     found = {}
     for name in quick:
-        trial = _Trial(name, encoder, names, shots, _own(name, dict(overrides or {})))
+        trial = _Trial(name, encoder, names, shots, settings_of(name, overrides or {}))
         found[name] = trial.accuracy(parts)
     best = max(quick, key=found.__getitem__)
     held = sum(len(part.test) for part in parts)
@@ -248,8 +254,7 @@ def forecast(
         overrides: as for `learn`.
     """
     if method == AUTO:
-        own = [_own(name, overrides or {}) for name in CHEAP]
-        return sum(forecast(name, encoder, names, count, each) for name, each in zip(CHEAP, own, strict=True))
+        return sum(forecast(name, encoder, names, count, settings_of(name, overrides or {})) for name in CHEAP)
     some = tuple(names[:_TRIED])
     start = time.perf_counter()
     built = _build(method, encoder, some, overrides or {})
@@ -302,11 +307,6 @@ def _check(method: str, names: Sequence[str], shots: Shots) -> None:
 def _heavy(names: Sequence[str], count: int, encoder: DualEncoder) -> bool:
     """Whether the classes are so many that a penalty is better told than tried out."""
     return 4.0 * count * len(names) * min(count, encoder.feature_width) > _HEAVY
-
-
-def _own(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that a method has."""
-    return {name: value for name, value in overrides.items() if takes(method, name)}
 
 
 def _build(

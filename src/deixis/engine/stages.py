@@ -10,7 +10,7 @@ from torch import nn
 from deixis.nn.frozen import is_frozen
 from deixis.types import Card, Stage
 
-__all__ = ["Method", "card_of", "enter", "stages", "trainable"]
+__all__ = ["Method", "card_of", "enter", "name_of", "stages", "trainable"]
 
 Method: TypeAlias = Any
 """A method as the type checker sees it: an `nn.Module` with the members its kind asks for. They share no other base."""
@@ -20,6 +20,11 @@ def card_of(method: nn.Module) -> Card:
     """The card in the file that a method comes from."""
     card: Card = sys.modules[type(method).__module__].CARD
     return card
+
+
+def name_of(method: nn.Module) -> str:
+    """The name of a method: that of the file it comes from."""
+    return type(method).__module__.rpartition(".")[2]
 
 
 def stages(method: Method) -> tuple[Stage, ...]:

@@ -18,9 +18,8 @@ import torch
 from deixis.data.loader import Encode, Loader
 from deixis.data.order import Order
 from deixis.engine import arenas, measures
+from deixis.engine.arena_options import Curved
 from deixis.engine.arenas import Arena
-from deixis.engine.arenas_explained import Explained
-from deixis.engine.arenas_few_shot import Contest
 from deixis.engine.build import build
 from deixis.engine.checkpoint import load_facts, load_state, save_state
 from deixis.engine.feed import collate_for
@@ -125,14 +124,14 @@ class Lab:
 
     Attributes:
         arena: (name, options, seed) -> where it trains; or, where curves do not run over
-            steps, a `Contest` or `Explained`.
+            steps, `Curved`.
         build: (method, settings, arena, seed) -> the method.
         collate: (method, source, stage) -> what makes batches.
         measure: (metric, method, source) -> a number.
         code: method -> a fingerprint of its source.
     """
 
-    arena: Callable[[str, Mapping[str, Any], int], Arena | Contest | Explained]
+    arena: Callable[[str, Mapping[str, Any], int], Arena | Curved]
     build: Callable[[str, Mapping[str, Any], Arena, int], Method]
     collate: Callable[[Method, Source, Stage], Encode]
     measure: Callable[[str, Method, Source], float]
@@ -160,7 +159,7 @@ def _keep(source: Source) -> Source:
     return dataclasses.replace(source, samples=tuple(map(kept, source.samples)))
 
 
-def _arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Contest | Explained:
+def _arena(name: str, options: Mapping[str, Any], seed: int) -> Arena | Curved:
     made = arenas.arena(name, options, seed)
     if not isinstance(made, Arena):
         return made
@@ -218,7 +217,7 @@ def _read(path: Path) -> Outcome:
     return Outcome(curve, found["seconds"], found["failed"], found["commit"])
 
 
-def _outcome(unit: Unit, arena: Arena | Contest | Explained, folder: Path, lab: Lab) -> Outcome:
+def _outcome(unit: Unit, arena: Arena | Curved, folder: Path, lab: Lab) -> Outcome:
     """By steps; or all at once, where the curve does not run over steps."""
     if isinstance(arena, Arena):
         return _Run(unit, arena, folder, lab).outcome()

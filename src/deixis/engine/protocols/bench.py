@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from deixis.engine import few_shot
 from deixis.engine.protocols.draws import Labelled
-from deixis.engine.stages import Method, card_of
+from deixis.engine.stages import Method, card_of, name_of
 from deixis.errors import DeixisError
 from deixis.methods import get, read
 from deixis.nn.dual import DualEncoder
@@ -135,7 +135,7 @@ def named(
             return method.scale * F.normalize(embedding, dim=-1) @ method.class_vectors(names).T
     if any(need.name == "labels" for need in card_of(method).needs):
         raise DeixisError(
-            f"{type(method).__module__.rpartition('.')[2]} knows the classes it has seen images of, and no new ones.",
+            f"{name_of(method)} knows the classes it has seen images of, and no new ones.",
             "Compare methods that go by class names on new classes: zero_shot, coop, cocoop, pre.",
         )
     # What learns nothing is as good for new classes as for old ones.
