@@ -1,4 +1,5 @@
-"""One thread, one seed a test, shapes checked at run time, and no fast test touches the network or the user's cache."""
+"""One thread, one seed a test, shapes checked at run time; no fast test touches the network, and none the user's cache
+that does not ask for what is fetched."""
 
 from __future__ import annotations
 
@@ -50,11 +51,13 @@ def _seeded(request: pytest.FixtureRequest) -> None:
 def _isolated(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Fast tests have an empty cache of their own and reach this machine only."""
+    """Tests have an empty cache of their own, but for those that ask for what is fetched; fast ones reach this machine
+    only."""
+    if "fetched" not in request.fixturenames:
+        name = f"cache-{zlib.crc32(request.node.nodeid.encode()):08x}"
+        monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path_factory.getbasetemp() / name))
     if request.node.get_closest_marker("slow"):
         return
-    name = f"cache-{zlib.crc32(request.node.nodeid.encode()):08x}"
-    monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path_factory.getbasetemp() / name))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     connect = socket.socket.connect
 
