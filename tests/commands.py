@@ -53,11 +53,16 @@ def deixis(*arguments: object) -> Answer:
 
 
 def start(
-    *arguments: object, cwd: Path, stdout: int = subprocess.PIPE, cache: Path | None = None
+    *arguments: object, cwd: Path, stdout: int = subprocess.PIPE, cache: Path | None = None, begun: Path | None = None
 ) -> subprocess.Popen[str]:
-    """Starts the command in a process of its own; without a cache told, with the one that is set here."""
+    """Starts the command in a process of its own; without a cache told, with the one that is set here.
+
+    `begun` is a file that is there once Python itself has started.
+    """
     place = {} if cache is None else {"DEIXIS_CACHE": str(cache)}
     code = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from deixis.cli import main; main()"
+    if begun is not None:
+        code = f"open({str(begun)!r}, 'w').close(); {code}"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,

@@ -485,8 +485,11 @@ def test_a_terminal_without_a_letter_gets_its_code(tmp_path: Path, monkeypatch: 
 def test_a_signal_after_any_time_leaves_nothing_half_written(number: signal.Signals, tmp_path: Path) -> None:
     captioned(tmp_path / "pictures", 70)
     for tenths in range(1, 45, 4):
-        cache = tmp_path / "cache" / str(tenths)
-        process = start("adapt", "pictures", "--model", "tiny", "--out", "run", cwd=tmp_path, cache=cache)
+        cache, begun = tmp_path / "cache" / str(tenths), tmp_path / "cache" / f"{tenths}-begun"
+        begun.parent.mkdir(exist_ok=True)
+        process = start("adapt", "pictures", "--model", "tiny", "--out", "run", cwd=tmp_path, cache=cache, begun=begun)
+        while not begun.exists() and process.poll() is None:  # a signal before is answered by Python, with exit code 1
+            time.sleep(0.01)
         time.sleep(tenths / 10)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
