@@ -1,123 +1,84 @@
+"""An index folder: what is built is opened as it was, and whatever is wrong with it is told by name."""
+
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from deixis.errors import DeixisError
-from deixis.indexing import index as module
+from deixis.indexing import changes, folder, segments
 from deixis.indexing.index import Index, build
-
-
-def made(folder: Path, vectors: np.ndarray, **options: Any) -> Index:
-    items = [{"id": f"image-{row}", "path": f"{row}.png", "captions": [f"number {row}"]} for row in range(len(vectors))]
-    return build(folder, vectors, items, **{"model": "starter", "fingerprint": "abc123"} | options)
-
-
-def random(count: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
-
-
-def in_memory(vectors: np.ndarray) -> Index:
-    return Index(Path("nowhere"), module._unit(vectors, "Vector"), {"model": "starter"}, [])
-
-
-def full_sort(vectors: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """All scores in float64, rounded once to float32; sorted by score, then by row."""
-    unit, asked = module._unit(vectors, "Vector").astype(float), module._unit(queries, "Query").astype(float)
-    scores = np.array([[np.float32((row * query).sum()) for row in unit] for query in asked])
-    rows = np.array([sorted(range(len(unit)), key=lambda row: (-line[row], row))[:k] for line in scores])
-    return np.take_along_axis(scores, rows, 1), rows
-
-
-@settings(max_examples=120, deadline=None)
-@given(st.data())
-def test_search_equals_a_full_sort_for_any_block_with_ties_by_row(data: st.DataObject) -> None:
-    width = data.draw(st.integers(1, 5))
-    coordinate = st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0, 1.0 + 2**-22])
-    vector = st.lists(coordinate, min_size=width, max_size=width).filter(any)
-    vectors = np.array(data.draw(st.lists(vector, min_size=1, max_size=40)), np.float32)
-    queries = np.array(data.draw(st.lists(vector, min_size=1, max_size=4)), np.float32)
-    k, block = data.draw(st.integers(1, 45)), data.draw(st.integers(1, 45))
-    scores, rows = in_memory(vectors).search(queries, k=k, block=block)
-    expected_scores, expected_rows = full_sort(vectors, queries, k)
-    np.testing.assert_array_equal(rows, expected_rows)
-    np.testing.assert_array_equal(scores, expected_scores)
-
-
-@pytest.mark.parametrize("block", [1, 7, 64, 499, 500, 10_000])
-def test_on_ordinary_vectors_too(block: int) -> None:
-    vectors, queries = random(500, 64), random(9, 64, seed=1)
-    scores, rows = in_memory(vectors).search(queries, k=12, block=block)
-    expected_scores, expected_rows = full_sort(vectors, queries, 12)
-    np.testing.assert_array_equal(rows, expected_rows)
-    np.testing.assert_array_equal(scores, expected_scores)
-
-
-@pytest.mark.parametrize("block", [50, 333, 1000])
-def test_on_vectors_that_differ_in_the_last_digits_only(block: int) -> None:
-    vectors = random(1, 384) * (1 + 1e-7 * random(1000, 384, seed=1))
-    query = vectors[:1] + random(1, 384, seed=2)
-    scores, rows = in_memory(vectors).search(query, k=10, block=block)
-    expected_scores, expected_rows = full_sort(vectors, query, 10)
-    np.testing.assert_array_equal(rows, expected_rows)
-    np.testing.assert_array_equal(scores, expected_scores)
-
-
-def test_equal_vectors_score_equally_wherever_they_lie_and_come_by_row() -> None:
-    vectors = np.concatenate([random(1, 384)] * 300 + [random(5, 384, seed=2)])
-    for block in (1, 17, 128, 1000):
-        scores, rows = in_memory(vectors).search(vectors[0], k=300, block=block)
-        assert rows[0].tolist() == list(range(300))
-        assert len(set(scores[0].tolist())) == 1
-
-
-def test_a_query_gets_the_same_answer_alone_and_among_many() -> None:
-    index, queries = in_memory(random(200, 32)), random(600, 32, seed=3)
-    together = index.search(queries, k=5)
-    for row in (0, 255, 256, 599):
-        alone = index.search(queries[row], k=5)
-        np.testing.assert_array_equal(alone.rows[0], together.rows[row])
-        np.testing.assert_array_equal(alone.scores[0], together.scores[row])
-
-
-def test_scores_are_cosines_whatever_the_lengths(tmp_path: Path) -> None:
-    index = made(tmp_path / "index", np.array([[3.0, 0.0], [0.0, 1e-200], [1e200, 1e200]]))
-    scores, rows = index.search(np.array([0.0, 250.0]), k=99)
-    assert rows.tolist() == [[1, 2, 0]]
-    np.testing.assert_allclose(scores, [[1.0, 0.5**0.5, 0.0]], atol=1e-7)
+from tests.indexes import made, named, random
 
 
 def test_what_was_built_is_opened_with_its_items_and_a_memory_map(tmp_path: Path) -> None:
     built = made(tmp_path / "run" / "index", random(5, 3))
-    index = Index.open(tmp_path / "run" / "index")
+    index = Index.open(tmp_path / "run" / "index", verify=True)
     assert isinstance(index.vectors, np.memmap)
-    assert len(index) == len(built) == 5
+    assert len(index) == len(built) == index.rows == 5
     np.testing.assert_array_equal(index.vectors, built.vectors)
     np.testing.assert_allclose(np.linalg.norm(index.vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(index.vector(3), index.vectors[3])
     assert index.item(3) == {"id": "image-3", "path": "3.png", "captions": ["number 3"]}
-    assert {key: index.manifest[key] for key in ("format", "model", "count", "width")} == {
-        "format": 1,
+    assert {key: index.manifest[key] for key in ("format", "model", "count", "width", "dtype")} == {
+        "format": 2,
         "model": "starter",
         "count": 5,
         "width": 3,
+        "dtype": "float32",
     }
+
+
+def test_in_float16_it_takes_half_the_space_and_is_searched_all_the_same(tmp_path: Path) -> None:
+    vectors = random(200, 64)
+    whole, half = (made(tmp_path / dtype, vectors, dtype=dtype) for dtype in ("float32", "float16"))
+    sizes = [(each.folder / "vectors.npy").stat().st_size - 128 for each in (whole, half)]
+    assert sizes == [200 * 64 * 4, 200 * 64 * 2]
+    assert half.vectors.dtype == np.float16
+    assert half.vector(0).dtype == np.float32
+    assert half.search(vectors[:50], k=1).rows[:, 0].tolist() == list(range(50))
+    with pytest.raises(DeixisError, match=r"'int8'.*float32 or float16"):
+        made(tmp_path / "int8", vectors, dtype="int8")
+
+
+def test_a_row_is_found_by_its_id_and_nothing_else(tmp_path: Path) -> None:
+    ids = ("b", "a", 'quo"te', "猫\\", "last")
+    items = [*named(*ids[:-1], label="last", captions=["b", '"id": "a"']), {"label": "last", "id": "last"}]
+    index = build(tmp_path / "index", random(5, 2), items, model="m", fingerprint="f")
+    assert [index.row_of(id) for id in ids] == [0, 1, 2, 3, 4]
+    for absent in ("label", "las", "a.png"):
+        with pytest.raises(DeixisError, match=f"no item with the id '{absent}'"):
+            index.row_of(absent)
+    for row in (-1, 5):
+        with pytest.raises(DeixisError, match=f"has no row {row}"):
+            index.item(row)
+
+
+def test_items_are_not_parsed_before_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "index" / "items.jsonl"
+    made(tmp_path / "index", random(2, 3))
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(lines[0] + b"\n" + b"x" * len(lines[1]) + b"\n")
+    index = Index.open(tmp_path / "index")
+    assert index.search(random(1, 3)).rows.shape == (1, 2)
+    assert index.item(0)["id"] == "image-0"
+    with pytest.raises(DeixisError, match=r"items\.jsonl is damaged \(line 2"):
+        index.item(1)
 
 
 def test_vectors_are_written_in_pieces_and_bad_ones_named_by_their_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = np.array(made(tmp_path / "whole", random(11, 4)).vectors)
-    monkeypatch.setattr(module, "_ROWS", 4)
+    monkeypatch.setattr(changes, "ROWS", 4)
     np.testing.assert_array_equal(made(tmp_path / "pieces", random(11, 4)).vectors, whole)
     broken = random(11, 4)
     broken[9] = 0
@@ -139,17 +100,21 @@ def test_odd_names_and_captions_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_a_failed_build_leaves_nothing_and_an_older_index_as_it_was(tmp_path: Path) -> None:
     old = np.array(made(tmp_path / "index", random(3, 2)).vectors)
-    with pytest.raises(TypeError):
-        build(tmp_path / "index", random(1, 2), [{"path": object()}], model="m", fingerprint="f")
-    with pytest.raises(DeixisError):
-        made(tmp_path / "new", np.zeros((1, 2)))
-    assert [path.name for path in tmp_path.iterdir()] == ["index"]
-    np.testing.assert_array_equal(Index.open(tmp_path / "index").vectors, old)
+    files = sorted(os.listdir(tmp_path / "index"))
+    for name in ("index", "new"):
+        with pytest.raises(TypeError):
+            build(tmp_path / name, random(1, 2), [{"path": object()}], model="m", fingerprint="f")
+        with pytest.raises(DeixisError):
+            made(tmp_path / name, np.zeros((1, 2)))
+    assert os.listdir(tmp_path) == ["index"]
+    assert sorted(os.listdir(tmp_path / "index")) == files
+    np.testing.assert_array_equal(Index.open(tmp_path / "index", verify=True).vectors, old)
 
 
 def test_an_index_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     made(tmp_path / "index", random(3, 2))
     assert len(made(tmp_path / "index", random(7, 2))) == 7
+    assert len(os.listdir(tmp_path / "index")) == 4
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "manifest.json").write_text("{}")
     (tmp_path / "photos" / "one.jpg").write_bytes(b"mine")
@@ -160,82 +125,23 @@ def test_an_index_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "one.jpg").read_bytes() == b"mine"
 
 
-def test_nothing_to_index_and_counts_that_differ_are_refused(tmp_path: Path) -> None:
+def test_what_a_killed_build_left_is_no_index_and_is_cleaned_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    for name in ("lock", "vectors.npy", "items.jsonl", ".manifest.json.abcd_123.part"):
+        (tmp_path / "index" / name).write_bytes(b"half")
+    with pytest.raises(DeixisError, match="is no index"):
+        Index.open(tmp_path / "index")
+    assert len(made(tmp_path / "index", random(3, 2))) == 3
+    assert len(os.listdir(tmp_path / "index")) == 4
+
+
+def test_what_can_not_be_told_apart_is_not_indexed(tmp_path: Path) -> None:
     with pytest.raises(DeixisError, match="nothing to index"):
         build(tmp_path / "index", random(0, 2), [], model="m", fingerprint="f")
     with pytest.raises(DeixisError, match="2 vectors were given for 1 items"):
         build(tmp_path / "index", random(2, 2), [{}], model="m", fingerprint="f")
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def change_a_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-5] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def other_shape(path: Path) -> None:
-    np.save(path, np.ones((4, 9), np.float32))
-
-
-def other_kind(path: Path) -> None:
-    np.save(path, np.ones((4, 3)))
-
-
-def a_pickle(path: Path) -> None:
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def without_width(path: Path) -> None:
-    manifest = json.loads(path.read_text())
-    del manifest["width"]
-    path.write_text(json.dumps(manifest))
-
-
-def of_no_rows(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"count": 0}))
-
-
-@pytest.mark.parametrize(
-    ("name", "harm"),
-    [
-        *[("vectors.npy", harm) for harm in (cut, change_a_byte, other_shape, other_kind, a_pickle, empty, os.unlink)],
-        *[("items.jsonl", harm) for harm in (cut, change_a_byte, empty, os.unlink)],
-        *[("manifest.json", harm) for harm in (cut, empty, without_width, of_no_rows)],
-    ],
-)
-def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path, name: str, harm: Callable[[Path], None]) -> None:
-    made(tmp_path / "index", random(4, 3))
-    harm(tmp_path / "index" / name)
-    with pytest.raises(DeixisError, match=rf"{name} is damaged .*Make the index again"):
-        Index.open(tmp_path / "index")
-
-
-def test_an_item_that_is_no_object_is_named_when_it_is_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "index" / "items.jsonl"
-    made(tmp_path / "index", random(2, 3))
-    path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n[1]\n")
-    index = Index.open(tmp_path / "index", verify=False)
-    assert index.item(0)["id"] == "image-0"
-    with pytest.raises(DeixisError, match=r"items\.jsonl is damaged \(line 2"):
-        index.item(1)
-
-
-def test_another_version_and_another_folder_are_told_apart_from_damage(tmp_path: Path) -> None:
-    made(tmp_path / "index", random(4, 3))
-    path = tmp_path / "index" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(DeixisError, match=r"has format 2, .* reads format 1.*Upgrade"):
-        Index.open(tmp_path / "index")
-    with pytest.raises(DeixisError, match=r"is no index.*Make one"):
-        Index.open(tmp_path)
+    with pytest.raises(DeixisError, match="id 'a' was given twice"):
+        build(tmp_path / "index", random(3, 2), named("a", "b", "a"), model="m", fingerprint="f")
 
 
 def test_queries_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -245,27 +151,195 @@ def test_queries_of_another_model_are_refused(tmp_path: Path) -> None:
         index.expect("b" * 64)
 
 
+# damage
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index with every kind of file: two segments, and removed rows in a file of their own."""
+    place = tmp_path_factory.mktemp("whole") / "index"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changes, "SMALL", 0)
+        patch.setattr(changes, "LISTED", 0)
+        made(place, random(9, 3))
+        changes.change(place, vectors=random(3, 3, 1), items=named("new-0", "new-1", "new-2"), removed=["image-2"])
+    return place
+
+
+@pytest.fixture
+def grown(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "index"))
+
+
+FILES = ("vectors.npy", "vectors-2.npy", "items.jsonl", "items-2.jsonl", "removed-2.npy", "manifest.json")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def test_the_files_of_the_grown_index_are_those(grown: Path) -> None:
+    assert sorted(os.listdir(grown)) == sorted([*FILES, "lock"])
+
+
 @pytest.mark.parametrize(
-    ("query", "options", "message"),
+    "harm", [cut, os.unlink, *(pytest.param(harm, marks=pytest.mark.slow) for harm in (grow, empty, a_folder))]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named_with_the_cure_on_opening(grown: Path, name: str, harm: Callable[[Path], None]) -> None:
+    harm(grown / name)
+    gone = name == "manifest.json" and harm is os.unlink
+    expected = r"is no index.*Make one" if gone else rf"{name} is damaged .*Make the index again"
+    if name == "manifest.json" and harm is grow:
+        return  # an empty line more says nothing else
+    with pytest.raises(DeixisError, match=expected):
+        Index.open(grown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [-5, -20, 60, 130, 150])
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_named_when_all_is_compared(grown: Path, name: str, place: int) -> None:
+    data = bytearray((grown / name).read_bytes())
+    place = min(place, len(data) - 1) if place > 0 else place
+    data[place] ^= 1
+    (grown / name).write_bytes(bytes(data))
+    with pytest.raises(DeixisError, match=rf"{name} is damaged"):
+        Index.open(grown, verify=True)
+
+
+@pytest.mark.parametrize(("one", "other"), [("vectors.npy", "vectors-2.npy"), ("items.jsonl", "items-2.jsonl")])
+def test_files_that_were_swapped_are_named(grown: Path, one: str, other: str) -> None:
+    first, second = (grown / one).read_bytes(), (grown / other).read_bytes()
+    (grown / one).write_bytes(second)
+    (grown / other).write_bytes(first)
+    with pytest.raises(DeixisError, match=rf"{one} is damaged"):
+        Index.open(grown)
+
+
+def test_segments_of_equal_size_that_were_swapped_are_named_when_all_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_kept", lambda counts, *rest: len(counts))
+    made(tmp_path / "index", random(3, 2))
+    changes.add(tmp_path / "index", random(3, 2, 1), named("a", "b", "c"))
+    paths = [tmp_path / "index" / name for name in ("vectors.npy", "vectors-2.npy")]
+    for path, data in zip(paths, [path.read_bytes() for path in reversed(paths)], strict=True):
+        path.write_bytes(data)
+    with pytest.raises(DeixisError, match=r"vectors(-2)?\.npy is damaged \(its contents have changed since"):
+        Index.open(tmp_path / "index", verify=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
     [
-        (np.ones(4), {}, "The query has 4 numbers, the vectors .* have 3"),
-        (np.array([[1.0, 0, 0], [np.nan, 0, 0]]), {}, "Query 1 holds NaN"),
-        (np.zeros(3), {}, "Query 0 is all zeros"),
-        (np.ones(3), {"k": 0}, "k is 0"),
-        (np.ones(3), {"block": 0}, "block is 0"),
+        ("vectors.npy", np.ones((9, 4), np.float32)),
+        ("vectors.npy", np.ones((9, 3))),
+        ("vectors.npy", np.array([{}], dtype=object)),
+        ("removed-2.npy", np.array([99])),
+        ("removed-2.npy", np.array([2.0])),
+        ("removed-2.npy", np.array([2, 3])),
     ],
 )
-def test_a_query_that_can_not_be_answered(query: np.ndarray, options: dict[str, int], message: str) -> None:
-    with pytest.raises(DeixisError, match=message):
-        in_memory(random(2, 3)).search(query, **options)
+def test_a_file_of_something_else_is_named_even_if_the_manifest_agrees(
+    grown: Path, name: str, array: np.ndarray
+) -> None:
+    np.save(grown / name, array)
+    told = {"bytes": (grown / name).stat().st_size, "sha256": ""}
+    manifest = json.loads((grown / "manifest.json").read_text())
+    folder.write_manifest(grown, manifest | {"files": manifest["files"] | {name: told}})
+    with pytest.raises(DeixisError, match=rf"{name} is damaged"):
+        Index.open(grown)
 
 
-def test_no_queries_have_no_hits() -> None:
-    scores, rows = in_memory(random(4, 3)).search(np.zeros((0, 3)), k=2)
-    assert scores.shape == rows.shape == (0, 2)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"width": None}, "width"),
+        ({"count": -1}, "count"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"segments": [{"count": 1}]}, "segments"),
+        ({"segments": [{"count": 12, "vectors": "../vectors.npy", "items": "items.jsonl"}]}, "files"),
+        ({"files": {}}, "files"),
+        ({"removed": [12]}, "removed"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_damaged(grown: Path, change: dict[str, Any], said: str) -> None:
+    folder.write_manifest(grown, json.loads((grown / "manifest.json").read_text()) | change)
+    with pytest.raises(DeixisError, match=rf"manifest\.json is damaged \(bad or missing: .*{said}"):
+        Index.open(grown)
 
 
-def test_a_search_loads_no_torch() -> None:
-    code = "import sys, deixis.indexing.index; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
-    source = str(Path(module.__file__).parents[2])
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}).returncode == 0
+def test_a_model_folder_that_edits_the_manifest_by_hand_is_noticed(grown: Path) -> None:
+    path = grown / "manifest.json"
+    path.write_text(path.read_text().replace('"starter"', '"another"'))
+    with pytest.raises(DeixisError, match=r"manifest\.json is damaged \(its contents are not what was written"):
+        Index.open(grown)
+
+
+def test_damage_is_not_copied_into_a_new_segment(grown: Path) -> None:
+    """The new segment's hash would hide it."""
+    data = bytearray((grown / "vectors-2.npy").read_bytes())
+    data[-1] ^= 1
+    (grown / "vectors-2.npy").write_bytes(bytes(data))
+    before = sorted(os.listdir(grown))
+    with pytest.raises(DeixisError, match=r"vectors-2\.npy is damaged"):
+        changes.add(grown, random(3, 3), named("x", "y", "z"))
+    assert sorted(os.listdir(grown)) == before
+
+
+# other formats
+
+
+def of_format_1(place: Path, count: int = 4) -> Path:
+    """An index as the first version of deixis wrote it."""
+    place.mkdir()
+    np.save(place / "vectors.npy", segments.unit(random(count, 3), "Vector"))
+    (place / "items.jsonl").write_text(
+        "".join(json.dumps({"path": "p", "id": f"old-{i}"}) + "\n" for i in range(count))
+    )
+    hashes = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("vectors.npy", "items.jsonl")}
+    manifest = {"format": 1, "model": "m", "fingerprint": "f", "count": count, "width": 3, "sha256": hashes}
+    (place / "manifest.json").write_text(json.dumps(manifest | {"created": "2026-01-01T00:00:00+00:00"}))
+    return place
+
+
+def test_an_index_of_format_1_is_read_and_becomes_format_2_with_the_first_change(tmp_path: Path) -> None:
+    old = Index.open(of_format_1(tmp_path / "index"), verify=True)
+    assert (len(old), old.manifest["format"], old.item(2)) == (4, 1, {"path": "p", "id": "old-2"})
+    new = changes.change(tmp_path / "index", vectors=random(1, 3, 7), items=named("new"), removed=["old-1"])
+    assert [item["id"] for _, item in new.items()] == ["old-0", "old-2", "old-3", "new"]
+    assert Index.open(tmp_path / "index", verify=True).manifest["format"] == 2
+    np.testing.assert_array_equal(new.vector(new.row_of("old-3")), old.vector(3))
+
+
+@pytest.mark.parametrize("harm", [cut, empty, os.unlink])
+@pytest.mark.parametrize("name", ["vectors.npy", "items.jsonl"])
+def test_damage_to_format_1_is_named_too(tmp_path: Path, name: str, harm: Callable[[Path], None]) -> None:
+    harm(of_format_1(tmp_path / "index") / name)
+    with pytest.raises(DeixisError, match=rf"{name} is damaged .*Make the index again"):
+        Index.open(tmp_path / "index")
+
+
+def test_another_version_and_another_folder_are_told_apart_from_damage(tmp_path: Path) -> None:
+    made(tmp_path / "index", random(4, 3))
+    path = tmp_path / "index" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(DeixisError, match=r"has format 3, .* reads format 2.*Upgrade"):
+        Index.open(tmp_path / "index")
+    with pytest.raises(DeixisError, match=r"is no index.*Make one"):
+        Index.open(tmp_path)
