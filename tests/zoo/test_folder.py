@@ -18,6 +18,7 @@ from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.nn.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
+from deixis.zoo import folder as folders
 from deixis.zoo import scratch
 
 TEXTS = ["a red bird", "", "ein Vogel, 鳥 🐦"]
@@ -274,3 +275,39 @@ def test_towers_that_are_damaged_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DeixisError, match=r"towers\.safetensors does not hold the towers"):
         zoo.load(tmp_path / "model")
+
+
+# one side
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_text_side_alone_says_the_same_of_words(adapted: bool, tmp_path: Path) -> None:
+    for name, model in (("new", new(adapted)), ("named", encoder(text=adapted))):
+        zoo.save(model, tmp_path / name)
+        side = folders.load_text(tmp_path / name)
+        assert torch.equal(side.encode_text(TEXTS), model.encode_text(TEXTS)), name
+        assert side.fingerprint() == model.text_side().fingerprint() != model.fingerprint()
+        assert folders.recorded(tmp_path / name) == model.fingerprint()
+        with pytest.raises(DeixisError, match="Only the text side"):
+            side.encode_image(torch.rand(1, 3, 32, 32))
+        with pytest.raises(DeixisError, match="Only the text side"):
+            side.image_tokens(torch.rand(1, 3, 32, 32))
+
+
+def test_the_weights_of_images_are_not_read_for_words(tmp_path: Path) -> None:
+    zoo.save(new(), tmp_path / "model")
+    path = tmp_path / "model" / "towers.safetensors"
+    tensors = load_file(path)
+    spoilt = {n: torch.zeros_like(v) if n.startswith("image_tower.") else v for n, v in tensors.items()}
+    save_file(spoilt, path)
+    assert folders.load_text(tmp_path / "model").encode_text("a red bird").shape == (1, 16)
+    with pytest.raises(DeixisError, match="its fingerprint is another"):
+        zoo.load(tmp_path / "model")
+
+
+def test_changed_weights_of_words_are_seen_by_the_text_side(tmp_path: Path) -> None:
+    zoo.save(new(), tmp_path / "model")
+    path = tmp_path / "model" / "towers.safetensors"
+    save_file({n: v + 1 if n.startswith("text_tower.") else v for n, v in load_file(path).items()}, path)
+    with pytest.raises(DeixisError, match="its fingerprint is another"):
+        folders.load_text(tmp_path / "model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +97,25 @@ def test_patches_and_words_meet_in_the_space_of_the_embeddings(fetched: Fetched)
     patches, words = model.image_tokens(torch.randn(2, 3, 224, 224)), model.text_tokens(model.tokenize(["a bird"]))
     assert (patches.states.shape, patches.grid) == ((2, 49, 384), (7, 7))
     assert words.states.shape == (1, 4, 384)
+
+
+@pytest.mark.slow
+def test_the_text_side_alone_is_that_of_the_whole_and_leaves_image_networks_alone(
+    fetched: Fetched, tmp_path: Path
+) -> None:
+    fetched("starter")
+    whole = zoo.load("starter")
+    side = starter.load_text()
+    assert torch.equal(side.encode_text("a red bird"), whole.encode_text("a red bird"))
+    assert side.fingerprint() == whole.text_side().fingerprint()
+    zoo.save(whole, tmp_path / "model")
+    code = (
+        "import sys; from pathlib import Path; from deixis.zoo import folder\n"
+        f"folder.load_text(Path({str(tmp_path / 'model')!r})).encode_text('a red bird')\n"
+        "print([name for name in ('timm', 'torchvision', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
+from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
@@ -178,6 +179,28 @@ class DualEncoder(nn.Module):
         new.image_adapter, new.text_adapter = image, text
         return new
 
+    def text_side(self) -> DualEncoder:
+        """A new encoder of the text tower and its adapter alone (shared, not copied), which can't encode images. Its
+        fingerprint is that of the text side."""
+        side = DualEncoder(
+            _LeftOut(self.width, self.feature_width),
+            self.text_tower,
+            tokenizer=self.tokenizer,
+            preprocess=self.preprocess,
+            traits=self.traits,
+        )
+        side.training = self.training
+        side.text_adapter = self.text_adapter
+        return side
+
+    @classmethod
+    def of_text(
+        cls, text_tower: nn.Module, *, tokenizer: Tokenizer, preprocess: Preprocess, traits: Traits
+    ) -> DualEncoder:
+        """An encoder that can't encode images, as `text_side` gives, of a text tower alone."""
+        left_out = _LeftOut(cast(TextTower, text_tower).width, 0)
+        return cls(left_out, text_tower, tokenizer=tokenizer, preprocess=preprocess, traits=traits)
+
     def image_states(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
         """What the image tower says, before any adapter."""
         states: ImageStates = self.image_tower(images)
@@ -304,6 +327,20 @@ class DualEncoder(nn.Module):
             f"  licence: {self.licence or 'not told'}",
         ]
         return "\n".join(lines)
+
+
+class _LeftOut(nn.Module):
+    """Stands where the image tower was left on disk."""
+
+    def __init__(self, width: int, feature_width: int) -> None:
+        super().__init__()
+        self.width, self.feature_width = width, feature_width
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
+        raise DeixisError("Only the text side of this model was loaded.", "Load the whole of it: deixis.load(...)")
+
+    def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        raise DeixisError("Only the text side of this model was loaded.", "Load the whole of it: deixis.load(...)")
 
 
 def _named(tower: nn.Module) -> str:

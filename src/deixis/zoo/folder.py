@@ -1,7 +1,7 @@
 """A model folder: which model it stands on, by name and fingerprint, and the adapters on top.
 
     config.json             format, base, base_fingerprint, image_adapter and text_adapter (their settings), scale
-                            (where it is not the base's), fingerprint
+                            (where it is not the base's), fingerprint, text_fingerprint (of its text side)
     adapters.safetensors    the adapters' tensors, `image.*` and `text.*`; absent where there are none
     towers.safetensors      the tensors of the towers that are not the base's; absent where all are
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as dump
 from torch import Tensor, nn
@@ -31,9 +31,9 @@ from deixis.files import atomic_folder, write_json
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.adapters import from_config
 from deixis.nn.dual import DualEncoder
-from deixis.zoo import scratch
+from deixis.zoo import scratch, starter
 
-__all__ = ["FORMAT", "load", "save"]
+__all__ = ["FORMAT", "load", "load_text", "recorded", "save"]
 
 FORMAT = 1
 _SIDES = ("image", "text")
@@ -51,6 +51,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         "base_fingerprint": base.fingerprint(),
         **{f"{side}_adapter": None if each is None else each.config for side, each in adapters.items()},
         "fingerprint": encoder.fingerprint(),
+        "text_fingerprint": encoder.text_side().fingerprint(),
         "licence": encoder.licence,
         **({} if encoder.scale == base.scale else {"scale": encoder.scale}),
         **({"whole": scratch.described(encoder)} if new else {}),
@@ -105,6 +106,34 @@ def load(folder: Path) -> DualEncoder:
     return encoder
 
 
+def load_text(folder: Path) -> DualEncoder:
+    """The text side of what `save` wrote, in eval mode; its weights are checked, those of the images are not read.
+    Where the base can't be had by half, or an older version wrote the folder, the whole is loaded for it.
+
+    Raises:
+        DeixisError: as `load`.
+    """
+    config = _config(folder / "config.json")
+    if "text_fingerprint" not in config or not (config["base"] == "starter" or "whole" in config):
+        return load(folder).text_side()
+    base = _whole(folder, config).text_side() if "whole" in config else starter.load_text()
+    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
+    _fill_towers(base, folder / "towers.safetensors", all_of_them="whole" in config, part="text_tower.")
+    side = base.with_adapters(None, _adapters(folder, config).get("text")).eval()
+    if side.fingerprint() != config["text_fingerprint"]:
+        return load(folder).text_side()  # which says what is wrong, or that nothing is
+    return side
+
+
+def recorded(folder: Path) -> str:
+    """The fingerprint of the model in a folder, as it was when that was written; nothing is checked.
+
+    Raises:
+        DeixisError: the folder's config can't be read.
+    """
+    return str(_config(folder / "config.json")["fingerprint"])
+
+
 def _base(folder: Path, config: dict[str, Any]) -> DualEncoder:
     """The model that the folder stands on."""
     base = zoo.load(config["base"])
@@ -144,17 +173,18 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _fill_towers(base: DualEncoder, path: Path, all_of_them: bool) -> None:
-    """Puts tensors that were trained in place of the base's."""
+def _fill_towers(base: DualEncoder, path: Path, all_of_them: bool, part: str = "") -> None:
+    """Puts tensors that were trained in place of the base's; with `part`, those whose names begin so."""
     if not path.is_file() and not all_of_them:
         return
     state = base.state_dict()
     try:
-        found = load_file(path)
-        if all_of_them and found.keys() != state.keys():
-            raise KeyError(", ".join(sorted(found.keys() ^ state.keys())[:3]))
-        for name, value in found.items():
-            state[name].copy_(value)
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(part)]  # noqa: SIM118 (it is no mapping)
+            if all_of_them and set(names) != state.keys():
+                raise KeyError(", ".join(sorted(set(names) ^ state.keys())[:3]))
+            for name in names:
+                state[name].copy_(file.get_tensor(name))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise DeixisError(f"{path} does not hold the towers of this model: {error}.", "Adapt again.") from error
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,17 @@ from deixis.nn.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.conse import ClassifierTower, ConSE
 from deixis.nn.dual import DualEncoder, Traits
 
-__all__ = ["CENTRED", "CLASSES_MIXED", "FILES", "PROMPT", "PROMPTS", "TEMPERATURE", "class_prompts", "load"]
+__all__ = [
+    "CENTRED",
+    "CLASSES_MIXED",
+    "FILES",
+    "PROMPT",
+    "PROMPTS",
+    "TEMPERATURE",
+    "class_prompts",
+    "load",
+    "load_text",
+]
 
 FILES = {"image": "efficientnet-lite0.pth", "text": "minilm-l6.safetensors", "tokenizer": "minilm-l6-tokenizer.json"}
 """What `deixis data get starter` puts into the folder `starter` of the cache."""
@@ -42,6 +53,7 @@ CENTRED = True
 SCALE = 20.0
 CONTEXT = 256
 MINILM = BertConfig(vocabulary=30522, width=384, depth=6, heads=12, hidden=1536)
+TRAITS = Traits("starter", CONTEXT, SCALE, licence="Apache-2.0 (EfficientNet-Lite0, all-MiniLM-L6-v2)")
 PREPROCESS = Preprocess(224, mode="pad", interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
@@ -60,25 +72,42 @@ def load(
     Raises:
         DeixisError: the weights are not in the cache, or are not those expected.
     """
+    paths = _paths()
+    tokenizer, text, prototypes = _text_side(paths, prompt)
+    if centred:
+        text.centre = prototypes.mean(0)
+        prototypes = prototypes - text.centre
+    tower = _image_tower(paths["image"], ConSE(prototypes, k, temperature))
+    return DualEncoder(tower, text, tokenizer=tokenizer, preprocess=PREPROCESS, traits=TRAITS).eval()
+
+
+def load_text() -> DualEncoder:
+    """The text side of `load()`, in eval mode: without the image tower, and without importing timm where the classes
+    were embedded before.
+
+    Raises:
+        DeixisError: as `load`.
+    """
+    tokenizer, text, prototypes = _text_side(_paths(), PROMPT)
+    if CENTRED:
+        text.centre = prototypes.mean(0)
+    return DualEncoder.of_text(text, tokenizer=tokenizer, preprocess=PREPROCESS, traits=TRAITS).eval()
+
+
+def _paths() -> dict[str, Path]:
     paths = {part: cache_dir("starter") / name for part, name in FILES.items()}
     if missing := [path.name for path in paths.values() if not path.is_file()]:
         raise DeixisError(
             f"The starter is not in {cache_dir('starter')} ({', '.join(missing)} missing).",
             "Run: deixis data get starter",
         )
+    return paths
+
+
+def _text_side(paths: dict[str, Path], prompt: str) -> tuple[Tokenizer, MeanPooledText, Float[Tensor, "C D"]]:
+    """Tokenizer, text tower, and the embeddings of the classes."""
     tokenizer, text = Tokenizer.from_file(paths["tokenizer"]), _text_tower(paths["text"])
-    prototypes = _prototypes(class_prompts(prompt), text, tokenizer, content_hash(paths["text"]))
-    if centred:
-        text.centre = prototypes.mean(0)
-        prototypes = prototypes - text.centre
-    model = DualEncoder(
-        _image_tower(paths["image"], ConSE(prototypes, k, temperature)),
-        text,
-        tokenizer=tokenizer,
-        preprocess=PREPROCESS,
-        traits=Traits("starter", CONTEXT, SCALE, licence="Apache-2.0 (EfficientNet-Lite0, all-MiniLM-L6-v2)"),
-    )
-    return model.eval()
+    return tokenizer, text, _prototypes(prompt, text, tokenizer, content_hash(paths["text"]))
 
 
 def class_prompts(form: str = PROMPT) -> list[str]:
@@ -94,12 +123,13 @@ def class_prompts(form: str = PROMPT) -> list[str]:
     return list(ImageNetInfo("imagenet-1k").label_descriptions(detailed=form == "lemmas: definition"))
 
 
-def _prototypes(prompts: list[str], text: MeanPooledText, tokenizer: Tokenizer, weights: str) -> Float[Tensor, "C D"]:
-    """The prompts' embeddings, from the cache if they were computed before with these weights."""
-    key = hashlib.sha256(json.dumps([weights, CONTEXT, prompts]).encode()).hexdigest()[:16]
+def _prototypes(form: str, text: MeanPooledText, tokenizer: Tokenizer, weights: str) -> Float[Tensor, "C D"]:
+    """The classes' embeddings, from the cache if they were computed before with these weights and timm's lists."""
+    key = hashlib.sha256(json.dumps([weights, CONTEXT, form, metadata.version("timm")]).encode()).hexdigest()[:16]
     path = cache_dir("starter-prototypes") / f"{key}.safetensors"
     with contextlib.suppress(Exception):  # missing or damaged: computed again
         return load_file(path)["prototypes"]
+    prompts = class_prompts(form)
     text.eval()
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     rows = torch.empty(len(prompts), text.width)
