@@ -46,7 +46,7 @@ _VERBS = {
     "list_methods": "deixis.methods",
     "load": "deixis.zoo",
     "load_classifier": "deixis.apps.few_shot",
-    "search": "deixis.apps.index",
+    "search": "deixis.apps.search",
 }
 
 

@@ -16,8 +16,10 @@ __all__ = ["VERBS", "main"]
 VERBS: dict[str, tuple[str, str]] = {
     "adapt": ("DATA", "adapt a model to your images and prove what it bought"),
     "search": ("RUN QUERY", "find pictures of a run by words or by a picture"),
+    "serve": ("RUN", "a page and an API to search a run in your browser"),
     "explain": ("PHOTO TEXT...", "where in a picture, and in which words, they fit"),
     "index": ("DATA", "make a folder searchable as it is"),
+    "export": ("RUN --onnx", "for onnxruntime, checked; for open_clip; for transformers"),
     "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
     "label": ("DATA", "begin a csv of captions, the most telling images first"),
     "pack": ("DATA", "write a collection as tar shards for training"),

@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "atomic_path", "cache_dir", "clear_partial", "content_hash", "write_json"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "cache_dir",
+    "clear_partial",
+    "content_hash",
+    "public_name",
+    "write_json",
+]
 
 
 def cache_dir(*parts: str) -> Path:
@@ -29,6 +37,16 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def public_name(name: str) -> str:
+    """What a model is called where others read it: of a path only its end, of all else the whole.
+
+    >>> public_name("/mnt/models/my-clip"), public_name("hf-hub:organisation/name")
+    ('my-clip', 'hf-hub:organisation/name')
+    """
+    is_address = ":" in name.partition("/")[0]
+    return name if is_address else os.path.basename(name.rstrip("/"))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deixis import zoo
-from deixis.engine.features import FeatureStore, Table, encode_images, table
+from deixis.engine.embedding import encode_images
+from deixis.engine.features import FeatureStore, Table, table
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, content_hash
 from deixis.nn.dual import DualEncoder
@@ -140,7 +141,7 @@ def test_a_file_that_is_in_use_is_not_taken_for_damaged(tmp_path: Path, monkeypa
     store = FeatureStore(path)
     store.put({"a": row(1)})
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.01))
+    monkeypatch.setattr(sqlite3, "connect", lambda file, timeout, **more: connect(file, timeout=0.01, **more))
     other = connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(DeixisError, match=r"x\.sqlite can't be used: database is locked.*Wait for other runs"):

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from deixis import zoo
-from deixis.apps import results
-from deixis.apps.collection import Collection, collect, embed, read, taught
+from deixis.apps import model_card, results
+from deixis.apps.calibrate import of_run, told, write_calibration
+from deixis.apps.collection import Collection, collect, embed, read, taught, texts
 from deixis.apps.console import Talk
 from deixis.apps.index import index, write_index
 from deixis.apps.learn_classes import learn_classes, learns_classes
+from deixis.apps.model_card import Subject
 from deixis.apps.options import Reading, Settings, overrides
 from deixis.apps.report import render
 from deixis.apps.runs import Clock, free_name, run_folder
@@ -27,6 +29,7 @@ from deixis.engine.build import configure
 from deixis.engine.evaluate import Adapters, apply, measure_labels, measure_retrieval
 from deixis.engine.features import Table, table
 from deixis.engine.recipes import Recipe, recipe_for, trains_towers
+from deixis.engine.relevance_fit import Measured
 from deixis.engine.select import Choice, Experiment, choose
 from deixis.engine.towers import Library
 from deixis.errors import DeixisError
@@ -39,7 +42,6 @@ from deixis.types import Source
 
 __all__ = ["GUARDS", "Beside", "Outcome", "Outside", "adapt", "adapt_or_index", "controls", "outside_here", "prepare"]
 
-TEMPLATE = "a photo of a {}."
 GUARDS = ("art4apps", "emoji")
 
 
@@ -90,6 +92,7 @@ class Outcome:
         experiment: data, splits and measure.
         masks: the slices, over the samples that could be read.
         adapters: what was kept, fitted on all pairs.
+        relevance: how likely results of a search are right; None where there is too little to measure it.
     """
 
     folder: Path
@@ -99,6 +102,7 @@ class Outcome:
     experiment: Experiment
     masks: Mapping[str, np.ndarray]
     adapters: Adapters
+    relevance: Measured | None
 
 
 def adapt(
@@ -145,8 +149,11 @@ def adapt(
     masks = _kept_slices(beside.slices, source, collection)
     result = results.build(collection, experiment, arms, settings, choice, masks)
     result["forgotten"] = _forgotten(experiment, arm, beside.outside, talk)
+    with talk.step("relevance"):
+        measured = of_run(experiment, arm, choice)
+    result["relevance"] = told(measured)
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
-    done = Outcome(out, result, adapted, arms, experiment, masks, kept)
+    done = Outcome(out, result, adapted, arms, experiment, masks, kept, measured)
     with run_folder(out, overwrite) as folder:
         _write(folder, done, collection, talk, clock)
     results.tell(result, talk, out)
@@ -226,13 +233,6 @@ def _check_learnable(collection: Collection) -> None:
         raise DeixisError(collection.report.reason, collection.report.cure)
 
 
-def _texts(source: Source) -> list[str]:
-    """One sentence a sample: its first caption, or its class in a sentence."""
-    if source.kind == "labels":
-        return [TEMPLATE.format(str(sample.label).replace("_", " ")) for sample in source.samples]
-    return [sample.captions[0] for sample in source.samples]
-
-
 def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, talk: Talk) -> Experiment:
     """Encodes a collection, finds its concepts and splits it.
 
@@ -246,7 +246,7 @@ def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, ta
     source = collection.source
     views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=True)
     with talk.step("encode"):
-        rows = table(encoder, [sample.id for sample in source.samples], views, _texts(source))
+        rows = table(encoder, [sample.id for sample in source.samples], views, texts(source))
     if source.kind == "labels":
         unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
         groups = concept_groups(unlabelled, collection.report.same)
@@ -262,7 +262,7 @@ def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, ta
     library = None
     if trains_towers(settings.method):
         library = Library(encoder)
-        library.add(rows.ids, collection.pictures, _texts(source))
+        library.add(rows.ids, collection.pictures, texts(source))
     return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
 
 
@@ -313,9 +313,9 @@ def _forgotten(experiment: Experiment, arm: Arm, outside: Sequence[Outside], tal
         collection = taught(collect(each.source, talk), talk)
         views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
         ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
-        rows = table(encoder, ids, views, _texts(collection.source))
+        rows = table(encoder, ids, views, texts(collection.source))
         if experiment.library is not None:
-            experiment.library.add(ids, collection.pictures, _texts(collection.source))
+            experiment.library.add(ids, collection.pictures, texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
             lost = experiments.forgotten(arm, measure_retrieval, rows, groups)
@@ -329,7 +329,8 @@ def _write(folder: Path, done: Outcome, collection: Collection, talk: Talk, cloc
     with talk.step("save"):
         zoo.save(done.encoder, folder / "model")
         vectors, _ = apply(done.experiment.table, done.adapters)
-        write_index(folder / "index", done.encoder, vectors, collection.source)
+        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
+        write_calibration(folder, done.relevance, done.encoder.fingerprint())
         write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
         write_json(folder / "check.json", collection.report.to_dict())
         for index, each in enumerate(results.per_split(result, arm, done.experiment)):
@@ -338,4 +339,6 @@ def _write(folder: Path, done: Outcome, collection: Collection, talk: Talk, cloc
     stages = {name: round(value, 2) for name, value in talk.seconds.items()}
     result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
     write_json(folder / "result.json", result)
+    card = Subject(done.encoder, done.folder.name, result, licences=collection.report.licences)
+    model_card.write(folder / "README.md", card)
     render(result, results.gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)

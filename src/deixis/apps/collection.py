@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Container, Sequence
 from json import dumps
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +20,9 @@ from deixis.apps.options import Reading
 from deixis.apps.runs import explained, writable
 from deixis.data import check as checks
 from deixis.data import sets, sources
-from deixis.engine.features import FeatureStore, encode_images
+from deixis.data.looks import left_out
+from deixis.engine.embedding import encode_images, encode_once
+from deixis.engine.features import FeatureStore
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
 from deixis.inputs.clip_bpe import ClipTokenizer
@@ -27,9 +31,10 @@ from deixis.nn.dual import DualEncoder
 from deixis.types import Picture, Sample, Skipped, Source
 from deixis.zoo import starter
 
-__all__ = ["Collection", "check", "collect", "embed", "read", "reader", "taught"]
+__all__ = ["Collection", "check", "collect", "embed", "read", "reader", "taught", "texts"]
 
 _CLIP_CONTEXT = 77
+_TEMPLATE = "a photo of a {}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +83,17 @@ def collect(source: Source, talk: Talk, encoder: DualEncoder | None = None) -> C
     with talk.step("check"), talk.bar("check images") as bar:
         report = checks.check(source, reader=judge, progress=bar)
     usable = report.usable(source)
+    _require_some(usable, source)
+    return Collection(usable, report)
+
+
+def _require_some(usable: Source, source: Source) -> None:
     if not usable.samples:
-        first = report.unreadable[0].detail
+        first = usable.skipped[len(source.skipped)].detail
         raise DeixisError(
             f"None of the {len(source.samples)} images of {source.root} can be read; the first: {first}",
             "Give pictures that an image viewer opens.",
         )
-    return Collection(usable, report)
 
 
 def taught(collection: Collection, talk: Talk) -> Collection:
@@ -109,6 +118,13 @@ def taught(collection: Collection, talk: Talk) -> Collection:
             same=tuple(tuple(group) for group in same if len(group) > 1),
         ),
     )
+
+
+def texts(source: Source) -> list[str]:
+    """One sentence a sample: its first caption, or its class in a sentence."""
+    if source.kind == "labels":
+        return [_TEMPLATE.format(str(sample.label).replace("_", " ")) for sample in source.samples]
+    return [sample.captions[0] for sample in source.samples]
 
 
 def check(
@@ -208,3 +224,64 @@ def embed(
             return encode_images(encoder, pictures, hashes, store, mirrored=mirrored, progress=update)
     finally:
         store.close()
+
+
+class Gathered(NamedTuple):
+    """Samples whose images were read and encoded in one pass.
+
+    Attributes:
+        source: the readable samples.
+        hashes: of the contents of their images.
+    """
+
+    source: Source
+    hashes: tuple[str, ...]
+
+
+def gather(
+    encoder: DualEncoder,
+    source: Source,
+    store: FeatureStore,
+    talk: Talk,
+    *,
+    known: Container[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Gathered:
+    """Reads and encodes the images of a source in one pass, with the frozen towers, into the store.
+
+    In place of `collect` and `embed` where nothing is learned: nobody asks then what looks alike or what is lopsided,
+    and a picture that can't be read is found by encoding it.
+
+    Args:
+        encoder: whose towers are asked.
+        source: with images.
+        store: where rows are kept.
+        talk: is told how far it is.
+        known: hashes of contents that need no encoding.
+        progress: told, too, with (images done, images in all); what it raises ends the pass.
+
+    Raises:
+        DeixisError: a sample has no image, or none of the images can be read.
+    """
+    for note in source.notes:
+        talk.say(note)
+    samples, start = source.samples, time.perf_counter()
+    with talk.step("encode"), talk.bar("encode images") as bar:
+
+        def update(done: int, total: int) -> None:
+            bar(done, total)
+            if progress is not None:
+                progress(done, total)
+
+        found = encode_once(encoder, [each.picture for each in samples], store, known=known, progress=update)
+    broken = tuple(left_out(samples[i], error) for i, error in found.failures.items())
+    readable = tuple(each for i, each in enumerate(samples) if i not in found.failures)
+    usable = dataclasses.replace(source, samples=readable, skipped=(*source.skipped, *broken))
+    _require_some(usable, source)
+    seconds = time.perf_counter() - start
+    before = len(readable) - found.encoded
+    talk.say(
+        f"{len(samples)} images in {seconds:.1f} s, {len(samples) / seconds:.0f} images/s"
+        + (f"; {before} of them were encoded before, or are copies" if before else "")
+    )
+    return Gathered(usable, tuple(digest for digest in found.hashes if digest))

@@ -11,7 +11,7 @@ from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +26,13 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if not task.speed else f"{task.speed:.0f}/s" if task.speed >= 10 else f"{task.speed:.1f}/s")
 
 
 class Talk:
@@ -76,7 +83,8 @@ class Talk:
     def bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Yields a function of (done, total)."""
         if self._err.is_terminal and not self.quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            text, count = TextColumn("{task.description}"), MofNCompleteColumn()
+            columns = (text, BarColumn(), count, _Rate(), TimeRemainingColumn())
             with Progress(*columns, console=self._err, transient=True) as progress:
                 task = progress.add_task(name, total=None)
                 yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -25,7 +25,8 @@ from deixis.apps.classes import changes, foretold, learned, model_of, names_of, 
 from deixis.apps.shown import drawn, hashes, labelled, pictures
 from deixis.engine import few_shot
 from deixis.engine.checkpoint import load_state, save_state
-from deixis.engine.features import FeatureStore, encode_images
+from deixis.engine.embedding import encode_images
+from deixis.engine.features import FeatureStore
 from deixis.engine.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json

@@ -10,14 +10,27 @@ from typing import Annotated
 
 import tyro
 
-from deixis.apps.options import ClaimSettings, EvalSettings, ExplainSettings, Reading, Settings, TrainSettings
+from deixis.apps.options import (
+    ClaimSettings,
+    Database,
+    EvalSettings,
+    ExplainSettings,
+    ExportSettings,
+    IndexSettings,
+    Reading,
+    SearchSettings,
+    ServeSettings,
+    Settings,
+    TrainSettings,
+)
 
 __all__ = ["VERBS", "run"]
 
 Place = Annotated[str, tyro.conf.Positional]
 Flat = tyro.conf.arg(name="")
 SETTINGS, READING, TRAINING, CLAIM, EVAL = Settings(), Reading(), TrainSettings(), ClaimSettings(), EvalSettings()
-EXPLAIN = ExplainSettings()
+EXPLAIN, SEARCH, SERVE = ExplainSettings(), SearchSettings(), ServeSettings()
+INDEX, EXPORT, DATABASE = IndexSettings(), ExportSettings(), Database()
 
 
 def adapt(
@@ -48,46 +61,68 @@ def adapt(
     return 0
 
 
-def search(run: Place, query: Place, /, k: int = 10) -> int:
-    """Finds the pictures of a run or an index that fit words or a picture best.
+def search(
+    run: Place,
+    query: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    settings: Annotated[SearchSettings, Flat] = SEARCH,
+) -> int:
+    """Finds the pictures of a run or an index that fit words, a picture, or both best.
 
-    Example: deixis search my-run "a red bird"
+    Example: deixis search my-run "a red bird" --image photo.jpg --minus "a cage"
 
     Args:
         run: folder that `deixis adapt` or `deixis index` wrote.
-        query: words, or the path of a picture.
-        k: how many answers.
+        query: words, or the path of a picture; several are asked for together.
+        settings: pictures, what is left out, conditions.
     """
-    from deixis.apps import index as app
+    from deixis.apps import search as app
 
-    app.search(run, query, k, quiet=False)
+    app.search_folder(run, query, settings)
     return 0
 
 
+def serve(run: Place, /, settings: Annotated[ServeSettings, Flat] = SERVE) -> int:
+    """Serves a page to search a run or an index in a browser, and the same as an API (/openapi.json).
+
+    Example: deixis serve my-run
+
+    Args:
+        run: folder that `deixis adapt` or `deixis index` wrote.
+        settings: address, token, limits.
+    """
+    from deixis.apps import serve as app
+
+    return app.serve(run, settings)
+
+
 def index(
-    data: Place,
+    data: Annotated[tuple[str, ...], tyro.conf.Positional],
     /,
     out: str = "deixis-index",
-    model: str = "starter",
+    settings: Annotated[IndexSettings, Flat] = INDEX,
     reading: Annotated[Reading, Flat] = READING,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Makes a collection searchable as it is; captions are not needed.
+    """Makes a collection searchable as it is; captions are not needed. Killed and run again, it goes on. Also under
+    torchrun.
 
     Example: deixis index my-photos --out my-index
 
+    Later: deixis index my-photos --out my-index --update
+
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: the folder to write.
-        model: a name, or the model folder of a run.
+        out: the folder of the index.
+        settings: the model; what is done with an index that is there.
         reading: columns and the like.
         overwrite: replace what a run or index left there.
         quiet: print nothing.
     """
     from deixis.apps import index as app
 
-    app.index(data, out, model, reading, overwrite=overwrite, quiet=quiet)
+    app.index_folder(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
 
 
@@ -225,6 +260,41 @@ def explain(
     return 0
 
 
+def export(
+    run: Place,
+    /,
+    out: str = "deixis-export",
+    settings: Annotated[ExportSettings, Flat] = EXPORT,
+    database: Annotated[Database, Flat] = DATABASE,
+    reading: Annotated[Reading, Flat] = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Writes the model of a run for other programs, as ONNX or as a folder of open_clip or transformers; or its index,
+    for faiss, numpy or PostgreSQL.
+
+    Example: deixis export my-run --onnx --out my-onnx
+
+    Args:
+        run: folder that `deixis adapt` wrote, or a model by name or folder.
+        out: the folder to write.
+        settings: as what.
+        database: for --to postgres.
+        reading: columns and the like of --data.
+        overwrite: replace what an export or run left there.
+        quiet: print nothing.
+    """
+    if settings.to in ("npy", "faiss", "postgres"):
+        from deixis.apps import exchange
+
+        exchange.export_index(run, settings.to, out, database, overwrite=overwrite, quiet=quiet)
+        return 0
+    from deixis.apps import export as app
+
+    app.export(run, settings, reading, out=out, overwrite=overwrite, quiet=quiet)
+    return 0
+
+
 def evaluate(
     data: Place,
     /,
@@ -306,8 +376,9 @@ def data(action: Place, name: Place = "", /) -> int:
     return 0
 
 
+_OF_RUNS = (adapt, search, serve, explain, export)
 VERBS: dict[str, Callable[..., int]] = {
-    **{each.__name__: each for each in (adapt, search, explain, index, check, label, pack, train, claim, demo, data)},
+    **{each.__name__: each for each in (*_OF_RUNS, index, check, label, pack, train, claim, demo, data)},
     "eval": evaluate,
 }
 

@@ -1,132 +1,251 @@
-"""Index a collection and search it, with words or with a picture."""
+"""Index a collection, to be searched, and keep the index as the collection is."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from deixis import zoo
-from deixis.apps.collection import collect, embed, read
+from deixis.apps.approximate import approximate
+from deixis.apps.calibrate import write_for_index
+from deixis.apps.collection import gather, read
 from deixis.apps.console import Talk
-from deixis.apps.options import Reading
-from deixis.apps.runs import free_name, run_folder
-from deixis.engine.evaluate import apply
-from deixis.engine.features import table
+from deixis.apps.options import IndexSettings, Reading
+from deixis.apps.runs import explained, free_name, run_folder
+from deixis.apps.upkeep import Changed, Item, items_of, named, plan
+from deixis.engine import launch
+from deixis.engine.embedding import vectors
+from deixis.engine.features import FeatureStore
 from deixis.errors import DeixisError
+from deixis.indexing import changes
+from deixis.indexing.approximate import package
 from deixis.indexing.index import Index, build
-from deixis.inputs.images import IMAGE_SUFFIXES
 from deixis.nn.dual import DualEncoder
-from deixis.types import Source, place
+from deixis.ops.collective import rank
+from deixis.types import Source
 
-__all__ = ["index", "search", "write_index"]
+__all__ = ["Changed", "index", "index_folder", "items_of", "remove", "update", "write_index"]
+
+Dtype = Literal["float32", "float16"]
 
 
-def write_index(folder: Path, encoder: DualEncoder, vectors: Float[Tensor, "B D"], source: Source) -> Index:
-    """Writes the images of a source, embedded by `encoder`, as an index."""
-    items = [
-        {"id": s.id, "path": place(s.picture), "captions": list(s.captions), "label": s.label} for s in source.samples
-    ]
-    return build(folder, vectors.numpy(), items, model=encoder.name, fingerprint=encoder.fingerprint())
+def write_index(
+    folder: Path,
+    encoder: DualEncoder,
+    vectors: Float[Tensor, "B D"],
+    source: Source,
+    hashes: Sequence[str],
+    dtype: Dtype = "float32",
+) -> Index:
+    """Writes the images of a source, embedded by `encoder`, as an index.
+
+    Args:
+        folder: where it goes.
+        encoder: that made the vectors.
+        vectors: one a sample.
+        source: the samples.
+        hashes: of the contents of their images.
+        dtype: of the vectors on disk.
+    """
+    return build(
+        folder,
+        vectors.numpy(),
+        items_of(source, hashes),
+        model=encoder.name,
+        fingerprint=encoder.fingerprint(),
+        dtype=dtype,
+    )
 
 
 def index(
-    data: str | Source,
+    data: str | Path | Source,
     out: str | Path = "deixis-index",
     model: str = "starter",
     reading: Reading | None = None,
     *,
+    dtype: Dtype = "float32",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Index:
     """Indexes the images of DATA for search; captions and labels are carried along but not needed.
+
+    Each image is read and decoded once. Stopped or killed, the same call goes on from there. Under `torchrun`, all
+    ranks call this alike.
 
     Args:
         data: what `collection.read` takes, or a source that was read already.
         out: the folder to write, with the model in it.
         model: a name or a model folder.
         reading: columns and the like, where they are not to be guessed.
+        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001.
         overwrite: replace what a run or index left at `out`.
         quiet: print nothing.
+
+    Raises:
+        DeixisError: nothing can be read, `out` is taken, the disk is full, or another rank is gone.
     """
-    out, talk = Path(out), Talk(quiet)
-    free_name(out, overwrite)
-    source = data if isinstance(data, Source) else read(data, reading)
-    encoder = zoo.load(model).eval()
-    collection = collect(source, talk)
-    views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-    ids = [sample.id for sample in collection.source.samples]
-    rows = table(encoder, ids, views, [""] * len(ids))
-    with run_folder(out, overwrite) as folder:
-        zoo.save(encoder, folder / "model")
-        vectors, _ = apply(rows, (encoder.image_adapter, None))
-        write_index(folder / "index", encoder, vectors, collection.source)
-    talk.result(f"{len(rows)} images indexed in {out}; {len(collection.source.skipped)} skipped.")
-    talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
+    out = Path(out)
+    with launch.ranks(), contextlib.closing(FeatureStore()) as store:
+        talk = Talk(quiet or rank() > 0)
+        free_name(out, overwrite)
+        source = data if isinstance(data, Source) else read(str(data), reading)
+        encoder = zoo.load(model).eval().to(launch.device())
+        source, hashes = gather(encoder, source, store, talk)
+        if rank() == 0:
+            rows = vectors(encoder, hashes, store)
+            with run_folder(out, overwrite) as folder:
+                zoo.save(encoder.cpu(), folder / "model")
+                write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
+                if remark:
+                    talk.say(remark)
+        talk.result(f"{len(hashes)} images indexed in {out}; {len(source.skipped)} skipped.")
+        talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
     return Index.open(out / "index", verify=False)
 
 
-def search(
-    run: str | Path, query: str | Path, k: int = 10, *, quiet: bool = True
-) -> list[tuple[float, dict[str, object]]]:
-    """The k best images of a run or index folder for words or for a picture.
+def update(
+    folder: str | Path,
+    data: str | Path | Source,
+    *,
+    remove_gone: bool = False,
+    reading: Reading | None = None,
+    model: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    talk: Talk | None = None,
+) -> Changed:
+    """Takes into an index what is new in DATA or has changed; only that is embedded.
+
+    All images are read, to compare the hashes of their contents. The index changes in one step at the end, and can be
+    searched all the while; stopped or killed, it is as it was, and the same call goes on from there. DATA need not be
+    the one that was indexed first: an index may hold several. Under `torchrun`, all ranks call this alike.
 
     Args:
-        run: a folder that `deixis adapt` or `deixis index` wrote.
-        query: words, or the path of a picture.
-        k: how many answers.
-        quiet: print nothing.
-
-    Returns:
-        (cosine similarity, item) pairs, best first; an item holds `id`, `path`, `captions`, `label`.
+        folder: what `deixis index` or `deixis adapt` wrote.
+        data: what `collection.read` takes, or a source that was read already.
+        remove_gone: also remove what has gone from DATA, and let what was moved keep its vector.
+        reading: columns and the like, where they are not to be guessed.
+        model: the model that made the index, where the one in the folder can't be had.
+        progress: called on the calling thread with images done and images in all; what it raises ends the update.
+        talk: is told what happens.
 
     Raises:
-        DeixisError: no such run, a damaged index, a picture that can't be read, empty words.
+        DeixisError: there is no such index, its model is missing or another one, or as `index`.
     """
-    if k < 1:
-        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
-    picture = _is_picture(query)
-    if not picture and not str(query).strip():
-        raise DeixisError("The query is empty.", "Give some words, or the path of a picture.")
-    opened, encoder = _opened(Path(run))
-    vector = encoder.encode_image([Path(query)]) if picture else encoder.encode_text([str(query)])
-    hits = opened.search(np.asarray(vector.detach()), k)
-    found = [(float(score), opened.item(int(row))) for score, row in zip(hits.scores[0], hits.rows[0], strict=True)]
-    talk = Talk(quiet)
-    talk.result("similarity  picture")
-    for score, item in found:
-        talk.result(f"{score:10.3f}  {_from_here(str(item['path']))}")
-    return found
+    run, talk = Path(folder), talk or Talk(quiet=True)
+    opened = _opened(run)
+    encoder = _maker(run, model, opened)
+    with launch.ranks(), contextlib.closing(FeatureStore()) as store:
+        talk = talk if rank() == 0 else Talk(quiet=True)
+        source = data if isinstance(data, Source) else read(str(data), reading)
+        known = {str(item["hash"]): row for row, item in opened.items() if "hash" in item}
+        encoder = encoder.to(launch.device())
+        source, hashes = gather(encoder, source, store, talk, known=known, progress=progress)
+        now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
+        work = plan(now, items_of(source, hashes), source, remove_gone=remove_gone)
+        if rank() == 0:
+            rows = _rows(work.items, opened, known, encoder, store)
+            with explained(run):
+                if work.items or work.removed:
+                    changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
+                if not (run / "model").exists():
+                    zoo.save(encoder.cpu(), run / "model")
+    talk.result(f"{run}: {work.changed.sentence}")
+    return work.changed
 
 
-def _opened(run: Path) -> tuple[Index, DualEncoder]:
-    """The index of a run and the model that made it."""
+def _rows(
+    items: Sequence[Item], opened: Index, known: dict[str, int], encoder: DualEncoder, store: FeatureStore
+) -> Float32[np.ndarray, "N D"]:
+    """The vectors of items: from the index, where it has their content, else from the store."""
+    rows = np.empty((len(items), encoder.width), np.float32)
+    fresh = [i for i, item in enumerate(items) if item["hash"] not in known]
+    rows[fresh] = vectors(encoder, [items[i]["hash"] for i in fresh], store).numpy()
+    for i in set(range(len(items))).difference(fresh):
+        rows[i] = opened.vector(known[items[i]["hash"]])
+    return rows
+
+
+def remove(folder: str | Path, names: Sequence[str | Path], *, talk: Talk | None = None) -> Changed:
+    """Takes pictures out of an index, in one step; no file of a picture is touched.
+
+    Args:
+        folder: what `deixis index` or `deixis adapt` wrote.
+        names: ids or paths; a folder means all that lies in it.
+        talk: is told what happens.
+
+    Raises:
+        DeixisError: there is no such index, or a name means nothing in it; nothing is removed then.
+    """
+    opened = _opened(Path(folder))
+    ids = named([item for _, item in opened.items()], names)
+    with explained(Path(folder)):
+        changes.remove(opened.folder, ids)
+    (talk or Talk(quiet=True)).result(f"{len(ids)} removed from {folder}; {len(opened) - len(ids)} kept.")
+    return Changed(removed=tuple(ids), kept=len(opened) - len(ids))
+
+
+def _opened(run: Path) -> Index:
+    """The index in a run folder."""
     if not run.is_dir():
-        raise DeixisError(f"There is no folder {run}.", "Make one with `deixis adapt DATA` or `deixis index DATA`.")
-    opened = Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
-    if not (run / "model" / "config.json").is_file():
+        raise DeixisError(f"There is no folder {run}.", f"Make it first: deixis index DATA --out {run}")
+    return Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
+
+
+def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
+    """The model that made an index, before anything is encoded by another."""
+    name, made = opened.manifest["model"], str(opened.manifest["fingerprint"])
+    if not model and not (run / "model" / "config.json").is_file():
         raise DeixisError(
-            f"{run} holds no model that could read the query: no model/config.json.",
-            "Give the folder that `deixis adapt` or `deixis index` wrote.",
+            f"The model {name!r} that made the index is not in {run / 'model'} any more.",
+            "Copy it back, or name one that is the same with --model; it is kept there again.",
         )
-    encoder = zoo.load(run / "model").eval()
-    opened.expect(encoder.fingerprint())
-    return opened, encoder
+    encoder = zoo.load(model or run / "model").eval()
+    if encoder.fingerprint() != made:
+        raise DeixisError(
+            f"The index {opened.folder} was made by the model {name!r} ({made[:12]}); {model or run / 'model'} is "
+            f"another one ({encoder.fingerprint()[:12]}), whose vectors can't be compared with those in the index.",
+            f"Name the model that made it with --model, or index anew: deixis index DATA --out {run} --overwrite",
+        )
+    return encoder
 
 
-def _from_here(path: str) -> str:
-    """A path as seen from the working folder, where that is shorter."""
-    return min(os.path.relpath(path), path, key=len)
+def index_folder(
+    data: Sequence[str], out: str, settings: IndexSettings, reading: Reading, *, overwrite: bool, quiet: bool
+) -> None:
+    """What `deixis index` does: makes an index, or with --add, --update or --remove changes the one that is there.
 
-
-def _is_picture(query: str | Path) -> bool:
-    """Whether the query means a picture: an existing file, or what ends like one and looks like a path."""
-    path = Path(query)
-    if os.path.isfile(path):  # words may be no path at all, which Path.is_file takes amiss
-        return True
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DeixisError(f"There is no picture {path}.", "Check the path; words need no ending such as .jpg.")
-    return False
+    Args:
+        data: what is indexed, or taken in, one after the other; or the ids and paths to remove.
+        out: the folder of the index.
+        settings: which of these, and the model.
+        reading: columns and the like.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    wished = [name for name in ("add", "update", "remove") if getattr(settings, name)]
+    if len(wished) > 1 or (wished and overwrite):
+        both = " and ".join(f"--{name}" for name in (*wished, *(["overwrite"] if overwrite else [])))
+        raise DeixisError(f"{both} were asked for.", "Choose one.")
+    if settings.approximate:
+        package()  # before any work
+    talk = Talk(quiet)
+    if settings.remove:
+        remove(out, data, talk=talk)
+    elif wished:
+        for each in data:
+            update(out, each, remove_gone=settings.update, reading=reading, model=settings.model, talk=talk)
+    elif len(data) == 1:
+        index(
+            data[0], out, settings.model or "starter", reading, dtype=settings.dtype, overwrite=overwrite, quiet=quiet
+        )
+    else:
+        raise DeixisError(f"{len(data)} collections were given.", "Index the first, then add the others with --add.")
+    if settings.approximate:
+        approximate(out, quiet=quiet)

@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deixis.apps import model_card
 from deixis.apps.classes import changes, foretold, learned, model_of, names_of, unreadable_names
 from deixis.apps.collection import Collection, collect, embed
 from deixis.apps.console import Talk
 from deixis.apps.few_shot import FewShotClassifier
 from deixis.apps.index import write_index
+from deixis.apps.model_card import Subject
 from deixis.apps.options import Settings
 from deixis.apps.phrases import points
 from deixis.apps.runs import Clock, free_name, run_folder, versions
@@ -118,13 +120,14 @@ def learn_classes(
     with run_folder(out, overwrite) as folder:
         with talk.step("save"):
             classifier.write(folder)
-            write_index(folder / "index", encoder, seen.embedding, source)
+            write_index(folder / "index", encoder, seen.embedding, source, collection.report.hashes)
             write_json(folder / "splits.json", [_told(part, seen.data) for part in found])
             write_json(folder / "check.json", collection.report.to_dict())
         stages = {name: round(value, 2) for name, value in talk.seconds.items()}
-        write_json(
-            folder / "result.json", result | {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
-        )
+        result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
+        write_json(folder / "result.json", result)
+        card = Subject(encoder, out.name, result, licences=collection.report.licences)
+        model_card.write(folder / "README.md", card)
     _tell(result, talk, out)
     return result
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-__all__ = ["ClaimSettings", "EvalSettings", "ExplainSettings", "Reading", "Settings", "TrainSettings", "overrides"]
+__all__ = [
+    "ClaimSettings",
+    "EvalSettings",
+    "ExplainSettings",
+    "ExportSettings",
+    "IndexSettings",
+    "Reading",
+    "SearchSettings",
+    "ServeSettings",
+    "Settings",
+    "TrainSettings",
+    "overrides",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +183,121 @@ class ExplainSettings:
     tower: Literal["both", "image", "text"] = "both"
     rules: str = ""
     rate: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexSettings:
+    """What is done with an index.
+
+    Attributes:
+        model: a name, or the model folder of a run; `starter` for a new index, and for one that is there its own.
+        dtype: of the vectors of a new index; float16 takes half the room.
+        add: take in what is new in DATA or has changed, into the index that is there.
+        update: the same, and remove what is gone from DATA; what was moved keeps its vector.
+        remove: DATA are ids or paths in the index that is there: take them out of it.
+        approximate: then also build a graph, for quicker searches of a million pictures and more, which may miss some;
+            how many is measured and told.
+    """
+
+    model: str = ""
+    dtype: Literal["float32", "float16"] = "float32"
+    add: bool = False
+    update: bool = False
+    remove: bool = False
+    approximate: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+    """What is asked for besides words, and how.
+
+    Attributes:
+        k: how many answers.
+        image: pictures that are asked for together with the words.
+        minus: words or pictures to be left out.
+        mix: of words and pictures: 0 asks by the words alone, 1 by the pictures alone.
+        how: of mixing: along the sphere of directions, or by the sum.
+        minus_weight: how much weighs what is left out, all that is asked for weighing 1.
+        weights: of each of several texts, then of each picture; equal where none are given.
+        where: conditions on columns, such as label=bird or year>=2020; all must hold.
+        min_relevance: leave out answers less likely to be right than this, from 0 to 1.
+        near: list pairs of pictures at least this alike in place of searching.
+        json: print one JSON object.
+    """
+
+    k: int = 10
+    image: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    mix: float = 0.5
+    how: Literal["sphere", "sum"] = "sphere"
+    minus_weight: float = 0.5
+    weights: tuple[float, ...] = ()
+    where: tuple[str, ...] = ()
+    min_relevance: float = 0.0
+    near: float | None = None
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeSettings:
+    """Where a run is served, to whom, and how much is taken from a client.
+
+    Attributes:
+        host: the address that is listened on. By any but this machine's own, other machines are let in, and --token is
+            needed.
+        port: the port; 0 takes a free one and prints it.
+        token: what clients must show; `auto` makes one up and prints it. Others can read what stands on a command line.
+        folder: folders that clients may have looked through for new pictures; no other is ever read.
+        body_mb: the most megabytes in one request.
+        megapixels: the most in one picture that is sent.
+        letters: the most in one text.
+        queue: requests that may wait for the model; others are told to come again.
+        seconds: that a request may take to be sent, and to be answered.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7878
+    token: str = ""
+    folder: tuple[str, ...] = ()
+    body_mb: float = 32.0
+    megapixels: float = 50.0
+    letters: int = 2000
+    queue: int = 256
+    seconds: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What a model is written as.
+
+    Attributes:
+        onnx: two ONNX graphs, which onnxruntime runs without torch; adapters are part of them.
+        int8: graphs in 8 bits, too, with what they cost in retrieval.
+        to: a folder of another program, `openclip` or `huggingface`, for models without adapters; or `npy`, `faiss` or
+            `postgres`, which take the index.
+        data: pictures with captions to check and measure on; empty takes those of the run.
+    """
+
+    onnx: bool = False
+    int8: bool = False
+    to: str = ""
+    data: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Database:
+    """Where an index goes with --to postgres.
+
+    Attributes:
+        dsn: how the server is reached, such as postgresql://user@host/database; what is left out is taken from PGHOST,
+            PGUSER, PGPASSWORD and the like.
+        table: name of the table.
+        graph: also build a graph (HNSW) there, for approximate searches of millions.
+    """
+
+    dsn: str = ""
+    table: str = "deixis"
+    graph: bool = False
 
 
 def overrides(settings: Settings) -> dict[str, str]:

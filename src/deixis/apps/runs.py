@@ -20,15 +20,18 @@ from deixis.files import atomic_folder
 __all__ = ["Clock", "explained", "free_name", "run_folder", "versions", "writable"]
 
 _WRITTEN = re.compile(
-    r"(split-\d+/)?result\.json|(splits|check|summary|classifier)\.json|report\.html"
-    r"|index/(vectors\.npy|items\.jsonl|manifest\.json)|model/(config\.json|(adapters|towers)\.safetensors)"
+    r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html"
+    r"|index/(manifest\.json|lock|(vectors|removed)(-\d+)?\.npy|items(-\d+)?\.jsonl|approximate-\w+\.(usearch|json))"
+    r"|model/((config|tokenizer)\.json|(adapters|towers)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl"
+    r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
+    r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
 
-_MARKS = ("result.json", "run.json", "index/manifest.json")
-"""One of them is in every run or index."""
+_MARKS = ("result.json", "run.json", "index/manifest.json", "export.json")
+"""One of them is in every run, index or export."""
 
 
 def free_name(out: Path, overwrite: bool) -> None:

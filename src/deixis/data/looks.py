@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import hashlib
-import os
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -17,18 +14,18 @@ from PIL import Image
 
 from deixis.data.captions import shown
 from deixis.errors import DeixisError
+from deixis.inputs.contents import contents
 from deixis.inputs.duplicates import perceptual_hash
-from deixis.inputs.images import FORMATS, open_image, picture_hash, probe
-from deixis.inputs.opening import name_of
-from deixis.types.samples import Drawing, Member, Picture, Sample, Skipped
+from deixis.inputs.images import FORMATS, open_image, probe
+from deixis.inputs.opening import ImageSource, name_of
+from deixis.types.samples import Member, Picture, Sample, Skipped
 
-__all__ = ["THUMBNAIL", "Look", "look", "look_at_all", "misnamed"]
+__all__ = ["THUMBNAIL", "Look", "left_out", "look", "look_at_all", "misnamed"]
 
 THUMBNAIL = 8
 """Side of the small image that near-duplicates are compared by."""
 
 _DECODED, _HASHED = 128, 32
-_READ_WHOLE = 128 * 2**20
 _AHEAD = 512
 _RELATED = {"MPO": "JPEG", "DIB": "BMP"}
 
@@ -52,17 +49,6 @@ class Look:
     code: int = 0
     thumbnail: NDArray[np.uint8] | None = None
     skipped: Skipped | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Drawn:
-    """A drawing that is drawn already."""
-
-    name: str
-    pixels: NDArray[np.uint8]
-
-    def draw(self) -> NDArray[np.uint8]:
-        return self.pixels
 
 
 def look_at_all(samples: Sequence[Sample], threads: int, progress: Callable[[int, int], None] | None) -> list[Look]:
@@ -92,40 +78,34 @@ def look(sample: Sample) -> Look:
         return Look()
     try:
         return _look(sample.image)
-    except DeixisError as error:
-        detail = str(error).replace(name_of(sample.image), sample.id)
-        return Look(skipped=Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300)))
-    except (OSError, MemoryError) as error:
-        reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"
-        return Look(skipped=Skipped(sample.id, reason, shown(str(error), 300)))
+    except (DeixisError, OSError, MemoryError) as error:
+        return Look(skipped=left_out(sample, error))
+
+
+def left_out(sample: Sample, error: DeixisError | OSError | MemoryError) -> Skipped:
+    """Why the image of a sample can't be had, in words that name the sample.
+
+    Args:
+        sample: with an image.
+        error: what reading or decoding it raised.
+    """
+    detail = str(error)
+    if isinstance(error, DeixisError):
+        detail = detail.replace(name_of(sample.picture), sample.id)
+        return Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300))
+    reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"
+    return Skipped(sample.id, reason, shown(detail, 300))
 
 
 def _look(picture: Picture) -> Look:
-    data = _bytes(picture)
-    if data is not None:
-        try:
-            return dataclasses.replace(_seen(data), hash=hashlib.sha256(data).hexdigest())
-        except DeixisError:
-            pass  # once more, from where it lies, for an error that names the place
-    elif isinstance(picture, Drawing):
-        picture = _Drawn(picture.name, picture.draw())
-    return dataclasses.replace(_seen(picture), hash=picture_hash(picture))
-
-
-def _bytes(picture: Picture) -> bytes | None:
-    """All bytes of an image; None where there are none, or so many that they are better read in pieces."""
-    if isinstance(picture, Drawing):
-        return None
+    digest, source = contents(picture)
     try:
-        if not isinstance(picture, Path):
-            return picture.read()
-        found = os.stat(picture)
-        return picture.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size < _READ_WHOLE else None
-    except Exception:  # whatever the reader of a table raises; it is told when the image is opened
-        return None
+        return dataclasses.replace(_seen(source), hash=digest)
+    except DeixisError:  # once more, from where it lies, for an error that names the place
+        return dataclasses.replace(_seen(picture), hash=digest)
 
 
-def _seen(source: Picture | bytes) -> Look:
+def _seen(source: ImageSource) -> Look:
     """All but the hash."""
     info = probe(source)
     image = open_image(source, smallest=_DECODED)

@@ -24,7 +24,8 @@ from deixis import zoo
 from deixis.data import check, sets
 from deixis.data.split import concept_groups
 from deixis.engine.arena_options import options_of
-from deixis.engine.features import FeatureStore, encode_images
+from deixis.engine.embedding import encode_images
+from deixis.engine.features import FeatureStore
 from deixis.engine.protocols.bench import Asked, Bench, labelled
 from deixis.engine.protocols.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
 from deixis.engine.protocols.means import harmonic

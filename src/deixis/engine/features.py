@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,10 +22,9 @@ from torch import Tensor
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.nn.dual import DualEncoder
-from deixis.nn.modes import evaluating
-from deixis.types import Batch, FieldSpec, ImageStates, Picture
+from deixis.types import Batch, FieldSpec, ImageStates
 
-__all__ = ["FeatureStore", "Table", "encode_images", "table"]
+__all__ = ["FeatureStore", "Table", "table"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ _SPECS = (
 
 
 class FeatureStore:
-    """Rows of numbers by key, in one SQLite file.
+    """Rows of numbers by key, in one SQLite file. Threads may share it, and so may processes.
 
     Args:
         path: of the file; the default lies in the cache folder.
@@ -52,12 +52,13 @@ class FeatureStore:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_dir("features.sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
         self._mended(self._database)
 
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=60)
+            self._connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
             self._connection.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
             self._connection.execute("SELECT count(*) FROM (SELECT 1 FROM rows LIMIT 1)").fetchone()
         return self._connection
@@ -65,13 +66,14 @@ class FeatureStore:
     def _mended(self, act: Callable[[], T]) -> T:
         """What `act` gives; where it finds the file damaged, once more with a new file."""
         try:
-            try:
-                return act()
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-                    raise
-                self._set_aside()
-                return act()
+            with self._lock:
+                try:
+                    return act()
+                except sqlite3.DatabaseError as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                        raise
+                    self._set_aside()
+                    return act()
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise DeixisError(
@@ -111,9 +113,10 @@ class FeatureStore:
 
     def close(self) -> None:
         """Closes the file; it is opened again when it is next needed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 def _pieces(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
@@ -175,66 +178,6 @@ class Table:
         return Batch(ids=ids, extra=extra, specs={spec.name: spec for spec in _SPECS})
 
 
-def encode_images(
-    encoder: DualEncoder,
-    pictures: Sequence[Picture],
-    hashes: Sequence[str],
-    store: FeatureStore,
-    *,
-    mirrored: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-    batch_size: int = 32,
-) -> tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]]:
-    """Embeddings, features and doubts of images, from the store where it has them.
-
-    Args:
-        encoder: whose towers are asked (without its adapters).
-        pictures: B images.
-        hashes: their content hashes.
-        store: where rows are kept; each batch is kept as soon as it is there.
-        mirrored: also encode each image mirrored (V = 2 instead of 1).
-        progress: called with images done and images in all, equal ones counted once.
-        batch_size: images per pass.
-    """
-    width, features = encoder.width, encoder.feature_width
-    size = width + features + 1
-    flips = (False, True) if mirrored else (False,)
-    plain = encoder.image_adapter is None and encoder.text_adapter is None
-    mark = (encoder if plain else encoder.with_adapters(None, None)).fingerprint()  # known already, where it is plain
-    keys = [[f"{mark}/{digest}/{int(flip)}" for digest in hashes] for flip in flips]
-    rows = store.get([key for view in keys for key in view])
-    rows = {key: row for key, row in rows.items() if row.size == size and np.isfinite(row).all()}
-    first = {digest: i for i, digest in reversed(list(enumerate(hashes)))}
-    todo = sorted(i for digest, i in first.items() if any(view[i] not in rows for view in keys))
-    done = len(first) - len(todo)
-    if progress:
-        progress(done, len(first))
-    for part in _pieces(todo, batch_size):
-        images = encoder.read_images([pictures[i] for i in part])
-        fresh: dict[str, np.ndarray] = {}
-        for view, flip in zip(keys, flips, strict=True):
-            packed = _pack(encoder, images.flip(-1) if flip else images)
-            fresh |= {view[i]: row for i, row in zip(part, packed, strict=True)}
-        store.put(fresh)
-        rows |= fresh
-        done += len(part)
-        if progress:
-            progress(done, len(first))
-    joined = torch.from_numpy(np.stack([np.stack([rows[key] for key in view]) for view in keys]))
-    return joined[..., :width], joined[..., width:-1], joined[..., -1]
-
-
-@torch.inference_mode()
-def _pack(encoder: DualEncoder, images: Float[Tensor, "B 3 H W"]) -> np.ndarray:
-    """One float32 row an image: embedding, features, doubt."""
-    with evaluating(encoder):  # in eval mode: what is kept must not depend on the caller's
-        states = encoder.image_states(images)
-    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().cpu().numpy()
-    if not np.isfinite(packed).all():
-        raise DeixisError("The model gives numbers that are not finite for one of the images.", "Check its weights.")
-    return packed
-
-
 def table(
     encoder: DualEncoder,
     ids: Sequence[str],
@@ -246,7 +189,7 @@ def table(
     Args:
         encoder: embeds the texts, each distinct one once.
         ids: B names.
-        views: what `encode_images` gave.
+        views: what `embedding.encode_images` gave.
         texts: B captions or class sentences.
     """
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
