@@ -1,9 +1,11 @@
-"""A made-up run with every part of a result, and pictures to go with it."""
+"""A made-up run with every part of a result, pictures to go with it, and a browser that looks at pages."""
 
 from __future__ import annotations
 
 import colorsys
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,15 @@ from PIL import Image, ImageDraw
 
 from deixis.apps.report import Example
 
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 _BEFORE = {"r1": (0.219, 0.224), "r5": (0.371, 0.388), "r10": (0.447, 0.479), "mrr": (0.298, 0.311)}
 _GAIN = {
     "r1": (0.021, 0.008, 0.033),
@@ -102,6 +113,23 @@ def _data() -> dict[str, Any]:
     }
 
 
+def _relevance() -> dict[str, Any]:
+    points = [
+        {"told": told, "came": came, "low": max(0.0, came - 0.09), "high": came + 0.09, "pairs": 800}
+        for told, came in ((0.02, 0.03), (0.09, 0.08), (0.31, 0.36), (0.58, 0.55), (0.79, 0.77))
+    ]
+    rates = {"false_answers": _interval(0.09, 0.06, 0.13), "misses": _interval(0.31, 0.26, 0.36)}
+    return {
+        **{"queries": 1358, "concepts": 448, "matched": 0.12, "curve": "logistic", "points": points},
+        **{"brier": 0.0884, "brier_of_the_mean": 0.1056, "ece": 0.0095},
+        "log_loss": {"logistic": 0.3101, "isotonic": 0.3141},
+        "says_nothing_matches": True,
+        "threshold": 0.48,
+        **rates,
+        "tried": {"rule": "false answers", "threshold": 0.48, **rates, "auc": 0.871},
+    }
+
+
 @pytest.fixture
 def result() -> dict[str, Any]:
     """A full result of a run on captions with a proven gain."""
@@ -147,6 +175,7 @@ def result() -> dict[str, Any]:
             "ridge": _row(-0.118, -0.162, -0.131, 0.05),
         },
         "forgotten": {"emoji": _row(0.001, 0.006, 0.003, 0.01), "photographed animals": _row(0.004, -0.008, 0.0, 0.02)},
+        "relevance": _relevance(),
         "kept": "adapted",
         "primary": "mean_mrr",
         "seconds": {"total": 222.4, "cpu": 391.0, "stages": {"encode": 141.2, "adapt": 31.0, "save": 0.4}},
@@ -205,3 +234,18 @@ def gallery(tmp_path: Path) -> list[Example]:
         examples.append(Example(query, "text_to_image", right, *ranks, before, after))
     hostile = Example('</h4><script>alert("caption")</script>', "text_to_image", broken, 9, 2, (), (broken, paths[0]))
     return [hostile, Example("a lighthouse", "image_to_text", paths[9], 31, 3), *examples]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's chromium with a profile of its own, driven over its DevTools."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the dev extra: pip install 'deixis[dev]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")), executable_path=chromium, headless=True, args=_FLAGS
+        )
+        yield context
+        context.close()

@@ -58,7 +58,8 @@ def _page(result: dict[str, Any], gallery: list[Example], folder: Path) -> _Page
 def test_a_full_result_is_told_in_the_order_of_a_reader(result, gallery, tmp_path):
     page = _page(result, gallery, tmp_path)
     headings = ["Before and after", "Split by split", "Kinds of pictures", "Controls", "What was forgotten"]
-    headings += ["Searches that got better", "Searches that got worse", "The choice", "The data", "Use the model"]
+    headings += ["How sure a result is", "Searches that got better", "Searches that got worse", "The choice"]
+    headings += ["The data", "Use the model"]
     places = [page.text.rindex(heading) for heading in headings]
     assert places == sorted(places)
     assert page.text.index(result["sentence"]) < places[0]
@@ -267,6 +268,7 @@ def test_signs_are_true_minus_signs_and_zero_has_none(value):
     assert text == "0.0" if abs(round(100 * value, 1)) == 0 else text[0] == ("+" if value > 0 else phrases.MINUS)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*[st.floats(-1, 1)] * 3), min_size=1, max_size=8))
 def test_every_dot_interval_and_zero_lie_on_the_axis(triples):
     rows = [("row", Estimate(*(sorted(triple)[i] for i in (1, 0, 2)))) for triple in triples]

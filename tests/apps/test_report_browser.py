@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +11,12 @@ from deixis.apps.report import Example, render
 
 pytestmark = pytest.mark.slow
 
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _WIDER = """() => [...document.querySelectorAll('body *')].filter(e =>
     !e.closest('.scroll, pre, .store') && e.getBoundingClientRect().right > innerWidth + 1)
     .map(e => e.outerHTML.slice(0, 80))"""
 _UNDRAWN = """() => Promise.all([...document.querySelectorAll('image')].map(e => {
     const image = new Image(); image.src = e.getAttribute('href'); return image.decode().then(() => 0, () => 1); }))
     .then(found => found.reduce((a, b) => a + b, 0))"""
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """Debian's chromium with a profile of its own, driven over its DevTools."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the dev extra: pip install 'deixis[dev]'")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=chromium, headless=True, args=_FLAGS
-        )
-        yield context
-        context.close()
 
 
 def _open(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list[str], list[str]]:

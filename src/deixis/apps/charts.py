@@ -15,11 +15,13 @@ __all__ = [
     "Heat",
     "HeatCell",
     "IntervalPlot",
+    "Reliability",
     "Tick",
     "estimate",
     "heat",
     "hundred",
     "interval_plot",
+    "reliability",
 ]
 
 
@@ -75,6 +77,14 @@ class IntervalPlot(NamedTuple):
     dots: list[Dot]
     ticks: list[Tick]
     zero: Number
+
+
+class Reliability(NamedTuple):
+    """Chances told, from left to right, and shares that came true, from top to bottom: places in per cent of the
+    square, each with those of the ends of its interval; and the marks on both axes."""
+
+    dots: list[tuple[Number, Number, Number, Number]]
+    ticks: list[Tick]
 
 
 class HeatCell(NamedTuple):
@@ -134,6 +144,26 @@ def _tick(value: Number, place: Number, step: Number) -> Tick:
     text = f"{value:+.{decimals}f}".replace("-", MINUS)
     anchor = "start" if place < 2 else "end" if place > 98 else "middle"
     return Tick(place, "0" if abs(value) < step / 2 else text, anchor)
+
+
+def reliability(points: Sequence[Mapping[str, Number]]) -> Reliability:
+    """Places the points of a reliability diagram in a square that is as wide as the largest of them needs.
+
+    Args:
+        points: each with `told`, `came`, `low` and `high`, in 0..1.
+    """
+    most = max(max(each["told"], each["came"], each["high"]) for each in points)
+    end = next((each for each in (0.02, 0.05, 0.1, 0.2, 0.5, 0.8) if most <= each), 1.0)
+
+    def place(share: Number) -> float:
+        return round(100 * share / end, 2)
+
+    dots = [
+        (place(each["told"]), 100 - place(each["came"]), 100 - place(each["low"]), 100 - place(each["high"]))
+        for each in points
+    ]
+    ticks = [Tick(place(end * i / 5), f"{100 * end * i / 5:g}", "middle") for i in range(6)]
+    return Reliability(dots, ticks)
 
 
 def hundred(before: Number, after: Number) -> dict[str, int]:

@@ -18,6 +18,7 @@ import jinja2
 
 from deixis.apps import findings, phrases
 from deixis.apps.charts import estimate, heat, hundred
+from deixis.apps.findings_relevance import relevance
 from deixis.apps.thumbnails import Thumbnail, Thumbnails
 from deixis.files import atomic_path
 from deixis.types import Picture
@@ -130,6 +131,7 @@ def _sections(result: Mapping[str, Any]) -> dict[str, Any]:
         "slices": findings.comparison(result, "slices", adapted_first="everything"),
         "controls": findings.comparison(result, "controls", adapted_first="adapted model", notes=True),
         "forgotten": findings.comparison(result, "forgotten"),
+        "relevance": relevance(result, findings.unseen(result)),
         "heat": heat(method.get("curves") or [], method.get("chosen") or []),
         "data": findings.data_rows(result),
         "skipped": findings.skipped(result),
