@@ -64,7 +64,7 @@ class ImageResidual(nn.Module):
 
     def forward(self, states: ImageStates) -> Float[Tensor, "B D"]:
         """The corrected embeddings, rows of length 1."""
-        if float(self.strength) == 0.0:
+        if not torch.compiler.is_compiling() and float(self.strength) == 0.0:
             return states.embedding
         scaled = F.normalize(states.features, dim=-1) * states.features.shape[-1] ** 0.5
         shift = self.linear(F.dropout(scaled, self.dropout, self.training))
@@ -98,6 +98,6 @@ class TextResidual(nn.Module):
 
     def forward(self, embedding: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """The corrected embeddings, rows of length 1."""
-        if float(self.strength) == 0.0:
+        if not torch.compiler.is_compiling() and float(self.strength) == 0.0:
             return embedding
         return F.normalize(embedding + self.strength * self.linear(embedding), dim=-1)

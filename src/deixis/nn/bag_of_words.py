@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,4 +62,4 @@ class BagOfWords(nn.Module):
         return TokenStates(self.projection(self.words(tokens)), self._words_in(tokens))
 
     def _words_in(self, tokens: Int64[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
-        return ~torch.isin(tokens, tokens.new_tensor(self._config.marks))
+        return (tokens[..., None] != tokens.new_tensor(self._config.marks)).all(dim=-1)  # ONNX has no `isin`

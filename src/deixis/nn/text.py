@@ -123,7 +123,7 @@ class TextTransformer(nn.Module):
         """
         tokens, mask = self._filled(tokens, mask)
         ends = self.ends(tokens)
-        if self._config.causal and len(tokens):
+        if self._config.causal and not torch.compiler.is_compiling() and len(tokens):  # a graph has no such branch
             longest = int(ends.max()) + 1
             tokens, mask = tokens[:, :longest], None if mask is None else mask[:, :longest]
         return F.normalize(self.embed(self.words(tokens), ends, mask), dim=-1)
@@ -139,7 +139,7 @@ class TextTransformer(nn.Module):
         if self._config.pool == "argmax":
             return tokens.argmax(dim=1)
         found = tokens.eq(cast(int, self._config.end))
-        if bool((~found.any(dim=1) & (tokens != 0).any(dim=1)).any()):
+        if not torch.compiler.is_compiling() and bool((~found.any(dim=1) & (tokens != 0).any(dim=1)).any()):
             raise DeixisError(
                 f"A text has no token {self._config.end}, at which this tower reads it.",
                 "Use the tokenizer that belongs to the model, and let it end cut texts, too.",
@@ -157,7 +157,7 @@ class TextTransformer(nn.Module):
             mask: true where a token may be looked at; by default everywhere.
         """
         states = self.blocks(*self._enter(words, mask), causal=self._config.causal)
-        rows = torch.arange(len(states), device=states.device)
+        rows = torch.arange(states.shape[0], device=states.device)
         return self.projection(self.norm(states[rows, ends]))
 
     @property

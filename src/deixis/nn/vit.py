@@ -86,7 +86,7 @@ class AttentionMapPool(nn.Module):
 
     def forward(self, states: Float[Tensor, "B N F"]) -> Float[Tensor, "B F"]:
         """One state an image."""
-        return self._end(self.attention(self.probe.expand(len(states), 1, -1), memory=states))[:, 0]
+        return self._end(self.attention(self.probe.expand(states.shape[0], 1, -1), memory=states))[:, 0]
 
     def alone(self, states: Float[Tensor, "B N F"]) -> Float[Tensor, "B N F"]:
         """What `forward` would give for each state if it were the only one."""
@@ -181,7 +181,7 @@ class Vit(nn.Module):
         require_side(images, self._config.image_size)
         states = self.patches(images).flatten(2).transpose(1, 2)
         if self.class_token is not None:
-            states = torch.cat([self.class_token.expand(len(states), 1, -1), states], dim=1)
+            states = torch.cat([self.class_token.expand(states.shape[0], 1, -1), states], dim=1)
         states = states + self.positions
         return self.pre_norm(states if whole else self._drop(states))
 

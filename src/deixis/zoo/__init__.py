@@ -5,6 +5,7 @@ Loading is strict: a mismatch is an error.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import json
@@ -17,7 +18,7 @@ from deixis.errors import DeixisError
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["LAYOUTS", "MODELS", "load", "save", "save_as"]
+__all__ = ["LAYOUTS", "MODELS", "layouts_for", "load", "save", "save_as"]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
@@ -143,3 +144,15 @@ def save_as(encoder: DualEncoder, folder: str | os.PathLike[str], layout: str) -
     if encoder.image_adapter is not None or encoder.text_adapter is not None:
         raise DeixisError("The model has adapters, which no other program knows.", "Use zoo.save(encoder, folder).")
     importlib.import_module(f"deixis.zoo.{layout}").save(encoder, Path(folder))
+
+
+def layouts_for(encoder: DualEncoder) -> list[str]:
+    """Those of `LAYOUTS` that have a place for all that a model is made of."""
+    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+        return []
+    found = []
+    for layout in LAYOUTS:
+        with contextlib.suppress(DeixisError):
+            importlib.import_module(f"deixis.zoo.{layout}").require(encoder)
+            found.append(layout)
+    return found

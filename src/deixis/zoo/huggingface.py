@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -34,7 +34,7 @@ from deixis.zoo.settings import (
 )
 from deixis.zoo.weights import open_weights
 
-__all__ = ["CONFIG", "KINDS", "WEIGHTS", "load", "save"]
+__all__ = ["CONFIG", "KINDS", "WEIGHTS", "load", "require", "save"]
 
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 KINDS = ("clip", "siglip")
@@ -152,6 +152,26 @@ def _padding(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> int:
     return int(numbers[content])
 
 
+def require(encoder: DualEncoder) -> None:
+    """Makes sure that `save` can write a model.
+
+    Raises:
+        DeixisError: as `save`.
+    """
+    _configs(encoder)
+
+
+def _configs(encoder: DualEncoder) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Which kind of model it is, its config and that of its preprocessing."""
+    image, text = encoder.image_tower, encoder.text_tower
+    if not isinstance(image, Vit) or not isinstance(text, TextTransformer):
+        raise refuse(f"{type(image).__name__} and {type(text).__name__} are not its towers")
+    kind = "siglip" if image.config["pool"] == "map" else "clip"
+    if (kind == "clip") != (encoder.bias is None):
+        raise refuse("its scores have a bias" if kind == "clip" else "its scores have no bias")
+    return kind, write_towers(kind, image.config, text.config), write_preprocess(encoder.preprocess, kind)
+
+
 def save(encoder: DualEncoder, folder: Path) -> None:
     """Writes a folder that transformers loads as a `CLIPModel` or a `SiglipModel`.
 
@@ -160,13 +180,8 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     Raises:
         DeixisError: the model has parts that these don't have; the message names them.
     """
-    image, text = encoder.image_tower, encoder.text_tower
-    if not isinstance(image, Vit) or not isinstance(text, TextTransformer):
-        raise refuse(f"{type(image).__name__} and {type(text).__name__} are not its towers")
-    kind = "siglip" if image.config["pool"] == "map" else "clip"
-    if (kind == "clip") != (encoder.bias is None):
-        raise refuse("its scores have a bias" if kind == "clip" else "its scores have no bias")
-    config, preprocess = write_towers(kind, image.config, text.config), write_preprocess(encoder.preprocess, kind)
+    kind, config, preprocess = _configs(encoder)
+    image, text = cast(Vit, encoder.image_tower), encoder.text_tower
     back = read_preprocess(Settings(preprocess, _PROCESSOR), image.config)
     lead = () if kind == "clip" else (1,)
     numbers = {"logit_scale": torch.tensor(math.log(encoder.scale)).reshape(lead)}

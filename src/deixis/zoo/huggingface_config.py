@@ -198,6 +198,8 @@ def _require_layout(kind: str, image: dict[str, Any], text: dict[str, Any]) -> N
     wanted = {"causal": not siglip, "projection_bias": siglip}
     if wrong := [name for name, value in wanted.items() if text[name] != value]:
         raise refuse(f"its text tower has {wrong[0]}={text[wrong[0]]!r}")
+    if text["end"] == 2:  # which transformers takes for an old config, whose texts are read at their highest token
+        raise refuse("its text tower reads texts at token 2")
     if (text["pool"] == "last") != siglip or text["out"] is None or (image["out"] is None) != siglip:
         raise refuse(f"its text tower reads at {text['pool']!r}, and its projections are {image['out']}, {text['out']}")
 

@@ -16,11 +16,12 @@ from torch import nn
 
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
+from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
-from deixis.zoo.openclip_config import read_preprocess, read_towers, write_preprocess, write_towers
+from deixis.zoo.openclip_config import read_preprocess, read_towers, unlike, write_preprocess, write_towers
 from deixis.zoo.places import Hint, Part, Rule, fill, gather, places
 from deixis.zoo.settings import (
     Settings,
@@ -34,7 +35,7 @@ from deixis.zoo.settings import (
 )
 from deixis.zoo.weights import open_weights
 
-__all__ = ["CONFIG", "HINTS", "WEIGHTS", "build", "load", "parts", "save"]
+__all__ = ["CONFIG", "HINTS", "WEIGHTS", "build", "load", "parts", "require", "save"]
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -169,6 +170,18 @@ def parts(image: nn.Module, text: nn.Module, prefix: str = "") -> list[Part]:
     ]
 
 
+def require(encoder: DualEncoder) -> None:
+    """Makes sure that `save` can write a model.
+
+    Raises:
+        DeixisError: as `save`.
+    """
+    write_towers(encoder)
+    write_preprocess(encoder.preprocess)
+    if not isinstance(encoder.tokenizer, ClipTokenizer):
+        raise unlike("its tokenizer is not CLIP's, with which open_clip reads all texts")
+
+
 def save(encoder: DualEncoder, folder: Path) -> None:
     """Writes an open_clip folder that open_clip loads as `local-dir:FOLDER`.
 
@@ -177,6 +190,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     Raises:
         DeixisError: the model has parts that open_clip's own towers don't have; the message names them.
     """
+    require(encoder)
     image, text = encoder.image_tower, encoder.text_tower
     model = write_towers(encoder)
     numbers = {"logit_scale": torch.tensor(math.log(encoder.scale))}

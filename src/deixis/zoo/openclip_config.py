@@ -13,7 +13,7 @@ from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
 from deixis.zoo.settings import Settings
 
-__all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "write_preprocess", "write_towers"]
+__all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "unlike", "write_preprocess", "write_towers"]
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the pictures CLIP was trained on, in units of 0 to 1; what a config without its own means."""
@@ -165,7 +165,7 @@ def write_preprocess(preprocess: Preprocess) -> tuple[Preprocess, dict[str, Any]
         DeixisError: open_clip has no such preprocessing.
     """
     if preprocess.mode == "pad" or preprocess.crop_share != 1:
-        raise _unlike(f"its preprocessing is {preprocess.mode!r} with crop_share {preprocess.crop_share:g}")
+        raise unlike(f"its preprocessing is {preprocess.mode!r} with crop_share {preprocess.crop_share:g}")
     mode: Mode = "squash" if preprocess.mode == "squash" else "crop"
     told = {
         "mean": list(preprocess.mean),
@@ -184,7 +184,7 @@ def write_towers(encoder: DualEncoder) -> dict[str, Any]:
     """
     image, text = encoder.image_tower, encoder.text_tower
     if not isinstance(text, TextTransformer) or not isinstance(image, Vit | ModifiedResNet):
-        raise _unlike(f"{type(image).__name__} and {type(text).__name__} are no towers of open_clip's")
+        raise unlike(f"{type(image).__name__} and {type(text).__name__} are no towers of open_clip's")
     config, words = image.config, text.config
     quick = words["activation"] == "quick_gelu"
     tower: dict[str, Any] = {"image_size": config["image_size"], "width": config["width"]}
@@ -204,16 +204,16 @@ def write_towers(encoder: DualEncoder) -> dict[str, Any]:
 
 def _same(quick: bool, config: dict[str, Any]) -> bool:
     if quick != (config["activation"] == "quick_gelu"):
-        raise _unlike("its towers have different activations, of which one is QuickGELU")
+        raise unlike("its towers have different activations, of which one is QuickGELU")
     return quick
 
 
 def _vision_config(config: dict[str, Any]) -> dict[str, Any]:
     plain = {"class_token": True, "patch_bias": False, "projection_bias": False}
     if wrong := [name for name, value in plain.items() if config[name] != value]:
-        raise _unlike(f"its image tower has {wrong[0]}={config[wrong[0]]}")
+        raise unlike(f"its image tower has {wrong[0]}={config[wrong[0]]}")
     if config["pool"] not in _POOLS.values() or config["out"] is None:
-        raise _unlike(f"its image tower pools by {config['pool']!r} to a width of {config['out']}")
+        raise unlike(f"its image tower pools by {config['pool']!r} to a width of {config['out']}")
     return {
         "layers": config["depth"],
         "head_width": config["width"] // config["heads"],
@@ -229,7 +229,7 @@ def _vision_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
     if config["fill"]:
-        raise _unlike(f"its text tower fills texts with token {config['fill']}")
+        raise unlike(f"its text tower fills texts with token {config['fill']}")
     return {
         "context_length": config["length"],
         "vocab_size": config["vocabulary"],
@@ -251,5 +251,10 @@ def _kwargs(config: dict[str, Any]) -> dict[str, Any]:
     return options | ({"act_kwargs": {"approximate": "tanh"}} if config["activation"] == "gelu_tanh" else {})
 
 
-def _unlike(what: str) -> DeixisError:
+def unlike(what: str) -> DeixisError:
+    """The error for a model that open_clip has no place for.
+
+    Args:
+        what: it has no place for, as the end of a sentence.
+    """
     return DeixisError(f"The model can't be written as open_clip's: {what}.", "Use layout='huggingface', or zoo.save.")
