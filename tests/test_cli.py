@@ -289,6 +289,7 @@ def test_an_out_that_holds_another_run_is_told_before_the_work(data: Path, run: 
     assert (run / "result.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_where_that_is_asked_for(data: Path, tmp_path: Path) -> None:
     for seed in ("0", "1"):
         flags = ("--seed", seed, "--out", tmp_path / "run", "--overwrite")
@@ -328,7 +329,7 @@ MOMENTS = {
     "choosing": "deixis.engine.select.fit",
     "the last fit": "deixis.apps.adapt.experiments.refit",
     "writing the model": "deixis.zoo.folder.write_json",
-    "writing the index": "deixis.indexing.index._write_items",
+    "writing the index": "deixis.indexing.segments._write_items",
     "writing the report": "deixis.apps.adapt.render",
     "the last rename": "deixis.files._target",
 }
@@ -346,7 +347,13 @@ def stopped(number: signal.Signals, moment: str, monkeypatch: pytest.MonkeyPatch
         return deixis(*arguments)
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+_FAST = ("reading", "writing the model", "the last rename")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(m, id=name, marks=() if name in _FAST else pytest.mark.slow) for name, m in MOMENTS.items()],
+)
 def test_a_signal_at_any_moment_leaves_nothing_half_written(
     moment: str, place: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_every_picture_is_listed_once_and_copies_are_left_out(tmp_path: Path) ->
     assert all(row["caption"] == Path(row["path"]).with_suffix(".txt").read_text().strip() for row in listed)
 
 
+@pytest.mark.slow
 def test_a_csv_that_is_half_filled_in_can_be_adapted_to(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 60)
     words = {path.stem: path.read_text().strip() for path in data.glob("*.txt")}

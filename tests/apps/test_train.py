@@ -138,6 +138,7 @@ def test_a_line_is_kept_of_each_logged_and_each_measured_step_once(place: Path) 
     assert all(line["loss"] > 0 and line["gradient_norm"] > 0 for line in found[1:])
 
 
+@pytest.mark.slow
 def test_low_rank_changes_are_part_of_the_model_that_is_saved(place: Path, tmp_path: Path) -> None:
     run(place, tmp_path / "run", set=("layers=lora", "rank=2"))
     model = zoo.load(tmp_path / "run")
@@ -157,7 +158,7 @@ def test_a_trained_run_is_indexed_and_searched_as_any_model(place: Path, tmp_pat
 # Going on
 
 
-@pytest.mark.parametrize("step", [1, 4, 7, 12])
+@pytest.mark.parametrize("step", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 12)), 7])
 def test_a_killed_run_that_is_run_again_ends_with_the_same_weights_and_lines(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -250,9 +251,8 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lesson, "engine", types.SimpleNamespace(build=build, stages=engine.stages))
 
 
-@pytest.mark.parametrize(
-    "kill", [pytest.param((0, 3), marks=pytest.mark.slow), (2, 5), pytest.param((2, 8), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [(0, 3), (2, 5), (2, 8)])
 def test_stages_come_in_turn_and_a_killed_one_is_taken_up(
     place: Path, tmp_path: Path, staged: None, monkeypatch: pytest.MonkeyPatch, kill: tuple[int, int]
 ) -> None:

@@ -81,6 +81,7 @@ def test_singular_knows_the_usual_endings(plural: str, single: str) -> None:
     assert singular(plural) == single
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 def test_any_text_has_a_head_noun_that_is_one_word_or_none(caption: str) -> None:
     noun = head_noun(caption)

@@ -62,6 +62,7 @@ def test_captions_dealt_out_at_random_give_the_original_back_bit_for_bit() -> No
         assert all(np.array_equal(result.after[name], result.before[name]) for name in result.before)
 
 
+@pytest.mark.slow
 def test_only_training_samples_teach_and_only_test_samples_tell() -> None:
     """Nonsense in place of all test samples changes nothing of what is learned or chosen."""
     full = experiment(splits=1)

@@ -71,6 +71,7 @@ def test_equal_seeds_give_equal_arenas_and_others_do_not() -> None:
     assert one.encoder(5).fingerprint() == again.encoder(5).fingerprint() != one.encoder(6).fingerprint()
 
 
+@pytest.mark.slow
 def test_fewer_scenes_are_the_first_of_more_and_noise_leaves_pictures_and_what_is_held_out() -> None:
     few, many, noisy = of_shapes(), of_shapes(count=48), of_shapes(noise=0.5)
     assert told(few.train) == told(many.train)[:24]

@@ -148,6 +148,7 @@ def test_an_arm_may_be_measured_in_a_way_of_its_own() -> None:
     assert {row["arm"]: row["metric"] for row in rows} == {"clean": "fit", "asked": "other"}
 
 
+@pytest.mark.slow
 def test_a_second_claim_about_the_same_training_reads_it_and_chooses_nothing(tmp_path: Path) -> None:
     first = design(statistic="final", seeds=2)
     tuned = {arm: claims.Tuned({"learning_rate": rate}) for arm, rate in (("clean", 0.1), ("noisy", 0.05))}
@@ -246,6 +247,7 @@ def test_a_grid_is_widened_twice_at_the_most_and_it_is_said_that_the_best_is_sti
     assert tuned["clean"].edges == ("learning_rate",)
 
 
+@pytest.mark.slow
 def test_training_that_fails_is_a_trial_that_lost_and_an_error_where_all_do(tmp_path: Path) -> None:
     def with_rates(*rates: float) -> Design:
         arms = {name: Arm("line", grid={"learning_rate": rates}) for name in ("clean", "noisy")}

@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("weights", ["safetensors", "bin"])
+@pytest.mark.parametrize("weights", ["safetensors", pytest.param("bin", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_our_embeddings_are_open_clips_and_so_is_what_we_write(tmp_path: Path, case: str, weights: str) -> None:
     vision, quick, more = CASES[case]
@@ -260,7 +260,10 @@ SEALED: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", SEALED)
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param(each, marks=() if each in ("activation", "tokenizer") else pytest.mark.slow) for each in SEALED],
+)
 def test_what_no_shape_tells_is_told_by_the_seal_of_a_folder_that_we_wrote(
     folder: Path, tmp_path: Path, wrong: str
 ) -> None:

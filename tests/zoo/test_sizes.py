@@ -26,7 +26,7 @@ def test_its_own_size_is_the_model_itself(tmp_path: Path) -> None:
     assert same.name == plain.name
 
 
-@pytest.mark.parametrize(("vision", "size"), [(VIT, 48), (VIT, 16), (RESNET, 96)])
+@pytest.mark.parametrize(("vision", "size"), [(VIT, 48), (VIT, 16), pytest.param(RESNET, 96, marks=pytest.mark.slow)])
 def test_another_size_interpolates_the_positions_and_nothing_else(
     tmp_path: Path, vision: dict[str, object], size: int
 ) -> None:
@@ -44,6 +44,7 @@ def test_another_size_interpolates_the_positions_and_nothing_else(
     assert torch.equal(plain.encode_text(TEXTS), other.encode_text(TEXTS))
 
 
+@pytest.mark.slow
 def test_texts_may_be_longer(tmp_path: Path) -> None:
     plain = zoo.load(folder(tmp_path / "clip", VIT))
     other = zoo.load(tmp_path / "clip", context_length=40)

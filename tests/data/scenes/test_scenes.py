@@ -237,6 +237,7 @@ def test_things_that_look_alike_get_no_expression_that_fits_both(cast: tuple[Cut
 # --- captions ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_spans_of_the_caption_speak_of_their_thing() -> None:
     for sample in of_shapes(60):
         [caption] = sample.captions
@@ -266,6 +267,7 @@ def test_captions_begin_with_a_capital_and_end_with_a_stop() -> None:
         assert not re.search(r"\ba [aeio]|\ban [^aeiou]|  ", sample.captions[0].casefold())
 
 
+@pytest.mark.slow
 def test_the_long_caption_tells_what_each_sentence_names() -> None:
     for sample in of_shapes(20, invented=0.5):
         whole: set[int] = set()
@@ -389,6 +391,7 @@ def test_no_cut_out_is_in_two_splits_and_every_noun_was_seen_in_training() -> No
     assert cutouts_in(bare(10, "test", seed=9)) <= seen[2], "whatever the seed"
 
 
+@pytest.mark.slow
 def test_whole_concepts_can_be_unseen() -> None:
     nouns = [
         {region.category for sample in bare(40, split, unseen="concept") for region in sample.regions}
@@ -422,6 +425,7 @@ def test_a_noun_with_one_cut_out_is_for_training(cast: tuple[Cutout, ...]) -> No
 # --- what is asked for ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_scene_holds_as_many_things_as_asked_for() -> None:
     counts = collections.Counter(len(sample.regions) for sample in bare(40, objects=(3, 5)))
     assert set(counts) == {3, 4, 5}
