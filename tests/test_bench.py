@@ -7,10 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from bench import contrastive_loss, decode, explain, prompt_epoch, ranks, scenes, shards, train_step
+from bench import (
+    contrastive_loss,
+    decode,
+    embed_folder,
+    explain,
+    prompt_epoch,
+    ranks,
+    scenes,
+    search_exact,
+    shards,
+    train_step,
+)
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -23,6 +35,7 @@ from bench.rows import (
     measure_apart,
 )
 from bench.startup import CASES, stopwatch
+from deixis.inputs.images import load_image
 from deixis.ops.metrics import TIE
 from deixis.zoo import openclip
 from deixis.zoo.places import gather
@@ -255,3 +268,43 @@ def test_all_sides_of_the_race_of_losses_give_one_loss_and_its_gradients() -> No
     assert set(off) == {"open_clip", "torch"}
     assert max(off.values()) < contrastive_loss.TOLERANCE
     assert contrastive_loss.step_differs(64, pieces=4) < contrastive_loss.TOLERANCE
+
+
+def test_files_that_look_alike_have_contents_of_their_own() -> None:
+    """Else a side that encodes each content once would win by that."""
+    plain = decode.encode(50, 40, seed=1)
+    marked = [embed_folder.marked(plain, number) for number in range(3)]
+    assert len({plain, *marked}) == 4
+    assert all(torch.equal(load_image(each), load_image(plain)) for each in marked)
+
+
+def test_embeddings_are_compared_file_by_file() -> None:
+    one = np.eye(3)
+    assert embed_folder.least_cosine(one, one) == 1.0
+    assert embed_folder.least_cosine(one, one[[0, 2, 1]]) == 0.0
+    with pytest.raises(SystemExit, match="3, 3"):
+        embed_folder.least_cosine(one, one[:2])
+
+
+def test_the_vectors_of_the_race_of_searches_lie_near_a_small_space() -> None:
+    data = np.concatenate(list(search_exact.vectors(1000)))
+    np.testing.assert_allclose(np.linalg.norm(data, axis=1), 1, atol=1e-6)
+    shares = np.linalg.svd(data, compute_uv=False)[: search_exact.RANK] ** 2 / len(data)
+    assert 0.98 < shares.sum() < 0.999, "but for a hundredth, 64 of 512 directions hold it all"
+    asked = np.concatenate(list(search_exact.vectors(1000, seed=1)))
+    assert 0.3 < (asked @ data.T).max(axis=1).mean() < 0.95, "queries are others, of the same space"
+
+
+@pytest.mark.slow
+def test_all_sides_of_the_race_of_searches_give_the_same_answers(tmp_path: Path) -> None:
+    for package in ("faiss", "lancedb", "usearch"):
+        pytest.importorskip(package)
+    search_exact.store(3000, tmp_path, list(search_exact.SIDES))
+    for side in search_exact.SIDES:
+        assert search_exact.measure(side, tmp_path)["500"] > 0
+    assert all(search_exact.same(tmp_path, side) for side in search_exact.PEERS if side != "usearch")
+    assert search_exact.recall(tmp_path) > 0.9
+    rows = np.load(tmp_path / "faiss-rows.npy")
+    rows[7, 3] = rows[7, 4]
+    np.save(tmp_path / "faiss-rows.npy", rows)
+    assert not search_exact.same(tmp_path, "faiss")

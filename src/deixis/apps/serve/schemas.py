@@ -1,0 +1,202 @@
+"""What clients send and get, as /openapi.json tells it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deixis.apps.serve.limits import IMAGES, MOST, TEXTS
+
+__all__ = [
+    "EmbedRequest",
+    "Embeddings",
+    "ExplainRequest",
+    "Explained",
+    "Failure",
+    "Folder",
+    "GroundRequest",
+    "Health",
+    "Item",
+    "Job",
+    "JobNumber",
+    "Map",
+    "Problem",
+    "RunInfo",
+    "SearchRequest",
+    "SearchResult",
+    "Shown",
+]
+
+_ROWS = 2**31 - 1
+_PICTURE = "A picture's file in base64, or as a data address (data:image/png;base64,...)."
+
+Text = Annotated[str, Field(examples=["a red bird"])]
+Picture = Annotated[str, Field(description=_PICTURE)]
+Row = Annotated[int, Field(ge=0, le=_ROWS, description="A row of the index, as searches give it.")]
+Condition = Annotated[str, Field(max_length=500, examples=["label=bird"])]
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class SearchRequest(_Sent):
+    """What is looked for: words, pictures, something in the index, or several of these together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["a red bird"], "minus_texts": ["a cage"], "k": 20}]}
+    )
+
+    texts: list[Text] = Field(default=[], max_length=TEXTS, description="Words; several are asked for together.")
+    minus_texts: list[Text] = Field(default=[], max_length=TEXTS, description="Words that are to be left out.")
+    images: list[Picture] = Field(default=[], max_length=IMAGES)
+    minus_images: list[Picture] = Field(default=[], max_length=IMAGES)
+    like: Row | None = Field(default=None, description="Something in the index, in place of a picture of one's own.")
+    mix: float = Field(default=0.5, ge=0, le=1, description="0 asks by the words alone, 1 by the pictures alone.")
+    k: int = Field(default=20, ge=1, le=MOST)
+    offset: int = Field(default=0, ge=0, le=_ROWS, description="How many of the first answers are left out.")
+    where: list[Condition] = Field(default=[], max_length=16, description="Conditions that all must hold.")
+    min_relevance: float = Field(default=0.0, ge=0, le=1, description="Leave out what is less likely to be right.")
+
+
+class Shown(BaseModel):
+    """Something in the index. Width and height are those of its thumbnail."""
+
+    row: int
+    id: str
+    score: float | None = Field(description="Cosine similarity with what was asked for.")
+    relevance: float | None = Field(description="The chance that it is what was asked for; null where not measured.")
+    width: int
+    height: int
+    name: str
+    captions: list[str]
+    label: str | None
+    place: str = Field(description="Where it lies on the disk of the server.")
+
+
+class SearchResult(BaseModel):
+    """What was found, best first."""
+
+    found: list[Shown]
+    nothing: bool = Field(description="Whether nothing here matches, by what was measured on held-out searches.")
+    sentence: str
+    total: int = Field(description="Pictures that fit the conditions.")
+    seconds: float
+
+
+class Item(Shown):
+    """Something in the index, with all that is known of it."""
+
+    columns: dict[str, Any] = Field(description="Further columns of its row.")
+    thumbnail: str
+    image: str
+    neighbours: str = Field(description="The address of what is most like it.")
+
+
+class EmbedRequest(_Sent):
+    """What is to be encoded: words, pictures, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a red bird", "a boat"]}]})
+
+    texts: list[Text] = Field(default=[], max_length=TEXTS)
+    images: list[Picture] = Field(default=[], max_length=IMAGES)
+
+
+class Embeddings(BaseModel):
+    """Vectors of length 1: those of the texts, then those of the pictures."""
+
+    embeddings: list[list[float]]
+    model: str
+    fingerprint: str
+
+
+class ExplainRequest(_Sent):
+    """A picture (of the index, or sent along), and what it is held against."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"row": 0, "texts": ["a red bird"], "by_word": True}]})
+
+    row: Row | None = None
+    image: Picture | None = None
+    texts: list[Text] = Field(min_length=1, max_length=TEXTS)
+    by_word: bool = Field(default=False, description="A map for each word in place of one for each text.")
+
+
+class Map(BaseModel):
+    """Where in the picture the model sees a text, and what part each word has in the score."""
+
+    text: str
+    score: float
+    overlay: str = Field(description="The picture with the map on it: data:image/png;base64,...")
+    words: list[tuple[str, float]]
+
+
+class Explained(BaseModel):
+    """One map for each text or word."""
+
+    maps: list[Map]
+
+
+class GroundRequest(_Sent):
+    """A picture (of the index, or sent along), and what is to be pointed at in it."""
+
+    row: Row | None = None
+    image: Picture | None = None
+    text: Text
+
+
+class Folder(BaseModel):
+    """A folder that the owner named when the server was started."""
+
+    id: int
+    name: str
+    new: int | None = Field(description="How many pictures in it are not in the index; null where not known.")
+
+
+class JobNumber(BaseModel):
+    """Of a job that was begun."""
+
+    job: int
+
+
+class Job(BaseModel):
+    """How far a job is."""
+
+    done: int
+    total: int
+    state: Literal["running", "done", "failed"]
+    message: str
+
+
+class RunInfo(BaseModel):
+    """What is served."""
+
+    name: str
+    model: str
+    count: int
+    width: int = Field(description="Numbers in an embedding.")
+    calibrated: bool = Field(description="Whether answers carry a relevance.")
+    report: bool
+    columns: dict[str, list[Any]] = Field(description="Columns that can be filtered by, each with up to 50 values.")
+    can_explain: bool
+    can_ground: bool
+
+
+class Health(BaseModel):
+    """`ok`, or what is wrong."""
+
+    status: str
+    index: int
+
+
+class Problem(BaseModel):
+    """What was found, and how to mend it."""
+
+    found: str
+    cure: str
+
+
+class Failure(BaseModel):
+    """The form of all errors."""
+
+    error: Problem

@@ -1,0 +1,240 @@
+// What is asked with: the box, pictures, further words, words to keep away from, the slider, the filters.
+import { filterOn, filtered, mixed, parsed, plain } from "./query.js";
+import { $, chance, make, thumbnail, Trouble } from "./talk.js";
+
+const SENT = 1024; // pixels of the longer side: models look at far fewer
+const AS_IS = 1 << 20; // bytes up to which a file is sent as it is
+const LARGEST = 40 << 20;
+const MOST = 4;
+
+let made = 0;
+const told = value => ({ true: "yes", false: "no" })[value] ?? value;
+
+/** A picture made ready: its bytes for the server, its look for the page. */
+async function prepared(file) {
+  if (file.size > LARGEST) throw new Trouble(`${file.name} is larger than 40 MB.`, "Use a smaller copy of it.");
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  let bytes = file;
+  if (bitmap && file.size > AS_IS) bytes = await drawn(bitmap, SENT, 0.92);
+  if (!bitmap && file.size > 8 * AS_IS) {
+    throw new Trouble(`${file.name} is no picture that this browser can open.`, "Save it as JPEG or PNG first.");
+  }
+  const look = bitmap ? await address(await drawn(bitmap, 96, 0.8)) : "";
+  const data = (await address(bytes)).replace(/^[^,]*,/, "");
+  return { id: ++made, name: file.name || "picture", data, look };
+}
+
+function drawn(bitmap, side, quality) {
+  const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#fff"; // what is see-through is white, as for the model
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return new Promise(done => canvas.toBlob(done, "image/jpeg", quality));
+}
+
+function address(blob) {
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(new Trouble("That could not be read.", "A folder? Choose the pictures in it."));
+    reader.readAsDataURL(blob);
+  });
+}
+
+export class Form {
+  #run = { columns: {} };
+
+  /** `change(parts, how)` is told what the query becomes; how: "typing", "sliding" or "now". */
+  constructor(query, change, trouble) {
+    Object.assign(this, { query, change, trouble });
+    $("words").addEventListener("input", () => change({ q: $("words").value }, "typing"));
+    $("form").addEventListener("submit", event => {
+      event.preventDefault();
+      change({ q: $("words").value }, "now");
+      if (matchMedia("(pointer: coarse)").matches) $("words").blur();
+    });
+    $("words").addEventListener("change", () => change({}, "settled"));
+    $("mix").addEventListener("input", () => change({ mix: Number($("mix").value) }, "sliding"));
+    this.#adder($("also"), "also");
+    this.#adder($("without"), "minus");
+    $("filter").addEventListener("click", () => this.#fold($("filters").hidden));
+    this.#files();
+  }
+
+  #adder(input, list) {
+    const add = () => {
+      const words = input.value.trim();
+      input.value = "";
+      if (words && !this.query()[list].includes(words)) this.change({ [list]: [...this.query()[list], words] }, "now");
+    };
+    input.addEventListener("keydown", event => {
+      if (event.key === "Enter") add();
+      else if (event.key === "Escape") input.value = "";
+      else return;
+      event.preventDefault();
+    });
+    input.addEventListener("change", add);
+  }
+
+  #files() {
+    $("pick").addEventListener("click", () => $("file").click());
+    $("file").addEventListener("change", () => {
+      this.take([...$("file").files]);
+      $("file").value = "";
+    });
+    document.addEventListener("paste", event => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      const words = event.target.matches?.("input") && event.clipboardData.types.includes("text/plain");
+      if (!files.length || words) return; // office programs put a picture of the words beside the words
+      event.preventDefault();
+      this.take(files);
+    });
+    const over = event => [...(event.dataTransfer?.types ?? [])].includes("Files");
+    const show = on => document.body.classList.toggle("dropping", on);
+    document.addEventListener("dragover", event => {
+      if (!over(event)) return;
+      event.preventDefault();
+      show(true);
+    });
+    document.addEventListener("dragleave", event => { if (!event.relatedTarget) show(false); });
+    document.addEventListener("drop", event => {
+      show(false);
+      if (!over(event)) return;
+      event.preventDefault();
+      this.take([...event.dataTransfer.files]);
+    });
+  }
+
+  /** Takes files as pictures to search with. */
+  async take(files) {
+    try {
+      const room = MOST - this.query().pictures.length;
+      if (files.length > room) {
+        throw new Trouble(`A search takes up to ${MOST} pictures.`, "Take one away first.");
+      }
+      const pictures = await Promise.all(files.map(prepared));
+      this.change({ pictures: [...this.query().pictures, ...pictures], tab: "search", see: null }, "now");
+    } catch (error) {
+      this.trouble(error);
+    }
+  }
+
+  /** What can be filtered by is known once the run is. */
+  knows(run) {
+    this.#run = run;
+    $("filter").hidden = !run.calibrated && Object.keys(run.columns).length === 0;
+    this.draw();
+  }
+
+  #fold(open) {
+    $("filters").hidden = !open;
+    $("filter").setAttribute("aria-expanded", open);
+    if (open) $("filters").querySelector("select, input")?.focus();
+  }
+
+  /** Shows the query that is. */
+  draw() {
+    const query = this.query();
+    if ($("words").value !== query.q) $("words").value = query.q;
+    $("mixing").hidden = !mixed(query);
+    $("mix").value = query.mix;
+    this.#drawPictures(query);
+    const chips = [
+      ...query.also.map(words => this.#chip("and", words, { also: query.also.filter(other => other !== words) })),
+      ...query.minus.map(words => this.#chip("−", words, { minus: query.minus.filter(other => other !== words) })),
+      ...query.where.map(text => {
+        const [column, sign, value] = parsed(text);
+        const words = {
+          "=": `${column}: ${told(value)}`, "~": `${column} with ${value}`,
+          ">=": `${column} from ${value}`, "<=": `${column} to ${value}`,
+        }[sign] ?? text;
+        return this.#chip("only", words, { where: query.where.filter(other => other !== text) });
+      }),
+      ...(query.sure && plain(query) ? [this.#chip("only", `at least ${chance(query.sure, true)}`, { sure: 0 })] : []),
+    ];
+    $("chips").replaceChildren(...chips);
+    this.#drawFilters(query);
+  }
+
+  #chip(sign, words, without) {
+    const minus = sign === "−";
+    return make("li", { className: minus ? "chip minus" : "chip" },
+      make("span", { className: "sign" }, sign), make("bdi", {}, words),
+      this.#off(`Take away: ${minus ? "without" : sign} ${words}`, without));
+  }
+
+  #drawPictures(query) {
+    const shown = query.pictures.map(picture => this.#picture(
+      picture.look, picture.name, { pictures: query.pictures.filter(other => other.id !== picture.id) }));
+    if (query.like !== null) {
+      shown.unshift(this.#picture(thumbnail(query.like, 96), "a picture of the collection", { like: null }));
+    }
+    const key = [query.like, ...query.pictures.map(picture => picture.id)].join();
+    if ($("pictures").dataset.key === key) return; // the same pictures: leave them in peace while somebody types
+    $("pictures").dataset.key = key;
+    $("pictures").replaceChildren(...shown);
+  }
+
+  #picture(look, name, without) {
+    return make("li", { className: "chip picture" },
+      look ? make("img", { src: look, alt: `Like ${name}` }) : make("bdi", {}, name),
+      this.#off(`Take away the picture: ${name}`, without));
+  }
+
+  #off(name, without) {
+    const onclick = () => {
+      this.change(without, "now");
+      if (matchMedia("(pointer: fine)").matches) $("words").focus(); // on a phone that would bring up the keyboard
+    };
+    return make("button", { type: "button", className: "off", "aria-label": name, onclick }, "✕");
+  }
+
+  #drawFilters(query) {
+    const host = $("filters");
+    if (host.contains(document.activeElement)) return; // what is being chosen in must not go
+    const parts = Object.entries(this.#run.columns).flatMap(([name, values]) => this.#filter(query, name, values));
+    if (this.#run.calibrated && plain(query)) {
+      parts.push(this.#select("how sure", ["", "0.2", "0.5", "0.8"], String(query.sure || ""),
+        value => ({ sure: Number(value) }), value => `at least ${Number(value) * 10} in 10`));
+    }
+    host.replaceChildren(...parts);
+  }
+
+  #filter(query, name, values) {
+    const set = sign => value => ({ where: filtered(this.query(), name, sign, value) });
+    const numeric = value => typeof value !== "boolean" && value !== "" && Number.isFinite(Number(value));
+    if (values.length > 6 && values.every(numeric)) {
+      const low = Math.min(...values), high = Math.max(...values);
+      const field = (word, sign, placeholder) =>
+        this.#field(`${name} ${word}`, filterOn(query, name, sign), set(sign), { type: "number", placeholder });
+      return [field("from", ">=", low), field("to", "<=", high)];
+    }
+    if (values.length >= 50) { // there may be more than were sent
+      const shown = { type: "text", placeholder: values[0] };
+      return [this.#field(`${name} with`, filterOn(query, name, "~"), set("~"), shown, values)];
+    }
+    const some = values.map(String).filter(Boolean);
+    return [this.#select(name, ["", ...some], filterOn(query, name, "="), set("="), told)];
+  }
+
+  #field(name, value, parts, attributes, known = []) {
+    const id = `known ${name}`.replaceAll(/\W/g, "-");
+    const input = make("input", { value, step: "any", "aria-label": name, list: id, ...attributes });
+    input.addEventListener("change", () => this.change(parts(input.value.trim()), "now"));
+    const list = make("datalist", { id }, ...known.map(one => make("option", { value: one })));
+    return make("label", {}, make("span", {}, name), input, list);
+  }
+
+  #select(name, values, value, parts, words) {
+    const options = values.map(one => make("option", { value: one }, one === "" ? "any" : words(one)));
+    const select = make("select", { "aria-label": name }, ...options);
+    select.value = value;
+    select.addEventListener("change", () => this.change(parts(select.value), "now"));
+    return make("label", {}, make("span", {}, name), select);
+  }
+}

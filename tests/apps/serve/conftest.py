@@ -1,0 +1,34 @@
+"""One small collection, indexed once, and one server of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deixis.apps.index import index
+from tests.apps.serve.serving import Running, running
+from tests.commands import own_cache
+from tests.pictures import COLOURS, picture
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`pictures`, in a sub-folder for each colour, and `run`, an index of them."""
+    folder = tmp_path_factory.mktemp("serve")
+    rng = random.Random(0)
+    with own_cache(folder / "cache"):
+        for i in range(24):
+            word = list(COLOURS)[i % 6]
+            picture(folder / "pictures" / word / f"{i:02}.png", COLOURS[word], rng)
+        index(str(folder / "pictures"), folder / "run", "tiny", quiet=True)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def server(collection: Path) -> Iterator[Running]:
+    """A server of that index, with small limits."""
+    with running(collection / "run") as started:
+        yield started
