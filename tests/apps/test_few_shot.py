@@ -22,8 +22,8 @@ from deixis.apps import few_shot as app
 from deixis.apps.collection import read
 from deixis.engine import few_shot
 from deixis.errors import DeixisError
+from deixis.inputs.preprocess import Preprocess
 from deixis.methods import coop
-from deixis.nn.dual import DualEncoder
 from tests.commands import own_cache
 from tests.pictures import COLOURS, labelled, spoil
 
@@ -161,13 +161,13 @@ def test_auto_says_what_it_chose_and_why(pairs: Any, monkeypatch: pytest.MonkeyP
 
 def test_the_tower_looks_at_each_image_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = labelled(place / "counted", 12, seed=9)
-    read_images, read_ = DualEncoder.read_images, []
+    read, read_ = Preprocess.read, []
 
-    def counted(self: Any, images: Any) -> Any:
+    def counted(self: Any, images: Any, *options: Any) -> Any:
         read_.extend(images)
-        return read_images(self, images)
+        return read(self, images, *options)
 
-    monkeypatch.setattr(DualEncoder, "read_images", counted)
+    monkeypatch.setattr(Preprocess, "read", counted)
     for method in ("linear", "zero_shot"):
         fit(str(folder), shots=2, method=method, settings=None if method == "zero_shot" else QUICK["settings"]).score(
             str(folder)

@@ -23,6 +23,7 @@ from deixis.apps.options import Settings
 from deixis.apps.search import near, search
 from deixis.apps.searching import Query, Searcher
 from deixis.errors import DeixisError
+from deixis.indexing.approximate import Approximate
 from deixis.indexing.compose import compose
 from deixis.zoo import scratch
 from tests.commands import deixis, own_cache
@@ -267,16 +268,20 @@ def test_a_least_relevance_needs_one_that_was_measured(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_graph_answers_as_the_exact_search_does_until_the_index_changes(place: Path, tmp_path: Path) -> None:
+def test_a_graph_answers_as_the_exact_search_does_until_the_index_changes(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = tmp_path / "index"
     done = deixis("index", place / "pictures", "--model", "tiny", "--out", copied, "--approximate")
     assert (done.code, "nodes in hand" in done.out) == (0, True), done.err
     searcher = Searcher(copied)
-    assert searcher.approximate is not None
+    asked = []
+    search_graph = Approximate.search
+    monkeypatch.setattr(Approximate, "search", lambda *a, **o: asked.append(a) or search_graph(*a, **o))
     assert ids(searcher.search("a red sheet", 5)) == ids(search(place / "plain", "a red sheet", k=5))
     assert deixis("index", "07.png", "--out", copied, "--remove").code == 0
     assert searcher.refresh()
-    assert searcher.approximate is None
+    assert (len(asked), searcher.approximate) == (1, None)
     assert "07.png" not in ids(searcher.search("a red sheet", 31))
 
 

@@ -286,7 +286,8 @@ class Searcher:
         for query, calibration in zip(queries, measured, strict=True):
             if min_relevance and calibration is None:
                 raise DeixisError(*self._unmeasured(query))
-        hits = index.search(vectors, min(k, total), where=mask)
+        quick = self.approximate if self.approximate is not None and self.approximate.index is index else index
+        hits = quick.search(vectors, min(k, total), where=mask)
         return [
             self._answer(index, (scores, rows), vector, calibration, min_relevance, total)
             for scores, rows, vector, calibration in zip(*hits, vectors, measured, strict=True)

@@ -100,7 +100,8 @@ def encode_once(
             if progress:
                 progress(done, len(share))
     # A picture with the bytes of one that failed was not tried.
-    failures = look.failures | {i: look.bad[hashes[i]] for i in share if hashes[i] in look.bad}
+    copies = {i: look.failure(i, hashes[i]) for i in share if i not in look.failures and hashes[i] in look.bad}
+    failures = dict(sorted({**look.failures, **copies}.items()))
     for i in failures:
         hashes[i] = ""
     return _together(Pass(tuple(hashes), failures, rows.computed))
@@ -209,6 +210,14 @@ class _Look:
             if digest:
                 self.bad[digest] = error
             return _Ready(place, digest, None)
+
+    def failure(self, place: int, digest: str) -> Unreadable:
+        """Why a copy of a picture that can't be read can't be read, by its own name."""
+        try:
+            self._preprocess.read([self._pictures[place]])
+        except (DeixisError, OSError, MemoryError) as error:
+            return error
+        return self.bad[digest]
 
     def _begins(self, digest: str) -> bool:
         with self._lock:
