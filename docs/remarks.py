@@ -44,5 +44,32 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "an effect of the size asked for; the estimate is on CoOp's side. Both arms start from the same words and "
         "take equally many epochs, which the paper does not give CoOp."
     ),
+    (
+        "clip",
+        "Telling which caption goes with an image learns what things are called from fewer images than predicting the "
+        "caption, or its words, does.",
+    ): (
+        "At the end of the budget contrast knows more names than either rival in every seed but one, and yet the "
+        "number of images that it saves could not be told: learning what things are called begins late and at another "
+        "moment in each seed, and one seed alone ran ahead of the others. The budget is what two cores do in an hour, "
+        "and the curves are still rising where it ends; a larger one is what this claim needs."
+    ),
+    (
+        "filip",
+        "Compared token by token, scenes that nearly repeat one another are told apart better than by one vector each.",
+    ): (
+        "All three arms find the scene among its look-alikes about equally often. The interval is a little wider than "
+        "the effect that was asked for, so that one of that size is not ruled out; the estimate is next to nothing."
+    ),
+    (
+        "filip",
+        "Compared token by token, which of two things has which colour is told better than by one vector each.",
+    ): (
+        "Each word looks for the patch that is most like it, and nothing in that asks two words to agree on a place: "
+        "'red' finds the red thing and 'boat' the boat, whether or not the boat is red. One vector for the whole, of a "
+        "text tower that has read the words together, can hold who has which colour, and holds a little of it here. "
+        "The paper's own examples are of single things and their parts; that words point to their patches is shown "
+        "below, by far."
+    ),
 }
 """(paper, statement) -> the paragraph."""
