@@ -22,11 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rows import RESULTS, Timings, alternate, append_row, child_environment, environment, make_row
-from deixis import zoo
-from deixis.files import cache_dir
-from deixis.indexing.index import build
-from deixis.zoo import starter
+from bench.rows import RESULTS, ROOT, Timings, alternate, append_row, child_environment, environment, make_row
 
 __all__ = ["CASES", "lay_out", "main"]
 
@@ -59,6 +55,11 @@ def lay_out(folder: Path) -> None:
     """The run, and the same vectors and weights in the peer's form."""
     from sentence_transformers import SentenceTransformer, models
 
+    from deixis import zoo
+    from deixis.files import cache_dir
+    from deixis.indexing.index import build
+    from deixis.zoo import starter
+
     encoder = zoo.load("starter")
     rng = np.random.default_rng(0)
     base = encoder.encode_text([f"{colour} {thing}" for colour in _COLOURS for thing in _THINGS]).numpy()
@@ -73,7 +74,20 @@ def lay_out(folder: Path) -> None:
     bert.mkdir()
     shutil.copy(cache_dir("starter") / starter.FILES["text"], bert / "model.safetensors")
     shutil.copy(cache_dir("starter") / starter.FILES["tokenizer"], bert / "tokenizer.json")
-    (bert / "config.json").write_text(json.dumps(_BERT), encoding="utf-8")
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": starter.MINILM.vocabulary,
+        "hidden_size": starter.MINILM.width,
+        "num_hidden_layers": starter.MINILM.depth,
+        "num_attention_heads": starter.MINILM.heads,
+        "intermediate_size": starter.MINILM.hidden,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12,
+        "hidden_act": "gelu",
+    }
+    (bert / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (bert / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}), encoding="utf-8")
     words = models.Transformer(str(bert), max_seq_length=starter.CONTEXT)
     pooled = models.Pooling(words.get_word_embedding_dimension(), "mean")
@@ -82,19 +96,6 @@ def lay_out(folder: Path) -> None:
 
 _COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "grey")
 _THINGS = ("bird", "boat", "house", "chair", "dog", "car", "tree", "flower", "cup", "shoe", "fish", "book")
-_BERT = {
-    "architectures": ["BertModel"],
-    "model_type": "bert",
-    "vocab_size": starter.MINILM.vocabulary,
-    "hidden_size": starter.MINILM.width,
-    "num_hidden_layers": starter.MINILM.depth,
-    "num_attention_heads": starter.MINILM.heads,
-    "intermediate_size": starter.MINILM.hidden,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "hidden_act": "gelu",
-}
 
 
 def _measured(command: Sequence[str]) -> tuple[float, float, list[str]]:
@@ -130,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("fewer than 7 measurements say too little")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lay_out(folder)
+        # In a process of its own: a child's peak counts what its parent held when it was started.
+        lay = f"from pathlib import Path; from bench.cold_search import lay_out; lay_out(Path({name!r}))"
+        subprocess.run([sys.executable, "-c", lay], check=True, cwd=ROOT, env=child_environment())
         for case in chosen.cases:
             _race(folder, case, chosen.repeats, chosen.results)
 
