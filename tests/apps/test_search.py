@@ -305,6 +305,7 @@ def test_what_is_like_a_picture_leaves_that_out(place: Path) -> None:
     assert ids(like) == ids(search(place / "plain", place / "pictures" / "07.png", k=6))[1:]
 
 
+@pytest.mark.slow
 def test_a_search_by_words_imports_no_image_network(place: Path) -> None:
     code = (
         "import sys\nfrom deixis.apps.search import search\n"
