@@ -22,9 +22,11 @@ from deixis.apps.index import index
 from deixis.apps.options import Settings
 from deixis.apps.search import near, search
 from deixis.apps.searching import Query, Searcher
+from deixis.engine.relevance import Calibration
 from deixis.errors import DeixisError
 from deixis.indexing.approximate import Approximate
 from deixis.indexing.compose import compose
+from deixis.ops.calibration import Logistic
 from deixis.zoo import scratch
 from tests.commands import deixis, own_cache
 from tests.pictures import COLOURS, captioned, picture
@@ -239,6 +241,18 @@ def test_conditions_hold_for_every_answer(place: Path) -> None:
     assert found.total == len(found)
     nothing = search(place / "plain", "a red sheet", where=("id=none.png",))
     assert (nothing.nothing, len(nothing), nothing.sentence) == (True, 0, "Nothing fits the conditions.")
+
+
+@pytest.mark.slow
+def test_a_condition_makes_no_answer_surer(place: Path, adapted: Path) -> None:
+    searcher = Searcher(place / "run")
+    calibration = Calibration(Logistic((4.0, 0.5), -2.0), None, Logistic((1.0,), 0.0), 30, 30, 0.4, 0.0)
+    searcher.__dict__["calibration"] = calibration
+    chances = {each.row: each.relevance for each in searcher.search("a red sheet", 100)}
+    word = str(searcher.search("a red sheet", 1)[0].item["captions"][0]).split()[-1]
+    found = searcher.search("a red sheet", 100, where=(f"captions~{word}",))
+    assert 0 < len(found) < len(chances)
+    assert {each.row: each.relevance for each in found} == {each.row: chances[each.row] for each in found}
 
 
 def test_a_twin_is_listed_as_nearly_the_same(tmp_path: Path) -> None:

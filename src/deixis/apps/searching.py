@@ -305,7 +305,8 @@ class Searcher:
         """One query's answer, of its scores and rows."""
         rows = [int(row) for row in hits[1] if row >= 0]
         scores = hits[0][: len(rows)]
-        chances, nothing = self._chances(calibration, scores, vector, total)
+        # Of the whole collection: conditions take rivals away, but say nothing about what is left.
+        chances, nothing = self._chances(calibration, scores, vector, len(index))
         found = [
             Found(float(score), index.item(row), row, chance)
             for score, row, chance in zip(scores, rows, chances, strict=True)
@@ -316,12 +317,12 @@ class Searcher:
         return Answer(found, nothing, sentence, total)
 
     def _chances(
-        self, calibration: Calibration | None, scores: np.ndarray, vector: np.ndarray, total: int
+        self, calibration: Calibration | None, scores: np.ndarray, vector: np.ndarray, count: int
     ) -> tuple[list[float | None], bool]:
         """The chance of each answer, where it was measured, and whether nothing matches."""
         if calibration is None:
             return [None] * len(scores), False
-        rest = Rest.of(self._sample @ np.asarray(vector, np.float32), total)
+        rest = Rest.of(self._sample @ np.asarray(vector, np.float32), count)
         return [float(each) for each in calibration.chance(scores, rest)], bool(calibration.nothing(scores[0], rest))
 
     @functools.cached_property
