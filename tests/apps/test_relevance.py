@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import deixis
+from deixis import zoo
 from deixis.apps import calibrate
-from deixis.apps.calibrate import of_index, of_run, told, write_calibration, write_for_index
+from deixis.apps.calibrate import measure_again, of_index, of_run, told, write_calibration, write_for_index
 from deixis.apps.findings_relevance import relevance
 from deixis.apps.index import write_index
 from deixis.apps.relevance import FILE, in_words, nothing_matches, read_calibration
@@ -26,6 +27,8 @@ from deixis.engine.relevance import Calibration
 from deixis.engine.relevance_fit import Measured, ask, fit
 from deixis.engine.select import Choice, Experiment
 from deixis.errors import DeixisError
+from deixis.indexing import changes
+from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval
 from deixis.types import Sample, Source
@@ -190,6 +193,29 @@ def test_without_knowing_what_a_model_was_trained_on_nothing_is_measured(encoder
     remark, calibration = indexed(run, encoder, captioned(40, start=200))
     assert "what the model was trained on is not known" in remark
     assert calibration is None
+
+
+def test_with_another_collection_in_it_an_index_is_measured_again_on_all_its_captions(
+    encoder: DualEncoder, measured: Measured, tmp_path: Path, questions: list[tuple[set[int], np.ndarray]]
+) -> None:
+    zoo.save(encoder, tmp_path / "model")
+    write_calibration(tmp_path, measured, encoder.fingerprint())
+    vectors = torch.nn.functional.normalize(torch.randn(50, encoder.width), dim=-1)
+    source = captioned(50)
+    opened = write_index(tmp_path / "index", encoder, vectors, source, hashes_of(source))
+    opened = changes.remove(opened.folder, [source.samples[0].id])
+    assert measure_again(tmp_path, encoder, opened) == ""
+    assert [(len(concepts), len(gallery)) for concepts, gallery in questions] == [(49, 49)]
+    again = read_calibration(tmp_path, encoder.fingerprint())
+    assert again is not None
+    assert again != measured.calibration
+
+
+def test_with_another_collection_a_trained_model_is_no_longer_told_to_be_sure(encoder: DualEncoder, run: Path) -> None:
+    opened = Index.open(run / "index")
+    assert "no longer told" in measure_again(run, encoder, opened)
+    assert read_calibration(run, encoder.fingerprint()) is None
+    assert measure_again(run, encoder, opened) == ""  # there is nothing to take back
 
 
 def test_what_a_run_measured_is_read_back_for_its_own_model_only(measured: Measured, tmp_path: Path) -> None:

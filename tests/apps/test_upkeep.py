@@ -111,12 +111,14 @@ def test_a_second_collection_gets_ids_of_its_own_and_touches_nothing_of_the_firs
     old = listed(one, {"a": "1", "b": "2"})
     change = planned(old, two, {"a": "3", "c": "4"})
     assert applied(old, change) == {"a": "1", "b": "2", "one/a": "3", "c": "4"}
+    assert (change.is_new, change.others) == (True, 2)
     both = [*old, *change.items]
     third = planned(both, tmp_path / "even more" / "one", {"a": "5"})
     assert third.changed.added == ("one-2/a",)
     (two / "a").unlink()
     less = planned(both, two, {"c": "4"})
     assert less.changed == Changed(removed=("one/a",), kept=1)
+    assert (less.is_new, less.others) == (False, 2)
 
 
 def test_a_folder_inside_the_collection_is_the_same_pictures(tmp_path: Path) -> None:

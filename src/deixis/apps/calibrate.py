@@ -25,7 +25,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval
 from deixis.types import Sample, Source
 
-__all__ = ["of_index", "of_run", "told", "write_calibration", "write_for_index"]
+__all__ = ["measure_again", "of_index", "of_run", "told", "write_calibration", "write_for_index"]
 
 _QUERIES, _PICTURES = 1000, 20_000  # more move no figure by its interval, and cost minutes
 
@@ -241,6 +241,34 @@ def write_calibration(folder: Path, measured: Measured | None, fingerprint: str)
 def _write(folder: Path, calibration: Calibration | None, fingerprint: str) -> None:
     if calibration is not None:
         write_json(folder / FILE, {"format": FORMAT, "model": fingerprint, **calibration.to_dict()})
+
+
+def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
+    """Measures what an index is searched with once more, on all that it holds: a calibration does not travel, so that
+    it ends where another collection is taken in. By a model that was trained nothing can be measured here, since what
+    it was trained on may be in the index; what was measured before is taken back.
+
+    Args:
+        run: the folder that holds the index and its model.
+        encoder: the model.
+        index: as it is now.
+
+    Returns:
+        A remark for the user, where there is one.
+    """
+    if not (run / FILE).is_file():
+        return ""
+    (run / FILE).unlink()
+    if _trained(run / "model"):
+        return "How likely results are right was measured without this collection, and is no longer told."
+    rows, items = zip(*index.items(), strict=True)
+    samples = tuple(
+        Sample(str(item["id"]), Path(item["path"]), tuple(item["captions"]), item["label"]) for item in items
+    )
+    kind = "captions" if any(sample.captions for sample in samples) else "labels"
+    source = Source(run.name, run, kind, "an index", samples)
+    vectors, hashes = np.asarray(index.vectors)[list(rows)], [str(item["hash"]) for item in items]
+    return write_for_index(run, run / "model", encoder, vectors, source, hashes)
 
 
 def told(measured: Measured | None) -> dict[str, Any] | str:

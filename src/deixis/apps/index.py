@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deixis import zoo
 from deixis.apps.approximate import approximate
-from deixis.apps.calibrate import write_for_index
+from deixis.apps.calibrate import measure_again, write_for_index
 from deixis.apps.collection import gather, read
 from deixis.apps.console import Talk
 from deixis.apps.options import IndexSettings, Reading
@@ -156,7 +156,11 @@ def update(
                     changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
                 if not (run / "model").exists():
                     zoo.save(encoder.cpu(), run / "model")
-    talk.result(f"{run}: {work.changed.sentence}")
+                remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
+                if remark:
+                    talk.say(remark)
+    others = f" {work.others} of other collections are as they were." if work.others else ""
+    talk.result(f"{run}: {work.changed.sentence}{others}")
     return work.changed
 
 

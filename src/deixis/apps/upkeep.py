@@ -38,7 +38,7 @@ class Changed:
         changed: whose content, captions, label or columns are others than before.
         moved: whose content lay elsewhere before; the ids are the new ones.
         removed: that are gone.
-        kept: how many stayed as they were.
+        kept: how many of this collection stayed as they were.
         skipped: what was left out, and why.
     """
 
@@ -65,11 +65,15 @@ class Plan:
         items: to write.
         removed: ids to take out; that of an item to write is among them where it replaces one.
         changed: what this amounts to.
+        others: how many the index holds of other collections; they stay as they are.
+        is_new: whether it takes in a collection of which the index held nothing, beside others.
     """
 
     items: tuple[Item, ...]
     removed: tuple[str, ...]
     changed: Changed
+    others: int = 0
+    is_new: bool = False
 
 
 def items_of(source: Source, hashes: Sequence[str]) -> list[Item]:
@@ -127,6 +131,7 @@ def plan(old: Iterable[Item], new: Sequence[Item], source: Source, *, remove_gon
             what a collection has lost, or what lies nowhere any more and has come up in it.
     """
     there = _by_place(old)
+    own = [_belongs(each, source) for each in there.values()]
     pairs = [(item, there.pop(key, None)) for key, item in _by_place(new).items()]
     rest = list(there.values())
     spared = {each.path for each in source.skipped}
@@ -140,7 +145,10 @@ def plan(old: Iterable[Item], new: Sequence[Item], source: Source, *, remove_gon
     before = [known or (moves[item["hash"]].popleft() if moves[item["hash"]] else None) for item, known in pairs]
     moved_from = {each["id"] for each, (_, known) in zip(before, pairs, strict=True) if each and not known}
     removed = [each["id"] for each in gone if each["id"] not in moved_from]
-    return _plan(pairs, before, rest, removed, source)
+    made = _plan(pairs, before, rest, removed, source)
+    others = sum(not _belongs(each, source) and each["id"] not in moved_from for each in rest)
+    is_new = bool(own) and not any(own) and bool(made.changed.added) and not made.changed.moved
+    return dataclasses.replace(made, others=others, is_new=is_new)
 
 
 def _plan(

@@ -1,7 +1,7 @@
 // One picture, large: what is known of it, where it lies, what is like it, and why it was found.
 import { $, call, chance, complain, large, make, said, thumbnail, title } from "./talk.js";
 
-const LEGEND = "Warm colours speak for the words, blue ones against them. "
+const LEGEND = "Warm colours are where the match hangs on the picture. "
   + "A word shows its own map; its bar is its share.";
 
 export class View {
