@@ -29,7 +29,7 @@ from deixis.indexing import exact
 from deixis.indexing.exact import Hits
 from deixis.indexing.folder import graph_name, locked, sync
 from deixis.indexing.index import Index
-from deixis.indexing.segments import ROWS, unit
+from deixis.indexing.segments import live_rows, unit
 
 __all__ = ["EXPANSIONS", "Approximate", "GraphSettings", "build", "package"]
 
@@ -257,13 +257,9 @@ def _damaged(place: Path) -> DeixisError:
 
 
 def _fill(graph: Any, index: Index, progress: Callable[[int, int], None]) -> None:
-    for segment in index.segments:
-        for start in range(0, len(segment), ROWS):
-            part = segment.vectors[start : start + ROWS]
-            numbers = np.arange(segment.start + start, segment.start + start + len(part))
-            kept = slice(None) if index.live is None else index.live[numbers]
-            graph.add(numbers[kept].astype(np.uint64), exact.widened(part[kept]))
-            progress(len(graph), len(index))
+    for numbers, part in live_rows(index.segments, index.live):
+        graph.add(numbers.astype(np.uint64), exact.widened(part))
+        progress(len(graph), len(index))
 
 
 def _measured(approximate: Approximate, settings: GraphSettings) -> tuple[int, dict[str, float]]:

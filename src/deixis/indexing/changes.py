@@ -303,8 +303,8 @@ def _kept(counts: Sequence[int], added: int, removed: float) -> int:
 def _vectors(
     again: Sequence[Segment], live: Bool[np.ndarray, " N"], new: Float[np.ndarray, "M D"]
 ) -> Iterator[Float[np.ndarray, "_ D"]]:
-    for segment in again:
-        yield from live_rows(segment, _of(live, segment))
+    for _, part in live_rows(again, live):
+        yield part
     for start in range(0, len(new), ROWS):
         yield unit(new[start : start + ROWS], "Vector", start)
 

@@ -30,7 +30,7 @@ from deixis.files import atomic_folder, write_json
 from deixis.indexing.exact import widened
 from deixis.indexing.folder import FORMAT, now, write_manifest
 from deixis.indexing.index import Index
-from deixis.indexing.segments import ROWS, encoded, unit, write_rows, write_segment
+from deixis.indexing.segments import ROWS, encoded, live_rows, unit, write_rows, write_segment
 
 __all__ = ["from_clip_retrieval", "from_faiss", "from_npy", "to_faiss", "to_npy"]
 
@@ -137,10 +137,11 @@ def _export(index: Index, out: Path, kind: str, replace: bool) -> Path:
     _free(out, replace)
     with atomic_folder(out) as folder:
         shape = (len(index), index.width)
+        blocks = (part for _, part in live_rows(index.segments, index.live))
         if kind == "npy":
-            write_rows(folder / "vectors.npy", shape, np.dtype(index.manifest["dtype"]), _blocks(index))
+            write_rows(folder / "vectors.npy", shape, np.dtype(index.manifest["dtype"]), blocks)
         else:
-            _write_flat(folder / "vectors.faiss", shape, _blocks(index))
+            _write_flat(folder / "vectors.faiss", shape, blocks)
         with open(folder / ITEMS, "xb") as file:
             file.writelines(encoded(item for _, item in index.items()))
             file.flush()
@@ -156,15 +157,6 @@ def _free(out: Path, replace: bool = False) -> None:
     held = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     if held and not (replace and ABOUT in held and held <= _WRITTEN):
         raise DeixisError(f"{out} is there already{', and is no export' if replace else ''}.", "Name a new folder.")
-
-
-def _blocks(index: Index) -> Iterator[Float[np.ndarray, "_ D"]]:
-    """The rows that were not removed, as they are stored."""
-    for segment in index.segments:
-        for start in range(0, len(segment), ROWS):
-            part = segment.vectors[start : start + ROWS]
-            first = segment.start + start
-            yield part if index.live is None else part[index.live[first : first + len(part)]]
 
 
 def _import(

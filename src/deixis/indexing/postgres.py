@@ -36,7 +36,7 @@ from deixis.indexing.exact import margin, rescored
 from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
 from deixis.indexing.postgres_link import connect, driver, kept, statement, told
-from deixis.indexing.segments import ROWS, unit
+from deixis.indexing.segments import live_rows, unit
 
 __all__ = ["Match", "Postgres"]
 
@@ -420,14 +420,11 @@ def _named(items: Any) -> Iterator[Mapping[str, Any]]:
 
 def _stored(index: Index, progress: Callable[[int, int], None] | None) -> Iterator[Float[np.ndarray, "_ D"]]:
     done = 0
-    for segment in index.segments:
-        for start in range(0, len(segment), ROWS):
-            part = segment.vectors[start : start + ROWS]
-            first = segment.start + start
-            yield part if index.live is None else part[index.live[first : first + len(part)]]
-            done += len(part) if index.live is None else int(index.live[first : first + len(part)].sum())
-            if progress is not None:
-                progress(done, len(index))
+    for _, part in live_rows(index.segments, index.live):
+        yield part
+        done += len(part)
+        if progress is not None:
+            progress(done, len(index))
 
 
 def _about(connection: Any, table: str) -> dict[str, Any] | None:

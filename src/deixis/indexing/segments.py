@@ -146,10 +146,23 @@ def opened(folder: Path, manifest: Mapping[str, Any]) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def live_rows(segment: Segment, live: Bool[np.ndarray, " N"]) -> Iterator[Float[np.ndarray, "_ D"]]:
-    """The vectors of a segment that were not removed, block by block, as they are stored."""
-    for start in range(0, len(segment), ROWS):
-        yield segment.vectors[start : start + ROWS][live[start : start + ROWS]]
+def live_rows(
+    segments: Iterable[Segment], live: Bool[np.ndarray, " N"] | None
+) -> Iterator[tuple[Int64[np.ndarray, " M"], Float[np.ndarray, "M D"]]]:
+    """Rows that were not removed, block by block: their numbers in the index, and their vectors as they are stored.
+
+    Args:
+        segments: of an index, or some of them.
+        live: of all rows of the index, which were not removed; None: all.
+    """
+    for segment in segments:
+        for start in range(0, len(segment), ROWS):
+            part = segment.vectors[start : start + ROWS]
+            numbers = np.arange(segment.start + start, segment.start + start + len(part))
+            if live is not None:
+                kept = live[numbers]
+                part, numbers = part[kept], numbers[kept]
+            yield numbers, part
 
 
 def compare_size(path: Path, expected: int) -> None:
