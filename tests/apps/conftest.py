@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from deixis.apps.adapt import adapt
+from deixis.apps.index import index
+from deixis.apps.options import Settings
 from deixis.apps.report import Example
+from tests.commands import own_cache
+from tests.pictures import COLOURS, captioned, picture
 
 _FLAGS = [
     "--no-sandbox",
@@ -249,3 +254,34 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         )
         yield context
         context.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`pictures` without any words, and `plain`, an index of them; other modules have places of their own."""
+    folder = tmp_path_factory.mktemp("index")
+    with own_cache(folder / "cache"):
+        rng = random.Random(0)
+        for i in range(30):
+            picture(folder / "pictures" / f"{i:02}.png", list(COLOURS.values())[i % 6], rng)
+        with Image.new("RGB", (640, 480), (200, 120, 10)) as image:
+            image.paste((0, 0, 90), (50, 60, 300, 400))
+            image.save(folder / "pictures" / "large.jpg", quality=90)
+        index(str(folder / "pictures"), folder / "plain", "tiny", quiet=True)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def adapted(place: Path) -> Path:
+    """An index of the same pictures by an adapted model."""
+    settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
+    done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
+    assert done.result["kept"] == "adapted"
+    index(str(place / "pictures"), place / "adapted", str(place / "run"), quiet=True)
+    return place / "adapted"
+
+
+@pytest.fixture
+def copy(place: Path, tmp_path: Path) -> Path:
+    """A copy of the index, to be damaged."""
+    return Path(shutil.copytree(place / "plain", tmp_path / "index"))

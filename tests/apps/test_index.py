@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,7 @@ import pytest
 from PIL import Image
 
 from deixis import zoo
-from deixis.apps.adapt import adapt
 from deixis.apps.index import index, update
-from deixis.apps.options import Settings
 from deixis.apps.search import search
 from deixis.data import looks
 from deixis.files import content_hash
@@ -31,39 +28,7 @@ from deixis.inputs import preprocess
 from deixis.nn.dual import DualEncoder
 from tests.commands import SOURCE, deixis, own_cache, start
 from tests.engine.test_launch import free_port
-from tests.pictures import COLOURS, captioned, picture, spoil
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`pictures` without any words, and `plain`, an index of them."""
-    folder = tmp_path_factory.mktemp("index")
-    with own_cache(folder / "cache"):
-        rng = random.Random(0)
-        for i in range(30):
-            picture(folder / "pictures" / f"{i:02}.png", list(COLOURS.values())[i % 6], rng)
-        with Image.new("RGB", (640, 480), (200, 120, 10)) as image:
-            image.paste((0, 0, 90), (50, 60, 300, 400))
-            image.save(folder / "pictures" / "large.jpg", quality=90)
-        index(str(folder / "pictures"), folder / "plain", "tiny", quiet=True)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def adapted(place: Path) -> Path:
-    """An index of the same pictures by an adapted model."""
-    settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
-    done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
-    assert done.result["kept"] == "adapted"
-    index(str(place / "pictures"), place / "adapted", str(place / "run"), quiet=True)
-    return place / "adapted"
-
-
-@pytest.fixture
-def copy(place: Path, tmp_path: Path) -> Path:
-    """A copy of the index, to be damaged."""
-    return Path(shutil.copytree(place / "plain", tmp_path / "index"))
-
+from tests.pictures import captioned, picture, spoil
 
 # finding
 

@@ -8,18 +8,15 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import deixis as library
 from deixis import zoo
-from deixis.apps.adapt import adapt
 from deixis.apps.index import index
-from deixis.apps.options import Settings
 from deixis.apps.search import near, search
 from deixis.apps.searching import Query, Searcher
 from deixis.engine.relevance import Calibration
@@ -28,40 +25,8 @@ from deixis.indexing.approximate import Approximate
 from deixis.indexing.compose import compose
 from deixis.ops.calibration import Logistic
 from deixis.zoo import scratch
-from tests.commands import deixis, own_cache
-from tests.pictures import COLOURS, captioned, picture
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`pictures` without any words, and `plain`, an index of them."""
-    folder = tmp_path_factory.mktemp("index")
-    with own_cache(folder / "cache"):
-        rng = random.Random(0)
-        for i in range(30):
-            picture(folder / "pictures" / f"{i:02}.png", list(COLOURS.values())[i % 6], rng)
-        with Image.new("RGB", (640, 480), (200, 120, 10)) as image:
-            image.paste((0, 0, 90), (50, 60, 300, 400))
-            image.save(folder / "pictures" / "large.jpg", quality=90)
-        index(str(folder / "pictures"), folder / "plain", "tiny", quiet=True)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def adapted(place: Path) -> Path:
-    """An index of the same pictures by an adapted model."""
-    settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
-    done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
-    assert done.result["kept"] == "adapted"
-    index(str(place / "pictures"), place / "adapted", str(place / "run"), quiet=True)
-    return place / "adapted"
-
-
-@pytest.fixture
-def copy(place: Path, tmp_path: Path) -> Path:
-    """A copy of the index, to be damaged."""
-    return Path(shutil.copytree(place / "plain", tmp_path / "index"))
-
+from tests.commands import deixis
+from tests.pictures import COLOURS, picture
 
 # finding
 

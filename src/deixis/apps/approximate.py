@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deixis.apps.console import Talk
-from deixis.apps.exchange import opened
-from deixis.apps.runs import explained
+from deixis.apps.runs import explained, opened_index
 from deixis.indexing.approximate import Approximate, GraphSettings, build
 
 __all__ = ["approximate"]
@@ -23,7 +22,7 @@ def approximate(run: str | Path, settings: GraphSettings | None = None, *, quiet
     Raises:
         DeixisError: there is no such index, it is being changed, usearch is not installed, or the disk is full.
     """
-    index, talk = opened(run), Talk(quiet)
+    index, talk = opened_index(Path(run)), Talk(quiet)
     with explained(Path(run)), talk.bar("graph") as bar:
         made = build(index, settings, progress=bar)
     talk.result(made.sentence)

@@ -31,7 +31,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.types import Picture, Sample, Skipped, Source
 from deixis.zoo import starter
 
-__all__ = ["Collection", "check", "collect", "embed", "read", "reader", "taught", "texts"]
+__all__ = ["Collection", "check", "collect", "embed", "in_a_sentence", "read", "reader", "taught", "texts"]
 
 _CLIP_CONTEXT = 77
 _TEMPLATE = "a photo of a {}."
@@ -123,8 +123,13 @@ def taught(collection: Collection, talk: Talk) -> Collection:
 def texts(source: Source) -> list[str]:
     """One sentence a sample: its first caption, or its class in a sentence."""
     if source.kind == "labels":
-        return [_TEMPLATE.format(str(sample.label).replace("_", " ")) for sample in source.samples]
+        return [in_a_sentence(str(sample.label)) for sample in source.samples]
     return [sample.captions[0] for sample in source.samples]
+
+
+def in_a_sentence(label: str) -> str:
+    """A class as a text that a model can read."""
+    return _TEMPLATE.format(label.replace("_", " "))
 
 
 def check(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deixis.apps.console import Talk
 from deixis.apps.options import Database
-from deixis.apps.runs import explained, free_name, run_folder, writable
+from deixis.apps.runs import explained, free_name, opened_index, run_folder, writable
 from deixis.errors import DeixisError
 from deixis.indexing import exchange
 from deixis.indexing.index import Index
@@ -17,22 +17,10 @@ from deixis.indexing.postgres import Postgres
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["FORMS", "export_index", "import_index", "opened"]
+__all__ = ["FORMS", "export_index", "import_index"]
 
 FORMS = ("npy", "faiss", "postgres")
 """What an index can be written as."""
-
-
-def opened(run: str | Path) -> Index:
-    """The index of a run or index folder.
-
-    Raises:
-        DeixisError: there is none, or it is damaged.
-    """
-    run = Path(run)
-    if not run.is_dir():
-        raise DeixisError(f"There is no folder {run}.", "Give one that `deixis adapt` or `deixis index` wrote.")
-    return Index.open(run / "index" if (run / "index").is_dir() else run)
 
 
 def export_index(
@@ -59,7 +47,7 @@ def export_index(
     """
     if to not in FORMS:
         raise DeixisError(f"An index can't be written as {to!r}.", f"Choose of {', '.join(FORMS)}.")
-    index, talk, database = opened(run), Talk(quiet), database or Database()
+    index, talk, database = opened_index(Path(run)), Talk(quiet), database or Database()
     maker = f"made by {index.manifest['model']} ({index.manifest['fingerprint'][:12]})"
     if to == "postgres":
         with talk.bar("vectors") as bar:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from deixis.apps.collection import read
+from deixis.apps.collection import in_a_sentence, read
 from deixis.apps.console import Talk
 from deixis.apps.options import Reading
 from deixis.errors import DeixisError
@@ -24,7 +24,6 @@ from deixis.nn.dual import DualEncoder
 
 __all__ = ["Entry", "Material", "Wanted", "gather"]
 
-_TEMPLATE = "a photo of a {}."
 _TEXTS = ("a red bird", "a wooden boat on a lake", "", "three people in the rain, seen from behind")
 
 
@@ -163,7 +162,7 @@ def _asked(path: Path) -> set[str]:
 def _text(captions: Sequence[Any], label: Any) -> str:
     if captions:
         return str(captions[0])
-    return _TEMPLATE.format(str(label).replace("_", " ")) if label else ""
+    return in_a_sentence(str(label)) if label else ""
 
 
 def _shuffled(entries: Sequence[Entry]) -> list[Entry]:

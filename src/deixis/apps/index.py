@@ -17,7 +17,7 @@ from deixis.apps.calibrate import measure_again, write_for_index
 from deixis.apps.collection import gather, read
 from deixis.apps.console import Talk
 from deixis.apps.options import IndexSettings, Reading
-from deixis.apps.runs import explained, free_name, run_folder
+from deixis.apps.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.upkeep import Changed, Item, items_of, named, plan
 from deixis.engine import launch
 from deixis.engine.embedding import vectors
@@ -197,9 +197,7 @@ def remove(folder: str | Path, names: Sequence[str | Path], *, talk: Talk | None
 
 def _opened(run: Path) -> Index:
     """The index in a run folder."""
-    if not run.is_dir():
-        raise DeixisError(f"There is no folder {run}.", f"Make it first: deixis index DATA --out {run}")
-    return Index.open(run / "index" if (run / "index").is_dir() else run, verify=False)
+    return opened_index(run, f"Make it first: deixis index DATA --out {run}")
 
 
 def _maker(run: Path, model: str, opened: Index) -> DualEncoder:

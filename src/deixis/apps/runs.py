@@ -16,8 +16,9 @@ from pathlib import Path
 
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
+from deixis.indexing.index import Index
 
-__all__ = ["Clock", "explained", "free_name", "run_folder", "versions", "writable"]
+__all__ = ["Clock", "explained", "free_name", "opened_index", "run_folder", "versions", "writable"]
 
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html"
@@ -32,6 +33,24 @@ _WRITTEN = re.compile(
 
 _MARKS = ("result.json", "run.json", "index/manifest.json", "export.json")
 """One of them is in every run, index or export."""
+
+
+def opened_index(run: Path, cure: str = "", *, verify: bool = False) -> Index:
+    """The index of a run, which lies in the run's folder or is it.
+
+    Args:
+        run: a folder that `deixis adapt` or `deixis index` wrote.
+        cure: what to do where there is no such folder.
+        verify: whether the index is read whole and compared with its checksums.
+
+    Raises:
+        DeixisError: there is no such folder, no index in it, or a damaged one.
+    """
+    if not run.is_dir():
+        raise DeixisError(
+            f"There is no folder {run}.", cure or "Make one with `deixis adapt DATA` or `deixis index DATA`."
+        )
+    return Index.open(run / "index" if (run / "index").is_dir() else run, verify=verify)
 
 
 def free_name(out: Path, overwrite: bool) -> None:

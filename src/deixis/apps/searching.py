@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, Int64
 
 from deixis import zoo
 from deixis.apps import relevance
+from deixis.apps.runs import opened_index
 from deixis.engine.relevance import Calibration, Rest
 from deixis.errors import DeixisError
 from deixis.indexing.approximate import Approximate
@@ -142,12 +143,7 @@ class Searcher:
 
     def __init__(self, run: str | Path, *, verify: bool = False) -> None:
         self.run = Path(run)
-        if not self.run.is_dir():
-            raise DeixisError(
-                f"There is no folder {self.run}.", "Make one with `deixis adapt DATA` or `deixis index DATA`."
-            )
-        inner = self.run / "index"
-        self.index = Index.open(inner if inner.is_dir() else self.run, verify=verify)
+        self.index = opened_index(self.run, verify=verify)
         if not (self.run / "model" / "config.json").is_file():
             raise DeixisError(
                 f"{self.run} holds no model that could read the query: no model/config.json.",
@@ -162,11 +158,9 @@ class Searcher:
         with self._lock:
             if "encoder" in self.__dict__:
                 return self.__dict__["encoder"]
-            return self._matching(zoo.load(self.run / "model").eval())
-
-    def _matching(self, encoder: DualEncoder) -> DualEncoder:
-        self.index.expect(encoder.fingerprint())
-        return encoder
+            encoder = zoo.load(self.run / "model").eval()
+            self.index.expect(encoder.fingerprint())
+            return encoder
 
     @functools.cached_property
     def text_encoder(self) -> DualEncoder:
@@ -288,25 +282,30 @@ class Searcher:
                 raise DeixisError(*self._unmeasured(query))
         quick = self.approximate if self.approximate is not None and self.approximate.index is index else index
         hits = quick.search(vectors, min(k, total), where=mask)
+        # Of the whole collection: conditions take rivals away, but say nothing about what is left.
+        others = np.asarray(vectors, np.float32) @ self._sample.T if any(measured) else [None] * len(queries)
+        rests = [None if each is None else Rest.of(each, len(index)) for each in others]
         return [
-            self._answer(index, (scores, rows), vector, calibration, min_relevance, total)
-            for scores, rows, vector, calibration in zip(*hits, vectors, measured, strict=True)
+            self._answer(index, (scores, rows), (calibration, rest), min_relevance, total)
+            for scores, rows, calibration, rest in zip(*hits, measured, rests, strict=True)
         ]
 
     def _answer(
         self,
         index: Index,
         hits: tuple[Float32[np.ndarray, " k"], Int64[np.ndarray, " k"]],
-        vector: Float[np.ndarray, " D"],
-        calibration: Calibration | None,
+        measure: tuple[Calibration | None, Rest | None],
         min_relevance: float,
         total: int,
     ) -> Answer:
-        """One query's answer, of its scores and rows."""
+        """One query's answer, of its scores and rows; `measure` tells chances, where they were measured."""
         rows = [int(row) for row in hits[1] if row >= 0]
-        scores = hits[0][: len(rows)]
-        # Of the whole collection: conditions take rivals away, but say nothing about what is left.
-        chances, nothing = self._chances(calibration, scores, vector, len(index))
+        scores, (calibration, rest) = hits[0][: len(rows)], measure
+        chances: list[float | None] = [None] * len(rows)
+        nothing = False
+        if calibration is not None and rest is not None:
+            chances = [float(each) for each in calibration.chance(scores, rest)]
+            nothing = bool(calibration.nothing(scores[0], rest))
         found = [
             Found(float(score), index.item(row), row, chance)
             for score, row, chance in zip(scores, rows, chances, strict=True)
@@ -315,15 +314,6 @@ class Searcher:
         nothing = nothing or not found
         sentence = relevance.nothing_matches(total) if nothing else _sure(found[0])
         return Answer(found, nothing, sentence, total)
-
-    def _chances(
-        self, calibration: Calibration | None, scores: np.ndarray, vector: np.ndarray, count: int
-    ) -> tuple[list[float | None], bool]:
-        """The chance of each answer, where it was measured, and whether nothing matches."""
-        if calibration is None:
-            return [None] * len(scores), False
-        rest = Rest.of(self._sample @ np.asarray(vector, np.float32), count)
-        return [float(each) for each in calibration.chance(scores, rest)], bool(calibration.nothing(scores[0], rest))
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
