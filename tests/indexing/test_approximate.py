@@ -87,6 +87,14 @@ def test_with_enough_nodes_in_hand_nothing_is_missed(graph: Approximate, monkeyp
     assert graph.recall(queries, k=10) == 1.0
 
 
+def test_every_vector_finds_itself_however_often_the_graph_is_built(tmp_path: Path) -> None:
+    index = made(tmp_path / "index", 100)
+    for _ in range(12):  # built by threads side by side, some four of these would lack one
+        graph = build(index, GOOD)
+        graph.expansion = 100
+        assert graph.search(vectors_of(100), 1).rows[:, 0].tolist() == list(range(100))
+
+
 def test_removed_rows_and_filtered_ones_never_appear_and_all_others_can(
     graph: Approximate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
