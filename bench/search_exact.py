@@ -202,7 +202,7 @@ def same(folder: Path, side: str) -> bool:
 def measure(side: str, folder: Path) -> dict[str, Any]:
     """One run in this process: seconds of a query alone and of all together, MB; writes the answers."""
     queries = np.load(folder / "queries.npy")
-    __import__({"ours": "numpy", "ours_half": "numpy", "faiss_half": "faiss"}.get(side, side))
+    __import__({"ours": "numpy", "ours_half": "torch", "faiss_half": "faiss"}.get(side, side))
     found: dict[str, Any] = {}
 
     def seconds(search: Search, some: np.ndarray) -> float:

@@ -103,7 +103,8 @@ def test_scores_are_cosines_whatever_the_lengths(tmp_path: Path) -> None:
 def test_every_float16_is_widened_to_its_value() -> None:
     """Halves up to length 1: zeros of both signs, the smallest ones without a leading bit, and all others."""
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    halves = halves[np.abs(halves) <= 1][:, None]
+    halves = halves[np.abs(halves) <= 1][:, None].copy()
+    halves.flags.writeable = False  # as a mapped index is; torch would warn
     wide = exact.widened(halves)
     np.testing.assert_array_equal(wide, halves.astype(np.float32))
     np.testing.assert_array_equal(np.signbit(wide), np.signbit(halves))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
 from deixis.indexing.segments import Segment
 
@@ -21,7 +21,6 @@ __all__ = ["Block", "Hits", "blocks", "margin", "rescored", "search_blocks", "wi
 _SCORES = 1 << 20  # of a block, in float32: what the second-level cache of a core holds, more or less
 _HALVES = 1024  # rows of float16 that are widened at once
 _PAIRS = 128  # rows that are scored again at once
-_SHIFT, _MASK, _SCALE = 13, np.int32(-0x70002000), np.float32(2.0**112)
 
 
 class Hits(NamedTuple):
@@ -32,20 +31,40 @@ class Hits(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows that are scored together: their vectors, their numbers in the index, places among them that do not count."""
+    """Rows that are scored together: their vectors, their numbers in the index, places among them that do not count,
+    and whether they are stored in half precision."""
 
     vectors: Float32[np.ndarray, "N D"]
     numbers: Int64[np.ndarray, " N"]
     left_out: Int64[np.ndarray, " _"]
+    half: bool
+
+    def product(self, others: Float32[np.ndarray, "Q D"]) -> Float32[np.ndarray, "N Q"]:
+        """All scores with other vectors, in float32.
+
+        The threads that have just widened halves are torch's, and numpy's would wait until those sleep, some
+        milliseconds a block; so the product of halves is torch's as well.
+        """
+        if not self.half:
+            return self.vectors @ others.T
+        import torch
+
+        made: np.ndarray = (torch.from_numpy(self.vectors) @ torch.from_numpy(others).T).numpy()
+        return made
+
+
+class _Lent:
+    """Memory that torch reads, and would warn of since it must not write to it."""
+
+    def __init__(self, rows: Float16[np.ndarray, "N D"]) -> None:
+        self._rows = rows  # as long as it is read
+        self.__array_interface__ = {**rows.__array_interface__, "data": (rows.__array_interface__["data"][0], False)}
 
 
 def widened(
-    vectors: Float[np.ndarray, "N D"], space: Int32[np.ndarray, "_ D"] | None = None
+    vectors: Float[np.ndarray, "N D"], space: Float32[np.ndarray, "_ D"] | None = None
 ) -> Float32[np.ndarray, "N D"]:
-    """Rows in float32; float16 by its bits, which takes half the time of numpy's own way.
-
-    Exponent and fraction of a half move to their places in a float, whose exponent then is 112 too small. There are no
-    infinities to look after, since the rows have length 1.
+    """Rows in float32; float16 is widened by torch, which has the processor's instruction for it and several threads.
 
     Args:
         vectors: float32, which stay as they are, or float16.
@@ -53,12 +72,11 @@ def widened(
     """
     if vectors.dtype != np.float16:
         return np.asarray(vectors)
-    bits = np.empty(vectors.shape, np.int32) if space is None else space[: len(vectors)]
-    np.copyto(bits, np.asarray(vectors).view(np.int16))
-    np.left_shift(bits, _SHIFT, out=bits)
-    np.bitwise_and(bits, _MASK, out=bits)  # the sign was spread over three bits too many
-    wide: np.ndarray = bits.view(np.float32)
-    return np.multiply(wide, _SCALE, out=wide)
+    import torch  # here, since an index of float32 does without it
+
+    wide = np.empty(vectors.shape, np.float32) if space is None else space[: len(vectors)]
+    torch.from_numpy(wide).copy_(torch.from_numpy(np.asarray(_Lent(np.ascontiguousarray(vectors)))))
+    return wide
 
 
 def blocks(
@@ -76,17 +94,17 @@ def blocks(
     for segment in segments:
         half = segment.vectors.dtype == np.float16
         step = size or (_HALVES if half else max(1024, _SCORES // max(queries, 16)))
-        space = np.empty((min(step, len(segment)), segment.vectors.shape[1]), np.int32) if half else None
+        space = np.empty((min(step, len(segment)), segment.vectors.shape[1]), np.float32) if half else None
         for start in range(0, len(segment), step):
             part = segment.vectors[start : start + step]
             first = segment.start + start
             numbers = np.arange(first, first + len(part))
             if wanted is None or (chosen := wanted[first : first + len(part)]).all():
-                yield Block(widened(part, space), numbers, nothing)
+                yield Block(widened(part, space), numbers, nothing, half)
             elif 4 * (count := np.count_nonzero(chosen)) > len(part):
-                yield Block(widened(part, space), numbers, np.flatnonzero(~chosen))
+                yield Block(widened(part, space), numbers, np.flatnonzero(~chosen), half)
             elif count:
-                yield Block(widened(part[chosen], space), numbers[chosen], nothing)
+                yield Block(widened(part[chosen], space), numbers[chosen], nothing, half)
 
 
 def margin(width: int) -> np.float32:
@@ -131,7 +149,7 @@ def search_blocks(parts: Iterator[Block], queries: Float32[np.ndarray, "Q D"], k
     near, wide = margin(width), queries.astype(np.float64)
     best = Hits(np.full((count, k), -np.inf, np.float32), np.full((count, k), -1, np.int64))
     for block in parts:
-        rough = block.vectors @ queries.T
+        rough = block.product(queries)
         rough[block.left_out] = -np.inf
         # No score is below -2, so nothing that is left out comes above.
         floor = np.maximum(best.scores[:, -1] - near, np.float32(-2))

@@ -60,7 +60,7 @@ def pairs(
 def _close(
     block: Block, wide: Float64[np.ndarray, "N D"], other: Block, threshold: float
 ) -> tuple[Int64[np.ndarray, " P"], Int64[np.ndarray, " P"], np.ndarray]:
-    rough = block.vectors @ other.vectors.T
+    rough = block.product(other.vectors)
     rough[block.left_out] = -np.inf
     rough[:, other.left_out] = -np.inf
     rows, columns = np.divmod(
