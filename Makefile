@@ -44,13 +44,13 @@ demo: $(READY) ## adapt a model to real pictures and write runs/demo; DATA=folde
 test: $(READY) ## run every test, the slow ones too
 	@for name in starter stamps; do \
 	  $(BIN)/deixis data get $$name || echo "Going on without '$$name': the tests that need it will be skipped."; done
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(READY) ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 $(VENV)/.bench: $(READY)
 	$(BIN)/python -m pip install -e '.[dev,data,bench]'

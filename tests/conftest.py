@@ -3,6 +3,7 @@ that does not ask for what is fetched."""
 
 from __future__ import annotations
 
+import gc
 import random
 import socket
 import zlib
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import install_import_hook
+
+# What is imported stays: looking through it again and again for what may be freed takes a tenth of the suite's time.
+gc.disable()
 
 # Before the first import of deixis: every signature is then checked at every call.
 install_import_hook("deixis", "beartype.beartype")
@@ -32,6 +36,11 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -151,6 +151,7 @@ def test_a_table_with_missing_columns(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_rows_that_point_nowhere_are_counted_until_they_are_too_many(tmp_path: Path) -> None:
     path = table(tmp_path, "path,caption", lambda each: f"{each.name},some {each.stem}")
     whole = path.read_text()
@@ -177,6 +178,7 @@ def test_a_spreadsheet_by_its_name_or_by_what_is_in_it(tmp_path: Path) -> None:
 # bad input: words and pictures
 
 
+@pytest.mark.slow
 def test_captions_that_are_not_utf8_are_skipped_and_counted(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 40)
     first = sorted(data.glob("*.txt"))[0]
@@ -189,6 +191,7 @@ def test_captions_that_are_not_utf8_are_skipped_and_counted(tmp_path: Path) -> N
     assert reasons == ["caption is not UTF-8", "no caption"]
 
 
+@pytest.mark.slow
 def test_nul_bytes_and_a_caption_of_a_megabyte_are_mended_and_said(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 40)
     first, second, *_ = sorted(data.glob("*.txt"))
@@ -220,6 +223,7 @@ def test_pictures_that_cannot_be_read_are_skipped_by_every_verb(tmp_path: Path) 
     assert "24 images in" in deixis("label", data, "--model", "tiny", "--out", tmp_path / "labels.csv").out
 
 
+@pytest.mark.slow
 def test_pictures_of_every_kind_are_learned_from(tmp_path: Path) -> None:
     data, rng = captioned(tmp_path / "pictures", 24), random.Random(3)
     whole = Image.open(picture(tmp_path / "whole.png", (200, 90, 10), rng))

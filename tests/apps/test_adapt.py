@@ -117,6 +117,7 @@ def test_the_tables_fit_eighty_columns(run: Run) -> None:
     assert not any(line.strip() in MEASURES for line in table)
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing(place: Path, capfd: pytest.CaptureFixture[str], fitted: Outcome) -> None:
     adapt(str(place / "plain"), place / "quiet", FITTED, quiet=True)
     assert capfd.readouterr() == ("", "")
@@ -180,6 +181,7 @@ def test_the_report_needs_no_server(run: Run) -> None:
     assert "letter.jpg" in page
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_results(place: Path, fitted: Outcome) -> None:
     again = adapt(str(place / "plain"), place / "again", FITTED, beside=Beside(), quiet=True).result
     for key in ("sentence", "data", "before", "after", "difference", "t_interval", "per_split", "method", "kept"):
@@ -271,6 +273,7 @@ def test_images_without_words_are_left_out_and_counted(tmp_path: Path) -> None:
     assert [item["reason"] for item in result["data"]["skipped"]] == ["no caption"] * 12
 
 
+@pytest.mark.slow
 def test_a_class_named_none_is_not_made_of_missing_labels(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 48)
     rows = [f"{path.name},{'ab'[i % 2] if i % 3 else ''}" for i, path in enumerate(sorted(data.glob("*.png")))]

@@ -145,6 +145,7 @@ def test_a_claim_that_was_changed_after_its_first_rows_is_refused_and_one_beside
     assert {row["claim"] for row in lines(root / "results" / "verdicts.jsonl")} == {first.statement, "A second try."}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", [{"small": True}, {"arm": ("clean", "noisy")}, {"seeds": 3}])
 def test_a_look_keeps_nothing(toys: SimpleNamespace, root: Path, tmp_path: Path, look: dict[str, Any]) -> None:
     toys.claims = (small_claim("final", budget=800 if "small" in look else 80),)

@@ -346,12 +346,6 @@ def test_a_checkpointed_stage_has_the_map_of_a_plain_one() -> None:
         torch.testing.assert_close(deixis.explain(Saving(), IMAGES, target=1, **change).maps, plain.maps)
 
 
-def _compiled() -> nn.Module:
-    model = Classifier()
-    model.compile(backend="eager")
-    return model
-
-
 def _of_inference() -> nn.Module:
     with torch.inference_mode():
         return Classifier()
@@ -379,7 +373,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "missing": (dict(images="nothing.jpg", preprocess=Preprocess(8)), "nothing.jpg"),
     "sizes": (dict(images=[Image.new("RGB", (4, 4))], preprocess=lambda x: x), "must make of every picture a tensor"),
     "parallel": (dict(model=nn.DataParallel(Classifier())), "DataParallel.*model.module"),
-    "compiled": (dict(model=_compiled()), "is compiled.*_orig_mod"),
     "inference": (dict(model=_of_inference()), "copy.deepcopy"),
 }
 
@@ -389,6 +382,14 @@ def test_what_cannot_be_explained_is_refused_with_the_cure(case: str) -> None:
     given = {"model": Classifier(), "images": IMAGES, **REFUSED[case][0]}
     with pytest.raises(DeixisError, match=REFUSED[case][1]):
         deixis.explain(**given)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_refused_and_what_it_was_made_of_named() -> None:
+    model = Classifier()
+    model.compile(backend="eager")
+    with pytest.raises(DeixisError, match=r"is compiled.*_orig_mod"):
+        deixis.explain(model, IMAGES)
 
 
 @pytest.mark.parametrize("method", ["normgrad", "srmap", "relevance"])

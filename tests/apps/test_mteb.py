@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import warnings
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from deixis import zoo
 from deixis.errors import DeixisError
 from tests.pictures import COLOURS, picture
 
-mteb = pytest.importorskip("mteb", reason="mteb is not installed")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("mteb") is None, reason="mteb is not installed"),
     pytest.mark.filterwarnings("ignore:::mteb"),
     pytest.mark.filterwarnings("ignore:::datasets"),
 ]
@@ -60,6 +61,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def scored(model: Any, task: Any) -> Mapping[str, float]:
+    import mteb
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = mteb.evaluate(model, task, cache=None, overwrite_strategy="always", show_progress_bar=False)

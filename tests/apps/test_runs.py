@@ -173,7 +173,9 @@ def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [4, 16, 28])
+@pytest.mark.parametrize(
+    "kilobytes", [pytest.param(4, marks=pytest.mark.slow), 16, pytest.param(28, marks=pytest.mark.slow)]
+)
 def test_wherever_a_real_disk_runs_full_it_is_told_and_nothing_is_left(kilobytes: int, tmp_path: Path) -> None:
     settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
     with small_disk(tmp_path / "disk", kilobytes) as disk:

@@ -60,6 +60,7 @@ def fill(root: Path) -> None:
     notice.write_text("public domain")
 
 
+@pytest.mark.slow
 @needs_dpkg
 def test_drawings_come_with_captions_and_what_is_left_out_is_counted(apt: Apt) -> None:
     pytest.importorskip("resvg_py")

@@ -81,6 +81,7 @@ def test_labels_merge_nothing() -> None:
     assert concept_groups(samples) == [0, 1, 2]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(DRAWN, st.randoms())
 def test_the_order_of_samples_changes_neither_groups_nor_splits(

@@ -48,7 +48,9 @@ def test_a_text_is_put_together_as_the_position_says(position: Place, own: bool)
         torch.testing.assert_close(found[c, : len(expected)], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 256])
+@pytest.mark.parametrize(
+    "chunk", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 256]
+)
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("kind", ENCODERS)

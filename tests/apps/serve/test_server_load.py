@@ -18,8 +18,6 @@ from PIL import Image
 from tests.apps.serve.serving import SMALL, Running, running, sent
 from tests.commands import start
 
-schemathesis = pytest.importorskip("schemathesis")
-
 OPERATIONS = (
     *("POST /search", "POST /embed", "POST /explain", "POST /ground", "GET /items/{row}", "GET /items/{row}/thumbnail"),
     *("GET /items/{row}/image", "GET /items/{row}/neighbours", "GET /folders", "POST /folders/{number}/update"),
@@ -32,6 +30,7 @@ OPERATIONS = (
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_whatever_the_schema_allows_or_not_is_answered_as_it_says(operation: str, server: Running) -> None:
     """Requests that fit the schema and ones that don't; answers have the statuses, types and forms that it tells."""
+    schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (
         content_type_conformance,
