@@ -61,8 +61,18 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ): (
         "Against as few noisy pairs there is no question. Against the clean ones the many noisy ones end ahead in "
         "every seed, by about the effect that was asked for, which the interval therefore can't tell from less. The "
-        "curves say how it comes about: clean pairs teach faster, and have taught what they hold halfway through the "
-        "budget; the noisy ones are still rising where it ends."
+        "curves say how it comes about: clean pairs teach faster, and have taught nearly all they hold halfway through "
+        "the budget; the noisy ones are still rising where it ends."
+    ),
+    (
+        "align",
+        "A picture and words that change one thing of it find together the picture that shows the change, more often "
+        "than the picture or the words do alone.",
+    ): (
+        "Words alone find next to nothing, since they name what changed and nothing else. To the picture they add "
+        "something in every seed, by what five seeds can't tell from the effect that was asked for. The picture that "
+        "is asked with is itself among the answers, and wrong; it is left out where the picture asks alone, which it "
+        "would always win, and so the comparison leans towards the picture."
     ),
     (
         "filip",
