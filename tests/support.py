@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import pytest
 import torch
 
-__all__ = ["golden_folder", "leave_ranks", "load_golden"]
+__all__ = ["few", "golden_folder", "leave_ranks", "load_golden"]
+
+
+def few(cases: Iterable[str], *fast: str) -> list[Any]:
+    """All cases of a test, of which those that are not named are slow."""
+    return [each if each in fast else pytest.param(each, marks=pytest.mark.slow) for each in cases]
 
 
 def golden_folder() -> Path:

@@ -284,6 +284,7 @@ def test_an_out_that_cannot_be_written_is_told_before_the_work(data: Path) -> No
     assert "check images" not in err
 
 
+@pytest.mark.slow
 def test_an_out_that_holds_another_run_is_told_before_the_work(data: Path, run: Path) -> None:
     before = (run / "result.json").read_bytes()
     code, _, err = deixis("adapt", data, *QUICK, "--out", run)

@@ -191,6 +191,7 @@ def test_equal_seeds_give_equal_results(place: Path, fitted: Outcome) -> None:
 # what is kept
 
 
+@pytest.mark.slow
 def test_an_adapted_model_comes_back_with_the_vectors_of_its_index(place: Path, fitted: Outcome) -> None:
     assert fitted.result["kept"] == "adapted"
     assert fitted.result["sentence"].startswith("Adapted: ")
@@ -261,6 +262,7 @@ def test_every_class_is_on_both_sides_of_a_split(place: Path, classes: Outcome) 
 # what is refused, and what is left out
 
 
+@pytest.mark.slow
 def test_images_without_words_are_left_out_and_counted(tmp_path: Path) -> None:
     data = captioned(tmp_path / "pictures", 48)
     for path in sorted(data.glob("*.txt"))[::4]:

@@ -98,6 +98,7 @@ def test_more_seeds_add_their_rows_only(toys: SimpleNamespace, root: Path, tmp_p
     assert [row["seeds"] for row in lines(root / "results" / "verdicts.jsonl")] == [5, 7]
 
 
+@pytest.mark.slow
 def test_code_that_is_not_committed_keeps_no_row_and_costs_no_step(
     toys: SimpleNamespace, root: Path, tmp_path: Path
 ) -> None:

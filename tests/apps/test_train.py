@@ -356,6 +356,7 @@ def test_a_run_whose_loss_is_no_number_stops_and_keeps_its_last_good_checkpoint(
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_pictures_that_can_not_be_read_are_left_out_and_listed_up_to_a_share(place: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(place / "pictures", tmp_path / "pictures"))
     reasons = spoil(data)

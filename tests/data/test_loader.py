@@ -127,6 +127,7 @@ ORDERS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(ORDERS, st.integers(1, 2), st.lists(CUTS, min_size=1, max_size=3), st.lists(st.integers(0, 2), min_size=4))
 def test_a_run_that_is_cut_and_resumed_delivers_what_an_uninterrupted_one_does(

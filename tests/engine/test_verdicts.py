@@ -28,7 +28,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(("seeds", "minimum"), [(5, 1e-9), (5, 0.02), (12, 1e-9)])
+@pytest.mark.parametrize(
+    ("seeds", "minimum"),
+    [pytest.param(5, 1e-9, marks=pytest.mark.slow), (5, 0.02), pytest.param(12, 1e-9, marks=pytest.mark.slow)],
+)
 def test_a_true_null_effect_is_shown_in_under_a_twentieth_of_claims(seeds: int, minimum: float) -> None:
     assert share_shown(0.0, 0.05, seeds, minimum) < 0.05
 

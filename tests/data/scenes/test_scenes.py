@@ -362,6 +362,7 @@ def test_noisy_captions_come_at_their_rate_and_say_so() -> None:
 # --- background, splits -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.6, 1.0])
 def test_the_background_hangs_on_the_noun_as_strongly_as_told(rho: float) -> None:
     samples = bare(200, rho=rho, objects=(1, 1), repeats=1)
