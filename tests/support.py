@@ -15,7 +15,7 @@ import torch
 __all__ = ["few", "golden_folder", "leave_ranks", "load_golden"]
 
 
-def few(cases: Iterable[str], *fast: str) -> list[Any]:
+def few(cases: Iterable[Any], *fast: Any) -> list[Any]:
     """All cases of a test, of which those that are not named are slow."""
     return [each if each in fast else pytest.param(each, marks=pytest.mark.slow) for each in cases]
 

@@ -39,6 +39,7 @@ from deixis.inputs.images import load_image
 from deixis.ops.metrics import TIE
 from deixis.zoo import openclip
 from deixis.zoo.places import gather
+from tests.support import few
 
 CASE = {"race": "startup", "case": "help", "peer": "open_clip", "peer_version": "3.0"}
 PLACE = {"threads": 1, "cpu": "a cpu", "commit": "", "date": "2026-01-01T00:00:00+00:00"}
@@ -232,12 +233,9 @@ def test_the_pictures_of_the_race_of_decoding_are_as_heavy_as_photographs() -> N
 
 
 GRAD_CAM = [each for each in explain.CASES if explain.runs(each, "torch")]
-TOWER = [pytest.param(each, marks=pytest.mark.slow) for each in GRAD_CAM[2:]]
 
 
-@pytest.mark.parametrize(
-    "case", [*GRAD_CAM[:2], *(pytest.param(each, marks=pytest.mark.slow) for each in GRAD_CAM[2:])]
-)
+@pytest.mark.parametrize("case", few(GRAD_CAM, *GRAD_CAM[:2]))
 def test_maps_of_five_classes_from_one_pass_are_those_of_a_plain_loop(case: str) -> None:
     images, classes = torch.randn(1, 3, explain.SIZE, explain.SIZE), torch.tensor([[1, 7, 20, 300, 999]])
     ours, theirs = (side(images, classes) for side in (explain.ours(case), explain.PEERS["torch"][1](case)))

@@ -272,12 +272,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def adapted(place: Path) -> Path:
-    """An index of the same pictures by an adapted model."""
+def run(place: Path) -> Path:
+    """A run with adapters that do something."""
     settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
     done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
     assert done.result["kept"] == "adapted"
-    index(str(place / "pictures"), place / "adapted", str(place / "run"), quiet=True)
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def adapted(place: Path, run: Path) -> Path:
+    """An index of the pictures of `place` by an adapted model."""
+    index(str(place / "pictures"), place / "adapted", str(run), quiet=True)
     return place / "adapted"
 
 

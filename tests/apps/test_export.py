@@ -77,15 +77,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def run(place: Path) -> Path:
-    """A run with adapters that do something."""
-    settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
-    done = adapt(str(captioned(place / "pictures")), place / "run", settings, quiet=True)
-    assert done.result["kept"] == "adapted"
-    return place / "run"
-
-
-@pytest.fixture(scope="module")
 def made(run: Path, place: Path) -> Path:
     """The run as graphs, in 32 and in 8 bits."""
     export(run, ExportSettings(int8=True), out=place / "made", quiet=True)

@@ -26,6 +26,7 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.methods import coop
 from tests.commands import own_cache
 from tests.pictures import COLOURS, labelled, spoil
+from tests.support import few
 
 # A small penalty that is told: nothing needs to be cross-validated.
 QUICK: dict[str, Any] = {"model": "tiny", "method": "linear", "shots": 5, "settings": {"penalty": 1e-3}}
@@ -188,10 +189,7 @@ def test_the_nearest_words_of_vectors_that_were_not_moved_are_those_they_started
 # keeping
 
 
-@pytest.mark.parametrize(
-    "method",
-    [name if name in few_shot.CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in few_shot.offered()],
-)
+@pytest.mark.parametrize("method", few(few_shot.offered(), *few_shot.CHEAP))
 def test_a_saved_classifier_answers_alike_when_the_images_are_gone(method: str, place: Path, tmp_path: Path) -> None:
     folder = labelled(place / f"gone-{method}", 12, seed=3)
     settings = {"epochs": 2} if few_shot.takes(method, "epochs") else {}

@@ -20,6 +20,7 @@ from deixis.apps.runs import Clock, free_name, run_folder, versions, writable
 from deixis.errors import DeixisError
 from deixis.indexing.index import build
 from tests.pictures import captioned
+from tests.support import few
 
 RUN = ("result.json", "report.html", "split-0/result.json", "index/manifest.json", "model/config.json")
 
@@ -173,9 +174,7 @@ def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize(
-    "kilobytes", [pytest.param(4, marks=pytest.mark.slow), 16, pytest.param(28, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kilobytes", few([4, 16, 28], 16))
 def test_wherever_a_real_disk_runs_full_it_is_told_and_nothing_is_left(kilobytes: int, tmp_path: Path) -> None:
     settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
     with small_disk(tmp_path / "disk", kilobytes) as disk:

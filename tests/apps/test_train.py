@@ -35,6 +35,7 @@ from deixis.types import Batch, Losses, Progress, Source, Stage
 from tests.commands import SOURCE, deixis, own_cache, start
 from tests.engine.test_launch import free_port
 from tests.pictures import captioned, spoil
+from tests.support import few
 
 SETTINGS = TrainSettings(
     config="tiny",
@@ -158,7 +159,7 @@ def test_a_trained_run_is_indexed_and_searched_as_any_model(place: Path, tmp_pat
 # Going on
 
 
-@pytest.mark.parametrize("step", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 12)), 7])
+@pytest.mark.parametrize("step", few([1, 4, 12, 7], 7))
 def test_a_killed_run_that_is_run_again_ends_with_the_same_weights_and_lines(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:

@@ -23,6 +23,7 @@ from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
 from deixis.types import Arm, Claim, Sample, Source
 from tests import pictures
+from tests.support import few
 
 CLASSES = ("a", "bee", "c d", "deer", "elk", "fly")
 EACH = 20
@@ -96,9 +97,7 @@ def test_the_measures_of_halves_agree_with_one_another(bench: Bench) -> None:
     assert h == pytest.approx(2 * base * new / (base + new))
 
 
-@pytest.mark.parametrize(
-    "method", ["zero_shot", "coop", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cocoop", "pre"))]
-)
+@pytest.mark.parametrize("method", few(["zero_shot", "coop", "cocoop", "pre"], "zero_shot", "coop"))
 def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: Bench, method: str) -> None:
     shots = bench._shots(range(0, 40, 10), CLASSES[:2])
     settings = {} if method == "zero_shot" else {"epochs": 1}

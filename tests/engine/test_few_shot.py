@@ -19,6 +19,7 @@ from deixis.methods import coop
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
 from tests.prompting import clip_like
+from tests.support import few
 
 NAMES = ("heron", "ice cream", "bee", "fire_engine", "moon")
 TEMPLATES = ("a photo of a {}.",)
@@ -64,10 +65,7 @@ def test_all_that_classify_by_embeddings_or_features_are_offered_and_nothing_els
     assert set(few_shot.CHEAP) < set(few_shot.offered())
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["linear", "tip", "delta", *(pytest.param(each, marks=pytest.mark.slow) for each in ("coop", "cocoop", "pre"))],
-)
+@pytest.mark.parametrize("name", few(["linear", "tip", "delta", "coop", "cocoop", "pre"], "linear", "tip", "delta"))
 def test_each_method_learns_what_names_do_not_tell(name: str, encoder: DualEncoder) -> None:
     learned_from = shots(encoder, 4, noise=0.3)
     faster = {"learning_rate": 0.05, "epochs": 12} if few_shot.takes(name, "learning_rate") else {}

@@ -17,6 +17,7 @@ from deixis.errors import DeixisError
 from deixis.indexing import changes, folder, segments
 from deixis.indexing.index import Index, build
 from tests.indexes import made, named, random
+from tests.support import few
 
 
 def test_what_was_built_is_opened_with_its_items_and_a_memory_map(tmp_path: Path) -> None:
@@ -196,9 +197,7 @@ def test_the_files_of_the_grown_index_are_those(grown: Path) -> None:
     assert sorted(os.listdir(grown)) == sorted([*FILES, "lock"])
 
 
-@pytest.mark.parametrize(
-    "harm", [cut, os.unlink, *(pytest.param(harm, marks=pytest.mark.slow) for harm in (grow, empty, a_folder))]
-)
+@pytest.mark.parametrize("harm", few([cut, os.unlink, grow, empty, a_folder], cut, os.unlink))
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named_with_the_cure_on_opening(grown: Path, name: str, harm: Callable[[Path], None]) -> None:
     harm(grown / name)

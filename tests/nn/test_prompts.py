@@ -13,6 +13,7 @@ from deixis.nn.attention import Attention
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import ClassTexts, Place, nearest, place, start_vectors
 from tests.prompting import NAMES, clip_like, plain
+from tests.support import few
 
 SIGLIP = {"causal": False, "pool": "last", "end": None, "fill": 0}
 ENCODERS: dict[str, Callable[[], DualEncoder]] = {
@@ -48,9 +49,7 @@ def test_a_text_is_put_together_as_the_position_says(position: Place, own: bool)
         torch.testing.assert_close(found[c, : len(expected)], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "chunk", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 256]
-)
+@pytest.mark.parametrize("chunk", few([1, 2, 3, 256], 1, 256))
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -20,6 +20,7 @@ from PIL import Image
 from deixis.apps.serve.connections import Connection
 from tests.apps.serve.serving import SMALL, Running, encoded, problem, running, sent
 from tests.pictures import picture
+from tests.support import few
 
 # pictures
 
@@ -54,13 +55,8 @@ BAD: dict[str, tuple[str, int, str]] = {
 }
 
 
-ROUTES = ["/search", *(pytest.param(each, marks=pytest.mark.slow) for each in ("/explain", "/embed"))]
-
-
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.parametrize(
-    "route", ["/search", *(pytest.param(each, marks=pytest.mark.slow) for each in ("/explain", "/embed"))]
-)
+@pytest.mark.parametrize("route", few(["/search", "/explain", "/embed"], "/search"))
 def test_a_picture_that_is_none_is_refused_with_its_reason(route: str, name: str, server: Running) -> None:
     data, status, said = BAD[name]
     body: dict[str, Any] = {"image": data, "texts": ["red"]} if route == "/explain" else {"images": [data]}
