@@ -13,15 +13,12 @@ from typing import Any, Literal
 
 import deixis.types.specs as specs
 from deixis.errors import DeixisError
+from deixis.types.literals import require_literal
 
 __all__ = ["Literals", "get", "list_methods", "read"]
 
 _HERE = Path(__file__).parent
 _DECLARED = ("CARD", "CLAIMS")
-_ALLOWED = (
-    *(ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
-    *(ast.Div, ast.Pow, ast.FloorDiv, ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Load, ast.Starred),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,14 +170,5 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _check(value: ast.expr, path: Path, known: set[str]) -> None:
-    """Refuses all but constants, arithmetic, tuples, names defined above, and calls of value objects or `cls`."""
-    for node in ast.walk(value):
-        if not isinstance(node, _ALLOWED):
-            found = f"{type(node).__name__} is no literal"
-        elif isinstance(node, ast.Name) and node.id not in {*known, "cls"}:
-            found = f"{node.id!r} is no literal defined above"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) not in {*specs.__all__, "cls"}:
-            found = f"a call of {ast.unparse(node.func)} is no literal"
-        else:
-            continue
-        raise TypeError(f"{path.name}, line {getattr(node, 'lineno', value.lineno)}: {found}; see methods/_registry.py")
+    """Refuses what is no literal; a preset may call `cls`."""
+    require_literal(value, path, {*known, "cls"}, {*specs.__all__, "cls"})

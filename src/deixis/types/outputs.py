@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-__all__ = ["Features", "ImageStates", "Losses", "Progress", "TokenStates"]
+__all__ = ["Features", "ImageStates", "Losses", "Progress", "RegionProposals", "SampledImages", "TokenStates"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,40 @@ class TokenStates:
     states: Float[Tensor, "B N D"]
     mask: Bool[Tensor, "B N"]
     grid: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionProposals:
+    """Regions of images that may be things, padded to the image that has the most.
+
+    Attributes:
+        boxes: x0 y0 x1 y1, from 0 to 1.
+        valid: true where a region is real.
+        scores: how likely each is a thing, from 0 to 1.
+        features: one vector a region.
+        classes: what each may be, rows that sum to 1.
+        masks: its pixels; None where the part gives boxes alone.
+    """
+
+    boxes: Float[Tensor, "B T 4"]
+    valid: Bool[Tensor, "B T"]
+    scores: Float[Tensor, "B T"]
+    features: Float[Tensor, "B T F"]
+    classes: Float[Tensor, "B T C"]
+    masks: Bool[Tensor, "B T H W"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledImages:
+    """Images that were made from a text.
+
+    Attributes:
+        images: values 0 to 255; each part preprocesses them its own way.
+        attribution: how much of each pixel is due to the text, from 0 to 1.
+    """
+
+    images: UInt8[Tensor, "B 3 H W"]
+    attribution: Float[Tensor, "B H W"]
 
 
 @dataclasses.dataclass(frozen=True)

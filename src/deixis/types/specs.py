@@ -15,6 +15,8 @@ __all__ = [
     "Crop",
     "FieldSpec",
     "Part",
+    "PartKind",
+    "PartSource",
     "SampleSpec",
     "Stage",
     "ViewSpec",
@@ -101,18 +103,52 @@ class Part:
 
     Attributes:
         name: of the Config field and of the constructor's argument.
-        kind: what is asked for: `dual_encoder`, `image_tower`, `lm`, `bert`, `proposals` (regions of an image),
-            `names` (class names), `sampler` (images made from text) or `module`.
+        kind: what is asked for, by the name of a file in `zoo/parts`: `dual_encoder`, `image_tower`, `text_encoder`,
+            `lm`, `proposals` (regions of an image), `names` (class names) or `sampler` (images made from text).
         frozen: it never trains and stays in eval mode.
         optional: the method also works without.
         many: the Config field is a tuple, and so is what the constructor gets.
     """
 
     name: str
-    kind: Literal["dual_encoder", "image_tower", "lm", "bert", "proposals", "names", "sampler", "module"]
+    kind: str
     frozen: bool = False
     optional: bool = False
     many: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PartSource:
+    """One form of the names from which parts of a kind are loaded.
+
+    Attributes:
+        form: as it is written, what varies in capitals, such as `timm:NAME`.
+        example: a name of this form.
+        gives: what is loaded.
+        fetch: what it costs to fetch, and from where; empty: nothing is fetched.
+    """
+
+    form: str
+    example: str
+    gives: str
+    fetch: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartKind:
+    """A kind of part: a file in `zoo/parts` declares it as `PART`.
+
+    Attributes:
+        gives: what a method gets.
+        protocol: the class or Protocol of it.
+        sources: the names it is loaded by.
+        later: what can't be loaded yet, and with which papers it comes; empty where the kind is whole.
+    """
+
+    gives: str
+    protocol: str
+    sources: tuple[PartSource, ...]
+    later: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
