@@ -51,10 +51,11 @@ from deixis.types.specs import (
 
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
-    from deixis.types.outputs import Features, ImageStates, Losses, Progress, TokenStates
+    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Progress, TokenStates
 
 _LAZY = {
     "Batch": "deixis.types.batch",
+    "Detections": "deixis.types.outputs",
     "Features": "deixis.types.outputs",
     "ImageStates": "deixis.types.outputs",
     "Losses": "deixis.types.outputs",
@@ -70,6 +71,7 @@ __all__ = [
     "Card",
     "Claim",
     "Crop",
+    "Detections",
     "Drawing",
     "Features",
     "FieldSpec",

@@ -11,7 +11,16 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-__all__ = ["Features", "ImageStates", "Losses", "Progress", "RegionProposals", "SampledImages", "TokenStates"]
+__all__ = [
+    "Detections",
+    "Features",
+    "ImageStates",
+    "Losses",
+    "Progress",
+    "RegionProposals",
+    "SampledImages",
+    "TokenStates",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +85,37 @@ class SampledImages:
 
     images: UInt8[Tensor, "B 3 H W"]
     attribution: Float[Tensor, "B H W"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """What `ground` gives back: boxes, and how well each phrase fits each box.
+
+    Attributes:
+        boxes: Q candidates an image, shared by its phrases: x0 y0 x1 y1 from 0 to 1.
+        scores: of each of T phrases (one, the whole sentence, where no spans are given) with each box; only their order
+            within a phrase has a meaning that all methods share.
+        valid: true where a candidate is no padding.
+        masks: of the candidates, how sure it is of each pixel, from 0 to 1; None where the method makes none.
+    """
+
+    boxes: Float[Tensor, "B Q 4"]
+    scores: Float[Tensor, "B T Q"]
+    valid: Bool[Tensor, "B Q"]
+    masks: Float[Tensor, "B Q H W"] | None = None
+
+    def best(self, count: int = 1) -> tuple[Float[Tensor, "B T k 4"], Float[Tensor, "B T k"]]:
+        """The boxes that fit each phrase best, best first, and their scores.
+
+        Args:
+            count: k, boxes per phrase; of an image that has fewer, the last ones are zeros and their scores -inf.
+        """
+        valid = self.valid[:, None].expand_as(self.scores)
+        missing = max(0, count - self.scores.shape[-1])
+        scores = torch.nn.functional.pad(self.scores.masked_fill(~valid, -torch.inf), (0, missing), value=-torch.inf)
+        boxes = torch.nn.functional.pad(self.boxes * self.valid[..., None], (0, 0, 0, missing))
+        values, place = scores.topk(count)
+        return boxes[torch.arange(len(boxes), device=place.device)[:, None, None], place], values
 
 
 @dataclasses.dataclass(frozen=True)
