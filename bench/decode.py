@@ -30,9 +30,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.rows import RESULTS, Timings, append_row, environment, make_row
-from deixis.data.collate import Collate
-from deixis.data.loader import Loader
-from deixis.data.order import Order
+from deixis.data.loading.collate import Collate
+from deixis.data.loading.loader import Loader
+from deixis.data.loading.sampler import SampleOrder
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import FieldSpec, Sample, Source
 
@@ -101,7 +101,7 @@ def _ours(folder: Path) -> Pass:
     paths = sorted(folder.glob("files/all/*.jpg"))
     source = Source("pictures", folder, "folder", "files", tuple(Sample(path.stem, path) for path in paths))
     collate = Collate(source, (FieldSpec("images", "B 3 H W"),), PLAN)
-    loader = Loader(source, collate, Order(BATCH, shuffle=False, last="keep"), workers=THREADS)
+    loader = Loader(source, collate, SampleOrder(BATCH, shuffle=False, last="keep"), workers=THREADS)
 
     def once() -> Iterator[tuple[Sequence[str], Tensor]]:
         for batch in loader:

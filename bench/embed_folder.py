@@ -45,9 +45,9 @@ from torch import nn
 from bench.decode import encode
 from bench.rows import RESULTS, Timings, append_row, environment, make_row, measure_apart
 from deixis import zoo
-from deixis.engine import onnx, onnx_int8
-from deixis.engine.embedding import encode_once, vectors
-from deixis.engine.features import FeatureStore
+from deixis.engine.export import onnx, onnx_int8
+from deixis.engine.features.embedding import encode_once, vectors
+from deixis.engine.features.store import FeatureStore
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.types import ImageStates

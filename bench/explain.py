@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.rows import RESULTS, alternate, append_row, environment, make_row
-from deixis.apps.explain import Explainer
+from deixis.apps.explain.explain import Explainer
 from deixis.nn.taps import to_grid
 from deixis.ops.maps import to_unit
 

@@ -23,7 +23,7 @@ import numpy as np
 import deixis
 from bench.rows import RESULTS, ROOT, child_environment, environment
 from deixis import zoo
-from deixis.data import sets
+from deixis.data import catalogue
 from deixis.indexing.index import build
 
 __all__ = ["QUERIES", "lay_out", "main", "page_size"]
@@ -59,7 +59,7 @@ _CLEAR = """text => {
 
 def lay_out(folder: Path, pictures: int) -> None:
     """A run of so many pictures: the stamps, over and over."""
-    samples = sets.read("stamps").samples
+    samples = catalogue.read("stamps").samples
     encoder = deixis.load("starter")
     vectors = encoder.encode_image([each.image for each in samples]).numpy()
     rng, places = np.random.default_rng(0), np.arange(pictures) % len(samples)

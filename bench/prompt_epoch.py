@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze

@@ -16,13 +16,14 @@ import torch
 
 from bench.rows import RESULTS, environment
 from deixis import zoo
-from deixis.apps.adapt import prepare
-from deixis.apps.collection import collect
-from deixis.apps.console import Talk
-from deixis.apps.options import Settings
-from deixis.data import fetch, sets
-from deixis.engine.recipes import Grid, Recipe
-from deixis.engine.select import Experiment, choose
+from deixis.apps.adapt.adapt import prepare
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import check_and_read
+from deixis.apps.common.options import AdaptSettings
+from deixis.data import catalogue
+from deixis.data.datasets.sources import fetch
+from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid
+from deixis.engine.adaptation.select import Experiment, choose
 
 __all__ = ["main"]
 
@@ -30,12 +31,12 @@ SETS = ("emoji", "art4apps")
 DROPOUTS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def experiment(name: str, talk: Talk) -> Experiment:
+def experiment(name: str, talk: Reporter) -> Experiment:
     """One set as captioned images, split three times."""
     fetch.get(name, print)
     encoder = zoo.load("starter")
-    collection = collect(dataclasses.replace(sets.read(name), kind="captions"), talk)
-    return prepare(encoder, collection, Settings(splits=3), talk)
+    collection = check_and_read(dataclasses.replace(catalogue.read(name), kind="captions"), talk)
+    return prepare(encoder, collection, AdaptSettings(splits=3), talk)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS.with_name("residual_choice.jsonl"), help="for the rows")
     results = parser.parse_args(arguments).results
     torch.set_num_threads(1)
-    found = {name: experiment(name, Talk()) for name in SETS}
+    found = {name: experiment(name, Reporter()) for name in SETS}
     for dropout in DROPOUTS:
         total = 0.0
         for name, each in found.items():
             choices = [
                 choose(
-                    Recipe("residual", {"dropout": dropout}),
+                    AdaptationRecipe("residual", {"dropout": dropout}),
                     Grid(repeats=1),
                     each,
                     each.table.take(split.train),

@@ -19,11 +19,11 @@ import PIL
 from PIL import Image
 
 from bench.rows import RESULTS, alternate, append_row, environment, make_row
-from deixis.data import words
-from deixis.data.scenes import Config, Scene, cutouts, scenes
-from deixis.data.scenes.drawing import tint
-from deixis.data.scenes.shapes import Shape
-from deixis.data.words import Lettering
+from deixis.data.synthetic import scene_text
+from deixis.data.synthetic.scene_text import Lettering
+from deixis.data.synthetic.scenes import Config, Scene, cutouts, scenes
+from deixis.data.synthetic.scenes.drawing import tint
+from deixis.data.synthetic.scenes.shapes import Shape
 from deixis.inputs.cutouts import load_cutout
 from deixis.types import Drawing
 
@@ -41,8 +41,8 @@ CASES: dict[str, tuple[int, int]] = {
 def drawings(side: int, count: int, cast: str = "stamps") -> list[Drawing]:
     """Scenes of that side, or words where it is 0; undrawn."""
     if not side:
-        config = words.Config(fonts="set" if cast == "stamps" else "builtin", unseen="nothing")
-        samples = words.words(0, count, config=config).samples
+        config = scene_text.Config(fonts="set" if cast == "stamps" else "builtin", unseen="nothing")
+        samples = scene_text.words(0, count, config=config).samples
     else:
         samples = scenes(0, count, side=side, config=Config(cast=cast, masks=False, phrases=0, questions=0)).samples
     return [sample.image for sample in samples if isinstance(sample.image, Drawing)]
@@ -51,7 +51,7 @@ def drawings(side: int, count: int, cast: str = "stamps") -> list[Drawing]:
 def plainly(drawing: Drawing) -> np.ndarray:
     """The picture of a scene or a word as one would draw it who keeps nothing."""
     if isinstance(drawing, Lettering):
-        words._face.cache_clear()
+        scene_text._face.cache_clear()
         return np.asarray(drawing.draw())
     assert isinstance(drawing, Scene)
     canvas = Image.fromarray(drawing.ground.draw(drawing.side))

@@ -1,9 +1,9 @@
 """Race `shards`: training batches of normalised 224 pixels from packed tar shards, in random order, on 2 cores.
 
-`ours` is the loader with two threads, over shards that `deixis.data.pack` wrote. `webdataset` reads the same shards in
-a WebLoader with two workers, shards and a buffer of samples shuffled. `torch` is a DataLoader with two workers over
-torchvision's ImageFolder, shuffled, on the files that were packed. All sides preprocess as open_clip does; before
-anything is timed they must give the same files with the same values, to the bit.
+`ours` is the loader with two threads, over shards that `deixis.data.writers.pack` wrote. `webdataset` reads the same
+shards in a WebLoader with two workers, shards and a buffer of samples shuffled. `torch` is a DataLoader with two
+workers over torchvision's ImageFolder, shuffled, on the files that were packed. All sides preprocess as open_clip does;
+before anything is timed they must give the same files with the same values, to the bit.
 
 Two things are measured. `epoch` is images a second of a whole pass, workers being started by each. `resume` is the
 seconds until the first batch when a run goes on at 90 % of an epoch, from the listing of the data on. There the peers
@@ -26,11 +26,11 @@ from torch import Tensor
 
 from bench.decode import MEAN, PLAN, STD, encode
 from bench.rows import RESULTS, Timings, append_row, environment, make_row
-from deixis.data.collate import Collate
-from deixis.data.loader import Loader
-from deixis.data.order import Order
-from deixis.data.pack import pack
-from deixis.data.shards import read_shards
+from deixis.data.loading.collate import Collate
+from deixis.data.loading.loader import Loader
+from deixis.data.loading.sampler import SampleOrder
+from deixis.data.readers.shards import read_shards
+from deixis.data.writers.pack import pack
 from deixis.types import FieldSpec, Sample, Source
 
 __all__ = ["CASES", "SIDES", "Case", "epoch", "first", "main", "same", "write"]
@@ -79,7 +79,7 @@ def _shards(folder: Path) -> list[Path]:
 def _ours(folder: Path, done: int) -> Batches:
     source = read_shards(_shards(folder))
     collate = Collate(source, (FieldSpec("images", "B 3 H W"),), PLAN)
-    with Loader(source, collate, Order(BATCH, seed=1, window=BUFFER, last="keep"), workers=THREADS) as loader:
+    with Loader(source, collate, SampleOrder(BATCH, seed=1, window=BUFFER, last="keep"), workers=THREADS) as loader:
         loader.load_state({**loader.state(), "position": done})
         for batch in loader:
             assert batch.images is not None

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from bench.rows import RESULTS, environment
 from deixis import zoo
-from deixis.data import fetch, sets
+from deixis.data import catalogue
+from deixis.data.datasets.sources import fetch
 from deixis.nn.conse import ConSE
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
@@ -51,7 +52,7 @@ class Encoded(NamedTuple):
 def encode(model: DualEncoder, name: str) -> Encoded:
     """One set through both towers."""
     fetch.get(name, print)
-    samples = sets.read(name).samples
+    samples = catalogue.read(name).samples
     captions = [sample.captions[0] for sample in samples]
     distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
     scores = []

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.engine import backward
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.methods.clip import Config, Method
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.text import TextConfig, TextTransformer

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deixis.apps.collection import read
-from deixis.data import sets
-from deixis.data.scenes import Config, scenes
-from deixis.data.scenes.cast import SPLITS
-from deixis.data.scenes.config import COLOURS
-from deixis.data.words import words
+from deixis.apps.common.dataset import read
+from deixis.data import catalogue
+from deixis.data.synthetic.scene_text import words
+from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes.config import COLOURS
+from deixis.data.synthetic.scenes.object_bank import SPLITS
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
@@ -46,7 +46,7 @@ QUALITY = 82
 def pictures() -> dict[str, bytes]:
     """File name under docs/ -> JPEG, of all that can be drawn with what is in the cache."""
     drawn = {"scenes.jpg": jpeg(scenes_sheet("shapes"))}
-    if sets.finished("fonts"):
+    if catalogue.finished("fonts"):
         drawn["words.jpg"] = jpeg(words_sheet())
     return drawn
 
@@ -136,9 +136,9 @@ def _small(sample: Sample) -> Image.Image:
 def write_local(folder: Path = LOCAL) -> list[Path]:
     """Writes a contact sheet of each set in the cache, and of each that is made from one, and returns the files."""
     written = []
-    for name in (*sets.names(), *sets.generated()):
+    for name in (*catalogue.names(), *catalogue.generated()):
         try:
-            source = sets.read(name)
+            source = catalogue.read(name)
         except DeixisError:
             continue  # not fetched, or made from one that is not
         folder.mkdir(parents=True, exist_ok=True)

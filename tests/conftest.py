@@ -94,7 +94,7 @@ def fetched(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     assert request.node.get_closest_marker("slow"), "what is fetched is for tests that are marked slow"
 
     def get(name: str) -> Path:
-        from deixis.data import fetch
+        from deixis.data.datasets.sources import fetch
         from deixis.errors import DeixisError
 
         try:

@@ -17,8 +17,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis import engine
-from deixis.engine.checkpoint import load_state, save_state
-from deixis.engine.train import train
+from deixis.engine.training.checkpoint import load_state, save_state
+from deixis.engine.training.train import train
 from deixis.nn.frozen import is_frozen
 from deixis.ops import collective
 from deixis.types import Batch, Card, FieldSpec, Progress, SampleSpec, Stage, ViewSpec

@@ -26,7 +26,7 @@ FRONT = ("__init__", "__main__")
 
 FUNCTION_LINES, FILE_LINES, METHOD_FILE_LINES, ARGUMENTS, DUPLICATE_LINES = 60, 300, 400, 7, 6
 HEAVY = ("torch", "torchvision", "timm", "scipy", "transformers", "open_clip")
-VAGUE = {"common", "helper", "helpers", "misc", "util", "utils"}
+VAGUE = {"helper", "helpers", "misc", "util", "utils"}
 ATTENTION = {"MultiheadAttention", "scaled_dot_product_attention"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from deixis import zoo
-from deixis.data.split import Split, split
-from deixis.engine.evaluate import measure_retrieval
-from deixis.engine.features import Table
-from deixis.engine.recipes import Recipe
-from deixis.engine.select import Experiment, fit
+from deixis.data.splits import Split, split
+from deixis.engine.adaptation.evaluate import measure_retrieval
+from deixis.engine.adaptation.recipes import AdaptationRecipe
+from deixis.engine.adaptation.select import Experiment, fit
+from deixis.engine.features.store import FeatureTable
 from deixis.nn.dual import DualEncoder
 
 __all__ = ["World", "planted", "tiny"]
@@ -30,7 +30,7 @@ def tiny() -> DualEncoder:
 class World:
     """A table whose samples are of `groups`, two images each."""
 
-    table: Table
+    table: FeatureTable
     groups: tuple[int, ...]
 
     def experiment(self, splits: Sequence[Split] | None = None, seed: int = 0) -> Experiment:
@@ -41,7 +41,7 @@ class World:
         """The mean MRR on unseen concepts, before and after fitting on the others."""
         halves = split(self.groups, 0)
         train, test = self.table.take(halves.train), self.table.take(halves.test)
-        adapters = fit(Recipe(method, overrides), tiny(), train, (steps,), 0)[steps]
+        adapters = fit(AdaptationRecipe(method, overrides), tiny(), train, (steps,), 0)[steps]
         before, after = measure_retrieval(test, (None, None)), measure_retrieval(test, adapters)
         return float(before["mean_mrr"].mean()), float(after["mean_mrr"].mean())
 
@@ -77,5 +77,5 @@ def planted(*, concepts: int = 80, gain: float = 0.0, known: float = 0.25, noise
     ids = tuple(f"thing {i // 2}, {i % 2}" for i in range(len(groups)))
     doubt = torch.ones(2, len(groups))
     return World(
-        Table(ids, F.normalize(embedding, dim=-1), features, doubt, text[groups], groups), tuple(groups.tolist())
+        FeatureTable(ids, F.normalize(embedding, dim=-1), features, doubt, text[groups], groups), tuple(groups.tolist())
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from deixis.data.scenes.config import COLOURS
+from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.types import Region
 
 __all__ = ["SPOKEN", "centre", "lies", "longest", "looking", "meant"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deixis.data import packages
+from deixis.data.datasets.sources import packages
 
 __all__ = ["build_deb", "build_rcc", "build_tgz", "needs_dpkg", "pixels", "quiet"]
 

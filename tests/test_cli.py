@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from deixis.apps.collection import check
-from deixis.apps.options import Reading, Settings
+from deixis.apps.common.dataset import check
+from deixis.apps.common.options import AdaptSettings, Reading
 from deixis.cli import VERBS, main
 from tests import house
 from tests.commands import QUICK, SOURCE, Answer, deixis, own_cache, start
@@ -88,9 +88,9 @@ def flags(verb: str) -> set[str]:
 
 
 def test_the_flags_of_adapt_are_the_fields_of_its_settings() -> None:
-    names = {field.name for each in (Settings, Reading) for field in dataclasses.fields(each)}
+    names = {field.name for each in (AdaptSettings, Reading) for field in dataclasses.fields(each)}
     switches = {
-        field.name for each in (Settings, Reading) for field in dataclasses.fields(each) if field.type == "bool"
+        field.name for each in (AdaptSettings, Reading) for field in dataclasses.fields(each) if field.type == "bool"
     }
     wanted = {f"--{name.replace('_', '-')}" for name in names | {"out", "overwrite", "quiet"}}
     wanted |= {f"--no-{name.replace('_', '-')}" for name in switches | {"overwrite", "quiet"}}
@@ -316,7 +316,7 @@ def test_a_disk_that_runs_full_is_told_and_nothing_is_left(
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("deixis.apps.adapt.render", full)
+    monkeypatch.setattr("deixis.apps.adapt.adapt.render", full)
     code, out, err = deixis("adapt", data, *RIDGE, "--out", tmp_path / "run")
     assert (code, out) == (2, "")
     assert err.rstrip().endswith(f"The disk is full at {tmp_path}. Free some space and run again.")
@@ -327,15 +327,15 @@ def test_a_disk_that_runs_full_is_told_and_nothing_is_left(
 
 
 MOMENTS = {
-    "reading": "deixis.apps.adapt.read",
-    "loading the model": "deixis.apps.adapt.zoo.load",
-    "checking": "deixis.data.check.duplicates",
-    "encoding": "deixis.engine.features.FeatureStore.put",
-    "choosing": "deixis.engine.select.fit",
-    "the last fit": "deixis.apps.adapt.experiments.refit",
+    "reading": "deixis.apps.adapt.adapt.read",
+    "loading the model": "deixis.apps.adapt.adapt.zoo.load",
+    "checking": "deixis.data.quality.check.duplicates",
+    "encoding": "deixis.engine.features.store.FeatureStore.put",
+    "choosing": "deixis.engine.adaptation.select.fit",
+    "the last fit": "deixis.apps.adapt.adapt.experiments.refit",
     "writing the model": "deixis.zoo.folder.write_json",
     "writing the index": "deixis.indexing.segments._write_items",
-    "writing the report": "deixis.apps.adapt.render",
+    "writing the report": "deixis.apps.adapt.adapt.render",
     "the last rename": "deixis.files._target",
 }
 
@@ -376,7 +376,7 @@ def test_a_signal_while_an_old_run_is_replaced_keeps_the_old_run(
 ) -> None:
     old = shutil.copytree(run, tmp_path / "run")
     arguments = ("adapt", data, *RIDGE, "--out", old, "--overwrite")
-    for moment in ("deixis.apps.adapt.render", "deixis.files.Path.replace"):
+    for moment in ("deixis.apps.adapt.adapt.render", "deixis.files.Path.replace"):
         assert stopped(signal.SIGTERM, moment, monkeypatch, *arguments).code == 143
         assert left_in(tmp_path) == {"run"}
         assert (old / "result.json").read_bytes() == (run / "result.json").read_bytes()

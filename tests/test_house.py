@@ -114,7 +114,7 @@ def test_the_package_keeps_the_rule(name: str) -> None:
     ("source", "said"),
     [
         ("from ..zoo import load\n", "ops imports deixis.zoo"),
-        ("import deixis.data.split\n", "ops imports deixis.data"),
+        ("import deixis.data.splits\n", "ops imports deixis.data"),
         ("import deixis\n", "ops imports the front door"),
         ("import importlib\nimportlib.import_module('deixis.engine')\n", "ops imports deixis.engine"),
         ("if TYPE_CHECKING:\n    from deixis import indexing\n", "ops imports deixis.indexing"),

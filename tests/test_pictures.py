@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deixis.data import read
-from deixis.data.scenes import Config, scenes
+from deixis.data.synthetic.scenes import Config, scenes
 from deixis.errors import DeixisError
 from docs import pictures
 from tests.pictures import captioned

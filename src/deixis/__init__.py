@@ -36,17 +36,17 @@ __all__ = [
 ]
 
 _VERBS = {
-    "Explainer": "deixis.apps.explain",
-    "FewShotClassifier": "deixis.apps.few_shot",
-    "adapt": "deixis.apps.adapt",
-    "check": "deixis.apps.collection",
-    "explain": "deixis.apps.explain",
-    "index": "deixis.apps.index",
-    "label": "deixis.apps.label",
+    "Explainer": "deixis.apps.explain.explain",
+    "FewShotClassifier": "deixis.apps.few_shot.classifier",
+    "adapt": "deixis.apps.adapt.adapt",
+    "check": "deixis.apps.common.dataset",
+    "explain": "deixis.apps.explain.explain",
+    "index": "deixis.apps.index.index",
+    "label": "deixis.apps.label.label",
     "list_methods": "deixis.methods",
     "load": "deixis.zoo",
-    "load_classifier": "deixis.apps.few_shot",
-    "search": "deixis.apps.search",
+    "load_classifier": "deixis.apps.few_shot.classifier",
+    "search": "deixis.apps.search.search",
 }
 
 

@@ -126,7 +126,7 @@ def _stop(number: int, frame: Any) -> None:
 def _run(verb: str, arguments: Sequence[str]) -> int:
     """The verb's function, with its flags read from `arguments`; 1 or 2 where a check has something to say."""
     if verb in ("list", "show"):
-        from deixis.apps import catalogue
+        from deixis.apps.list import catalogue
 
         return catalogue.run(verb, arguments)
     from deixis.apps import flags

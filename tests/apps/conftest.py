@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from deixis.apps.adapt import adapt
-from deixis.apps.index import index
-from deixis.apps.options import Settings
-from deixis.apps.report import Example
+from deixis.apps.adapt.adapt import adapt
+from deixis.apps.common.options import AdaptSettings
+from deixis.apps.index.index import index
+from deixis.apps.report.report import Example
 from tests.commands import own_cache
 from tests.pictures import COLOURS, captioned, picture
 
@@ -274,7 +274,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     """A run with adapters that do something."""
-    settings = Settings(model="tiny", method="ridge", splits=2, controls=False)
+    settings = AdaptSettings(model="tiny", method="ridge", splits=2, controls=False)
     done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
     assert done.result["kept"] == "adapted"
     return place / "run"

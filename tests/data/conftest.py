@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deixis.data import packages
+from deixis.data.datasets.sources import packages
 from tests.registries import build_deb
 
 

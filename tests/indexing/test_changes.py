@@ -234,7 +234,7 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [40, 60, 90])
 def test_a_real_disk_that_runs_full_leaves_the_index_as_it_was(tmp_path: Path, kilobytes: int) -> None:
-    from tests.apps.test_runs import small_disk
+    from tests.apps.common.test_runs import small_disk
 
     with small_disk(tmp_path / "disk", kilobytes) as disk:
         made(disk / "index", random(100, 32))

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from deixis import engine
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.methods import align
 from deixis.types import Batch, Features, Progress
 from tests.support import load_golden

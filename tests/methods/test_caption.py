@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deixis import engine
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.methods.baselines import bag_of_words, caption
 from deixis.types import Batch, Progress
 from deixis.zoo import scratch

@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis import engine, zoo
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.methods import clip
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig

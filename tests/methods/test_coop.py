@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deixis import engine, zoo
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.methods import coop
 from deixis.nn.adapters import TextResidual

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis import engine
-from deixis.engine.stages import Method
+from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
 from deixis.methods.baselines import linear
 from deixis.types import Batch, FieldSpec, Progress

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods import normgrad
-from deixis.methods.normgrad import Cell, Config, logit, saliency
+from deixis.methods.normgrad import Config, NormGradCell, logit, saliency
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
 from deixis.nn.taps import taps
@@ -126,7 +126,7 @@ def test_a_closed_form_is_the_size_of_all_summands(name: str, sign: str) -> None
     x, g = torch.randn(2, 3, 4, 5).double(), torch.randn(2, 3, 4, 5).double()
     x = {"any": x, "positive": x.abs(), "negative": -x.abs()}[sign]
     extract, aggregate = name.split("+")
-    found = normgrad.apply_cell(Cell(extract, aggregate), x, g)
+    found = normgrad.apply_cell(NormGradCell(extract, aggregate), x, g)
     exact(found, SIZES[aggregate](summands(extract, x, g)))
 
 

@@ -89,7 +89,7 @@ def test_the_recurrent_network_is_its_equations() -> None:
 
 
 def test_the_bottleneck_is_its_equation() -> None:
-    network, vectors = pre.Bottleneck(6, 3), torch.randn(2, 4, 6)
+    network, vectors = pre.PromptBottleneck(6, 3), torch.randn(2, 4, 6)
     hidden = (vectors @ network.narrow.weight.T + network.narrow.bias).clamp(min=0)
     torch.testing.assert_close(network(vectors), hidden @ network.widen.weight.T + network.widen.bias)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis import engine
-from deixis.engine.stages import card_of
+from deixis.engine.training.stages import card_of
 from deixis.types import Batch, Features, Progress
 from tests.planted import planted
 

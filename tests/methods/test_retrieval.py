@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deixis import engine
-from deixis.engine.stages import card_of
+from deixis.engine.training.stages import card_of
 from deixis.ops.metrics import retrieval
 from deixis.types import Batch, Progress
 

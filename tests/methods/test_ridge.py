@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from deixis import engine, zoo
-from deixis.engine.stages import card_of
+from deixis.engine.training.stages import card_of
 from deixis.methods.baselines.ridge import ridge
 from deixis.types import Batch, Progress
 from tests.planted import planted

@@ -87,7 +87,7 @@ def test_with_one_image_a_class_the_first_pair_is_taken() -> None:
 
 
 def test_what_was_kept_is_read_back(tmp_path: Any) -> None:
-    from deixis.engine.checkpoint import load_state, save_state
+    from deixis.engine.training.checkpoint import load_state, save_state
 
     method = fitted(labelled(*some()))
     save_state(method, tmp_path / "state.safetensors")

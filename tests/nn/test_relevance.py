@@ -26,7 +26,7 @@ from deixis.nn.relevance import (
     ZPlus,
     relevance,
 )
-from deixis.nn.transformer import Block
+from deixis.nn.transformer import TransformerBlock
 from tests.support import load_golden
 
 SMALL = 1e-9
@@ -134,7 +134,7 @@ class Copy(nn.Module):
 class Named(nn.Module):
     """A pre-norm block of the same parts, with a module at each place that is asked for."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: TransformerBlock) -> None:
         super().__init__()
         self.block, self.skip1, self.skip2 = block, Copy(), Copy()
         self.mid, self.score, self.weights, self.found = (Copy() for _ in range(4))
@@ -183,9 +183,9 @@ PARTS = {
 }
 
 
-def golden_block(golden: dict[str, Tensor], biased: bool = True) -> Block:
+def golden_block(golden: dict[str, Tensor], biased: bool = True) -> TransformerBlock:
     width, hidden = golden["in.x"].shape[-1], len(golden["param.fc1.bias"])
-    block = Block(width, int(golden["cfg.heads"]), hidden, "gelu", float(golden["cfg.norm_eps"])).double()
+    block = TransformerBlock(width, int(golden["cfg.heads"]), hidden, "gelu", float(golden["cfg.norm_eps"])).double()
     state = {
         f"{ours}.{kind}": golden[f"param.{theirs}.{kind}"]
         for theirs, ours in PARTS.items()

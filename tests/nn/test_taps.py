@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from deixis.errors import DeixisError
 from deixis.nn.frozen import freeze
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.taps import blocks, names, still, taps, to_grid
+from deixis.nn.taps import blocks, eval_with_grad, names, taps, to_grid
 from deixis.nn.vit import Vit, VitConfig
 
 X = torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
@@ -140,7 +140,7 @@ def test_mode_gradients_and_hooks_are_afterwards_as_before(error: Any) -> None:
 
 def test_frozen_weights_need_gradients_only_inside() -> None:
     model = freeze(Plain())
-    with still(model, gradients=True):
+    with eval_with_grad(model, gradients=True):
         assert all(value.requires_grad for value in model.parameters())
         model(X).sum().backward()
     assert not any(value.requires_grad for value in model.parameters())

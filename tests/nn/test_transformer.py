@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deixis.nn.transformer import ACTIVATIONS, Block, Perceptron, Stack
+from deixis.nn.transformer import ACTIVATIONS, Mlp, TransformerBlock, TransformerEncoder
 
 
 def test_a_block_adds_attention_and_then_a_perceptron() -> None:
-    block, states = Block(12, 3, 20, "gelu", 1e-5).double(), torch.randn(2, 5, 12, dtype=torch.float64)
+    block, states = TransformerBlock(12, 3, 20, "gelu", 1e-5).double(), torch.randn(2, 5, 12, dtype=torch.float64)
     between = states + block.attention(block.attention_norm(states))
     normed = block.norm(between)
     inner = F.gelu(normed @ block.perceptron.widen.weight.T + block.perceptron.widen.bias)
@@ -20,7 +20,7 @@ def test_a_block_adds_attention_and_then_a_perceptron() -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_stack_gives_the_last_of_the_states_it_tells(causal: bool) -> None:
-    stack = Stack(3, 12, 3, 20, activation="quick_gelu", epsilon=1e-5).double()
+    stack = TransformerEncoder(3, 12, 3, 20, activation="quick_gelu", epsilon=1e-5).double()
     states = torch.randn(2, 5, 12, dtype=torch.float64)
     told = stack.each(states, causal=causal)
     assert len(told) == 4
@@ -30,4 +30,4 @@ def test_a_stack_gives_the_last_of_the_states_it_tells(causal: bool) -> None:
 
 def test_an_unknown_activation_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=f"no activation 'relu'; there are {', '.join(ACTIVATIONS)}"):
-        Perceptron(4, 8, "relu")
+        Mlp(4, 8, "relu")

@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from deixis.engine.train import train
+from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.ops import collective
 from deixis.ops.contrastive import info_nce, sigmoid_pairs

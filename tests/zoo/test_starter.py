@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from deixis import zoo
-from deixis.data import fetch
+from deixis.data.datasets.sources import fetch
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.nn.conse import ConSE
@@ -121,9 +121,9 @@ def test_the_text_side_alone_is_that_of_the_whole_and_leaves_image_networks_alon
 @pytest.mark.slow
 def test_the_starter_finds_stamps_as_well_as_it_must(fetched: Fetched) -> None:
     fetched("starter"), fetched("stamps")
-    from deixis.data import sets
+    from deixis.data import catalogue
 
-    model, samples = zoo.load("starter"), sets.read("stamps").samples
+    model, samples = zoo.load("starter"), catalogue.read("stamps").samples
     captions = [sample.captions[0] for sample in samples]
     number = {caption: index for index, caption in enumerate(dict.fromkeys(captions))}
     found = retrieval(

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from deixis.apps.options import (
+from deixis.apps.common.options import (
+    AdaptSettings,
     ClaimSettings,
     Database,
     EvalSettings,
@@ -20,7 +21,6 @@ from deixis.apps.options import (
     Reading,
     SearchSettings,
     ServeSettings,
-    Settings,
     TrainSettings,
 )
 
@@ -28,7 +28,7 @@ __all__ = ["VERBS", "run"]
 
 Place = Annotated[str, tyro.conf.Positional]
 Flat = tyro.conf.arg(name="")
-SETTINGS, READING, TRAINING, CLAIM, EVAL = Settings(), Reading(), TrainSettings(), ClaimSettings(), EvalSettings()
+SETTINGS, READING, TRAINING, CLAIM, EVAL = AdaptSettings(), Reading(), TrainSettings(), ClaimSettings(), EvalSettings()
 EXPLAIN, SEARCH, SERVE = ExplainSettings(), SearchSettings(), ServeSettings()
 INDEX, EXPORT, DATABASE = IndexSettings(), ExportSettings(), Database()
 
@@ -37,7 +37,7 @@ def adapt(
     data: Place,
     /,
     out: str = "deixis-run",
-    settings: Annotated[Settings, Flat] = SETTINGS,
+    settings: Annotated[AdaptSettings, Flat] = SETTINGS,
     reading: Annotated[Reading, Flat] = READING,
     overwrite: bool = False,
     quiet: bool = False,
@@ -55,7 +55,7 @@ def adapt(
         overwrite: replace the run that is there.
         quiet: print nothing.
     """
-    from deixis.apps import adapt as app
+    from deixis.apps.adapt import adapt as app
 
     app.adapt_or_index(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
@@ -76,7 +76,7 @@ def search(
         query: words, or the path of a picture; several are asked for together.
         settings: pictures, what is left out, conditions.
     """
-    from deixis.apps import search as app
+    from deixis.apps.search import search as app
 
     app.search_folder(run, query, settings)
     return 0
@@ -120,7 +120,7 @@ def index(
         overwrite: replace what a run or index left there.
         quiet: print nothing.
     """
-    from deixis.apps import index as app
+    from deixis.apps.index import index as app
 
     app.index_folder(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
@@ -145,7 +145,7 @@ def check(
         reading: columns and the like.
         quiet: print nothing but --json -.
     """
-    from deixis.apps import collection as app
+    from deixis.apps.common import dataset as app
 
     return app.check(data, reading, model=model, json=json, quiet=quiet).status
 
@@ -169,7 +169,7 @@ def label(
         reading: columns and the like.
         overwrite: replace the csv that is there, captions and all.
     """
-    from deixis.apps import label as app
+    from deixis.apps.label import label as app
 
     app.label(data, out, model, reading, overwrite=overwrite)
     return 0
@@ -196,7 +196,7 @@ def pack(
         reading: columns and the like.
         overwrite: replace the shards that are there.
     """
-    from deixis.apps import pack as app
+    from deixis.apps.pack import pack as app
 
     app.pack(data, shards, reading, size=size, name=name, overwrite=overwrite)
     return 0
@@ -225,7 +225,7 @@ def train(
         overwrite: replace the run that is there, finished or not.
         quiet: print nothing.
     """
-    from deixis.apps import train as app
+    from deixis.apps.train import train as app
 
     app.train(name, data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
@@ -254,7 +254,7 @@ def explain(
         overwrite: replace what is there.
         quiet: print nothing.
     """
-    from deixis.apps import explain as app
+    from deixis.apps.explain import explain as app
 
     app.explain_file(photo, texts, model, settings, out=out, overwrite=overwrite, quiet=quiet)
     return 0
@@ -285,11 +285,11 @@ def export(
         quiet: print nothing.
     """
     if settings.to in ("npy", "faiss", "postgres"):
-        from deixis.apps import exchange
+        from deixis.apps.export import exchange
 
         exchange.export_index(run, settings.to, out, database, overwrite=overwrite, quiet=quiet)
         return 0
-    from deixis.apps import export as app
+    from deixis.apps.export import export as app
 
     app.export(run, settings, reading, out=out, overwrite=overwrite, quiet=quiet)
     return 0
@@ -316,7 +316,7 @@ def evaluate(
         overwrite: replace what is there.
         quiet: print nothing but the result.
     """
-    from deixis.apps import evaluate as app
+    from deixis.apps.eval import evaluate as app
 
     app.evaluate(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0
@@ -339,7 +339,7 @@ def claim(
         settings: seeds, arms, where it is kept.
         quiet: print nothing but the results.
     """
-    from deixis.apps import claim as app
+    from deixis.apps.claim import claim as app
 
     app.claim(name, settings, everything=all, quiet=quiet)
     return 0
@@ -354,7 +354,7 @@ def demo(data: Place = "", /, out: str = "runs/demo", small: bool = False, overw
         small: fewer images and splits, for a first look.
         overwrite: replace the run that is there.
     """
-    from deixis.apps import demo as app
+    from deixis.apps.demo import demo as app
 
     return app.demo(data, out, small=small, overwrite=overwrite)
 
@@ -370,7 +370,7 @@ def data(action: Place, name: Place = "", /) -> int:
         action: list, or get.
         name: what to get.
     """
-    from deixis.apps import data as app
+    from deixis.apps.data import data as app
 
     app.run(action, name)
     return 0

@@ -12,7 +12,7 @@ __all__ = ["read"]
 
 def __getattr__(name: str) -> Any:
     if name == "read":
-        from deixis.data.sources import read
+        from deixis.data.readers.sources import read
 
         return read
     raise AttributeError(f"module 'deixis.data' has no attribute {name!r}")

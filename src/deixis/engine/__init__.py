@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deixis.engine.build import build
-from deixis.engine.stages import enter, stages
-from deixis.engine.step import backward
+from deixis.engine.training.build import build
+from deixis.engine.training.stages import enter, stages
+from deixis.engine.training.step import backward
 
 __all__ = ["backward", "build", "enter", "stages"]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
 from deixis.indexing.segments import Segment
 
-__all__ = ["Block", "Hits", "blocks", "margin", "rescored", "search_blocks", "widened"]
+__all__ = ["Hits", "ScoreBlock", "blocks", "margin", "rescored", "search_blocks", "widened"]
 
 _SCORES = 1 << 20  # of a block, in float32: what the second-level cache of a core holds, more or less
 _HALVES = 1024  # rows of float16 that are widened at once
@@ -30,7 +30,7 @@ class Hits(NamedTuple):
     rows: Int64[np.ndarray, "Q k"]
 
 
-class Block(NamedTuple):
+class ScoreBlock(NamedTuple):
     """Rows that are scored together: their vectors, their numbers in the index, places among them that do not count,
     and whether they are stored in half precision."""
 
@@ -81,7 +81,7 @@ def widened(
 
 def blocks(
     segments: Sequence[Segment], wanted: Bool[np.ndarray, " N"] | None, queries: int, size: int | None = None
-) -> Iterator[Block]:
+) -> Iterator[ScoreBlock]:
     """The wanted rows of all segments, in order; a block of float16 lasts until the next one is asked for.
 
     Args:
@@ -100,11 +100,11 @@ def blocks(
             first = segment.start + start
             numbers = np.arange(first, first + len(part))
             if wanted is None or (chosen := wanted[first : first + len(part)]).all():
-                yield Block(widened(part, space), numbers, nothing, half)
+                yield ScoreBlock(widened(part, space), numbers, nothing, half)
             elif 4 * (count := np.count_nonzero(chosen)) > len(part):
-                yield Block(widened(part, space), numbers, np.flatnonzero(~chosen), half)
+                yield ScoreBlock(widened(part, space), numbers, np.flatnonzero(~chosen), half)
             elif count:
-                yield Block(widened(part[chosen], space), numbers[chosen], nothing, half)
+                yield ScoreBlock(widened(part[chosen], space), numbers[chosen], nothing, half)
 
 
 def margin(width: int) -> np.float32:
@@ -137,7 +137,7 @@ def rescored(
     return scores
 
 
-def search_blocks(parts: Iterator[Block], queries: Float32[np.ndarray, "Q D"], k: int) -> Hits:
+def search_blocks(parts: Iterator[ScoreBlock], queries: Float32[np.ndarray, "Q D"], k: int) -> Hits:
     """The k best rows of each query; equal scores in the order of rows.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from deixis.errors import DeixisError
-from deixis.indexing.exact import Block, blocks, margin, rescored
+from deixis.indexing.exact import ScoreBlock, blocks, margin, rescored
 from deixis.indexing.segments import Segment
 
 __all__ = ["pairs"]
@@ -58,7 +58,7 @@ def pairs(
 
 
 def _close(
-    block: Block, wide: Float64[np.ndarray, "N D"], other: Block, threshold: float
+    block: ScoreBlock, wide: Float64[np.ndarray, "N D"], other: ScoreBlock, threshold: float
 ) -> tuple[Int64[np.ndarray, " P"], Int64[np.ndarray, " P"], np.ndarray]:
     rough = block.product(other.vectors)
     rough[block.left_out] = -np.inf

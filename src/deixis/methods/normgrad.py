@@ -39,8 +39,8 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.nn.rewritten import EXCITATION, GUIDED, Rewritten
-from deixis.nn.taps import Tapped, blocks, still, taps, to_grid, wide
+from deixis.nn.modified_backward import EXCITATION, GUIDED, Rewritten
+from deixis.nn.taps import Tapped, blocks, eval_with_grad, taps, to_float32, to_grid
 from deixis.ops.maps import Maps, combine, depth_weights, resize, spearman, to_symmetric, to_unit
 from deixis.types import Arm, Card, Claim, Part
 
@@ -50,10 +50,10 @@ __all__ = [
     "CELLS",
     "CLAIMS",
     "EXTRACTS",
-    "Cell",
     "Config",
     "Extract",
     "Method",
+    "NormGradCell",
     "Score",
     "apply_cell",
     "cells",
@@ -205,7 +205,7 @@ AGGREGATES: dict[str, Callable[[Tensor, Tensor, Extract], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class NormGradCell:
     """A cell of the table: two phases, and what known methods change besides.
 
     Attributes:
@@ -224,19 +224,19 @@ class Cell:
 
 
 CELLS = {
-    "gradient": Cell("bias", "max_abs"),
-    "linear_approximation": Cell("scaling", "sum"),
-    "grad_cam": Cell("scaling", "sum", averaged=True, rectified=True),
-    "norm_grad": Cell("conv1x1", "norm"),
-    "norm_grad_3x3": Cell("conv3x3", "norm"),
-    "norm_grad_selective": Cell("scaling", "filter_norm"),
-    "guided_backprop": Cell("bias", "max_abs", backward="guided"),
-    "excitation_backprop": Cell("bias", "sum", backward="excitation"),
+    "gradient": NormGradCell("bias", "max_abs"),
+    "linear_approximation": NormGradCell("scaling", "sum"),
+    "grad_cam": NormGradCell("scaling", "sum", averaged=True, rectified=True),
+    "norm_grad": NormGradCell("conv1x1", "norm"),
+    "norm_grad_3x3": NormGradCell("conv3x3", "norm"),
+    "norm_grad_selective": NormGradCell("scaling", "filter_norm"),
+    "guided_backprop": NormGradCell("bias", "max_abs", backward="guided"),
+    "excitation_backprop": NormGradCell("bias", "sum", backward="excitation"),
 }
 _BACKWARDS = {"guided": GUIDED, "excitation": EXCITATION}
 
 
-def _cell(name: str) -> Cell:
+def _cell(name: str) -> NormGradCell:
     if name in CELLS:
         return CELLS[name]
     extract, _, aggregate = name.partition("+")
@@ -246,11 +246,11 @@ def _cell(name: str) -> Cell:
             f"Take one of {', '.join(CELLS)}; or one of {', '.join(EXTRACTS)}, a '+', and one of "
             f"{', '.join(AGGREGATES)}.",
         )
-    return Cell(extract, aggregate)
+    return NormGradCell(extract, aggregate)
 
 
 def apply_cell(
-    cell: Cell, activation: Float[Tensor, "B D h w"], gradient: Float[Tensor, "B D h w"]
+    cell: NormGradCell, activation: Float[Tensor, "B D h w"], gradient: Float[Tensor, "B D h w"]
 ) -> Float[Tensor, "B h w"]:
     """The map of one cell, at the resolution of the layer, as it comes.
 
@@ -270,7 +270,7 @@ def cells(
     activation: Float[Tensor, "B D h w"], gradient: Float[Tensor, "B D h w"]
 ) -> dict[str, Float[Tensor, "B h w"]]:
     """The whole table for one layer, `extract+aggregate` -> map, from one activation and its gradient."""
-    return {f"{e}+{a}": apply_cell(Cell(e, a), activation, gradient) for e in EXTRACTS for a in AGGREGATES}
+    return {f"{e}+{a}": apply_cell(NormGradCell(e, a), activation, gradient) for e in EXTRACTS for a in AGGREGATES}
 
 
 # What is explained
@@ -393,10 +393,10 @@ def _outlet(tapped: Tapped) -> str:
     return inlet if tapped.activation(inlet).dim() == 3 else outlet
 
 
-def _map(cell: Cell, activation: Tensor, gradient: Tensor, size: Sequence[int], before: int) -> Tensor:
+def _map(cell: NormGradCell, activation: Tensor, gradient: Tensor, size: Sequence[int], before: int) -> Tensor:
     height, width = size
     x, g = (
-        to_grid(wide(each.detach()), (height, width), None if before < 0 else before)[0]
+        to_grid(to_float32(each.detach()), (height, width), None if before < 0 else before)[0]
         for each in (activation, gradient)
     )
     return apply_cell(cell, x, g)
@@ -440,7 +440,7 @@ def inner_step(model: nn.Module, loss: Callable[[], Float[Tensor, ""]], rate: fl
     """
     weights = [value for value in model.parameters() if value.is_floating_point()]
     kept = [value.data for value in weights]
-    with still(model, gradients=True):
+    with eval_with_grad(model, gradients=True):
         found = torch.autograd.grad(loss(), weights, allow_unused=True)
         moved = [old if g is None else old - rate * g for old, g in zip(kept, found, strict=True)]
     try:
@@ -461,7 +461,7 @@ def _stepped(
 ) -> dict[str, Tensor]:
     """As `_raw`, each image and score after a step of its own."""
     forward, loss = calls
-    with still(model, gradients=False), torch.no_grad():
+    with eval_with_grad(model, gradients=False), torch.no_grad():
         shape = _checked(score(forward(images)), len(images)).shape
     rows = []
     for row in range(len(images)):
@@ -622,7 +622,9 @@ class Method(nn.Module):
         with taps(tower, (layer,)) as tapped:
             scores = (self.encoder.encode_text(tokens) * images.clone().to(self.encoder.device)).sum(1)
             gradient = tapped.gradients(_checked(scores, len(texts)))[layer]
-            x, g = (each.transpose(1, 2)[:, :, None] for each in (wide(tapped.activation(layer).detach()), gradient))
+            x, g = (
+                each.transpose(1, 2)[:, :, None] for each in (to_float32(tapped.activation(layer).detach()), gradient)
+            )
         with torch.no_grad():
             real = self.encoder.text_tokens(tokens).mask
         return to_symmetric(apply_cell(_cell(self.config.cell), x, g) * real[:, None])[:, 0]

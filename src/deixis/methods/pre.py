@@ -35,7 +35,7 @@ from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
 from deixis.types import Arm, Card, Claim, FieldSpec, Part
 
-__all__ = ["CARD", "CLAIMS", "Bottleneck", "Config", "Method", "Recurrent", "prompt_encoder"]
+__all__ = ["CARD", "CLAIMS", "Config", "Method", "PromptBottleneck", "Recurrent", "prompt_encoder"]
 
 CARD = Card(
     title="Vision-Language Prompt Learning with Reparameterization Encoder (PRE)",
@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
         return self.lstm(vectors)[0]
 
 
-class Bottleneck(nn.Module):
+class PromptBottleneck(nn.Module):
     """Linear - ReLU - linear, each vector on its own.
 
     Args:
@@ -138,7 +138,7 @@ def prompt_encoder(network: str, width: int, bottleneck: int) -> nn.Module:
     """
     if network.startswith("bilstm"):
         return Recurrent(width, 2 if network == "bilstm2" else 1)
-    blocks = [Bottleneck(width, bottleneck) for _ in range(2 if network == "mlp2" else 1)]
+    blocks = [PromptBottleneck(width, bottleneck) for _ in range(2 if network == "mlp2" else 1)]
     return nn.Sequential(*blocks)
 
 

@@ -25,7 +25,17 @@ from torch import Tensor, nn
 from deixis.errors import DeixisError
 from deixis.nn.modes import evaluating
 
-__all__ = ["Tapped", "blocks", "midway", "names", "require_tappable", "still", "taps", "to_grid", "wide"]
+__all__ = [
+    "Tapped",
+    "blocks",
+    "default_layers",
+    "eval_with_grad",
+    "names",
+    "require_tappable",
+    "taps",
+    "to_float32",
+    "to_grid",
+]
 
 ASIDE = 16
 """Class and register tokens that a transformer may have before its patches."""
@@ -126,7 +136,7 @@ class Tapped:
         for name, gradient in zip(layers, found, strict=True):
             if gradient is None:
                 raise DeixisError(f"The score does not hang on the layer {name!r}.", "Name one that lies before it.")
-        return {name: wide(each) / factor for name, each in zip(layers, found, strict=True)}
+        return {name: to_float32(each) / factor for name, each in zip(layers, found, strict=True)}
 
     def _take(self, key: tuple[str, bool], value: Tensor) -> Tensor:
         """Keeps what passes, and gives the copy that is passed on."""
@@ -142,7 +152,7 @@ class Tapped:
         return value.clone()
 
 
-def wide(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def to_float32(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """The same numbers in float32 at least."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
@@ -164,12 +174,12 @@ def taps(model: nn.Module, layers: Sequence[str]) -> Iterator[Tapped]:
     with contextlib.ExitStack() as stack:
         for key in tapped._calls:
             stack.callback(_hook(_layer(model, key[0]), tapped, key).remove)
-        stack.enter_context(still(model, gradients=False))
+        stack.enter_context(eval_with_grad(model, gradients=False))
         yield tapped
 
 
 @contextlib.contextmanager
-def still(model: nn.Module, gradients: bool) -> Iterator[None]:
+def eval_with_grad(model: nn.Module, gradients: bool) -> Iterator[None]:
     """Eval mode, with a graph whatever the caller's mode is; afterwards each module and weight is as before.
 
     Args:
@@ -271,7 +281,7 @@ def blocks(model: nn.Module) -> list[str]:
     return convolutions[-1:]
 
 
-def midway(model: nn.Module) -> tuple[str, ...]:
+def default_layers(model: nn.Module) -> tuple[str, ...]:
     """The names of the blocks at a quarter and at three fifths of a network's depth, one where they are the same: fine
     enough to place a thing, and deep enough to know it.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.transformer import Activation, Block, KeysAndValues, Stack
+from deixis.nn.transformer import Activation, KeysAndValues, TransformerBlock, TransformerEncoder
 from deixis.types.outputs import TokenStates
 
 __all__ = ["TextConfig", "TextTransformer"]
@@ -83,7 +83,7 @@ class TextTransformer(nn.Module):
         self.words = nn.Embedding(config.vocabulary, config.width)
         self.positions = nn.Parameter(torch.empty(config.length, config.width))
         sizes = (config.depth, config.width, config.heads, config.hidden)
-        self.blocks = Stack(*sizes, activation=config.activation, epsilon=config.epsilon)
+        self.blocks = TransformerEncoder(*sizes, activation=config.activation, epsilon=config.epsilon)
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         bias = config.projection_bias
         self.projection = nn.Linear(config.width, config.out, bias=bias) if config.out else nn.Identity()
@@ -95,7 +95,7 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.words.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             inner, wide = block.attention, block.perceptron
             for part in (inner.query, inner.key, inner.value):
                 nn.init.normal_(part.weight, std=width**-0.5)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from deixis.nn.attention import Attention
 
-__all__ = ["ACTIVATIONS", "Activation", "Block", "KeysAndValues", "Perceptron", "Stack", "quick_gelu"]
+__all__ = ["ACTIVATIONS", "Activation", "KeysAndValues", "Mlp", "TransformerBlock", "TransformerEncoder", "quick_gelu"]
 
 Activation: TypeAlias = Literal["gelu", "quick_gelu", "gelu_tanh"]
 """`gelu` is the exact one, `quick_gelu` that of OpenAI's weights, `gelu_tanh` that of SigLIP's."""
@@ -36,7 +36,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Perceptron(nn.Module):
+class Mlp(nn.Module):
     """Two linear maps with an activation between.
 
     Args:
@@ -62,7 +62,7 @@ class Perceptron(nn.Module):
         return f"activation={self.activation}"
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)).
 
     Args:
@@ -78,7 +78,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=epsilon)
         self.attention = Attention(width, heads)
         self.norm = nn.LayerNorm(width, eps=epsilon)
-        self.perceptron = Perceptron(width, hidden, activation)
+        self.perceptron = Mlp(width, hidden, activation)
 
     def forward(
         self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "#B #N #N"] | None = None, *, causal: bool = False
@@ -99,7 +99,7 @@ class Block(nn.Module):
         return states + self.perceptron(self.norm(states))
 
 
-class Stack(nn.ModuleList):
+class TransformerEncoder(nn.ModuleList):
     """Blocks one after the other.
 
     Args:
@@ -114,7 +114,7 @@ class Stack(nn.ModuleList):
     def __init__(
         self, depth: int, width: int, heads: int, hidden: int, *, activation: Activation, epsilon: float
     ) -> None:
-        super().__init__(Block(width, heads, hidden, activation, epsilon) for _ in range(depth))
+        super().__init__(TransformerBlock(width, heads, hidden, activation, epsilon) for _ in range(depth))
 
     def forward(
         self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "#B #N #N"] | None = None, *, causal: bool = False
@@ -136,13 +136,13 @@ class Stack(nn.ModuleList):
     def past(self, states: Float[Tensor, "G N D"]) -> list[KeysAndValues]:
         """What each block keeps of states, causal, that others will stand behind."""
         kept = []
-        for number, block in enumerate(cast(Iterable[Block], self)):
+        for number, block in enumerate(cast(Iterable[TransformerBlock], self)):
             kept.append(block.attention.past(block.attention_norm(states)))
             states = block(states, causal=True) if number + 1 < len(self) else states
         return kept
 
     def behind(self, states: Float[Tensor, "B N D"], past: Sequence[KeysAndValues]) -> Float[Tensor, "B N D"]:
         """What `forward` gives, causal, for states that stand behind others, of which `past` told."""
-        for block, kept in zip(cast(Iterable[Block], self), past, strict=True):
+        for block, kept in zip(cast(Iterable[TransformerBlock], self), past, strict=True):
             states = block.behind(states, kept)
         return states

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from deixis.nn.attention import Attention
 from deixis.nn.positions import require_side
-from deixis.nn.transformer import Activation, Block, Perceptron, Stack
+from deixis.nn.transformer import Activation, Mlp, TransformerBlock, TransformerEncoder
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["AttentionMapPool", "Vit", "VitConfig"]
@@ -81,7 +81,7 @@ class AttentionMapPool(nn.Module):
         self.probe = nn.Parameter(torch.empty(width))
         self.attention = Attention(width, heads)
         self.norm = nn.LayerNorm(width, eps=epsilon)
-        self.perceptron = Perceptron(width, hidden, activation)
+        self.perceptron = Mlp(width, hidden, activation)
         nn.init.trunc_normal_(self.probe, std=width**-0.5)
 
     def forward(self, states: Float[Tensor, "B N F"]) -> Float[Tensor, "B F"]:
@@ -125,7 +125,7 @@ class Vit(nn.Module):
         self.positions = nn.Parameter(deviation * torch.randn(count, width))
         self.pre_norm = nn.LayerNorm(width, eps=config.epsilon) if config.pre_norm else nn.Identity()
         sizes = (width, config.heads, config.hidden)
-        self.blocks = Stack(config.depth, *sizes, activation=config.activation, epsilon=config.epsilon)
+        self.blocks = TransformerEncoder(config.depth, *sizes, activation=config.activation, epsilon=config.epsilon)
         self.post_norm = nn.LayerNorm(width, eps=config.epsilon)
         self.head = AttentionMapPool(*sizes, config.activation, config.epsilon) if config.pool == "map" else None
         self.projection = nn.Linear(width, config.out, bias=config.projection_bias) if config.out else nn.Identity()
@@ -134,7 +134,7 @@ class Vit(nn.Module):
 
     def _initialise(self) -> None:
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             for part in (block.attention.query, block.attention.key, block.attention.value):
                 nn.init.uniform_(part.weight, -((1.5 / self._config.width) ** 0.5), (1.5 / self._config.width) ** 0.5)
                 nn.init.zeros_(part.bias)

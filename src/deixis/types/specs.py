@@ -246,8 +246,9 @@ class Claim:
         statement: one sentence.
         arms: name of the arm -> Arm.
         metric: the one measured quantity, of the same kind in all arms; more is better.
-        statistic: what is compared, see `deixis.engine.curves.effect`: `final`, `area` (under the curve over images
-            seen), `crossover` (from where on an arm stays ahead) or `ratio` (of the images needed for one level).
+        statistic: what is compared, see `deixis.engine.claims.curves.effect`: `final`, `area` (under the curve over
+            images seen), `crossover` (from where on an arm stays ahead) or `ratio` (of the images needed for one
+            level).
         minimum_effect: the smallest difference worth having: in the metric's unit for `final` and `area`, in shares of
             the budget for `crossover`, and for `ratio` how many times fewer images.
         data: the arena, by name.

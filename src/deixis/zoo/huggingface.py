@@ -21,9 +21,9 @@ from deixis.nn.text import TextTransformer
 from deixis.nn.vit import Vit
 from deixis.zoo.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
 from deixis.zoo.openclip import build
-from deixis.zoo.places import Hint, Part, Rule, fill, gather, places
+from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places
 from deixis.zoo.settings import (
-    Settings,
+    StrictConfig,
     check_seal,
     licence_of,
     read_json,
@@ -42,44 +42,44 @@ KINDS = ("clip", "siglip")
 
 _PROCESSOR = "preprocessor_config.json"
 _BLOCKS = (
-    Rule(r"^blocks\.", "encoder.layers."),
-    Rule(r"\.attention_norm\.", ".layer_norm1."),
-    Rule(r"^(encoder.*)\.norm\.", r"\1.layer_norm2."),
+    NameRule(r"^blocks\.", "encoder.layers."),
+    NameRule(r"\.attention_norm\.", ".layer_norm1."),
+    NameRule(r"^(encoder.*)\.norm\.", r"\1.layer_norm2."),
     *(
-        Rule(rf"^(encoder.*)\.attention\.{long}\.", rf"\1.self_attn.{long[0]}_proj.")
+        NameRule(rf"^(encoder.*)\.attention\.{long}\.", rf"\1.self_attn.{long[0]}_proj.")
         for long in ("query", "key", "value")
     ),
-    Rule(r"^(encoder.*)\.attention\.out\.", r"\1.self_attn.out_proj."),
-    Rule(r"\.perceptron\.widen\.", ".mlp.fc1."),
-    Rule(r"\.perceptron\.narrow\.", ".mlp.fc2."),
+    NameRule(r"^(encoder.*)\.attention\.out\.", r"\1.self_attn.out_proj."),
+    NameRule(r"\.perceptron\.widen\.", ".mlp.fc1."),
+    NameRule(r"\.perceptron\.narrow\.", ".mlp.fc2."),
 )
 _IMAGE = (
-    Rule(r"^patches\.", "embeddings.patch_embedding."),
-    Rule(r"^class_token$", "embeddings.class_embedding"),
-    Rule(r"^positions$", "embeddings.position_embedding.weight"),
-    Rule(r"^pre_norm\.", "pre_layrnorm."),
-    Rule(r"^post_norm\.", "post_layernorm."),
-    Rule(r"^head\.probe$", "head.probe", lead=2),
-    Rule(r"^head\.norm\.", "head.layernorm."),
+    NameRule(r"^patches\.", "embeddings.patch_embedding."),
+    NameRule(r"^class_token$", "embeddings.class_embedding"),
+    NameRule(r"^positions$", "embeddings.position_embedding.weight"),
+    NameRule(r"^pre_norm\.", "pre_layrnorm."),
+    NameRule(r"^post_norm\.", "post_layernorm."),
+    NameRule(r"^head\.probe$", "head.probe", lead=2),
+    NameRule(r"^head\.norm\.", "head.layernorm."),
     *(
-        Rule(rf"^head\.attention\.{name}\.", "head.attention.in_proj_", third=third)
+        NameRule(rf"^head\.attention\.{name}\.", "head.attention.in_proj_", third=third)
         for third, name in enumerate(("query", "key", "value"))
     ),
-    Rule(r"^head\.attention\.out\.", "head.attention.out_proj."),
+    NameRule(r"^head\.attention\.out\.", "head.attention.out_proj."),
     *_BLOCKS,
-    Rule(r"^", "vision_model."),
-    Rule(r"^vision_model\.projection\.", "visual_projection."),
+    NameRule(r"^", "vision_model."),
+    NameRule(r"^vision_model\.projection\.", "visual_projection."),
 )
 _TEXT = (
-    Rule(r"^words\.", "embeddings.token_embedding."),
-    Rule(r"^positions$", "embeddings.position_embedding.weight"),
-    Rule(r"^norm\.", "final_layer_norm."),
+    NameRule(r"^words\.", "embeddings.token_embedding."),
+    NameRule(r"^positions$", "embeddings.position_embedding.weight"),
+    NameRule(r"^norm\.", "final_layer_norm."),
     *_BLOCKS,
-    Rule(r"^", "text_model."),
+    NameRule(r"^", "text_model."),
 )
 _PROJECTIONS = {
-    "clip": Rule(r"^text_model\.projection\.", "text_projection."),
-    "siglip": Rule(r"^text_model\.projection\.", "text_model.head."),
+    "clip": NameRule(r"^text_model\.projection\.", "text_projection."),
+    "siglip": NameRule(r"^text_model\.projection\.", "text_model.head."),
 }
 _SPARE = r"(text|vision)_model\.embeddings\.position_ids"
 _HINTS = (
@@ -104,12 +104,12 @@ def load(folder: Path, name: str) -> DualEncoder:
         DeixisError: something is missing, damaged, or not what the config says; the message names it.
     """
     source, config = str(folder / CONFIG), read_json(folder / CONFIG)
-    kind = Settings(config, source).choice("model_type", {each: each for each in KINDS}, "")
+    kind = StrictConfig(config, source).choice("model_type", {each: each for each in KINDS}, "")
     tokenizer = read_tokenizer(folder, clip=kind == "clip")
     image, text = read_towers(kind, config, source, _padding(folder, tokenizer, config) if kind == "siglip" else None)
     require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
     vit, words = build(image, text, source)
-    preprocess = read_preprocess(Settings(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), vit.config)
+    preprocess = read_preprocess(StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), vit.config)
     numbers = ["logit_scale", *(["logit_bias"] if kind == "siglip" else [])]
     found = fill(open_weights(_weights(folder)), _parts(vit, words, kind), numbers, _SPARE, _HINTS)
     scale, bias = scale_of(found["logit_scale"], str(folder)), found.get("logit_bias")
@@ -119,8 +119,8 @@ def load(folder: Path, name: str) -> DualEncoder:
     return encoder
 
 
-def _parts(image: nn.Module, text: nn.Module, kind: str) -> list[Part]:
-    return [Part(image, places(image, _IMAGE)), Part(text, places(text, (*_TEXT, _PROJECTIONS[kind])))]
+def _parts(image: nn.Module, text: nn.Module, kind: str) -> list[TowerPlaces]:
+    return [TowerPlaces(image, places(image, _IMAGE)), TowerPlaces(text, places(text, (*_TEXT, _PROJECTIONS[kind])))]
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -144,7 +144,7 @@ def _padding(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> int:
     told = read_json(path).get("pad_token") if path.is_file() else None
     content = told.get("content") if isinstance(told, dict) else told
     if not isinstance(content, str):
-        return int(Settings(config.get("text_config") or {}, "text_config").number("pad_token_id", 1))
+        return int(StrictConfig(config.get("text_config") or {}, "text_config").number("pad_token_id", 1))
     model = tokenizer.to_dict()
     numbers = {each["content"]: each["id"] for each in model.get("added_tokens") or []}
     if content not in numbers:
@@ -182,7 +182,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     """
     kind, config, preprocess = _configs(encoder)
     image, text = cast(Vit, encoder.image_tower), encoder.text_tower
-    back = read_preprocess(Settings(preprocess, _PROCESSOR), image.config)
+    back = read_preprocess(StrictConfig(preprocess, _PROCESSOR), image.config)
     lead = () if kind == "clip" else (1,)
     numbers = {"logit_scale": torch.tensor(math.log(encoder.scale)).reshape(lead)}
     if encoder.bias is not None:

@@ -10,7 +10,7 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.nn.text import TextConfig
 from deixis.nn.vit import VitConfig
 from deixis.zoo.openclip_config import MEAN, STD
-from deixis.zoo.settings import Settings
+from deixis.zoo.settings import StrictConfig
 
 __all__ = ["read_preprocess", "read_towers", "refuse", "write_preprocess", "write_towers"]
 
@@ -50,14 +50,14 @@ _SILENT = frozenset(
 )
 
 
-def _group(config: dict[str, Any], name: str, defaults: dict[str, Any], source: str) -> Settings:
+def _group(config: dict[str, Any], name: str, defaults: dict[str, Any], source: str) -> StrictConfig:
     values, old = config.get(name) or {}, config.get(f"{name}_dict") or {}
     if wrong := [each for each in (values, old) if not isinstance(each, dict)]:
-        raise Settings(config, source).wrong(name, wrong[0], "It must be a group of settings.")
+        raise StrictConfig(config, source).wrong(name, wrong[0], "It must be a group of settings.")
     if old:  # early configs hold it twice, and the second one counts, defaults included
         values = {**values, **defaults, **old}
     silent = {key: value for key, value in values.items() if key not in _SILENT and value is not None}
-    return Settings({**defaults, **silent}, f"{source}, {name}")
+    return StrictConfig({**defaults, **silent}, f"{source}, {name}")
 
 
 def read_towers(kind: str, config: dict[str, Any], source: str, fill_with: int | None) -> tuple[VitConfig, TextConfig]:
@@ -72,7 +72,7 @@ def read_towers(kind: str, config: dict[str, Any], source: str, fill_with: int |
     Raises:
         DeixisError: it describes something that is not built here; the message names the entry.
     """
-    out = Settings(config, source).count("projection_dim", 512) if kind == "clip" else None
+    out = StrictConfig(config, source).count("projection_dim", 512) if kind == "clip" else None
     words, vision = (
         _group(config, name, {**sizes, **_DEFAULTS[kind]}, source)
         for name, sizes in zip(("text_config", "vision_config"), _SIZES[kind], strict=True)
@@ -100,7 +100,7 @@ def read_towers(kind: str, config: dict[str, Any], source: str, fill_with: int |
     return image, text
 
 
-def _sizes(tower: Settings) -> dict[str, Any]:
+def _sizes(tower: StrictConfig) -> dict[str, Any]:
     return {
         "width": tower.count("hidden_size"),
         "hidden": tower.count("intermediate_size"),
@@ -111,18 +111,18 @@ def _sizes(tower: Settings) -> dict[str, Any]:
     }
 
 
-def _square(vision: Settings) -> dict[str, Any]:
+def _square(vision: StrictConfig) -> dict[str, Any]:
     return {"image_size": vision.count("image_size", 224), "patch_size": vision.count("patch_size")}
 
 
-def _long(words: Settings, vocabulary: int, length: int) -> dict[str, Any]:
+def _long(words: StrictConfig, vocabulary: int, length: int) -> dict[str, Any]:
     return {
         "vocabulary": words.count("vocab_size", vocabulary),
         "length": words.count("max_position_embeddings", length),
     }
 
 
-def read_preprocess(config: Settings, image: dict[str, Any]) -> Preprocess:
+def read_preprocess(config: StrictConfig, image: dict[str, Any]) -> Preprocess:
     """The preprocessing that a `preprocessor_config.json` describes.
 
     Args:
@@ -154,7 +154,7 @@ def read_preprocess(config: Settings, image: dict[str, Any]) -> Preprocess:
     return Preprocess.from_dict(values)
 
 
-def _shape(config: Settings, side: int, square: bool) -> dict[str, Any]:
+def _shape(config: StrictConfig, side: int, square: bool) -> dict[str, Any]:
     """How the image becomes a square."""
     size = config.take("size", {"height": side, "width": side} if square else {"shortest_edge": side})
     cut, crop = config.flag("do_center_crop", not square), config.take("crop_size", side)
@@ -170,7 +170,7 @@ def _shape(config: Settings, side: int, square: bool) -> dict[str, Any]:
         )
     if crop != {"height": side, "width": side}:
         raise config.wrong("crop_size", crop, f"The image size of the model is {side}.")
-    edge = Settings(size, f"{config.source}, size").count("shortest_edge")
+    edge = StrictConfig(size, f"{config.source}, size").count("shortest_edge")
     if edge < side:
         raise config.wrong("size", size, f"The shorter side must not be below the image size, {side}.")
     return {"mode": "crop_floor", "crop_share": _share(side, edge)}

@@ -22,9 +22,9 @@ from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
 from deixis.zoo.openclip_config import read_preprocess, read_towers, unlike, write_preprocess, write_towers
-from deixis.zoo.places import Hint, Part, Rule, fill, gather, places
+from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places
 from deixis.zoo.settings import (
-    Settings,
+    StrictConfig,
     check_seal,
     licence_of,
     read_json,
@@ -42,44 +42,44 @@ WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
 """Names of the weights, the one that is taken first in front."""
 
 _BLOCKS = (
-    Rule(r"^blocks\.", "transformer.resblocks."),
-    Rule(r"\.attention_norm\.", ".ln_1."),
-    Rule(r"\.norm\.", ".ln_2."),
-    Rule(r"\.attention\.query\.", ".attn.in_proj_", third=0),
-    Rule(r"\.attention\.key\.", ".attn.in_proj_", third=1),
-    Rule(r"\.attention\.value\.", ".attn.in_proj_", third=2),
-    Rule(r"\.attention\.out\.", ".attn.out_proj."),
-    Rule(r"\.perceptron\.widen\.", ".mlp.c_fc."),
-    Rule(r"\.perceptron\.narrow\.", ".mlp.c_proj."),
+    NameRule(r"^blocks\.", "transformer.resblocks."),
+    NameRule(r"\.attention_norm\.", ".ln_1."),
+    NameRule(r"\.norm\.", ".ln_2."),
+    NameRule(r"\.attention\.query\.", ".attn.in_proj_", third=0),
+    NameRule(r"\.attention\.key\.", ".attn.in_proj_", third=1),
+    NameRule(r"\.attention\.value\.", ".attn.in_proj_", third=2),
+    NameRule(r"\.attention\.out\.", ".attn.out_proj."),
+    NameRule(r"\.perceptron\.widen\.", ".mlp.c_fc."),
+    NameRule(r"\.perceptron\.narrow\.", ".mlp.c_proj."),
 )
 _VIT = (
-    Rule(r"^patches\.", "conv1."),
-    Rule(r"^class_token$", "class_embedding"),
-    Rule(r"^positions$", "positional_embedding"),
-    Rule(r"^pre_norm\.", "ln_pre."),
-    Rule(r"^post_norm\.", "ln_post."),
-    Rule(r"^projection\.weight$", "proj", turned=True),
+    NameRule(r"^patches\.", "conv1."),
+    NameRule(r"^class_token$", "class_embedding"),
+    NameRule(r"^positions$", "positional_embedding"),
+    NameRule(r"^pre_norm\.", "ln_pre."),
+    NameRule(r"^post_norm\.", "ln_post."),
+    NameRule(r"^projection\.weight$", "proj", turned=True),
     *_BLOCKS,
 )
 _RESNET = (
-    Rule(r"^pool\.positions$", "attnpool.positional_embedding"),
-    Rule(r"^pool\.attention\.query\.", "attnpool.q_proj."),
-    Rule(r"^pool\.attention\.key\.", "attnpool.k_proj."),
-    Rule(r"^pool\.attention\.value\.", "attnpool.v_proj."),
-    Rule(r"^pool\.attention\.out\.", "attnpool.c_proj."),
-    *(Rule(rf"^stages\.{number}\.", f"layer{number + 1}.") for number in range(4)),
-    Rule(r"(^|\.)shortcut_conv\.", r"\1downsample.0."),
-    Rule(r"(^|\.)shortcut_norm\.", r"\1downsample.1."),
-    Rule(r"(^|\.)norm(\d)\.", r"\1bn\2."),
+    NameRule(r"^pool\.positions$", "attnpool.positional_embedding"),
+    NameRule(r"^pool\.attention\.query\.", "attnpool.q_proj."),
+    NameRule(r"^pool\.attention\.key\.", "attnpool.k_proj."),
+    NameRule(r"^pool\.attention\.value\.", "attnpool.v_proj."),
+    NameRule(r"^pool\.attention\.out\.", "attnpool.c_proj."),
+    *(NameRule(rf"^stages\.{number}\.", f"layer{number + 1}.") for number in range(4)),
+    NameRule(r"(^|\.)shortcut_conv\.", r"\1downsample.0."),
+    NameRule(r"(^|\.)shortcut_norm\.", r"\1downsample.1."),
+    NameRule(r"(^|\.)norm(\d)\.", r"\1bn\2."),
 )
 _TEXT = (
-    Rule(r"^words\.", "token_embedding."),
-    Rule(r"^positions$", "positional_embedding"),
-    Rule(r"^norm\.", "ln_final."),
+    NameRule(r"^words\.", "token_embedding."),
+    NameRule(r"^positions$", "positional_embedding"),
+    NameRule(r"^norm\.", "ln_final."),
     *_BLOCKS,
 )
-_PLAIN_PROJECTION = Rule(r"^projection\.weight$", "text_projection", turned=True)
-_BIASED_PROJECTION = Rule(r"^projection\.", "text_projection.")
+_PLAIN_PROJECTION = NameRule(r"^projection\.weight$", "text_projection", turned=True)
+_BIASED_PROJECTION = NameRule(r"^projection\.", "text_projection.")
 
 HINTS = (
     Hint(r"^(text\.)?positional_embedding$", "the context length"),
@@ -102,12 +102,12 @@ def load(folder: Path, name: str) -> DualEncoder:
     """
     source = str(folder / CONFIG)
     config = read_json(folder / CONFIG)
-    model = Settings(config.get("model_cfg", {}), f"{source}, model_cfg")
+    model = StrictConfig(config.get("model_cfg", {}), f"{source}, model_cfg")
     image, text = read_towers(model)
     prefix = "text." if model.flag("custom_text", False) else ""
     numbers = ["logit_scale", *(["logit_bias"] if model.take("init_logit_bias", math.inf) != math.inf else [])]
     model.done()
-    pixels = Settings(config.get("preprocess_cfg", {}), f"{source}, preprocess_cfg")
+    pixels = StrictConfig(config.get("preprocess_cfg", {}), f"{source}, preprocess_cfg")
     preprocess = read_preprocess(pixels, image.image_size)
     tokenizer = read_tokenizer(folder, clip=True)
     require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
@@ -154,7 +154,7 @@ def build(
         raise DeixisError(f"{source}: {error}.", "Take the config that came with the weights.") from error
 
 
-def parts(image: nn.Module, text: nn.Module, prefix: str = "") -> list[Part]:
+def parts(image: nn.Module, text: nn.Module, prefix: str = "") -> list[TowerPlaces]:
     """The places of both towers' tensors.
 
     Args:
@@ -165,8 +165,8 @@ def parts(image: nn.Module, text: nn.Module, prefix: str = "") -> list[Part]:
     biased = "projection.bias" in text.state_dict()
     rules = (_BIASED_PROJECTION if biased else _PLAIN_PROJECTION, *_TEXT)
     return [
-        Part(image, places(image, _VIT if isinstance(image, Vit) else _RESNET, "visual.")),
-        Part(text, places(text, rules, prefix)),
+        TowerPlaces(image, places(image, _VIT if isinstance(image, Vit) else _RESNET, "visual.")),
+        TowerPlaces(text, places(text, rules, prefix)),
     ]
 
 

@@ -11,7 +11,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
-from deixis.zoo.settings import Settings
+from deixis.zoo.settings import StrictConfig
 
 __all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "unlike", "write_preprocess", "write_towers"]
 
@@ -25,7 +25,7 @@ _DEEPEST = 1000
 _POOLS = {"tok": "class", "avg": "mean"}
 
 
-def read_towers(model: Settings) -> tuple[VitConfig | ModifiedResNetConfig, TextConfig]:
+def read_towers(model: StrictConfig) -> tuple[VitConfig | ModifiedResNetConfig, TextConfig]:
     """The towers that a `model_cfg` describes; `custom_text` and `init_logit_bias` are left in it.
 
     Raises:
@@ -34,8 +34,8 @@ def read_towers(model: Settings) -> tuple[VitConfig | ModifiedResNetConfig, Text
     model.refuse(["multimodal_cfg"], "Models that also write captions (CoCa) are not built here.")
     model.ignore("init_logit_scale", "nonscalar_logit_scale")
     out, quick = model.count("embed_dim"), model.flag("quick_gelu", False)
-    vision = Settings(model.take("vision_cfg"), f"{model.source}.vision_cfg")
-    words = Settings(model.take("text_cfg"), f"{model.source}.text_cfg")
+    vision = StrictConfig(model.take("vision_cfg"), f"{model.source}.vision_cfg")
+    words = StrictConfig(model.take("text_cfg"), f"{model.source}.text_cfg")
     vision.refuse(
         ["timm_model_name"],
         "Towers from timm are not built here; for SigLIP take the transformers folder of the same model.",
@@ -47,24 +47,24 @@ def read_towers(model: Settings) -> tuple[VitConfig | ModifiedResNetConfig, Text
     return _image(vision, out, quick), _text(words, out, quick)
 
 
-def _activation(tower: Settings, quick: bool) -> Any:
+def _activation(tower: StrictConfig, quick: bool) -> Any:
     options = tower.take("act_kwargs", {})
     if quick and not options:
         return "quick_gelu"
     known = {"none": "gelu", "tanh": "gelu_tanh"}
     if quick or not isinstance(options, dict) or set(options) - {"approximate"}:
         raise tower.wrong("act_kwargs", options, "Of activations there are GELU, its tanh form, and QuickGELU.")
-    return Settings(options, f"{tower.source}.act_kwargs").choice("approximate", known, "none")
+    return StrictConfig(options, f"{tower.source}.act_kwargs").choice("approximate", known, "none")
 
 
-def _epsilon(tower: Settings) -> float:
-    options = Settings(tower.take("norm_kwargs", {}), f"{tower.source}.norm_kwargs")
+def _epsilon(tower: StrictConfig) -> float:
+    options = StrictConfig(tower.take("norm_kwargs", {}), f"{tower.source}.norm_kwargs")
     epsilon = options.number("eps", 1e-5)
     options.done()
     return epsilon
 
 
-def _image(vision: Settings, out: int, quick: bool) -> VitConfig | ModifiedResNetConfig:
+def _image(vision: StrictConfig, out: int, quick: bool) -> VitConfig | ModifiedResNetConfig:
     width, size = vision.count("width", 768), vision.count("image_size", 224)
     layers = vision.take("layers", 12)
     per_head = vision.count("head_width", 64)
@@ -83,7 +83,7 @@ def _image(vision: Settings, out: int, quick: bool) -> VitConfig | ModifiedResNe
         image_size=size,
         patch_size=vision.count("patch_size", 16),
         width=width,
-        depth=Settings({"layers": layers}, vision.source).count("layers", most=_DEEPEST),
+        depth=StrictConfig({"layers": layers}, vision.source).count("layers", most=_DEEPEST),
         heads=width // per_head,
         hidden=int(width * vision.number("mlp_ratio", 4.0)),
         out=out,
@@ -98,7 +98,7 @@ def _image(vision: Settings, out: int, quick: bool) -> VitConfig | ModifiedResNe
     return config
 
 
-def _text(words: Settings, out: int, quick: bool) -> TextConfig:
+def _text(words: StrictConfig, out: int, quick: bool) -> TextConfig:
     words.refuse(["embed_cls", "tokenizer_mode", "tokenizer_kwargs"], "Texts of this kind are not read here.")
     words.refuse(["final_ln_after_pool"], "open_clip passes over it in text towers; so should the config.")
     words.ignore("hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
@@ -129,7 +129,7 @@ def _text(words: Settings, out: int, quick: bool) -> TextConfig:
     return config
 
 
-def read_preprocess(config: Settings, size: int) -> Preprocess:
+def read_preprocess(config: StrictConfig, size: int) -> Preprocess:
     """The preprocessing that a `preprocess_cfg` describes.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deixis.errors import DeixisError
 from deixis.zoo.weights import Weights
 
-__all__ = ["Hint", "Part", "Place", "Rule", "fill", "gather", "places"]
+__all__ = ["Hint", "NameRule", "Place", "TowerPlaces", "fill", "gather", "places"]
 
 
 class Place(NamedTuple):
@@ -44,7 +44,7 @@ class Place(NamedTuple):
         return value.T.contiguous() if self.turned else value
 
 
-class Rule(NamedTuple):
+class NameRule(NamedTuple):
     """One step from names in a tower to names in a checkpoint; see `places`.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
     lead: int = 0
 
 
-class Part(NamedTuple):
+class TowerPlaces(NamedTuple):
     """A tower and the places of its tensors."""
 
     module: nn.Module
@@ -76,7 +76,7 @@ class Hint(NamedTuple):
     meaning: str
 
 
-def places(module: nn.Module, rules: Sequence[Rule], prefix: str = "") -> dict[str, Place]:
+def places(module: nn.Module, rules: Sequence[NameRule], prefix: str = "") -> dict[str, Place]:
     """The place of every tensor of `module`: all rules are applied to its name, in order."""
     found = {}
     for name in module.state_dict():
@@ -91,7 +91,7 @@ def places(module: nn.Module, rules: Sequence[Rule], prefix: str = "") -> dict[s
 
 
 def fill(
-    weights: Weights, parts: Sequence[Part], numbers: Sequence[str], spare: str = "", hints: Sequence[Hint] = ()
+    weights: Weights, parts: Sequence[TowerPlaces], numbers: Sequence[str], spare: str = "", hints: Sequence[Hint] = ()
 ) -> dict[str, float]:
     """Puts a checkpoint's tensors into towers that were built on the meta device, one at a time.
 
@@ -120,7 +120,7 @@ def fill(
     return {name: float(weights.take(name)) for name in numbers}
 
 
-def _state(weights: Weights, part: Part) -> dict[str, Tensor]:
+def _state(weights: Weights, part: TowerPlaces) -> dict[str, Tensor]:
     by_key: dict[str, list[str]] = {}
     for name, place in part.places.items():
         by_key.setdefault(place.key, []).append(name)
@@ -168,7 +168,7 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
 
 
-def gather(parts: Sequence[Part]) -> dict[str, Tensor]:
+def gather(parts: Sequence[TowerPlaces]) -> dict[str, Tensor]:
     """The towers' tensors under the checkpoint's names: the way back of `fill`."""
     found: dict[str, Tensor] = {}
     thirds: dict[str, dict[int, Tensor]] = {}

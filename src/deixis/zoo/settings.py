@@ -19,7 +19,7 @@ from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder, Traits
 
 __all__ = [
-    "Settings",
+    "StrictConfig",
     "check_seal",
     "licence_of",
     "read_json",
@@ -33,7 +33,7 @@ __all__ = [
 _SEAL = "deixis_seal.json"
 
 
-class Settings:
+class StrictConfig:
     """A dictionary read from a config, of which every entry must be asked for.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["Stored", "is_archive", "read"]
+__all__ = ["StoredTensor", "is_archive", "read"]
 
 _DTYPES = {
     "FloatStorage": torch.float32,
@@ -34,7 +34,7 @@ _DTYPES = {
 }
 
 
-class Stored(NamedTuple):
+class StoredTensor(NamedTuple):
     """Where a tensor lies in an archive.
 
     Attributes:
@@ -101,11 +101,11 @@ class _Reader(pickle.Unpickler):
         return f"{self._root}/data/{pid[2]}", pid[1]
 
 
-def _rebuild(storage: tuple[str, torch.dtype], offset: int, shape: Any, stride: Any, *rest: Any) -> Stored:
+def _rebuild(storage: tuple[str, torch.dtype], offset: int, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
     sizes = tuple(int(size) for size in shape), tuple(int(step) for step in stride)
     if min((0, offset, *sizes[0], *sizes[1])) < 0:
         raise pickle.UnpicklingError("it describes a tensor with a negative size")
-    return Stored(*storage, int(offset), *sizes)
+    return StoredTensor(*storage, int(offset), *sizes)
 
 
 def is_archive(path: Path) -> bool:
@@ -116,7 +116,7 @@ def is_archive(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def read(path: Path) -> dict[str, Stored]:
+def read(path: Path) -> dict[str, StoredTensor]:
     """Where every parameter and buffer lies, by its name in the module's state dict.
 
     Raises:
@@ -132,14 +132,14 @@ def read(path: Path) -> dict[str, Stored]:
             raise ValueError("the archive was written on a big-endian machine")
         with archive.open(index) as file:
             root = _Reader(file, index.removesuffix("/data.pkl")).load()
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     _collect(root, "", found)
     return found
 
 
-def _collect(module: Any, prefix: str, found: dict[str, Stored]) -> None:
+def _collect(module: Any, prefix: str, found: dict[str, StoredTensor]) -> None:
     for name, value in module.items() if isinstance(module, _Module) else ():
-        if isinstance(value, Stored):
+        if isinstance(value, StoredTensor):
             found[prefix + name] = value
         else:
             _collect(value, f"{prefix}{name}.", found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deixis.apps.index import index
+from deixis.apps.index.index import index
 from tests.apps.serve.serving import Running, running
 from tests.commands import own_cache
 from tests.pictures import COLOURS, picture

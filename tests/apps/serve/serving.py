@@ -16,11 +16,11 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from deixis.apps.options import ServeSettings
-from deixis.apps.searching import Searcher
-from deixis.apps.serve.desk import Desk
+from deixis.apps.common.options import ServeSettings
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.server import create_app, listening, server_config
+from deixis.apps.serve.server_state import ServerState
 
 __all__ = ["SMALL", "Running", "encoded", "problem", "running", "sent"]
 
@@ -33,7 +33,7 @@ class Running:
     """A server that listens, what it works with, and a client of it."""
 
     address: str
-    desk: Desk
+    desk: ServerState
     client: httpx.Client
 
     def get(self, path: str, **more: Any) -> httpx.Response:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deixis.apps.index import index
-from deixis.apps.options import ServeSettings
-from deixis.apps.relevance import in_words
-from deixis.apps.searching import Query, Searcher
-from deixis.engine.relevance import Calibration
+from deixis.apps.common.options import ServeSettings
+from deixis.apps.index.index import index
+from deixis.apps.search.calibration import in_words
+from deixis.apps.search.searcher import Query, Searcher
+from deixis.engine.evaluation.calibration import Calibration
 from deixis.ops.calibration import Logistic
 from tests.apps.serve.screen import Screen
 from tests.apps.serve.serving import Running, running

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deixis import zoo
-from deixis.apps.searching import Query, Searcher
+from deixis.apps.search.searcher import Query, Searcher
 from tests.apps.serve.serving import Running, encoded, problem, sent
 
 # searching

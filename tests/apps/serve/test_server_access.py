@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deixis.apps.options import ServeSettings
+from deixis.apps.common.options import ServeSettings
 from deixis.apps.serve.access import chosen_token, is_loopback
 from deixis.errors import DeixisError
 from tests.apps.serve.serving import Running, problem, running

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from deixis.apps.serve.batching import Batcher, Gate, Worker
-from deixis.apps.serve.failures import Refused
+from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
+from deixis.apps.serve.errors import RequestError
 from tests.apps.serve.serving import SMALL, Running, running
 
 
@@ -39,9 +39,9 @@ class Doubler:
         return [ValueError(work.number) if work.number < 0 else 2 * work.number for work in works]
 
 
-def batched(ask: Callable[[Batcher, Gate, Doubler], Any], largest: int = 8) -> Doubler:
+def batched(ask: Callable[[Batcher, ConcurrencyLimit, Doubler], Any], largest: int = 8) -> Doubler:
     async def main() -> None:
-        worker, gate = Worker("test"), Gate(100, "the test")
+        worker, gate = Worker("test"), ConcurrencyLimit(100, "the test")
         batcher: Batcher = Batcher(doubler, worker, gate, largest=largest)
         task = asyncio.create_task(batcher.run())
         try:
@@ -55,13 +55,13 @@ def batched(ask: Callable[[Batcher, Gate, Doubler], Any], largest: int = 8) -> D
     return doubler
 
 
-async def asked(batcher: Batcher, gate: Gate, number: int, weight: int = 1) -> Any:
+async def asked(batcher: Batcher, gate: ConcurrencyLimit, number: int, weight: int = 1) -> Any:
     with gate.place():
         return await batcher(Work(number, weight))
 
 
 def test_what_comes_together_is_answered_together_and_each_gets_its_own() -> None:
-    async def ask(batcher: Batcher, gate: Gate, doubler: Doubler) -> None:
+    async def ask(batcher: Batcher, gate: ConcurrencyLimit, doubler: Doubler) -> None:
         answers = await asyncio.gather(*(asked(batcher, gate, number) for number in range(20)))
         assert answers == [2 * number for number in range(20)]
 
@@ -69,14 +69,14 @@ def test_what_comes_together_is_answered_together_and_each_gets_its_own() -> Non
 
 
 def test_a_batch_is_full_by_weight_and_one_heavy_work_is_a_batch_of_its_own() -> None:
-    async def ask(batcher: Batcher, gate: Gate, doubler: Doubler) -> None:
+    async def ask(batcher: Batcher, gate: ConcurrencyLimit, doubler: Doubler) -> None:
         await asyncio.gather(*(asked(batcher, gate, n, w) for n, w in enumerate((3, 3, 3, 20, 1, 0, 0))))
 
     assert batched(ask).batches == [[0, 1], [2], [3], [4, 5, 6]]
 
 
 def test_an_error_is_its_own_client_s_unless_the_whole_batch_failed() -> None:
-    async def ask(batcher: Batcher, gate: Gate, doubler: Doubler) -> None:
+    async def ask(batcher: Batcher, gate: ConcurrencyLimit, doubler: Doubler) -> None:
         answers = await asyncio.gather(*(asked(batcher, gate, n) for n in (1, -1, 2)), return_exceptions=True)
         assert [type(each) for each in answers] == [int, ValueError, int]
         answers = await asyncio.gather(*(asked(batcher, gate, n) for n in (1, 999)), return_exceptions=True)
@@ -87,7 +87,7 @@ def test_an_error_is_its_own_client_s_unless_the_whole_batch_failed() -> None:
 
 
 def test_who_has_gone_is_not_worked_for() -> None:
-    async def ask(batcher: Batcher, gate: Gate, doubler: Doubler) -> None:
+    async def ask(batcher: Batcher, gate: ConcurrencyLimit, doubler: Doubler) -> None:
         doubler.hold.clear()
         first = asyncio.create_task(asked(batcher, gate, 1))
         await asyncio.sleep(0.03)
@@ -103,11 +103,11 @@ def test_who_has_gone_is_not_worked_for() -> None:
 
 
 def test_a_gate_lets_in_so_many_and_frees_the_place_on_errors_too() -> None:
-    gate = Gate(1, "the test")
+    gate = ConcurrencyLimit(1, "the test")
 
     def fails() -> None:
         with gate.place():
-            with pytest.raises(Refused, match="1 requests wait for the test") as refused, gate.place():
+            with pytest.raises(RequestError, match="1 requests wait for the test") as refused, gate.place():
                 pass
             assert refused.value.status == 503
             raise ValueError("x")

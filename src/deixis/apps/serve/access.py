@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deixis.apps.serve.failures import Refused, answer
+from deixis.apps.serve.errors import RequestError, answer
 from deixis.errors import DeixisError
 
 __all__ = ["PAGE_POLICY", "REPORT_POLICY", "Access", "chosen_token", "is_loopback"]
@@ -114,7 +114,7 @@ class Access:
             if not self._token:
                 _require_own_name(host)
             _require_own_origin(scope["method"], host, headers)
-        except Refused as refused:
+        except RequestError as refused:
             return answer(refused.status, refused.found, refused.cure)
         return self._without_token(scope, headers) if self._token else None
 
@@ -167,7 +167,7 @@ def _split(address: str) -> tuple[str, str]:
 
 def _require_own_name(host: str) -> None:
     if not is_loopback(_split(f"//{host}")[1]):
-        raise Refused(
+        raise RequestError(
             403,
             "This server answers to the names of its own machine only.",
             "Ask 127.0.0.1 or localhost; or start it with --token, and it answers to any name.",
@@ -180,4 +180,6 @@ def _require_own_origin(method: str, host: str, headers: Headers) -> None:
     origin = headers.get("origin")
     foreign = origin is not None and _split(origin)[0] != host
     if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Refused(403, "A page of another site asked for this.", "Ask from the server's own page, or a program.")
+        raise RequestError(
+            403, "A page of another site asked for this.", "Ask from the server's own page, or a program."
+        )

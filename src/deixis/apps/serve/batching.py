@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from deixis.apps.serve.failures import Refused
+from deixis.apps.serve.errors import RequestError
 
-__all__ = ["Batcher", "Gate", "Weighed", "Worker"]
+__all__ = ["Batcher", "ConcurrencyLimit", "Weighed", "Worker"]
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Worker:
             del future, work, task  # an idle thread would keep the last answer in memory
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets so many requests in at a time, and tells the others to come again.
 
     Args:
@@ -92,7 +92,7 @@ class Gate:
             Refused: all are taken.
         """
         if self.inside >= self._places:
-            raise Refused(
+            raise RequestError(
                 503, f"{self.inside} requests wait for {self._what} already.", "Ask again.", {"Retry-After": "1"}
             )
         self.inside += 1
@@ -119,7 +119,7 @@ class Batcher(Generic[W, T]):
         self,
         answer: Callable[[Sequence[W]], Sequence[T | Exception]],
         worker: Worker,
-        gate: Gate,
+        gate: ConcurrencyLimit,
         *,
         largest: int = 64,
         wait: float = 0.004,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from deixis.apps.serve.failures import Refused
+from deixis.apps.serve.errors import RequestError
 from deixis.errors import DeixisError
 
 __all__ = ["Jobs", "State", "Update"]
@@ -59,14 +59,14 @@ class Jobs:
             Refused: there is no such folder, or another is being looked through.
         """
         if not 0 <= folder < len(self.folders):
-            raise Refused(404, f"There is no folder {folder}.", "GET /folders lists those that the owner named.")
+            raise RequestError(404, f"There is no folder {folder}.", "GET /folders lists those that the owner named.")
         with self._lock:
             for number, state in self._states.items():
                 if state.state == "running" and state.folder == folder:
                     return number
                 if state.state == "running":
                     name = self.folders[state.folder][0]
-                    raise Refused(
+                    raise RequestError(
                         429, f"{name} is being looked through.", "Ask when that is done.", {"Retry-After": "5"}
                     )
             number, state = next(self._numbers), State(folder)
@@ -86,7 +86,7 @@ class Jobs:
         try:
             return self._states[job]
         except KeyError:
-            raise Refused(404, f"There is no job {job}.", "POST /folders/{id}/update begins one.") from None
+            raise RequestError(404, f"There is no job {job}.", "POST /folders/{id}/update begins one.") from None
 
     def stop(self) -> None:
         """Lets the one that runs end at its next step; what it wrote so far is whole."""

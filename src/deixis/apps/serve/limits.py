@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deixis.apps.serve.failures import Refused, answer
+from deixis.apps.serve.errors import RequestError, answer
 from deixis.inputs.images import ImageError
 from deixis.inputs.opening import opened
 
@@ -48,7 +48,7 @@ class Intake:
             if scope["method"] != "GET" and not await self._read(scope, receive, chunks):
                 return
             await self._answered(scope, _replayed(b"".join(chunks), receive), send)
-        except Refused as refused:
+        except RequestError as refused:
             response = answer(refused.status, refused.found, refused.cure, {**refused.headers, "Connection": "close"})
             await response(scope, receive, send)
         finally:
@@ -60,7 +60,7 @@ class Intake:
             async with asyncio.timeout(self._seconds):
                 return await self._fill(receive, chunks)
         except TimeoutError as error:
-            raise Refused(
+            raise RequestError(
                 408, f"The body was not there after {self._seconds:g} seconds.", "Send less, or send it faster."
             ) from error
 
@@ -74,13 +74,13 @@ class Intake:
             count += len(part)
             if count > self._body:
                 await self._drain(receive, more)
-                raise Refused(
+                raise RequestError(
                     413,
                     f"The body has more than {self._body / 1e6:g} MB.",
                     "Send fewer or smaller pictures, or start the server with a higher --body-mb.",
                 )
             if self._held + len(part) > _BODIES * self._body:
-                raise Refused(503, "Too much is being sent at this moment.", "Ask again.", {"Retry-After": "1"})
+                raise RequestError(503, "Too much is being sent at this moment.", "Ask again.", {"Retry-After": "1"})
             self._held += len(part)
             chunks.append(part)
         return True
@@ -106,7 +106,7 @@ class Intake:
         except TimeoutError as error:
             if begun:  # a client that does not read its answer; the connection is closed
                 return
-            raise Refused(
+            raise RequestError(
                 503,
                 f"It was not done after {self._seconds:g} seconds.",
                 "Ask for less, or later.",
@@ -140,9 +140,9 @@ def require_letters(texts: Sequence[str], letters: int) -> None:
     """
     for text in texts:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise Refused(422, "A text holds half a character (a lone surrogate).", "Send it in UTF-8.")
+            raise RequestError(422, "A text holds half a character (a lone surrogate).", "Send it in UTF-8.")
         if len(text) > letters:
-            raise Refused(
+            raise RequestError(
                 422,
                 f"A text has {len(text):,} letters; the limit is {letters:,}.",
                 "Shorten it: models read a few dozen words at the most.",
@@ -164,11 +164,13 @@ def picture_bytes(sent: str, pixels: int) -> bytes:
     try:
         data = base64.b64decode(tail, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refused(422, "A picture is no base64.", "Send the bytes of its file in base64.") from error
+        raise RequestError(422, "A picture is no base64.", "Send the bytes of its file in base64.") from error
     try:
         with opened(data, max_pixels=pixels):
             return data
     except ImageError as error:
         if error.reason != "too many pixels":
             raise
-        raise Refused(413, error.found, "Make it smaller, or start the server with a higher --megapixels.") from error
+        raise RequestError(
+            413, error.found, "Make it smaller, or start the server with a higher --megapixels."
+        ) from error

@@ -14,8 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 
-from deixis.apps.serve.failures import Refused
-from deixis.data.tars import listing
+from deixis.apps.serve.errors import RequestError
+from deixis.data.readers.tars import listing
 from deixis.errors import DeixisError
 from deixis.inputs.images import open_image
 from deixis.inputs.opening import opened
@@ -40,7 +40,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Gone(Refused):
+class Gone(RequestError):
     """What was indexed is not where it was.
 
     Args:

@@ -12,7 +12,7 @@ __all__ = [
     "EmbedRequest",
     "Embeddings",
     "ExplainRequest",
-    "Explained",
+    "ExplainResponse",
     "Failure",
     "Folder",
     "GroundRequest",
@@ -131,7 +131,7 @@ class Map(BaseModel):
     words: list[tuple[str, float]]
 
 
-class Explained(BaseModel):
+class ExplainResponse(BaseModel):
     """One map for each text or word."""
 
     maps: list[Map]

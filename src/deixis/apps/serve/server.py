@@ -20,18 +20,18 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deixis.apps import index
-from deixis.apps.console import Talk
-from deixis.apps.options import ServeSettings
-from deixis.apps.searching import Searcher
-from deixis.apps.serve import asking, browsing, failures
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import ServeSettings
+from deixis.apps.index import index
+from deixis.apps.search.searcher import Searcher
+from deixis.apps.serve import errors, model_routes, page_routes
 from deixis.apps.serve.access import PAGE_POLICY, Access, chosen_token
 from deixis.apps.serve.connections import Connection
-from deixis.apps.serve.desk import Desk
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.schemas import Failure
+from deixis.apps.serve.server_state import ServerState
 from deixis.errors import DeixisError
 
 __all__ = ["create_app", "listening", "serve", "server_config"]
@@ -61,7 +61,7 @@ _STATUSES = {
 }
 
 
-class _Door:
+class ObservabilityMiddleware:
     """Outermost: counts and times each answer, gives it the headers that keep browsers careful, and lets no error out
     as it is."""
 
@@ -88,12 +88,12 @@ class _Door:
             await self._app(scope, receive, noted)
         except asyncio.CancelledError:  # the server ends, and has waited long enough
             if not status:
-                await failures.answer(503, "The server ends.", "Ask when it is there again.")(scope, receive, noted)
+                await errors.answer(503, "The server ends.", "Ask when it is there again.")(scope, receive, noted)
         except Exception:
             logging.getLogger("deixis.serve").exception("%s %s", scope["method"], scope["path"])
             if status:
                 raise
-            response = failures.answer(500, "This server has a fault.", "Its owner finds more where it was started.")
+            response = errors.answer(500, "This server has a fault.", "Its owner finds more where it was started.")
             await response(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
@@ -111,7 +111,7 @@ def create_app(
         token: that clients must show; empty: none.
         update: brings the index up to date with a folder; by default as `deixis update` does.
     """
-    desk = Desk(searcher, settings, update or _updater(searcher))
+    desk = ServerState(searcher, settings, update or _updater(searcher))
     desk.explainer  # noqa: B018  the model is loaded before the first request, not by it
 
     @contextlib.asynccontextmanager
@@ -134,13 +134,13 @@ def create_app(
         responses={status: {"model": Failure, "description": text} for status, text in _STATUSES.items()},
     )
     app.state.desk = desk
-    app.include_router(browsing.router)
-    app.include_router(asking.router)
-    failures.install(app)
+    app.include_router(page_routes.router)
+    app.include_router(model_routes.router)
+    errors.install(app)
     # The last is the first that a request comes to.
     app.add_middleware(Intake, body=int(settings.body_mb * 1e6), seconds=settings.seconds)
     app.add_middleware(Access, token=token)
-    app.add_middleware(_Door, metrics=desk.metrics)
+    app.add_middleware(ObservabilityMiddleware, metrics=desk.metrics)
     return app
 
 
@@ -180,7 +180,7 @@ def serve(run: str | Path, settings: ServeSettings) -> int:
     Raises:
         DeixisError: the run can't be served, the address can't be had, or it needs a token.
     """
-    talk = Talk()
+    talk = Reporter()
     token = chosen_token(settings.token, settings.host)
     folders = [Path(each) for each in settings.folder]
     missing = next((each for each in folders if not each.exists()), None)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from deixis.methods.baselines import bag_of_words
 from deixis.nn.dual import DualEncoder
-from deixis.nn.transformer import Stack
+from deixis.nn.transformer import TransformerEncoder
 from deixis.types import Batch, Card, Features, FieldSpec, Part, Progress, Stage
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
@@ -84,7 +84,7 @@ class Method(bag_of_words.Method):
         self.image = nn.Linear(encoder.width, width)
         self.words = nn.Embedding(vocabulary, width)
         self.positions = nn.Parameter(0.01 * torch.randn(encoder.context_length, width))
-        self.blocks = Stack(config.depth, width, config.heads, 4 * width, activation="gelu", epsilon=1e-5)
+        self.blocks = TransformerEncoder(config.depth, width, config.heads, 4 * width, activation="gelu", epsilon=1e-5)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
         nn.init.normal_(self.words.weight, std=0.02)

@@ -9,9 +9,9 @@ with z, f, d the tower's embedding, features and doubt, t the text embedding. Al
 trained with the symmetric cross-entropy of CLIP at a fixed scale, against soft targets softmax(k t t'): captions that
 say the same, or nearly, are not pushed apart.
 
-The number of steps and the strength a are not trained: `deixis.engine.select` chooses them on concepts that were held
-out, and may choose a = 0, which gives the original model back bit for bit. Without that choice the same adapter loses
-more than it gains (the `naive` arm of the demo shows it).
+The number of steps and the strength a are not trained: `deixis.engine.adaptation.select` chooses them on concepts that
+were held out, and may choose a = 0, which gives the original model back bit for bit. Without that choice the
+same adapter loses more than it gains (the `naive` arm of the demo shows it).
 
 Relations: CLIP-Adapter puts a bottleneck MLP in this place; `ridge` and `mean_shift` solve the same correction in
 closed form; with `gated=False`, no dropout and hard targets it is a linear probe on the CLIP loss.

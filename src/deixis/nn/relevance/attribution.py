@@ -15,7 +15,7 @@ from deixis.errors import DeixisError
 from deixis.nn.relevance.rules import RULES, Rules
 from deixis.nn.relevance.steps import Step, attach
 from deixis.nn.relevance.trace import Tracer
-from deixis.nn.taps import still, taps, wide
+from deixis.nn.taps import eval_with_grad, taps, to_float32
 
 __all__ = ["Relevance", "relevance"]
 
@@ -69,9 +69,9 @@ def relevance(
         if any(parameter.dtype in HALF for parameter in model.parameters()):
             model, forward = _in_32_bits(model, forward)
         words = not inputs.is_floating_point()
-        x = inputs.clone() if words else wide(inputs.detach().clone()).requires_grad_()
+        x = inputs.clone() if words else to_float32(inputs.detach().clone()).requires_grad_()
         tracer = Tracer(model, chosen, words)
-        with still(model, gradients=False), taps(model, layers) as tapped:
+        with eval_with_grad(model, gradients=False), taps(model, layers) as tapped:
             with tracer.watching():
                 output = (forward or model)(x)
             _require_rules(output)

@@ -1,0 +1,362 @@
+"""The main job: adapt a model to one's own images, prove on held-out concepts what it bought, leave a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deixis import zoo
+from deixis.apps.adapt import results
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed, read, texts
+from deixis.apps.common.options import AdaptSettings, Reading, overrides
+from deixis.apps.common.runs import Clock, free_name, run_folder
+from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
+from deixis.apps.index.index import index, write_index
+from deixis.apps.report import model_card
+from deixis.apps.report.model_card import Subject
+from deixis.apps.report.report import render
+from deixis.apps.search.measure_calibration import of_run, told, write_calibration
+from deixis.data import catalogue
+from deixis.data.splits import concept_groups, split
+from deixis.engine.adaptation import adapt as experiments
+from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
+from deixis.engine.adaptation.evaluate import Adapters, apply, measure_labels, measure_retrieval
+from deixis.engine.adaptation.recipes import AdaptationRecipe, recipe_for, trains_towers
+from deixis.engine.adaptation.select import Choice, Experiment, choose
+from deixis.engine.adaptation.towers import ImageTextCache
+from deixis.engine.evaluation.calibration_fit import CalibrationResult
+from deixis.engine.features.store import FeatureTable, table
+from deixis.engine.training.build import configure
+from deixis.errors import DeixisError
+from deixis.files import write_json
+from deixis.methods import list_methods
+from deixis.methods import read as read_method
+from deixis.nn.dual import DualEncoder
+from deixis.nn.frozen import freeze
+from deixis.types import Source
+
+__all__ = [
+    "GUARDS",
+    "AdaptResult",
+    "ExtraMeasurements",
+    "OutOfDomainSet",
+    "adapt",
+    "adapt_or_index",
+    "controls",
+    "out_of_domain_sets",
+    "prepare",
+]
+
+GUARDS = ("art4apps", "emoji")
+
+
+def controls(settings: AdaptSettings) -> dict[str, AdaptationPlan]:
+    """The controls of a run: captions dealt out at random (not where towers are trained, as that would double the time
+    it takes), and a mere shift of all images."""
+    shuffled = {"shuffled captions": AdaptationPlan(AdaptationRecipe(settings.method), shuffled=True)}
+    return {
+        **({} if trains_towers(settings.method) else shuffled),
+        "mean shift": AdaptationPlan(AdaptationRecipe("mean_shift")),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class OutOfDomainSet:
+    """Material outside DATA on which nothing should be forgotten.
+
+    Attributes:
+        name: for tables.
+        source: captioned images.
+    """
+
+    name: str
+    source: Source
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtraMeasurements:
+    """What is measured beside the data itself.
+
+    Attributes:
+        outside: sets on which nothing should be forgotten.
+        slices: name -> [B] booleans over the samples of the data, measured apart.
+        plans: further arms.
+    """
+
+    outside: Sequence[OutOfDomainSet] = ()
+    slices: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    plans: Mapping[str, AdaptationPlan] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptResult:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        result: what stands in `result.json`.
+        encoder: the model that was kept, adapted or original.
+        arms: the arm that reports, and the controls.
+        experiment: data, splits and measure.
+        masks: the slices, over the samples that could be read.
+        adapters: what was kept, fitted on all pairs.
+        relevance: how likely results of a search are right; None where there is too little to measure it.
+    """
+
+    folder: Path
+    result: Mapping[str, Any]
+    encoder: DualEncoder
+    arms: Mapping[str, AdaptationArm]
+    experiment: Experiment
+    masks: Mapping[str, np.ndarray]
+    adapters: Adapters
+    relevance: CalibrationResult | None
+
+
+def adapt(
+    data: str | Source,
+    out: str | Path = "deixis-run",
+    settings: AdaptSettings | None = None,
+    reading: Reading | None = None,
+    *,
+    beside: ExtraMeasurements | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> AdaptResult:
+    """Adapts a model to DATA and writes a run folder: model, index, `result.json`, `report.html`.
+
+    Args:
+        data: what `collection.read` takes, or a source that was read already.
+        out: the run folder; it appears under its name only when all is done.
+        settings: model, method, splits, seed.
+        reading: columns and the like, where they are not to be guessed.
+        beside: what else is measured; without it, forgetting is, on sets that `deixis data get` has fetched.
+        overwrite: replace a run that is there.
+        quiet: print nothing.
+
+    Raises:
+        DeixisError: DATA can't be read or holds too little to learn from, `out` is taken or can't be written.
+    """
+    settings, out, talk, clock = settings or AdaptSettings(), Path(out), Reporter(quiet), Clock()
+    _check_settings(settings)
+    free_name(out, overwrite)
+    source = data if isinstance(data, Source) else read(data, reading)
+    encoder = _original(settings.model)
+    collection = check_and_read(source, talk, encoder)
+    _check_learnable(collection)
+    collection = drop_unlabelled(collection, talk)
+    experiment = prepare(encoder, collection, settings, talk)
+    beside = beside or ExtraMeasurements(out_of_domain_sets(source))
+    others = {**controls(settings), **beside.plans} if settings.controls else {}
+    arms = _run_arms(
+        experiment, {settings.method: AdaptationPlan(*recipe_for(settings.method, overrides(settings))), **others}, talk
+    )
+    arm = arms[settings.method]
+    with talk.step("refit"):
+        choice, kept = _final(experiment, settings)
+    masks = _kept_slices(beside.slices, source, collection)
+    result = results.build(collection, experiment, arms, settings, choice, masks)
+    result["forgotten"] = _forgotten(experiment, arm, beside.outside, talk)
+    with talk.step("relevance"):
+        measured = of_run(experiment, arm, choice)
+    result["relevance"] = told(measured)
+    adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
+    done = AdaptResult(out, result, adapted, arms, experiment, masks, kept, measured)
+    with run_folder(out, overwrite) as folder:
+        _write(folder, done, collection, talk, clock)
+    results.tell(result, talk, out)
+    return done
+
+
+def adapt_or_index(
+    data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
+) -> None:
+    """What `deixis adapt` does: adapts; or learns classes, where the method does; or, with neither captions nor labels,
+    indexes, and says how to begin labelling.
+
+    Args:
+        data: as in `adapt`.
+        out: the folder to write.
+        settings: of the run; of an index, only the model counts.
+        reading: columns and the like.
+        overwrite: replace what a run or index left at `out`.
+        quiet: print nothing.
+    """
+    source = read(data, reading)
+    if learns_classes(settings.method):
+        learn_classes(source, out, settings, overwrite=overwrite, quiet=quiet)
+        return
+    if source.kind != "images":
+        adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
+        return
+    talk = Reporter(quiet)
+    talk.result(
+        f"{data} holds {len(source.samples)} images and neither captions nor labels: nothing can be learned from it, "
+        "but it can be searched."
+    )
+    index(source, out, settings.model, overwrite=overwrite, quiet=quiet)
+    talk.result(f"To begin labelling, the most telling images first: deixis label {data}")
+
+
+def _original(name: str) -> DualEncoder:
+    encoder = zoo.load(name)
+    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+        raise DeixisError(
+            f"{name} has been adapted already, and adapters are not stacked.",
+            f"Adapt the model it stands on (--model {encoder.name}) to all your images together.",
+        )
+    return encoder
+
+
+def out_of_domain_sets(source: Source) -> list[OutOfDomainSet]:
+    """The guard sets that are in the cache, without the one that `source` is."""
+    here = [catalogue.read(name) for name in GUARDS if catalogue.finished(name)]
+    return [OutOfDomainSet(each.name, each) for each in here if each.root != source.root]
+
+
+def _check_settings(settings: AdaptSettings) -> None:
+    offered = [
+        name for name in list_methods() if "adapters" in read_method(name).card.capabilities or trains_towers(name)
+    ]
+    if settings.method not in offered:
+        read_method(settings.method)
+        raise DeixisError(f"{settings.method} does not adapt a model.", f"These do: {', '.join(offered)}.")
+    if settings.layers and not trains_towers(settings.method):
+        raise DeixisError(f"{settings.method} trains no layers of the towers.", "Leave --layers out.")
+    configure(settings.method, "desk", overrides(settings))
+    if settings.splits < 2:
+        raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
+    if not 0 < settings.train < 1:
+        raise DeixisError(f"A share of {settings.train} was asked for to train on.", "Give --train between 0 and 1.")
+    if settings.seed < 0:
+        raise DeixisError(f"The seed is {settings.seed}.", "Give --seed 0 or more.")
+
+
+def _check_learnable(collection: CheckedDataset) -> None:
+    if collection.source.kind == "images":
+        raise DeixisError(
+            f"{collection.source.root} holds {len(collection.source.samples)} images and neither captions nor labels: "
+            "there is nothing to learn from.",
+            "Search it as it is with `deixis index`, or begin a table of captions with `deixis label`.",
+        )
+    if collection.report.status == 2:
+        raise DeixisError(collection.report.reason, collection.report.cure)
+
+
+def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSettings, talk: Reporter) -> Experiment:
+    """Encodes a collection, finds its concepts and splits it.
+
+    Args:
+        encoder: the original model; it is frozen here.
+        collection: checked samples with captions or labels.
+        settings: splits and seed.
+        talk: where progress goes.
+    """
+    freeze(encoder)
+    source = collection.source
+    views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=True)
+    with talk.step("encode"):
+        rows = table(encoder, [sample.id for sample in source.samples], views, texts(source))
+    if source.kind == "labels":
+        unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
+        groups = concept_groups(unlabelled, collection.report.same)
+        labels: list[str | None] | None = [sample.label for sample in source.samples]
+    else:
+        groups, labels = concept_groups(source.samples, collection.report.same), None
+    seeds = range(settings.seed, settings.seed + settings.splits)
+    splits = [split(groups, seed, settings.train, labels=labels) for seed in seeds]
+    measure, metric = measure_retrieval, "mean_mrr"
+    if source.kind == "labels":
+        measure, metric = _label_measure(rows), "accuracy"
+    talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
+    library = None
+    if trains_towers(settings.method):
+        library = ImageTextCache(encoder)
+        library.add(rows.ids, collection.pictures, texts(source))
+    return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
+
+
+def _label_measure(rows: FeatureTable) -> Any:
+    first = {int(key): i for i, key in reversed(list(enumerate(rows.keys)))}
+    classes = rows.take([first[key] for key in sorted(first)])
+
+    def measure(part: FeatureTable, adapters: Adapters) -> dict[str, np.ndarray]:
+        return measure_labels(classes, part, adapters)
+
+    return measure
+
+
+def _run_arms(experiment: Experiment, plans: Mapping[str, AdaptationPlan], talk: Reporter) -> dict[str, AdaptationArm]:
+    """All plans, the first being the one that reports."""
+    arms: dict[str, AdaptationArm] = {}
+    total = len(experiment.splits)
+    for name, plan in plans.items():
+        with talk.step("controls" if arms else "adapt"), talk.bar(f"{name}: splits") as bar:
+            bar(0, total)
+            arms[name] = experiments.run(experiment, plan, functools.partial(_tick, bar, total))
+    return arms
+
+
+def _tick(bar: Callable[[int, int], None], total: int, index: int, choice: Choice | None) -> None:
+    bar(index + 1, total)
+
+
+def _final(experiment: Experiment, settings: AdaptSettings) -> tuple[Choice, Adapters]:
+    """Steps and strength chosen on all concepts, and the adapters fitted on all pairs with them."""
+    recipe, grid = recipe_for(settings.method, overrides(settings))
+    e = experiment
+    choice = choose(recipe, grid, e, e.table, e.groups, settings.seed)
+    return choice, experiments.refit(e, recipe, choice, e.table, settings.seed)
+
+
+def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: CheckedDataset) -> dict[str, np.ndarray]:
+    """Slices over the samples that could be read."""
+    kept = {sample.id for sample in collection.source.samples}
+    index = [i for i, sample in enumerate(source.samples) if sample.id in kept]
+    return {name: mask[index] for name, mask in slices.items()}
+
+
+def _forgotten(
+    experiment: Experiment, arm: AdaptationArm, outside: Sequence[OutOfDomainSet], talk: Reporter
+) -> dict[str, Any] | str:
+    found: dict[str, Any] = {}
+    encoder = experiment.encoder
+    for each in outside:
+        collection = drop_unlabelled(check_and_read(each.source, talk), talk)
+        views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
+        ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
+        rows = table(encoder, ids, views, texts(collection.source))
+        if experiment.library is not None:
+            experiment.library.add(ids, collection.pictures, texts(collection.source))
+        groups = concept_groups(collection.source.samples, collection.report.same)
+        with talk.step("forgotten"):
+            lost = experiments.forgotten(arm, measure_retrieval, rows, groups)
+        found[each.name] = {name: value._asdict() for name, value in lost.items()}
+    return found or "not measured"
+
+
+def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Reporter, clock: Clock) -> None:
+    """All files of the run, `result.json` and the report last."""
+    result, arm = dict(done.result), next(iter(done.arms.values()))
+    with talk.step("save"):
+        zoo.save(done.encoder, folder / "model")
+        vectors, _ = apply(done.experiment.table, done.adapters)
+        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
+        write_calibration(folder, done.relevance, done.encoder.fingerprint())
+        write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
+        write_json(folder / "check.json", collection.report.to_dict())
+        for index, each in enumerate(results.per_split(result, arm, done.experiment)):
+            (folder / f"split-{index}").mkdir()
+            write_json(folder / f"split-{index}" / "result.json", each)
+    stages = {name: round(value, 2) for name, value in talk.seconds.items()}
+    result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
+    write_json(folder / "result.json", result)
+    card = Subject(done.encoder, done.folder.name, result, licences=collection.report.licences)
+    model_card.write(folder / "README.md", card)
+    render(result, results.gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)

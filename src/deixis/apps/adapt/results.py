@@ -1,0 +1,240 @@
+"""`result.json`: what a run found, with the keys that anybody's script can read; and what the terminal shows of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import CheckedDataset
+from deixis.apps.common.options import AdaptSettings, overrides
+from deixis.apps.common.runs import versions
+from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
+from deixis.apps.report.report import Example
+from deixis.engine.adaptation import adapt as experiments
+from deixis.engine.adaptation.adapt import AdaptationArm
+from deixis.engine.adaptation.evaluate import apply
+from deixis.engine.adaptation.recipes import recipe_for, trains_towers
+from deixis.engine.adaptation.select import Choice, Experiment
+from deixis.engine.training.build import configure
+from deixis.ops.metrics import retrieval_ranks
+from deixis.ops.stats import Interval
+from deixis.types import Picture, Source
+
+__all__ = ["build", "gallery", "per_split", "tell", "told_metric"]
+
+_SHOWN = 8
+_TOP = 4
+
+
+def told_metric(experiment: Experiment) -> str:
+    """The metric of the plain sentence: among the first ten where a test gallery holds enough pictures for that."""
+    if experiment.metric == "accuracy":
+        return "accuracy"
+    smallest = min(len(split.test) for split in experiment.splits)
+    return "text_to_image_r10" if smallest >= 100 else "text_to_image_r5" if smallest >= 40 else "text_to_image_r1"
+
+
+def _json(values: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    return {name: dict(value._asdict()) for name, value in values.items() if name in METRIC_NAMES}
+
+
+def _choice(choice: Choice | None, split: int | None) -> dict[str, Any]:
+    if choice is None:
+        return {"split": split}
+    validation = {"before": choice.before, "after": choice.after, "gain": choice.gain._asdict()}
+    return {"split": split, "steps": choice.steps, "strength": choice.strength, "validation": validation}
+
+
+def _curve(choice: Choice, split: int) -> dict[str, Any]:
+    curve = [[choice.before, *row] for row in choice.curve]
+    return {"split": split, "steps": list(choice.grid.steps), "strength": [0.0, *choice.grid.strengths], "mrr": curve}
+
+
+def _data(collection: CheckedDataset, experiment: Experiment) -> dict[str, Any]:
+    source, report = collection.source, collection.report
+    return {
+        "path": str(source.root),
+        "name": source.name,
+        "kind": source.kind,
+        "images": len(source.samples),
+        "captions": len(set(experiment.table.keys.tolist())),
+        "groups": len(set(experiment.groups)),
+        "fingerprint": report.fingerprint,
+        "skipped": [dataclasses.asdict(item) for item in source.skipped],
+        "check": {what: [count, example] for what, count, example in report.rows()},
+    }
+
+
+def _method(arm: AdaptationArm, settings: AdaptSettings, final: Choice) -> dict[str, Any]:
+    choices = [result.choice for result in arm.results]
+    return {
+        "name": settings.method,
+        "config": dataclasses.asdict(configure(settings.method, "desk", overrides(settings))),
+        "chosen": [_choice(choice, index) for index, choice in enumerate(choices)],
+        "final": _choice(final, None),
+        "curves": [_curve(choice, index) for index, choice in enumerate(choices) if choice is not None],
+    }
+
+
+def build(
+    collection: CheckedDataset,
+    experiment: Experiment,
+    arms: Mapping[str, AdaptationArm],
+    settings: AdaptSettings,
+    final: Choice,
+    slices: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Everything that is known when all arms have run, without times and what was forgotten.
+
+    Args:
+        collection: what was read and checked.
+        experiment: data, splits, measure.
+        arms: the reporting arm under the method's name, and the controls.
+        settings: of the run.
+        final: the choice on all concepts.
+        slices: name -> [B] booleans.
+    """
+    arm, source, encoder = arms[settings.method], collection.source, experiment.encoder
+    seeds = 2 if trains_towers(settings.method) else 5
+    recipe, _ = recipe_for(settings.method, overrides(settings))
+    spread = experiments.seed_spread(experiment, recipe, arm.results[0], seeds)
+    result: dict[str, Any] = {
+        "format": 1,
+        "sentence": "",
+        "data": _data(collection, experiment),
+        "split": {
+            "scheme": "concept" if source.kind == "captions" else "image groups, every class on both sides",
+            "count": len(experiment.splits),
+            "train": settings.train,
+            "seeds": list(range(settings.seed, settings.seed + settings.splits)),
+            "index": None,
+        },
+        "model": {
+            "name": settings.model,
+            "fingerprint": encoder.fingerprint(),
+            "licence": encoder.licence,
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        },
+        "method": _method(arm, settings, final),
+        "seed": settings.seed,
+        **{which: _json(arm.intervals(which)) for which in ("before", "after", "difference")},
+        "t_interval": _json(arm.corrected()),
+        "primary": experiment.metric,
+        "told": told_metric(experiment),
+        "training_seeds": _spread(experiment.metric, spread),
+        "slices": {name: _json(arm.intervals("difference", mask)) for name, mask in slices.items()},
+        "controls": {
+            name: _json(each.intervals("difference")) for name, each in arms.items() if name != settings.method
+        },
+        "forgotten": "not measured",
+        "kept": "adapted" if final.strength > 0 else "original",
+        "versions": versions(),
+    }
+    result["per_split"] = [_split_values(each) for each in arm.results]
+    result["sentence"] = sentence(result, told_metric(experiment), experiment.metric)
+    return result
+
+
+def _spread(metric: str, values: list[float]) -> dict[str, Any]:
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"metric": metric, "split": 0, "values": values, "sd": sd}
+
+
+def _split_values(result: experiments.SplitResult) -> dict[str, Any]:
+    means = {
+        which: {name: float(value.mean()) for name, value in getattr(result, which).items() if name in METRIC_NAMES}
+        for which in ("before", "after", "difference")
+    }
+    return {"split": result.index, **means}
+
+
+def per_split(result: Mapping[str, Any], arm: AdaptationArm, experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """One `result.json` a split, with the same keys; intervals over the concepts of that split's test samples."""
+    for each in arm.results:
+        alone = AdaptationArm((each,), arm.groups)
+        own = {which: _json(alone.intervals(which)) for which in ("before", "after", "difference")}
+        chosen = result["method"]["chosen"][each.index]
+        kept = "adapted" if each.choice is None or each.choice.strength > 0 else "original"
+        yield {
+            **{key: result[key] for key in ("format", "data", "model", "forgotten", "versions")},
+            "split": {**result["split"], "index": each.index, "test": [experiment.table.ids[i] for i in each.queries]},
+            "method": {"name": result["method"]["name"], "config": result["method"]["config"], "chosen": [chosen]},
+            "seed": result["seed"] + each.index,
+            **own,
+            "kept": kept,
+        }
+
+
+def gallery(arm: AdaptationArm, experiment: Experiment, source: Source) -> list[Example]:
+    """Searches by words, on held-out concepts, whose right picture moved furthest up, and those where it fell most."""
+    if experiment.metric == "accuracy":
+        return []
+    result = arm.results[0]
+    part = experiment.table.take(result.queries)
+    vectors = {"before": apply(part, (None, None)), "after": apply(part, result.adapters)}
+    ranks = {which: retrieval_ranks(*pair, part.keys)[1].numpy() for which, pair in vectors.items()}
+    first = {int(key): i for i, key in reversed(list(enumerate(part.keys)))}
+    change = 1.0 / ranks["after"] - 1.0 / ranks["before"]
+    order = sorted(first.values(), key=lambda i: (-change[i], i))
+    # A caption of several pictures would show another one than the rank is of.
+    order = [i for i in order if int((part.keys == part.keys[i]).sum()) == 1]
+    shown = [i for i in order[:_SHOWN] if change[i] > 0] + [i for i in order[::-1][:_SHOWN] if change[i] < 0]
+    paths = [source.samples[j].picture for j in result.queries]
+
+    def top(which: str, query: int) -> tuple[Picture, ...]:
+        image, text = vectors[which]
+        scores = image @ text[query]
+        return tuple(paths[j] for j in scores.argsort(descending=True)[:_TOP].tolist())
+
+    return [
+        Example(
+            query=source.samples[result.queries[i]].captions[0],
+            direction="text_to_image",
+            image=paths[i],
+            rank_before=int(ranks["before"][i]),
+            rank_after=int(ranks["after"][i]),
+            top_before=top("before", i),
+            top_after=top("after", i),
+        )
+        for i in shown
+    ]
+
+
+def tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
+    """Prints the sentence, then the table of all measures, then where things lie."""
+    talk.result(result["sentence"])
+    rows = [
+        (
+            METRIC_NAMES[name],
+            f"{100 * result['before'][name]['value']:.1f}",
+            f"{100 * result['after'][name]['value']:.1f}",
+            in_points(gain),
+        )
+        for name, gain in result["difference"].items()
+        if not name.endswith("_r5")
+    ]
+    columns = ("measure, in points", "before", "after", "difference [95 %]")
+    held_out = "pictures" if result["data"]["kind"] == "labels" else "concepts"
+    talk.table(f"{result['data']['name']}: {result['data']['images']} images, held-out {held_out}", columns, rows)
+    primary = result["primary"]
+    beside = [("all, t interval over splits, corrected", in_points(result["t_interval"][primary]))]
+    beside += [(name, in_points(values[primary])) for name, values in result["slices"].items()]
+    beside += [(f"control: {name}", in_points(values[primary])) for name, values in result["controls"].items()]
+    if isinstance(result["forgotten"], dict):
+        beside += [(f"outside: {name}", in_points(v["mean_mrr"])) for name, v in result["forgotten"].items()]
+    else:
+        beside.append(("forgotten, outside your data", "not measured"))
+    talk.table("beside", ("what", f"{METRIC_NAMES[primary]}, difference"), beside)
+    kept = result["method"]["final"]
+    if result["kept"] == "original":
+        talk.result("Kept: the original model.")
+    else:
+        talk.result(
+            f"Kept: the adapted model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."
+        )
+    talk.result(f'Report: {out / "report.html"}\nSearch: deixis search {out} "words"   or a picture in place of words')

@@ -1,0 +1,198 @@
+"""`deixis claim`: tries what a paper says, by the same rules for all arms, and keeps what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import ClaimSettings
+from deixis.engine.claims import claims
+from deixis.engine.claims.claims import Design, Run, TunedArm
+from deixis.engine.claims.records import Ledger, claim_hash, repository
+from deixis.engine.claims.trials import BACKEND, TrialBackend, TrialResult
+from deixis.engine.claims.verdicts import PairedComparison, overall
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.methods import list_methods, read
+
+__all__ = ["claim", "up_to_date"]
+
+
+def claim(
+    name: str, settings: ClaimSettings, *, everything: bool = False, quiet: bool = False, lab: TrialBackend = BACKEND
+) -> None:
+    """Tries all claims of a paper, or of all papers those whose inputs changed.
+
+    Args:
+        name: of the method; empty with `everything`.
+        settings: how.
+        everything: all papers.
+        quiet: say nothing but results.
+        lab: what units are run with; tests give toys.
+
+    Raises:
+        DeixisError: no such method or claim, or the rows could not be kept (see `Ledger.require`); told before the
+            first step.
+    """
+    if bool(name) == everything:
+        raise DeixisError("Nothing, or too much, is to be tried.", "Give the name of a method, or --all.")
+    talk, root = Reporter(quiet), repository(Path(__file__))
+    ledger = Ledger(root) if root is not None else None
+    names = [each for each in list_methods() if read(each).claims] if everything else [name]
+    designs = [design for each in names for design in _designs(each, settings, ledger, lab)]
+    chosen: dict[str, tuple[Design, Mapping[str, TunedArm]]] = {}
+    if everything and ledger is not None:
+        known = [design for design in designs if up_to_date(design, ledger)]
+        designs = [design for design in designs if design not in known]
+        talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tried.")
+        chosen = {
+            each.paper: (each, claims.kept(each, ledger.rows(each.paper))) for each in known if each.claim.primary
+        }
+    keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
+    _tell_costs(designs, Path(folder), jobs, talk)
+    for design in designs:
+        if design.paper in chosen:
+            design = claims.reuse_tuning(design, *chosen[design.paper])
+        tuned = _try(design, Path(folder, design.paper), jobs, talk, keep)
+        if design.claim.primary:
+            chosen[design.paper] = (design, tuned)
+
+
+def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: TrialBackend) -> list[Design]:
+    found = read(name).claims
+    if not found:
+        raise DeixisError(f"{name} makes no claim.", "`deixis claim --all` tries those that there are.")
+    commit = ledger.commit() if ledger is not None else ""
+    seeds = 2 if settings.small else settings.seeds
+    designs = [Design(name, each, seeds, settings.arm, settings.small, commit, lab) for each in found]
+    for design in designs:
+        claims.needed(design)  # refuses unequal grids before hours are spent
+    return designs
+
+
+def up_to_date(design: Design, ledger: Ledger) -> bool:
+    """Whether rows of these very inputs are there for every arm and seed."""
+    rows = [row for row in ledger.rows(design.paper) if row["config"]["inputs"] == design.inputs]
+    there = {(row["arm"], row["seed"]) for row in rows}
+    return all((arm, seed) in there for arm in design.claim.arms for seed in range(design.seeds))
+
+
+Keep = Callable[[Sequence[dict[str, object]], Sequence[dict[str, object]], Design], None]
+
+
+def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger | None, talk: Reporter) -> Keep | None:
+    """What adds rows to the results; None, with the reason said, where they stay in the run folder."""
+    if not settings.record or not all(design.whole for design in designs):
+        talk.say("Rows stay in the run folder: this is a look, not a trial by the rules.")
+        return None
+    if ledger is None:
+        talk.say("Rows stay in the run folder: deixis does not lie in a git repository here.")
+        return None
+    for design in designs:
+        ledger.require(design.paper, read(design.paper).claims)
+
+    def keep(rows: Sequence[dict[str, object]], verdicts: Sequence[dict[str, object]], design: Design) -> None:
+        ledger.require(design.paper, read(design.paper).claims)
+        ledger.add(rows, verdicts)
+        talk.say(f"Rows were added to {ledger.claims} and {ledger.verdicts}.")
+
+    return keep
+
+
+def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Reporter) -> None:
+    """Says what all of it will take, from a few measured steps of each arm."""
+    total = busy = 0.0
+    for design in designs:
+        first = next((each for each in designs if each.paper == design.paper and each.claim.primary), design)
+        if set(claims.shared_runs(design, first)) == set(design.chosen):
+            talk.say(f"{design.paper}: {design.claim.statement}\n  read from what is trained for the first claim")
+            continue
+        costs, runs = claims.pilot(design, folder / design.paper, jobs), claims.needed(design)
+        seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in costs}
+        busy += sum(seconds[arm] * costs[arm].cores for arm in costs)
+        total += sum(seconds.values())
+        talk.say(f"{design.paper}: {design.claim.statement}")
+        for arm, (trials, seeds) in runs.items():
+            talk.say(
+                f"  {arm}: {trials} trials and {seeds} seeds, {costs[arm].seconds / 60:.1f} minutes each, "
+                f"{seconds[arm] / 3600:.2f} hours"
+            )
+    talk.say(
+        f"In all {busy / 3600:.2f} CPU hours, some {total / 3600 / jobs:.2f} hours on this machine, less what is done "
+        "already; trials beyond the edge of a grid come on top."
+    )
+
+
+def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | None) -> dict[str, TunedArm]:
+    """One claim, from the first trial to its rows; what was chosen for its arms."""
+    with talk.bar(f"{design.paper}, choosing settings") as bar:
+        run = _counted(place, design, jobs, bar, sum(trials for trials, _ in claims.needed(design).values()))
+        tuned = claims.tune(design, run)
+    for arm, each in tuned.items():
+        talk.say(_choice(arm, each))
+    with talk.bar(f"{design.paper}, reporting") as bar:
+        outcomes = claims.report(design, tuned, _counted(place, design, jobs, bar, len(tuned) * design.seeds))
+    found = claims.findings(design, outcomes)
+    _tell(design, outcomes, found, talk)
+    rows, verdicts = claims.claim_rows(design, tuned, outcomes), claims.verdict_rows(design, found)
+    for name, each_row in (("claims", rows), ("verdicts", verdicts)):
+        with atomic_path(place / f"{name}-{claim_hash(design.claim)}.jsonl") as temporary:
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each_row)
+            temporary.write_text(text, encoding="utf-8")
+    if keep is not None:
+        keep(rows, verdicts, design)
+    return tuned
+
+
+def _counted(place: Path, design: Design, jobs: int, bar: Callable[[int, int], None], total: int) -> Run:
+    done = [0]
+
+    def on_done() -> None:
+        done[0] += 1
+        bar(done[0], max(total, done[0]))
+
+    return claims.in_processes(place, design, jobs, on_done)
+
+
+def _choice(arm: str, tuned: TunedArm) -> str:
+    """What was chosen for an arm, in words."""
+    if not tuned.tried:
+        return f"{arm}: as it stands, nothing to choose"
+    setting = ", ".join(f"{key} {value}" for key, value in tuned.setting.items()) or "as it stands"
+    failed = sum(value is None for _, value in tuned.tried)
+    text = f"{arm}: {setting}, the best of {len(tuned.tried)} trials" + (
+        f", {failed} of which failed" if failed else ""
+    )
+    return text + (f"; {', '.join(tuned.edges)} still at the edge of what was tried" if tuned.edges else "")
+
+
+def _tell(
+    design: Design, outcomes: Mapping[str, Sequence[TrialResult]], found: Mapping[str, PairedComparison], talk: Reporter
+) -> None:
+    """The table of arms, and a sentence a baseline."""
+    equal = claims.at_equal_seconds(outcomes) if not design.axis else {}
+    rows = [
+        (
+            arm,
+            _spread([each.curve[-1][1] for each in outcomes[arm]]),
+            _spread(equal[arm]) if arm in equal else "",
+            f"{mean(each.seconds for each in outcomes[arm]):.0f}",
+        )
+        for arm in outcomes
+    ]
+    images = next(iter(outcomes.values()))[0].curve[-1][0]
+    there = f"with {images:.0f} {design.axis}" if design.axis else f"after {images:.0f} images"
+    head = ("arm", f"{design.claim.metric} {there}", "at equal seconds" if equal else "", "seconds")
+    talk.table(f"{design.paper}: {design.claim.statement}", head, rows)
+    for baseline, finding in found.items():
+        talk.result(f"against {baseline}, {design.claim.statistic}: {finding.sentence()}")
+    if len(found) > 1:
+        talk.result(f"in all: {overall([each.verdict for each in found.values()])}")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f} ± {stdev(values):.3f}"

@@ -1,0 +1,1 @@
+"""What several verbs share: options, console output, run folders, reading DATA, formatting of numbers."""

@@ -1,0 +1,303 @@
+"""From a path to samples that can be learned from: read, checked, encoded. Every verb begins so."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Container, Sequence
+from json import dumps
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import Reading
+from deixis.apps.common.runs import explained, writable
+from deixis.data import catalogue
+from deixis.data.quality import check as checks
+from deixis.data.quality.image_probe import left_out
+from deixis.data.readers import sources
+from deixis.engine.features.embedding import encode_images, encode_once
+from deixis.engine.features.store import FeatureStore
+from deixis.errors import DeixisError
+from deixis.files import cache_dir, write_json
+from deixis.inputs.clip_bpe import ClipTokenizer
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.dual import DualEncoder
+from deixis.types import Picture, Sample, Skipped, Source
+from deixis.zoo import starter
+
+__all__ = [
+    "CheckedDataset",
+    "check",
+    "check_and_read",
+    "drop_unlabelled",
+    "embed",
+    "in_a_sentence",
+    "read",
+    "reader",
+    "texts",
+]
+
+_CLIP_CONTEXT = 77
+_TEMPLATE = "a photo of a {}."
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedDataset:
+    """Samples whose images can be decoded, and what the check said.
+
+    Attributes:
+        source: the readable samples.
+        report: of the check; its `hashes` and `same` go with these samples.
+    """
+
+    source: Source
+    report: checks.CheckReport
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The images, in order."""
+        return [sample.picture for sample in self.source.samples]
+
+
+def read(data: str, reading: Reading | None = None) -> Source:
+    """Reads DATA: whatever `sources.read` knows, or `set:NAME` for a set that `deixis data get NAME` fetched.
+
+    Args:
+        data: a path, a pattern of shards, `set:NAME`, or `set:NAME/PART` for a part of one.
+        reading: columns and the like, where they are not to be guessed.
+    """
+    if data.startswith("set:"):
+        return catalogue.read(data[4:])
+    r = reading or Reading()
+    return sources.read(
+        Path(data),
+        path_column=r.path_column,
+        caption_column=r.caption_column,
+        label_column=r.label_column,
+        group_column=r.group,
+        names_as_captions=r.names_as_captions,
+    )
+
+
+def check_and_read(source: Source, talk: Reporter, encoder: DualEncoder | None = None) -> CheckedDataset:
+    """Checks all images of a source; with an encoder also whether captions fit its context."""
+    for note in source.notes:
+        talk.say(note)
+    judge = "not measured, no model was given" if encoder is None else _reader(encoder)
+    with talk.step("check"), talk.bar("check images") as bar:
+        report = checks.check(source, reader=judge, progress=bar)
+    usable = report.usable(source)
+    _require_some(usable, source)
+    return CheckedDataset(usable, report)
+
+
+def _require_some(usable: Source, source: Source) -> None:
+    if not usable.samples:
+        first = usable.skipped[len(source.skipped)].detail
+        raise DeixisError(
+            f"None of the {len(source.samples)} images of {source.root} can be read; the first: {first}",
+            "Give pictures that an image viewer opens.",
+        )
+
+
+def drop_unlabelled(collection: CheckedDataset, talk: Reporter) -> CheckedDataset:
+    """The samples with words to learn from: a label where there are labels, else a caption. The others are skipped."""
+    source, report = collection.source, collection.report
+    what = "label" if source.kind == "labels" else "caption"
+    kept = [i for i, s in enumerate(source.samples) if (s.label if source.kind == "labels" else s.captions)]
+    if len(kept) == len(source.samples):
+        return collection
+    talk.say(
+        f"{len(source.samples) - len(kept)} of {len(source.samples)} images have no {what}, and are left out. "
+        "`deixis index` with the new model makes all searchable."
+    )
+    place = {old: new for new, old in enumerate(kept)}
+    same = ([place[i] for i in group if i in place] for group in report.same)
+    bare = (Skipped(s.id, f"no {what}") for i, s in enumerate(source.samples) if i not in place)
+    return CheckedDataset(
+        dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept), skipped=(*source.skipped, *bare)),
+        dataclasses.replace(
+            report,
+            hashes=tuple(report.hashes[i] for i in kept),
+            same=tuple(tuple(group) for group in same if len(group) > 1),
+        ),
+    )
+
+
+def texts(source: Source) -> list[str]:
+    """One sentence a sample: its first caption, or its class in a sentence."""
+    if source.kind == "labels":
+        return [in_a_sentence(str(sample.label)) for sample in source.samples]
+    return [sample.captions[0] for sample in source.samples]
+
+
+def in_a_sentence(label: str) -> str:
+    """A class as a text that a model can read."""
+    return _TEMPLATE.format(label.replace("_", " "))
+
+
+def check(
+    data: str, reading: Reading | None = None, *, model: str = "", json: str | Path = "", quiet: bool = False
+) -> checks.CheckReport:
+    """Looks at DATA without learning anything: corrupt, doubled, missing, cut, lopsided, leaking.
+
+    Args:
+        data: what `read` takes.
+        reading: columns and the like, where they are not to be guessed.
+        model: whose context the captions must fit, see `reader`.
+        json: a file to write the report to, or `-` for standard output, which then holds nothing else; its keys are
+            told at `CheckReport.to_dict`.
+        quiet: print nothing, but what `json` asks for.
+
+    Returns:
+        The report; its `status` is 0 clean, 1 warnings, 2 unusable.
+    """
+    talk, file = Reporter(quiet), None if str(json) in ("", "-") else Path(json)
+    if file is not None:
+        _require_place(file)
+    judge = reader(model)
+    source = read(data, reading)
+    for note in source.notes:
+        talk.say(note)
+    with talk.bar("check images") as bar:
+        report = checks.check(source, reader=judge, progress=bar)
+    word = {0: "clean", 1: "warnings", 2: "unusable"}[report.status]
+    sentence = f"{source.name}: {word}. {report.reason} {report.cure}".strip()
+    if str(json) == "-":
+        talk.say(sentence)
+        sys.stdout.write(dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        return report
+    talk.result(sentence)
+    talk.table(f"{source.layout}", ("what", "count", "example"), report.rows())
+    if file is not None:
+        with explained(file):
+            write_json(file, report.to_dict())
+    return report
+
+
+def _require_place(file: Path) -> None:
+    """Refuses, before any work, a file for a report that can't be written."""
+    if file.is_dir():
+        raise DeixisError(f"{file} is a folder; the report goes into a file.", "Choose another --json.")
+    try:
+        writable(file)
+    except DeixisError as error:
+        raise DeixisError(error.found, "Choose another --json.") from error
+
+
+def reader(model: str = "") -> checks.Reader | str:
+    """Whose tokens a check counts.
+
+    Args:
+        model: a name or a model folder. Where none is told: CLIP's encoding with its 77 tokens, which nearly every
+            image-text model reads, if its table is in the cache; else the starter's, if that is.
+
+    Returns:
+        The reader, or why there is none.
+
+    Raises:
+        DeixisError: there is no such model.
+    """
+    path = cache_dir("starter") / starter.FILES["tokenizer"]
+    if model == "starter" and path.is_file():  # its weights take seconds, and aren't needed
+        return checks.Reader.of("the starter", Tokenizer.from_file(path), starter.CONTEXT)
+    if model:
+        return _reader(zoo.load(model))
+    with contextlib.suppress(DeixisError):
+        return checks.Reader.of("CLIP", ClipTokenizer.cached(), _CLIP_CONTEXT)
+    with contextlib.suppress(DeixisError):
+        return reader("starter")
+    return "not measured, no tokenizer is in the cache. Run: deixis data get clip-bpe"
+
+
+def _reader(encoder: DualEncoder) -> checks.Reader:
+    return checks.Reader.of(encoder.name, encoder.tokenizer, encoder.context_length)
+
+
+def embed(
+    encoder: DualEncoder, samples: Sequence[Sample], hashes: Sequence[str], talk: Reporter, *, mirrored: bool
+) -> tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]]:
+    """Encodes the images of samples with the frozen towers, from the store where they were encoded before."""
+    store = FeatureStore()
+    told: list[int] = []
+    try:
+        with talk.step("encode"), talk.bar("encode images") as bar:
+
+            def update(done: int, total: int) -> None:
+                if not told and done > 0:
+                    talk.say(f"{done} of {total} images were encoded before; going on from there")
+                told.append(done)
+                bar(done, total)
+
+            pictures = [sample.picture for sample in samples]
+            return encode_images(encoder, pictures, hashes, store, mirrored=mirrored, progress=update)
+    finally:
+        store.close()
+
+
+class Gathered(NamedTuple):
+    """Samples whose images were read and encoded in one pass.
+
+    Attributes:
+        source: the readable samples.
+        hashes: of the contents of their images.
+    """
+
+    source: Source
+    hashes: tuple[str, ...]
+
+
+def gather(
+    encoder: DualEncoder,
+    source: Source,
+    store: FeatureStore,
+    talk: Reporter,
+    *,
+    known: Container[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Gathered:
+    """Reads and encodes the images of a source in one pass, with the frozen towers, into the store.
+
+    In place of `check_and_read` and `embed` where nothing is learned: nobody asks then what looks alike or what is
+    lopsided, and a picture that can't be read is found by encoding it.
+
+    Args:
+        encoder: whose towers are asked.
+        source: with images.
+        store: where rows are kept.
+        talk: is told how far it is.
+        known: hashes of contents that need no encoding.
+        progress: told, too, with (images done, images in all); what it raises ends the pass.
+
+    Raises:
+        DeixisError: a sample has no image, or none of the images can be read.
+    """
+    for note in source.notes:
+        talk.say(note)
+    samples, start = source.samples, time.perf_counter()
+    with talk.step("encode"), talk.bar("encode images") as bar:
+
+        def update(done: int, total: int) -> None:
+            bar(done, total)
+            if progress is not None:
+                progress(done, total)
+
+        found = encode_once(encoder, [each.picture for each in samples], store, known=known, progress=update)
+    broken = tuple(left_out(samples[i], error) for i, error in found.failures.items())
+    readable = tuple(each for i, each in enumerate(samples) if i not in found.failures)
+    usable = dataclasses.replace(source, samples=readable, skipped=(*source.skipped, *broken))
+    _require_some(usable, source)
+    seconds = time.perf_counter() - start
+    before = len(readable) - found.encoded
+    talk.say(
+        f"{len(samples)} images in {seconds:.1f} s, {len(samples) / seconds:.0f} images/s"
+        + (f"; {before} of them were encoded before, or are copies" if before else "")
+    )
+    return Gathered(usable, tuple(digest for digest in found.hashes if digest))

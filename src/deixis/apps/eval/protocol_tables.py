@@ -1,0 +1,240 @@
+"""What a few-shot protocol found: rows, averages with intervals, the tables as text and HTML, and the plot."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.eval.chart import Chart, ChartPoint, Series
+from deixis.engine.fewshot.draws import Labelled
+from deixis.engine.fewshot.means import Spread, harmonic_means, spread
+from deixis.engine.fewshot.plans import FewShotPlan
+from deixis.engine.fewshot.recipe import ShotRecipe
+from deixis.ops.stats import cluster_bootstrap
+
+__all__ = ["ProtocolResult", "ProtocolRow", "write"]
+
+_TITLES = {
+    "few-shot": "share of right answers, by images a class",
+    "base-to-new": "share of right answers on classes that were learned and on new ones",
+    "cross-style": "share of right answers, by style",
+}
+_OF_MEANS, _MEAN_OF = "H of the averages", "average of H"
+_H = {
+    _OF_MEANS: "the harmonic mean of the two average accuracies (as CoCoOp's tables)",
+    _MEAN_OF: "the average over draws of each draw's harmonic mean (as PRE's table)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolRow:
+    """One method, draw and question.
+
+    Attributes:
+        recipe: hash of the recipe.
+        method: its name.
+        shots: images a class (K).
+        seed: of the draw.
+        asked: the question's name.
+        classes: to choose among.
+        images: that were asked about.
+        accuracy: share of right answers.
+        seconds: of learning.
+    """
+
+    recipe: str
+    method: str
+    shots: int
+    seed: int
+    asked: str
+    classes: int
+    images: int
+    accuracy: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolResult:
+    """All that a protocol found.
+
+    Attributes:
+        name: of the data.
+        plan: what was learned and asked.
+        recipe: what it hangs on.
+        rows: the results.
+        right: (method, K, question) -> right answers of each image, averaged over the draws.
+        data: the images.
+    """
+
+    name: str
+    plan: FewShotPlan
+    recipe: ShotRecipe
+    rows: Sequence[ProtocolRow]
+    right: Mapping[tuple[str, int, str], NDArray[np.float64]]
+    data: Labelled
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were asked."""
+        return list(self.recipe.methods)
+
+    def values(self, method: str, shots: int, asked: str) -> list[float]:
+        """Accuracies, one a draw."""
+        wanted = (method, shots, asked)
+        return [row.accuracy for row in self.rows if (row.method, row.shots, row.asked) == wanted]
+
+    def spread(self, method: str, shots: int, asked: str) -> Spread:
+        """Their mean and interval over draws."""
+        return spread(self.values(method, shots, asked))
+
+    @property
+    def columns(self) -> list[tuple[str, int, str]]:
+        """What is told of each method: a heading, K and the question."""
+        if self.plan.protocol == "few-shot":
+            return [(str(k), k, "test") for k in self.recipe.shots]
+        return [(ask.name, self.recipe.shots[-1], ask.name) for ask in self.plan.asks]
+
+
+def write(found: ProtocolResult, folder: Path, talk: Reporter) -> Mapping[str, Any]:
+    """Writes `table.txt`, `table.html` and `plot.png`, prints the table, and returns what `result.json` says.
+
+    Args:
+        found: the results.
+        folder: where the files go.
+        talk: prints.
+    """
+    head, rows = _table(found)
+    against_head, against = _against(found)
+    title = f"{found.name}: {_TITLES[found.plan.protocol]}"
+    chart = _chart(found, title)
+    chart.save(folder / "plot.png")
+    notes = [*_notes(found), *found.plan.notes]
+    tables = [(title, head, rows), (f"difference to {found.methods[0]}", against_head, against)]
+    text = "\n\n".join(_plain(*each) for each in tables if each[2])
+    (folder / "table.txt").write_text(text + "\n\n" + "\n".join(notes) + "\n", encoding="utf-8", errors="replace")
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("deixis.apps"), autoescape=True, trim_blocks=True)
+    page = environment.get_template("protocol.html").render(
+        title=title, svg=chart.svg(), tables=tables, notes=notes, recipe=found.recipe.to_dict()
+    )
+    (folder / "table.html").write_text(page, encoding="utf-8", errors="replace")
+    for each in tables:
+        if each[2]:
+            talk.table(*each)
+    return {
+        "data": {"name": found.name, "fingerprint": found.recipe.data_fingerprint, "images": len(found.data.ids)},
+        "recipe": found.recipe.hash,
+        "classes": len(found.plan.classes),
+        "shots": list(found.recipe.shots),
+        "seeds": list(found.recipe.seeds),
+        "accuracy": _accuracy(found),
+        **({"harmonic": _harmonic(found)} if found.plan.protocol == "base-to-new" else {}),
+        "difference": {row["method"]: row for row in _differences(found)},
+        "notes": notes,
+    }
+
+
+def _accuracy(found: ProtocolResult) -> dict[str, Any]:
+    """Method -> K -> question -> value and interval."""
+    return {
+        method: {
+            str(k): {ask.name: found.spread(method, k, ask.name)._asdict() for ask in found.plan.asks}
+            for k in found.recipe.shots
+        }
+        for method in found.methods
+    }
+
+
+def _harmonic(found: ProtocolResult) -> dict[str, dict[str, float]]:
+    k = found.recipe.shots[-1]
+    means = {m: harmonic_means(found.values(m, k, "base"), found.values(m, k, "new")) for m in found.methods}
+    return {method: dict(zip((_OF_MEANS, _MEAN_OF), each, strict=True)) for method, each in means.items()}
+
+
+def _table(found: ProtocolResult) -> tuple[list[str], list[list[str]]]:
+    head = ["method", *(heading for heading, _, _ in found.columns)]
+    rows = [[m, *(_cell(found.spread(m, k, asked)) for _, k, asked in found.columns)] for m in found.methods]
+    if found.plan.protocol == "base-to-new":
+        head += list(_H)
+        means = _harmonic(found)
+        rows = [[*row, *(f"{100 * value:.1f}" for value in means[row[0]].values())] for row in rows]
+    seconds = {m: mean(row.seconds for row in found.rows if row.method == m) for m in found.methods}
+    return [*head, "seconds"], [[*row, f"{seconds[row[0]]:.1f}"] for row in rows]
+
+
+def _cell(value: Spread) -> str:
+    if value.low is None or value.high is None:
+        return f"{100 * value.value:.1f}"
+    return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def _differences(found: ProtocolResult) -> list[dict[str, Any]]:
+    """Of each method to the first: with the most images a class, on each question, over the pictures asked about."""
+    first, *others = found.methods
+    k, said = found.recipe.shots[-1], []
+    for method in others:
+        row: dict[str, Any] = {"method": method}
+        for ask in found.plan.asks:
+            values = found.right[method, k, ask.name] - found.right[first, k, ask.name]
+            clusters = np.array([found.data.groups[i] for i in ask.images])
+            if len(set(clusters.tolist())) > 1:
+                row[ask.name] = cluster_bootstrap(values, clusters)._asdict()
+        said.append(row)
+    return said
+
+
+def _against(found: ProtocolResult) -> tuple[list[str], list[list[str]]]:
+    names, k = [ask.name for ask in found.plan.asks], found.recipe.shots[-1]
+    head = ["method", *(f"{name}, {k} a class" for name in names)]
+    rows = [[each["method"], *(_change(each.get(name)) for name in names)] for each in _differences(found)]
+    return head, rows
+
+
+def _change(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value['value']:+.1f} [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
+
+
+def _notes(found: ProtocolResult) -> list[str]:
+    draws, asked = len(found.recipe.seeds), found.plan.asks
+    images = ", ".join(f"{len(ask.images)} of {len(ask.names)} classes ({ask.name})" for ask in asked)
+    notes = [
+        f"In per cent. {draws} draw{'s' * (draws != 1)} of {', '.join(map(str, found.recipe.shots))} images a class, "
+        f"asked about the same pictures: {images}.",
+        "Brackets and error bars: 95 % t interval over draws; it does not say how far other pictures would differ. "
+        "Differences: 95 % interval over the pictures asked about, copies and one concept together."
+        if draws > 1
+        else "One draw: no error bars. Differences: 95 % interval over the pictures asked about.",
+    ]
+    if found.plan.protocol == "base-to-new":
+        notes.append("Each half is told apart by itself. " + "; ".join(f"{name}: {text}" for name, text in _H.items()))
+    return [*notes, f"Recipe {found.recipe.hash}: recipe.json; parts and draws: shots.json; every number: rows.jsonl."]
+
+
+def _chart(found: ProtocolResult, title: str) -> Chart:
+    columns = found.columns
+    few, count = found.plan.protocol == "few-shot", len(columns)
+    # Images a class mostly double from one to the next: equal distances are a logarithmic axis.
+    places = [0.03 + 0.94 * i / (count - 1) if few and count > 1 else (i + 0.5) / count for i in range(count)]
+    series = []
+    for method in found.methods:
+        spreads = [found.spread(method, k, asked) for _, k, asked in columns]
+        series.append(Series(method, [ChartPoint(x, *each) for x, each in zip(places, spreads, strict=True)]))
+    ticks = [(x, heading[:24]) for x, (heading, _, _) in zip(places, columns, strict=True)]
+    axis = "images a class" if few else f"asked about, {found.recipe.shots[-1]} images a class learned"
+    return Chart(title, axis, ticks, series, joined=few)
+
+
+def _plain(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in columns of spaces."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    return "\n".join([title, *(line.rstrip() for line in lines)])

@@ -1,0 +1,1 @@
+"""`deixis explain`, and what other verbs explain scores with."""

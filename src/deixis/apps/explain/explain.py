@@ -1,0 +1,365 @@
+"""Why a model scores as it does: maps of where in the image, and shares of which words.
+
+found = deixis.explain("starter", "photo.jpg", ["a red bird", "a boat"])
+found.overlay(0, 1).save("boat.png")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import ExplainSettings
+from deixis.apps.common.runs import explained, writable
+from deixis.apps.explain.explanations import Explanation, joined
+from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
+from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, words_of
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.methods import normgrad, srmap
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
+from deixis.nn.relevance import RULES, pair_score, relevance
+from deixis.nn.taps import default_layers, require_tappable, to_grid
+from deixis.ops.maps import Combination, Maps, resize, to_symmetric
+from deixis.types import Drawing, Member, Stored
+
+__all__ = ["Explainer", "Explanation", "explain", "explain_file"]
+
+_BATCH = 16
+_ONE = (str, os.PathLike, Member, Drawing, Stored, bytes, Image.Image)
+_TOWER = "image_tower."
+_CHOICES = {"combine": get_args(Combination), "tower": ("both", "image", "text")}
+_UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
+
+
+def explain(
+    model: str | os.PathLike[str] | nn.Module,
+    images: Any,
+    texts: str | Sequence[str] | None = None,
+    *,
+    target: Target | None = None,
+    preprocess: Transform | None = None,
+    settings: ExplainSettings | None = None,
+    **changes: Any,
+) -> Explanation:
+    """What in each image, and which words of each text, a score hangs on.
+
+    Mode, weights and their need of gradients are afterwards as before, on errors, too.
+
+    Args:
+        model: a name, a model or run folder, a `DualEncoder`, or any classifier.
+        images: one or several paths, Pillow images or uint8 tensors [3, H, W]; or a preprocessed batch [B, 3, H, W].
+        texts: for models of images and texts: one, or T that share each image's forward pass.
+        target: for classifiers: a class, one an image [B], T an image [B, T], or a function of the output that gives
+            [B] or [B, T]; the likeliest class by default.
+        preprocess: for classifiers that are given pictures: what makes their input, [3, H, W].
+        settings: method, layers and the like.
+        **changes: fields of the settings, such as `method="grad_cam"` or `layers=("layer3", "layer4")`.
+
+    Raises:
+        DeixisError: a name is unknown, an image can't be read, or the model can't be explained in this way.
+    """
+    return Explainer(model, preprocess=preprocess, settings=settings, **changes)(images, texts, target=target)
+
+
+class Explainer:
+    """A model, and how its scores are explained.
+
+    Args:
+        model: as for `explain`.
+        preprocess: as for `explain`.
+        settings: as for `explain`.
+        **changes: as for `explain`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | nn.Module,
+        *,
+        preprocess: Transform | None = None,
+        settings: ExplainSettings | None = None,
+        **changes: Any,
+    ) -> None:
+        self.settings = _changed(settings or ExplainSettings(), changes)
+        self._config = _configured(self.settings)
+        self.model = zoo.load(model) if isinstance(model, str | os.PathLike) else model
+        if not isinstance(self.model, nn.Module):
+            raise DeixisError(
+                f"A {type(model).__name__} can't be explained.", "Give a torch module, or a model's name or folder."
+            )
+        require_tappable(self.model)
+        self.preprocess = preprocess or (self.model.preprocess if isinstance(self.model, DualEncoder) else None)
+
+    def __call__(
+        self, images: Any, texts: str | Sequence[str] | None = None, *, target: Target | None = None
+    ) -> Explanation:
+        """As `explain`."""
+        batches = _batches(images)
+        asked = [texts] if isinstance(texts, str) else list(texts or ())
+        with evaluating(self.model), torch.inference_mode(False):
+            if isinstance(self.model, DualEncoder):
+                parts = self._of_pairs(self.model, batches, asked, target)
+            else:
+                parts = self._of_classes(batches, asked, target)
+        return joined(parts, flat=isinstance(texts, str))
+
+    def attribute(self, inputs: Any, target: Any = None) -> Float[Tensor, "*B H W"]:
+        """The maps alone, called as captum's methods are.
+
+        Args:
+            inputs: images, as for `explain`.
+            target: a class; for a model of images and texts a text, or several.
+        """
+        texts = isinstance(self.model, DualEncoder) and not callable(target)
+        return (self(inputs, target) if texts else self(inputs, target=target)).maps
+
+    def _of_pairs(
+        self, encoder: DualEncoder, batches: list[Any], texts: list[str], target: Target | None
+    ) -> list[Explanation]:
+        if target is not None and (texts or not callable(target)):
+            raise DeixisError("A model of images and texts has no classes.", "Give texts in place of target=.")
+        if target is None:
+            normgrad.require_words(encoder, [*texts, *self.settings.others] if texts else [])
+            directions = encoder.encode_text(texts)
+            others = encoder.encode_text(self.settings.others) if self.settings.others else None
+        parts = []
+        for looks in self._looked(batches):
+            if callable(target):
+                score = RecordedScore(target)
+            else:
+                score = RecordedScore(pair_score(directions.expand(len(looks.pixels), -1, -1), others))
+            maps, span = self._maps(looks.pixels, score)
+            words: Words = ()
+            if texts and self.settings.tower != "image":
+                config = self._config if isinstance(self._config, normgrad.Config) else None
+                words = words_of(encoder, texts, score.output, config)
+            parts.append(self._part(looks, score, texts, (maps, span), words))
+        return parts
+
+    def _of_classes(self, batches: list[Any], texts: list[str], target: Target | None) -> list[Explanation]:
+        if texts or self.settings.others or self.settings.tower == "text":
+            raise DeixisError(
+                f"{type(self.model).__name__} is no model of images and texts.",
+                "Give target=, the number of a class; or a DualEncoder, such as deixis.load gives.",
+            )
+        parts, done, wanted = [], 0, of_each(target, sum(map(len, batches)))
+        for looks in self._looked(batches):
+            end = done + len(looks.pixels)
+            score = RecordedScore(
+                target if callable(target) else ClassScore(None if wanted is None else wanted[done:end])
+            )
+            parts.append(self._part(looks, score, [], self._maps(looks.pixels, score), ()))
+            done = end
+        return parts
+
+    def _looked(self, batches: list[Any]) -> Iterator[ModelInputs]:
+        device = next((each.device for each in self.model.parameters()), None)
+        for batch in batches:
+            looks = model_inputs(batch, self.preprocess)
+            yield looks._replace(pixels=looks.pixels.to(device)) if device else looks
+
+    def _part(
+        self,
+        looks: ModelInputs,
+        score: RecordedScore,
+        texts: list[str],
+        found: tuple[Maps, tuple[float, float]],
+        words: Words,
+    ) -> Explanation:
+        asked = (tuple(texts),) * len(looks.pixels) if texts else score.asked
+        maps, span = found
+        return Explanation(
+            self.settings.method, asked, score.values, maps.image, maps.raw, span, words, looks.pictures, looks.windows
+        )
+
+    def _maps(self, pixels: Tensor, score: RecordedScore) -> tuple[Maps, tuple[float, float]]:
+        """The image's side of a score, and its range."""
+        encoder, config = self.model if isinstance(self.model, DualEncoder) else None, self._config
+        if encoder is not None and self.settings.tower == "text":
+            with torch.no_grad():
+                score(encoder.encode_image(pixels))
+            return Maps(score.values.new_zeros(*score.values.shape, 0, 0), {}), _UNIT
+        forward = None if encoder is None else encoder.encode_image
+        if not isinstance(config, normgrad.Config):
+            return self._carried(pixels, score, forward, config)
+        if encoder is not None:
+            config = dataclasses.replace(config, layers=tuple(each.removeprefix(_TOWER) for each in config.layers))
+        tower = self.model if encoder is None else encoder.image_tower
+        if self.settings.method == "normgrad" and not config.layers and not _of_tokens(tower):
+            config = dataclasses.replace(config, layers=default_layers(tower))  # the last block of a CNN is too coarse
+        found = normgrad.saliency(tower, pixels, score, config, forward=forward)
+        return (_signed(found.raw, pixels), _SIGNED) if _has_signs(config.cell) else (found, _UNIT)
+
+    def _carried(
+        self,
+        pixels: Tensor,
+        score: RecordedScore,
+        forward: Callable[[Tensor], Any] | None,
+        salient: srmap.Config | None,
+    ) -> tuple[Maps, tuple[float, float]]:
+        """By relevance, with the SR map's second step if that is asked for."""
+        size, prefix = (pixels.shape[-2], pixels.shape[-1]), _TOWER if forward else ""
+        layers = {f"{prefix}{each.removeprefix(prefix)}": each for each in self.settings.layers}
+        rules = self.settings.rules or (salient.rules if salient else _rules(self.model))
+        found = relevance(self.model, pixels, score, rules=rules, layers=tuple(layers), forward=forward)
+        raw = {layers[name]: _placed(each, size, found.scores.ndim) for name, each in found.layers.items()}
+        raw = raw or {"input": found.input.sum(-3)}
+        if salient is None:
+            return _signed(raw, pixels), _SIGNED
+        maps = srmap.salient(found.input.reshape(-1, *found.input.shape[-3:]), salient)
+        return Maps(maps.to(found.input.dtype).reshape(raw["input"].shape), raw), _UNIT
+
+
+# Settings
+
+
+def _changed(settings: ExplainSettings, changes: dict[str, Any]) -> ExplainSettings:
+    known = [field.name for field in dataclasses.fields(settings)]
+    for name, value in changes.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise DeixisError(f"There is no setting {name!r}.", f"{hint}There are: {', '.join(known)}.")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise DeixisError(f"There is no {name} {value!r}.", f"There are: {', '.join(_CHOICES[name])}.")
+        if name in ("layers", "others"):
+            changes = {**changes, name: (value,) if isinstance(value, str) else tuple(value)}
+    return dataclasses.replace(settings, **changes)
+
+
+def _configured(settings: ExplainSettings) -> normgrad.Config | srmap.Config | None:
+    """The method's own settings; None for relevance as it is."""
+    if settings.rules and settings.rules not in RULES:
+        raise DeixisError(f"There is no set of rules {settings.rules!r}.", f"There are: {', '.join(RULES)}.")
+    if settings.method == "relevance":
+        return None
+    if settings.method == "srmap":
+        if settings.layers:
+            raise DeixisError("The SR map is one of pixels, and of no other layer.", "Leave the layers out.")
+        return srmap.Config.desk()
+    config = normgrad.Config.desk()
+    cell = config.cell if settings.method == "normgrad" else settings.method
+    if "+" not in cell and cell not in normgrad.CELLS:
+        known = ("normgrad", "srmap", "relevance", *normgrad.CELLS)
+        near = difflib.get_close_matches(cell, known, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise DeixisError(f"There is no method {cell!r}.", f"{hint}There are: {', '.join(known)}.")
+    return dataclasses.replace(config, cell=cell, layers=settings.layers, combine=settings.combine, rate=settings.rate)
+
+
+def _rules(model: nn.Module) -> str:
+    return "attention" if _of_tokens(model) else "epsilon_plus"
+
+
+def _of_tokens(model: nn.Module) -> bool:
+    kinds = {type(each) for each in model.modules()}
+    return nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds
+
+
+def _has_signs(cell: str) -> bool:
+    """Whether a map of normgrad's table speaks for and against."""
+    known = normgrad.CELLS.get(cell)
+    rectified = known is not None and (known.rectified or known.backward != "plain")
+    return (known.aggregate if known else cell.partition("+")[2]) in ("sum", "max") and not rectified
+
+
+def _signed(raw: Mapping[str, Tensor], pixels: Tensor) -> Maps:
+    """Maps from -1 to 1, of several layers the mean."""
+    size = (pixels.shape[-2], pixels.shape[-1])
+    return Maps(torch.stack([to_symmetric(resize(each, size)) for each in raw.values()]).mean(0), raw)
+
+
+def _placed(values: Tensor, size: tuple[int, int], several: int) -> Float[Tensor, "*B h w"]:
+    """The relevance of a layer, [B, ...], or [B, T, ...] of several scores, summed over channels."""
+    flat = values.flatten(0, several - 1)
+    return to_grid(flat, size)[0].sum(1).unflatten(0, values.shape[:several])
+
+
+# Images
+
+
+def _batches(images: Any) -> list[Any]:
+    """A batch that is preprocessed stays one; of pictures so many are in memory at a time."""
+    if isinstance(images, Tensor) and (images.is_floating_point() or images.dim() < 3):
+        return [images]
+    if isinstance(images, _ONE) or (isinstance(images, Tensor) and images.dim() == 3):
+        images = [images]
+    images = list(images)
+    if not images:
+        raise DeixisError("No images were given to explain.", "Give at least one.")
+    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+
+
+# The command line
+
+
+def explain_file(
+    photo: str,
+    texts: Sequence[str],
+    model: str = "starter",
+    settings: ExplainSettings | None = None,
+    *,
+    out: str = "",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Explanation:
+    """Explains one picture: writes overlays as PNG and the maps as .npy beside, and tells the words' shares.
+
+    Args:
+        photo: path of the picture.
+        texts: what it is held against.
+        model: a name, or a model or run folder.
+        settings: method, layers and the like.
+        out: the PNG; by default `NAME-explained.png` in the working folder.
+        overwrite: replace what is there.
+        quiet: print nothing.
+
+    Raises:
+        DeixisError: as `explain`, or a file is there already or can't be written.
+    """
+    talk, settings = Reporter(quiet), settings or ExplainSettings()
+    path = Path(out or f"{Path(photo).stem}-explained.png")
+    files = _free(path, settings, overwrite)
+    found = explain(model, photo, list(texts), settings=settings)
+    for target in files:
+        with explained(target), atomic_path(target) as temporary, open(temporary, "wb") as file:
+            if target.suffix == ".npy":
+                np.save(file, torch.stack([found.on_picture(0, text) for text in range(len(texts))]).numpy())
+            else:
+                found.sheet().save(file, "PNG")
+    what = "similarity, less that of others," if settings.others else "similarity"
+    for number, text in enumerate(texts):
+        talk.result(f"{text}: {what} {found.scores[0, number]:.3f}")
+        if found.words:
+            talk.result("  " + "   ".join(f"{word} {share:.0%}" for word, share in found.words[0][number]))
+    talk.result(
+        f"{' and '.join(map(str, files))} written: {settings.method}" + f" of {', '.join(found.raw)}" * bool(found.raw)
+    )
+    return found
+
+
+def _free(path: Path, settings: ExplainSettings, overwrite: bool) -> list[Path]:
+    """The files that are written, where they can be."""
+    if path.suffix.lower() != ".png":
+        raise DeixisError(f"{path} is no name of a PNG file.", "Let --out end in .png.")
+    files = [path] if settings.tower == "text" else [path, path.with_suffix(".npy")]
+    for each in files:
+        if each.is_dir():
+            raise DeixisError(f"{each} is a folder.", "Choose another --out.")
+        if each.exists() and not overwrite:
+            raise DeixisError(f"There is {each} already.", "Choose another --out, or replace it with --overwrite.")
+        writable(each)
+    return files

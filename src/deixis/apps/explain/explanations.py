@@ -1,0 +1,155 @@
+"""What explains a batch of scores: maps, the words' shares, and how they look."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from deixis.apps.common.formatting import count
+from deixis.apps.explain.inputs import on_picture
+from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
+from deixis.data.loading.crops import Window
+from deixis.errors import DeixisError
+from deixis.ops.maps import blur, to_symmetric
+
+__all__ = ["Explanation", "joined"]
+
+_ROWS = 8
+"""Images that a notebook shows by itself."""
+_SMOOTH = 100
+"""What part of the longer side the Gaussian deviates by that makes single pixels seen."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Explanation:
+    """Why images scored as they did. A notebook shows it by itself.
+
+    There is an axis T behind B where several texts or classes were asked of each image.
+
+    Attributes:
+        method: what made the maps.
+        asked: of each image the texts or classes.
+        scores: what is explained: similarities (less those of other texts), or a classifier's outputs.
+        maps: at the size of the model's input, finite, within `range`; 0 x 0 where only words were asked for.
+        raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range. `input` is
+            the relevance of pixels, summed over colours.
+        range: the least and the greatest value of `maps`: 0 and 1, or -1 and 1 where values below 0 speak against.
+        words: of each image, of each text: the words with their shares; empty where no words were asked for.
+        pictures: of each image, small enough to be shown.
+        windows: the part of each picture that the model sees, and the map covers.
+    """
+
+    method: str
+    asked: tuple[tuple[str, ...], ...]
+    scores: Float[Tensor, "*B"]
+    maps: Float[Tensor, "*B H W"]
+    raw: Mapping[str, Float[Tensor, "*B h w"]]
+    range: tuple[float, float] = (0.0, 1.0)
+    words: tuple[tuple[tuple[Share, ...], ...], ...] = ()
+    pictures: tuple[Image.Image, ...] = ()
+    windows: tuple[Window, ...] = ()
+
+    def on_picture(self, image: int = 0, text: int = 0) -> Float[Tensor, "_h _w"]:
+        """A map in the place and at the size of its picture; 0 where the model saw nothing.
+
+        Args:
+            image: which image.
+            text: which of its texts or classes.
+
+        Raises:
+            DeixisError: there is no map, or no picture.
+        """
+        return self._placed(image, text)[0]
+
+    def overlay(self, image: int = 0, text: int = 0) -> Image.Image:
+        """The picture in grey with the map over it in colour; what the model did not see is pale.
+
+        A map below 0, too, of single pixels, is smoothed to be seen, and then drawn to its greatest value.
+
+        Args:
+            image: which image.
+            text: which of its texts or classes.
+
+        Raises:
+            DeixisError: there is no map, or no picture.
+        """
+        values, inside = self._placed(image, text)
+        if self.range[0] < 0:
+            values = to_symmetric(blur(values, max(values.shape) / _SMOOTH))
+        return tinted(self.pictures[image], values, inside)
+
+    def sheet(self, images: Sequence[int] | None = None) -> Image.Image:
+        """Each picture beside its overlays, with scores, and the words as bars.
+
+        Args:
+            images: which; all by default.
+
+        Raises:
+            DeixisError: there is no picture.
+        """
+        self._require_pictures()
+        return sheet([self._row(each) for each in (range(len(self.asked)) if images is None else images)])
+
+    def _row(self, image: int) -> list[Panel]:
+        panels = []
+        for text, asked in enumerate(self.asked[image]):
+            score = self.scores[image] if self.scores.ndim == 1 else self.scores[image, text]
+            drawn = self.overlay(image, text) if self.maps.shape[-1] else self.pictures[image]
+            words = self.words[image][text] if self.words else ()
+            panels.append(Panel(drawn, f"{asked}: {score:.3g}", words))
+        return [Panel(self.pictures[image], ", ".join([self.method, *self.raw])), *panels]
+
+    def _placed(self, image: int, text: int) -> tuple[Tensor, Bool[Tensor, "_h _w"]]:
+        self._require_pictures()
+        if not self.maps.shape[-1]:
+            raise DeixisError("There is no map: only words were asked for.", "Leave tower='text' out.")
+        chosen = self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]
+        return on_picture(chosen.cpu(), self.windows[image], self.pictures[image].size)
+
+    def _require_pictures(self) -> None:
+        if not self.pictures:
+            raise DeixisError("There are no pictures to draw on.", "Take the maps themselves: .maps.")
+
+    def _repr_png_(self) -> bytes | None:
+        return png(self.sheet(range(min(_ROWS, len(self.asked))))) if self.pictures else None
+
+    def __repr__(self) -> str:
+        images, low, high = len(self.asked), *self.range
+        layers = f", of {', '.join(self.raw)}" if self.raw else ""
+        lines = [
+            f"Explanation by {self.method} of {count(images)} image{'s' * (images != 1)}",
+            f"  maps {list(self.maps.shape)} from {low:g} to {high:g}{layers}",
+        ]
+        for asked, words in zip(self.asked[0], self.words[0] if self.words else [()] * len(self.asked[0]), strict=True):
+            lines.append(f"  {asked}" + "".join(f"  {word} {share:.0%}" for word, share in words))
+        return "\n".join(lines)
+
+
+def joined(parts: Sequence[Explanation], flat: bool) -> Explanation:
+    """Explanations of batches as that of all images.
+
+    Args:
+        parts: of one model, and of the same questions.
+        flat: whether the axis of texts, of length 1, is to go.
+    """
+    first = parts[0]
+
+    def rows(of: Sequence[Tensor]) -> Tensor:
+        whole = of[0] if len(of) == 1 else torch.cat(list(of))
+        return whole[:, 0] if flat else whole
+
+    return dataclasses.replace(
+        first,
+        asked=sum((each.asked for each in parts), ()),
+        scores=rows([each.scores for each in parts]),
+        maps=rows([each.maps for each in parts]),
+        raw={name: rows([each.raw[name] for each in parts]) for name in first.raw},
+        words=sum((each.words for each in parts), ()),
+        pictures=sum((each.pictures for each in parts), ()),
+        windows=sum((each.windows for each in parts), ()),
+    )

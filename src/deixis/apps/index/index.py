@@ -1,0 +1,253 @@
+"""Index a collection, to be searched, and keep the index as the collection is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import gather, read
+from deixis.apps.common.options import IndexSettings, Reading
+from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
+from deixis.apps.index.approximate import approximate
+from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, named
+from deixis.apps.search.measure_calibration import measure_again, write_for_index
+from deixis.engine.features.embedding import vectors
+from deixis.engine.features.store import FeatureStore
+from deixis.engine.training import launch
+from deixis.errors import DeixisError
+from deixis.indexing import changes
+from deixis.indexing.approximate import package
+from deixis.indexing.index import Index, build
+from deixis.nn.dual import DualEncoder
+from deixis.ops.collective import rank
+from deixis.types import Source
+
+__all__ = ["Changed", "index", "index_folder", "items_of", "remove", "update", "write_index"]
+
+Dtype = Literal["float32", "float16"]
+
+
+def write_index(
+    folder: Path,
+    encoder: DualEncoder,
+    vectors: Float[Tensor, "B D"],
+    source: Source,
+    hashes: Sequence[str],
+    dtype: Dtype = "float32",
+) -> Index:
+    """Writes the images of a source, embedded by `encoder`, as an index.
+
+    Args:
+        folder: where it goes.
+        encoder: that made the vectors.
+        vectors: one a sample.
+        source: the samples.
+        hashes: of the contents of their images.
+        dtype: of the vectors on disk.
+    """
+    return build(
+        folder,
+        vectors.numpy(),
+        items_of(source, hashes),
+        model=encoder.name,
+        fingerprint=encoder.fingerprint(),
+        dtype=dtype,
+    )
+
+
+def index(
+    data: str | Path | Source,
+    out: str | Path = "deixis-index",
+    model: str = "starter",
+    reading: Reading | None = None,
+    *,
+    dtype: Dtype = "float32",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Index:
+    """Indexes the images of DATA for search; captions and labels are carried along but not needed.
+
+    Each image is read and decoded once. Stopped or killed, the same call goes on from there. Under `torchrun`, all
+    ranks call this alike.
+
+    Args:
+        data: what `collection.read` takes, or a source that was read already.
+        out: the folder to write, with the model in it.
+        model: a name or a model folder.
+        reading: columns and the like, where they are not to be guessed.
+        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001.
+        overwrite: replace what a run or index left at `out`.
+        quiet: print nothing.
+
+    Raises:
+        DeixisError: nothing can be read, `out` is taken, the disk is full, or another rank is gone.
+    """
+    out = Path(out)
+    with launch.ranks(), contextlib.closing(FeatureStore()) as store:
+        talk = Reporter(quiet or rank() > 0)
+        free_name(out, overwrite)
+        source = data if isinstance(data, Source) else read(str(data), reading)
+        encoder = zoo.load(model).eval().to(launch.device())
+        source, hashes = gather(encoder, source, store, talk)
+        if rank() == 0:
+            rows = vectors(encoder, hashes, store)
+            with run_folder(out, overwrite) as folder:
+                zoo.save(encoder.cpu(), folder / "model")
+                write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
+                if remark:
+                    talk.say(remark)
+        talk.result(f"{len(hashes)} images indexed in {out}; {len(source.skipped)} skipped.")
+        talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
+    return Index.open(out / "index", verify=False)
+
+
+def update(
+    folder: str | Path,
+    data: str | Path | Source,
+    *,
+    remove_gone: bool = False,
+    reading: Reading | None = None,
+    model: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    talk: Reporter | None = None,
+) -> Changed:
+    """Takes into an index what is new in DATA or has changed; only that is embedded.
+
+    All images are read, to compare the hashes of their contents. The index changes in one step at the end, and can be
+    searched all the while; stopped or killed, it is as it was, and the same call goes on from there. DATA need not be
+    the one that was indexed first: an index may hold several. Under `torchrun`, all ranks call this alike.
+
+    Args:
+        folder: what `deixis index` or `deixis adapt` wrote.
+        data: what `collection.read` takes, or a source that was read already.
+        remove_gone: also remove what has gone from DATA, and let what was moved keep its vector.
+        reading: columns and the like, where they are not to be guessed.
+        model: the model that made the index, where the one in the folder can't be had.
+        progress: called on the calling thread with images done and images in all; what it raises ends the update.
+        talk: is told what happens.
+
+    Raises:
+        DeixisError: there is no such index, its model is missing or another one, or as `index`.
+    """
+    run, talk = Path(folder), talk or Reporter(quiet=True)
+    opened = _opened(run)
+    encoder = _maker(run, model, opened)
+    with launch.ranks(), contextlib.closing(FeatureStore()) as store:
+        talk = talk if rank() == 0 else Reporter(quiet=True)
+        source = data if isinstance(data, Source) else read(str(data), reading)
+        known = {str(item["hash"]): row for row, item in opened.items() if "hash" in item}
+        encoder = encoder.to(launch.device())
+        source, hashes = gather(encoder, source, store, talk, known=known, progress=progress)
+        now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
+        work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
+        if rank() == 0:
+            rows = _rows(work.items, opened, known, encoder, store)
+            with explained(run):
+                if work.items or work.removed:
+                    changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
+                if not (run / "model").exists():
+                    zoo.save(encoder.cpu(), run / "model")
+                remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
+                if remark:
+                    talk.say(remark)
+    others = f" {work.others} of other collections are as they were." if work.others else ""
+    talk.result(f"{run}: {work.changed.sentence}{others}")
+    return work.changed
+
+
+def _rows(
+    items: Sequence[Item], opened: Index, known: dict[str, int], encoder: DualEncoder, store: FeatureStore
+) -> Float32[np.ndarray, "N D"]:
+    """The vectors of items: from the index, where it has their content, else from the store."""
+    rows = np.empty((len(items), encoder.width), np.float32)
+    fresh = [i for i, item in enumerate(items) if item["hash"] not in known]
+    rows[fresh] = vectors(encoder, [items[i]["hash"] for i in fresh], store).numpy()
+    for i in set(range(len(items))).difference(fresh):
+        rows[i] = opened.vector(known[items[i]["hash"]])
+    return rows
+
+
+def remove(folder: str | Path, names: Sequence[str | Path], *, talk: Reporter | None = None) -> Changed:
+    """Takes pictures out of an index, in one step; no file of a picture is touched.
+
+    Args:
+        folder: what `deixis index` or `deixis adapt` wrote.
+        names: ids or paths; a folder means all that lies in it.
+        talk: is told what happens.
+
+    Raises:
+        DeixisError: there is no such index, or a name means nothing in it; nothing is removed then.
+    """
+    opened = _opened(Path(folder))
+    ids = named([item for _, item in opened.items()], names)
+    with explained(Path(folder)):
+        changes.remove(opened.folder, ids)
+    (talk or Reporter(quiet=True)).result(f"{len(ids)} removed from {folder}; {len(opened) - len(ids)} kept.")
+    return Changed(removed=tuple(ids), kept=len(opened) - len(ids))
+
+
+def _opened(run: Path) -> Index:
+    """The index in a run folder."""
+    return opened_index(run, f"Make it first: deixis index DATA --out {run}")
+
+
+def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
+    """The model that made an index, before anything is encoded by another."""
+    name, made = opened.manifest["model"], str(opened.manifest["fingerprint"])
+    if not model and not (run / "model" / "config.json").is_file():
+        raise DeixisError(
+            f"The model {name!r} that made the index is not in {run / 'model'} any more.",
+            "Copy it back, or name one that is the same with --model; it is kept there again.",
+        )
+    encoder = zoo.load(model or run / "model").eval()
+    if encoder.fingerprint() != made:
+        raise DeixisError(
+            f"The index {opened.folder} was made by the model {name!r} ({made[:12]}); {model or run / 'model'} is "
+            f"another one ({encoder.fingerprint()[:12]}), whose vectors can't be compared with those in the index.",
+            f"Name the model that made it with --model, or index anew: deixis index DATA --out {run} --overwrite",
+        )
+    return encoder
+
+
+def index_folder(
+    data: Sequence[str], out: str, settings: IndexSettings, reading: Reading, *, overwrite: bool, quiet: bool
+) -> None:
+    """What `deixis index` does: makes an index, or with --add, --update or --remove changes the one that is there.
+
+    Args:
+        data: what is indexed, or taken in, one after the other; or the ids and paths to remove.
+        out: the folder of the index.
+        settings: which of these, and the model.
+        reading: columns and the like.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    wished = [name for name in ("add", "update", "remove") if getattr(settings, name)]
+    if len(wished) > 1 or (wished and overwrite):
+        both = " and ".join(f"--{name}" for name in (*wished, *(["overwrite"] if overwrite else [])))
+        raise DeixisError(f"{both} were asked for.", "Choose one.")
+    if settings.approximate:
+        package()  # before any work
+    talk = Reporter(quiet)
+    if settings.remove:
+        remove(out, data, talk=talk)
+    elif wished:
+        for each in data:
+            update(out, each, remove_gone=settings.update, reading=reading, model=settings.model, talk=talk)
+    elif len(data) == 1:
+        index(
+            data[0], out, settings.model or "starter", reading, dtype=settings.dtype, overwrite=overwrite, quiet=quiet
+        )
+    else:
+        raise DeixisError(f"{len(data)} collections were given.", "Index the first, then add the others with --add.")
+    if settings.approximate:
+        approximate(out, quiet=quiet)

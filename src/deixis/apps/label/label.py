@@ -1,0 +1,98 @@
+"""Begin a table of captions: the images that tell most about a collection come first."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import check_and_read, embed, read
+from deixis.apps.common.options import Reading
+from deixis.apps.common.runs import explained, writable
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.types import Member, Source, place
+
+__all__ = ["farthest_first", "label"]
+
+
+def farthest_first(vectors: Float[Tensor, "N D"]) -> list[int]:
+    """An order in which each next vector is the one least like all before it (Gonzalez, 1985).
+
+    The first is the one nearest to the mean. The first k then cover the collection with at most twice the smallest
+    possible radius.
+
+    Args:
+        vectors: rows of length 1.
+    """
+    order = [int((vectors @ vectors.mean(dim=0)).argmax())]
+    nearest = vectors @ vectors[order[0]]
+    for _ in range(len(vectors) - 1):
+        nearest[order[-1]] = torch.inf
+        order.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, vectors @ vectors[order[-1]])
+    return order
+
+
+def label(
+    data: str,
+    out: str | Path = "labels.csv",
+    model: str = "starter",
+    reading: Reading | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Writes a csv with a row an image, to be filled in from the top: `path,caption,label`.
+
+    Of equal or near-equal images only one is listed. The csv is read by `deixis adapt` as soon as some rows are filled.
+
+    Args:
+        data: what `collection.read` takes. Pictures that lie in a table or are drawn have no name for a csv: they are
+            refused.
+        out: the csv.
+        model: whose eyes decide which images are unlike one another.
+        reading: columns and the like, where they are not to be guessed.
+        overwrite: replace `out`, filled-in captions and all.
+        quiet: print nothing.
+    """
+    out, talk = Path(out), Reporter(quiet)
+    writable(out)
+    if out.is_dir():
+        raise DeixisError(f"{out} is a folder; labels go into a csv.", "Choose another --out.")
+    if out.exists() and not overwrite:
+        raise DeixisError(
+            f"{out} is there already, perhaps with captions in it.", "Choose another --out, or --overwrite."
+        )
+    source = read(data, reading)
+    _refuse_nameless(source)
+    collection = check_and_read(source, talk)
+    encoder = zoo.load(model).eval()
+    samples, report = collection.source.samples, collection.report
+    doubles = {i for group in report.same for i in group[1:]}
+    index = [i for i in range(len(samples)) if i not in doubles]
+    views = embed(encoder, [samples[i] for i in index], [report.hashes[i] for i in index], talk, mirrored=False)
+    order = [index[i] for i in farthest_first(views[0][0].clone())]
+    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "caption", "label"])
+        for i in order:
+            writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
+    talk.result(f"{len(order)} images in {out}, most telling first ({len(doubles)} doubles left out).")
+    talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
+    return out
+
+
+def _refuse_nameless(source: Source) -> None:
+    """Refuses pictures that are drawn or lie in a cell of a table, before any work."""
+    nameless = next((s for s in source.samples if not isinstance(s.image, Path | Member | None)), None)
+    if nameless is not None:
+        raise DeixisError(
+            f"{nameless.id} of {source.name} is no file of its own, so a csv can't name it.",
+            "Pack it first (deixis pack DATA --shards SHARDS), and label the shards.",
+        )

@@ -1,1 +1,0 @@
-"""The protocols of `deixis eval`: a module each, or one for several that are alike."""

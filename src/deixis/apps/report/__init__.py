@@ -1,0 +1,1 @@
+"""Reports and model cards: a result arranged for reading."""

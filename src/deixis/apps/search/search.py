@@ -1,0 +1,163 @@
+"""Search a run or an index, with words, with pictures, or with both.
+
+for found in deixis.search("my-run", "a red bird", images=["photo.jpg"], minus=["a cage"]):
+    print(found.score, found.item["path"])
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import SearchSettings
+from deixis.apps.search.calibration import in_words
+from deixis.apps.search.searcher import Query, Searcher, SearchHit, SearchResults, require_answers
+from deixis.errors import DeixisError
+from deixis.inputs.formats import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from deixis.inputs.images import ImageSource
+
+__all__ = ["near", "search", "search_folder"]
+
+
+def search(
+    run: str | Path,
+    query: str | Path | Sequence[str | Path] = (),
+    k: int = 10,
+    *,
+    images: Sequence[ImageSource] = (),
+    minus: Sequence[str | Path] = (),
+    settings: SearchSettings | None = None,
+    **changes: Any,
+) -> SearchResults:
+    """The k best images of a run or index folder for words, for pictures, or for both.
+
+    Args:
+        run: a folder that `deixis adapt` or `deixis index` wrote.
+        query: words, or the path of a picture; several are asked for together.
+        k: how many answers.
+        images: further pictures: paths, file contents (bytes) or Pillow images.
+        minus: what is to be left out, words or paths of pictures.
+        settings: how words and pictures are mixed, conditions, the least relevance.
+        **changes: fields of the settings, such as `mix=0.3` or `where=("label=bird",)`.
+
+    Returns:
+        A sequence of `SearchHit`, best first, that also says whether anything matches at all.
+
+    Raises:
+        DeixisError: no such run, a damaged index, a picture that can't be read, empty words.
+    """
+    settings = dataclasses.replace(settings or SearchSettings(), k=k, **changes)
+    require_answers(settings.k, settings.min_relevance)
+    asked = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
+    searcher = Searcher(run)
+    return searcher.search(asked, settings.k, where=settings.where, min_relevance=settings.min_relevance)
+
+
+def near(run: str | Path, threshold: float, k: int = 100) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:
+    """Pairs of pictures in an index that are nearly the same to its model.
+
+    Args:
+        run: a folder that `deixis adapt` or `deixis index` wrote.
+        threshold: the least cosine similarity of a pair.
+        k: how many pairs at the most.
+
+    Returns:
+        (cosine similarity, item, item), most alike first.
+    """
+    if not -1 <= threshold <= 1:
+        raise DeixisError(f"The threshold is {threshold}.", "Give a cosine similarity, such as 0.95.")
+    require_answers(k)
+    index = Searcher(run).index
+    return [(score, index.item(a), index.item(b)) for a, b, score in index.near(threshold)[:k]]
+
+
+def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> None:
+    """What `deixis search` does: searches, or lists near-duplicates, and prints.
+
+    Args:
+        run: as in `search`.
+        query: words and paths of pictures.
+        settings: the flags.
+    """
+    talk = Reporter()
+    if settings.near is not None:
+        if query or settings.image or settings.minus:
+            raise DeixisError("--near lists pairs, and takes no query.", "Leave out one of the two.")
+        _tell_pairs(near(run, settings.near, settings.k), settings, talk)
+        return
+    answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
+    if settings.json:
+        found = [each._asdict() for each in answer]
+        sys.stdout.write(json.dumps({**dataclasses.asdict(answer), "found": found}, ensure_ascii=False) + "\n")
+        return
+    _tell(answer, talk)
+
+
+def _tell(answer: SearchResults, talk: Reporter) -> None:
+    if answer.sentence:
+        talk.result(answer.sentence)
+    if not answer.found:
+        return
+    measured = answer.found[0].relevance is not None
+    if answer.nothing:
+        talk.result("The nearest:")
+    talk.result("relevance        similarity  picture" if measured else "similarity  picture")
+    for each in answer:
+        chance = f"{_chance(each):<15}  " if measured else ""
+        talk.result(f"{chance}{each.score:10.3f}  {_from_here(str(each.item['path']))}")
+
+
+def _chance(found: SearchHit) -> str:
+    return "" if found.relevance is None else in_words(found.relevance)
+
+
+def _tell_pairs(
+    pairs: list[tuple[float, dict[str, Any], dict[str, Any]]], settings: SearchSettings, talk: Reporter
+) -> None:
+    if settings.json:
+        rows = [{"score": score, "a": a, "b": b} for score, a, b in pairs]
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
+        return
+    talk.result("similarity  pictures" if pairs else f"No two pictures are as alike as {settings.near:g}.")
+    for score, a, b in pairs:
+        talk.result(f"{score:10.3f}  {_from_here(str(a['path']))}  {_from_here(str(b['path']))}")
+
+
+def _query(
+    query: Sequence[str | Path], images: Sequence[ImageSource], minus: Sequence[str | Path], settings: SearchSettings
+) -> Query:
+    asked = [(each, _is_picture(each)) for each in query]
+    without = [(each, _is_picture(each)) for each in minus]
+    return Query(
+        texts=tuple(str(each) for each, picture in asked if not picture),
+        images=(*(Path(each) for each, picture in asked if picture), *images),
+        minus_texts=tuple(str(each) for each, picture in without if not picture),
+        minus_images=tuple(Path(each) for each, picture in without if picture),
+        mix=settings.mix,
+        how=settings.how,
+        minus_weight=settings.minus_weight,
+        weights=tuple(settings.weights),
+    )
+
+
+def _from_here(path: str) -> str:
+    """A path as seen from the working folder, where that is shorter."""
+    return min(os.path.relpath(path), path, key=len)
+
+
+def _is_picture(query: str | Path) -> bool:
+    """Whether the query means a picture: an existing file, or what ends like one and looks like a path."""
+    path = Path(query)
+    if os.path.isfile(path):  # words may be no path at all, which Path.is_file takes amiss
+        return True
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise DeixisError(f"There is no picture {path}.", "Check the path; words need no ending such as .jpg.")
+    return False

@@ -1,0 +1,383 @@
+"""A run or index folder that is open for searching: by words, by pictures, by both, less what is to be left out.
+
+searcher = Searcher("my-run")
+answer = searcher.search(Query(texts=("a red bird",), minus_texts=("a cage",)))
+answer.nothing, [(found.relevance, found.item["path"]) for found in answer]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from deixis import zoo
+from deixis.apps.common.runs import opened_index
+from deixis.apps.search import calibration as relevance
+from deixis.engine.evaluation.calibration import Calibration, QueryStats
+from deixis.errors import DeixisError
+from deixis.indexing.approximate import Approximate
+from deixis.indexing.compose import MINUS, compose, mean
+from deixis.indexing.index import Index
+from deixis.zoo import folder
+
+if TYPE_CHECKING:
+    from deixis.inputs.images import ImageSource
+    from deixis.nn.dual import DualEncoder
+
+__all__ = ["Query", "SearchHit", "SearchResults", "Searcher", "require_answers"]
+
+_SAMPLE = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """What is asked for.
+
+    Attributes:
+        texts: words; several are asked for together, their mean direction.
+        images: pictures, likewise: paths, file contents (bytes) or Pillow images.
+        minus_texts: words whose direction is taken away.
+        minus_images: pictures likewise.
+        mix: where both are given, 0 asks by the words alone, 1 by the pictures alone.
+        how: of mixing, see `indexing.compose`.
+        minus_weight: how much weighs what is taken away.
+        weights: of the texts, then of the images; equal where none are given. They say how several words share their
+            side, and several pictures theirs; `mix` says how the sides share.
+    """
+
+    texts: tuple[str, ...] = ()
+    images: tuple[ImageSource, ...] = ()
+    minus_texts: tuple[str, ...] = ()
+    minus_images: tuple[ImageSource, ...] = ()
+    mix: float = 0.5
+    how: str = "sphere"
+    minus_weight: float = MINUS
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.texts) + len(self.images):
+            raise DeixisError(
+                f"{len(self.weights)} weights were given for {len(self.texts)} texts and {len(self.images)} pictures.",
+                "Give one for each, texts first.",
+            )
+        for text in (*self.texts, *self.minus_texts):
+            if not text.strip():
+                raise DeixisError("The query is empty.", "Give some words, or a picture.")
+        if not self.texts and not self.images:
+            compose(None, None, np.ones(1) if self.minus_texts or self.minus_images else None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one text and nothing else: for such, the relevance of answers is measured."""
+        return len(self.texts) == 1 and not (self.images or self.minus_texts or self.minus_images)
+
+    @property
+    def words_only(self) -> bool:
+        """Whether the text side of a model is enough to ask."""
+        return not self.images and not self.minus_images
+
+
+class SearchHit(NamedTuple):
+    """One answer.
+
+    Attributes:
+        score: the cosine similarity with the query.
+        item: what was indexed: `id`, `path`, `captions`, `label` and further columns.
+        row: its row in the index, as long as that is open.
+        relevance: the chance that this is what was asked for, measured on held-out searches; None where none were.
+    """
+
+    score: float
+    item: dict[str, Any]
+    row: int
+    relevance: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResults:
+    """What a search found; a sequence of `found`.
+
+    Attributes:
+        found: best first.
+        nothing: whether, by what was measured on held-out searches, the collection holds nothing that matches; the
+            nearest are in `found` all the same.
+        sentence: how sure the first is, or that nothing matches, for a person; empty where nothing was measured.
+        total: rows that could have been found, after filters.
+    """
+
+    found: list[SearchHit]
+    nothing: bool
+    sentence: str
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[SearchHit]:
+        return iter(self.found)
+
+    def __getitem__(self, place: int) -> SearchHit:
+        return self.found[place]
+
+
+class Searcher:
+    """An open run or index folder. Opening reads no model; that is loaded for the first query that needs it, and only
+    its text side for one that holds words alone.
+
+    Threads may share it. The search is exact, but where `deixis index --approximate` has built a graph.
+
+    Args:
+        run: a folder that `deixis adapt` or `deixis index` wrote.
+        verify: whether the index is read whole and compared with its checksums.
+
+    Raises:
+        DeixisError: no such folder, no index or model in it, or a damaged one.
+    """
+
+    def __init__(self, run: str | Path, *, verify: bool = False) -> None:
+        self.run = Path(run)
+        self.index = opened_index(self.run, verify=verify)
+        if not (self.run / "model" / "config.json").is_file():
+            raise DeixisError(
+                f"{self.run} holds no model that could read the query: no model/config.json.",
+                "Give the folder that `deixis adapt` or `deixis index` wrote.",
+            )
+        self.approximate = Approximate.open(self.index)
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def encoder(self) -> DualEncoder:
+        """The model that made the index, in eval mode."""
+        with self._lock:
+            if "encoder" in self.__dict__:
+                return self.__dict__["encoder"]
+            encoder = zoo.load(self.run / "model").eval()
+            self.index.expect(encoder.fingerprint())
+            return encoder
+
+    @functools.cached_property
+    def text_encoder(self) -> DualEncoder:
+        """What reads words alone: the model, if it is loaded already, else its text side."""
+        if "encoder" in self.__dict__:
+            return self.encoder
+        with self._lock:
+            self.index.expect(folder.recorded(self.run / "model"))
+            return folder.load_text(self.run / "model")
+
+    def vector(self, query: Query) -> Float32[np.ndarray, " D"]:
+        """The query as one direction.
+
+        Raises:
+            ImageError: a picture can't be read.
+            DeixisError: the parts cancel out.
+        """
+        encoder = self.text_encoder if query.words_only else self.encoder
+
+        def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:
+            return np.asarray(encoder.encode_text(list(of)).detach())
+
+        def images(of: Sequence[ImageSource]) -> Float32[np.ndarray, "N D"]:
+            if not of:
+                return np.empty((0, encoder.width), np.float32)
+            return np.asarray(encoder.encode_image(list(of)).detach())
+
+        return self.composed(
+            query, texts(query.texts), images(query.images), texts(query.minus_texts), images(query.minus_images)
+        )
+
+    @staticmethod
+    def composed(
+        query: Query,
+        texts: Float[np.ndarray, "N D"],
+        images: Float[np.ndarray, "M D"],
+        minus_texts: Float[np.ndarray, "O D"],
+        minus_images: Float[np.ndarray, "P D"],
+    ) -> Float32[np.ndarray, " D"]:
+        """A query whose parts were encoded already, in the order in which it names them."""
+        minus = np.concatenate([minus_texts, minus_images])
+        of_texts, of_images = query.weights[: len(texts)], query.weights[len(texts) :]
+        return compose(
+            mean(texts, of_texts) if len(texts) else None,
+            mean(images, of_images) if len(images) else None,
+            mean(minus) if len(minus) else None,
+            mix=query.mix,
+            how=query.how,
+            minus_weight=query.minus_weight,
+        )
+
+    def search(
+        self, query: Query | str, k: int = 10, *, where: Sequence[str] = (), min_relevance: float = 0.0
+    ) -> SearchResults:
+        """The k best answers.
+
+        Args:
+            query: what is asked for; a string is words.
+            k: how many, at least 1.
+            where: conditions that all hold for each answer, see `indexing.filters`.
+            min_relevance: answers less likely to be right than this are left out.
+
+        Raises:
+            DeixisError: as `vector`; or a condition can't be read, or chances are asked for and were never measured.
+        """
+        asked = Query(texts=(query,)) if isinstance(query, str) else query
+        require_answers(k, min_relevance)
+        return self.search_vector(self.vector(asked), k, where=where, min_relevance=min_relevance, query=asked)
+
+    def search_vector(
+        self,
+        vector: Float[np.ndarray, " D"],
+        k: int = 10,
+        *,
+        where: Sequence[str] = (),
+        min_relevance: float = 0.0,
+        query: Query | None = None,
+    ) -> SearchResults:
+        """The k best answers to a query that was encoded already.
+
+        Args:
+            vector: of any length but zero [D].
+            k: as in `search`.
+            where: as in `search`.
+            min_relevance: as in `search`.
+            query: what the vector stands for: chances are told where they were measured for such.
+        """
+        asked = np.asarray(vector)[None]
+        return self.search_vectors(asked, (query,), k, where=where, min_relevance=min_relevance)[0]
+
+    def search_vectors(
+        self,
+        vectors: Float[np.ndarray, "Q D"],
+        queries: Sequence[Query | None],
+        k: int = 10,
+        *,
+        where: Sequence[str] = (),
+        min_relevance: float = 0.0,
+    ) -> list[SearchResults]:
+        """The k best answers to each of several queries, in one pass over the index.
+
+        Args:
+            vectors: of the queries, encoded [Q D].
+            queries: what each stands for, as in `search_vector`.
+            k: as in `search`.
+            where: as in `search`.
+            min_relevance: as in `search`.
+        """
+        require_answers(k, min_relevance)
+        index = self.index  # one and the same, should another thread open it again
+        mask = index.where(where) if where else None
+        total = len(index) if mask is None else int(mask.sum())
+        if total == 0:
+            empty = "Nothing fits the conditions." if where else "The index is empty."
+            return [SearchResults([], True, empty, 0) for _ in queries]
+        measured = [self.calibration if query is not None and query.plain else None for query in queries]
+        for query, calibration in zip(queries, measured, strict=True):
+            if min_relevance and calibration is None:
+                raise DeixisError(*self._unmeasured(query))
+        quick = self.approximate if self.approximate is not None and self.approximate.index is index else index
+        hits = quick.search(vectors, min(k, total), where=mask)
+        # Of the whole collection: conditions take rivals away, but say nothing about what is left.
+        others = np.asarray(vectors, np.float32) @ self._sample.T if any(measured) else [None] * len(queries)
+        rests = [None if each is None else QueryStats.of(each, len(index)) for each in others]
+        return [
+            self._answer(index, (scores, rows), (calibration, rest), min_relevance, total)
+            for scores, rows, calibration, rest in zip(*hits, measured, rests, strict=True)
+        ]
+
+    def _answer(
+        self,
+        index: Index,
+        hits: tuple[Float32[np.ndarray, " k"], Int64[np.ndarray, " k"]],
+        measure: tuple[Calibration | None, QueryStats | None],
+        min_relevance: float,
+        total: int,
+    ) -> SearchResults:
+        """One query's answer, of its scores and rows; `measure` tells chances, where they were measured."""
+        rows = [int(row) for row in hits[1] if row >= 0]
+        scores, (calibration, rest) = hits[0][: len(rows)], measure
+        chances: list[float | None] = [None] * len(rows)
+        nothing = False
+        if calibration is not None and rest is not None:
+            chances = [float(each) for each in calibration.chance(scores, rest)]
+            nothing = bool(calibration.nothing(scores[0], rest))
+        found = [
+            SearchHit(float(score), index.item(row), row, chance)
+            for score, row, chance in zip(scores, rows, chances, strict=True)
+            if chance is None or chance >= min_relevance
+        ]
+        nothing = nothing or not found
+        sentence = relevance.nothing_matches(total) if nothing else _sure(found[0])
+        return SearchResults(found, nothing, sentence, total)
+
+    @functools.cached_property
+    def calibration(self) -> Calibration | None:
+        """What was measured on held-out searches; None where nothing was."""
+        return relevance.read_calibration(self.run, str(self.index.manifest["fingerprint"]))
+
+    @functools.cached_property
+    def _sample(self) -> Float32[np.ndarray, "N D"]:
+        """Vectors that stand for the collection when a score is compared with a query's other scores."""
+        return self.index.sample(_SAMPLE)
+
+    def _unmeasured(self, query: Query | None) -> tuple[str, str]:
+        if query is not None and not query.plain:
+            return (
+                "A least relevance was asked for, and chances are measured for a single text only.",
+                "Ask with one text, or leave --min-relevance out.",
+            )
+        return (
+            f"A least relevance was asked for, and {self.run} was made without measuring any.",
+            "Make it from pictures with captions or labels, or leave --min-relevance out.",
+        )
+
+    def like(self, row: int, k: int = 10, *, where: Sequence[str] = ()) -> SearchResults:
+        """What is most like something in the index, itself left out.
+
+        Args:
+            row: of the index.
+            k: as in `search`.
+            where: as in `search`.
+        """
+        answer = self.search_vector(self.index.vector(row), k + 1, where=where)
+        return dataclasses.replace(answer, found=[each for each in answer if each.row != row][:k])
+
+    def refresh(self) -> bool:
+        """Opens the index again where another process has changed it; whether it had.
+
+        Raises:
+            DeixisError: it was made again by another model.
+        """
+        if not self.index.changed():
+            return False
+        with self._lock:
+            opened = Index.open(self.index.folder, verify=False)
+            if "encoder" in self.__dict__:
+                opened.expect(self.__dict__["encoder"].fingerprint())
+            self.index, self.approximate = opened, Approximate.open(opened)
+            for made in ("_sample", "calibration"):
+                self.__dict__.pop(made, None)
+        return True
+
+
+def _sure(best: SearchHit) -> str:
+    if best.relevance is None:
+        return ""
+    return f"Of searches that go like this, the first is what was asked for in {relevance.in_words(best.relevance)}."
+
+
+def require_answers(k: int, min_relevance: float = 0.0) -> None:
+    """Refuses numbers that make no sense.
+
+    Raises:
+        DeixisError: k below 1, or a chance that is none.
+    """
+    if k < 1:
+        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
+    if not 0 <= min_relevance <= 1:
+        raise DeixisError(f"A relevance of {min_relevance} was asked for.", "Give a chance from 0 to 1.")

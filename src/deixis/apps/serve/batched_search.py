@@ -1,0 +1,183 @@
+"""What the model's thread does for several clients at a time: one pass through each tower, one over the index."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from deixis.apps.search.searcher import Query, Searcher, SearchHit, SearchResults
+from deixis.apps.serve.errors import RequestError
+from deixis.errors import DeixisError
+from deixis.indexing.index import Index
+from deixis.nn.modes import evaluating
+
+__all__ = ["LARGEST", "BatchedSearch", "Encoding", "SearchJob", "item_of"]
+
+LARGEST = 64
+"""Texts and pictures that go through the model at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchJob:
+    """A search, its pictures left out.
+
+    Attributes:
+        query: the words, and an empty place for each picture; None: the collection as it lies.
+        like: a row that counts as the first of the pictures.
+        k: how many answers.
+        offset: how many are left out before.
+        where: conditions.
+        min_relevance: as for `Searcher.search`.
+    """
+
+    query: Query | None
+    like: int | None
+    k: int
+    offset: int
+    where: tuple[str, ...]
+    min_relevance: float
+
+    @property
+    def most(self) -> int:
+        """Answers that are needed for these to be among them."""
+        return self.offset + self.k + (self.like is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """What the model is to encode for one client, and what is then looked for.
+
+    Attributes:
+        texts: words; of a search those that are asked for, then those to be left out.
+        pixels: pictures, preprocessed, in the same order.
+        asked: the search; None where the vectors themselves are wanted.
+    """
+
+    texts: tuple[str, ...]
+    pixels: Float[Tensor, "m 3 H W"] | None
+    asked: SearchJob | None = None
+
+    @property
+    def weight(self) -> int:
+        """How many texts and pictures."""
+        return len(self.texts) + (0 if self.pixels is None else len(self.pixels))
+
+
+class BatchedSearch:
+    """Answers several works at once: `SearchResults` to a search, vectors [n D] where these are wanted, or the error
+    that is this client's alone.
+
+    Args:
+        searcher: what is searched.
+        opened: the index as it lies on disk now.
+    """
+
+    def __init__(self, searcher: Searcher, opened: Callable[[], Index]) -> None:
+        self._searcher, self._opened = searcher, opened
+
+    def __call__(self, works: Sequence[Encoding]) -> list[Any]:
+        """The answers, in order."""
+        index = self._opened()
+        answers: dict[int, Any] = {}
+        pointed: dict[int, Float32[np.ndarray, " D"]] = {}
+        for place, (work, (texts, images)) in enumerate(zip(works, self._encoded(works), strict=True)):
+            try:
+                if work.asked is None:
+                    answers[place] = np.concatenate([texts, images]).tolist()
+                elif work.asked.query is None:
+                    answers[place] = _as_it_lies(index, work.asked)
+                else:
+                    pointed[place] = _direction(index, work.asked, work.asked.query, texts, images)
+            except Exception as error:
+                answers[place] = error
+        self._search({place: work.asked for place, work in enumerate(works) if work.asked}, pointed, answers)
+        return [answers[place] for place in range(len(works))]
+
+    def _encoded(
+        self, works: Sequence[Encoding]
+    ) -> list[tuple[Float32[np.ndarray, "n D"], Float32[np.ndarray, "m D"]]]:
+        """Vectors of each work's texts and pictures; a text that several ask for is read once."""
+        encoder = self._searcher.encoder
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(text for work in works for text in work.texts))}
+        words = np.asarray(encoder.encode_text(list(distinct), batch_size=LARGEST).cpu())
+        pixels = [work.pixels for work in works if work.pixels is not None]
+        shown = np.empty((0, encoder.width), np.float32)
+        if pixels:
+            with evaluating(encoder), torch.no_grad():
+                shown = np.asarray(encoder.encode_image(torch.cat(pixels).to(encoder.device)).cpu())
+        counts = [0 if work.pixels is None else len(work.pixels) for work in works]
+        images = np.split(shown, np.cumsum(counts)[:-1])
+        return [(words[[distinct[text] for text in work.texts]], own) for work, own in zip(works, images, strict=True)]
+
+    def _search(
+        self, asked: Mapping[int, SearchJob], pointed: Mapping[int, Float32[np.ndarray, " D"]], answers: dict[int, Any]
+    ) -> None:
+        """Looks for all directions that have the same conditions at once."""
+        alike: dict[tuple[Any, ...], list[int]] = collections.defaultdict(list)
+        for place in pointed:
+            each = asked[place]
+            alike[each.where, each.min_relevance, each.query is not None and each.query.plain].append(place)
+        for (where, least, _), places in alike.items():
+            try:
+                found = self._searcher.search_vectors(
+                    np.stack([pointed[place] for place in places]),
+                    [asked[place].query for place in places],
+                    max(asked[place].most for place in places),
+                    where=where,
+                    min_relevance=least,
+                )
+            except Exception as error:
+                answers.update(dict.fromkeys(places, error))
+            else:
+                answers.update({place: _page(asked[place], one) for place, one in zip(places, found, strict=True)})
+
+
+def item_of(index: Index, row: int) -> dict[str, Any]:
+    """What a row stands for.
+
+    Args:
+        index: open.
+        row: that a client asks for.
+
+    Raises:
+        Refused: there is no such row, or not any more.
+    """
+    try:
+        return index.item(row)
+    except (DeixisError, IndexError) as error:
+        raise RequestError(404, f"There is no picture {row} in the index.", "Search again.") from error
+
+
+def _direction(
+    index: Index,
+    asked: SearchJob,
+    query: Query,
+    texts: Float32[np.ndarray, "n D"],
+    images: Float32[np.ndarray, "m D"],
+) -> Float32[np.ndarray, " D"]:
+    """The query as one vector."""
+    if asked.like is not None:
+        item_of(index, asked.like)
+        images = np.concatenate([index.vector(asked.like)[None], images])
+    plus, shown = len(query.texts), len(query.images)
+    return Searcher.composed(query, texts[:plus], images[:shown], texts[plus:], images[shown:])
+
+
+def _page(asked: SearchJob, answer: SearchResults) -> SearchResults:
+    """The part of an answer that was asked for."""
+    others = [each for each in answer if each.row != asked.like]
+    return dataclasses.replace(answer, found=others[asked.offset : asked.offset + asked.k])
+
+
+def _as_it_lies(index: Index, asked: SearchJob) -> SearchResults:
+    """The collection in its order, where nothing is asked for."""
+    rows = np.flatnonzero(index.where(asked.where))
+    chosen = rows[asked.offset : asked.offset + asked.k].tolist()
+    return SearchResults([SearchHit(float("nan"), index.item(row), row) for row in chosen], False, "", len(rows))

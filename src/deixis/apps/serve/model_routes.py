@@ -1,0 +1,168 @@
+"""Routes by which a client asks the model: search, embed, explain, ground."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from fastapi import APIRouter
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from deixis.apps.explain.explanations import Explanation
+from deixis.apps.explain.overlays import png
+from deixis.apps.search.searcher import Query, SearchResults
+from deixis.apps.serve.batched_search import Encoding, SearchJob
+from deixis.apps.serve.errors import RequestError
+from deixis.apps.serve.limits import picture_bytes, require_letters
+from deixis.apps.serve.page_routes import shown
+from deixis.apps.serve.pictures import located
+from deixis.apps.serve.schemas import (
+    Embeddings,
+    EmbedRequest,
+    ExplainRequest,
+    ExplainResponse,
+    Failure,
+    GroundRequest,
+    Map,
+    SearchRequest,
+    SearchResult,
+)
+from deixis.apps.serve.server_state import CurrentState, ServerState
+from deixis.inputs.images import open_image
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_WORDS = 32  # maps in one request
+_DEEPEST = 10_000
+_SIDE = 640  # of an overlay
+_STAND_IN = b""
+"""Where a query asks how many pictures there are, and they were read elsewhere."""
+
+
+@router.post("/search")
+async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
+    """Finds pictures by words, pictures, or both; without either, lists the collection as it lies."""
+    begun = time.perf_counter()
+    with desk.gate.place():
+        require_letters([*request.texts, *request.minus_texts, *request.where], desk.settings.letters)
+        asked = _asked(request)
+        pixels = await _pixels(desk, [*request.images, *request.minus_images])
+        texts = (*request.texts, *request.minus_texts)
+        answer: SearchResults = await desk.batcher(Encoding(texts, pixels, asked))
+    rows = [(each.row, each.item, _number(each.score), each.relevance) for each in answer]
+    found = await desk.readers(shown, desk.pictures, rows)
+    return SearchResult(
+        found=found,
+        nothing=answer.nothing,
+        sentence=answer.sentence,
+        total=answer.total,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+@router.post("/embed")
+async def embed(request: EmbedRequest, desk: CurrentState) -> Embeddings:
+    """The model's vectors of texts and pictures, each of length 1."""
+    if not request.texts and not request.images:
+        raise RequestError(422, "Nothing was sent to be encoded.", "Send texts, or images.")
+    with desk.gate.place():
+        require_letters(request.texts, desk.settings.letters)
+        pixels = await _pixels(desk, request.images)
+        vectors = await desk.batcher(Encoding(tuple(request.texts), pixels))
+    encoder = desk.searcher.encoder
+    return Embeddings(embeddings=vectors, model=encoder.name, fingerprint=encoder.fingerprint())
+
+
+@router.post("/explain")
+async def explain(request: ExplainRequest, desk: CurrentState) -> ExplainResponse:
+    """Where in a picture, and by which words, the model sees that texts fit."""
+    deadline = time.monotonic() + desk.settings.seconds
+    with desk.gate.place():
+        require_letters(request.texts, desk.settings.letters)
+        texts = _words(desk, request.texts) if request.by_word else request.texts
+        distinct = list(dict.fromkeys(texts))
+        if not distinct or len(distinct) > _WORDS:
+            raise RequestError(
+                422, f"{len(distinct)} texts or words are to be explained.", f"Ask for 1 to {_WORDS} at a time."
+            )
+        picture = await desk.readers(_picture, desk, request)
+        parts = await desk.model(desk.explained, picture, distinct, deadline)
+        maps = await desk.readers(_maps, texts, dict(zip(distinct, parts, strict=True)), request.by_word)
+    return ExplainResponse(maps=maps)
+
+
+@router.post("/ground", responses={501: {"model": Failure, "description": "No model here can."}})
+async def ground(request: GroundRequest, desk: CurrentState) -> dict[str, Any]:
+    """Points at what words mean, where the model can."""
+    require_letters([request.text], desk.settings.letters)
+    raise RequestError(501, "This model can't point at things.", "Ask /explain where in a picture it sees words.")
+
+
+def _asked(request: SearchRequest) -> SearchJob:
+    """The search; a row counts as the first picture."""
+    images = len(request.images) + (request.like is not None)
+    query = None
+    if images or request.texts or request.minus_texts or request.minus_images:
+        if request.offset + request.k > _DEEPEST:
+            raise RequestError(
+                422, f"A search lists its first {_DEEPEST:,} answers.", "Say more precisely what is wanted."
+            )
+        query = Query(
+            texts=tuple(request.texts),
+            images=(_STAND_IN,) * images,
+            minus_texts=tuple(request.minus_texts),
+            minus_images=(_STAND_IN,) * len(request.minus_images),
+            mix=request.mix,
+        )
+    return SearchJob(query, request.like, request.k, request.offset, tuple(request.where), request.min_relevance)
+
+
+async def _pixels(desk: ServerState, sent: Sequence[str]) -> Float[Tensor, "m 3 H W"] | None:
+    """Pictures that were sent, decoded one by one, so that one large one at a time is in memory for each thread."""
+    parts = [await desk.readers(_read, desk, each) for each in sent]
+    return torch.cat(parts) if parts else None
+
+
+def _read(desk: ServerState, sent: str) -> Float[Tensor, "1 3 H W"]:
+    return desk.searcher.encoder.preprocess.read([picture_bytes(sent, desk.pixels)], threads=1)
+
+
+def _picture(desk: ServerState, request: ExplainRequest) -> Image.Image:
+    """The picture that is to be explained: of the index, or sent along."""
+    if (request.row is None) == (request.image is None):
+        raise RequestError(422, "Either a row or an image is explained.", "Send one of the two.")
+    if request.image is not None:
+        return open_image(picture_bytes(request.image, desk.pixels), max_pixels=desk.pixels)
+    item = desk.item(request.row or 0)
+    return open_image(located(str(item["path"])))
+
+
+def _words(desk: ServerState, texts: Sequence[str]) -> list[str]:
+    """The words of texts, as the model's tokenizer finds them."""
+    encoder = desk.searcher.encoder
+    places = ((text, encoder.tokenizer.words(text, encoder.context_length)) for text in texts)
+    return [text[start:stop] for text, found in places for start, stop, *_ in found]
+
+
+def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool) -> list[Map]:
+    maps = []
+    for text in texts:
+        part = parts[text]
+        overlay = part.overlay(0, 0)
+        overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        words = [] if by_word or not part.words else [(each.word, float(each.share)) for each in part.words[0][0]]
+        address = f"data:image/png;base64,{base64.b64encode(png(overlay)).decode('ascii')}"
+        maps.append(Map(text=text, score=float(part.scores[0, 0]), overlay=address, words=words))
+    return maps
+
+
+def _number(score: float) -> float | None:
+    return None if math.isnan(score) else score

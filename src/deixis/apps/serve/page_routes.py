@@ -1,0 +1,227 @@
+"""Routes by which a client looks: the page, items and their pictures, folders and jobs, the run, its report, health."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
+from starlette.responses import Response
+
+from deixis.apps.serve.access import REPORT_POLICY
+from deixis.apps.serve.errors import RequestError
+from deixis.apps.serve.limits import MOST
+from deixis.apps.serve.pictures import PLACEHOLDER, Gone, Pictures, Small
+from deixis.apps.serve.schemas import Folder, Health, Item, Job, JobNumber, RunInfo, Shown
+from deixis.apps.serve.server_state import CurrentState, ServerState
+from deixis.errors import DeixisError
+
+__all__ = ["router", "shown"]
+
+router = APIRouter()
+
+Row = Annotated[int, InPath(ge=0, le=2**31 - 1)]
+Number = Annotated[int, InPath(ge=0, le=2**31 - 1)]
+Side = Annotated[int, Query(ge=16, le=4096, description="Pixels of the longer side, at most.")]
+
+_STATIC = Path(__file__).parent / "static"
+_SIDE = 320
+_KNOWN = ("id", "path", "captions", "label", "hash", "root")
+_CAPTIONS, _LETTERS = 8, 1000
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}}, "description": "The picture."},
+    304: {"description": "It has not changed."},
+    404: {
+        "content": {"image/svg+xml": {}, "application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+        "description": "The file has gone: a picture that says so. There is no such row: an error.",
+    },
+}
+
+
+@router.get("/", include_in_schema=False)
+async def page(desk: CurrentState) -> Response:
+    """The page."""
+    return await desk.readers(_static, "index.html")
+
+
+@router.get("/static/{name}", include_in_schema=False)
+async def static(name: str, desk: CurrentState) -> Response:
+    """A part of the page."""
+    return await desk.readers(_static, name)
+
+
+@router.get("/items/{row}")
+async def item(row: Row, desk: CurrentState) -> Item:
+    """Something in the index, with all that is known of it."""
+    return await desk.readers(_item, desk, row)
+
+
+@router.get("/items/{row}/neighbours")
+async def neighbours(row: Row, desk: CurrentState, k: Annotated[int, Query(ge=1, le=MOST)] = 20) -> list[Shown]:
+    """What is most like it."""
+    return await desk.readers(_neighbours, desk, row, k)
+
+
+@router.get("/items/{row}/thumbnail", response_class=Response, responses=_PICTURES)
+async def thumbnail(row: Row, desk: CurrentState, request: Request, side: Side = _SIDE) -> Response:
+    """A small picture of it."""
+    return await _picture(desk, row, side, request)
+
+
+@router.get("/items/{row}/image", response_class=Response, responses=_PICTURES)
+async def image(row: Row, desk: CurrentState, request: Request, side: Side = 1600) -> Response:
+    """A large picture of it."""
+    return await _picture(desk, row, side, request)
+
+
+@router.get("/folders")
+async def folders(desk: CurrentState) -> list[Folder]:
+    """Folders that the owner named when the server was started."""
+    return [Folder(id=number, name=_readable(name), new=None) for number, (name, _) in enumerate(desk.jobs.folders)]
+
+
+@router.post("/folders/{number}/update")
+async def update(number: Number, desk: CurrentState) -> JobNumber:
+    """Looks a folder through, and adds to the index what is new in it."""
+    return JobNumber(job=desk.jobs.start(number))
+
+
+@router.get("/jobs/{number}")
+async def job(number: Number, desk: CurrentState) -> Job:
+    """How far a job is."""
+    state = desk.jobs.state(number)
+    return Job(done=state.done, total=state.total, state=state.state, message=state.message)
+
+
+@router.get("/run")
+async def run(desk: CurrentState) -> RunInfo:
+    """What is served."""
+    return await desk.readers(_run, desk)
+
+
+@router.get("/report", response_class=Response, responses={200: {"content": {"text/html": {}}}})
+async def report(desk: CurrentState) -> Response:
+    """The run's report of before and after."""
+    return await desk.readers(_report, desk.searcher.run / "report.html")
+
+
+@router.get("/health")
+async def health(desk: CurrentState) -> Health:
+    """Whether all is well."""
+    index = await desk.readers(desk.index)
+    return Health(status=desk.trouble or "ok", index=len(index))
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(desk: CurrentState) -> Response:
+    """Counts and times, for Prometheus."""
+    return Response(desk.metrics.text(), headers={"Content-Type": desk.metrics.content_type})
+
+
+def shown(pictures: Pictures, rows: Sequence[tuple[int, Mapping[str, Any], float | None, float | None]]) -> list[Shown]:
+    """Items as a client sees them.
+
+    Args:
+        pictures: that tell how large they are.
+        rows: row, item, score, relevance of each.
+    """
+    return [Shown(**_fields(pictures, *each)) for each in rows]
+
+
+def _fields(
+    pictures: Pictures, row: int, item: Mapping[str, Any], score: float | None, relevance: float | None
+) -> dict[str, Any]:
+    width, height = pictures.size(item, _SIDE)
+    place = str(item["path"])
+    label = item.get("label")
+    return {
+        "row": row,
+        "id": _readable(str(item["id"])),
+        "score": score,
+        "relevance": relevance,
+        "width": width,
+        "height": height,
+        "name": _readable(os.path.basename(place)),
+        "captions": [_readable(str(each))[:_LETTERS] for each in (item.get("captions") or ())[:_CAPTIONS]],
+        "label": None if label is None else _readable(str(label)),
+        "place": _readable(place),
+    }
+
+
+def _readable(text: str) -> str:
+    """A file name may be no UTF-8, and JSON is."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _item(desk: ServerState, row: int) -> Item:
+    item = desk.item(row)
+    address = f"/items/{row}"
+    return Item(
+        **_fields(desk.pictures, row, item, None, None),
+        columns={name: value for name, value in item.items() if name not in _KNOWN},
+        thumbnail=f"{address}/thumbnail",
+        image=f"{address}/image",
+        neighbours=f"{address}/neighbours",
+    )
+
+
+def _neighbours(desk: ServerState, row: int, k: int) -> list[Shown]:
+    desk.item(row)
+    return shown(desk.pictures, [(each.row, each.item, each.score, None) for each in desk.searcher.like(row, k)])
+
+
+async def _picture(desk: ServerState, row: int, side: int, request: Request) -> Response:
+    with desk.picture_gate.place():
+        try:
+            small = await desk.painters(_small, desk, row, side, request.headers.get("if-none-match", ""))
+        except (DeixisError, OSError) as error:
+            if isinstance(error, RequestError) and not isinstance(error, Gone):
+                raise
+            return Response(PLACEHOLDER, 404, {"Cache-Control": "no-store"}, "image/svg+xml")
+    # Rows may stand for something else after a change of the index, so each use asks whether it still holds.
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{small.mark}"'}
+    return (
+        Response(small.data, 200, headers, "image/jpeg") if small.data else Response(status_code=304, headers=headers)
+    )
+
+
+def _small(desk: ServerState, row: int, side: int, held: str) -> Small:
+    """The picture; without data where the client holds it."""
+    item = desk.item(row)
+    mark = desk.pictures.mark(item, side)
+    return Small(b"", mark) if f'"{mark}"' in held else desk.pictures.small(item, side)
+
+
+def _static(name: str) -> Response:
+    """A part of the page: one of the files that lie there, by name."""
+    if not _STATIC.is_dir() or name not in os.listdir(_STATIC) or not (_STATIC / name).is_file():
+        raise RequestError(404, "The page has no such part.", "See /openapi.json for all addresses.")
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Response((_STATIC / name).read_bytes(), 200, {"Cache-Control": "no-cache"}, kind)
+
+
+def _report(path: Path) -> Response:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RequestError(404, "This run has no report.", "`deixis adapt` writes one.") from error
+    return Response(data, 200, {"Content-Security-Policy": REPORT_POLICY}, "text/html")
+
+
+def _run(desk: ServerState) -> RunInfo:
+    index, encoder = desk.index(), desk.searcher.encoder
+    return RunInfo(
+        name=_readable(desk.searcher.run.resolve().name),
+        model=encoder.name,
+        count=len(index),
+        width=encoder.width,
+        calibrated=getattr(desk.searcher, "calibration", None) is not None,
+        report=(desk.searcher.run / "report.html").is_file(),
+        columns=desk.columns(),
+        can_explain=desk.explainer is not None,
+        can_ground=False,
+    )

@@ -1,0 +1,156 @@
+"""What one server works with: the open index and its model, the threads, and what was made so far."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from PIL import Image
+
+from deixis.apps.common.options import ServeSettings
+from deixis.apps.explain.explain import Explainer
+from deixis.apps.search.searcher import Searcher
+from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
+from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
+from deixis.apps.serve.errors import RequestError
+from deixis.apps.serve.jobs import Jobs, Update
+from deixis.apps.serve.metrics import Metrics
+from deixis.apps.serve.pictures import Pictures
+from deixis.errors import DeixisError
+from deixis.indexing.index import Index
+
+__all__ = ["CurrentState", "ServerState"]
+
+_THREADS = 2
+_THUMBNAILS = 2000  # that may wait: a page asks for many at once
+_KNOWN = ("id", "path", "captions", "label", "hash", "root")
+_VALUES, _LOOKED, _LONGEST = 50, 20_000, 200
+
+
+class ServerState:
+    """One server's state. Routes find it by `CurrentState`.
+
+    Args:
+        searcher: what is served.
+        settings: the flags.
+        update: brings the index up to date with a folder.
+    """
+
+    def __init__(self, searcher: Searcher, settings: ServeSettings, update: Update) -> None:
+        self.searcher, self.settings = searcher, settings
+        self.model, self.readers, self.painters = (
+            Worker("model"),
+            Worker("reader", _THREADS),
+            Worker("painter", _THREADS),
+        )
+        self.gate = ConcurrencyLimit(settings.queue, "the model")
+        self.picture_gate = ConcurrencyLimit(_THUMBNAILS, "pictures")
+        self.metrics = Metrics(lambda: self.gate.inside, lambda: len(self.searcher.index))
+        self.batcher: Batcher[Encoding, Any] = Batcher(
+            BatchedSearch(searcher, self.index), self.model, self.gate, largest=LARGEST, seen=self.metrics.batch
+        )
+        self.pictures = Pictures()
+        self.jobs = Jobs(settings.folder, update)
+        self.trouble = ""
+        self._opening = threading.Lock()
+        self._columns: tuple[Index, dict[str, list[Any]]] | None = None
+
+    @property
+    def pixels(self) -> int:
+        """The most width x height of a picture that a client sends."""
+        return int(self.settings.megapixels * 1e6)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.jobs.stop()
+        self.model.stop()
+        self.readers.stop()
+        self.painters.stop()
+
+    # The index
+
+    def index(self) -> Index:
+        """The index as it lies on disk now. Where it can't be opened any more, the one that was open goes on."""
+        with self._opening:
+            try:
+                self.searcher.refresh()
+                self.trouble = ""
+            except (DeixisError, OSError) as error:
+                self.trouble = str(error)
+            return self.searcher.index
+
+    def item(self, row: int) -> dict[str, Any]:
+        """What a row stands for.
+
+        Raises:
+            Refused: there is no such row, or not any more.
+        """
+        return item_of(self.index(), row)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns that items can be told apart by, with the commonest values of each in order.
+
+        Of a large index the first items are looked at. Columns whose values are nearly all different are left out.
+        """
+        index = self.index()
+        if self._columns is None or self._columns[0] is not index:
+            self._columns = (index, _columns(index))
+        return self._columns[1]
+
+    # Explaining, in the model's thread
+
+    @functools.cached_property
+    def explainer(self) -> Explainer | None:
+        """What explains this model's scores; None where they can't be."""
+        try:
+            return Explainer(self.searcher.encoder)
+        except DeixisError:
+            return None
+
+    def explained(self, picture: Image.Image, texts: Sequence[str], deadline: float) -> list[Any]:
+        """Explanations of a picture, one a text, as long as there is time.
+
+        Args:
+            picture: decoded.
+            texts: what it is held against.
+            deadline: by `time.monotonic`.
+
+        Raises:
+            Refused: this model can't be explained, or it takes too long.
+            DeixisError: a text has no words.
+        """
+        if self.explainer is None:
+            raise RequestError(422, "This model's scores can't be explained.", "Serve a model of another architecture.")
+        parts = []
+        for text in texts:
+            if time.monotonic() > deadline:
+                raise RequestError(503, "It takes too long to explain so much.", "Ask for fewer texts or words.")
+            parts.append(self.explainer(picture, [text]))
+        return parts
+
+
+def _columns(index: Index) -> dict[str, list[Any]]:
+    counts: dict[str, collections.Counter[Any]] = {}
+    looked = 0
+    for _, item in itertools.islice(index.items(), _LOOKED):
+        looked += 1
+        for name, value in item.items():
+            plain = isinstance(value, str | int | float) and len(str(value)) <= _LONGEST
+            if plain and (name == "label" or name not in _KNOWN):
+                counts.setdefault(name, collections.Counter())[value] += 1
+    told = {name: each for name, each in counts.items() if len(each) <= max(_VALUES, looked // 2)}
+    return {name: sorted((value for value, _ in each.most_common(_VALUES)), key=str) for name, each in told.items()}
+
+
+async def _desk(request: Request) -> ServerState:
+    return request.app.state.desk
+
+
+CurrentState = Annotated[ServerState, Depends(_desk)]
+"""The state, as an argument of a route."""

@@ -1,0 +1,270 @@
+"""What is trained on what: a method built, data sorted into what it learns from and what is held out, steps counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deixis import engine
+from deixis.apps.common.options import TrainSettings
+from deixis.apps.common.overrides import parse_overrides
+from deixis.data.loading.sampler import EpochPlan, SampleOrder, shards_of
+from deixis.data.splits import MIN_GROUPS, concept_groups, split
+from deixis.engine.evaluation.retrieval_eval import can_retrieve
+from deixis.engine.training.batching import collate_for, encoder_of
+from deixis.engine.training.build import configure
+from deixis.engine.training.stages import Method, card_of
+from deixis.errors import DeixisError
+from deixis.methods import read as read_method
+from deixis.nn.dual import DualEncoder
+from deixis.ops.collective import world_size
+from deixis.types import Sample, Source, Stage
+from deixis.zoo import scratch
+
+__all__ = ["TrainingJob", "prepare"]
+
+_PASSES, _BATCH, _HELD = 10, 32, 1000
+_WORDS = {"tokens", "captions", "spans"}
+_NEW = {"layers": "all", "statistics": True}
+_UNTRAINED = {"learning_rate": 1e-3, "warmup": 50, "schedule": "cosine", "weight_decay": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingJob:
+    """A method and what it is trained on.
+
+    Attributes:
+        name: of the method.
+        method: as it was built.
+        source: all samples with what the method needs.
+        train: those it learns from.
+        held: those it is measured on; None where it is not measured.
+        order: of the samples, on each rank.
+        steps: of each stage.
+        notes: what a person should be told.
+    """
+
+    name: str
+    method: Method
+    source: Source
+    train: Source
+    held: Source | None
+    order: SampleOrder
+    steps: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of the method."""
+        return engine.stages(self.method)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a step, over all ranks."""
+        return self.order.batch_size * world_size()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides what is trained on what, as plain values."""
+        held = 0 if self.held is None else len(self.held.samples)
+        words = ("\x1f".join((each.id, str(each.label), *each.captions)) for each in self.source.samples)
+        digest = hashlib.sha256("\x1e".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+        config = getattr(self.method, "config", None)
+        return {
+            "method": self.name,
+            "config": {} if config is None else dataclasses.asdict(config),
+            "data": {"name": self.source.name, "samples": len(self.source.samples), "fingerprint": digest},
+            **_vocabulary(self.method),
+            "held_out": held,
+            "batch_size": self.batch_size,
+            "steps": list(self.steps),
+        }
+
+
+def prepare(name: str, source: Source, settings: TrainSettings) -> TrainingJob:
+    """Builds the method and sorts the data.
+
+    Args:
+        name: of the method.
+        source: as it was read.
+        settings: what the user wishes.
+
+    Raises:
+        DeixisError: the method is not trained, a setting is none, or the data lacks what the method needs: all before
+            any work is done.
+    """
+    _check(settings)
+    card = read_method(name).card
+    if card.kind != "trained":
+        raise DeixisError(f"{name} is {card.kind}: no step of it is a gradient's.", "`deixis list` shows what trains.")
+    method = _build(name, source, settings)
+    usable, notes = _worded(source, method)
+    _learnable(usable, method)
+    train, held, more = _held_out(usable, method, settings)
+    if scratch.options(settings.model) is not None:
+        method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
+        more = [*more, _introduced(method)]
+    order = SampleOrder(_batch(train, method, settings), seed=settings.seed)
+    plan = EpochPlan(order, shards_of(train.samples)[0], world_size())
+    steps = _steps(engine.stages(method), plan, settings)
+    remainder = plan.remainder()
+    notes = [*source.notes, *notes, *more, *([remainder] if remainder else [])]
+    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes))
+
+
+def _check(settings: TrainSettings) -> None:
+    for name in ("checkpoint_every", "log_every"):
+        if getattr(settings, name) < 1:
+            raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give 1 or more.")
+    for name in ("steps", "images", "batch_size", "chunk", "measure_every", "workers", "clip"):
+        if getattr(settings, name) < 0:
+            raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give 0 or more.")
+    for name in ("held_out", "max_skipped"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give a share below 1.")
+    if settings.steps and settings.images:
+        raise DeixisError("Both --steps and --images are given.", "Give one of them.")
+
+
+def _build(name: str, source: Source, settings: TrainSettings) -> Method:
+    changed = parse_overrides(name, settings.set, settings.config)
+    parts: dict[str, Any] = {}
+    for part in read_method(name).card.parts:
+        if part.kind == "names":
+            parts[part.name] = tuple(sorted({sample.label for sample in source.samples if sample.label is not None}))
+    if settings.model:
+        towers = [part for part in read_method(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
+        if not towers:
+            raise DeixisError(f"{name} is not built on a model.", "Leave --model out.")
+        changed[towers[0].name] = settings.model
+        new = scratch.options(settings.model)
+        if new is not None:
+            parts[towers[0].name] = _new(name, source, settings, new)
+            changed = {**_whole(name, settings.config), **changed}
+    return engine.build(name, settings.config, changed, parts, settings.seed)
+
+
+def _new(name: str, source: Source, settings: TrainSettings, options: Mapping[str, Any]) -> DualEncoder:
+    """A model of random weights that knows the words of `source`."""
+    if any(part.frozen and part.kind in ("dual_encoder", "image_tower") for part in read_method(name).card.parts):
+        raise DeixisError(
+            f"{name} leaves its model as it is, and {settings.model!r} is random numbers.",
+            "Train it first: deixis train clip --data ... --model scratch",
+        )
+    texts = [text for sample in source.samples for text in sample.captions or (sample.label or "",)]
+    if not any(text.strip() for text in texts):
+        raise DeixisError(
+            f"{source.name!r} has no captions, and a new model knows the words of its captions alone.",
+            "Put captions beside the pictures, or take what the files are called: --names-as-captions",
+        )
+    return scratch.build(texts, seed=settings.seed, **options)
+
+
+def _whole(name: str, preset: str) -> dict[str, Any]:
+    """What a new model asks of the method's settings, where the preset is made for one that was trained before."""
+    config = configure(name, preset)
+    tuning = getattr(config, "layers", "all") != "all"
+    wanted = {**_NEW, **(_UNTRAINED if tuning else {})}
+    return {setting: value for setting, value in wanted.items() if hasattr(config, setting)}
+
+
+def _introduced(method: Method) -> str:
+    encoder = encoder_of(method)
+    count = sum(value.numel() for value in (method if encoder is None else encoder).parameters()) / 1e6
+    said = f"A new model of {count:.2g} million random weights is trained whole"
+    words = "" if encoder is None else f"; it knows {encoder.tokenizer.vocabulary - len(scratch.MARKS)} words"
+    return f"{said}{words}."
+
+
+def _vocabulary(method: Method) -> dict[str, str]:
+    """A fingerprint of the words of a model that has them from captions."""
+    encoder = encoder_of(method)
+    if encoder is None or not scratch.is_new(encoder):
+        return {}
+    rules = json.dumps(encoder.tokenizer.to_dict(), sort_keys=True)
+    return {"words": hashlib.sha256(rules.encode()).hexdigest()}
+
+
+def _worded(source: Source, method: Method) -> tuple[Source, list[str]]:
+    """The samples with words, where the method reads any; captions that are blank are taken away."""
+    stages = engine.stages(method)
+    needs = [spec.name for stage in stages for spec in (card_of(method).needs if stage.needs is None else stage.needs)]
+    if not _WORDS & set(needs):
+        return source, []
+    spoken = [_spoken(sample) for sample in source.samples]
+    kept = tuple(sample for sample in spoken if sample.captions or sample.label)
+    missing = len(spoken) - len(kept)
+    note = [f"{missing} of {len(spoken)} samples have no words, and are left out."] if missing and kept else []
+    return dataclasses.replace(source, samples=kept or tuple(spoken)), note
+
+
+def _spoken(sample: Sample) -> Sample:
+    captions = tuple(caption for caption in sample.captions if caption.strip())
+    label = sample.label if sample.label and sample.label.strip() else None
+    if captions == sample.captions and label == sample.label:
+        return sample
+    return dataclasses.replace(sample, captions=captions, label=label)
+
+
+def _learnable(source: Source, method: Method) -> None:
+    """Refuses data that lacks a field, and pairs none of which can be told from another."""
+    for stage in engine.stages(method):
+        collate_for(method, source, stage)
+    said = {sample.captions or (sample.label,) for sample in source.samples}
+    if card_of(method).min_batch > 1 and len(said) == 1 and said != {(None,)}:
+        raise DeixisError(
+            f"All {len(source.samples)} samples say {next(iter(said))[0]!r}: there is nothing to tell apart.",
+            "Give captions that tell what each picture shows.",
+        )
+
+
+def _held_out(source: Source, method: Method, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
+    """What is learned from, what is measured on, and why nothing is where nothing is."""
+    if not settings.held_out:
+        return source, None, []
+    if not can_retrieve(method) or not all(sample.captions or sample.label for sample in source.samples):
+        return source, None, ["Nothing is held out: the method does not compare pictures with words."]
+    groups = concept_groups(source.samples)
+    if len(set(groups)) < MIN_GROUPS:
+        return (
+            source,
+            None,
+            [f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."],
+        )
+    share = 1 - min(settings.held_out, _HELD / len(source.samples))
+    parts = split(groups, settings.seed, share)
+    train, held = (
+        dataclasses.replace(source, samples=tuple(source.samples[i] for i in part))
+        for part in (parts.train, parts.test)
+    )
+    return train, held, []
+
+
+def _batch(train: Source, method: Method, settings: TrainSettings) -> int:
+    """Samples a step on each rank."""
+    world, least = world_size(), card_of(method).min_batch
+    size = settings.batch_size or max(world, min(_BATCH, len(train.samples)) // world * world)
+    if size % world:
+        raise DeixisError(f"A batch of {size} can't be dealt out to {world} ranks.", f"Give a multiple of {world}.")
+    if size < least:
+        raise DeixisError(
+            f"A batch of {size} is too small: the method compares samples with one another and needs {least} or more.",
+            "Give a larger --batch-size.",
+        )
+    if size > len(train.samples):
+        raise DeixisError(
+            f"A batch of {size} is more than the {len(train.samples)} samples to train on.",
+            "Give a smaller --batch-size, or more data.",
+        )
+    return size // world
+
+
+def _steps(stages: Sequence[Stage], plan: EpochPlan, settings: TrainSettings) -> tuple[int, ...]:
+    """Of each stage; a stage that fits takes none."""
+    size = plan.order.batch_size * plan.world
+    whole = settings.steps or math.ceil(settings.images / size) or _PASSES * plan.length(0)
+    shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
+    return tuple(max(1, round(whole * share / sum(shares))) if share else 0 for share in shares)

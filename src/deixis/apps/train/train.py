@@ -1,0 +1,284 @@
+"""`deixis train`: a method, its data, its stages in turn; one process or many, begun or taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import read
+from deixis.apps.common.options import Reading, TrainSettings
+from deixis.apps.common.resume import RESULT, begin, finished
+from deixis.apps.common.runs import Clock, explained, versions
+from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.setup import TrainingJob, prepare
+from deixis.data.loading.loader import Loader, skip_log
+from deixis.data.loading.sampler import SampleOrder
+from deixis.engine.evaluation.retrieval_eval import held_out
+from deixis.engine.export.export_encoder import trained_encoder
+from deixis.engine.training import launch
+from deixis.engine.training.batching import collate_for
+from deixis.engine.training.checkpoint import load_facts, load_state, save_state
+from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor, peak_mb
+from deixis.engine.training.shard import Shards
+from deixis.engine.training.step import Precision
+from deixis.engine.training.train import Numerics, Training, fit
+from deixis.errors import DeixisError
+from deixis.files import write_json
+from deixis.ops.collective import rank, total, world_size
+from deixis.ops.sharding import has_shares
+from deixis.types import Source, Stage
+
+__all__ = ["train"]
+
+_MEASURED = 5
+"""Times that a run is measured where nothing else is wished."""
+
+
+def train(
+    name: str,
+    data: str | Source,
+    out: str | Path = "deixis-run",
+    settings: TrainSettings | None = None,
+    reading: Reading | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Mapping[str, Any]:
+    """Trains a method and writes a run folder: the trained model, `method.safetensors`, `metrics.jsonl`, `result.json`.
+
+    A run of the same settings that was begun in `out` goes on; on a processor it ends with the same weights as one that
+    was never stopped, bit for bit. Under `torchrun`, all ranks call this alike.
+
+    Args:
+        name: of the method.
+        data: a folder, a csv / tsv / jsonl, shards, `set:NAME`, or a source that was read already.
+        out: the run folder.
+        settings: the preset, steps, batches and the like.
+        reading: columns and the like, where they are not to be guessed.
+        overwrite: replace a run that is there.
+        quiet: print nothing.
+
+    Returns:
+        What stands in `result.json`.
+
+    Raises:
+        DeixisError: the data lacks what the method needs, `out` is taken, a loss or gradient is not finite, or another
+            rank is gone.
+    """
+    settings = settings or TrainSettings()
+    TensorBoardWriter.wanted(settings.tensorboard)
+    with launch.ranks(settings.timeout):
+        source = data if isinstance(data, Source) else read(data, reading)
+        lesson = prepare(name, source, settings)
+        return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
+
+
+def _precision(wish: str, device: torch.device) -> Precision:
+    """`auto` goes by what the machine can do and measures nothing, so that a run that goes on chooses the same."""
+    if wish == "auto":
+        return "bf16" if _multiplies_bf16(device) else "float32"
+    return "bf16" if wish == "bf16" else "float32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every release of torch
+    return any(getattr(torch.cpu, name, bool)() for name in known)
+
+
+class _Run:
+    """One run in its folder."""
+
+    def __init__(self, lesson: TrainingJob, out: Path, settings: TrainSettings, talk: Reporter) -> None:
+        self.lesson, self.out, self.settings, self.talk = lesson, out, settings, talk
+        device = launch.device()
+        self.shards = Shards(lesson.method, device) if settings.shard else None
+        self.method = lesson.method.to(device)
+        self.numerics = Numerics(settings.clip or None, _precision(settings.precision, device))
+        self.journal, self.gauge, self.clock = Journal(out / "metrics.jsonl"), CollapseWarning(), Clock()
+        self.skipped = 0
+
+    def go(self, overwrite: bool) -> Mapping[str, Any]:
+        """Begins or goes on, to the end."""
+        self._say_all(self.lesson.notes)
+        if self.shards is not None and world_size() == 1:
+            self.talk.say("--shard changes nothing: there is one process, and it holds all.")
+        again = begin(self.out, self._what(), overwrite) if rank() == 0 else False
+        _together()
+        done = finished(self.out)
+        if done is not None:
+            self.talk.result(f"{self.out} holds this run, finished.")
+            return done
+        with explained(self.out):
+            before, last = self._train(again)
+            self.method = self.method if self.shards is None else self.shards.whole()
+            return self._finish(before, last) if rank() == 0 else {}
+
+    def _what(self) -> dict[str, Any]:
+        """All that decides the weights at the end."""
+        numerics = {"chunk": self.settings.chunk, **dataclasses.asdict(self.numerics)}
+        return {"verb": "train", **self.lesson.to_dict(), **numerics, "seed": self.settings.seed, "ranks": world_size()}
+
+    def _say_all(self, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            self.talk.say(note)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, stage: int) -> Path:
+        return self.out / f"checkpoint-{stage}.safetensors"
+
+    def _reached(self) -> tuple[int, int]:
+        """The stage and step that the last checkpoint is of; stages before it need not be looked at."""
+        for index in reversed(range(len(self.lesson.stages))):
+            if self._checkpoint(index).exists():
+                return index, int(load_facts(self._checkpoint(index)).get("done", 0))
+        return 0, 0
+
+    def _train(self, again: bool) -> tuple[dict[str, float], dict[str, float]]:
+        """All stages that are left; what is held out before and after."""
+        start, done = self._reached()
+        if rank() == 0:
+            self.journal.rewind(start, done)
+        _together()
+        kept = self.journal.lines()
+        if again:
+            self.talk.say(f"{self.out} was begun before; going on at step {done}.")
+        measured = [line["held_out"] for line in kept if "held_out" in line]
+        if not measured and self.lesson.held is not None:
+            measured = [self._measure()]
+            if rank() == 0:
+                steps = self.lesson.steps[0]
+                self.journal.write({"stage": 0, "step": 0, "of": steps, "held_out": measured[0]})
+        for each in measured:
+            self.gauge.note({name: value for name, value in each.items() if name.endswith("rank")})
+        seconds = max((line.get("seconds", 0.0) for line in kept), default=0.0)
+        passed = sum(self.lesson.steps[:start]) + done
+        board = TensorBoardWriter(self.out / "tensorboard", self.settings.tensorboard, passed + 1)
+        with contextlib.closing(board), self.talk.panel(f"train {self.lesson.name}") as show:
+            for index in range(start, len(self.lesson.stages)):
+                self._stage(index, board, show, seconds)
+        lines = [line["held_out"] for line in self.journal.lines() if "held_out" in line] or [{}]
+        return lines[0], lines[-1]
+
+    def _stage(self, index: int, board: TensorBoardWriter, show: Show, seconds: float) -> None:
+        stage, settings, lesson = self.lesson.stages[index], self.settings, self.lesson
+        if stage.kind == "fit":
+            self._fit(index, stage)
+            return
+        steps = lesson.steps[index]
+        with self._loader(lesson.train, stage, lesson.order) as data:
+            training = Training(
+                self.method,
+                data,
+                steps,
+                stage=stage,
+                seed=settings.seed,
+                chunk=settings.chunk or None,
+                numerics=self.numerics,
+            )
+            every = (settings.measure_every or -(-steps // _MEASURED)) if lesson.held is not None else 0
+            watch = ProgressCallback(
+                monitor=Monitor(training, index, seconds + self.clock.read()["total"]),
+                journal=self.journal,
+                board=board,
+                talk=self.talk,
+                show=show,
+                log_every=settings.log_every,
+                measure_every=every,
+                measure=self._measure,
+                gauge=self.gauge,
+                before=sum(lesson.steps[:index]),
+            )
+            training.run(watch, checkpoint=self._checkpoint(index), every=settings.checkpoint_every)
+            self.skipped = max(self.skipped, len(data.skipped))
+
+    def _fit(self, index: int, stage: Stage) -> None:
+        """A stage that sees the data once; each rank sees all of it."""
+        path, size = self._checkpoint(index), self.lesson.order.batch_size
+        if path.exists():
+            load_state(self.method, path)
+            return
+        with self._loader(self.lesson.train, stage, SampleOrder(size, shuffle=False, last="keep"), (0, 1)) as data:
+            fit(self.method, data, stage, self.settings.seed)
+        if rank() == 0 or has_shares(self.method):
+            save_state(self.method, path, {"done": 1})
+        _together()
+
+    def _loader(self, source: Source, stage: Stage, order: SampleOrder, ranks: tuple[int, int] | None = None) -> Loader:
+        number = f"-{rank()}" if rank() else ""
+        return Loader(
+            source,
+            collate_for(self.method, source, stage),
+            order,
+            workers=self.settings.workers,
+            ranks=ranks,
+            max_skipped=self.settings.max_skipped,
+            on_skip=skip_log(self.out / f"skipped{number}.jsonl"),
+        )
+
+    def _measure(self) -> dict[str, float]:
+        """On what is held out; all ranks measure all of it, so that none is waited for."""
+        held = self.lesson.held
+        assert held is not None
+        order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
+        with self._loader(held, Stage(), order, (0, 1)) as data:
+            return held_out(self.method, data)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _finish(self, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, Any]:
+        """All files of the finished run, `result.json` last; the checkpoints are then not needed."""
+        what = self._what()
+        save_state(self.method, self.out / "method.safetensors", {"method": what["method"], "config": what["config"]})
+        result = {
+            "format": 1,
+            **what,
+            "model": self._save_model(),
+            "before": before,
+            "after": after,
+            "difference": {name: after[name] - before[name] for name in after if name in before},
+            "skipped": self.skipped,
+            "seconds": self.clock.read(),
+            "peak_mb": round(peak_mb(), 1),
+            "versions": versions(),
+        }
+        write_json(self.out / RESULT, result)
+        for index in range(len(self.lesson.stages)):
+            self._checkpoint(index).unlink(missing_ok=True)
+        self._tell(result)
+        return result
+
+    def _save_model(self) -> dict[str, Any] | None:
+        """Writes the trained encoder, where there is one that can be loaded again."""
+        try:
+            encoder = trained_encoder(self.method)
+        except DeixisError as error:
+            self.talk.say(f"The encoder is no model that can be named, and stays in method.safetensors: {error}")
+            return None
+        if encoder is None:
+            return None
+        zoo.save(encoder, self.out / "model")
+        return {"name": encoder.name, "fingerprint": encoder.fingerprint(), "scale": encoder.scale}
+
+    def _tell(self, result: Mapping[str, Any]) -> None:
+        after, steps = result["after"], sum(self.lesson.steps)
+        self.talk.result(f"{self.lesson.name}: {steps} steps of {self.lesson.batch_size} samples, in {self.out}")
+        names = {"r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
+        rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
+                if name in after and name in result["before"]]  # fmt: skip
+        if rows:
+            self.talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
+
+
+def _together() -> None:
+    """Waits for all ranks."""
+    total(torch.zeros(1, device=launch.device()))

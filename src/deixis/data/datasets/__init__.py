@@ -1,0 +1,1 @@
+"""Named data sets, one file each; what a file declares as `DATASET` is found by listing this folder."""

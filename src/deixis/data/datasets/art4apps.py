@@ -1,0 +1,59 @@
+"""The Art4Apps pictures of PySioGame: 585 drawings in one style, each named by a word, in twelve categories.
+
+They come from the Debian package `pysiogame`, as `art4apps/CATEGORY/WORD.jpg`. The file name, in words, is the caption;
+the folder is the label. Debian's notice calls all images of the game public domain, but the game itself credits these
+to Art4Apps by Smart4Kids under CC-BY-SA (3.0 where others pack them): that is what holds here, and what `LICENCE` says.
+
+Two pictures are of one concept if their captions differ in number only (`shoe`, `shoes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deixis.data import catalogue
+from deixis.data.datasets.sources.packages import copy_files
+from deixis.data.synthetic.nouns import singular
+from deixis.types import Sample, Source
+
+__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "read"]
+
+NAME = "art4apps"
+TITLE = "Art4Apps: drawings named by a word, in twelve categories"
+LICENCE = "CC-BY-SA-3.0 (Art4Apps by Smart4Kids, www.art4apps.org, as packed with PySioGame)"
+SIZE_MB = 16
+HOW = "apt"
+
+_PACKAGE = "pysiogame"
+
+
+def fetch(say: Callable[[str], None]) -> Path:
+    """Puts the pictures into the cache; does nothing if they are there.
+
+    Raises:
+        DeixisError: the package cannot be had; see `packages.debian_package`.
+    """
+    if not catalogue.finished(NAME):
+        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+            pictures = share / "games" / _PACKAGE / "res/images/art4apps"
+            told["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
+    return catalogue.home(NAME)
+
+
+def read() -> Source:
+    """The pictures in the order of their paths, with caption and label (`animals`, `fruit n veg`...).
+
+    Raises:
+        DeixisError: they have not been fetched.
+    """
+    root = catalogue.home(NAME) / "pictures"
+    samples = tuple(_sample(path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.jpg")))
+    return Source(NAME, root, "captions", "folders of jpg named by a word", samples)
+
+
+def _sample(name: str, picture: Path) -> Sample:
+    words = picture.stem.replace("_", " ").split()
+    concept = " ".join((*words[:-1], singular(words[-1])))
+    label = picture.parent.name.replace("_", " ")
+    return Sample(id=name, image=picture, captions=(" ".join(words),), label=label, groups=(f"concept:{concept}",))

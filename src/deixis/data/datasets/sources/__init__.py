@@ -1,0 +1,1 @@
+"""Where data sets come from: package clients, archives, vector drawings."""

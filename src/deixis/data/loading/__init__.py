@@ -1,0 +1,1 @@
+"""From samples to batches: the order of samples, crops, collation, reading ahead."""

@@ -1,0 +1,193 @@
+"""Which form a user's material has is found by looking, and the reader of that form is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deixis.data.readers.captions import shown, whole
+from deixis.data.readers.columns import Columns, ColumnTable
+from deixis.data.readers.folders import Walk, read_folder
+from deixis.data.readers.refusals import UNDERSTOOD, missing, refused, unknown_json
+from deixis.data.readers.rows import from_rows
+from deixis.data.readers.tables import TABLE_SUFFIXES, read_json, read_table, table_of
+from deixis.errors import DeixisError
+from deixis.types.samples import Source
+
+__all__ = ["recognise", "recognise_table"]
+
+MAX_FILES = 1_000_000
+"""Files that one pattern may name."""
+
+_MAGIC = {
+    b"PK\x03\x04": ".zip",
+    b"PAR1": ".parquet",
+    b"ARROW1": ".arrow",
+    b"\x1f\x8b": ".gz",
+    b"\xd0\xcf\x11\xe0": ".xls",
+    b"7z\xbc\xaf": ".7z",
+    b"\x80\x02": ".pkl",
+    b"\x80\x03": ".pkl",
+    b"\x80\x04": ".pkl",
+    b"\x80\x05": ".pkl",
+}
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+
+
+def recognise(path: Path, told: Columns) -> Source:
+    """Reads a folder, a file, or the files that a pattern such as `shard-{0000..0099}.tar` names.
+
+    Args:
+        path: what the user gave.
+        told: the columns that the user named.
+
+    Raises:
+        DeixisError: there is nothing, or nothing that can be read; the message tells what would be.
+    """
+    try:
+        if path.is_dir():
+            return _folder(path, told)
+        if path.exists():
+            return _file(path, told)
+        if _BRACES.search(str(path)):
+            return _several(_named_by(path), told, path)
+        raise missing(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DeixisError(f"{whole(path)} can't be read: {reason}.", "Check the path and its permissions.") from error
+
+
+def recognise_table(table: ColumnTable, told: Columns) -> Source:
+    """Reads rows as what their columns show them to be: conversations, refs, records with regions, or plain rows."""
+    from deixis.data.readers import conversations, refer
+
+    if told == Columns():
+        if conversations.holds_conversations(table):
+            return conversations.from_conversations(table)
+        if refer.holds_refs(table):
+            return refer.from_refs(table)
+        if refer.holds_regions(table):
+            return refer.from_records(table)
+    return from_rows(table, told)
+
+
+# Folders and patterns
+
+
+def _folder(path: Path, told: Columns) -> Source:
+    from deixis.data.readers.coco import annotation_files, read_coco
+
+    annotations = annotation_files(path)
+    if annotations:
+        _refuse_columns(path, told)
+        return read_coco(path, dict.fromkeys(annotations))
+    walk = Walk(path)
+    for suffix in () if walk.images else (".tar", ".parquet"):
+        files = [path / name for name in walk.files if name.lower().endswith(suffix)]
+        if files:
+            return _several(files, told, path)
+    _refuse_columns(path, told)
+    return read_folder(path, walk)
+
+
+def _refuse_columns(path: Path, told: Columns, what: str = "is a folder, and a folder has no columns") -> None:
+    if told != Columns():
+        raise DeixisError(f"{whole(path)} {what}.", "Leave the column flags out, or give a csv with the columns.")
+
+
+def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
+    """Reads files of one kind as one collection."""
+    suffixes = sorted({path.suffix.lower() for path in files})
+    if suffixes == [".tar"]:
+        return _shards(files, told, root)
+    if suffixes == [".parquet"]:
+        from deixis.data.readers.parquet import read_parquet
+
+        table = read_parquet(files, told)
+        return recognise_table(table if root == table.path else dataclasses.replace(table, root=root), told)
+    raise DeixisError(
+        f"{whole(root)} names {len(files)} files that end in {', '.join(suffixes) or 'nothing'}.",
+        "Several at once may be shards (.tar) or .parquet files.",
+    )
+
+
+def _shards(files: Sequence[Path], told: Columns, root: Path) -> Source:
+    from deixis.data.readers.shards import read_shards
+
+    _refuse_columns(root, told, "is read as shards, which have no columns")
+    return read_shards(files)
+
+
+def _named_by(pattern: Path) -> list[Path]:
+    """The files that a pattern names, all of which must be there."""
+    parts, at, count = [], 0, 1
+    text = str(pattern)
+    for match in _BRACES.finditer(text):
+        names = _alternatives(match, text)
+        count *= len(names)
+        if count > MAX_FILES:
+            raise DeixisError(f"{shown(text, 200)} names more than {MAX_FILES:,} files.", "Check the numbers.")
+        parts += [[text[at : match.start()]], names]
+        at = match.end()
+    files = [Path("".join(each)) for each in itertools.product(*parts, [text[at:]])]
+    gone = [file for file in files if not file.is_file()]
+    if gone:
+        some = ", ".join(whole(file) for file in gone[:3])
+        raise DeixisError(
+            f"{len(gone)} of the {len(files)} files that {shown(text, 200)} names are missing: "
+            f"{some}{', ...' if len(gone) > 3 else ''}.",
+            "Check the numbers, or fetch what is missing.",
+        )
+    return files
+
+
+def _alternatives(match: re.Match[str], text: str) -> list[str]:
+    if match[3] is not None:
+        return match[3].split(",")
+    first, last = int(match[1]), int(match[2])
+    if last < first or last - first >= MAX_FILES:
+        raise DeixisError(f"{shown(text, 200)}: {match[0]} counts no files.", "Write it as {0000..0099}.")
+    width = max(len(match[1]), len(match[2])) if "0" in (match[1][0], match[2][0]) else 0
+    return [f"{number:0{width}}" for number in range(first, last + 1)]
+
+
+# Files
+
+
+def _file(path: Path, told: Columns) -> Source:
+    if not path.is_file():
+        raise DeixisError(f"{whole(path)} is neither a folder nor a regular file.", UNDERSTOOD)
+    suffix = _kind_of_file(path)
+    readers: dict[str, Callable[[], Source]] = {
+        **dict.fromkeys(TABLE_SUFFIXES, lambda: recognise_table(read_table(path, told), told)),
+        ".json": lambda: _json(path, told),
+        ".parquet": lambda: _several([path], told, path),
+        ".tar": lambda: _shards([path], told, path),
+    }
+    if suffix not in readers:
+        raise refused(path, suffix)
+    return readers[suffix]()
+
+
+def _kind_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), path.suffix.lower())
+
+
+def _json(path: Path, told: Columns) -> Source:
+    from deixis.data.readers import coco
+
+    value: Any = read_json(path)
+    if isinstance(value, ColumnTable):
+        return recognise_table(value, told)
+    if coco.is_coco(value):
+        _refuse_columns(path, told, "is COCO's json, which has no columns")
+        return coco.read_coco(path, {path: value})
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return recognise_table(table_of(value, path), told)
+    raise unknown_json(path, value)

@@ -1,0 +1,1 @@
+"""Generated data: scenes of cut-outs with all annotations, and words as cameras see them."""

@@ -1,0 +1,1 @@
+"""Writes samples in forms that many programs read."""

@@ -1,0 +1,253 @@
+"""What an arm of a claim is measured by: one number for a method and held-out scenes, the same way for every method.
+
+A method is asked through what it can do: `compare`, where its card names that, else `encode_image` and `encode_text`.
+Ties count against it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis.data.loading.crops import seen
+from deixis.data.synthetic.scenes.wording import article
+from deixis.engine.evaluation.retrieval_eval import at_rest
+from deixis.engine.training.stages import Method, card_of
+from deixis.errors import DeixisError
+from deixis.inputs.masks import decode_mask
+from deixis.nn.dual import DualEncoder
+from deixis.ops.metrics import TIE, accuracy
+from deixis.types import Sample, Source
+
+__all__ = ["MEASURES", "PROMPT", "WORDS", "measure", "recall", "scores", "values"]
+
+PROMPT = "A picture of {}."
+"""What is said of a class; `{}` is the noun with its article."""
+
+WORDS = 1.0
+"""How much words weigh in a composed query, a picture weighing 1; found good on validation scenes."""
+
+
+def measure(name: str, method: Method, source: Source, batch_size: int = 64) -> float:
+    """The mean of `values`: from 0 to 1, more is better.
+
+    Args:
+        name: one of `MEASURES`.
+        method: trained or not, with a part `encoder`; its weights and modes are left as they are.
+        source: scenes.
+        batch_size: images that go through the method at a time.
+
+    Raises:
+        DeixisError: there is no such measure, the samples lack what it needs, or the method can't do it.
+    """
+    return float(values(name, method, source, batch_size).mean())
+
+
+def values(name: str, method: Method, source: Source, batch_size: int = 64) -> Float[Tensor, " Q"]:
+    """One value a query, from 0 to 1, so that queries can be resampled.
+
+    Args:
+        name: one of `MEASURES`: `recall_at_1` (an image's caption among all captions, a caption's image among all
+            images; the mean of both, one value a sample), `zero_shot` (the label among the nouns of all labels; other
+            things in the picture are no wrong answer), `binding` (the true caption before the one with the colours of
+            two things exchanged), `pointing` (the patch that is most
+            similar to a phrase, on average over its words, lies on what the phrase means; one value a phrase) or
+            `composed` (a picture and words that change one thing of it find the picture that shows the change, among
+            all pictures and all changes, the query's own picture being a wrong answer; one value a change). With the
+            words alone that is `composed_text_alone`, with the picture alone `composed_image_alone`: there the query's
+            own picture is left out, since it would always come first.
+        method: as in `measure`.
+        source: as in `measure`.
+        batch_size: as in `measure`.
+
+    Raises:
+        DeixisError: as in `measure`.
+    """
+    if name not in MEASURES:
+        raise DeixisError(f"There is no measure {name!r}.", f"There are: {', '.join(MEASURES)}.")
+    if not source.samples:
+        raise DeixisError(f"{source.name!r} has no samples to measure {name} on.", "Ask for more scenes.")
+    with at_rest(method):
+        return MEASURES[name](method, source.samples, batch_size)
+
+
+def scores(
+    method: Method, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], batch_size: int = 64
+) -> Float[Tensor, "B G"]:
+    """How well each text fits each image, as the method says.
+
+    Args:
+        method: in the mode it shall be asked in.
+        images: preprocessed.
+        tokens: one text a row.
+        batch_size: images that go through the method at a time.
+    """
+    blocks = images.split(batch_size)
+    if "compare" in card_of(method).capabilities:
+        return torch.cat([method.compare(block, tokens) for block in blocks])
+    text = method.encode_text(tokens)
+    return torch.cat([method.encode_image(block) for block in blocks]) @ text.T
+
+
+def recall(similarity: Float[Tensor, "B B"], keys: Int64[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Recall at 1 of an image among texts and of a text among images, and the mean of both.
+
+    Args:
+        similarity: of each sample's image (rows) to each sample's text (columns).
+        keys: equal for equal texts; any image of a text is a hit.
+    """
+    same = keys[:, None] == keys[None, :]
+    return (_first(similarity, same) + _first(similarity.T, same)) / 2
+
+
+def _first(found: Float[Tensor, "Q G"], right: Bool[Tensor, "Q G"]) -> Float[Tensor, " Q"]:
+    """1 where a right entry scores above all wrong ones."""
+    exact = found.double()
+    best, rival = (exact.masked_fill(mask, -torch.inf).amax(1) for mask in (~right, right))
+    return (best > rival + TIE * exact.abs().amax(1)).double()
+
+
+# --- the measures -----------------------------------------------------------------------------------------------------
+
+
+def _recall_at_1(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    encoder, texts = _encoder(method), [_caption(sample) for sample in samples]
+    keys = torch.tensor([texts.index(text) for text in texts])
+    tokens = encoder.tokenize(texts)
+    return recall(scores(method, _images(encoder, samples), tokens, batch_size).cpu(), keys)
+
+
+def _zero_shot(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    encoder, labels = _encoder(method), [sample.label or "" for sample in samples]
+    if "" in labels:
+        raise DeixisError("Some samples have no label, and zero_shot is to be measured.", "Give labelled samples.")
+    nouns = sorted(set(labels))
+    if len(nouns) < 2:
+        raise DeixisError(
+            f"All samples show {nouns[0]!r}; there is nothing to choose among.", "Give two nouns or more."
+        )
+    tokens = encoder.tokenize([PROMPT.format(f"{article(noun)} {noun}") for noun in nouns])
+    logits = scores(method, _images(encoder, samples), tokens, batch_size).cpu().double()
+    lowest = logits.amin(1)
+    for row, sample in enumerate(samples):
+        there = {region.category for region in sample.regions} & set(nouns) - {labels[row]}
+        logits[row, [nouns.index(noun) for noun in there]] = lowest[row]
+    return accuracy(logits, torch.tensor([nouns.index(label) for label in labels]))
+
+
+def _binding(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    pairs = [sample for sample in samples if sample.extra.get("swapped")]
+    if not pairs:
+        raise DeixisError(
+            "No caption names two things and their colours, which binding exchanges.",
+            "Give scenes of two things or more that are tinted (tinted=1.0).",
+        )
+    encoder, found = _encoder(method), []
+    for start in range(0, len(pairs), 16):  # few, since all are compared with all
+        block = pairs[start : start + 16]
+        texts = [*(_caption(sample) for sample in block), *(str(sample.extra["swapped"]) for sample in block)]
+        rows = scores(method, _images(encoder, block), encoder.tokenize(texts), batch_size).cpu()
+        found.append(torch.stack([rows.diagonal(), rows.diagonal(len(block))], dim=1))
+    return accuracy(torch.cat(found), torch.zeros(len(pairs), dtype=torch.long))
+
+
+def _pointing(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    if not all(hasattr(method, name) for name in ("image_tokens", "text_tokens")):
+        raise DeixisError("The method has no words and patches to compare.", "Measure something else of it.")
+    encoder, found = _encoder(method), []
+    spoken = [(sample, spans) for sample in samples if (spans := _spans(encoder, sample))]
+    for start in range(0, len(spoken), batch_size):
+        block = spoken[start : start + batch_size]
+        image = method.image_tokens(_images(encoder, [sample for sample, _ in block]))
+        text = method.text_tokens(encoder.tokenize([_caption(sample) for sample, _ in block]))
+        maps = F.normalize(text.states, dim=-1) @ F.normalize(image.states, dim=-1).transpose(1, 2)
+        for words, (_, spans) in zip(maps.cpu(), block, strict=True):
+            found += [_points(words[begin:end].mean(0), image.grid, pixels) for (begin, end), pixels in spans.items()]
+    if not found:
+        raise DeixisError(
+            "No caption tells where it speaks of a thing with a mask.", "Give scenes with masks, and no noise."
+        )
+    return torch.cat(found)
+
+
+def _points(heat: Float[Tensor, " N"], grid: tuple[int, int] | None, pixels: Bool[Tensor, "H W"]) -> Tensor:
+    """1 where a patch that the thing covers well is hotter than all others: well is half as much as any patch."""
+    if grid is None:
+        raise DeixisError("The patches of this image tower lie on no grid.", "Measure something else of it.")
+    covered = F.adaptive_avg_pool2d(pixels.float()[None], grid).flatten()
+    return _first(heat[None], (covered >= covered.max() / 2)[None])
+
+
+def _changed(
+    method: Method, samples: Sequence[Sample], batch_size: int, weights: tuple[float, float] = (1.0, WORDS)
+) -> Tensor:
+    """1 where the weighted sum of a picture and words finds the picture that is as the words say."""
+    if not {"encode_image", "encode_text"} <= set(card_of(method).capabilities):
+        raise DeixisError("The method has no one vector of a picture to add words to.", "Measure something else of it.")
+    asked = [(row, change) for row, sample in enumerate(samples) for change in sample.extra.get("changes", ())]
+    if not asked:
+        raise DeixisError(
+            "No scene comes with changes, which composed queries ask for.", "Give scenes that do (changes=4)."
+        )
+    encoder, pictures = _encoder(method), [*(s.picture for s in samples), *(change.scene for _, change in asked)]
+    blocks = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    gallery = torch.cat([method.encode_image(encoder.read_images(block)) for block in blocks])
+    own = torch.tensor([row for row, _ in asked], device=gallery.device)
+    text = method.encode_text(encoder.tokenize([change.words for _, change in asked]))
+    found = ((weights[0] * gallery[own] + weights[1] * text) @ gallery.T).cpu()
+    if not weights[1]:
+        found[torch.arange(len(asked)), own.cpu()] = found.amin(1)
+    return _first(found, torch.arange(len(pictures)) == len(samples) + torch.arange(len(asked))[:, None])
+
+
+MEASURES: Mapping[str, Callable[[Method, Sequence[Sample], int], Tensor]] = {
+    "recall_at_1": _recall_at_1,
+    "zero_shot": _zero_shot,
+    "binding": _binding,
+    "pointing": _pointing,
+    "composed": _changed,
+    "composed_image_alone": functools.partial(_changed, weights=(1.0, 0.0)),
+    "composed_text_alone": functools.partial(_changed, weights=(0.0, 1.0)),
+}
+"""Name -> what gives one value a query."""
+
+
+# --- what they read ---------------------------------------------------------------------------------------------------
+
+
+def _encoder(method: Method) -> DualEncoder:
+    encoder = getattr(method, "encoder", None)
+    if not isinstance(encoder, DualEncoder):
+        raise DeixisError(
+            "The method has no dual encoder whose tokenizer could be used.", "Give one that is built on one."
+        )
+    return encoder
+
+
+def _caption(sample: Sample) -> str:
+    if not sample.captions:
+        raise DeixisError(f"The sample {sample.id!r} has no caption.", "Give samples with captions.")
+    return sample.captions[0]
+
+
+def _images(encoder: DualEncoder, samples: Sequence[Sample]) -> Float[Tensor, "B 3 H W"]:
+    return encoder.read_images([sample.picture for sample in samples])
+
+
+def _spans(encoder: DualEncoder, sample: Sample) -> dict[tuple[int, int], Bool[Tensor, "H W"]]:
+    """Stretches of tokens that speak of things, and what the model sees of all things that each speaks of, if any."""
+    meant: dict[tuple[int, int], Tensor] = {}
+    for region in sample.regions:
+        if region.mask is None or not region.spans:
+            continue
+        window = seen(encoder.preprocess, region.mask.width, region.mask.height)
+        pixels = window.mask(decode_mask(region.mask), encoder.preprocess.size)
+        for span in encoder.tokenizer.encode_spans(_caption(sample), region.spans, encoder.context_length):
+            if span is not None:
+                meant[span] = meant[span] | pixels if span in meant else pixels
+    return {span: pixels for span, pixels in meant.items() if pixels.any()}

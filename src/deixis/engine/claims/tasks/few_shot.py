@@ -1,0 +1,241 @@
+"""Where few-shot claims meet: real images that a frozen encoder has seen once, and a curve over images a class.
+
+An arm is no run by steps here: it learns anew from 1, 2, 4... images of each class, and the curve is how often it is
+then right about the part that is asked, averaged over the sets. Parts do not change with the seed, which draws the
+images that are learned from (and, for new classes, which half of them is new): so no image that settings were chosen by
+is ever reported on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from deixis import zoo
+from deixis.data import catalogue
+from deixis.data.quality import check
+from deixis.data.splits import concept_groups
+from deixis.engine.claims.task_options import options_of
+from deixis.engine.features.embedding import encode_images
+from deixis.engine.features.store import FeatureStore
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
+from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
+from deixis.engine.fewshot.means import harmonic
+from deixis.engine.fewshot.recipe import fingerprint
+from deixis.errors import DeixisError
+from deixis.files import atomic_path, cache_dir
+from deixis.nn.dual import DualEncoder
+from deixis.types import Source
+
+__all__ = ["METRICS", "FewShotTask", "ShotOptions", "bench_of", "few_shot_task"]
+
+METRICS = ("accuracy", "base_accuracy", "new_accuracy", "harmonic_mean")
+"""What can be measured: on all classes; or, half of the classes being learned, on these, on the others, and the
+harmonic mean of both. Classes are told apart within their half. Settings of the last two are chosen by accuracy on the
+learned classes: new ones that were chosen by would be no new ones."""
+
+_TEST, _VALIDATION = 0.35, 0.15
+_LOOK = (1, 2)
+_SPOKEN = {"fruit n veg": "fruit and vegetables", "clothes n accessories": "clothes and accessories"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShotOptions:
+    """Options of the arena `few_shot`.
+
+    Attributes:
+        sets: that must be in the cache, such as `fashion` or `gcompris/labels`; results are averaged over them.
+        shots: images a class.
+        model: the frozen encoder.
+        least: images below which a class is left out.
+        most: images of each class, on average, that are used of larger sets.
+        left_out: classes that mean nothing.
+    """
+
+    sets: tuple[str, ...] = ("stamps", "art4apps", "gcompris/labels", "fashion")
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    model: str = "starter"
+    least: int = 25
+    most: int = 80
+    left_out: tuple[str, ...] = ("other things",)
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShotTask:
+    """Sets, and how arms are tried on them.
+
+    Attributes:
+        benches: one a set.
+        shots: images a class, ascending.
+        seed: of the draws and of the methods.
+    """
+
+    benches: tuple[FewShotBenchmark, ...]
+    shots: tuple[int, ...]
+    seed: int
+
+    def curve(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        metric: str,
+        split: Literal["validation", "test"],
+        budget: int,
+    ) -> tuple[tuple[tuple[float, float], ...], float]:
+        """Images a class and the metric then, averaged over the sets; and the seconds that learning took.
+
+        Args:
+            method: by name.
+            settings: that differ from its `desk` preset.
+            metric: one of `METRICS`.
+            split: the part that is asked about.
+            budget: images a class at the most; where that leaves fewer than two numbers, as in a look at whether all
+                works, 1 and 2 are taken.
+
+        Raises:
+            DeixisError: there is no such metric, or the method can't learn these classes.
+        """
+        points, seconds = [], 0.0
+        for k in self._within(budget):
+            found = [self._one(bench, method, settings, (metric, split, k)) for bench in self.benches]
+            points.append((float(k), float(np.mean([value for value, _ in found]))))
+            seconds += sum(each for _, each in found)
+        return tuple(points), seconds
+
+    def _within(self, budget: int) -> tuple[int, ...]:
+        shots = tuple(k for k in self.shots if k <= budget)
+        return shots if len(shots) > 1 else _LOOK
+
+    def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
+        """Seconds that a curve takes at the most, from the largest draw of the first set."""
+        shots = self._within(budget)
+        _, seconds = self._one(self.benches[0], method, settings, (metric, "validation", shots[-1]))
+        return seconds * len(shots) * len(self.benches)
+
+    def _one(
+        self, bench: FewShotBenchmark, method: str, settings: Mapping[str, Any], asked: tuple[str, str, int]
+    ) -> tuple[float, float]:
+        metric, split, k = asked
+        if metric not in METRICS:
+            raise DeixisError(f"There is no measure {metric!r} of few shots.", f"There are: {', '.join(METRICS)}.")
+        made = _parts(bench.data)
+        names = two_sided(bench.data, made)
+        there = made.validation if split == "validation" else made.test
+        if metric == METRICS[0]:
+            found = self._learned(bench, method, settings, k, [(there, names)])
+            return float(found.right[0].mean()), found.seconds
+        base, new = halves(names, self.seed)
+        wanted = (base,) if split == "validation" or metric == METRICS[1] else (base, new)
+        found = self._learned(bench, method, settings, k, [(there, half) for half in wanted])
+        values = [float(right.mean()) for right in found.right]
+        if len(values) == 1:
+            return values[0], found.seconds
+        return (values[1] if metric == METRICS[2] else harmonic(*values)), found.seconds
+
+    def _learned(
+        self,
+        bench: FewShotBenchmark,
+        method: str,
+        settings: Mapping[str, Any],
+        k: int,
+        asked: Sequence[tuple[Sequence[int], Sequence[str]]],
+    ) -> TrialScores:
+        """Learns the classes of the first question."""
+        names = asked[0][1]
+        drawn = draw(bench.data, _parts(bench.data).train, names, (k,), self.seed)[k]
+        questions = [(bench.data.where(among, half), half) for among, half in asked]
+        return bench.ask(method, settings, drawn, names, questions, self.seed)
+
+
+@functools.cache
+def _parts(data: Labelled) -> Parts:
+    return parts(data, 0, _TEST, _VALIDATION)
+
+
+def few_shot_task(options: Mapping[str, Any], seed: int) -> FewShotTask:
+    """Makes the arena.
+
+    Args:
+        options: see `ShotOptions`.
+        seed: of the draws.
+
+    Raises:
+        DeixisError: there is no such option, or a set is not in the cache.
+    """
+    chosen = options_of(ShotOptions, "few_shot", options)
+    if len(chosen.shots) < 2 or list(chosen.shots) != sorted(set(chosen.shots)):
+        raise DeixisError(f"shots is {chosen.shots}.", "Give at least two numbers, ascending.")
+    sources = [
+        _chosen(labelled(catalogue.read(name)), chosen) for name in chosen.sets
+    ]  # refuses before weights are loaded
+    encoder = _encoder(chosen.model)
+    return FewShotTask(tuple(bench_of(encoder, source) for source in sources), chosen.shots, seed)
+
+
+@functools.cache
+def _encoder(model: str) -> DualEncoder:
+    return zoo.load(model)
+
+
+def _chosen(source: Source, options: ShotOptions) -> Source:
+    """The classes that are large enough, under the names that texts give them, and not too many images of them."""
+    labels = [str(sample.label) for sample in source.samples]
+    large = {name for name in set(labels) if labels.count(name) >= options.least} - set(options.left_out)
+    samples = [
+        dataclasses.replace(sample, label=_SPOKEN.get(str(sample.label), sample.label), split="")
+        for sample in source.samples
+        if sample.label in large
+    ]
+    kept = limited([str(sample.label) for sample in samples], options.most * len(large))
+    return dataclasses.replace(source, samples=tuple(samples[i] for i in kept))
+
+
+def bench_of(encoder: DualEncoder, source: Source) -> FewShotBenchmark:
+    """A source as the encoder sees it; kept in the cache, for every process that tries an arm asks for it.
+
+    Args:
+        encoder: the frozen model.
+        source: labelled samples.
+
+    Raises:
+        DeixisError: an image can't be read, or the cache not be written.
+    """
+    facts = [(sample.id, sample.label, _size(sample.picture)) for sample in source.samples]
+    path = cache_dir("few-shot", f"{source.name}-{fingerprint([encoder.fingerprint(), facts])}.npz")
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as kept:
+        return _bench(encoder, source, kept["groups"], kept["embedding"], kept["features"])
+    report = check.check(source)
+    if report.unreadable:
+        raise DeixisError(f"{report.unreadable[0].path} can't be read.", f"Fetch {source.name} again.")
+    groups = np.array(concept_groups(source.samples, report.same))
+    store = FeatureStore()
+    try:
+        pictures = [sample.picture for sample in source.samples]
+        embedding, features, _ = encode_images(encoder, pictures, report.hashes, store, mirrored=False)
+    finally:
+        store.close()
+    image, pooled = embedding[0].numpy(), features[0].numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, groups=groups, embedding=image, features=pooled)
+    return _bench(encoder, source, groups, image, pooled)
+
+
+def _size(picture: Any) -> int:
+    return os.stat(picture).st_size if isinstance(picture, Path) else 0
+
+
+def _bench(encoder: DualEncoder, source: Source, groups: Any, embedding: Any, features: Any) -> FewShotBenchmark:
+    samples = source.samples
+    labels = tuple(str(sample.label) for sample in samples)
+    data = Labelled(tuple(sample.id for sample in samples), labels, tuple(int(each) for each in groups))
+    return FewShotBenchmark(encoder, data, torch.from_numpy(embedding), torch.from_numpy(features))

@@ -1,0 +1,181 @@
+"""Where the arms of a claim meet: data to train on, to tune on and to report on, and a new encoder for each run."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from deixis.data.synthetic.scenes import Config, caption_noise, scenes
+from deixis.data.synthetic.scenes.object_bank import SPLITS, assemble, part
+from deixis.engine.claims.task_options import CurveTask, options_of
+from deixis.engine.claims.tasks.explained import saliency_task
+from deixis.engine.claims.tasks.few_shot import few_shot_task
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+from deixis.types import Source
+from deixis.zoo import scratch
+
+__all__ = ["AXES", "TASKS", "SceneOptions", "TrainingTask", "task"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTask:
+    """Data and encoders of one arm and seed.
+
+    Attributes:
+        train: what the arm learns from.
+        validation: what its settings are chosen by.
+        test: what is reported; read once, with the settings chosen.
+        encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`.
+        batch_size: pairs a step.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+    encoder: Callable[[int], DualEncoder]
+    batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneOptions:
+    """Options of the arena `scenes`.
+
+    Attributes:
+        cast: as in `deixis.data.synthetic.scenes.Config`: `stamps`, `emoji/all`, `shapes` (nothing to fetch)...
+        nouns: how many there are, of those that all splits hold; 0: all.
+        unseen: what the splits do not share, as in `Config`.
+        objects: the fewest and the most things in a scene.
+        held_objects: the same of the scenes to tune and report on; None: as in training.
+        held_nouns: how many nouns those have, the first of all: few make scenes that nearly repeat one another; 0: all.
+        repeats: the most things of one noun.
+        tinted: share of the scenes in which things are tinted, so that captions name colours.
+        side: of the images, in pixels.
+        count: scenes to train on.
+        held: scenes to tune on, and as many to report on.
+        changes: of each held-out scene, the most pictures in which one thing is another, for composed queries.
+        noise: share of the training captions that are wrong, more for some nouns than for others, up to 0.5.
+        messy: whether the training captions are messy: many words for a noun, words beside the point.
+        irrelevant: share of words beside the point in messy captions.
+        text: the text tower: `transformer` or `bag`.
+        image: the image tower: `vit`, `vit-mean` or `resnet`, see `deixis.zoo.scratch.build`.
+        size: of the towers, one of `deixis.zoo.scratch.SIZES`.
+        batch_size: pairs a step.
+    """
+
+    cast: str = "stamps"
+    nouns: int = 0
+    unseen: Literal["stamp", "pair"] = "stamp"
+    objects: tuple[int, int] = (1, 3)
+    held_objects: tuple[int, int] | None = None
+    held_nouns: int = 0
+    repeats: int = 1
+    tinted: float = 1.0
+    side: int = 48
+    count: int = 4000
+    held: int = 400
+    changes: int = 0
+    noise: float = 0.0
+    messy: bool = False
+    irrelevant: float = 0.4
+    text: str = "transformer"
+    image: str = "vit"
+    size: str = "small"
+    batch_size: int = 128
+
+
+def task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
+    """Makes an arena.
+
+    Arms that are given the same seed meet the same scenes, as far as their options are the same; fewer scenes are the
+    first of more.
+
+    Args:
+        name: one of `TASKS`.
+        options: of the arena, by name; what is left out is as it is by default.
+        seed: of the scenes and of what is drawn for their captions.
+
+    Raises:
+        DeixisError: there is no such arena or option, a value is out of range, or the set that the scenes are made of
+            is not in the cache (the message says how to fetch it).
+    """
+    if name not in TASKS:
+        raise DeixisError(f"There is no arena {name!r}.", f"There are: {', '.join(TASKS)}.")
+    return TASKS[name](options, seed)
+
+
+def _scenes(options: Mapping[str, Any], seed: int) -> TrainingTask:
+    chosen = options_of(SceneOptions, "scenes", options)
+    _require(chosen)
+    nouns = _nouns(chosen)
+    train = _source(chosen, "train", seed, nouns)
+    if chosen.noise:
+        train = caption_noise.noisy(train, seed, chosen.noise)
+    if chosen.messy:
+        train = caption_noise.messy(train, seed, chosen.irrelevant)
+    held = nouns[: chosen.held_nouns] if chosen.held_nouns else nouns
+    validation, test = (_source(chosen, split, seed, held) for split in SPLITS[1:])
+    texts = tuple(caption for sample in train.samples for caption in sample.captions)
+
+    def encoder(number: int) -> DualEncoder:
+        return scratch.build(texts, chosen.size, chosen.side, number, chosen.text, chosen.image)
+
+    return TrainingTask(train, validation, test, encoder, chosen.batch_size)
+
+
+def _require(options: SceneOptions) -> None:
+    """Refuses what would fail later, or go unseen."""
+    for name, least in (("count", 2), ("held", 2), ("batch_size", 2), ("nouns", 0), ("held_nouns", 0)):
+        if getattr(options, name) < least:
+            raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
+    if options.batch_size > options.count:
+        raise DeixisError(
+            f"A batch of {options.batch_size} is asked for, and there are {options.count} scenes.",
+            "Ask for smaller batches or more scenes.",
+        )
+
+
+def _nouns(options: SceneOptions) -> tuple[str, ...]:
+    """Nouns that all splits hold, in an order that depends on the nouns alone."""
+    cutouts = assemble(Config(cast=options.cast))
+    sides = [set(part(cutouts, split, options.unseen)) for split in SPLITS]
+    there = sides[0] & sides[1] & sides[2]
+    wanted = max(options.nouns, options.held_nouns)
+    if len(there) < max(2, wanted):
+        raise DeixisError(
+            f"{wanted or 2} nouns are asked for, and of the cast {options.cast!r} only {len(there)} are in all splits.",
+            "Ask for fewer nouns, or for another cast: emoji/all has six drawings of each noun.",
+        )
+    ordered = sorted(there, key=lambda noun: (zlib.crc32(noun.encode()), noun))
+    return tuple(ordered[: options.nouns or None])
+
+
+def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]) -> Source:
+    training = split == SPLITS[0]
+    config = Config(
+        cast=options.cast,
+        unseen=options.unseen,
+        nouns=nouns,
+        objects=options.objects if training or options.held_objects is None else options.held_objects,
+        repeats=options.repeats,
+        tinted=options.tinted,
+        phrases=0,
+        questions=0,
+        masks=not training,
+        changes=0 if training else options.changes,
+    )
+    count = options.count if training else options.held
+    return scenes(seed, count, split=split, side=options.side, config=config)
+
+
+TASKS: Mapping[str, Callable[[Mapping[str, Any], int], TrainingTask | CurveTask]] = {
+    "scenes": _scenes,
+    "few_shot": few_shot_task,
+    "explained": saliency_task,
+}
+"""Name -> what makes it."""
+
+AXES: Mapping[str, str] = {"few_shot": "images a class", "explained": "scenes explained"}
+"""Name -> what curves run over, where that is not the images seen."""

@@ -1,0 +1,357 @@
+"""One unit of a claim: an arm, its settings, a seed. It is trained and measured, and what came out is a small file.
+
+A unit that was killed goes on from its checkpoint; one that is done is not done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from deixis.data.loading.loader import Encode, Loader
+from deixis.data.loading.sampler import SampleOrder
+from deixis.engine.claims import measures
+from deixis.engine.claims.records import source_hash
+from deixis.engine.claims.task_options import CurveTask
+from deixis.engine.claims.tasks import scenes
+from deixis.engine.claims.tasks.scenes import TrainingTask
+from deixis.engine.training.batching import collate_for
+from deixis.engine.training.build import build
+from deixis.engine.training.checkpoint import load_facts, load_state, save_state
+from deixis.engine.training.stages import Method, card_of, stages
+from deixis.engine.training.train import Training, fit
+from deixis.errors import DeixisError
+from deixis.files import write_json
+from deixis.methods import read
+from deixis.types import Losses, Progress, Sample, Source, Stage
+from deixis.types.samples import Drawing
+
+__all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "TrialResult", "cost", "run_trial"]
+
+_WRITES = 10
+"""How often a unit keeps its weights."""
+
+_PILOT = 4
+"""Steps that are timed, the first being left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What is trained and measured.
+
+    Attributes:
+        paper: whose claim it is.
+        claim: fingerprint of the claim.
+        arm: name of the arm.
+        method: that is trained.
+        settings: what differs from its `desk` preset.
+        arena: where it trains.
+        options: of the arena.
+        metric: that is measured.
+        budget: images it sees.
+        seed: of the data, the first weights and the order.
+        split: what it is measured on.
+        points: of the learning curve, the first before training.
+        code: fingerprint of the method's source.
+        changed: whether the code is not as committed; what it gave is no evidence, and is done again once it is.
+    """
+
+    paper: str
+    claim: str
+    arm: str
+    method: str
+    settings: Mapping[str, Any]
+    arena: str
+    options: Mapping[str, Any]
+    metric: str
+    budget: int
+    seed: int
+    split: Literal["validation", "test"]
+    points: int
+    code: str = ""
+    changed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its file: different where anything is."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
+        arm = "".join(each if each.isalnum() else "_" for each in self.arm)
+        return f"{arm}-{self.split}-{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def training(self) -> str:
+        """Equal where the trained weights are: units that differ in what is measured of them only."""
+        decisive = (self.method, self.settings, self.arena, self.options, self.budget, self.seed, self.code)
+        text = json.dumps((*decisive, self.changed), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """What came out of a unit.
+
+    Attributes:
+        curve: images seen (of few-shot claims, images a class) and the metric then.
+        seconds: of training, without measuring; on a processor those that it worked, so that what else runs beside
+            does not count.
+        failed: why training ended early; empty where it did not. The curve then is empty.
+        commit: of the code that gave it.
+    """
+
+    curve: tuple[tuple[float, float], ...]
+    seconds: float
+    failed: str = ""
+    commit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a unit takes: seconds from beginning to end, and how many cores are busy meanwhile."""
+
+    seconds: float
+    cores: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialBackend:
+    """What a unit is run with; tests give toys.
+
+    Attributes:
+        arena: (name, options, seed) -> where it trains; or, where curves do not run over
+            steps, `CurveTask`.
+        build: (method, settings, arena, seed) -> the method.
+        collate: (method, source, stage) -> what makes batches.
+        measure: (metric, method, source) -> a number.
+        code: method -> a fingerprint of its source.
+    """
+
+    arena: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
+    build: Callable[[str, Mapping[str, Any], TrainingTask, int], Method]
+    collate: Callable[[Method, Source, Stage], Encode]
+    measure: Callable[[str, Method, Source], float]
+    code: Callable[[str], str] = source_hash
+
+
+class _Kept:
+    """A drawing that is drawn once: an arm sees each many times."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing, self._pixels = drawing, None
+        self.name = drawing.name
+
+    def draw(self) -> Any:
+        """Its pixels, uint8 [H, W, 3]."""
+        if self._pixels is None:
+            self._pixels = self._drawing.draw()
+        return self._pixels
+
+
+def _keep(source: Source) -> Source:
+    def kept(sample: Sample) -> Sample:
+        return dataclasses.replace(sample, image=_Kept(sample.image)) if isinstance(sample.image, Drawing) else sample
+
+    return dataclasses.replace(source, samples=tuple(map(kept, source.samples)))
+
+
+def _arena(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
+    made = scenes.task(name, options, seed)
+    if not isinstance(made, TrainingTask):
+        return made
+    train, validation, test = map(_keep, (made.train, made.validation, made.test))
+    return dataclasses.replace(made, train=train, validation=validation, test=test)
+
+
+def _build(name: str, settings: Mapping[str, Any], arena: TrainingTask, seed: int) -> Method:
+    towers = [part.name for part in read(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
+    return build(name, "desk", settings, {part: arena.encoder(seed) for part in towers}, seed)
+
+
+BACKEND = TrialBackend(_arena, _build, collate_for, measures.measure)
+"""The real one."""
+
+
+def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: str = "") -> TrialResult:
+    """Runs a unit, or goes on with it, or reads what came out of it before.
+
+    Training that fails (a loss that is not finite, a setting that can't be) is an outcome where settings are tried, and
+    an error where results are reported. The weights of those are kept, and a unit of two points that would train the
+    same is measured on them.
+
+    Args:
+        unit: what is run.
+        folder: where its file lies; made if missing.
+        lab: what it is run with.
+        commit: of the code.
+
+    Raises:
+        DeixisError: the arena can't be made, or a unit that reports failed.
+    """
+    path = folder / f"{unit.name}.json"
+    if path.exists():
+        return _read(path)
+    arena = lab.arena(unit.arena, unit.options, unit.seed)
+    try:
+        outcome = _outcome(unit, arena, folder, lab)
+    except DeixisError as error:
+        if unit.split == "test":
+            raise DeixisError(
+                f"The arm {unit.arm!r} failed with seed {unit.seed}: {error.found}", error.cure
+            ) from error
+        outcome = TrialResult((), 0.0, str(error))
+    outcome = dataclasses.replace(outcome, commit=commit)
+    write_json(path, {"unit": dataclasses.asdict(unit), **dataclasses.asdict(outcome)})
+    for rest in [folder / f"{unit.name}.curve.json", *folder.glob(f"{unit.name}.*.safetensors")]:
+        rest.unlink(missing_ok=True)
+    return outcome
+
+
+def _read(path: Path) -> TrialResult:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    curve = tuple((float(images), float(value)) for images, value in found["curve"])
+    return TrialResult(curve, found["seconds"], found["failed"], found["commit"])
+
+
+def _outcome(unit: Trial, arena: TrainingTask | CurveTask, folder: Path, lab: TrialBackend) -> TrialResult:
+    """By steps; or all at once, where the curve does not run over steps."""
+    if isinstance(arena, TrainingTask):
+        return _Run(unit, arena, folder, lab).outcome()
+    folder.mkdir(parents=True, exist_ok=True)
+    return TrialResult(*arena.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget))
+
+
+class _Run:
+    """A unit while it runs."""
+
+    def __init__(self, unit: Trial, arena: TrainingTask, folder: Path, lab: TrialBackend) -> None:
+        self._unit, self._arena, self._lab, self._place = unit, arena, lab, folder / unit.name
+        self._steps = unit.budget // arena.batch_size
+        if not 2 <= unit.points <= self._steps + 1:
+            raise DeixisError(
+                f"{unit.budget} images in batches of {arena.batch_size} are {self._steps} steps, and a curve of "
+                f"{unit.points} points is asked for.",
+                "Give a larger budget or smaller batches.",
+            )
+        self._trained = folder / "trained" / f"{unit.training}.safetensors"
+        self._now = time.perf_counter if torch.cuda.is_available() else time.process_time
+        self._marks = {round(self._steps * i / (unit.points - 1)) for i in range(unit.points)}
+        self._method = lab.build(unit.method, unit.settings, arena, unit.seed)
+        self._curve: dict[int, float] = {}
+        self._spent, self._taken, self._pace = 0.0, 0, 0.0
+        self._held = arena.validation if unit.split == "validation" else arena.test
+
+    def outcome(self) -> TrialResult:
+        """Trains to the end, or reads what was trained for another measure."""
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
+        size = self._arena.batch_size
+        curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
+        return TrialResult(curve, seconds)
+
+    def _reread(self) -> float:
+        """Measures before and after a training that was done; returns its seconds."""
+        self._mark(0)
+        load_state(self._method, self._trained)
+        self._mark(self._steps)
+        return float(load_facts(self._trained)["seconds"])
+
+    def _train(self) -> float:
+        """Seconds that it took."""
+        saved = Path(f"{self._place}.curve.json")
+        if saved.exists():
+            before = json.loads(saved.read_text(encoding="utf-8"))
+            self._curve, self._pace = {int(step): value for step, value in before["curve"].items()}, before["pace"]
+        self._mark(0)
+        share, done = 0.0, 0
+        for number, stage in enumerate(self._stages()):
+            share += stage.steps if stage.kind == "train" else 0.0
+            end = min(round(share * self._steps), self._steps)
+            self._stage(number, stage, end - done, done)
+            done = end
+        self._mark(self._steps)
+        if self._unit.split == "test":
+            self._trained.parent.mkdir(exist_ok=True)
+            save_state(self._method, self._trained, {"seconds": self._pace * done})
+        return self._pace * done
+
+    def _stages(self) -> tuple[Stage, ...]:
+        kind = card_of(self._method).kind
+        if hasattr(self._method, "stages") or kind == "trained":
+            return stages(self._method)
+        return (Stage(kind="fit"),) if kind == "fitted" else ()
+
+    def _loader(self, stage: Stage) -> Loader:
+        encode = self._lab.collate(self._method, self._arena.train, stage)
+        training = stage.kind == "train"
+        last: Literal["drop", "keep"] = "drop" if training else "keep"
+        order = SampleOrder(self._arena.batch_size, seed=self._unit.seed, shuffle=training, last=last)
+        return Loader(self._arena.train, encode, order, workers=1)
+
+    def _stage(self, number: int, stage: Stage, steps: int, done: int) -> None:
+        with self._loader(stage) as loader:
+            if stage.kind == "fit":
+                fit(self._method, loader, stage, self._unit.seed)
+            elif steps:
+                run = Training(self._method, loader, steps, stage=stage, seed=self._unit.seed)
+                every = max(1, self._steps // _WRITES)
+                self._clock = self._now()
+                run.run(self._watch(done), checkpoint=f"{self._place}.{number}.safetensors", every=every)
+
+    def _watch(self, done: int) -> Callable[[Progress, Losses], None]:
+        """Measures where the curve has a point; the time this takes is not counted."""
+
+        def on_step(progress: Progress, losses: Losses) -> None:
+            self._spent += self._now() - self._clock
+            self._taken += 1
+            self._pace = self._spent / self._taken
+            if done + progress.step in self._marks:
+                self._mark(done + progress.step)
+            self._clock = self._now()
+
+        return on_step
+
+    def _mark(self, step: int) -> None:
+        """A point of the curve; kept at once, for after a kill the steps before the checkpoint do not come again."""
+        if step in self._curve:
+            return
+        with torch.random.fork_rng(devices=[]):
+            self._curve[step] = self._lab.measure(self._unit.metric, self._method, self._held)
+        write_json(f"{self._place}.curve.json", {"curve": self._curve, "pace": self._pace})
+
+    def timed(self) -> tuple[float, float]:
+        """Seconds of a step and of measuring; the method is worth nothing afterwards."""
+        times: list[float] = []
+        for stage in [each for each in self._stages() if each.kind == "train"][:1]:
+            with self._loader(stage) as loader:
+                run = Training(self._method, loader, _PILOT, stage=stage)
+                run.run(lambda progress, losses: times.append(time.perf_counter()))
+        start = time.perf_counter()
+        self._lab.measure(self._unit.metric, self._method, self._held)
+        measure = time.perf_counter() - start
+        return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure
+
+
+def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
+    """What a unit takes, from a few steps of it; kept in a file."""
+    path = folder / f"{unit.name}.cost.json"
+    if not path.exists():
+        start, busy = time.perf_counter(), time.process_time()
+        arena = lab.arena(unit.arena, unit.options, unit.seed)
+        if not isinstance(arena, TrainingTask):
+            setup = time.perf_counter() - start
+            rest = arena.longest(unit.method, unit.settings, unit.metric, unit.budget)
+        else:
+            run = _Run(unit, arena, folder, lab)
+            setup = time.perf_counter() - start
+            step, measure = run.timed()
+            rest = unit.budget // arena.batch_size * step + unit.points * measure
+        cores = (time.process_time() - busy) / (time.perf_counter() - start)
+        found = Cost(setup + rest, cores)
+        write_json(path, dataclasses.asdict(found))
+    return Cost(**json.loads(path.read_text(encoding="utf-8")))

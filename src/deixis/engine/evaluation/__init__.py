@@ -1,0 +1,1 @@
+"""Measures models: retrieval, saliency, calibration of search results."""

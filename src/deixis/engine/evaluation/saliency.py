@@ -1,0 +1,290 @@
+"""What is asked of saliency maps: pictures of several things with their masks, each thing in turn, and what maps of
+them are measured by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from deixis.data.loading.crops import seen
+from deixis.data.synthetic.scenes.wording import article
+from deixis.errors import DeixisError
+from deixis.inputs.masks import decode_mask
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
+from deixis.nn.taps import blocks
+from deixis.ops.maps import blur, highest, hits, spearman
+from deixis.ops.saliency_metrics import area_under, changed, difficult, energy, overlap
+from deixis.types import Region, Sample, Source
+
+__all__ = [
+    "METRICS",
+    "PROMPT",
+    "Attributor",
+    "SaliencyQueries",
+    "between_things",
+    "explain",
+    "localisation",
+    "measured",
+    "perturbation",
+    "questions",
+]
+
+PROMPT = "a picture of {}"
+"""What is asked for; `{}` is the noun with its article."""
+
+_CHUNK = 16
+
+_TOLERANCE = 15 / 224
+"""Of the pointing game, as a share of the image's side: 15 pixels at 224 (Zhang et al. 2018)."""
+
+Maps = Float[Tensor, "Q H W"]
+
+
+@runtime_checkable
+class Attributor(Protocol):
+    """What is measured: any method with the capability `attribute`."""
+
+    def attribute(self, images: Float[Tensor, "B 3 H W"], score: Callable[[Any], Tensor]) -> Float[Tensor, "*B H W"]:
+        """Maps of the score [B] or [B, T] of embeddings [B, D]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SaliencyQueries:
+    """Pictures, and questions about them; questions of one picture follow one another.
+
+    Attributes:
+        images: preprocessed [B, 3, S, S].
+        nouns: what can be asked for.
+        texts: of each noun, scaled so that the product with an embedding is the model's score [C, D].
+        picture: of each question [Q].
+        noun: that each question asks for [Q].
+        masks: where it is [Q, S, S].
+        others: whether a thing of another noun is in the picture, too [Q].
+    """
+
+    images: Float[Tensor, "B 3 S S"]
+    nouns: tuple[str, ...]
+    texts: Float[Tensor, "C D"]
+    picture: Int64[Tensor, " Q"]
+    noun: Int64[Tensor, " Q"]
+    masks: Bool[Tensor, "Q S S"]
+    others: Bool[Tensor, " Q"]
+
+    def part(self, pictures: int) -> SaliencyQueries:
+        """The questions about the first so many pictures."""
+        kept = self.picture < pictures
+        fields = {name: getattr(self, name)[kept] for name in ("picture", "noun", "masks", "others")}
+        return dataclasses.replace(self, images=self.images[:pictures], **fields)
+
+
+def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQueries:
+    """Asks for every kind of thing that a picture shows and that has a mask; things of one noun are one question.
+
+    Args:
+        encoder: whose eyes the pictures are seen with.
+        source: regions with masks and categories.
+        limit: the most pictures; 0: all.
+
+    Raises:
+        DeixisError: no region has a mask and a category, or all have one noun.
+    """
+    chosen: list[Sample] = []
+    found: list[tuple[int, str, Tensor]] = []
+    for sample in source.samples:
+        masks = _masks(encoder, sample)
+        if masks and (not limit or len(chosen) < limit):
+            found += [(len(chosen), noun, mask) for noun, mask in masks.items()]
+            chosen.append(sample)
+    nouns = tuple(sorted({noun for _, noun, _ in found}))
+    if len(nouns) < 2:
+        raise DeixisError(
+            f"{source.name!r} shows {len(nouns)} kinds of things with masks; at least two are needed, to ask for one "
+            "and for another.",
+            "Give pictures whose regions have masks and classes: set:scenes (made of stamps), or COCO's instances.",
+        )
+    with evaluating(encoder), torch.no_grad():
+        texts = encoder.encode_text([PROMPT.format(f"{article(noun)} {noun}") for noun in nouns])
+    picture = torch.tensor([place for place, _, _ in found])
+    return SaliencyQueries(
+        encoder.read_images([sample.picture for sample in chosen]),
+        nouns,
+        encoder.scale * texts,
+        picture,
+        torch.tensor([nouns.index(noun) for _, noun, _ in found]),
+        torch.stack([mask for _, _, mask in found]),
+        torch.bincount(picture)[picture] > 1,
+    )
+
+
+def _masks(encoder: DualEncoder, sample: Sample) -> dict[str, Bool[Tensor, "S S"]]:
+    """Noun -> what the model sees of all things of it."""
+    meant: dict[str, Tensor] = {}
+    for region in sample.regions:
+        if region.mask is not None and region.category:
+            pixels = _shown(encoder, region)
+            meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
+    return {noun: pixels for noun, pixels in meant.items() if pixels.any()}
+
+
+def _shown(encoder: DualEncoder, region: Region) -> Bool[Tensor, "S S"]:
+    assert region.mask is not None
+    window = seen(encoder.preprocess, region.mask.width, region.mask.height)
+    return window.mask(decode_mask(region.mask), encoder.preprocess.size)
+
+
+def explain(method: Attributor, asked: SaliencyQueries, nouns: Int64[Tensor, " Q"] | None = None) -> Maps:
+    """The map of each question. Questions of one picture share the forward pass.
+
+    Args:
+        method: what makes the maps.
+        asked: the questions.
+        nouns: asked for in place of the questions' own.
+    """
+    nouns, found = asked.noun if nouns is None else nouns, []
+    for start in range(0, len(asked.images), _CHUNK):
+        images = asked.images[start : start + _CHUNK]
+        inside = (asked.picture >= start) & (asked.picture < start + len(images))
+        rows, place = asked.picture[inside] - start, _places(asked.picture[inside])
+        table = torch.zeros(len(images), int(place.max()) + 1, dtype=torch.long)
+        table[rows, place] = nouns[inside]
+        texts = asked.texts[table]
+
+        def score(output: Tensor, texts: Tensor = texts) -> Tensor:
+            return torch.einsum("bd,btd->bt", output, texts.to(output))
+
+        found.append(method.attribute(images, score)[rows, place])
+    return torch.cat(found)
+
+
+def _places(pictures: Int64[Tensor, " Q"]) -> Int64[Tensor, " Q"]:
+    """How many questions of the same picture come before."""
+    _, counts = pictures.unique_consecutive(return_counts=True)
+    return torch.cat([torch.arange(int(count)) for count in counts])
+
+
+# --- one number a question --------------------------------------------------------------------------------------------
+
+
+def localisation(maps: Maps, asked: SaliencyQueries) -> dict[str, Float[Tensor, " Q"]]:
+    """Maps against masks: `pointing` (the highest pixel is nearer to the thing than 15 pixels of 224), that of the
+    `difficult` questions (NaN for others), `exact` (it lies on the thing), `energy` and `overlap`."""
+    points, masks = highest(maps), asked.masks
+    hit = hits(points, masks, max(1.0, _TOLERANCE * maps.shape[-1])).double()
+    hard = difficult(masks, asked.others)
+    return {
+        "pointing": hit,
+        "difficult": torch.where(hard, hit, torch.full_like(hit, torch.nan)),
+        "exact": hits(points, masks, 1.0).double(),
+        "energy": energy(maps, masks),
+        "overlap": overlap(maps, masks),
+    }
+
+
+def between_things(maps: Maps, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
+    """Rank correlation of a question's map with that of the next question about the same picture, in turn; 1 is a map
+    that does not care what it is asked for. NaN where nothing else is in the picture, or a map is constant."""
+    place, counts = _places(asked.picture), torch.bincount(asked.picture)[asked.picture]
+    following = torch.arange(len(maps)) - place + (place + 1) % counts
+    found = spearman(maps, maps[following])
+    return torch.where(asked.others, found, torch.full_like(found, torch.nan))
+
+
+def perturbation(
+    encoder: DualEncoder, maps: Maps, asked: SaliencyQueries, steps: int = 6, fill: Literal["blur", "mean"] = "blur"
+) -> dict[str, Float[Tensor, " Q"]]:
+    """Areas under the probability of what was asked for, among all nouns, while pixels go (`deletion`, low is good) or
+    come (`insertion`, high is good).
+
+    Args:
+        encoder: whose score it is.
+        maps: of the questions.
+        asked: the questions.
+        steps: in which all pixels change.
+        fill: what is left where a pixel went: a strong blur, or the mean colour of the encoder's training images.
+    """
+    found: dict[str, list[Tensor]] = {"deletion": [], "insertion": []}
+    with evaluating(encoder), torch.no_grad():
+        for start in range(0, len(maps), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            images, nouns = asked.images[asked.picture[part]], asked.noun[part]
+            nothing = blur(images, images.shape[-1] / 20) if fill == "blur" else torch.zeros_like(images)
+            for name, begin, end in (("deletion", images, nothing), ("insertion", nothing, images)):
+                curve = [
+                    (encoder.encode_image(each) @ asked.texts.T).softmax(1).gather(1, nouns[:, None])[:, 0]
+                    for each in changed(begin, maps[part], steps, end)
+                ]
+                found[name].append(area_under(torch.stack(curve)))
+    return {name: torch.cat(each) for name, each in found.items()}
+
+
+# --- what claims measure ----------------------------------------------------------------------------------------------
+
+
+def _at(method: Any, layer: str) -> Any:
+    """The same method with its map of one layer."""
+    config = dataclasses.replace(method.config, layers=(layer,))
+    return type(method)(config, encoder=method.encoder)
+
+
+def _pointing(method: Any, asked: SaliencyQueries) -> Tensor:
+    return localisation(explain(method, asked), asked)["exact"]
+
+
+def _pointing_early(method: Any, asked: SaliencyQueries) -> Tensor:
+    """The mean over all blocks but the last, each alone."""
+    early = blocks(method.encoder.image_tower)[:-1]
+    return torch.stack([_pointing(_at(method, layer), asked) for layer in early]).mean(0)
+
+
+def _overlap(method: Any, asked: SaliencyQueries) -> Tensor:
+    return localisation(explain(method, asked), asked)["overlap"]
+
+
+def _class_sensitivity(method: Any, asked: SaliencyQueries) -> Tensor:
+    """(1 - rank correlation) / 2 of the maps for the likeliest noun and for the least likely one, the mean over all
+    blocks, each alone: one value a picture. A constant map tells nothing apart: 0, as if both were the same."""
+    with evaluating(method.encoder), torch.no_grad():
+        scores = method.encoder.encode_image(asked.images) @ asked.texts.T
+    ends = torch.stack([scores.argmax(1), scores.argmin(1)], dim=1)
+    pictures = torch.arange(len(ends)).repeat_interleave(2)
+    size = asked.masks.shape[-2:]
+    both = dataclasses.replace(
+        asked,
+        picture=pictures,
+        noun=ends.flatten(),
+        masks=asked.masks.new_zeros(len(pictures), *size),
+        others=torch.ones_like(pictures, dtype=torch.bool),
+    )
+    found = []
+    for layer in blocks(method.encoder.image_tower):
+        maps = explain(_at(method, layer), both).unflatten(0, (-1, 2))
+        found.append((1 - spearman(maps[:, 0], maps[:, 1]).nan_to_num(1.0)) / 2)
+    return torch.stack(found).mean(0)
+
+
+METRICS: Mapping[str, Callable[[Any, SaliencyQueries], Float[Tensor, " Q"]]] = {
+    "pointing_game": _pointing,
+    "pointing_early": _pointing_early,
+    "overlap": _overlap,
+    "class_sensitivity": _class_sensitivity,
+}
+"""Name -> one value a question (of `class_sensitivity`, a picture), from 0 to 1, more is better. Pointing is exact: at
+64 pixels a tolerance of 15 would reach a quarter of the image."""
+
+
+def measured(name: str, method: Any, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
+    """The values of one of `METRICS`.
+
+    Raises:
+        DeixisError: there is no such measure.
+    """
+    if name not in METRICS:
+        raise DeixisError(f"There is no measure {name!r} of maps.", f"There are: {', '.join(METRICS)}.")
+    return METRICS[name](method, asked)

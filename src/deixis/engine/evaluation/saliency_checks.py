@@ -1,0 +1,237 @@
+"""A table of saliency methods by layer with intervals, and checks that a map hangs on the model and on the question.
+
+* Cascading randomisation (Adebayo et al. 2018): block by block, from the output to the input, weights become normal
+  numbers of each tensor's own mean and deviation; a map that stays the same does not show what the model learned.
+* Random labels: nothing is trained here, so the labels that are exchanged are the texts: what is asked for is a noun
+  that the picture does not show. (For a model that is trained on random labels, see
+  `deixis.engine.claims.tasks.explained.classifier`.)
+* Agreement: whether two halves of the pictures put the rows of the table in the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from deixis.engine.evaluation.saliency import SaliencyQueries, between_things, explain, localisation, perturbation
+from deixis.engine.training.build import build
+from deixis.errors import DeixisError
+from deixis.methods.normgrad import CELLS
+from deixis.nn.dual import DualEncoder
+from deixis.nn.taps import blocks, default_layers
+from deixis.ops.maps import spearman
+from deixis.ops.saliency_metrics import centre, edges
+from deixis.ops.stats import Interval, cluster_bootstrap
+
+__all__ = [
+    "BASELINES",
+    "METHODS",
+    "SaliencyEntry",
+    "SaliencyRow",
+    "absent",
+    "agreement",
+    "cascade",
+    "entries",
+    "measure",
+    "stages",
+]
+
+BASELINES = ("centre", "edges", "random")
+"""Maps that know nothing of the model."""
+
+METHODS = ("grad_cam", "linear_approximation", "norm_grad", "norm_grad_selective", "relevance", "blurred", "srmap")
+"""What is compared where nothing is named: cells of normgrad's table at several layers, and maps of the input."""
+
+_RELEVANCE: Mapping[str, Mapping[str, Any]] = {
+    "relevance": {"step": "none"},
+    "blurred": {"step": "blur", "sigma": 4.0},
+    "srmap": {"longest": 64},  # a hundredth of the time at 250 pixels, and the cascade asks for ten times the maps
+}
+_STEP = 0.0025
+_FEW = 6
+"""Pictures that insertion, deletion and the checks are measured on: they take most of the time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SaliencyEntry:
+    """A row to be measured.
+
+    Attributes:
+        method: its name.
+        layer: where the map is made; empty where that means nothing.
+        maps: makes the map of each question; nouns may be asked for in place of the questions' own.
+        learned: whether it hangs on the model.
+    """
+
+    method: str
+    layer: str
+    maps: Callable[[SaliencyQueries, Int64[Tensor, " Q"] | None], Float[Tensor, "Q H W"]]
+    learned: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class SaliencyRow:
+    """What came out of an entry.
+
+    Attributes:
+        method: its name.
+        layer: where the map was made.
+        metrics: name -> mean over questions with its 95 % interval over pictures.
+        halves: name -> the mean over the first and over the second half of the pictures.
+        cascade: name of the last block that was made random -> rank correlation with the map of the model as it is.
+    """
+
+    method: str
+    layer: str
+    metrics: Mapping[str, Interval]
+    halves: Mapping[str, tuple[float, float]]
+    cascade: Mapping[str, float]
+
+
+def entries(encoder: DualEncoder, methods: Sequence[str] = ()) -> list[SaliencyEntry]:
+    """The rows of the table: the baselines, each cell of normgrad's table at an early, a middle and the last block,
+    selective NormGrad of all three combined, NormGrad after the meta step, and maps of the input.
+
+    Args:
+        encoder: that is explained.
+        methods: of `METHODS` and `deixis.methods.normgrad.CELLS`; none: `METHODS`.
+
+    Raises:
+        DeixisError: there is no such method.
+    """
+    chosen = tuple(methods) or METHODS
+    for name in chosen:
+        if name not in CELLS and name not in _RELEVANCE:
+            known = ", ".join([*CELLS, *_RELEVANCE])
+            raise DeixisError(f"There is no map called {name!r}.", f"Compare some of {known}.")
+    layers = default_layers(encoder.image_tower)
+    found = [SaliencyEntry(name, "", _baseline(name), learned=False) for name in BASELINES]
+    for name in chosen:
+        if name in _RELEVANCE:
+            found.append(SaliencyEntry(name, "input", _made("srmap", encoder, _RELEVANCE[name])))
+            continue
+        for layer in (*layers, ""):
+            settings: dict[str, Any] = {"cell": name, "layers": (layer,) if layer else ()}
+            found.append(SaliencyEntry(name, layer or "last", _made("normgrad", encoder, settings)))
+    if "norm_grad_selective" in chosen:
+        settings = {"cell": "norm_grad_selective", "layers": layers}
+        found.append(SaliencyEntry("norm_grad_selective", " x ".join(layers), _made("normgrad", encoder, settings)))
+    if "norm_grad" in chosen:
+        settings = {"cell": "norm_grad", "layers": layers[-1:], "rate": _STEP}
+        found.append(SaliencyEntry("norm_grad + step", layers[-1], _made("normgrad", encoder, settings)))
+    return found
+
+
+def _made(
+    name: str, encoder: DualEncoder, settings: Mapping[str, Any]
+) -> Callable[[SaliencyQueries, Tensor | None], Tensor]:
+    method = build(name, "desk", settings, {"encoder": encoder})
+    return lambda asked, nouns: explain(method, asked, nouns)
+
+
+def _baseline(name: str) -> Callable[[SaliencyQueries, Tensor | None], Tensor]:
+    def maps(asked: SaliencyQueries, nouns: Tensor | None) -> Tensor:
+        size = asked.images.shape[-2:]
+        if name == "centre":
+            return centre((size[0], size[1])).expand(len(asked.picture), *size)
+        if name == "edges":
+            return edges(asked.images)[asked.picture]
+        return torch.rand(len(asked.picture), *size, generator=torch.Generator().manual_seed(0))
+
+    return maps
+
+
+def measure(entry: SaliencyEntry, encoder: DualEncoder, asked: SaliencyQueries, seed: int = 0) -> SaliencyRow:
+    """All that is measured of an entry: truth against masks, insertion and deletion, how far the map cares what it is
+    asked for (`class_sensitivity`: the rank correlation between things of one picture; `random_label`: that with the
+    map for a noun that is not there), and the cascade. Low is good for these three.
+
+    Args:
+        entry: what makes the maps.
+        encoder: whose score is explained.
+        asked: the questions.
+        seed: of absent nouns and random weights.
+    """
+    maps = entry.maps(asked, None)
+    few = asked.part(_FEW)
+    there = maps[: len(few.picture)]
+    values = {**localisation(maps, asked), "class_sensitivity": between_things(maps, asked)}
+    values |= perturbation(encoder, there, few)
+    values["random_label"] = spearman(there, entry.maps(few, absent(few, seed)))
+    metrics, halves = {}, {}
+    for name, found in values.items():
+        picture = asked.picture[: len(found)]
+        if (interval := _interval(found, picture)) is not None:
+            metrics[name] = interval
+            first = picture < (int(picture[-1]) + 1) / 2
+            halves[name] = (float(found[first].nanmean()), float(found[~first].nanmean()))
+    after = {}
+    if entry.learned:
+        for name in cascade(encoder.image_tower, seed):
+            after[name] = float(spearman(there, entry.maps(few, None)).nanmean())
+    return SaliencyRow(entry.method, entry.layer, metrics, halves, after)
+
+
+def _interval(values: Float[Tensor, " Q"], pictures: Int64[Tensor, " Q"]) -> Interval | None:
+    """None where too few pictures have a value."""
+    known = values.isfinite()
+    if len(pictures[known].unique()) < 2:
+        return None
+    return cluster_bootstrap(values[known].double().cpu().numpy(), pictures[known].cpu().numpy())
+
+
+def absent(asked: SaliencyQueries, seed: int) -> Int64[Tensor, " Q"]:
+    """For each question a noun that its picture does not show, at random; the question's own where it shows all."""
+    there = torch.zeros(len(asked.images), len(asked.nouns), dtype=torch.bool)
+    there[asked.picture, asked.noun] = True
+    chances = torch.rand(there[asked.picture].shape, generator=torch.Generator().manual_seed(seed))
+    chances[there[asked.picture]] = -1.0
+    return torch.where(chances.amax(1) < 0, asked.noun, chances.argmax(1))
+
+
+def stages(tower: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
+    """The weights of a network in groups, from the output to the input: what lies behind the blocks, each block, what
+    lies before them."""
+    names, named = blocks(tower), dict(tower.named_parameters())
+    inside = {name: next((each for each in names if name.startswith(f"{each}.")), "") for name in named}
+    order = list(named)
+    first = min((i for i, name in enumerate(order) if inside[name]), default=0)
+    groups = {"head": [named[n] for i, n in enumerate(order) if not inside[n] and i > first]}
+    groups |= {block: [named[name] for name in order if inside[name] == block] for block in reversed(names)}
+    groups["stem"] = [named[n] for i, n in enumerate(order) if not inside[n] and i < first]
+    return [(name, weights) for name, weights in groups.items() if weights]
+
+
+def cascade(tower: nn.Module, seed: int) -> Iterator[str]:
+    """Makes ever more of a network's weights random, from the output to the input, and yields the name of the last
+    group; at the end, also of an unfinished loop that is closed, all weights are as before, bit for bit.
+
+    Args:
+        tower: whose weights.
+        seed: of the numbers.
+    """
+    groups, random = stages(tower), torch.Generator().manual_seed(seed)
+    with contextlib.ExitStack() as stack:
+        for name, weights in groups:
+            for weight in weights:
+                stack.callback(setattr, weight, "data", weight.data)
+                spread, middle = weight.data.double().std(correction=0), weight.data.double().mean()
+                drawn = torch.randn(weight.shape, generator=random, dtype=torch.float64)
+                weight.data = (middle + spread * drawn.to(weight.device)).to(weight.dtype)
+            yield name
+
+
+def agreement(rows: Sequence[SaliencyRow], metric: str) -> float:
+    """Rank correlation of the rows' means between both halves of the pictures; NaN where fewer than three have one."""
+    pairs = [row.halves[metric] for row in rows if metric in row.halves and np.isfinite(row.halves[metric]).all()]
+    if len(pairs) < 3:
+        return float("nan")
+    first, second = (torch.tensor(each).double()[None, None] for each in zip(*pairs, strict=True))
+    return float(spearman(first, second))

@@ -1,0 +1,40 @@
+"""What of a trained method other programs and verbs can use: its encoder, as a model of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from deixis import zoo
+from deixis.engine.training.batching import encoder_of
+from deixis.engine.training.stages import Method
+from deixis.nn.dual import DualEncoder
+from deixis.nn.lora import low_rank_changes
+from deixis.zoo import scratch
+
+__all__ = ["trained_encoder"]
+
+
+@torch.no_grad()
+def trained_encoder(method: Method) -> DualEncoder | None:
+    """A copy of the method's dual encoder with the weights it has now, low-rank changes added to what they change, and
+    the scale that the method trained. None where there is no such part.
+
+    Raises:
+        DeixisError: the model that it was at the start can't be loaded by its name.
+    """
+    trained = encoder_of(method)
+    if trained is None:
+        return None
+    new = scratch.is_new(trained)
+    model = scratch.rebuilt(scratch.described(trained), trained.tokenizer) if new else zoo.load(trained.name)
+    model.requires_grad_(False).eval()
+    state = model.state_dict()
+    for name, value in trained.state_dict().items():
+        if name in state:
+            state[name].copy_(value)
+    for name, change in low_rank_changes(trained).items():
+        state[name].add_(change.to(state[name].device))
+    model.traits = dataclasses.replace(model.traits, scale=float(getattr(method, "scale", model.scale)))
+    return model

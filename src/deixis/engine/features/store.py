@@ -1,0 +1,201 @@
+"""What frozen towers say of each image, computed once per content and kept.
+
+The store is one SQLite file: a killed run keeps what it had, two runs may share it, and a damaged file is set aside and
+begun anew, since all in it can be computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from deixis.errors import DeixisError
+from deixis.files import cache_dir
+from deixis.nn.dual import DualEncoder
+from deixis.types import Batch, FieldSpec, ImageStates
+
+__all__ = ["FeatureStore", "FeatureTable", "table"]
+
+T = TypeVar("T")
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_SPECS = (
+    FieldSpec("image_embedding", "B D", values="unit"),
+    FieldSpec("image_features", "B F"),
+    FieldSpec("image_doubt", "B", values="uniform"),
+    FieldSpec("text_embedding", "B D", values="unit"),
+    FieldSpec("caption_key", "B", "long", values="class"),
+)
+
+
+class FeatureStore:
+    """Rows of numbers by key, in one SQLite file. Threads may share it, and so may processes.
+
+    Args:
+        path: of the file; the default lies in the cache folder.
+
+    Raises:
+        DeixisError: here and in all methods, the file can't be opened, read or written for another reason than damage.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_dir("features.sqlite")
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self._mended(self._database)
+
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            self._connection.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+            self._connection.execute("SELECT count(*) FROM (SELECT 1 FROM rows LIMIT 1)").fetchone()
+        return self._connection
+
+    def _mended(self, act: Callable[[], T]) -> T:
+        """What `act` gives; where it finds the file damaged, once more with a new file."""
+        try:
+            with self._lock:
+                try:
+                    return act()
+                except sqlite3.DatabaseError as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                        raise
+                    self._set_aside()
+                    return act()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise DeixisError(
+                f"The features kept in {self.path} can't be used: {error}.",
+                "Wait for other runs, make room, or name another cache folder with DEIXIS_CACHE.",
+            ) from error
+
+    def _set_aside(self) -> None:
+        self.close()
+        with contextlib.suppress(FileNotFoundError):  # another run was faster
+            self.path.replace(self.path.with_suffix(".damaged"))
+        # An old journal would be played back into the new file.
+        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+
+    def get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Key -> row of those that are there."""
+        return self._mended(lambda: self._get(keys))
+
+    def _get(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for part in _pieces(keys, 500):
+            marks = ",".join("?" * len(part))
+            for key, value in self._database().execute(f"SELECT key, value FROM rows WHERE key IN ({marks})", part):
+                if len(value) % 4 == 0:
+                    found[key] = np.frombuffer(value, dtype=np.float32)
+        return found
+
+    def put(self, rows: dict[str, np.ndarray]) -> None:
+        """Keeps float32 rows by key, all or none of them."""
+        values = [(key, row.astype(np.float32).tobytes()) for key, row in rows.items()]
+
+        def insert() -> None:
+            with self._database() as database:
+                database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
+
+        self._mended(insert)
+
+    def close(self) -> None:
+        """Closes the file; it is opened again when it is next needed."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def _pieces(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable:
+    """Frozen features of a collection, one row a sample; the first axis of the image's holds the plain and the
+    mirrored view.
+
+    Attributes:
+        ids: of the samples.
+        embedding: [V, B, D].
+        features: [V, B, F].
+        doubt: [V, B].
+        text: [B, D], of each sample's caption or class name.
+        keys: [B], equal where captions are equal.
+    """
+
+    ids: tuple[str, ...]
+    embedding: Float[Tensor, "V B D"]
+    features: Float[Tensor, "V B F"]
+    doubt: Float[Tensor, "V B"]
+    text: Float[Tensor, "B D"]
+    keys: Int[Tensor, " B"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int]) -> FeatureTable:
+        """The samples at `index`."""
+        i = torch.as_tensor(index, dtype=torch.long)
+        ids = tuple(self.ids[j] for j in i.tolist())
+        views = (self.embedding[:, i], self.features[:, i], self.doubt[:, i])
+        return FeatureTable(ids, *views, self.text[i], self.keys[i])
+
+    def with_text_of(self, order: Sequence[int]) -> FeatureTable:
+        """The same images with the captions of other samples: row i gets the caption of `order[i]`."""
+        i = torch.as_tensor(order, dtype=torch.long)
+        return dataclasses.replace(self, text=self.text[i], keys=self.keys[i])
+
+    def states(self) -> ImageStates:
+        """The plain view, B rows."""
+        return ImageStates(self.embedding[0], self.features[0], self.doubt[0])
+
+    def batch(self) -> Batch:
+        """All views as samples of their own, V x B rows: what methods are trained on."""
+        views = len(self.embedding)
+        values = (
+            self.embedding.flatten(0, 1),
+            self.features.flatten(0, 1),
+            self.doubt.flatten(),
+            self.text.repeat(views, 1),
+            self.keys.repeat(views),
+        )
+        ids = tuple(f"{name}#{view}" for view in range(views) for name in self.ids)
+        extra = {spec.name: value for spec, value in zip(_SPECS, values, strict=True)}
+        return Batch(ids=ids, extra=extra, specs={spec.name: spec for spec in _SPECS})
+
+
+def table(
+    encoder: DualEncoder,
+    ids: Sequence[str],
+    views: tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]],
+    texts: Sequence[str],
+) -> FeatureTable:
+    """Joins encoded images with the texts that belong to them.
+
+    Args:
+        encoder: embeds the texts, each distinct one once.
+        ids: B names.
+        views: what `embedding.encode_images` gave.
+        texts: B captions or class sentences.
+    """
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    keys = torch.tensor([distinct[text] for text in texts])
+    with torch.inference_mode():
+        vectors = encoder.encode_text(list(distinct))
+    # A copy outside inference mode, since adapters are trained on these.
+    embedding, features, doubt = (view.clone() for view in views)
+    return FeatureTable(tuple(ids), embedding, features, doubt, vectors.clone()[keys], keys)

@@ -1,0 +1,206 @@
+"""A method learns a few images and is asked about others: the one step of which all few-shot protocols are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot.draws import Labelled
+from deixis.engine.training.stages import Method, card_of, name_of
+from deixis.errors import DeixisError
+from deixis.methods import get, read
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
+from deixis.ops.metrics import accuracy
+from deixis.types import Sample, Source
+
+__all__ = ["FewShotBenchmark", "Question", "TrialScores", "class_names", "labelled", "named", "style_of", "tells_new"]
+
+_BLOCK = 64
+"""Images that are asked about at a time, where each has class vectors of its own."""
+
+Question = tuple[Sequence[int], Sequence[str]]
+"""Indices of images, and the classes to choose among."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialScores:
+    """What came of one learning.
+
+    Attributes:
+        right: for each question, 1 or 0 an image.
+        seconds: of learning; on a processor those that it worked.
+    """
+
+    right: tuple[NDArray[np.float64], ...]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShotBenchmark:
+    """Images that a frozen encoder has seen, with their classes.
+
+    Attributes:
+        encoder: the frozen model.
+        data: what is known of N images.
+        embedding: in the space shared with texts, of length 1.
+        features: before the projection into it.
+    """
+
+    encoder: DualEncoder
+    data: Labelled
+    embedding: Float[Tensor, "N D"]
+    features: Float[Tensor, "N F"]
+
+    def ask(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        drawn: Sequence[int],
+        names: Sequence[str],
+        questions: Sequence[Question],
+        seed: int,
+    ) -> TrialScores:
+        """Learns once, and answers.
+
+        Args:
+            method: as `few_shot.learn` knows it.
+            settings: that differ from its `desk` preset.
+            drawn: indices of the images that are learned from.
+            names: the classes that are learned.
+            questions: what is asked; their classes may be others than those learned, if the method can do that.
+            seed: of initial weights and order.
+
+        Raises:
+            DeixisError: the method can't tell new classes, or not learn these.
+        """
+        now = time.perf_counter if torch.cuda.is_available() else time.process_time
+        start = now()
+        spoken = class_names(names)
+        learned = few_shot.learn(
+            method, self.encoder, spoken, self._shots(drawn, names), overrides=dict(settings), seed=seed
+        )
+        seconds = now() - start
+        right = [self._answer(learned, indices, choice) for indices, choice in questions]
+        return TrialScores(tuple(right), seconds)
+
+    def _shots(self, indices: Sequence[int], names: Sequence[str]) -> few_shot.Shots:
+        i = torch.tensor(list(indices), dtype=torch.long)
+        ids, groups = tuple(self.data.ids[j] for j in indices), tuple(self.data.groups[j] for j in indices)
+        return few_shot.Shots(ids, self._labels(indices, names), self.embedding[i], self.features[i], groups)
+
+    def _labels(self, indices: Sequence[int], names: Sequence[str]) -> Int64[Tensor, " B"]:
+        place = {name: number for number, name in enumerate(names)}
+        return torch.tensor([place[self.data.labels[i]] for i in indices], dtype=torch.long)
+
+    def _answer(self, method: Method, indices: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
+        i = torch.tensor(list(indices), dtype=torch.long)
+        logits = named(method, class_names(names), self.embedding[i], self.features[i])
+        found: NDArray[np.float64] = accuracy(logits, self._labels(indices, names)).numpy()
+        return found
+
+
+def named(
+    method: Method, names: Sequence[str], embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
+) -> Float[Tensor, "B C"]:
+    """Logits of any classes: those that a method has learned, or new ones, of which it knows the names alone.
+
+    Args:
+        method: that `few_shot.learn` gave.
+        names: of the classes that are asked for.
+        embedding: of images.
+        features: of the same.
+
+    Raises:
+        DeixisError: the classes are new, and the method is built on images of each class.
+    """
+    if tuple(names) == tuple(method.names):
+        return few_shot.logits(method, embedding, features)
+    with torch.no_grad(), evaluating(method):
+        if "names" in inspect.signature(method.scores).parameters:
+            return torch.cat([method.scores(block, names=names) for block in embedding.split(_BLOCK)])
+        if hasattr(method, "class_vectors"):
+            return method.scale * F.normalize(embedding, dim=-1) @ method.class_vectors(names).T
+    if any(need.name == "labels" for need in card_of(method).needs):
+        raise DeixisError(
+            f"{name_of(method)} knows the classes it has seen images of, and no new ones.",
+            "Compare methods that go by class names on new classes: zero_shot, coop, cocoop, pre.",
+        )
+    # What learns nothing is as good for new classes as for old ones.
+    return few_shot.logits(type(method)(method.config, encoder=method.encoder, names=names), embedding, features)
+
+
+def tells_new(method: str) -> bool:
+    """Whether a method can be asked about classes of which it has seen no image.
+
+    Args:
+        method: its name.
+    """
+    if method not in few_shot.offered():
+        return False
+    if not any(need.name == "labels" for need in read(method).card.needs):
+        return True
+    built = get(method).Method
+    return hasattr(built, "class_vectors") or "names" in inspect.signature(built.scores).parameters
+
+
+def class_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """What texts call classes: their labels with spaces for underscores.
+
+    Raises:
+        DeixisError: two of them become one.
+    """
+    spoken = tuple(" ".join(label.replace("_", " ").split()) for label in labels)
+    for label, name in zip(labels, spoken, strict=True):
+        if not name or spoken.count(name) > 1:
+            raise DeixisError(
+                f"The class {label!r} has no name of its own: in texts it is called {name!r}.", "Rename its folder."
+            )
+    return spoken
+
+
+def labelled(source: Source) -> Source:
+    """The samples that have a class. Sets without labels are taken by what they sort their pictures by: the sub-group
+    of an emoji, the topmost folder of a stamp.
+
+    Raises:
+        DeixisError: there are fewer than two classes.
+    """
+    samples = tuple(sample for each in source.samples if (sample := _labelled(each)).label)
+    count = len({sample.label for sample in samples})
+    if count < 2:
+        raise DeixisError(
+            f"{source.name} has {count} {'class' if count == 1 else 'classes'}, and telling apart takes two.",
+            "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
+        )
+    return dataclasses.replace(source, samples=samples, kind="labels")
+
+
+def _labelled(sample: Sample) -> Sample:
+    sorted_by = str(sample.extra.get("subgroup") or sample.extra.get("folder") or "")
+    return dataclasses.replace(sample, label=sample.label or sorted_by.split("/")[0].replace("-", " "))
+
+
+def style_of(sample: Sample) -> str:
+    """How a sample is drawn: what a column or the set says under `style`; of stamps, whether it is a photograph; else
+    the folder within that of its class."""
+    told = str(sample.extra.get("style") or "")
+    if not told and isinstance(photo := sample.extra.get("photo"), bool):
+        return "photograph" if photo else "drawing"
+    folders = PurePosixPath(sample.id).parent.parts
+    if told or sample.label not in folders:
+        return told
+    below = folders[folders.index(str(sample.label)) + 1 :]
+    return below[0] if below else ""

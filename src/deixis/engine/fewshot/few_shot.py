@@ -1,0 +1,406 @@
+"""Classes learned from a few labelled images, of which a frozen encoder has told all it knows.
+
+A penalty that is not told is chosen by stratified cross-validation on the images themselves: the one under which images
+that were held out are explained best (mean cross-entropy). `auto` asks in the same way which of the cheap methods is
+right most often. Images of one group are held out together, and a class with a single group never is, as nothing would
+be left to learn it from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis import engine
+from deixis.data.splits import LARGEST_SHARE, Split, folds
+from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.train import Training, batches, fit
+from deixis.errors import DeixisError
+from deixis.methods import list_methods, read
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
+from deixis.types import Batch, FieldSpec, Progress
+
+__all__ = [
+    "AUTO",
+    "CHEAP",
+    "PENALTIES",
+    "Pick",
+    "Shots",
+    "choose",
+    "forecast",
+    "learn",
+    "logits",
+    "offered",
+    "require",
+    "settings_of",
+    "takes",
+]
+
+AUTO = "auto"
+CHEAP = ("zero_shot", "delta", "tip", "linear")
+"""What `auto` chooses from; of equally good ones, the first."""
+
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+_FOLDS = 5
+_ITERATIONS = 60
+"""Of a solver inside of cross-validation, where three digits will do."""
+
+_BATCH = 32
+_STEPS = 300
+"""The most steps where no number of epochs is asked for; batches are then as large as the epochs need."""
+
+_KEPT = 20
+"""Times that training is kept in a checkpoint."""
+
+_CELLS = 2**24
+
+_TRIED = 64
+"""Classes with which a step is tried for a forecast."""
+
+_RATE = 5e9
+"""Products a second in double precision, of one core of a modest machine."""
+
+_HEAVY = 2e10
+"""Products in a step of a solver from which penalties are not cross-validated: minutes each."""
+_SPECS = (FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("image_features", "B F"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shots:
+    """Labelled images, as a frozen encoder sees them.
+
+    Attributes:
+        ids: N names; those that are equal up to a `#` are views of one image.
+        labels: their classes, as indices.
+        embedding: in the space shared with texts, of length 1.
+        features: before the projection into it.
+        groups: equal for images that show one thing and are held out together; empty: each image by itself.
+    """
+
+    ids: tuple[str, ...]
+    labels: Int64[Tensor, " N"]
+    embedding: Float[Tensor, "N D"]
+    features: Float[Tensor, "N F"]
+    groups: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int]) -> Shots:
+        """The images at `index`."""
+        i = torch.as_tensor(index, dtype=torch.long)
+        groups = tuple(self.groups[j] for j in index) if self.groups else ()
+        return Shots(tuple(self.ids[j] for j in index), self.labels[i], self.embedding[i], self.features[i], groups)
+
+    def batch(self) -> Batch:
+        """All of them, as methods take them."""
+        extra = {"image_embedding": self.embedding, "image_features": self.features}
+        return Batch(self.ids, labels=self.labels, extra=extra, specs={spec.name: spec for spec in _SPECS})
+
+
+@dataclasses.dataclass(frozen=True)
+class Pick:
+    """What `auto` chose.
+
+    Attributes:
+        method: by name.
+        why: in a sentence.
+        accuracy: method -> share of the held-out images that it named rightly; empty where none could be held out.
+    """
+
+    method: str
+    why: str
+    accuracy: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def offered() -> list[str]:
+    """The methods that learn classes from what an encoder says of images."""
+    given = {*(spec.name for spec in _SPECS), "labels"}
+    cards = {name: read(name).card for name in list_methods()}
+    return [
+        name
+        for name, card in cards.items()
+        if "classify" in card.capabilities
+        and {need.name for need in card.needs} <= given
+        and {part.name for part in card.parts} == {"encoder", "names"}
+    ]
+
+
+def require(method: str) -> None:
+    """Makes sure that a method can be learned.
+
+    Raises:
+        DeixisError: it can't, or there is none of that name.
+    """
+    some = offered()
+    if method not in (*some, AUTO):
+        read(method)
+        raise DeixisError(f"{method} learns no classes from images.", f"These do: {', '.join([*some, AUTO])}.")
+
+
+def takes(method: str, setting: str) -> bool:
+    """Whether a method has a setting; `auto` has those of all that it chooses from."""
+    if method == AUTO:
+        return any(takes(name, setting) for name in CHEAP)
+    return setting in {field.name for field in dataclasses.fields(read(method).config)}
+
+
+def settings_of(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a method has."""
+    return {name: value for name, value in overrides.items() if takes(method, name)}
+
+
+def learn(
+    method: str,
+    encoder: DualEncoder,
+    names: Sequence[str],
+    shots: Shots,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> Method:
+    """A method that has learned the classes.
+
+    Args:
+        method: one of `offered`, or `auto`.
+        encoder: the frozen model; it is frozen here.
+        names: the classes, in the order of the labels.
+        shots: labelled images.
+        overrides: settings that differ from the method's `desk` preset; for `auto`, those that a candidate has. Trained
+            methods take the published number of steps for `epochs` that are told, and else at most 300.
+        seed: of initial weights, order and folds.
+        checkpoint: a file in which training is kept, for methods that are trained: is it there, training goes on.
+
+    Raises:
+        DeixisError: no such method or setting, or classes that the method can't tell apart.
+    """
+    changed = dict(overrides or {})
+    if method == AUTO:
+        method = choose(encoder, names, shots, overrides=overrides, seed=seed).method
+        changed = settings_of(method, changed)
+    _check(method, names, shots)
+    open_penalty = takes(method, "penalty") and "penalty" not in changed and not _heavy(names, len(shots), encoder)
+    if open_penalty and (parts := _parts(shots, seed)):
+        changed["penalty"] = _Trial(method, encoder, names, shots, changed).penalty(parts)
+    built = _build(method, encoder, names, changed, seed)
+    if card_of(built).kind == "trained":
+        size, steps = _length(built.config.epochs, len(shots), len(names), told="epochs" in changed)
+        training = Training(built, batches(shots.batch(), size, seed), steps, seed=seed)
+        return training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
+    return _fitted(built, shots)
+
+
+def choose(
+    encoder: DualEncoder,
+    names: Sequence[str],
+    shots: Shots,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Pick:
+    """Which of the cheap methods names images that were held out rightly most often.
+
+    Args:
+        encoder: the frozen model.
+        names: the classes, in the order of the labels.
+        shots: labelled images.
+        overrides: settings; each candidate takes those that it has.
+        seed: of the folds.
+    """
+    for key in overrides or {}:
+        if not takes(AUTO, key):
+            raise DeixisError(f"No method that is chosen from has a setting {key!r}.", "Name the method that has it.")
+    _check(CHEAP[0], names, shots)
+    parts = _parts(shots, seed)
+    if not parts:
+        return Pick("delta", _alone(shots))
+    quick = [name for name in CHEAP if not takes(name, "penalty") or not _heavy(names, len(shots), encoder)]
+    found = {}
+    for name in quick:
+        trial = _Trial(name, encoder, names, shots, settings_of(name, overrides or {}))
+        found[name] = trial.accuracy(parts)
+    best = max(quick, key=found.__getitem__)
+    held = sum(len(part.test) for part in parts)
+    others = ", ".join(f"{name} {value:.1%}" for name, value in found.items() if name != best)
+    return Pick(
+        best,
+        f"{best} named {found[best]:.1%} of {held} images rightly that were held out, over {len(parts)} folds "
+        f"({others}).",
+        found,
+    )
+
+
+def forecast(
+    method: str, encoder: DualEncoder, names: Sequence[str], count: int, overrides: Mapping[str, Any] | None = None
+) -> float:
+    """About how many seconds `learn` will take: a step is tried with a few of the classes.
+
+    Args:
+        method: as for `learn`.
+        encoder: the frozen model.
+        names: the classes.
+        count: images to learn from.
+        overrides: as for `learn`.
+    """
+    if method == AUTO:
+        return sum(forecast(name, encoder, names, count, settings_of(name, overrides or {})) for name in CHEAP)
+    some = tuple(names[:_TRIED])
+    start = time.perf_counter()
+    built = _build(method, encoder, some, overrides or {})
+    if card_of(built).kind == "trained":
+        size, steps = _length(built.config.epochs, count, len(names), told="epochs" in (overrides or {}))
+        wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
+        extra = {name: torch.ones(size, width) for name, width in wide.items()}
+        specs = {spec.name: spec for spec in _SPECS}
+        batch = Batch(tuple(map(str, range(size))), labels=torch.zeros(size).long(), extra=extra, specs=specs)
+        engine.enter(built, engine.stages(built)[0])
+        for _ in range(2):  # the first time some things are set up
+            start = time.perf_counter()
+            engine.backward(built, batch.to(encoder.device), Progress(0, steps))
+        return (time.perf_counter() - start) * steps * len(names) / len(some)
+    seconds = (time.perf_counter() - start) * len(names) / len(some)
+    if not takes(method, "penalty"):
+        return seconds
+    fixed = "penalty" in (overrides or {}) or _heavy(names, count, encoder) or count < 1.5 * len(names)
+    trials = 0 if fixed else _FOLDS * len(PENALTIES)
+    products = 4 * count * len(names) * min(count, encoder.feature_width)
+    return seconds + products / _RATE * _ITERATIONS * (trials + 2)
+
+
+def logits(method: Method, embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
+    """What a method that `learn` gave says of images.
+
+    Args:
+        method: that has learned classes.
+        embedding: of images, as in `Shots`.
+        features: as in `Shots`.
+    """
+    given = {"image_embedding": embedding, "image_features": features}
+    needs = [need.name for need in card_of(method).needs if need.name in given] or ["image_embedding"]
+    size = max(1, min(1024, _CELLS // len(method.names)))
+    device = method.encoder.device
+    with torch.no_grad(), evaluating(method):
+        pieces = zip(*(given[need].split(size) for need in needs), strict=True)
+        rows = [method.scores(*(part.to(device) for part in piece)).cpu() for piece in pieces]
+    return torch.cat([torch.empty(0, len(method.names)), *rows])
+
+
+def _check(method: str, names: Sequence[str], shots: Shots) -> None:
+    require(method)
+    if len(names) < 2:
+        raise DeixisError(f"There is {len(names)} class, and telling apart takes two.", "Give images of another.")
+    if len(shots) and int(shots.labels.max()) >= len(names):
+        raise ValueError(f"a label is {int(shots.labels.max())}, and there are {len(names)} names")
+
+
+def _heavy(names: Sequence[str], count: int, encoder: DualEncoder) -> bool:
+    """Whether the classes are so many that a penalty is better told than tried out."""
+    return 4.0 * count * len(names) * min(count, encoder.feature_width) > _HEAVY
+
+
+def _build(
+    method: str, encoder: DualEncoder, names: Sequence[str], overrides: Mapping[str, Any], seed: int = 0
+) -> Method:
+    parts = {"encoder": encoder, "names": tuple(names)}
+    return engine.build(method, "desk", {**overrides, "names": tuple(names)}, parts, seed).to(encoder.device)
+
+
+def _length(epochs: int, count: int, classes: int, told: bool) -> tuple[int, int]:
+    """Samples a batch, and steps: the published batches of 32, without what is left over; or larger ones, as far as
+    their logits fit into memory."""
+    size = min(_BATCH, count)
+    steps = epochs * (count // size)
+    if told or steps <= _STEPS:
+        return size, steps
+    return min(count, -(-count * epochs // _STEPS), max(size, _CELLS // classes)), _STEPS
+
+
+def _fitted(method: Method, shots: Shots) -> Method:
+    """A method that is not trained, after it has seen the images."""
+    if card_of(method).kind == "fitted":
+        return fit(method, [shots.batch().to(method.encoder.device)])
+    return method.eval()
+
+
+def _parts(shots: Shots, seed: int) -> list[Split]:
+    """Folds for cross-validation; none where half of the classes or more have but one group of images."""
+    groups = _groups(shots)
+    labels = shots.labels.tolist()
+    of_class: dict[int, set[int]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        of_class.setdefault(label, set()).add(group)
+    many = {label for label, own in of_class.items() if len(own) > 1}
+    kept = [i for i, label in enumerate(labels) if label in many]
+    sizes = torch.bincount(torch.tensor([groups[i] for i in kept], dtype=torch.long))
+    if 2 * len(many) <= len(of_class) or len(many) < 2 or int(sizes.max()) > LARGEST_SHARE * len(kept):
+        return []
+    count = min(_FOLDS, max(len(own) for own in of_class.values()))
+    found = folds([groups[i] for i in kept], count, seed, labels=[str(labels[i]) for i in kept])
+    tests = [tuple(kept[i] for i in part.test) for part in found if part.test]
+    return [Split(tuple(sorted(set(range(len(shots))).difference(test))), test) for test in tests]
+
+
+def _groups(shots: Shots) -> list[int]:
+    """The group of each image: views of one image have one, whatever they were given."""
+    images = [name.rpartition("#")[0] or name for name in shots.ids]
+    keys: list[Any] = list(shots.groups) or images
+    first: dict[Any, int] = {}
+    return [first.setdefault(key, len(first)) for key in keys]
+
+
+def _alone(shots: Shots) -> str:
+    counts = torch.bincount(shots.labels)
+    few = int((counts == 1).sum())
+    return (
+        f"{few} of {len(counts)} classes have one image: nothing can be held out to choose by. delta keeps near to "
+        "what the class names say."
+    )
+
+
+class _Trial:
+    """One method in cross-validation: built once, and learned anew from each part."""
+
+    def __init__(
+        self, name: str, encoder: DualEncoder, names: Sequence[str], shots: Shots, overrides: Mapping[str, Any]
+    ) -> None:
+        quick = {"iterations": _ITERATIONS} if takes(name, "iterations") else {}
+        self.method, self.shots = _build(name, encoder, names, {**quick, **overrides}), shots
+        self.penalties = PENALTIES if takes(name, "penalty") and "penalty" not in overrides else ()
+
+    def _held_out(self, part: Split, penalty: float | None) -> tuple[float, float]:
+        """Sums over the images that were held out: of the cross-entropy, and of right answers."""
+        if penalty is not None:
+            self.method.config = dataclasses.replace(self.method.config, penalty=penalty)
+        _fitted(self.method, self.shots.take(part.train))
+        test = self.shots.take(part.test)
+        found = logits(self.method, test.embedding, test.features)
+        loss = F.cross_entropy(found.double(), test.labels, reduction="sum")
+        return float(loss), float((found.argmax(dim=1) == test.labels).sum())
+
+    def _all(self, parts: Sequence[Split]) -> Float[Tensor, "2 P K"]:
+        """Losses and right answers, by penalty and part."""
+        rows = [[self._held_out(part, penalty) for part in parts] for penalty in self.penalties or (None,)]
+        return torch.tensor(rows, dtype=torch.float64).permute(2, 0, 1)
+
+    def penalty(self, parts: Sequence[Split]) -> float:
+        """The one with the least loss; of equal ones the largest."""
+        losses = self._all(parts)[0].sum(dim=1)
+        return max(self.penalties, key=lambda each: (-float(losses[self.penalties.index(each)]), each))
+
+    def accuracy(self, parts: Sequence[Split]) -> float:
+        """Share of right answers; for each part under the penalty that is best on the others, or it would flatter."""
+        losses, right = self._all(parts)
+        best = (losses.sum(dim=1, keepdim=True) - losses).argmin(dim=0)
+        held = sum(len(part.test) for part in parts)
+        return float(right.gather(0, best[None]).sum()) / held

@@ -1,0 +1,314 @@
+"""The loop: a batch, its gradients, a step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deixis.data.loading.loader import Loader
+from deixis.engine.training.checkpoint import load_facts, load_training, save_training
+from deixis.engine.training.stages import Method, enter
+from deixis.engine.training.step import Precision, backward, random_state, set_random_state
+from deixis.errors import DeixisError
+from deixis.files import clear_partial
+from deixis.ops.collective import average_gradients, gather, rank, total, world_size
+from deixis.ops.sharding import apart, clip_norm, has_shares, own, total_norm
+from deixis.types import Batch, Losses, Progress, Stage
+
+__all__ = ["Numerics", "StepStats", "Training", "batches", "fit", "train"]
+
+OnStep = Callable[[Progress, Losses], None]
+
+_NAMED = 3
+"""Names that a message tells at the most."""
+
+
+def batches(batch: Batch, size: int, seed: int) -> Iterator[Batch]:
+    """Pieces of `batch` for ever, shuffled anew each pass; the last, short piece of a pass is left out.
+
+    Args:
+        batch: all samples.
+        size: samples per piece; all of them where there are fewer.
+        seed: of the shuffles.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = min(size, len(batch))
+    while True:
+        order = torch.randperm(len(batch), generator=generator)
+        for start in range(0, len(batch) - size + 1, size):
+            yield batch.take(order[start : start + size].tolist())
+
+
+def train(
+    method: Method,
+    data: Iterator[Batch] | Loader,
+    steps: int,
+    *,
+    stage: Stage | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
+    on_step: OnStep | None = None,
+) -> Method:
+    """Trains `method` for `steps` optimiser steps with the method's `parameter_groups()`, by AdamW or by what the
+    config's field `optimiser` names (`adamw`, `lamb` or `sgd`).
+
+    Args:
+        method: built by `deixis.engine.training.build`.
+        data: endless batches, see `batches`, or a loader.
+        steps: optimiser steps.
+        stage: which of the method's stages; the default trains all that is not frozen.
+        seed: of dropout and of the method's own draws.
+        chunk: samples per piece under gradient caching.
+        on_step: called after each step, the method then being in training mode.
+
+    Raises:
+        DeixisError: the loss or its gradient is not finite; the weights are those before the step.
+    """
+    return Training(method, data, steps, stage=stage, seed=seed, chunk=chunk).run(on_step)
+
+
+def _optimiser(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if name == "lamb":
+        from timm.optim.lamb import Lamb
+
+        return Lamb(groups, max_grad_norm=None)
+    if name == "sgd":
+        return torch.optim.SGD(groups)
+    return torch.optim.AdamW(groups, fused=True)  # one pass over the weights; up to a sixth of a step
+
+
+def fit(method: Method, data: Iterable[Batch], stage: Stage | None = None, seed: int = 0) -> Method:
+    """A stage of kind `fit`: the method sees each batch once, and then finishes.
+
+    Args:
+        method: with `observe` and `finish`.
+        data: all batches, once. With several ranks each is given all of them, and comes to the same.
+        stage: which of the method's stages.
+        seed: of what it draws.
+    """
+    stage = stage or Stage(kind="fit")
+    enter(method, stage)
+    start = Progress(0, 1, stage=stage.name, seed=seed)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for batch in data:
+            method.observe(batch, start)
+        method.finish(start)
+    method.eval()
+    return method
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """How a step computes.
+
+    Attributes:
+        clip: what the norm of all gradients together is held to; None leaves it as it is.
+        precision: of the products in the forward pass, `float32` or `bf16`.
+    """
+
+    clip: float | None = None
+    precision: Precision = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepStats:
+    """What there is to say of a step besides its losses.
+
+    Attributes:
+        samples: in the batch, of this rank.
+        waited: seconds until the batch was there.
+        norm: of all gradients together, before it was clipped.
+        rate: the learning rate of the first group.
+    """
+
+    samples: int = 0
+    waited: float = 0.0
+    norm: float = 0.0
+    rate: float = 0.0
+
+
+class Training:
+    """What `train` does, and can go on with: a run that was killed ends with the same weights, on a CPU bit for bit.
+
+    Args:
+        method: as for `train`, and so is what follows.
+        data: a loader is resumed at once; any other iterator, begun anew, is wound forward batch by batch.
+        steps: optimiser steps.
+        stage: which of the method's stages.
+        seed: of dropout and of the method's own draws.
+        chunk: samples per piece under gradient caching.
+        numerics: clipping and precision.
+
+    Attributes:
+        pulse: of the last step.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        data: Iterator[Batch] | Loader,
+        steps: int,
+        *,
+        stage: Stage | None = None,
+        seed: int = 0,
+        chunk: int | None = None,
+        numerics: Numerics | None = None,
+    ) -> None:
+        self._method, self._data, self._chunk, self._numerics = method, data, chunk, numerics or Numerics()
+        self.pulse = StepStats()
+        self._start = Progress(0, steps, stage=(stage or Stage()).name, seed=seed, rank=rank())
+        self._chosen = enter(method, stage or Stage())
+        groups: list[dict[str, Any]] = (
+            method.parameter_groups()
+            if hasattr(method, "parameter_groups")
+            else [{"params": list(self._chosen.values())}]
+        )
+        self._optimiser = _optimiser(getattr(getattr(method, "config", None), "optimiser", "adamw"), apart(groups))
+        self._device = next(iter(self._chosen.values())).device
+        self._peaks = [group["lr"] for group in self._optimiser.param_groups]
+
+    def run(
+        self, on_step: OnStep | None = None, *, checkpoint: str | os.PathLike[str] | None = None, every: int = 100
+    ) -> Method:
+        """Takes all steps, or those that a run before left over.
+
+        Args:
+            on_step: called after each step, the method then being in training mode; those between the last checkpoint
+                and a kill come again.
+            checkpoint: a file in which the run is kept. Is it there, the run goes on from it. Ranks share it.
+            every: steps from one write to the next; the last step is always written.
+
+        Raises:
+            DeixisError: the loss or its gradient is not finite (the weights are then those before the step, and the
+                last checkpoint stays), or the checkpoint is that of another run.
+        """
+        if every < 1:
+            raise DeixisError(f"A checkpoint every {every} steps can't be.", "Give 1 or more.")
+        stream = self._data.forever() if isinstance(self._data, Loader) else self._data
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._start.seed)
+            done = 0 if checkpoint is None else self._resume(Path(checkpoint), stream)
+            for step in range(done, self._start.total):
+                epoch = self._data.epoch if isinstance(self._data, Loader) else 0
+                progress = dataclasses.replace(self._start, step=step, epoch=epoch)
+                mark = time.perf_counter()
+                batch = next(stream)
+                self.pulse = StepStats(len(batch), time.perf_counter() - mark)
+                losses = self._step(batch, progress)
+                if on_step is not None:
+                    on_step(dataclasses.replace(progress, step=step + 1), losses)
+                if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == self._start.total):
+                    self._save(Path(checkpoint), step + 1)
+        self._method.eval()
+        return self._method
+
+    def _step(self, batch: Batch, progress: Progress) -> Losses:
+        method, optimiser, numerics = self._method, self._optimiser, self._numerics
+        optimiser.zero_grad(set_to_none=True)
+        batch = batch if self._device.type == "cpu" else batch.to(self._device)
+        losses = backward(method, batch, progress, self._chunk, numerics.precision)
+        average_gradients(self._chosen.values())
+        norm = self._finite_norm(losses, batch, progress)
+        if numerics.clip is not None and norm > numerics.clip:
+            clip_norm(self._chosen.values(), numerics.clip, norm)
+        for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * (method.rate(progress) if hasattr(method, "rate") else 1.0)
+        if hasattr(method, "after_backward"):
+            method.after_backward(progress)
+        optimiser.step()
+        if hasattr(method, "after_step"):
+            method.after_step(dataclasses.replace(progress, step=progress.step + 1), losses)
+        self.pulse = dataclasses.replace(self.pulse, norm=norm, rate=optimiser.param_groups[0]["lr"])
+        return losses
+
+    def _finite_norm(self, losses: Losses, batch: Batch, progress: Progress) -> float:
+        """The norm of all gradients together. All ranks give up together, or the others would wait for ever.
+
+        Raises:
+            DeixisError: it is not finite, or the loss is not.
+        """
+        norm = total_norm([p.grad for p in self._chosen.values() if p.grad is not None]).to(self._device)
+        loss = losses.total.detach().float()
+        good = total(torch.stack([loss.isfinite().float(), norm.isfinite().float(), norm / world_size()])).tolist()
+        if good[0] == good[1] == world_size():
+            return float(good[2])
+        seen = _infinite_fields(batch)
+        if good[0] < world_size():
+            parts = {name: float(part.detach()) for name, part in losses.parts.items()}
+            raise DeixisError(
+                f"The loss is not a finite number at step {progress.step}: {parts}.{seen}", "Try a lower learning rate."
+            )
+        grads = {name: p.grad for name, p in self._chosen.items() if p.grad is not None}
+        bad = total(torch.stack([(~own(grad).isfinite()).any().long() for grad in grads.values()])).tolist()
+        wrong = [name for name, ranks in zip(grads, bad, strict=True) if ranks]
+        where = f"in {_first(wrong)}" if wrong else "in the sum of its squares"
+        raise DeixisError(
+            f"The gradient is not finite at step {progress.step}, {where}; the loss is.{seen}",
+            "Try a lower learning rate, or float32 where it was bf16.",
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """What must be the same when the run goes on."""
+        start = self._start
+        run = {"stage": start.stage, "steps": start.total, "seed": start.seed, "ranks": world_size()}
+        return {**run, "chunk": self._chunk, **dataclasses.asdict(self._numerics)}
+
+    def _save(self, path: Path, done: int) -> None:
+        states = {"cpu": [random_state()[0]], "cuda": random_state()[1]}
+        # Of all ranks, since they draw different masks; bytes go as floats, which `gather` takes.
+        random = {
+            f"random.{kind}.{i}": gather(state.to(self._device).float()[None]).byte().cpu()
+            for kind, each in states.items()
+            for i, state in enumerate(each)
+        }
+        if rank() == 0 or has_shares(self._method):
+            data = self._data.state() if isinstance(self._data, Loader) else None
+            save_training(path, self._method, self._optimiser, {**self._facts(), "done": done, "data": data}, random)
+
+    def _resume(self, path: Path, stream: Iterator[Batch]) -> int:
+        """The steps that were taken before; all else is then as it was after them."""
+        if rank() == 0:
+            clear_partial(path)
+        if not path.exists():
+            return 0
+        facts = {"chunk": None, **dataclasses.asdict(Numerics()), **load_facts(path)}
+        pairs = [(name, now, facts.get(name)) for name, now in self._facts().items()]
+        differ = [f"{name} is {now!r} and was {then!r}" for name, now, then in pairs if now != then]
+        if differ or "done" not in facts:
+            raise DeixisError(
+                f"{path} is the checkpoint of another run: {'; '.join(differ) or 'it has no steps'}.",
+                "Go on with the settings it was made with, or remove it to begin anew.",
+            )
+        random = load_training(path, self._method, self._optimiser)
+        if isinstance(self._data, Loader) and facts["data"] is not None:
+            self._data.load_state(facts["data"])
+        else:
+            for _ in range(facts["done"]):
+                next(stream)
+        # Copies: given a row of a larger tensor, torch reads the state from the tensor's beginning.
+        own = {name: states[rank()].clone() for name, states in random.items()}
+        set_random_state((own.pop("random.cpu.0"), [own[name] for name in sorted(own)]))
+        return int(facts["done"])
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _infinite_fields(batch: Batch) -> str:
+    """A sentence that names the samples that hold numbers that are not finite; empty where there are none."""
+    fields = {"images": batch.images, "boxes": batch.boxes, **batch.extra}
+    for name, value in fields.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and len(value) == len(batch):
+            wrong = [batch.ids[i] for i, row in enumerate(value) if not bool(row.isfinite().all())]
+            if wrong:
+                return f" {name!r} is not finite in {_first(wrong)}."
+    return ""

@@ -1,0 +1,320 @@
+"""The verb `claim`, what it keeps and what it refuses to keep, and the page that is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deixis.apps.claim import claim as app
+from deixis.apps.common.options import ClaimSettings
+from deixis.engine.claims import claims, records
+from deixis.engine.claims.claims import Design
+from deixis.engine.claims.records import CLAIM_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository, source_hash
+from deixis.engine.claims.trials import Cost
+from deixis.errors import DeixisError
+from deixis.methods import list_methods, read
+from deixis.types import Arm, Claim
+from docs.papers import Results, golden_files, papers_page
+from tests import toy_claims
+from tests.commands import deixis
+from tests.documents import PROJECT
+from tests.support import golden_folder
+
+
+def git(root: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(root), *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with one file of code."""
+    place = tmp_path / "project"
+    (place / "src").mkdir(parents=True)
+    (place / "src" / "method.py").write_text("CLAIMS = ()\n")
+    git(tmp_path, "init", "-q", str(place))
+    git(place, "add", ".")
+    git(place, "commit", "-qm", "x")
+    return place
+
+
+def small_claim(statistic: str = "area", **changed: Any) -> Claim:
+    arms = {
+        name: Arm("line", {"learning_rate": 0.1}, data) for name, data in (("clean", {}), ("noisy", {"noise": 4.0}))
+    }
+    return toy_claims.claim(statistic, **{"arms": arms, "budget": 80, **changed})
+
+
+@pytest.fixture
+def toys(root: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The verb with toys for methods, in one process, in the small repository."""
+    literals = SimpleNamespace(claims=(small_claim("final"),))
+    monkeypatch.setattr(app, "read", lambda name: literals)
+    monkeypatch.setattr(app, "list_methods", lambda: ["line"])
+    monkeypatch.setattr(app, "repository", lambda file: root)
+    monkeypatch.setattr(app, "claim", functools.partial(app.claim, lab=toy_claims.LAB))
+    monkeypatch.setattr("deixis.engine.claims.trials._WRITES", 1)
+    monkeypatch.setattr(claims, "in_processes", lambda place, one, jobs, done: claims.here(place, one, done))
+    monkeypatch.setattr(claims, "pilot", lambda one, place, jobs: {arm: Cost(36.0, 2.0) for arm in one.chosen})
+    return literals
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def test_a_claim_is_tried_and_its_rows_are_kept(
+    toys: SimpleNamespace, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
+    said = capsys.readouterr()
+    assert "against noisy, final: " in said.out
+    assert "In all 0.20 CPU hours" in said.err
+    rows, verdicts = (lines(root / "results" / f"{name}.jsonl") for name in ("claims", "verdicts"))
+    assert len(rows) == 10
+    assert [row["baseline"] for row in verdicts] == ["noisy"]
+    assert not any(row["commit"].endswith("+changes") for row in [*rows, *verdicts])
+    app.claim("", ClaimSettings(folder=str(tmp_path / "runs")), everything=True)
+    assert "1 claims are up to date, 0 are to be tried" in capsys.readouterr().err
+    assert len(lines(root / "results" / "claims.jsonl")) == 10
+
+
+@pytest.mark.slow
+def test_more_seeds_add_their_rows_only(toys: SimpleNamespace, root: Path, tmp_path: Path) -> None:
+    for seeds in (5, 7):
+        app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), seeds=seeds), quiet=True)
+    rows = lines(root / "results" / "claims.jsonl")
+    assert sorted((row["arm"], row["seed"]) for row in rows) == [
+        (arm, seed) for arm in ("clean", "noisy") for seed in range(7)
+    ]
+    assert [row["seeds"] for row in lines(root / "results" / "verdicts.jsonl")] == [5, 7]
+
+
+@pytest.mark.slow
+def test_code_that_is_not_committed_keeps_no_row_and_costs_no_step(
+    toys: SimpleNamespace, root: Path, tmp_path: Path
+) -> None:
+    (root / "src" / "new.py").write_text("x = 1\n")
+    with pytest.raises(DeixisError, match=r"not as committed \(src/new.py\)") as caught:
+        app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
+    assert "--no-record" in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), record=False), quiet=True)
+    assert not (root / "results").exists()
+    [kept] = (tmp_path / "runs").rglob("verdicts-*.jsonl")
+    assert lines(kept)[0]["commit"].endswith("+changes")
+
+
+@pytest.mark.slow
+def test_what_uncommitted_code_gave_is_done_again_once_it_is_committed(
+    toys: SimpleNamespace, root: Path, tmp_path: Path
+) -> None:
+    (root / "src" / "new.py").write_text("x = 1\n")
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), record=False), quiet=True)
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "y")
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")), quiet=True)
+    rows = lines(root / "results" / "claims.jsonl")
+    assert len(rows) == 10
+    assert not any(row["commit"].endswith("+changes") for row in rows)
+
+
+@pytest.mark.slow
+def test_a_claim_that_was_changed_after_its_first_rows_is_refused_and_one_beside_it_is_not(
+    toys: SimpleNamespace, root: Path, tmp_path: Path
+) -> None:
+    settings = ClaimSettings(folder=str(tmp_path / "runs"))
+    app.claim("line", settings, quiet=True)
+    [first] = toys.claims
+    toys.claims = (dataclasses.replace(first, minimum_effect=0.001),)
+    with pytest.raises(DeixisError, match="changed or removed after its first rows") as caught:
+        app.claim("line", settings, quiet=True)
+    assert "beside it" in str(caught.value)
+    toys.claims = (first, dataclasses.replace(first, minimum_effect=0.001))
+    with pytest.raises(DeixisError, match="same statement"):
+        app.claim("line", settings, quiet=True)
+    toys.claims = (first, dataclasses.replace(first, minimum_effect=0.001, statement="A second try."))
+    app.claim("line", settings, quiet=True)
+    assert {row["claim"] for row in lines(root / "results" / "verdicts.jsonl")} == {first.statement, "A second try."}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", [{"small": True}, {"arm": ("clean", "noisy")}, {"seeds": 3}])
+def test_a_look_keeps_nothing(toys: SimpleNamespace, root: Path, tmp_path: Path, look: dict[str, Any]) -> None:
+    toys.claims = (small_claim("final", budget=800 if "small" in look else 80),)
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), **look), quiet=True)
+    assert not (root / "results").exists()
+
+
+@pytest.mark.slow
+def test_without_a_repository_rows_stay_in_the_run_folder_and_that_is_said(
+    toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "repository", lambda file: None)
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
+    assert "does not lie in a git repository" in capsys.readouterr().err
+    [kept] = (tmp_path / "runs").rglob("claims-*.jsonl")
+    assert len(lines(kept)) == 10
+    (tmp_path / "alone.py").write_text("")
+    assert repository(tmp_path / "alone.py") is None
+
+
+def test_unknown_names_and_too_much_asked_for_are_one_message() -> None:
+    assert "There is no method called 'clap'" in deixis("claim", "clap").err
+    assert "Give the name of a method, or --all" in deixis("claim").err
+    assert "Give the name of a method, or --all" in deixis("claim", "clip", "--all").err
+    assert "ridge makes no claim" in deixis("claim", "ridge").err
+
+
+def test_a_line_that_is_no_row_is_named(root: Path) -> None:
+    ledger = Ledger(root)
+    ledger.claims.parent.mkdir()
+    ledger.claims.write_text('{"paper": 1}\n')
+    with pytest.raises(DeixisError, match=r"Line 1 of .*claims.jsonl is no row"):
+        ledger.rows()
+    with pytest.raises(ValueError, match="a row has the keys"):
+        Ledger(root / "other").add([], [{"paper": "x"}])
+
+
+def test_the_fingerprint_of_a_claim_hangs_on_all_it_says() -> None:
+    claim = small_claim()
+    for change in ({"metric": "other"}, {"minimum_effect": 0.5}, {"budget": 9}, {"options": {}}, {"arms": {}}):
+        assert claim_hash(dataclasses.replace(claim, **change)) != claim_hash(claim)
+    assert claim_hash(dataclasses.replace(claim)) == claim_hash(claim)
+
+
+def test_a_metric_of_an_arm_s_own_counts_only_where_there_is_one() -> None:
+    """So that claims from before arms could have one keep their fingerprints."""
+    claim = small_claim()
+    said = repr(records._plain(claim))
+    assert "metric" in said
+    assert all("metric" not in arm for arm in records._plain(claim)["arms"].values())
+    other = {name: dataclasses.replace(arm, metric="other") for name, arm in claim.arms.items()}
+    assert claim_hash(dataclasses.replace(claim, arms=other)) != claim_hash(claim)
+
+
+def test_the_fingerprint_of_a_method_hangs_on_its_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one.py"
+
+    def fingerprint(text: str) -> str:
+        path.write_text(text)
+        monkeypatch.setattr(records.methods, "read", lambda name: SimpleNamespace(path=path))
+        source_hash.cache_clear()
+        return source_hash("one")
+
+    first = fingerprint('"""A."""\nCLAIMS = ()\ndef f():\n    """B."""\n    return 1\n')
+    assert fingerprint('"""C."""\nCLAIMS = (1,)\ndef f():\n    """D."""\n    return 1  # E\n') == first
+    assert fingerprint('"""A."""\nCLAIMS = ()\ndef f():\n    """B."""\n    return 2\n') != first
+    source_hash.cache_clear()
+
+
+# --- every claim there is ---------------------------------------------------------------------------------------------
+
+CLAIMED = [(name, number) for name in list_methods() for number, _ in enumerate(read(name).claims)]
+
+
+@pytest.mark.parametrize(("name", "number"), CLAIMED)
+def test_every_claim_can_be_tried_by_the_rules(name: str, number: int) -> None:
+    claim = read(name).claims[number]
+    counts = set(claims.needed(Design(name, claim)).values())
+    assert len(counts) == 1, "all arms try equally many settings"
+    for arm in claim.arms.values():
+        fields = {field.name for field in dataclasses.fields(read(arm.method).config)}
+        assert {*arm.overrides, *arm.grid} <= fields
+    assert len({each.statement for each in read(name).claims}) == len(read(name).claims)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def kept_rows() -> Results:
+    def row(arm: str, seed: int, last: float) -> dict[str, Any]:
+        config = {"claim": "a", "inputs": "b", "settings": {"learning_rate": 0.1}, "statistic": "area", "trials": 3}
+        config["curve"] = [[0, 0.0], [50, last / 2], [100, last]]
+        values = (
+            "clip",
+            "A <claim> | of it.",
+            arm,
+            seed,
+            "recall_at_1",
+            last,
+            100,
+            "scenes",
+            config,
+            7.0,
+            "abc",
+            "2026",
+        )
+        return dict(zip(CLAIM_KEYS, values, strict=True))
+
+    values = (
+        "clip",
+        "A <claim> | of it.",
+        "recall_at_1",
+        "other",
+        "mine",
+        0.2,
+        0.1,
+        0.3,
+        5,
+        0.05,
+        "shown",
+        "abc",
+        "2026",
+    )
+    rows = [row(arm, seed, 0.5 + seed / 10) for arm in ("mine", "other") for seed in range(2)]
+    return Results(rows, [dict(zip(VERDICT_KEYS, values, strict=True))])
+
+
+def test_without_rows_the_page_says_so() -> None:
+    claimed = dataclasses.replace(read("clip"), claims=(small_claim(),))
+    page = papers_page([claimed, dataclasses.replace(read("clip"), claims=())], Results(), {"clip": 2}, "<!-- made -->")
+    assert "| 2 golden files | fit, area: not yet run |" in page.text
+    assert "| no claim yet |" in page.text
+    assert page.pictures == {}
+
+
+def test_with_rows_the_page_has_verdicts_numbers_and_a_curve() -> None:
+    claimed = dataclasses.replace(read("clip"), claims=(small_claim(),))
+    results = kept_rows()
+    page = papers_page([claimed], results, {}, "<!-- made -->")
+    assert "**shown**, 0.2, 95 % interval 0.1 to 0.3 over 5 seeds" in page.text
+    assert "| mine | 0.550 | 0.500 to 0.600 | 2 | 7 | 3 | learning_rate 0.1 |" in page.text
+    assert "claims/clip-1.svg" in page.text
+    drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
+    assert len(drawing.findall("{*}polyline")) == 2 * (2 + 1)
+
+
+def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> None:
+    results = kept_rows()
+    for each in results.claims:
+        each["config"].update(curve=[[1.0, 0.4], [4.0, 0.5], [16.0, 0.6]], axis="images a class", statistic="crossover")
+    page = papers_page([dataclasses.replace(read("clip"), claims=(small_claim(),))], results, {}, "<!-- made -->")
+    assert "From left to right: images a class, from 1 up to 16" in page.text
+    assert "negative where that is other" in page.text
+    drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
+    words = {each.text: float(each.get("x", "nan")) for each in drawing.findall("{*}text")}
+    assert words["4"] - words["1"] == words["16"] - words["4"], "each is four times the one before"
+
+
+def test_golden_files_belong_to_the_longest_name_and_every_one_is_read_by_a_test(tmp_path: Path) -> None:
+    for name in ("clip_vit", "clip_adapter_x", "other"):
+        (tmp_path / f"{name}.npz").touch()
+    assert golden_files(tmp_path, ["clip", "clip_adapter"]) == {"clip": 1, "clip_adapter": 1}
+    texts = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("*.py"))
+    assert [path.stem for path in golden_folder().glob("*.npz") if not is_read(path.stem, texts)] == []
+
+
+def is_read(stem: str, texts: str) -> bool:
+    """Whether a golden file is named, as a whole or as `f"{beginning}_{{...}}"` and its rest."""
+    words = stem.split("_")
+    halves = [("_".join(words[:i]), "_".join(words[i:])) for i in range(1, len(words))]
+    return f'"{stem}"' in texts or any(f'"{a}_{{' in texts and f'"{b}"' in texts for a, b in halves)

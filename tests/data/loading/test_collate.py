@@ -1,0 +1,283 @@
+"""A batch holds what was asked for, and where things lie in it is where they are seen."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deixis import zoo
+from deixis.data.loading.collate import Collate
+from deixis.data.loading.crops import ASPECT, Window, random_window, seen
+from deixis.data.loading.sampler import Draw
+from deixis.errors import DeixisError
+from deixis.inputs.images import ImageError
+from deixis.inputs.masks import encode_mask
+from deixis.inputs.preprocess import Mode, Preprocess
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.types import Batch, Crop, FieldSpec, Phrase, Region, Sample, SampleSpec, Source, ViewSpec
+from deixis.types.batch import CORE_FIELDS, concatenate
+
+PREPROCESS = Preprocess(size=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+TOKENIZER = zoo.load("tiny").tokenizer
+FLAT = Window(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A black image with a white rectangle x0 y0 x1 y1, in pixels."""
+
+    width: int = 60
+    height: int = 40
+    white: tuple[int, int, int, int] = (10, 10, 30, 30)
+    name: str = "a sheet"
+
+    def draw(self) -> Any:
+        pixels = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        x0, y0, x1, y1 = self.white
+        pixels[y0:y1, x0:x1] = 255
+        return pixels
+
+    @property
+    def region(self) -> Region:
+        pixels = torch.from_numpy(self.draw()[:, :, 0] > 0)
+        x0, y0, x1, y1 = self.white
+        box = (x0 / self.width, y0 / self.height, x1 / self.width, y1 / self.height)
+        return Region(box, "sheet", mask=encode_mask(pixels))
+
+
+def source(*samples: Sample) -> Source:
+    return Source("toy", Path("."), "captions", "list", samples)
+
+
+def collate(data: Source, *names: str, preprocess: Preprocess = PREPROCESS, **more: Any) -> Collate:
+    return Collate(data, [CORE_FIELDS[name] for name in names], preprocess, TOKENIZER, **more)
+
+
+def batch(data: Source, *names: str, draw: bool = False, **more: Any) -> Batch:
+    """All samples of a source as one batch."""
+    each = collate(data, *names, **more)
+    return concatenate([each(sample, Draw(0, 0, sample.id) if draw else None) for sample in data.samples])
+
+
+def captioned(*captions: str, name: str = "a", **more: Any) -> Sample:
+    return Sample(name, Sheet(), captions, **more)
+
+
+# What is asked for
+
+
+def test_a_batch_holds_what_is_asked_for_and_nothing_else() -> None:
+    data = source(captioned("a white square", label="square", regions=(Sheet().region,)))
+    for names in (("images",), ("tokens",), ("captions", "labels"), ("boxes", "masks"), ()):
+        found = batch(data, *names)
+        assert {name for name in CORE_FIELDS if getattr(found, name) not in (None, ())} == set(names)
+    assert set(batch(data, "tokens", "boxes").valid) == {"L", "T"}
+
+
+def test_the_view_of_evaluation_is_the_models_own() -> None:
+    found = batch(source(captioned("x")), "images").images
+    assert found is not None
+    torch.testing.assert_close(found, PREPROCESS.read([Sheet()]), rtol=0, atol=0)
+    assert batch(source(captioned("x")), "images", view=ViewSpec(size=16)).images.shape == (1, 3, 16, 16)
+
+
+def test_texts_are_padded_and_what_is_real_is_told_also_of_the_token_zero() -> None:
+    class Zeros(Tokenizer):
+        """Every word is token 0."""
+
+        def __init__(self) -> None: ...
+
+        def __call__(self, texts: Any, length: int) -> Any:
+            return torch.zeros(1, max(1, len(texts[0].split())), dtype=torch.long)
+
+    data = source(captioned("one two three", "one"), captioned("one two", name="b"))
+    each = Collate(data, [CORE_FIELDS["tokens"]], PREPROCESS, Zeros(), sample=SampleSpec(captions=2))
+    found = concatenate([each(sample) for sample in data.samples])
+    assert found.tokens is not None
+    assert found.tokens.shape == (2, 2, 3)
+    assert found.valid["L"].sum(dim=-1).tolist() == [[3, 1], [2, 2]], "a lone caption comes twice"
+
+
+def test_captions_are_drawn_for_training_and_the_first_for_evaluation() -> None:
+    data = source(captioned(*"abcde"))
+    each = collate(data, "captions", sample=SampleSpec(captions=2))
+    assert each(data.samples[0]).captions == (("a", "b"),)
+    drawn = [each(data.samples[0], Draw(0, epoch, "a")).captions[0] for epoch in range(200)]
+    assert all(len(set(pair)) == 2 for pair in drawn)
+    counts = collections.Counter(name for pair in drawn for name in pair)
+    assert all(50 < counts[name] < 110 for name in "abcde"), "80 are expected, 7 is the deviation"
+    assert each(data.samples[0], Draw(0, 7, "a")).captions[0] == drawn[7]
+
+
+def test_a_label_stands_for_a_caption_where_there_is_none_and_the_template_around_it() -> None:
+    data = source(Sample("a", None, label="cat"), Sample("b", None, label="ant"))
+    found = batch(data, "captions", "tokens", "labels", sample=SampleSpec(template="a {}!"))
+    assert found.captions == (("cat",), ("ant",))
+    assert found.labels.tolist() == [1, 0]
+    assert torch.equal(found.tokens[0], TOKENIZER(["a cat!"], 77))
+
+
+def test_samples_of_one_concept_bear_one_number_and_others_their_own() -> None:
+    groups = (("x", "y"), ("x",), (), ())
+    data = source(*(Sample(f"{i}", None, groups=keys) for i, keys in enumerate(groups)))
+    first, second, third, fourth = batch(data, "groups").groups.tolist()
+    assert first == second
+    assert len({first, third, fourth}) == 3
+
+
+def test_further_fields_come_from_the_columns_of_their_name() -> None:
+    needs = [FieldSpec("weights", "B D"), FieldSpec("count", "B", "long"), FieldSpec("note", "B", "object")]
+    data = source(*(Sample(f"{i}", None, extra={"weights": [1, i], "count": i, "note": f"n{i}"}) for i in range(2)))
+    each = Collate(data, needs, PREPROCESS)
+    found = concatenate([each(sample) for sample in data.samples])
+    assert found.extra["weights"].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    assert found.extra["count"].tolist() == [0, 1]
+    assert found.extra["note"] == ("n0", "n1")
+    wrong = Sample("x", None, extra={"weights": "many", "count": 1, "note": ""})
+    with pytest.raises(DeixisError, match="'weights' of the sample 'x' holds 'many'"):
+        each(wrong)
+
+
+# Regions
+
+
+@pytest.mark.parametrize("mode", ["pad", "crop", "crop_floor", "squash"])
+@pytest.mark.parametrize("size", [(60, 40), (40, 61), (50, 50)])
+def test_boxes_and_masks_lie_where_the_thing_is_seen(mode: Mode, size: tuple[int, int]) -> None:
+    sheet = Sheet(*size, white=(14, 12, 32, 30))
+    data = source(Sample("a", sheet, regions=(sheet.region,)))
+    preprocess = dataclasses.replace(PREPROCESS, size=64, mode=mode, fill=0, crop_share=0.9)
+    _agree(batch(data, "images", "boxes", "masks", preprocess=preprocess))
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 10**6))
+def test_boxes_and_masks_follow_a_random_crop_and_its_mirror_image(epoch: int) -> None:
+    sheet = Sheet(60, 40, white=(24, 12, 38, 28))
+    data = source(Sample("a", sheet, regions=(sheet.region,)))
+    each = collate(data, "images", "boxes", "masks", view=ViewSpec(size=64, augment=True))
+    found = each(data.samples[0], Draw(0, epoch, "a"))
+    assert found.boxes is not None
+    if found.boxes.shape[1]:
+        _agree(found)
+    else:
+        assert found.images.max() < 0.5, "left out is what is not seen"
+
+
+def _agree(found: Batch) -> None:
+    """The white of the image, the mask and the box are one rectangle, to within two pixels."""
+    white = found.images[0].mean(dim=0) > 0.5
+    assert (white ^ found.masks[0, 0]).float().mean() < 0.06
+    rows, columns = (white.any(dim=d).nonzero()[:, 0] for d in (1, 0))
+    if len(rows) < 3 or len(columns) < 3:
+        return
+    edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    torch.testing.assert_close(found.boxes[0, 0] * len(white), edges.float(), rtol=0, atol=2.0)
+
+
+def test_regions_that_are_not_seen_are_left_out_and_others_cut_at_the_edge() -> None:
+    window = Window(0.5, 0.0, 1.0, 0.5)
+    assert window.box((0.0, 0.0, 0.4, 0.4)) is None
+    assert window.box((0.25, 0.25, 0.75, 1.0)) == (0.0, 0.5, 0.5, 1.0)
+    assert Window(1.0, 0.0, 0.5, 0.5).box((0.25, 0.25, 0.75, 1.0)) == (0.5, 0.5, 1.0, 1.0)
+    assert FLAT.box((0.1, 0.2, 0.3, 0.4)) == (0.1, 0.2, 0.3, 0.4)
+
+
+def test_samples_with_fewer_regions_are_padded() -> None:
+    whole = encode_mask(torch.ones(40, 60, dtype=torch.bool))
+    region = Region((0.2, 0.2, 0.8, 0.8), "dog", (Phrase("the left dog"), Phrase("another")), mask=whole)
+    plain = dataclasses.replace(region, phrases=(), mask=None)
+    data = source(captioned("x", regions=(region, plain)), captioned("y", name="b"))
+    found = batch(data, "boxes", "phrases", "masks")
+    assert found.boxes.shape == (2, 2, 4)
+    assert found.masks.flatten(2).sum(dim=-1).tolist() == [[32 * 32, 0], [0, 0]]
+    assert found.valid["T"].tolist() == [[True, True], [False, False]]
+    assert found.phrases == (("the left dog", "dog"), ())
+    assert not found.boxes[1].any()
+
+
+def test_spans_point_at_the_tokens_of_the_first_caption_also_inside_a_template() -> None:
+    text = "a dog and a cat"
+    regions = tuple(Region((0.1, 0.1, 0.9, 0.9), spans=spans) for spans in (((2, 5),), ((12, 15), (6, 9)), ()))
+    data = source(captioned(text, "other", "more", regions=regions))
+    spec = SampleSpec(captions=2, template="see {} here")
+    found = batch(data, "captions", "tokens", "spans", sample=spec, draw=True)
+    assert found.captions[0][0] == text
+    whole = f"see {text} here"
+    expected = TOKENIZER.encode_spans(whole, [(6, 9), (16, 19), (10, 13)], 77)
+    assert found.spans.tolist() == [[[list(expected[0]), [0, 0]], [list(e) for e in expected[1:]], [[0, 0], [0, 0]]]]
+
+
+# Views
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 300), st.integers(1, 300))
+def test_a_random_crop_lies_inside_the_image_on_whole_pixels(numbers: list[float], width: int, height: int) -> None:
+    x0, y0, x1, y1 = random_window(numbers, width, height, (0.2, 0.9))
+    left, right = sorted((x0 * width, x1 * width))
+    assert (x0 > x1) == (numbers[4] < 0.5)
+    for edge, most in ((left, width), (right, width), (y0 * height, height), (y1 * height, height)):
+        assert -1e-6 <= edge <= most + 1e-6
+        assert abs(edge - round(edge)) < 1e-6
+    assert right - left >= 0.999
+    if 0.5 < width / height < 2 and min(width, height) > 50 and right - left < width and (y1 - y0) * height < height:
+        assert ASPECT[0] * 0.9 < (right - left) / ((y1 - y0) * height) < ASPECT[1] * 1.1
+        assert 0.15 < (right - left) * (y1 - y0) / width < 0.95
+
+
+def test_crops_come_in_groups_with_their_places() -> None:
+    data = source(captioned("x"))
+    view = ViewSpec(size=32, crops=(Crop(2, 24), Crop(3, 16, (0.05, 0.2))), boxes=True)
+    each = collate(data, "views", "view_boxes", view=view)
+    found, again, other = (each(data.samples[0], Draw(0, epoch, "a")) for epoch in (0, 0, 1))
+    assert [group.shape for group in found.views] == [(1, 2, 3, 24, 24), (1, 3, 3, 16, 16)]
+    assert [group.shape for group in found.view_boxes] == [(1, 2, 4), (1, 3, 4)]
+    assert torch.equal(found.view_boxes[1], again.view_boxes[1])
+    assert not torch.equal(found.view_boxes[1], other.view_boxes[1])
+    area = (found.view_boxes[1][..., 2] - found.view_boxes[1][..., 0]).abs() * (
+        found.view_boxes[1][..., 3] - found.view_boxes[1][..., 1]
+    )
+    assert (area < 0.25).all()
+
+
+def test_what_a_model_sees_of_an_image_that_is_far_too_long() -> None:
+    pad = seen(dataclasses.replace(PREPROCESS, mode="pad"), 100, 50)
+    assert pad == (0.0, -0.5, 1.0, 1.5)
+    crop = seen(PREPROCESS, 64, 32)
+    assert crop == (0.25, 0.0, 0.75, 1.0)
+
+
+# What can't be made
+
+
+def test_an_image_that_cannot_be_read_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"no image")
+    data = source(Sample("x", tmp_path / "x.png", ("y",)))
+    with pytest.raises(ImageError):
+        batch(data, "images")
+
+
+@pytest.mark.parametrize("name", ["images", "captions", "tokens", "labels", "boxes", "masks", "spans", "phrases"])
+def test_samples_that_lack_what_is_asked_for_are_named_at_the_start(name: str) -> None:
+    data = source(Sample("bare 1", None), Sample("bare 2", None))
+    with pytest.raises(
+        DeixisError, match=rf"2 of 2 samples of 'toy' have nothing to make '{name}' from: bare 1, bare 2"
+    ):
+        collate(data, name)
+
+
+def test_what_is_not_made_yet_is_refused() -> None:
+    data = source(captioned("x"))
+    for more in ({"view": ViewSpec(width=64)}, {"view": ViewSpec(longest=64)}, {"sample": SampleSpec(group=2)}):
+        with pytest.raises(DeixisError, match="not made yet"):
+            collate(data, "images", **more)
+    with pytest.raises(DeixisError, match="no tokenizer"):
+        Collate(data, [CORE_FIELDS["tokens"]], PREPROCESS)

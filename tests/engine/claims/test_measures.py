@@ -1,0 +1,308 @@
+"""Measures are what a slow loop or the eye says; oracles are perfect, those who know nothing are not paid for ties."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from deixis import engine
+from deixis.data.synthetic.scenes import Config, scenes
+from deixis.engine.claims.measures import MEASURES, PROMPT, WORDS, measure, recall, scores, values
+from deixis.errors import DeixisError
+from deixis.inputs.masks import decode_mask
+from deixis.methods import align
+from deixis.nn.dual import DualEncoder
+from deixis.ops.metrics import retrieval
+from deixis.types import Source, TokenStates
+from deixis.zoo import scratch
+from tests.toys import carded
+
+SIDE, GRID = 48, 6
+
+
+def of_shapes(count: int = 12, **changes: Any) -> Source:
+    config = Config(cast="shapes", tinted=1.0, repeats=1, objects=(2, 3), phrases=0, questions=0, **changes)
+    return scenes(0, count, side=SIDE, config=config)
+
+
+SOURCE = of_shapes(changes=3)
+TEXTS = [
+    text
+    for s in SOURCE.samples
+    for text in (*s.captions, s.extra["swapped"], *(change.words for change in s.extra["changes"]))
+]
+
+
+def new() -> DualEncoder:
+    return scratch.build([*TEXTS, PROMPT], "tiny", SIDE, seed=0)
+
+
+@dataclasses.dataclass
+class Told:
+    """What an oracle is told: the tokens that are right for each image, by its pixels."""
+
+    images: Tensor
+    right: list[set[tuple[int, ...]]]
+
+
+class Oracle(nn.Module):
+    """Gives 1 to what it was told is right, else 0; or the other way round."""
+
+    def __init__(self, encoder: DualEncoder, told: Told, turned: bool = False) -> None:
+        super().__init__()
+        self.encoder, self.told, self.turned = encoder, told, turned
+
+    def compare(self, images: Tensor, tokens: Tensor) -> Tensor:
+        rows = []
+        for image in images:
+            number = int((self.told.images - image).flatten(1).abs().sum(1).argmin())
+            rows.append([tuple(t for t in text if t) in self.told.right[number] for text in tokens.tolist()])
+        return torch.tensor(rows).float() * (-1 if self.turned else 1)
+
+
+carded(Oracle, capabilities=("compare",))
+
+
+def oracle(turned: bool = False, nouns: bool = False) -> Oracle:
+    encoder = new()
+    images = encoder.read_images([sample.picture for sample in SOURCE.samples])
+    texts = [
+        PROMPT.format(f"{'an' if s.label[0] in 'ao' else 'a'} {s.label}") if nouns and s.label else s.captions[0]
+        for s in SOURCE.samples
+    ]
+    return Oracle(encoder, Told(images, [{tuple(encoder.tokenize([text])[0].tolist())} for text in texts]), turned)
+
+
+class Even(Oracle):
+    """Finds everything equally good."""
+
+    def compare(self, images: Tensor, tokens: Tensor) -> Tensor:
+        return torch.ones(len(images), len(tokens))
+
+
+carded(Even, capabilities=("compare",))
+
+
+@pytest.mark.parametrize("name", ["recall_at_1", "zero_shot", "binding"])
+def test_an_oracle_is_perfect_its_opposite_and_one_that_knows_nothing_get_nothing(name: str) -> None:
+    nouns = name == "zero_shot"
+    assert measure(name, oracle(nouns=nouns), SOURCE) == 1.0
+    assert measure(name, oracle(True, nouns), SOURCE) == 0.0
+    assert measure(name, Even(new(), Told(torch.zeros(0), [])), SOURCE) == 0.0
+
+
+def test_recall_by_hand() -> None:
+    similarity = torch.tensor([[0.9, 0.1, 0.2], [0.8, 0.3, 0.3], [0.1, 0.2, 0.7]])
+    # Image 1 prefers text 0 to its own; text 1 has image 1 first; text 0 has image 0 first.
+    assert recall(similarity, torch.arange(3)).tolist() == [1.0, 0.5, 1.0]
+    # Texts 0 and 1 are one: then image 1 is right, too, and any of their two images is a hit for either.
+    assert recall(similarity, torch.tensor([0, 0, 1])).tolist() == [1.0, 1.0, 1.0]
+    assert recall(torch.ones(3, 3), torch.arange(3)).tolist() == [0.0, 0.0, 0.0], "a tie is no hit"
+
+
+def test_recall_of_embeddings_is_that_of_retrieval() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, own = (normalize(torch.randn(40, 5, generator=generator), dim=1) for _ in range(2))
+    keys = torch.arange(40) // 2
+    text = own[keys]  # equal texts have equal vectors
+    expected = retrieval(image, text, keys)["mean_r1"]
+    assert torch.equal(recall(image @ text.T, keys), expected)
+
+
+def test_a_method_is_asked_by_what_its_card_names() -> None:
+    encoder = new()
+    clip = engine.build("clip", "desk", parts={"encoder": encoder}).eval()
+    images, tokens = torch.randn(5, 3, SIDE, SIDE), encoder.tokenize(TEXTS[:4])
+    found = scores(clip, images, tokens, batch_size=2)
+    torch.testing.assert_close(found, clip.encode_image(images) @ clip.encode_text(tokens).T)
+    filip = engine.build("filip", "desk", parts={"encoder": encoder}).eval()
+    torch.testing.assert_close(scores(filip, images, tokens, batch_size=2), filip.compare(images, tokens))
+
+
+def test_other_things_in_the_picture_are_no_wrong_answers() -> None:
+    """Asked for each image's nouns, those beside the label score as high; they are left out of the choice."""
+    told = oracle(nouns=True)
+    for right, sample in zip(told.told.right, SOURCE.samples, strict=True):
+        for region in sample.regions:
+            noun = region.category
+            prompt = PROMPT.format(f"{'an' if noun[0] in 'ao' else 'a'} {noun}")
+            right.add(tuple(told.encoder.tokenize([prompt])[0].tolist()))
+    assert measure("zero_shot", told, SOURCE) == 1.0
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measuring_changes_neither_weights_nor_modes_and_batches_make_no_difference(name: str) -> None:
+    asks = "clip" if name.startswith("composed") else "filip"
+    method = engine.build(asks, "desk", parts={"encoder": new()}).train()
+    method.encoder.text_tower.eval()
+    before = [value.clone() for value in method.state_dict().values()]
+    modes = [module.training for module in method.modules()]
+    found = [values(name, method, SOURCE, batch_size) for batch_size in (64, 5)]
+    assert torch.equal(found[0], found[1])
+    assert ((found[0] >= 0) & (found[0] <= 1)).all()
+    assert [module.training for module in method.modules()] == modes
+    assert all(torch.equal(a, b) for a, b in zip(before, method.state_dict().values(), strict=True))
+
+
+# --- pointing ---------------------------------------------------------------------------------------------------------
+
+
+class Finger(nn.Module):
+    """Patches and words whose products are planted: word i of a text points where `maps[i]` says, or beside it."""
+
+    def __init__(self, encoder: DualEncoder, source: Source, aside: bool) -> None:
+        super().__init__()
+        self.encoder, self.source, self.aside = encoder, source, aside
+
+    def image_tokens(self, images: Tensor) -> TokenStates:
+        patches = GRID * GRID
+        return TokenStates(
+            torch.eye(patches).expand(len(images), -1, -1), torch.ones(len(images), patches) > 0, (GRID, GRID)
+        )
+
+    def text_tokens(self, tokens: Tensor) -> TokenStates:
+        states = torch.zeros(*tokens.shape, GRID * GRID)
+        for row, sample in zip(states, self.source.samples, strict=True):
+            for region in sample.regions:
+                assert region.mask is not None
+                share = decode_mask(region.mask).float().reshape(GRID, 8, GRID, 8).mean((1, 3)).flatten()
+                place = share.argmin() if self.aside else share.argmax()
+                for span in self.encoder.tokenizer.encode_spans(sample.captions[0], region.spans, 32):
+                    assert span is not None
+                    row[span[0] : span[1], place] += 1.0
+        return TokenStates(states, tokens != 0)
+
+
+carded(Finger, capabilities=("image_tokens", "text_tokens"))
+
+
+def test_a_planted_map_points_and_one_beside_the_thing_does_not() -> None:
+    spoken = sum(bool(region.spans) for sample in SOURCE.samples for region in sample.regions)
+    found = values("pointing", Finger(new(), SOURCE, aside=False), SOURCE)
+    assert len(found) == spoken, "one value a phrase, each noun being there once"
+    assert found.tolist() == [1.0] * spoken
+    assert measure("pointing", Finger(new(), SOURCE, aside=True), SOURCE) == 0.0
+
+
+def test_things_that_are_counted_together_are_pointed_at_together() -> None:
+    source = of_shapes(30, named=4)
+    config = Config(cast="shapes", tinted=0.0, objects=(3, 3), repeats=3, phrases=0, questions=0)
+    source = scenes(0, 12, side=SIDE, config=config)
+    spans = {(sample.id, span) for sample in source.samples for region in sample.regions for span in region.spans}
+    assert len(spans) < sum(len(region.spans) for sample in source.samples for region in sample.regions)
+    encoder = scratch.build([s.captions[0] for s in source.samples], "tiny", SIDE)
+    assert len(values("pointing", Finger(encoder, source, aside=False), source)) == len(spans)
+
+
+def test_a_flat_map_points_nowhere() -> None:
+    method = Finger(new(), Source("none", SOURCE.root, "captions", "", ()), aside=False)
+    method.text_tokens = lambda tokens: TokenStates(torch.zeros(*tokens.shape, GRID * GRID), tokens != 0)  # type: ignore[method-assign]
+    assert measure("pointing", method, SOURCE) == 0.0
+
+
+# --- composed queries -------------------------------------------------------------------------------------------------
+
+
+class Planted(nn.Module):
+    """An axis for each scene, whatever was changed of it, and one for all that the same words say of."""
+
+    def __init__(self, encoder: DualEncoder, source: Source, loudness: float = 1.0) -> None:
+        super().__init__()
+        self.encoder, self.loudness = encoder, loudness
+        told = [(i, change) for i, s in enumerate(source.samples) for change in s.extra["changes"]]
+        self.pixels = encoder.read_images([*(s.picture for s in source.samples), *(c.scene for _, c in told)])
+        self.words = sorted({change.words for _, change in told})
+        count = len(source.samples)
+        rows = [(i, None) for i in range(count)] + [(i, self.words.index(change.words)) for i, change in told]
+        self.shown = torch.zeros(len(rows), count + len(self.words))
+        for row, (scene, word) in zip(self.shown, rows, strict=True):
+            row[scene] = 1.0
+            if word is not None:
+                row[count + word] = 1.0
+        self.tokens = [tuple(encoder.tokenize([words])[0].tolist()) for words in self.words]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.shown[[int((self.pixels - image).flatten(1).abs().sum(1).argmin()) for image in images]]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        said = torch.zeros(len(tokens), self.shown.shape[1])
+        for row, text in zip(said, tokens.tolist(), strict=True):
+            real = tuple(t for t in text if t)
+            row[[tuple(t for t in each if t) for each in self.tokens].index(real) - len(self.words)] = self.loudness
+        return said
+
+
+carded(Planted, capabilities=("encode_image", "encode_text"))
+
+
+def test_a_picture_and_words_find_together_what_neither_finds_alone() -> None:
+    method = Planted(new(), SOURCE)
+    asked = [change.words for sample in SOURCE.samples for change in sample.extra["changes"]]
+    assert values("composed", method, SOURCE).tolist() == [1.0] * len(asked)
+    assert measure("composed_image_alone", method, SOURCE) == 0.0, "all changes of a scene look as much like it"
+    alone = [float(asked.count(words) == 1) for words in asked]
+    assert values("composed_text_alone", method, SOURCE).tolist() == alone, "words find what is said of no other scene"
+
+
+def test_the_own_picture_is_a_wrong_answer_except_where_the_picture_asks_alone() -> None:
+    """Words that say nothing leave the query where its picture is; a picture alone is never answered with itself."""
+    one = [dataclasses.replace(s, extra={"changes": s.extra["changes"][:1]}) for s in SOURCE.samples]
+    source = dataclasses.replace(SOURCE, samples=tuple(one))
+    silent = Planted(new(), source, loudness=0.0)
+    assert measure("composed", silent, source) == 0.0
+    assert measure("composed_image_alone", silent, source) == 1.0
+
+
+def test_queries_are_composed_as_align_composes_them() -> None:
+    clip = engine.build("clip", "desk", parts={"encoder": new()}).eval()
+    sample = SOURCE.samples[0]
+    pictures = [sample.picture, *(change.scene for change in sample.extra["changes"])]
+    gallery = clip.encoder.encode_image(pictures)
+    hits = []
+    for number, change in enumerate(sample.extra["changes"], 1):
+        query = align.compose(gallery[:1], clip.encoder.encode_text(change.words), (1.0, WORDS))
+        hits.append(float((query @ gallery.T).argmax() == number))
+    source = dataclasses.replace(SOURCE, samples=(sample,))
+    assert values("composed", clip, source).tolist() == hits
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def _without(**changes: Any) -> Source:
+    return dataclasses.replace(SOURCE, samples=tuple(dataclasses.replace(s, **changes) for s in SOURCE.samples))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("speed", SOURCE, "no measure 'speed'.*recall_at_1"),
+        ("zero_shot", _without(label=None), "no label"),
+        ("zero_shot", _without(label="star"), "nothing to choose"),
+        ("binding", _without(extra={}), "No caption names two things"),
+        ("pointing", _without(regions=()), "No caption tells where"),
+        ("composed", _without(extra={}), "No scene comes with changes"),
+        ("recall_at_1", _without(captions=()), "has no caption"),
+        ("recall_at_1", dataclasses.replace(SOURCE, samples=()), "no samples"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused_with_a_cure(name: str, source: Source, said: str) -> None:
+    asks = "clip" if name.startswith("composed") else "filip"
+    method = engine.build(asks, "desk", parts={"encoder": new()})
+    with pytest.raises(DeixisError, match=said) as caught:
+        measure(name, method, source)
+    assert caught.value.cure
+
+
+def test_a_method_without_words_and_patches_can_not_point() -> None:
+    with pytest.raises(DeixisError, match="no words and patches"):
+        measure("pointing", oracle(), SOURCE)
+    with pytest.raises(DeixisError, match="no one vector of a picture"):
+        measure("composed", oracle(), SOURCE)
+    with pytest.raises(DeixisError, match="no dual encoder"):
+        measure("recall_at_1", carded(type("Bare", (nn.Module,), {}))(), SOURCE)
