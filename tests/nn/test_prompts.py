@@ -93,7 +93,7 @@ def test_words_in_the_slots_give_the_embedding_of_the_sentence(kind: str) -> Non
 def tokens_through(encoder: DualEncoder, run: Callable[[], object]) -> int:
     """How many tokens the tower's last perceptron saw."""
     seen = []
-    module = [each for each in encoder.text_tower.modules() if type(each).__name__ == "Perceptron"][-1]
+    module = [each for each in encoder.text_tower.modules() if type(each).__name__ == "Mlp"][-1]
     hook = module.register_forward_hook(lambda module, given, out: seen.append(given[0].shape[:2].numel()))
     run()
     hook.remove()

@@ -21,7 +21,7 @@ from deixis.apps.report.report import Example, render
 from deixis.apps.report.thumbnails import Thumbnails
 from tests.support import few
 
-_STYLE = Path(__file__).parents[3] / "src/deixis/apps/templates/report.css"
+_STYLE = Path(__file__).parents[3] / "src/deixis/apps/report/templates/report.css"
 
 
 class _Page(HTMLParser):

@@ -365,8 +365,8 @@ def test_a_thread_that_waits_does_not_keep_the_others_from_ending() -> None:
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "del loader, stream"])
 def test_a_program_ends_at_once_though_nobody_closed_the_loader(end: str) -> None:
     code = f"""
-from tests.data.loading.test_loader import Loader, Order, encode, source
-loader = Loader(source(100_000), encode, Order(100), workers=3)
+from tests.data.loading.test_loader import Loader, SampleOrder, encode, source
+loader = Loader(source(100_000), encode, SampleOrder(100), workers=3)
 stream = loader.forever()
 next(stream)
 {end}

@@ -120,7 +120,9 @@ def write(found: ProtocolResult, folder: Path, talk: Reporter) -> Mapping[str, A
     tables = [(title, head, rows), (f"difference to {found.methods[0]}", against_head, against)]
     text = "\n\n".join(_plain(*each) for each in tables if each[2])
     (folder / "table.txt").write_text(text + "\n\n" + "\n".join(notes) + "\n", encoding="utf-8", errors="replace")
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("deixis.apps"), autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deixis.apps.report"), autoescape=True, trim_blocks=True
+    )
     page = environment.get_template("protocol.html").render(
         title=title, svg=chart.svg(), tables=tables, notes=notes, recipe=found.recipe.to_dict()
     )

@@ -118,7 +118,7 @@ def _write(
     chart = _chart(rows, title)
     chart.save(folder / "plot.png")
     tables = [("measures", head, cells), ("weights made random, from the output to...", head[:2] + blocks, after)]
-    template = files("deixis.apps").joinpath("templates/protocol.html").read_text(encoding="utf-8")
+    template = files("deixis.apps.report").joinpath("templates/protocol.html").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True).from_string(template)
     recipe = {"model": of[1].name, "weights": of[1].fingerprint(), "data": of[0].name, "pictures": len(asked.images)}
     html = page.render(title=title, svg=chart.svg(), tables=tables, notes=notes, recipe=recipe)

@@ -48,9 +48,9 @@ class Loader:
     >>> words = Source("words", Path("."), "text", "a list", tuple(Sample(word, None) for word in "abcdefghij"))
     >>> def encode(sample, draw):
     ...     return Batch((sample.id,))
-    >>> with Loader(words, encode, Order(batch_size=4, seed=1), workers=2) as loader:
+    >>> with Loader(words, encode, SampleOrder(batch_size=4, seed=1), workers=2) as loader:
     ...     first, state, second = next(loader.forever()), loader.state(), next(loader.forever())
-    >>> again = Loader(words, encode, Order(batch_size=4, seed=1))
+    >>> again = Loader(words, encode, SampleOrder(batch_size=4, seed=1))
     >>> again.load_state(state)
     >>> next(again.forever()).ids == second.ids
     True
