@@ -13,7 +13,7 @@ import numpy as np
 from deixis import zoo
 from deixis.apps import model_card, results
 from deixis.apps.calibrate import of_run, told, write_calibration
-from deixis.apps.collection import Collection, collect, embed, read, taught, texts
+from deixis.apps.collection import Collection, collect, embed_pairs, read, taught, texts
 from deixis.apps.console import Talk
 from deixis.apps.index import index, write_index
 from deixis.apps.learn_classes import learn_classes, learns_classes
@@ -27,7 +27,7 @@ from deixis.engine import adapt as experiments
 from deixis.engine.adapt import Arm, Plan
 from deixis.engine.build import configure
 from deixis.engine.evaluate import Adapters, apply, measure_labels, measure_retrieval
-from deixis.engine.features import Table, table
+from deixis.engine.features import Table
 from deixis.engine.recipes import Recipe, recipe_for, trains_towers
 from deixis.engine.relevance_fit import Measured
 from deixis.engine.select import Choice, Experiment, choose
@@ -244,9 +244,7 @@ def prepare(encoder: DualEncoder, collection: Collection, settings: Settings, ta
     """
     freeze(encoder)
     source = collection.source
-    views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=True)
-    with talk.step("encode"):
-        rows = table(encoder, [sample.id for sample in source.samples], views, texts(source))
+    rows = embed_pairs(encoder, collection, talk, mirrored=True)
     if source.kind == "labels":
         unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
         groups = concept_groups(unlabelled, collection.report.same)
@@ -311,11 +309,9 @@ def _forgotten(experiment: Experiment, arm: Arm, outside: Sequence[Outside], tal
     encoder = experiment.encoder
     for each in outside:
         collection = taught(collect(each.source, talk), talk)
-        views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-        ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
-        rows = table(encoder, ids, views, texts(collection.source))
+        rows = embed_pairs(encoder, collection, talk, mirrored=False, prefix=f"{each.name}: ")
         if experiment.library is not None:
-            experiment.library.add(ids, collection.pictures, texts(collection.source))
+            experiment.library.add(rows.ids, collection.pictures, texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
             lost = experiments.forgotten(arm, measure_retrieval, rows, groups)

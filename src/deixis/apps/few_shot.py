@@ -6,6 +6,7 @@ later fits begin at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -25,14 +26,14 @@ from deixis.apps.classes import changes, foretold, learned, model_of, names_of, 
 from deixis.apps.shown import drawn, hashes, labelled, pictures
 from deixis.engine import few_shot
 from deixis.engine.checkpoint import load_state, save_state
-from deixis.engine.embedding import encode_images
+from deixis.engine.embedding import image_states
 from deixis.engine.features import FeatureStore
 from deixis.engine.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import embedding_tower, nearest
-from deixis.types import ImageStates, Picture
+from deixis.types import Picture
 
 __all__ = ["FewShotClassifier", "load_classifier", "seen"]
 
@@ -342,14 +343,6 @@ def seen(
         images: B of them.
         contents: their hashes.
     """
-    if not images:
-        return torch.empty(0, encoder.width), torch.empty(0, encoder.feature_width)
-    store = FeatureStore()
-    try:
-        views = encode_images(encoder, images, contents, store, mirrored=False)
-    finally:
-        store.close()
-    states = ImageStates(*(view[0].clone() for view in views))
-    with torch.no_grad():
-        adapter = encoder.image_adapter
-        return (states.embedding if adapter is None else adapter(states)), states.features
+    with contextlib.closing(FeatureStore()) as store:
+        states = image_states(encoder, images, contents, store)
+    return states.embedding, states.features

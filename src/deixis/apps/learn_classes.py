@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deixis.apps import model_card
 from deixis.apps.classes import changes, foretold, learned, model_of, names_of, unreadable_names
-from deixis.apps.collection import Collection, collect, embed
+from deixis.apps.collection import Collection, collect, embed_plain
 from deixis.apps.console import Talk
 from deixis.apps.few_shot import FewShotClassifier
 from deixis.apps.index import write_index
@@ -34,7 +34,7 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
-from deixis.types import ImageStates, Source
+from deixis.types import Source
 
 __all__ = ["learn_classes", "learns_classes"]
 
@@ -175,10 +175,7 @@ def _is_nested(name: str, label: str) -> bool:
 
 def _look(encoder: DualEncoder, collection: Collection, talk: Talk) -> _Seen:
     samples = collection.source.samples
-    views = embed(encoder, samples, collection.report.hashes, talk, mirrored=False)
-    states = ImageStates(*(view[0].clone() for view in views))
-    with torch.no_grad():
-        embedding = states.embedding if encoder.image_adapter is None else encoder.image_adapter(states)
+    states = embed_plain(encoder, samples, collection.report.hashes, talk)
     silent = [dataclasses.replace(sample, captions=()) for sample in samples]
     groups = tuple(concept_groups(silent, collection.report.same))
     if len(set(groups)) < _FEWEST:
@@ -188,7 +185,7 @@ def _look(encoder: DualEncoder, collection: Collection, talk: Talk) -> _Seen:
             f"Give {_FEWEST} or more; `deixis.FewShotClassifier` learns from fewer, and proves nothing.",
         )
     data = Labelled(tuple(sample.id for sample in samples), tuple(str(sample.label) for sample in samples), groups)
-    return _Seen(encoder, data, embedding, states.features)
+    return _Seen(encoder, data, states.embedding, states.features)
 
 
 def _part(method: str, seen: _Seen, settings: Settings, overrides: dict[str, Any], seed: int, seconds: float) -> _Part:

@@ -22,6 +22,7 @@ from deixis.engine.arena_options import Curved
 from deixis.engine.arenas import Arena
 from deixis.engine.build import build
 from deixis.engine.checkpoint import load_facts, load_state, save_state
+from deixis.engine.columns import WithColumns
 from deixis.engine.feed import collate_for
 from deixis.engine.records import source_hash
 from deixis.engine.stages import Method, card_of, stages
@@ -287,6 +288,8 @@ class _Run:
 
     def _loader(self, stage: Stage) -> Loader:
         encode = self._lab.collate(self._method, self._arena.train, stage)
+        if isinstance(encode, WithColumns):
+            encode.make(self._arena.train)
         training = stage.kind == "train"
         last: Literal["drop", "keep"] = "drop" if training else "keep"
         order = Order(self._arena.batch_size, seed=self._unit.seed, shuffle=training, last=last)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deixis import zoo
-from deixis.apps.collection import Collection, collect, embed
+from deixis.apps.collection import Collection, collect, embed_plain
 from deixis.apps.console import Talk
 from deixis.apps.options import EvalSettings
 from deixis.apps.protocols.findings import Found, Row, write
@@ -68,8 +68,8 @@ def run(source: Source, settings: EvalSettings, folder: Path, talk: Talk) -> Map
     for note in made.notes:
         talk.say(note)
     encoder = zoo.load(settings.model)
-    views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-    bench = Bench(encoder, data, views[0][0].clone(), views[1][0].clone())
+    states = embed_plain(encoder, collection.source.samples, collection.report.hashes, talk)
+    bench = Bench(encoder, data, states.embedding, states.features)
     recipe = _recipe(collection, made, bench, methods)
     _tell_time(bench, made, methods, talk)
     rows, right = _ask(bench, made, methods, recipe.hash, talk)
