@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource, open_image
+from deixis.inputs.read_ahead import read_ahead
 
 __all__ = ["Interpolation", "Mode", "Preprocess"]
 
@@ -117,8 +117,8 @@ class Preprocess:
             for index in range(len(sources)):
                 read(index)
         else:
-            with ThreadPoolExecutor(min(threads, len(sources))) as pool:
-                list(pool.map(read, range(len(sources))))
+            with read_ahead(read, range(len(sources)), threads=min(threads, len(sources)), ahead=len(sources)) as done:
+                list(done)
         return torch.from_numpy(values)
 
     def square(self, source: ImageSource) -> UInt8[Tensor, "3 S S"]:

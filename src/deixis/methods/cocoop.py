@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "MetaNet", "Method"]
 
@@ -30,7 +30,10 @@ CARD = Card(
     title="Conditional Prompt Learning for Vision-Language Models (CoCoOp)",
     year=2022,
     kind="trained",
-    needs=(FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("labels", "B", "long", values="class")),
+    needs=(
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "encode_image")),
+        FieldSpec("labels", "B", "long", values="class"),
+    ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     role="ancestor",

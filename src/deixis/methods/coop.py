@@ -35,7 +35,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import ClassTexts, embedding_tower, start_vectors
 from deixis.ops.collective import mean_count
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "class_loss", "learning_rate"]
 
@@ -43,7 +43,10 @@ CARD = Card(
     title="Learning to Prompt for Vision-Language Models (CoOp)",
     year=2021,
     kind="trained",
-    needs=(FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("labels", "B", "long", values="class")),
+    needs=(
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "encode_image")),
+        FieldSpec("labels", "B", "long", values="class"),
+    ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     venue="IJCV",

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
-from deixis.types import Arm, Card, Claim, FieldSpec, Part
+from deixis.types import Arm, Card, Claim, FieldSpec, Made, Part
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "PromptBottleneck", "Recurrent", "prompt_encoder"]
 
@@ -41,7 +41,10 @@ CARD = Card(
     title="Vision-Language Prompt Learning with Reparameterization Encoder (PRE)",
     year=2023,
     kind="trained",
-    needs=(FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("labels", "B", "long", values="class")),
+    needs=(
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "encode_image")),
+        FieldSpec("labels", "B", "long", values="class"),
+    ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     arxiv="2309.07760",

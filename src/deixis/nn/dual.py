@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
@@ -19,6 +17,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.fingerprint import digest_of
 from deixis.nn.modes import evaluating
 from deixis.types import Drawing, Member, Stored
 from deixis.types.outputs import ImageStates, TokenStates
@@ -206,6 +205,11 @@ class DualEncoder(nn.Module):
         states: ImageStates = self.image_tower(images)
         return states
 
+    def adapted(self, states: ImageStates) -> Float[Tensor, "B D"]:
+        """Embeddings of images whose states are known: through the adapter, where there is one."""
+        embedding: Tensor = states.embedding if self.image_adapter is None else self.image_adapter(states)
+        return embedding
+
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """One state a patch, before any adapter."""
         return cast(ImageTower, self.image_tower).tokens(images)
@@ -227,8 +231,7 @@ class DualEncoder(nn.Module):
             ImageError: a file is no image that can be read.
         """
         if isinstance(images, Tensor):
-            states = self.image_states(images)
-            return states.embedding if self.image_adapter is None else self.image_adapter(states)
+            return self.adapted(self.image_states(images))
         if isinstance(images, str | os.PathLike | Member | Drawing | Stored | bytes | Image.Image):
             images = [images]
         rows = [torch.empty(0, self.width, device=self.device)]
@@ -304,15 +307,10 @@ class DualEncoder(nn.Module):
         return self._known[1]
 
     def _digest(self, weights: dict[str, Tensor]) -> str:
-        digest = hashlib.sha256()
         settings = {**self.config, "tokenizer": self.tokenizer.to_dict()}
         for each in ("name", "licence"):  # a folder that was moved holds the same model
             del settings[each]
-        digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, value in sorted(weights.items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return digest_of(settings, weights)
 
     def __repr__(self) -> str:
         count = sum(value.numel() for value in self.parameters())

@@ -184,6 +184,11 @@ class Sample:
     questions: tuple[Question, ...] = ()
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Its captions, or its label where it has none."""
+        return self.captions or ((self.label,) if self.label else ())
+
+    @property
     def picture(self) -> Picture:
         """The image, for what can't do without.
 

@@ -14,6 +14,7 @@ __all__ = [
     "Claim",
     "Crop",
     "FieldSpec",
+    "Made",
     "Part",
     "PartKind",
     "PartSource",
@@ -24,6 +25,27 @@ __all__ = [
 
 Kind = Literal["trained", "fitted", "training-free", "evaluator"]
 Role = Literal["paper", "baseline", "ancestor"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Who makes a field: a frozen part of the method, once for each content.
+
+    `Made("encoder", "image_states", "features")` is `encoder.image_states(images).features`.
+
+    Attributes:
+        part: its name in the card; it must be frozen.
+        call: the method of the part that is called with batches of what stands in `of`, in that order.
+        output: the attribute of the result that is the field; empty: the result itself. One row a sample; rows of
+            different lengths (a list of tensors, or a tensor beside a `mask`) make a ragged field.
+        of: what it is made from: `image`, as the part's preprocessing gives it, and `text`, the tokens of the caption
+            by the part's tokenizer.
+    """
+
+    part: str
+    call: str
+    output: str = ""
+    of: tuple[Literal["image", "text"], ...] = ("image",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +61,7 @@ class FieldSpec:
         values: how synthetic values are drawn: `normal`, `unit` (rows of length 1), `uniform` (0 to 1), `boxes`
             (x0 y0 x1 y1 order, 0 to 1), `class` (integers below the size of C), `spans` (start and end, inside the
             first caption) or `distribution` (rows that sum to 1).
+        made: the frozen part that makes the field, where it is not read from the data.
     """
 
     name: str
@@ -46,6 +69,7 @@ class FieldSpec:
     dtype: Literal["float", "long", "bool", "object"] = "float"
     ragged: str = ""
     values: Literal["normal", "unit", "uniform", "boxes", "class", "spans", "distribution"] = "normal"
+    made: Made | None = None
 
 
 @dataclasses.dataclass(frozen=True)

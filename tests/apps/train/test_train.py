@@ -295,7 +295,6 @@ def plain(place: Path, **changed: Any) -> Source:
         ({"model": "nothing"}, "no model called 'nothing'"),
         ({"name": "zero_shot"}, "zero_shot is training-free"),
         ({"name": "clop"}, "no method called 'clop'.*clip"),
-        ({"name": "residual"}, "have nothing to make 'image_"),
     ],
 )
 def test_what_can_not_be_is_refused_before_anything_is_written(

@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     library.add(ids, paths, texts)
     states = encoder.image_states(encoder.read_images(paths))
     views = (states.embedding[None], states.features[None], states.doubt[None])
-    return World(encoder, table(encoder, ids, views, texts), library)
+    return World(encoder, table(ids, views, texts, encoder.encode_text(texts)), library)
 
 
 def tuned(world: World, layers: str = "all", steps: tuple[int, ...] = (4,)) -> dict[int, InterpolatedModel]:

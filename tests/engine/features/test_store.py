@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deixis import zoo
-from deixis.engine.features.embedding import encode_images
+from deixis.engine.features.embedding import encode_images, encode_texts
 from deixis.engine.features.store import FeatureStore, FeatureTable, table
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, content_hash
@@ -161,6 +162,37 @@ def test_a_place_where_nothing_can_be_kept_is_told(tmp_path: Path) -> None:
             FeatureStore(path)
 
 
+def test_where_it_would_grow_beyond_its_limit_the_oldest_rows_go(tmp_path: Path) -> None:
+    limit = 100_000
+    store = FeatureStore(tmp_path / "x.sqlite", limit)
+    for i in range(16):
+        store.put({f"{i} {j}": row(*range(250)) for j in range(10)})
+        assert len(store.get([f"{i} {j}" for j in range(10)])) == 10, "what was just put in is there"
+    kept = store.get([f"{i} {j}" for i in range(16) for j in range(10)])
+    order = [10 * i + j for i, j in (map(int, key.split()) for key in kept)]
+    assert min(order) == 160 - len(kept), "the last ones, without a gap"
+    assert 50 <= len(kept) < 100
+    store.close()
+    assert store.path.stat().st_size < limit + 20_000, "room that became free is used again"
+
+
+def test_rows_larger_than_the_limit_are_held_all_the_same(tmp_path: Path) -> None:
+    """Those of one batch are needed together."""
+    store = FeatureStore(tmp_path / "x.sqlite", 50_000)
+    store.put({str(i): row(*range(1000)) for i in range(30)})
+    assert len(store.get([str(i) for i in range(30)])) == 30
+    store.close()
+
+
+def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for told in ("much", "0", "-1", "inf"):
+        monkeypatch.setenv("DEIXIS_FEATURES_GB", told)
+        with pytest.raises(DeixisError, match=f"DEIXIS_FEATURES_GB is '{told}'"):
+            FeatureStore(tmp_path / "x.sqlite")
+    monkeypatch.setenv("DEIXIS_FEATURES_GB", "0.5")
+    assert FeatureStore(tmp_path / "x.sqlite").limit == 2**29
+
+
 # Encoding
 
 
@@ -277,7 +309,9 @@ def test_a_row_that_cannot_be_right_is_computed_again(
 
 def small(encoder: DualEncoder) -> FeatureTable:
     views = torch.randn(2, 4, 16), torch.randn(2, 4, 24), torch.rand(2, 4)
-    return table(encoder, list("abcd"), views, ["a dog", "a cat", "a dog", "a bird"])
+    texts = ["a dog", "a cat", "a dog", "a bird"]
+    with contextlib.closing(FeatureStore()) as store:
+        return table(list("abcd"), views, texts, encode_texts(encoder, texts, store))
 
 
 def test_equal_captions_have_one_key_and_one_vector(encoder: DualEncoder) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from deixis import zoo
 from deixis.apps.adapt import results
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed, read, texts
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
 from deixis.apps.common.options import AdaptSettings, Reading, overrides
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
@@ -31,7 +31,7 @@ from deixis.engine.adaptation.recipes import AdaptationRecipe, recipe_for, train
 from deixis.engine.adaptation.select import Choice, Experiment, choose
 from deixis.engine.adaptation.towers import ImageTextCache
 from deixis.engine.evaluation.calibration_fit import CalibrationResult
-from deixis.engine.features.store import FeatureTable, table
+from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -260,9 +260,7 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     """
     freeze(encoder)
     source = collection.source
-    views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=True)
-    with talk.step("encode"):
-        rows = table(encoder, [sample.id for sample in source.samples], views, texts(source))
+    rows = embed_pairs(encoder, collection, talk, mirrored=True)
     if source.kind == "labels":
         unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
         groups = concept_groups(unlabelled, collection.report.same)
@@ -329,11 +327,9 @@ def _forgotten(
     encoder = experiment.encoder
     for each in outside:
         collection = drop_unlabelled(check_and_read(each.source, talk), talk)
-        views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-        ids = [f"{each.name}: {sample.id}" for sample in collection.source.samples]
-        rows = table(encoder, ids, views, texts(collection.source))
+        rows = embed_pairs(encoder, collection, talk, mirrored=False, prefix=f"{each.name}: ")
         if experiment.library is not None:
-            experiment.library.add(ids, collection.pictures, texts(collection.source))
+            experiment.library.add(rows.ids, collection.pictures, texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
             lost = experiments.forgotten(arm, measure_retrieval, rows, groups)

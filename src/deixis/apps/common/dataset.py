@@ -22,14 +22,15 @@ from deixis.data import catalogue
 from deixis.data.quality import check as checks
 from deixis.data.quality.image_probe import left_out
 from deixis.data.readers import sources
-from deixis.engine.features.embedding import encode_images, encode_once
-from deixis.engine.features.store import FeatureStore
+from deixis.engine.features.calls import Call
+from deixis.engine.features.embedding import encode_images, encode_once, encode_texts
+from deixis.engine.features.store import FeatureStore, FeatureTable, table
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder
-from deixis.types import Picture, Sample, Skipped, Source
+from deixis.types import ImageStates, Picture, Sample, Skipped, Source
 from deixis.zoo import starter
 
 __all__ = [
@@ -38,6 +39,9 @@ __all__ = [
     "check_and_read",
     "drop_unlabelled",
     "embed",
+    "embed_pairs",
+    "embed_plain",
+    "gather",
     "in_a_sentence",
     "read",
     "reader",
@@ -240,6 +244,32 @@ def embed(
             return encode_images(encoder, pictures, hashes, store, mirrored=mirrored, progress=update)
     finally:
         store.close()
+
+
+def embed_plain(encoder: DualEncoder, samples: Sequence[Sample], hashes: Sequence[str], talk: Reporter) -> ImageStates:
+    """The plain view of `embed`, its embeddings through the model's adapter where it has one."""
+    states = ImageStates(*(view[0].clone() for view in embed(encoder, samples, hashes, talk, mirrored=False)))
+    return dataclasses.replace(states, embedding=Call.states(encoder).embedding(states))
+
+
+def embed_pairs(
+    encoder: DualEncoder, collection: CheckedDataset, talk: Reporter, *, mirrored: bool, prefix: str = ""
+) -> FeatureTable:
+    """The frozen features of samples with captions or labels, images and texts.
+
+    Args:
+        encoder: the frozen model.
+        collection: checked samples.
+        talk: is told how far it is.
+        mirrored: whether each image is also encoded mirrored.
+        prefix: what the ids begin with.
+    """
+    source = collection.source
+    views = embed(encoder, source.samples, collection.report.hashes, talk, mirrored=mirrored)
+    with talk.step("encode"), contextlib.closing(FeatureStore()) as store:
+        sentences = texts(source)
+        vectors = encode_texts(encoder, sentences, store)
+    return table([f"{prefix}{sample.id}" for sample in source.samples], views, sentences, vectors)
 
 
 class Gathered(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.protocol_tables import ProtocolResult, ProtocolRow, write
 from deixis.data.splits import concept_groups
@@ -68,8 +68,8 @@ def run(source: Source, settings: EvalSettings, folder: Path, talk: Reporter) ->
     for note in made.notes:
         talk.say(note)
     encoder = zoo.load(settings.model)
-    views = embed(encoder, collection.source.samples, collection.report.hashes, talk, mirrored=False)
-    bench = FewShotBenchmark(encoder, data, views[0][0].clone(), views[1][0].clone())
+    states = embed_plain(encoder, collection.source.samples, collection.report.hashes, talk)
+    bench = FewShotBenchmark(encoder, data, states.embedding, states.features)
     recipe = _recipe(collection, made, bench, methods)
     _tell_time(bench, made, methods, talk)
     rows, right = _ask(bench, made, methods, recipe.hash, talk)

@@ -6,6 +6,7 @@ later fits begin at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -31,7 +32,7 @@ from deixis.apps.few_shot.class_names import (
     unreadable_names,
 )
 from deixis.apps.few_shot.classifier_inputs import few_shot_subset, hashes, labelled, pictures
-from deixis.engine.features.embedding import encode_images
+from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot import few_shot
 from deixis.engine.training.checkpoint import load_state, save_state
@@ -40,7 +41,7 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import embedding_tower, nearest
-from deixis.types import ImageStates, Picture
+from deixis.types import Picture
 
 __all__ = ["FewShotClassifier", "load_classifier", "seen"]
 
@@ -350,14 +351,6 @@ def seen(
         images: B of them.
         contents: their hashes.
     """
-    if not images:
-        return torch.empty(0, encoder.width), torch.empty(0, encoder.feature_width)
-    store = FeatureStore()
-    try:
-        views = encode_images(encoder, images, contents, store, mirrored=False)
-    finally:
-        store.close()
-    states = ImageStates(*(view[0].clone() for view in views))
-    with torch.no_grad():
-        adapter = encoder.image_adapter
-        return (states.embedding if adapter is None else adapter(states)), states.features
+    with contextlib.closing(FeatureStore()) as store:
+        states = image_states(encoder, images, contents, store)
+    return states.embedding, states.features

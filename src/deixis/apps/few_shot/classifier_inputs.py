@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import math
@@ -21,11 +20,13 @@ from deixis.data.splits import concept_groups
 from deixis.engine.fewshot.draws import Labelled, draw
 from deixis.errors import DeixisError
 from deixis.inputs.images import picture_hash, probe
+from deixis.inputs.read_ahead import read_ahead
 from deixis.types import Drawing, Member, Picture, Sample, Source, Stored
 
 __all__ = ["FewShotSubset", "few_shot_subset", "hashes", "labelled", "pictures"]
 
-_THREADS = min(8, os.cpu_count() or 1)
+_AHEAD = 64
+"""Images that are read before they are wanted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,8 +233,8 @@ def few_shot_subset(samples: Sequence[Sample], shots: int | None, seed: int) -> 
 
 def _looks(samples: Sequence[Sample]) -> list[ImageProbe]:
     """One look at each; at a file that did not change, the one from before, since folds and grids show images often."""
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_look, samples))
+    with read_ahead(_look, samples, ahead=_AHEAD) as looks:
+        return list(looks)
 
 
 def _look(sample: Sample) -> ImageProbe:

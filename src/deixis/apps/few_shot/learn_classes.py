@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.formatting import points
 from deixis.apps.common.options import AdaptSettings
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
@@ -34,7 +34,7 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
-from deixis.types import ImageStates, Source
+from deixis.types import Source
 
 __all__ = ["learn_classes", "learns_classes"]
 
@@ -175,10 +175,7 @@ def _is_nested(name: str, label: str) -> bool:
 
 def _look(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> _Seen:
     samples = collection.source.samples
-    views = embed(encoder, samples, collection.report.hashes, talk, mirrored=False)
-    states = ImageStates(*(view[0].clone() for view in views))
-    with torch.no_grad():
-        embedding = states.embedding if encoder.image_adapter is None else encoder.image_adapter(states)
+    states = embed_plain(encoder, samples, collection.report.hashes, talk)
     silent = [dataclasses.replace(sample, captions=()) for sample in samples]
     groups = tuple(concept_groups(silent, collection.report.same))
     if len(set(groups)) < _FEWEST:
@@ -188,7 +185,7 @@ def _look(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> _
             f"Give {_FEWEST} or more; `deixis.FewShotClassifier` learns from fewer, and proves nothing.",
         )
     data = Labelled(tuple(sample.id for sample in samples), tuple(str(sample.label) for sample in samples), groups)
-    return _Seen(encoder, data, embedding, states.features)
+    return _Seen(encoder, data, states.embedding, states.features)
 
 
 def _part(

@@ -15,7 +15,8 @@ from deixis.apps.common.overrides import parse_overrides
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_retrieve
-from deixis.engine.training.batching import collate_for, encoder_of
+from deixis.engine.features.columns import Columns, read_for
+from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.stages import Method, card_of
 from deixis.errors import DeixisError
@@ -46,6 +47,7 @@ class TrainingJob:
         order: of the samples, on each rank.
         steps: of each stage.
         notes: what a person should be told.
+        columns: the fields that frozen parts make.
     """
 
     name: str
@@ -56,6 +58,7 @@ class TrainingJob:
     order: SampleOrder
     steps: tuple[int, ...]
     notes: tuple[str, ...]
+    columns: Columns
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -112,7 +115,7 @@ def prepare(name: str, source: Source, settings: TrainSettings) -> TrainingJob:
     steps = _steps(engine.stages(method), plan, settings)
     remainder = plan.remainder()
     notes = [*source.notes, *notes, *more, *([remainder] if remainder else [])]
-    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes))
+    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method))
 
 
 def _check(settings: TrainSettings) -> None:
@@ -190,9 +193,7 @@ def _vocabulary(method: Method) -> dict[str, str]:
 
 def _worded(source: Source, method: Method) -> tuple[Source, list[str]]:
     """The samples with words, where the method reads any; captions that are blank are taken away."""
-    stages = engine.stages(method)
-    needs = [spec.name for stage in stages for spec in (card_of(method).needs if stage.needs is None else stage.needs)]
-    if not _WORDS & set(needs):
+    if not _WORDS & read_for([spec for stage in engine.stages(method) for spec in needs_of(method, stage)]):
         return source, []
     spoken = [_spoken(sample) for sample in source.samples]
     kept = tuple(sample for sample in spoken if sample.captions or sample.label)

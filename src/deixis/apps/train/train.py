@@ -20,7 +20,7 @@ from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWrite
 from deixis.apps.train.setup import TrainingJob, prepare
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
-from deixis.engine.evaluation.retrieval_eval import held_out
+from deixis.engine.evaluation.retrieval_eval import RETRIEVED, held_out
 from deixis.engine.export.export_encoder import trained_encoder
 from deixis.engine.training import launch
 from deixis.engine.training.batching import collate_for
@@ -117,7 +117,8 @@ class _Run:
         if done is not None:
             self.talk.result(f"{self.out} holds this run, finished.")
             return done
-        with explained(self.out):
+        with explained(self.out), contextlib.closing(self.lesson.columns):
+            self._make_columns()
             before, last = self._train(again)
             self.method = self.method if self.shards is None else self.shards.whole()
             return self._finish(before, last) if rank() == 0 else {}
@@ -130,6 +131,14 @@ class _Run:
     def _say_all(self, notes: tuple[str, ...]) -> None:
         for note in notes:
             self.talk.say(note)
+
+    def _make_columns(self) -> None:
+        """What frozen parts make of the samples, ahead of the first step."""
+        if not self.lesson.columns.calls():
+            return
+        with self.talk.bar("columns made by frozen parts") as bar:
+            self.lesson.columns.make(self.lesson.train, lambda names, done, total: bar(done, total))
+        _together()
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -217,7 +226,7 @@ class _Run:
         number = f"-{rank()}" if rank() else ""
         return Loader(
             source,
-            collate_for(self.method, source, stage),
+            collate_for(self.method, source, stage, self.lesson.columns),
             order,
             workers=self.settings.workers,
             ranks=ranks,
@@ -230,7 +239,7 @@ class _Run:
         held = self.lesson.held
         assert held is not None
         order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
-        with self._loader(held, Stage(), order, (0, 1)) as data:
+        with self._loader(held, Stage(needs=RETRIEVED), order, (0, 1)) as data:
             return held_out(self.method, data)
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ class Collate:
 
     def _captions(self, sample: Sample, draw: Draw | None) -> tuple[str, ...]:
         """As many captions as are asked for: drawn from the sample's, again from the first where it has too few."""
-        words = _words(sample)
+        words = sample.words
         count, keep = self.sample.captions, 1 if "spans" in self.needs else 0  # spans speak of the first
         if draw is not None and len(words) > count:
             chance = draw("captions", len(words))
@@ -223,18 +223,13 @@ class Collate:
 
 _HAS: dict[str, Callable[[Sample], bool]] = {
     **dict.fromkeys(("images", "views", "view_boxes"), lambda sample: sample.image is not None),
-    **dict.fromkeys(("captions", "tokens"), lambda sample: bool(_words(sample))),
+    **dict.fromkeys(("captions", "tokens"), lambda sample: bool(sample.words)),
     "labels": lambda sample: sample.label is not None,
     "groups": lambda sample: True,
     **dict.fromkeys(("boxes", "phrases"), lambda sample: bool(sample.regions)),
     "masks": lambda sample: any(region.mask for region in sample.regions),
     "spans": lambda sample: any(region.spans for region in sample.regions),
 }
-
-
-def _words(sample: Sample) -> tuple[str, ...]:
-    """Its captions, or its label where it has none."""
-    return sample.captions or ((sample.label,) if sample.label else ())
 
 
 def _group(sample: Sample) -> str:

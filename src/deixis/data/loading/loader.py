@@ -9,9 +9,6 @@ import hashlib
 import itertools
 import json
 import os
-import queue
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any, NamedTuple
 from deixis.data.loading.sampler import Draw, EpochPlan, Indices, SampleOrder, shards_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageError
+from deixis.inputs.read_ahead import Readers
 from deixis.ops import collective
 from deixis.types.batch import Batch, concatenate
 from deixis.types.samples import Sample, Skipped, Source, place
@@ -31,9 +29,6 @@ Encode = Callable[[Sample, Draw | None], Batch]
 
 _AHEAD = 2
 """Batches that each thread may be ahead of the caller."""
-
-_PATIENCE = 5.0
-"""Seconds that are waited for a thread to end; what it reads may lie on a disk that does not answer."""
 
 
 class Loader:
@@ -96,7 +91,7 @@ class Loader:
         self._made_for = _made_for(source, self.plan)
         self._workers, self._max_skipped, self._on_skip = workers, max_skipped, on_skip
         self._known: set[str] = set()
-        self._threads: _Threads | None = None
+        self._threads: Readers[_Place, _Read] | None = None
         self._ahead: collections.deque[tuple[_Place, Future[_Read]]] = collections.deque()
         self._place = self._begun = self._reader.places(0)[0]
 
@@ -185,7 +180,7 @@ class Loader:
     def _read(self, end: int | None) -> _Read:
         if not self._workers:
             return self._reader.read(self._place, lambda: False)
-        self._threads = self._threads or _Threads(self._workers, self._reader.read)
+        self._threads = self._threads or Readers(self._workers, self._reader.read)
         while len(self._ahead) < _AHEAD * self._workers and (end is None or self._begun.epoch <= end):
             self._ahead.append((self._begun, self._threads.submit(self._begun)))
             self._begun = self._reader.after(self._begun)
@@ -314,53 +309,3 @@ class _Reader:
         raise DeixisError(
             f"Of the samples of rank {self._rank} none can be read.", "See what is wrong with: deixis check DATA"
         )
-
-
-# --- threads ----------------------------------------------------------------------------------------------------------
-
-_Job = tuple[_Place, Future[_Read]]
-
-
-class _Threads:
-    """Threads that read batches. They hold nothing that holds them: once this object is dropped, they end.
-
-    Those of `concurrent.futures` would first do all that is queued when the program ends.
-    """
-
-    def __init__(self, count: int, read: Callable[[_Place, Callable[[], bool]], _Read]) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        stopping = threading.Event()
-        threads = [
-            threading.Thread(target=_work, args=(self._jobs, read, stopping), name=f"deixis reader {i}", daemon=True)
-            for i in range(count)
-        ]
-        self.end = weakref.finalize(self, _end, self._jobs, stopping, threads)
-        for thread in threads:
-            thread.start()
-
-    def submit(self, place_: _Place) -> Future[_Read]:
-        future: Future[_Read] = Future()
-        self._jobs.put((place_, future))
-        return future
-
-
-def _work(
-    jobs: queue.SimpleQueue[_Job | None],
-    read: Callable[[_Place, Callable[[], bool]], _Read],
-    stopping: threading.Event,
-) -> None:
-    while (job := jobs.get()) is not None and not stopping.is_set():
-        try:
-            job[1].set_result(read(job[0], stopping.is_set))
-        except BaseException as error:
-            job[1].set_exception(error)
-        del job  # else the last batch would be held until the next one is asked for
-
-
-def _end(jobs: queue.SimpleQueue[_Job | None], stopping: threading.Event, threads: list[threading.Thread]) -> None:
-    stopping.set()
-    for _ in threads:
-        jobs.put(None)
-    for thread in threads:
-        if thread is not threading.current_thread():  # which may be the one that collects the garbage
-            thread.join(_PATIENCE)

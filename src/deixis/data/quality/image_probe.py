@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from deixis.inputs.contents import contents
 from deixis.inputs.duplicates import perceptual_hash
 from deixis.inputs.images import FORMATS, open_image, probe
 from deixis.inputs.opening import ImageSource, name_of
+from deixis.inputs.read_ahead import read_ahead
 from deixis.types.samples import Member, Picture, Sample, Skipped
 
 __all__ = ["THUMBNAIL", "ImageProbe", "left_out", "misnamed", "probe_image", "probe_images"]
@@ -62,15 +62,11 @@ def probe_images(
         progress: called with (images done, images in all), on the calling thread.
     """
     looks: list[ImageProbe] = []
-    pool = concurrent.futures.ThreadPoolExecutor(max(1, threads))
-    try:
-        for start in range(0, len(samples), _AHEAD):
-            for found in pool.map(probe_image, samples[start : start + _AHEAD]):
-                looks.append(found)
-                if progress is not None:
-                    progress(len(looks), len(samples))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with read_ahead(probe_image, samples, threads=max(1, threads), ahead=_AHEAD) as results:
+        for found in results:
+            looks.append(found)
+            if progress is not None:
+                progress(len(looks), len(samples))
     return looks
 
 

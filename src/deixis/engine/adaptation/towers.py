@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,6 +18,7 @@ from deixis import engine
 from deixis.engine.adaptation.recipes import AdaptationRecipe
 from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.train import train
+from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
@@ -43,8 +43,8 @@ class ImageTextCache:
 
     def add(self, ids: Sequence[str], pictures: Sequence[Picture], texts: Sequence[str]) -> None:
         """Reads B pictures, with their texts."""
-        with ThreadPoolExecutor(2) as pool:
-            self._images |= zip(ids, pool.map(self.preprocess.square, pictures), strict=True)
+        with read_ahead(self.preprocess.square, pictures, ahead=_BATCH) as squares:
+            self._images |= zip(ids, squares, strict=True)
         self._texts |= zip(ids, texts, strict=True)
 
     def images(self, ids: Sequence[str]) -> Float[Tensor, "B 3 S S"]:

@@ -22,6 +22,7 @@ from deixis.engine.claims.records import source_hash
 from deixis.engine.claims.task_options import CurveTask
 from deixis.engine.claims.tasks import scenes
 from deixis.engine.claims.tasks.scenes import TrainingTask
+from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
@@ -288,6 +289,8 @@ class _Run:
 
     def _loader(self, stage: Stage) -> Loader:
         encode = self._lab.collate(self._method, self._arena.train, stage)
+        if isinstance(encode, WithColumns):
+            encode.make(self._arena.train)
         training = stage.kind == "train"
         last: Literal["drop", "keep"] = "drop" if training else "keep"
         order = SampleOrder(self._arena.batch_size, seed=self._unit.seed, shuffle=training, last=last)

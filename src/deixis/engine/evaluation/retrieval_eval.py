@@ -14,8 +14,12 @@ from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
 from deixis.ops.metrics import ranks, recall_at, reciprocal_rank, retrieval
 from deixis.types import Batch, TokenStates
+from deixis.types.batch import CORE_FIELDS
 
-__all__ = ["at_rest", "can_retrieve", "held_out"]
+__all__ = ["RETRIEVED", "at_rest", "can_retrieve", "held_out"]
+
+RETRIEVED = (CORE_FIELDS["images"], CORE_FIELDS["tokens"])
+"""What `held_out` reads of a batch, whatever a method is trained on."""
 
 
 def can_retrieve(method: Method) -> bool:

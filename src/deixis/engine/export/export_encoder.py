@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import torch
 
 from deixis import zoo
 from deixis.engine.training.batching import encoder_of
-from deixis.engine.training.stages import Method
+from deixis.engine.training.stages import Method, card_of
 from deixis.nn.dual import DualEncoder
 from deixis.nn.lora import low_rank_changes
 from deixis.zoo import scratch
@@ -18,8 +19,8 @@ __all__ = ["trained_encoder"]
 
 @torch.no_grad()
 def trained_encoder(method: Method) -> DualEncoder | None:
-    """A copy of the method's dual encoder with the weights it has now, low-rank changes added to what they change, and
-    the scale that the method trained. None where there is no such part.
+    """A copy of the method's dual encoder with the weights it has now, low-rank changes added to what they change, the
+    scale that the method trained and the adapters that it offers. None where there is no such part.
 
     Raises:
         DeixisError: the model that it was at the start can't be loaded by its name.
@@ -37,4 +38,7 @@ def trained_encoder(method: Method) -> DualEncoder | None:
     for name, change in low_rank_changes(trained).items():
         state[name].add_(change.to(state[name].device))
     model.traits = dataclasses.replace(model.traits, scale=float(getattr(method, "scale", model.scale)))
-    return model
+    if "adapters" not in card_of(method).capabilities:
+        return model
+    pair = (None if each is None else copy.deepcopy(each).eval().requires_grad_(False) for each in method.adapters())
+    return model.with_adapters(*pair)

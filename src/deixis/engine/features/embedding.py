@@ -1,19 +1,16 @@
-"""From pictures to what frozen towers say of them, as a pipeline.
+"""From pictures and texts to what frozen parts give for them, as a pipeline.
 
-Threads read, hash and decode a bounded number of pictures ahead while the model computes the batch before. Each batch
-is kept in the store of features as soon as it is there, by the content of the pictures: a killed run goes on where it
-was, and no content is encoded twice. Under `torchrun` each rank takes its share, and all write to one store.
+Threads read, hash and decode a bounded number of pictures ahead while the part computes the batch before. Each batch
+is stored as soon as it is there, by the content of the pictures and texts: a killed run goes on where it was, and no
+content is encoded twice. Under `torchrun` each rank takes its share, and all write to one store.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import os
 import threading
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,23 +19,35 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from deixis.engine.features.calls import Call, Inputs
 from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
+from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
-from deixis.nn.modes import evaluating
 from deixis.ops.collective import rank, world_size
 from deixis.types import ImageStates, Picture
 
-__all__ = ["Pass", "encode_images", "encode_once", "fitting", "vectors"]
+__all__ = ["Item", "Pass", "encode_images", "encode_once", "encode_texts", "fitting", "image_states", "make", "vectors"]
 
 Progress = Callable[[int, int], None]
 Unreadable = DeixisError | OSError | MemoryError
 
 _BATCH, _SIDE = 32, 224
 _AHEAD = 2  # batches
-_THREADS = 8
 _BLOCK = 4096  # rows that are taken from the store at once
+
+
+class Item(NamedTuple):
+    """What one sample gives a call.
+
+    Attributes:
+        picture: its image, where the call is made of images.
+        text: its caption, where the call is made of texts.
+    """
+
+    picture: Picture | None = None
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,28 +83,54 @@ def encode_once(
     progress: Progress | None = None,
     batch_size: int = 0,
 ) -> Pass:
-    """Encodes pictures of which nothing is known yet: each is read once, and decoded once unless its content is in the
-    store. `vectors` gives the embeddings.
+    """`make` for the image tower of an encoder (without its adapters). `vectors` gives the embeddings.
+
+    Args:
+        encoder: on the device where it computes.
+        pictures: B images, of any sizes.
+        store: where rows are stored; one for all ranks.
+        known: hashes of contents that need no encoding.
+        progress: see `make`.
+        batch_size: see `make`.
+    """
+    items = [Item(picture) for picture in pictures]
+    return make(Call.states(encoder), items, store, known=known, progress=progress, batch_size=batch_size)
+
+
+def make(
+    call: Call,
+    items: Sequence[Item],
+    store: FeatureStore,
+    *,
+    known: Container[str] = (),
+    progress: Progress | None = None,
+    batch_size: int = 0,
+) -> Pass:
+    """Calls a part for samples of which nothing is known yet: each picture is read once, and decoded once unless its
+    row is in the store.
 
     Under `torchrun`, all ranks call this alike and are given the same.
 
     Args:
-        encoder: whose towers are asked (without its adapters), on the device where they are.
-        pictures: B images, of any sizes.
-        store: where rows are kept; one for all ranks.
-        known: hashes of contents that need no encoding.
-        progress: called on this thread with pictures done and pictures in all, of this rank's share. What it raises
+        call: of a part, on the device where it computes.
+        items: one a sample.
+        store: where rows are stored; one for all ranks.
+        known: hashes of contents that need no call.
+        progress: called on this thread with samples done and samples in all, of this rank's share. What it raises
             ends the pass; the batches before are in the store.
-        batch_size: pictures that the model is given at once; 0: see `fitting`.
+        batch_size: samples that the part is given at once; 0: see `fitting`.
     """
-    rows = _Rows(encoder, store, mirrored=False)
-    look = _Look(encoder, pictures, lambda digest: digest in known or bool(rows.find([digest])))
-    share = range(rank(), len(pictures), world_size())
-    hashes, done = [""] * len(pictures), 0
+    rows = _Rows(call, store, mirrored=False)
+    share = range(rank(), len(items), world_size())
+    if "image" not in call.of:
+        _make_texts(rows, [items[i].text for i in share], batch_size or _BATCH, progress)
+        return _together(Pass(("",) * len(items), {}, rows.computed))
+    look = _Look(call, items, lambda inputs: inputs.digest in known or bool(rows.find([inputs])))
+    hashes, done = [""] * len(items), 0
     with contextlib.closing(_settled(look, share, rows, batch_size)) as parts:
         for settled in parts:
             for each in settled:
-                hashes[each.place] = each.hash
+                hashes[each.place] = each.inputs.digest
             done += len(settled)
             if progress:
                 progress(done, len(share))
@@ -105,6 +140,38 @@ def encode_once(
     for i in failures:
         hashes[i] = ""
     return _together(Pass(tuple(hashes), failures, rows.computed))
+
+
+def _make_texts(rows: _Rows, texts: Sequence[str], size: int, progress: Progress | None = None) -> None:
+    """Texts that are not in the store yet, each distinct one once, in their order."""
+    distinct = [Inputs(text=text) for text in dict.fromkeys(texts)]
+    there = rows.find(distinct)
+    todo = [_Ready(i, inputs, None) for i, inputs in enumerate(distinct) if inputs not in there]
+    done = len(distinct) - len(todo)
+    for start in range(0, len(todo), size):
+        done += len(rows.compute(todo[start : start + size]))
+        if progress:
+            progress(done, len(distinct))
+
+
+@torch.inference_mode()
+def encode_texts(encoder: DualEncoder, texts: Sequence[str], store: FeatureStore) -> Float[Tensor, "B D"]:
+    """Embeddings of texts (through the encoder's adapter, if it has one), from the store where it has them.
+
+    Args:
+        encoder: that embeds each distinct text once.
+        texts: B of them.
+        store: where rows are stored.
+    """
+    call = Call(encoder, "encode_text", of=("text",))
+    rows = _Rows(call, store, mirrored=False)
+    _make_texts(rows, texts, _BATCH)
+    inputs = [Inputs(text=text) for text in texts]
+    found = rows.found(inputs)
+    vectors_ = torch.empty(len(inputs), encoder.width)
+    for i, each in enumerate(inputs):
+        vectors_[i] = call.values(found[each][0])[""]
+    return vectors_
 
 
 def encode_images(
@@ -131,15 +198,15 @@ def encode_images(
     Raises:
         ImageError: an image can't be read.
     """
-    rows = _Rows(encoder, store, mirrored)
+    rows = _Rows(Call.states(encoder), store, mirrored)
     first = {digest: i for i, digest in reversed(list(enumerate(hashes)))}
-    there = rows.find(list(first))
+    there = {inputs.digest for inputs in rows.find([Inputs(digest) for digest in first])}
     done = len(there)
     if progress:
         progress(done, len(first))
 
     def read(i: int) -> _Ready:
-        return _Ready(i, hashes[i], encoder.preprocess.read([pictures[i]]))
+        return _Ready(i, Inputs(hashes[i]), encoder.preprocess.read([pictures[i]]))
 
     todo = sorted(i for digest, i in first.items() if digest not in there)
     with contextlib.closing(_settled(read, todo, rows, batch_size)) as parts:
@@ -147,9 +214,25 @@ def encode_images(
             done += len(settled)
             if progress:
                 progress(done, len(first))
-    del there
-    packed = torch.from_numpy(rows.of(hashes))
+    packed = torch.from_numpy(rows.packed(hashes))
     return packed[..., : encoder.width], packed[..., encoder.width : -1], packed[..., -1]
+
+
+def image_states(
+    encoder: DualEncoder, pictures: Sequence[Picture], hashes: Sequence[str], store: FeatureStore
+) -> ImageStates:
+    """The plain view of `encode_images`, its embeddings through the encoder's adapter where it has one: what methods
+    that classify read.
+
+    Args:
+        encoder: the frozen model.
+        pictures: B images.
+        hashes: their content hashes.
+        store: where rows are stored.
+    """
+    views = encode_images(encoder, pictures, hashes, store, mirrored=False)
+    states = ImageStates(*(view[0].clone() for view in views))  # outside inference mode, since these are trained on
+    return dataclasses.replace(states, embedding=Call.states(encoder).embedding(states))
 
 
 @torch.inference_mode()
@@ -165,75 +248,75 @@ def vectors(encoder: DualEncoder, hashes: Sequence[str], store: FeatureStore) ->
     Raises:
         DeixisError: the store has lost some.
     """
-    rows, width = _Rows(encoder, store, mirrored=False), encoder.width
-    out = torch.empty(len(hashes), width)
+    call = Call.states(encoder)
+    rows, out = _Rows(call, store, mirrored=False), torch.empty(len(hashes), encoder.width)
     for start in range(0, len(hashes), _BLOCK):
-        packed = torch.from_numpy(rows.of(hashes[start : start + _BLOCK])[0]).to(encoder.device)
-        if encoder.image_adapter is None:
-            out[start : start + _BLOCK] = packed[:, :width]
-        else:
-            with evaluating(encoder.image_adapter):
-                states = ImageStates(packed[:, :width], packed[:, width:-1], packed[:, -1])
-                out[start : start + _BLOCK] = encoder.image_adapter(states)
+        packed = rows.packed(hashes[start : start + _BLOCK])[0]
+        out[start : start + _BLOCK] = call.embedding(call.unpacked(packed))
     return out
 
 
 class _Ready(NamedTuple):
-    """A picture that was read: its pixels as the model takes them, unless the model need not be asked."""
+    """A sample that was read: its pixels as the part takes them, unless the part need not be called."""
 
     place: int
-    hash: str
+    inputs: Inputs
     pixels: Float[Tensor, "1 3 H W"] | None
 
 
 class _Look:
     """Reads pictures, in any thread; a content is decoded for the first that has it."""
 
-    def __init__(self, encoder: DualEncoder, pictures: Sequence[Picture], is_known: Callable[[str], bool]) -> None:
-        self._preprocess, self._pictures, self._is_known = encoder.preprocess, pictures, is_known
-        self._lock, self._begun = threading.Lock(), set[str]()
+    def __init__(self, call: Call, items: Sequence[Item], is_known: Callable[[Inputs], bool]) -> None:
+        self._preprocess, self._items, self._is_known = call.preprocess, items, is_known
+        self._reads_text = "text" in call.of
+        self._lock, self._begun = threading.Lock(), set[Inputs]()
         self.failures: dict[int, Unreadable] = {}
         self.bad: dict[str, Unreadable] = {}
 
     def __call__(self, place: int) -> _Ready:
-        digest = ""
+        item, inputs = self._items[place], Inputs()
+        assert item.picture is not None
         try:
-            digest, source = contents(self._pictures[place])
-            if not self._begins(digest) or self._is_known(digest):
-                return _Ready(place, digest, None)
+            digest, source = contents(item.picture)
+            inputs = Inputs(digest, item.text if self._reads_text else "")
+            if not self._begins(inputs) or self._is_known(inputs):
+                return _Ready(place, inputs, None)
             try:
-                return _Ready(place, digest, self._preprocess.read([source]))
+                return _Ready(place, inputs, self._preprocess.read([source]))
             except DeixisError:  # once more, from where it lies, for an error that names the place
-                return _Ready(place, digest, self._preprocess.read([self._pictures[place]]))
+                return _Ready(place, inputs, self._preprocess.read([item.picture]))
         except (DeixisError, OSError, MemoryError) as error:
             self.failures[place] = error
-            if digest:
-                self.bad[digest] = error
-            return _Ready(place, digest, None)
+            if inputs.digest:
+                self.bad[inputs.digest] = error
+            return _Ready(place, inputs, None)
 
     def failure(self, place: int, digest: str) -> Unreadable:
         """Why a copy of a picture that can't be read can't be read, by its own name."""
+        picture = self._items[place].picture
+        assert picture is not None
         try:
-            self._preprocess.read([self._pictures[place]])
+            self._preprocess.read([picture])
         except (DeixisError, OSError, MemoryError) as error:
             return error
         return self.bad[digest]
 
-    def _begins(self, digest: str) -> bool:
+    def _begins(self, inputs: Inputs) -> bool:
         with self._lock:
-            new = digest not in self._begun
-            self._begun.add(digest)
+            new = inputs not in self._begun
+            self._begun.add(inputs)
             return new
 
 
 def _settled(
     read: Callable[[int], _Ready], places: Sequence[int], rows: _Rows, batch_size: int
 ) -> Generator[list[_Ready], None, None]:
-    """Reads in threads and lets the model compute full batches of it; gives what needs nothing more, as it comes."""
+    """Reads in threads and lets the part compute full batches of it; gives what needs nothing more, as it comes."""
     size = batch_size or rows.fitting
     settled: list[_Ready] = []
     batch: list[_Ready] = []
-    with _reading(read, places, _AHEAD * size) as ready:
+    with read_ahead(read, places, ahead=_AHEAD * size) as ready:
         for each in ready:
             (settled if each.pixels is None else batch).append(each)
             if len(batch) == size:
@@ -247,93 +330,63 @@ def _settled(
         yield settled
 
 
-@contextlib.contextmanager
-def _reading(read: Callable[[int], _Ready], places: Iterable[int], ahead: int) -> Iterator[Iterator[_Ready]]:
-    """Yields what threads read, in order, at most `ahead` pictures before they are wanted."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    pool = ThreadPoolExecutor(max(1, min(_THREADS, cores)), "deixis reader")
-
-    def ready() -> Iterator[_Ready]:
-        waiting: collections.deque[Future[_Ready]] = collections.deque()
-        for place in places:
-            waiting.append(pool.submit(read, place))
-            if len(waiting) == ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        yield ready()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 class _Rows:
-    """What one model has said of contents, in a store: V views of each, one float32 row of embedding, features, doubt.
+    """What one call has given for contents, in a store, V views of each.
 
     Attributes:
-        computed: contents that the model was asked about.
-        fitting: pictures a batch.
+        computed: contents that the part was called for.
+        fitting: samples a batch.
     """
 
-    def __init__(self, encoder: DualEncoder, store: FeatureStore, mirrored: bool) -> None:
-        self._encoder, self._store = encoder, store
-        plain = encoder.image_adapter is None and encoder.text_adapter is None
-        # Known already, where it is plain.
-        self._mark = (encoder if plain else encoder.with_adapters(None, None)).fingerprint()
-        self._size = encoder.width + encoder.feature_width + 1
+    def __init__(self, call: Call, store: FeatureStore, mirrored: bool) -> None:
+        self._call, self._store = call, store
         self._views = (False, True) if mirrored else (False,)
-        self.computed, self.fitting = 0, fitting(encoder.preprocess.size)
+        self.computed, self.fitting = 0, fitting(call.preprocess.size)
 
-    def _key(self, digest: str, flip: bool) -> str:
-        return f"{self._mark}/{digest}/{int(flip)}"
+    def find(self, inputs: Sequence[Inputs]) -> dict[Inputs, list[list[np.ndarray]]]:
+        """Inputs -> the rows of each view, of those that are there and can be right."""
+        keys = {each: [self._call.keys(each._replace(flip=flip)) for flip in self._views] for each in inputs}
+        rows = self._store.get([key for views in keys.values() for view in views for key in view])
+        rows = {key: row for key, row in rows.items() if self._call.is_sound(row)}
+        return {
+            each: [[rows[key] for key in view] for view in views]
+            for each, views in keys.items()
+            if all(key in rows for view in views for key in view)
+        }
 
-    def find(self, hashes: Sequence[str]) -> dict[str, np.ndarray]:
-        """Hash -> [V, size], of those that are there and can be right."""
-        rows = self._store.get([self._key(digest, flip) for digest in hashes for flip in self._views])
-        rows = {key: row for key, row in rows.items() if row.size == self._size and np.isfinite(row).all()}
-        found: dict[str, np.ndarray] = {}
-        for digest in hashes:
-            views = [rows[key] for flip in self._views if (key := self._key(digest, flip)) in rows]
-            if len(views) == len(self._views):
-                found[digest] = np.stack(views)
-        return found
-
-    def of(self, hashes: Sequence[str]) -> Float[np.ndarray, "V B C"]:
-        """All of them, in order."""
-        found = self.find(list(dict.fromkeys(hashes)))
-        if any(digest not in found for digest in hashes):
+    def found(self, inputs: Sequence[Inputs]) -> dict[Inputs, list[list[np.ndarray]]]:
+        """`find`, where all of them must be there."""
+        rows = self.find(inputs)
+        if any(each not in rows for each in inputs):
             raise DeixisError(
                 f"The features kept in {self._store.path} have lost some that were put there a moment ago.",
-                "Run again; several processes need one cache folder for all (DEIXIS_CACHE).",
+                "Run again; several processes need one cache folder for all (DEIXIS_CACHE), and it must hold all that "
+                f"one run needs (DEIXIS_FEATURES_GB, now {self._store.limit / 2**30:g}).",
             )
+        return rows
+
+    def packed(self, hashes: Sequence[str]) -> Float[np.ndarray, "V B C"]:
+        """Rows of image states, in order."""
+        found = self.found([Inputs(digest) for digest in dict.fromkeys(hashes)])
         if not hashes:
-            return np.empty((len(self._views), 0, self._size), np.float32)
-        return np.stack([found[digest] for digest in hashes], axis=1)
+            width = self._call.part.width + self._call.part.feature_width + 1
+            return np.empty((len(self._views), 0, width), np.float32)
+        return np.stack([[view[0] for view in found[Inputs(digest)]] for digest in hashes], axis=1)
 
     def compute(self, batch: Sequence[_Ready]) -> list[_Ready]:
-        """Asks the model about what was read, and keeps what it says; gives the same without pixels."""
+        """Calls the part for what was read, and stores the rows; gives the same without pixels."""
         if not batch:
             return []
-        images = torch.cat([each.pixels for each in batch if each.pixels is not None]).to(self._encoder.device)
+        pixels = [each.pixels for each in batch if each.pixels is not None]
+        images, texts = torch.cat(pixels) if pixels else None, [each.inputs.text for each in batch]
         fresh: dict[str, np.ndarray] = {}
         for flip in self._views:
-            packed = _pack(self._encoder, images.flip(-1) if flip else images)
-            fresh |= {self._key(each.hash, flip): row for each, row in zip(batch, packed, strict=True)}
+            rows = self._call.rows(images.flip(-1) if flip and images is not None else images, texts)
+            for each, own in zip(batch, rows, strict=True):
+                fresh |= zip(self._call.keys(each.inputs._replace(flip=flip)), own, strict=True)
         self._store.put(fresh)
         self.computed += len(batch)
         return [each._replace(pixels=None) for each in batch]
-
-
-@torch.inference_mode()
-def _pack(encoder: DualEncoder, images: Float[Tensor, "B 3 H W"]) -> np.ndarray:
-    """One float32 row an image: embedding, features, doubt."""
-    with evaluating(encoder):  # in eval mode: what is kept must not depend on the caller's
-        states = encoder.image_states(images)
-    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().cpu().numpy()
-    if not np.isfinite(packed).all():
-        raise DeixisError("The model gives numbers that are not finite for one of the images.", "Check its weights.")
-    return packed
 
 
 def _together(mine: Pass) -> Pass:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +22,13 @@ from torch import Tensor
 
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
-from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, FieldSpec, ImageStates
 
 __all__ = ["FeatureStore", "FeatureTable", "table"]
 
 T = TypeVar("T")
+
+_GIGABYTES = 16
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -42,15 +44,18 @@ _SPECS = (
 class FeatureStore:
     """Rows of numbers by key, in one SQLite file. Threads may share it, and so may processes.
 
+    It is bounded: where it would grow beyond its limit, the rows that were written first are dropped.
+
     Args:
         path: of the file; the default lies in the cache folder.
+        limit: bytes; the default is `$DEIXIS_FEATURES_GB` gigabytes, or 16.
 
     Raises:
         DeixisError: here and in all methods, the file can't be opened, read or written for another reason than damage.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or cache_dir("features.sqlite")
+    def __init__(self, path: Path | None = None, limit: int | None = None) -> None:
+        self.path, self.limit = path or cache_dir("features.sqlite"), limit or _limit()
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._mended(self._database)
@@ -107,9 +112,32 @@ class FeatureStore:
 
         def insert() -> None:
             with self._database() as database:
+                newest = self._last_row(database)
                 database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
+                self._drop_oldest(database, newest)
 
         self._mended(insert)
+
+    @staticmethod
+    def _last_row(database: sqlite3.Connection) -> int:
+        return int(database.execute("SELECT coalesce(max(rowid), 0) FROM rows").fetchone()[0])
+
+    def _drop_oldest(self, database: sqlite3.Connection, newest: int) -> None:
+        """Drops a tenth of the rows at a time, up to `newest`, until the others fit. SQLite numbers rows as they are
+        written, and uses the pages that become free before it makes the file larger."""
+        while self._used(database) > self.limit:
+            first = int(database.execute("SELECT coalesce(min(rowid), 0) FROM rows").fetchone()[0])
+            last = min(newest, first + max(1, (newest - first) // 10))
+            if first > newest or not database.execute("DELETE FROM rows WHERE rowid <= ?", (last,)).rowcount:
+                return
+
+    @staticmethod
+    def _used(database: sqlite3.Connection) -> int:
+        pages, free, size = (
+            int(database.execute(f"PRAGMA {each}").fetchone()[0])
+            for each in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
 
     def close(self) -> None:
         """Closes the file; it is opened again when it is next needed."""
@@ -117,6 +145,18 @@ class FeatureStore:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _limit() -> int:
+    """Bytes that the features of all models and collections may take in the cache."""
+    told = os.environ.get("DEIXIS_FEATURES_GB", "")
+    try:
+        limit = int(float(told or _GIGABYTES) * 2**30)
+    except (ValueError, OverflowError):
+        limit = 0
+    if limit <= 0:
+        raise DeixisError(f"DEIXIS_FEATURES_GB is {told!r}.", f"Give gigabytes, such as {_GIGABYTES}.")
+    return limit
 
 
 def _pieces(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
@@ -179,23 +219,21 @@ class FeatureTable:
 
 
 def table(
-    encoder: DualEncoder,
     ids: Sequence[str],
     views: tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]],
     texts: Sequence[str],
+    vectors: Float[Tensor, "B D"],
 ) -> FeatureTable:
     """Joins encoded images with the texts that belong to them.
 
     Args:
-        encoder: embeds the texts, each distinct one once.
         ids: B names.
         views: what `embedding.encode_images` gave.
         texts: B captions or class sentences.
+        vectors: what `embedding.encode_texts` gave for them.
     """
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     keys = torch.tensor([distinct[text] for text in texts])
-    with torch.inference_mode():
-        vectors = encoder.encode_text(list(distinct))
-    # A copy outside inference mode, since adapters are trained on these.
+    # Copies outside inference mode, since adapters are trained on these.
     embedding, features, doubt = (view.clone() for view in views)
-    return FeatureTable(tuple(ids), embedding, features, doubt, vectors.clone()[keys], keys)
+    return FeatureTable(tuple(ids), embedding, features, doubt, vectors.clone(), keys)

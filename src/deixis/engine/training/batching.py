@@ -6,12 +6,13 @@ import dataclasses
 from typing import Any, TypeVar
 
 from deixis.data.loading.collate import Collate
-from deixis.engine.training.stages import Method, card_of
-from deixis.errors import DeixisError
+from deixis.engine.features.columns import Columns, WithColumns, read_for
+from deixis.engine.training.stages import Method, card_of, stages
 from deixis.inputs.preprocess import Preprocess
-from deixis.types import SampleSpec, Source, Stage, ViewSpec
+from deixis.types import FieldSpec, SampleSpec, Source, Stage, ViewSpec
+from deixis.types.batch import CORE_FIELDS
 
-__all__ = ["collate_for", "encoder_of"]
+__all__ = ["collate_for", "columns_for", "encoder_of", "needs_of"]
 
 T = TypeVar("T", ViewSpec, SampleSpec)
 
@@ -24,38 +25,58 @@ def encoder_of(method: Method) -> Any:
     return None
 
 
-def collate_for(method: Method, source: Source, stage: Stage | None = None) -> Collate:
+def needs_of(method: Method, stage: Stage) -> tuple[FieldSpec, ...]:
+    """The fields of a stage's batches: its own, or the card's."""
+    return card_of(method).needs if stage.needs is None else stage.needs
+
+
+def columns_for(method: Method) -> Columns:
+    """The fields that the method's frozen parts make, of all its stages. Loaders share them.
+
+    Raises:
+        DeixisError: a field names a part that can't make it.
+    """
+    needs = [spec for stage in (Stage(), *stages(method)) for spec in needs_of(method, stage)]
+    return Columns(method, needs, _asked(method, SampleSpec))
+
+
+def collate_for(
+    method: Method, source: Source, stage: Stage | None = None, columns: Columns | None = None
+) -> Collate | WithColumns:
     """Makes batches of samples for a stage of a method.
 
     The fields are those that the stage or the card needs; views and captions are what a `ViewSpec` and a `SampleSpec`
-    among the config's fields ask for; preprocessing and tokens are those of the method's parts.
+    among the config's fields ask for; preprocessing and tokens are those of the method's parts; what frozen parts make
+    is looked up in the store, or made.
 
     Args:
         method: that is fed.
         source: the samples.
         stage: which of the method's stages.
+        columns: see `columns_for`; None: of their own.
 
     Raises:
         DeixisError: the samples lack what a field is made from.
     """
     stage = stage or Stage()
-    if stage.data:
-        raise DeixisError(
-            f"The stage {stage.name!r} draws from {stage.data!r}, beside DATA.", "That can't be told yet."
-        )
-    needs = card_of(method).needs if stage.needs is None else stage.needs
+    needs = needs_of(method, stage)
     encoder = encoder_of(method)
     sample = _asked(method, SampleSpec) or SampleSpec()
     reader = getattr(method, sample.tokenizer, None) or encoder
     length = getattr(reader, "context_length", sample.length)
-    return Collate(
+    read = {spec.name: spec for spec in needs if spec.made is None}
+    made = read_for([spec for spec in needs if spec.made is not None])
+    if "captions" in made:
+        read.setdefault("captions", CORE_FIELDS["captions"])
+    collate = Collate(
         source,
-        needs,
+        tuple(read.values()),
         getattr(encoder, "preprocess", None) or Preprocess(size=ViewSpec().size),
         getattr(reader, "tokenizer", None),
         view=stage.view or _asked(method, ViewSpec),
         sample=dataclasses.replace(sample, length=min(sample.length, length)),
     )
+    return WithColumns(collate, columns or columns_for(method), needs, source) if made else collate
 
 
 def _asked(method: Method, kind: type[T]) -> T | None:

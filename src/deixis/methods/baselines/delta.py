@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from deixis.methods.baselines.linear import directions, solve
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, FieldSpec, Part, Progress
+from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -35,8 +35,8 @@ CARD = Card(
     kind="fitted",
     role="baseline",
     needs=(
-        FieldSpec("image_embedding", "B D", values="unit"),
-        FieldSpec("image_features", "B F"),
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "encode_image")),
+        FieldSpec("image_features", "B F", made=Made("encoder", "image_states", "features")),
         FieldSpec("labels", "B", "long", values="class"),
     ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
@@ -130,8 +130,7 @@ class Method(nn.Module):
     def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Logits of the classes."""
         states = self.encoder.image_states(images)
-        adapter = self.encoder.image_adapter
-        return self.scores(states.embedding if adapter is None else adapter(states), states.features)
+        return self.scores(self.encoder.adapted(states), states.features)
 
 
 CLAIMS = ()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, FieldSpec, Part, Progress
+from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "directions", "solve"]
 
@@ -31,7 +31,10 @@ CARD = Card(
     year=2021,
     kind="fitted",
     role="baseline",
-    needs=(FieldSpec("image_features", "B F"), FieldSpec("labels", "B", "long", values="class")),
+    needs=(
+        FieldSpec("image_features", "B F", made=Made("encoder", "image_states", "features")),
+        FieldSpec("labels", "B", "long", values="class"),
+    ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     arxiv="2103.00020",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deixis.nn.adapters import ImageResidual
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, FieldSpec, Part, Progress
+from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -24,8 +24,8 @@ CARD = Card(
     kind="fitted",
     role="baseline",
     needs=(
-        FieldSpec("image_embedding", "B D", values="unit"),
-        FieldSpec("text_embedding", "B D", values="unit"),
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "image_states", "embedding")),
+        FieldSpec("text_embedding", "B D", values="unit", made=Made("encoder", "encode_text", of=("text",))),
     ),
     parts=(Part("encoder", "dual_encoder", frozen=True),),
     capabilities=("adapters", "encode_image", "encode_text"),

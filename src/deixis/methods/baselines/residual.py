@@ -29,7 +29,7 @@ from deixis.nn.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather
 from deixis.ops.contrastive import info_nce, soft_targets
-from deixis.types import Batch, Card, Features, FieldSpec, ImageStates, Losses, Part, Progress
+from deixis.types import Batch, Card, Features, FieldSpec, ImageStates, Losses, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -39,10 +39,10 @@ CARD = Card(
     kind="trained",
     role="baseline",
     needs=(
-        FieldSpec("image_embedding", "B D", values="unit"),
-        FieldSpec("image_features", "B F"),
-        FieldSpec("image_doubt", "B", values="uniform"),
-        FieldSpec("text_embedding", "B D", values="unit"),
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "image_states", "embedding")),
+        FieldSpec("image_features", "B F", made=Made("encoder", "image_states", "features")),
+        FieldSpec("image_doubt", "B", values="uniform", made=Made("encoder", "image_states", "doubt")),
+        FieldSpec("text_embedding", "B D", values="unit", made=Made("encoder", "encode_text", of=("text",))),
     ),
     parts=(Part("encoder", "dual_encoder", frozen=True),),
     capabilities=("adapters", "encode_image", "encode_text"),

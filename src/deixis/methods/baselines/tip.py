@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, FieldSpec, Part, Progress
+from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "votes"]
 
@@ -39,7 +39,10 @@ CARD = Card(
     year=2021,
     kind="fitted",
     role="baseline",
-    needs=(FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("labels", "B", "long", values="class")),
+    needs=(
+        FieldSpec("image_embedding", "B D", values="unit", made=Made("encoder", "encode_image")),
+        FieldSpec("labels", "B", "long", values="class"),
+    ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     moves=("classes", "keys", "labels", "alpha", "beta"),

@@ -11,28 +11,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.quality import check
 from deixis.data.splits import concept_groups
 from deixis.engine.claims.task_options import options_of
-from deixis.engine.features.embedding import encode_images
+from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
 from deixis.engine.fewshot.means import harmonic
 from deixis.engine.fewshot.recipe import fingerprint
 from deixis.errors import DeixisError
-from deixis.files import atomic_path, cache_dir
+from deixis.files import cache_dir, write_json
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
 
@@ -210,32 +209,28 @@ def bench_of(encoder: DualEncoder, source: Source) -> FewShotBenchmark:
         DeixisError: an image can't be read, or the cache not be written.
     """
     facts = [(sample.id, sample.label, _size(sample.picture)) for sample in source.samples]
-    path = cache_dir("few-shot", f"{source.name}-{fingerprint([encoder.fingerprint(), facts])}.npz")
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as kept:
-        return _bench(encoder, source, kept["groups"], kept["embedding"], kept["features"])
+    path = cache_dir("few-shot", f"{source.name}-{fingerprint(facts)}.json")
+    groups, hashes = _checked(source, path)
+    with contextlib.closing(FeatureStore()) as store:
+        states = image_states(encoder, [sample.picture for sample in source.samples], hashes, store)
+    labels = tuple(str(sample.label) for sample in source.samples)
+    data = Labelled(tuple(sample.id for sample in source.samples), labels, groups)
+    return FewShotBenchmark(encoder, data, states.embedding, states.features)
+
+
+def _checked(source: Source, path: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The group and the content's hash of each sample, from `path` if they are there."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(known["groups"]), tuple(known["hashes"])
     report = check.check(source)
     if report.unreadable:
         raise DeixisError(f"{report.unreadable[0].path} can't be read.", f"Fetch {source.name} again.")
-    groups = np.array(concept_groups(source.samples, report.same))
-    store = FeatureStore()
-    try:
-        pictures = [sample.picture for sample in source.samples]
-        embedding, features, _ = encode_images(encoder, pictures, report.hashes, store, mirrored=False)
-    finally:
-        store.close()
-    image, pooled = embedding[0].numpy(), features[0].numpy()
+    groups = tuple(concept_groups(source.samples, report.same))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, groups=groups, embedding=image, features=pooled)
-    return _bench(encoder, source, groups, image, pooled)
+    write_json(path, {"groups": groups, "hashes": report.hashes})
+    return groups, tuple(report.hashes)
 
 
 def _size(picture: Any) -> int:
     return os.stat(picture).st_size if isinstance(picture, Path) else 0
-
-
-def _bench(encoder: DualEncoder, source: Source, groups: Any, embedding: Any, features: Any) -> FewShotBenchmark:
-    samples = source.samples
-    labels = tuple(str(sample.label) for sample in samples)
-    data = Labelled(tuple(sample.id for sample in samples), labels, tuple(int(each) for each in groups))
-    return FewShotBenchmark(encoder, data, torch.from_numpy(embedding), torch.from_numpy(features))

@@ -1,0 +1,178 @@
+"""What a frozen part gives for an image, a text or both, as rows that can be stored: one call, many samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from deixis.errors import DeixisError
+from deixis.inputs.preprocess import Preprocess
+from deixis.nn.dual import DualEncoder
+from deixis.nn.fingerprint import fingerprint
+from deixis.nn.modes import evaluating
+from deixis.types import ImageStates, ViewSpec
+
+__all__ = ["Call", "Inputs"]
+
+Row = Float32[np.ndarray, "_"]
+
+
+class Inputs(NamedTuple):
+    """What a call is made of for one sample.
+
+    Attributes:
+        digest: of the image's content; empty where none is read.
+        text: the caption; empty where none is read.
+        flip: whether the image is mirrored.
+    """
+
+    digest: str = ""
+    text: str = ""
+    flip: bool = False
+
+
+class Call:
+    """A method of a frozen part, its results as float32 rows by content.
+
+    The states of a dual encoder's image tower are one row an image, which all users of a model share, whatever adapters
+    stand on it: so `encode_image` costs nothing where `image_states` was called. Of any other call each output is a row
+    of its own, its shape in front.
+
+    Args:
+        part: on the device where it computes.
+        name: of its method.
+        outputs: the attributes of the result that are wanted; an empty string for the result itself.
+        of: what it is called with, see `Made`.
+    """
+
+    def __init__(self, part: Any, name: str, outputs: Sequence[str] = ("",), of: Sequence[str] = ("image",)) -> None:
+        self.part, self.name = part, self.stored_as(part, name)
+        self.outputs, self.of = tuple(dict.fromkeys(outputs)), tuple(of)
+        self.is_states = isinstance(part, DualEncoder) and self.name == "image_states"
+        plain = not self.is_states or (part.image_adapter is None and part.text_adapter is None)
+        self._mark = fingerprint(part if plain else part.with_adapters(None, None))
+
+    @staticmethod
+    def stored_as(part: Any, name: str) -> str:
+        """The call whose rows serve a method of a part."""
+        return "image_states" if isinstance(part, DualEncoder) and name == "encode_image" else name
+
+    @classmethod
+    def states(cls, encoder: DualEncoder) -> Call:
+        """The states of the image tower of an encoder."""
+        return cls(encoder, "image_states")
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the part takes images."""
+        return getattr(self.part, "preprocess", None) or Preprocess(size=ViewSpec().size)
+
+    def keys(self, inputs: Inputs) -> list[str]:
+        """Under which names the rows for these inputs are stored."""
+        digest, text, flip = inputs
+        if self.is_states:
+            return [f"{self._mark}/{digest}/{int(flip)}"]
+        words = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if "text" in self.of else ""
+        return [f"{self._mark}/{self.name}.{output}/{digest}/{words}/{int(flip)}" for output in self.outputs]
+
+    def is_sound(self, row: Row) -> bool:
+        """Whether a stored row can be one of this call's."""
+        if not np.isfinite(row).all():
+            return False
+        if self.is_states:
+            return row.size == self.part.width + self.part.feature_width + 1
+        return row.size > 0 and row.size == 1 + int(row[0]) + int(np.prod(_shape(row)))
+
+    @torch.inference_mode()
+    def rows(self, images: Float[Tensor, "B 3 H W"] | None, texts: Sequence[str]) -> list[list[Row]]:
+        """Calls the part, in eval mode: what is stored must not depend on the caller's. One list a sample, in the order
+        of `keys`.
+
+        Args:
+            images: as the part takes them, mirrored where they are to be.
+            texts: one a sample; none are read where the call is not made of texts.
+
+        Raises:
+            DeixisError: a number is not finite.
+        """
+        device = _device(self.part)
+        given = {"image": lambda: images if images is None else images.to(device), "text": lambda: self._tokens(texts)}
+        module = self.part if isinstance(self.part, nn.Module) else nn.Module()
+        with evaluating(module):
+            result = getattr(self.part, self.name)(*(given[each]() for each in self.of))
+        found = _packed_states(result) if self.is_states else _packed(result, self.outputs)
+        if not all(np.isfinite(row).all() for rows in found for row in rows):
+            what = " and ".join(self.of)
+            raise DeixisError(
+                f"The model gives numbers that are not finite for one of the samples ({what}).", "Check its weights."
+            )
+        return found
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        tokens: Tensor = self.part.tokenize(list(texts))
+        return tokens
+
+    def values(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Output -> its value for one sample, from the rows of `keys`."""
+        if not self.is_states:
+            return {
+                output: torch.from_numpy(row[1 + int(row[0]) :].reshape(_shape(row)).copy())
+                for output, row in zip(self.outputs, rows, strict=True)
+            }
+        states = self.unpacked(rows[0][None])
+        single = {field.name: getattr(states, field.name)[0] for field in dataclasses.fields(states)}
+        return {"": self.embedding(states)[0], **single} if "" in self.outputs else single
+
+    def unpacked(self, rows: Float32[np.ndarray, "B C"]) -> ImageStates:
+        """Stored states, as the image tower gave them."""
+        packed, width = torch.from_numpy(np.array(rows)), self.part.width
+        return ImageStates(packed[:, :width], packed[:, width:-1], packed[:, -1])
+
+    @torch.no_grad()
+    def embedding(self, states: ImageStates) -> Float[Tensor, "B D"]:
+        """What `encode_image` makes of stored states; in eval mode and on the processor."""
+        if self.part.image_adapter is None:
+            return states.embedding
+        moved = (value.to(self.part.device) for value in (states.embedding, states.features, states.doubt))
+        with evaluating(self.part.image_adapter):
+            return self.part.adapted(ImageStates(*moved)).cpu()
+
+
+def _device(part: Any) -> torch.device:
+    parameters = part.parameters() if isinstance(part, nn.Module) else iter(())
+    first = next(parameters, None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _shape(row: Row) -> tuple[int, ...]:
+    return tuple(int(size) for size in row[1 : 1 + int(row[0])])
+
+
+def _packed_states(states: ImageStates) -> list[list[Row]]:
+    packed = torch.cat([states.embedding, states.features, states.doubt[:, None]], dim=1).float().cpu().numpy()
+    return [[row] for row in packed]
+
+
+def _packed(result: Any, outputs: Sequence[str]) -> list[list[Row]]:
+    """For each sample, a row for each output: the number of axes, their sizes, the values."""
+    columns = [_per_sample(result, output) for output in outputs]
+    return [[_row(value) for value in values] for values in zip(*columns, strict=True)]
+
+
+def _per_sample(result: Any, output: str) -> list[Tensor]:
+    value = getattr(result, output) if output else result
+    mask = getattr(result, "mask", None)
+    ragged = isinstance(value, Tensor) and isinstance(mask, Tensor) and value.shape[:2] == mask.shape
+    return [value[i][mask[i]] for i in range(len(value))] if ragged and mask is not None else list(value)
+
+
+def _row(value: Tensor) -> Row:
+    found = np.asarray(value.detach().float().cpu().numpy())
+    return np.concatenate([np.array([found.ndim, *found.shape], np.float32), found.ravel()]).astype(np.float32)
