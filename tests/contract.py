@@ -157,6 +157,10 @@ class _Reads:
                 return super().__contains__(key)
 
         class WatchedBatch(Batch):
+            def caption(self, *which: Any) -> Any:
+                reads.names.add("tokens")
+                return super().caption(*which)
+
             def __getattribute__(self, name: str) -> Any:
                 own = sys._getframe(1).f_code.co_filename.endswith(str(Path("types", "batch.py")))
                 if name in CORE_FIELDS and not own:

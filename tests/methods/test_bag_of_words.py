@@ -16,7 +16,7 @@ from deixis.zoo import scratch
 START, END = 1, 2
 TOKENS = torch.tensor([[[START, 7, 8, 7, END, 0]], [[START, 9, END, 0, 0, 0]], [[START, END, 0, 0, 0, 0]]])
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-BATCH = Batch(ids=("a", "b", "c"), images=IMAGES, tokens=TOKENS)
+BATCH = Batch(ids=("a", "b", "c"), images=IMAGES, tokens=TOKENS, valid={"L": TOKENS > 0})
 
 
 def built(**overrides: Any) -> bag_of_words.Method:
@@ -48,7 +48,7 @@ def test_the_loss_is_the_mean_over_samples_of_the_mean_over_their_words_by_a_loo
 def test_a_text_fits_by_the_sum_of_its_words_each_once_by_a_loop() -> None:
     method = built().eval()
     with torch.no_grad():
-        found = method.compare(IMAGES, TOKENS[:, 0])
+        found = method.compare(IMAGES, *BATCH.caption())
     expected = [
         [sum(chances(method, image)[word] for word in words(text)) for text in TOKENS[:, 0]] for image in IMAGES
     ]
@@ -77,6 +77,6 @@ def test_which_words_an_image_has_can_be_learned() -> None:
     method = engine.build("bag_of_words", "tiny", {"learning_rate": 3e-3}, {"encoder": encoder}, seed=3)
     images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     texts = encoder.tokenize(["red dog", "green cat", "blue hen"])
-    batch = Batch(ids=("a", "b", "c"), images=images, tokens=texts[:, None])
+    batch = Batch(ids=("a", "b", "c"), images=images, tokens=texts.ids[:, None], valid={"L": texts.mask[:, None]})
     train(method, iter([batch] * 60), 60, stage=method.stages()[0])
-    assert method.compare(images, texts).argmax(1).tolist() == [0, 1, 2]
+    assert method.compare(images, *texts).argmax(1).tolist() == [0, 1, 2]

@@ -16,7 +16,7 @@ from deixis.zoo import scratch
 START, END = 1, 2
 TOKENS = torch.tensor([[[START, 7, 8, 7, END, 0]], [[START, 9, END, 0, 0, 0]], [[START, END, 0, 0, 0, 0]]])
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-BATCH = Batch(ids=("a", "b", "c"), images=IMAGES, tokens=TOKENS)
+BATCH = Batch(ids=("a", "b", "c"), images=IMAGES, tokens=TOKENS, valid={"L": TOKENS > 0})
 
 
 def built(**overrides: Any) -> caption.Method:
@@ -49,7 +49,7 @@ def test_the_loss_is_the_mean_over_samples_of_the_mean_over_tokens_by_a_loop() -
 def test_a_text_fits_by_the_logarithm_of_its_probability_by_a_loop() -> None:
     method = built().eval()
     with torch.no_grad():
-        found = method.compare(IMAGES, TOKENS[:, 0])
+        found = method.compare(IMAGES, *BATCH.caption())
         expected = [[sum(likelihoods(method, image, text)) for text in TOKENS[:, 0]] for image in IMAGES]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
@@ -57,11 +57,22 @@ def test_a_text_fits_by_the_logarithm_of_its_probability_by_a_loop() -> None:
 def test_padding_makes_no_difference_and_order_does() -> None:
     method = built().eval()
     with torch.no_grad():
-        found = method.compare(IMAGES, TOKENS[:, 0])
-        longer = method.compare(IMAGES, torch.nn.functional.pad(TOKENS[:, 0], (0, 3)))
+        found = method.compare(IMAGES, *BATCH.caption())
+        longer = method.compare(IMAGES, *(torch.nn.functional.pad(each, (0, 3)) for each in BATCH.caption()))
         turned = method.compare(IMAGES, torch.tensor([[START, 8, 7, 7, END]]))
     torch.testing.assert_close(found, longer)
     assert not torch.allclose(found[:, :1], turned, atol=1e-4)
+
+
+def test_number_zero_is_a_word_where_the_mask_says_so() -> None:
+    method = built().eval()
+    text = torch.tensor([[START, 0, 7, 0, END]])
+    with torch.no_grad():
+        alone = method.compare(IMAGES, text)
+        padded = method.compare(IMAGES, torch.nn.functional.pad(text, (0, 2)), torch.arange(7)[None] < 5)
+        other = method.compare(IMAGES, torch.tensor([[START, 7, END]]))
+    torch.testing.assert_close(padded, alone)
+    assert (alone - other < -1).all(), "each word costs, number 0 too"
 
 
 def test_no_texts_give_no_columns() -> None:
@@ -78,6 +89,6 @@ def test_the_caption_of_an_image_can_be_learned() -> None:
     method = engine.build("caption", "tiny", {"learning_rate": 3e-3}, {"encoder": encoder}, seed=3)
     images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     texts = encoder.tokenize(["red dog", "green cat", "blue hen"])
-    batch = Batch(ids=("a", "b", "c"), images=images, tokens=texts[:, None])
+    batch = Batch(ids=("a", "b", "c"), images=images, tokens=texts.ids[:, None], valid={"L": texts.mask[:, None]})
     train(method, iter([batch] * 60), 60, stage=method.stages()[0])
-    assert method.compare(images, texts).argmax(1).tolist() == [0, 1, 2]
+    assert method.compare(images, *texts).argmax(1).tolist() == [0, 1, 2]

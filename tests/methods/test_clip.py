@@ -94,7 +94,12 @@ def test_captions_are_told_apart_by_their_tokens_and_padding_is_none() -> None:
     assert keys[0] == keys[2]
     assert len(set(keys.tolist())) == 3
     batch = batch_of(tokens[:, None])
-    wider = dataclasses.replace(batch, tokens=torch.nn.functional.pad(batch.tokens, (0, 4)))
+    batch = dataclasses.replace(batch, valid={"L": batch.tokens > 0})
+    wider = dataclasses.replace(
+        batch,
+        tokens=torch.nn.functional.pad(batch.tokens, (0, 4)),
+        valid={"L": torch.nn.functional.pad(batch.valid["L"], (0, 4))},
+    )
     torch.testing.assert_close(built()(batch, Progress()).total, built()(wider, Progress()).total)
 
 
@@ -104,7 +109,7 @@ def test_one_of_several_captions_is_drawn_per_image_and_step() -> None:
     drawn = [method.encode(batch, Progress(step)).rows["caption"] for step in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-    found = [[k for k in range(3) if torch.equal(row, own[k])] for row, own in zip(drawn[0], tokens, strict=True)]
+    found = [[k for k in range(3) if torch.equal(row - 1, own[k])] for row, own in zip(drawn[0], tokens, strict=True)]
     assert all(found)
     assert {k for row in found for k in row} == {0, 1, 2}
     part = method.encode(batch.take([7, 3]), Progress()).rows["caption"]

@@ -80,7 +80,7 @@ def test_with_one_token_a_side_it_is_clip() -> None:
 def test_what_is_encoded_are_patches_and_real_words_of_length_one() -> None:
     method = built()
     tokens = torch.tensor([[[1, 7, 8, 2, 0, 0]], [[1, 7, 2, 0, 0, 0]]])
-    batch = Batch(ids=("a", "b"), images=torch.randn(2, 3, 32, 32), tokens=tokens)
+    batch = Batch(ids=("a", "b"), images=torch.randn(2, 3, 32, 32), tokens=tokens, valid={"L": tokens > 0})
     rows = method.encode(batch, Progress()).rows
     assert rows["image"].shape == (2, 16, 16), "4 x 4 patches"
     assert rows["text_real"].sum(1).tolist() == [4, 3]
@@ -114,11 +114,25 @@ def test_pairs_are_compared_as_the_loss_compares_them() -> None:
     method = built().eval()
     tokens = torch.tensor([[1, 7, 8, 2], [1, 9, 2, 0]])
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    scores = method.compare(images, tokens)
-    padded = method.compare(images, torch.nn.functional.pad(tokens, [0, 3]))
+    scores = method.compare(images, tokens, tokens > 0)
+    padded = method.compare(images, *(torch.nn.functional.pad(each, [0, 3]) for each in (tokens, tokens > 0)))
     torch.testing.assert_close(scores, padded, rtol=1e-5, atol=1e-6)
-    alone = method.compare(images[1:2], tokens[1:2])
+    alone = method.compare(images[1:2], tokens[1:2, :3])
     torch.testing.assert_close(scores[1:2, 1:2], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_padding_is_asked_of_the_mask_also_where_number_zero_is_a_word() -> None:
+    method = built()
+    tokens = torch.tensor([[[1, 0, 8, 0, 2, 0]], [[1, 7, 0, 2, 0, 0]]])
+    real = torch.arange(6) < torch.tensor([5, 4])[:, None]
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = Batch(("a", "b"), images=images, tokens=tokens, valid={"L": real[:, None]})
+    rows = method.encode(batch, Progress()).rows
+    assert torch.equal(rows["text_real"], real)
+    keys = clip.caption_keys(rows["caption"])
+    other = Batch(("a",), images=images[:1], tokens=tokens[:1], valid={"L": torch.arange(6)[None, None] < 4})
+    assert not torch.equal(rows["caption"][0], method.encode(other, Progress()).rows["caption"][0])
+    assert keys[0] != keys[1]
 
 
 def test_the_paper_trains_with_lamb() -> None:

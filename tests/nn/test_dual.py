@@ -15,7 +15,10 @@ from torch import nn
 from deixis import zoo
 from deixis.inputs.images import ImageError
 from deixis.nn.adapters import ImageResidual, TextResidual
+from deixis.nn.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.dual import DualEncoder, ImageTower, TextTower
+from deixis.nn.text import TextConfig, TextTransformer
+from tests.zoo import checkpoints
 
 TEXTS = ["a red bird", "", "two boats on a lake, seen from above"]
 
@@ -60,6 +63,31 @@ def test_one_file_one_picture_one_string_are_batches_of_one(model: DualEncoder, 
         for source in (pictures[0], str(pictures[0]), pictures[0].read_bytes(), picture):
             torch.testing.assert_close(model.encode_image(source), first)
     torch.testing.assert_close(model.encode_text(TEXTS[0]), model.encode_text(TEXTS)[:1])
+
+
+@pytest.mark.parametrize("kind", ["mean", "causal", "filled", "both ways"])
+def test_a_caption_with_an_exclamation_mark_is_the_same_alone_and_padded(model: DualEncoder, kind: str) -> None:
+    """In CLIP's vocabulary "!" inside a word is number 0, which other vocabularies pad with."""
+    tokenizer = checkpoints.tokenizer()
+    end, sizes = tokenizer.vocabulary - 1, (tokenizer.vocabulary, 48, 16, 1, 2, 32, 16)
+    layouts = {"filled": {"causal": False, "pool": "last", "fill": end}, "both ways": {"causal": False}}
+    if kind == "mean":
+        text = MeanPooledText(Bert(BertConfig(tokenizer.vocabulary, 16, 1, 2, 32)))
+    else:
+        text = TextTransformer(TextConfig(*sizes, **layouts.get(kind, {})))
+    encoder = DualEncoder(
+        model.image_tower, text.eval(), tokenizer=tokenizer, preprocess=model.preprocess, traits=model.traits
+    )
+    short, long = "!! the red bird !!", "the bird on the bird on the red bird"
+    tokens = encoder.tokenize([short, long])
+    assert (tokens.ids[0, 1], tokens.mask[0, 1]) == (0, True)
+    assert not tokens.mask[0].all()
+    alone, together = (encoder.encode_text(texts)[0] for texts in ([short], [short, long]))
+    torch.testing.assert_close(together, alone)
+    assert not torch.allclose(alone, encoder.encode_text("the red bird")[0], atol=1e-3), "the mark is read"
+    states, single = encoder.text_tokens(tokens), encoder.text_tokens(encoder.tokenize([short]))
+    assert states.mask[0].sum() == single.mask.sum() == tokens.mask[0].sum()
+    torch.testing.assert_close(states.states[0][states.mask[0]], single.states[0])
 
 
 def test_the_size_of_batches_does_not_matter_and_order_is_kept(model: DualEncoder, pictures: list[Path]) -> None:

@@ -20,7 +20,7 @@ ENCODERS: dict[str, Callable[[], DualEncoder]] = {
     "causal": clip_like,
     "mean of all states": lambda: zoo.load("tiny"),
     "filled up": lambda: clip_like(**SIGLIP),
-    "reads padding": lambda: clip_like(causal=False),
+    "not causal": lambda: clip_like(causal=False),
 }
 
 
@@ -41,8 +41,8 @@ def test_a_text_is_put_together_as_the_position_says(position: Place, own: bool)
     found = texts_of(encoder, 3, position).assemble(tower, vectors)[0]
     for c, name in enumerate(NAMES):
         v = vectors[0, c if own else 0]
-        start, *letters, end = encoder.tokenizer([name.replace("_", " ")], 64)[0].tolist()
-        dot = encoder.tokenizer(["."], 64)[0, 1].item()
+        start, *letters, end = encoder.tokenizer([name.replace("_", " ")], 64).ids[0].tolist()
+        dot = encoder.tokenizer(["."], 64).ids[0, 1].item()
         s, n, e = (tower.words(torch.tensor(each)) for each in ([start], letters, [dot, end]))
         parts = {"end": (s, v, n, e), "middle": (s, v[:1], n, v[1:], e), "front": (s, n, v, e)}[position]
         expected = torch.cat(parts)
@@ -60,9 +60,7 @@ def test_embeddings_and_gradients_are_those_of_the_path_that_skips_nothing(
     tower = encoder.text_tower.requires_grad_(False)
     texts = texts_of(encoder, 3, position, chunk)
     vectors = some_vectors(1, 5 if own else 1, 3, tower.embeddings(torch.zeros(1, 1).long()).shape[-1])
-    # A tower that reads its padding is given the texts as long as the longest of them, as by `encode_text`.
-    length = texts.tokens.shape[1] if kind == "reads padding" else encoder.context_length
-    ours, theirs = texts(tower, vectors), plain(tower, texts, vectors, length)
+    ours, theirs = texts(tower, vectors), plain(tower, texts, vectors, encoder.context_length)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
     found, expected = (torch.autograd.grad((each * weights).sum(), vectors)[0] for each in (ours, theirs))

@@ -74,11 +74,12 @@ def test_the_relevance_of_tokens_has_their_shape_and_sums_to_the_cosine(name: st
             nn.init.normal_(module.weight)
     tokens = torch.tensor([[3, 5, 19, 0, 0], [4, 6, 7, 19, 0]])
     image = nn.functional.normalize(torch.randn(2, 6).double(), dim=-1)
-    found = relevance(model, tokens, pair_score(image), rules=TIGHT)
+    mask = tokens != 0
+    found = relevance(model, tokens, pair_score(image), rules=TIGHT, mask=mask)
     assert found.input.shape == tokens.shape
     if name != "both":  # which reads its filling, too
         torch.testing.assert_close(found.input.sum(1), found.scores, rtol=1e-5, atol=1e-7)
-        assert not found.input[tokens == 0].any(), "padding carries nothing"
+        assert not found.input[~mask].any(), "padding carries nothing"
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,9 @@ def test_words_get_what_their_tokens_carry(encoder: DualEncoder) -> None:
     found = text_relevance(encoder, texts, images)
     words = [[text[start:stop] for start, stop, _ in row] for text, row in zip(texts, found, strict=True)]
     assert words == [["a", "red", "bird", ",", "unbelievably"], ["dogs"]]
-    tokens = encoder.tokenize(texts)
-    whole = relevance(encoder, tokens, pair_score(images), rules="attention", forward=encoder.encode_text).input
+    tokens, mask = encoder.tokenize(texts)
+    score, forward = pair_score(images), encoder.encode_text
+    whole = relevance(encoder, tokens, score, rules="attention", forward=forward, mask=mask).input
     for text, row, scores in zip(texts, whole, found, strict=True):
         places = encoder.tokenizer.words(text, encoder.context_length)
         for (*_, begin, end), (*_, score) in zip(places, scores, strict=True):

@@ -30,6 +30,8 @@ TEXTS = torch.tensor(
     ]
 )
 
+REAL = torch.arange(9) < torch.tensor([5, 3, 9, 2])[:, None]
+
 
 def moved(tower: nn.Module) -> nn.Module:
     """In float64, with all its weights away from where they start."""
@@ -104,18 +106,19 @@ def test_siglip_s_layout_gives_the_numbers_of_open_clip_on_texts_filled_up() -> 
     like_open_clip(tower, peer)
     short = torch.tensor([[7, 5, 9, 0], [3, 0, 0, 0]])
     filled = torch.tensor([[7, 5, 9, 1, 1, 1, 1, 1, 1], [3, 1, 1, 1, 1, 1, 1, 1, 1]])
-    torch.testing.assert_close(tower(short), F.normalize(peer(filled), dim=1), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(tower(filled), tower(short), rtol=1e-12, atol=1e-14)
+    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    torch.testing.assert_close(tower(short, mask), F.normalize(peer(filled), dim=1), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(tower(filled), tower(short, mask), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, pool="eos", end=END), SIGLIP])
 def test_padding_is_nothing(config: TextConfig) -> None:
     tower = moved(TextTransformer(config))
-    text = TEXTS[:1, :5]
-    more = F.pad(text, (0, 4))
-    torch.testing.assert_close(tower(more), tower(text), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(tower(TEXTS)[:1], tower(text), rtol=1e-12, atol=1e-14)
-    ours, theirs = tower.tokens(more), tower.tokens(text)
+    text = TEXTS[:1, :5]  # that holds number 0, a token like any other
+    more, mask = F.pad(text, (0, 4)), torch.arange(9)[None] < 5
+    torch.testing.assert_close(tower(more, mask), tower(text), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(tower(TEXTS, REAL)[:1], tower(text), rtol=1e-12, atol=1e-14)
+    ours, theirs = tower.tokens(more, mask), tower.tokens(text)
     assert torch.equal(ours.mask[:, :5], theirs.mask)
     assert not ours.mask[:, 5:].any()
     torch.testing.assert_close(ours.states[:, :5], theirs.states, rtol=1e-12, atol=1e-14)
@@ -168,7 +171,8 @@ def test_a_text_that_does_not_end_is_refused_and_an_empty_one_is_not() -> None:
     tower = TextTransformer(dataclasses.replace(CONFIG, pool="eos", end=END))
     with pytest.raises(DeixisError, match="no token 49"):
         tower(TEXTS[:, :4])
-    assert tower(torch.zeros(2, 3, dtype=torch.long)).isfinite().all()
+    nothing = torch.zeros(2, 3, dtype=torch.long)
+    assert tower(nothing, nothing > 0).isfinite().all()
 
 
 def test_a_text_longer_than_the_positions_is_refused_with_both_lengths() -> None:

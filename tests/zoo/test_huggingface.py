@@ -59,7 +59,7 @@ def test_our_embeddings_are_transformers_and_so_is_what_we_write(tmp_path: Path,
     kind, changes = CASES[case]
     model = tiny.transformers_folder(tmp_path / "model", kind, **changes)
     paths, encoder = tiny.photographs(tmp_path / "photographs"), zoo.load(tmp_path / "model")
-    pixels, images, texts = theirs(model, tmp_path / "model", paths, encoder.tokenizer(tiny.TEXTS, 16))
+    pixels, images, texts = theirs(model, tmp_path / "model", paths, encoder.tokenizer(tiny.TEXTS, 16).ids)
     torch.testing.assert_close(read(encoder, paths), pixels, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder.encode_image(read(encoder, paths)), images, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder.encode_text(tiny.TEXTS), texts, atol=1e-5, rtol=0)
@@ -90,7 +90,7 @@ def test_transformers_reads_what_we_write(tmp_path: Path, kind: str) -> None:
     assert type(again) is type(model)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     assert processor.size in ({"shortest_edge": 32}, {"height": 32, "width": 32})
-    ours = zoo.load(tmp_path / "model").tokenizer(["the red bird"], 16)[0].tolist()
+    ours = zoo.load(tmp_path / "model").tokenizer(["the red bird"], 16).ids[0].tolist()
     assert tokenizer("the red bird")["input_ids"] == ours
 
 

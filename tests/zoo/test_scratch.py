@@ -110,14 +110,14 @@ def test_a_text_comes_back_from_its_tokens_through_the_characters() -> None:
     spans = [(start, start + len(word)) for start, word in zip(starts, words, strict=True)]
     assert tokenizer.encode_spans(text, spans, 32) == [(i, i + 1) for i in range(1, 9)]
     numbers = {number: word for word, number in tokenizer.to_dict()["model"]["vocab"].items()}
-    row = tokenizer([text], 32)[0].tolist()
+    row = tokenizer([text], 32).ids[0].tolist()
     assert [numbers[number] for number in row] == ["[START]", *(word.lower() for word in words), "[END]"]
 
 
 def test_unknown_words_are_one_word_and_cut_texts_keep_their_end() -> None:
     tokenizer = words_of(TEXTS)
-    assert tokenizer(["zebra yak"], 32).tolist() == [[1, 3, 3, 2]]
-    assert tokenizer(["a a a a a"], 4).tolist() == [[1, 4, 4, 2]]
+    assert tokenizer(["zebra yak"], 32).ids.tolist() == [[1, 3, 3, 2]]
+    assert tokenizer(["a a a a a"], 4).ids.tolist() == [[1, 4, 4, 2]]
 
 
 @pytest.mark.parametrize("text", ["", "\x00", "\ud800 a [START] [END]", "a " * 100_000])

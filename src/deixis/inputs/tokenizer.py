@@ -11,10 +11,9 @@ from typing import Any
 import regex
 import tokenizers
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from deixis.errors import DeixisError
+from deixis.types.outputs import Tokens
 
 __all__ = ["Tokenizer"]
 
@@ -75,8 +74,8 @@ class Tokenizer:
         """How many different tokens there are."""
         return int(self._rules.get_vocab_size())
 
-    def __call__(self, texts: Sequence[str], length: int) -> Int64[Tensor, "B L"]:
-        """Token numbers of a batch, padded with 0 to the longest text in it.
+    def __call__(self, texts: Sequence[str], length: int) -> Tokens:
+        """Token numbers of a batch, padded to the longest text in it, and which of them are real.
 
         Args:
             texts: B strings.
@@ -89,7 +88,8 @@ class Tokenizer:
         tokens = torch.zeros(len(rows), max([1, *map(len, rows)]), dtype=torch.long)
         for row, ids in zip(tokens, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-        return tokens
+        lengths = torch.tensor([len(ids) for ids in rows], dtype=torch.long)
+        return Tokens(tokens, torch.arange(tokens.shape[1]) < lengths[:, None])
 
     def overflow(self, texts: Sequence[str], length: int) -> list[bool]:
         """Which of the texts are cut when at most `length` tokens are kept."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -129,8 +129,7 @@ class Method(nn.Module):
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of each sample, with its first caption: rows `image` and `text` [B, D]."""
         assert batch.images is not None
-        assert batch.tokens is not None
-        image, text = self.encoder.encode_image(batch.images), self.encoder.encode_text(batch.tokens[:, 0])
+        image, text = self.encoder.encode_image(batch.images), self.encoder.encode_text(batch.caption())
         return Features({"image": image, "text": text})
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
@@ -156,9 +155,11 @@ class Method(nn.Module):
         """Image embeddings, rows of length 1."""
         return self.encoder.encode_image(images)
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
         """Text embeddings, rows of length 1."""
-        return self.encoder.encode_text(tokens)
+        return self.encoder.encode_text(tokens, mask=mask)
 
 
 _SETTINGS = {"temperature": 0.07, "warmup": 50}

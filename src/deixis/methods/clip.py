@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.blocks import last_block
@@ -36,7 +36,20 @@ from deixis.nn.lora import add_low_rank
 from deixis.ops.collective import gather_ragged
 from deixis.ops.contrastive import info_nce
 from deixis.ops.schedules import rate
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress, Stage, TokenStates
+from deixis.types import (
+    Arm,
+    Batch,
+    Card,
+    Claim,
+    Features,
+    FieldSpec,
+    Losses,
+    Part,
+    Progress,
+    Stage,
+    Tokens,
+    TokenStates,
+)
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "caption_keys"]
 
@@ -128,9 +141,14 @@ def caption_keys(tokens: Int64[Tensor, "N L"]) -> Int64[Tensor, " N"]:
     """Numbers that are equal where captions are: where all their tokens are.
 
     Args:
-        tokens: one caption a row, padded with zeros.
+        tokens: one caption a row; what pads them must be no token.
     """
     return torch.unique(tokens, dim=0, return_inverse=True)[1]
+
+
+def numbered(tokens: Tokens) -> Int64[Tensor, "N L"]:
+    """Token numbers from 1 on, so that 0 is padding and nothing else."""
+    return (tokens.ids + 1) * tokens.mask
 
 
 class Method(nn.Module):
@@ -171,21 +189,21 @@ class Method(nn.Module):
         """Both embeddings of each sample, with one of its captions.
 
         Returns:
-            rows `image` and `text` [B, D], and `caption` [B, L], the tokens that were read.
+            rows `image` and `text` [B, D], and `caption` [B, L], see `numbered`.
         """
         assert batch.images is not None
         tokens = self._drawn(batch, progress)
         image, text = self.encoder.encode_image(batch.images), self.encoder.encode_text(tokens)
-        return Features({"image": image, "text": text, "caption": tokens})
+        return Features({"image": image, "text": text, "caption": numbered(tokens)})
 
-    def _drawn(self, batch: Batch, progress: Progress) -> Int64[Tensor, "B L"]:
+    def _drawn(self, batch: Batch, progress: Progress) -> Tokens:
         """One caption a sample, each of the K with equal chance."""
         assert batch.tokens is not None
         count = batch.tokens.shape[1]
         if count == 1:
-            return batch.tokens[:, 0]
+            return batch.caption()
         drawn = (progress.uniform("caption", batch.ids, 1)[:, 0] * count).long().to(batch.tokens.device)
-        return batch.tokens[torch.arange(len(drawn), device=drawn.device), drawn]
+        return batch.caption(drawn)
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
         """Symmetric cross-entropy over the samples of all ranks."""
@@ -219,17 +237,19 @@ class Method(nn.Module):
         """Image embeddings, rows of length 1."""
         return self.encoder.encode_image(images)
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
         """Text embeddings, rows of length 1."""
-        return self.encoder.encode_text(tokens)
+        return self.encoder.encode_text(tokens, mask=mask)
 
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """One state a patch, in the shared space."""
         return self.encoder.image_tokens(images)
 
-    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+    def text_tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """One state a token, in the shared space."""
-        return self.encoder.text_tokens(tokens)
+        return self.encoder.text_tokens(tokens, mask)
 
 
 _SCENES = {

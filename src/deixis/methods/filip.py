@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,13 +137,13 @@ class Method(clip.Method):
 
         Returns:
             rows `image` [B, N, D] and `text` [B, L, D] of length 1, `image_real` [B, N] and `text_real` [B, L], and
-            `caption` [B, L], the tokens that were read.
+            `caption` [B, L], see `clip.numbered`.
         """
         assert batch.images is not None
         caption = self._drawn(batch, progress)
         image, text = self.encoder.image_tokens(batch.images), self.encoder.text_tokens(caption)
         rows = {"image": F.normalize(image.states, dim=-1), "text": F.normalize(text.states, dim=-1)}
-        return Features({**rows, "image_real": image.mask, "text_real": text.mask, "caption": caption})
+        return Features({**rows, "image_real": image.mask, "text_real": text.mask, "caption": clip.numbered(caption)})
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
         """Symmetric cross-entropy of the token-wise similarities, over the samples of all ranks."""
@@ -170,9 +170,11 @@ class Method(clip.Method):
             return torch.arange(mine.start, mine.stop, device=caption.device)
         return same_targets(self._keys(caption), similarity.dtype)[mine]
 
-    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+    def compare(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], mask: Bool[Tensor, "G L"] | None = None
+    ) -> Float[Tensor, "B G"]:
         """The mean of both similarities of every image with every text."""
-        sides = self.encoder.image_tokens(images), self.encoder.text_tokens(tokens)
+        sides = self.encoder.image_tokens(images), self.encoder.text_tokens(tokens, mask)
         both = _similarity(*(TokenStates(F.normalize(side.states, dim=-1), side.mask) for side in sides))
         return (both[0] + both[1]) / 2
 

@@ -561,7 +561,7 @@ def require_words(encoder: DualEncoder, texts: Sequence[str]) -> None:
     """
     if not texts:
         raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
-    *rows, nothing = encoder.tokenize([*texts, ""])
+    *rows, nothing = encoder.tokenize([*texts, ""]).ids
     for text, row in zip(texts, rows, strict=True):
         if not text.strip() or torch.equal(row, nothing):
             raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")

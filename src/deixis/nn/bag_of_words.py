@@ -52,14 +52,15 @@ class BagOfWords(nn.Module):
         return {"kind": "BagOfWords", **dataclasses.asdict(self._config)}
 
     def forward(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
-        """One vector of length 1 a text; `mask` is true where a token counts (by default where it is a word)."""
-        weights = (self._words_in(tokens) if mask is None else mask).to(self.words.weight.dtype)[..., None]
+        """One vector of length 1 a text; `mask` is true where a token is real (by default everywhere)."""
+        weights = self._words_in(tokens, mask).to(self.words.weight.dtype)[..., None]
         mean = (self.words(tokens) * weights).sum(1) / weights.sum(1).clamp(min=1)
         return F.normalize(self.projection(mean), dim=-1)
 
-    def tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+    def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """Every word in the shared space, as if it were the whole text. Not normalised."""
-        return TokenStates(self.projection(self.words(tokens)), self._words_in(tokens))
+        return TokenStates(self.projection(self.words(tokens)), self._words_in(tokens, mask))
 
-    def _words_in(self, tokens: Int64[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
-        return (tokens[..., None] != tokens.new_tensor(self._config.marks)).all(dim=-1)  # ONNX has no `isin`
+    def _words_in(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"]:
+        words = (tokens[..., None] != tokens.new_tensor(self._config.marks)).all(dim=-1)  # ONNX has no `isin`
+        return words if mask is None else words & mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ class BertConfig:
     """Sizes of a BERT.
 
     Attributes:
-        vocabulary: different tokens; number 0 is padding.
+        vocabulary: different tokens.
         width: of the states (D).
         depth: layers.
         heads: of each layer's attention.
@@ -80,9 +81,9 @@ class Bert(nn.Module):
 
         Args:
             tokens: token numbers.
-            mask: true where a token is real; by default where it is not 0.
+            mask: true where a token is real; by default all are.
         """
-        return self.encode(self.words(tokens), tokens != 0 if mask is None else mask)
+        return self.encode(self.words(tokens), _real(tokens, mask))
 
     def encode(self, words: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States of the last layer, from word embeddings (before positions are added) that may come from anywhere."""
@@ -121,12 +122,11 @@ class MeanPooledText(nn.Module):
         return {"pool": "mean", **dataclasses.asdict(self.bert.config)}
 
     def forward(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
-        """One vector of length 1 a text; `mask` is true where a token is real (by default where it is not 0)."""
-        mask = tokens != 0 if mask is None else mask
+        """One vector of length 1 a text; `mask` is true where a token is real (by default everywhere)."""
+        mask = _real(tokens, mask)
         return self.pool(self.bert(tokens, mask), mask)
 
     causal = False
-    reads_padding = False
 
     def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
         """The word embeddings, before positions are added."""
@@ -147,10 +147,15 @@ class MeanPooledText(nn.Module):
         weights = mask.to(states.dtype)[..., None]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
-    def tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+    def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """The states of the last layer over the length of their mean, less the centre: so that the mean of a text's
-        tokens points where its embedding does. Not normalised."""
-        mask = tokens != 0
+        tokens points where its embedding does. Not normalised; the mask as in a call."""
+        mask = _real(tokens, mask)
         states = self.bert(tokens, mask)
         states = states / self._mean(states, mask).norm(dim=-1).clamp(min=1e-12)[:, None, None]
         return TokenStates(states if self.centre is None else states - self.centre, mask)
+
+
+def _real(tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"]:
+    """The mask, or one of all tokens."""
+    return torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask

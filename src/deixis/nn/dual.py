@@ -20,7 +20,7 @@ from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.fingerprint import digest_of
 from deixis.nn.modes import evaluating
 from deixis.types import Drawing, Member, Stored
-from deixis.types.outputs import ImageStates, TokenStates
+from deixis.types.outputs import ImageStates, Tokens, TokenStates
 
 __all__ = ["DualEncoder", "ImageTower", "TextTower", "Traits"]
 
@@ -76,11 +76,11 @@ class TextTower(Protocol):
     width: int
 
     def __call__(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
-        """Embeddings of length 1; without a mask the tower finds the padding itself."""
+        """Embeddings of length 1; the mask says which tokens are real, by default all of them."""
         ...
 
-    def tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
-        """One state a token, in the shared space."""
+    def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
+        """One state a token, in the shared space; the mask as in a call."""
         ...
 
 
@@ -214,9 +214,12 @@ class DualEncoder(nn.Module):
         """One state a patch, before any adapter."""
         return cast(ImageTower, self.image_tower).tokens(images)
 
-    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
-        """One state a token, before any adapter."""
-        return cast(TextTower, self.text_tower).tokens(tokens)
+    def text_tokens(
+        self, tokens: Int64[Tensor, "B L"] | Tokens, mask: Bool[Tensor, "B L"] | None = None
+    ) -> TokenStates:
+        """One state a token, before any adapter; what the mask says is padding is none."""
+        ids, mask = tokens if isinstance(tokens, Tokens) else (tokens, mask)
+        return cast(TextTower, self.text_tower).tokens(ids, mask)
 
     def encode_image(
         self, images: Float[Tensor, "B 3 H W"] | ImageSource | Sequence[ImageSource], batch_size: int = 32
@@ -241,16 +244,23 @@ class DualEncoder(nn.Module):
         return torch.cat(rows)
 
     def encode_text(
-        self, texts: Int64[Tensor, "B L"] | str | Sequence[str], batch_size: int = 32
+        self,
+        texts: Int64[Tensor, "B L"] | Tokens | str | Sequence[str],
+        batch_size: int = 32,
+        *,
+        mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B D"]:
         """Embeddings of length 1.
 
         Args:
-            texts: token numbers, padded with 0; or one or several strings.
+            texts: token numbers, as `tokenize` gives them or a tensor of them; or one or several strings.
             batch_size: how many strings are encoded at a time.
+            mask: for a tensor, true where a token is real; by default all are.
         """
+        if isinstance(texts, Tokens):
+            texts, mask = texts
         if isinstance(texts, Tensor):
-            embedding: Tensor = self.text_tower(texts)
+            embedding: Tensor = self.text_tower(texts, mask)
             return embedding if self.text_adapter is None else self.text_adapter(embedding)
         if isinstance(texts, str):
             texts = [texts]
@@ -269,8 +279,8 @@ class DualEncoder(nn.Module):
         """
         return self.preprocess.read(images, threads=min(os.cpu_count() or 1, 8)).to(self.device)
 
-    def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "B L"]:
-        """Token numbers on the model's device, cut to the context length and padded to the longest."""
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token numbers on the model's device, cut to the context length and padded to the longest, with their mask."""
         return self.tokenizer(texts, self.context_length).to(self.device)
 
     def similarity(self, image: Float[Tensor, "N D"], text: Float[Tensor, "M D"]) -> Float[Tensor, "N M"]:

@@ -32,12 +32,10 @@ class EmbeddingTower(Protocol):
     Attributes:
         width: of the shared space (D).
         causal: whether a token sees only itself and those before it.
-        reads_padding: whether a longer padding changes what comes out.
     """
 
     width: int
     causal: bool
-    reads_padding: bool
 
     def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
         """Those of token numbers, before positions are added."""
@@ -242,7 +240,7 @@ class ClassTexts(nn.Module):
         taken: int,
     ) -> Float[Tensor, "G C D"]:
         """The classes of one piece, behind what all have in common and cut where the longest of them ends."""
-        longest = self.tokens.shape[1] if tower.reads_padding else max(self.lengths[piece])
+        longest = max(self.lengths[piece])
         words, mask = tower.embeddings(self.tokens[piece, shared:longest]), self.mask[piece, shared:longest]
         own = vectors[:, piece] if vectors.shape[1] > 1 else vectors
         texts = place(words, own[:, :, taken:], self.slots[piece, taken:] - shared)
@@ -274,7 +272,7 @@ def _row(tokenizer: Tokenizer, name: str) -> tuple[list[int], int, int]:
         raise DeixisError(f"Nothing of the class name {_short(name)} can be read by the model.", "Name it in words.")
     start, behind = found
     length = (behind if dot is None else max(behind, dot[1])) + tokenizer.around - start
-    return tokenizer([whole], _WHOLE)[0, :length].tolist(), start, behind - start
+    return tokenizer([whole], _WHOLE).ids[0, :length].tolist(), start, behind - start
 
 
 def _refuse_books(names: Sequence[str], longest: int) -> None:
@@ -328,7 +326,7 @@ def start_vectors(tower: EmbeddingTower, tokenizer: Tokenizer, words: str) -> Fl
     if found is None:
         raise DeixisError(f"Nothing of the words {_short(words)} can be read by the model.", "Take others.")
     with torch.device("cpu"):
-        tokens = tokenizer([words], _WHOLE)[:, slice(*found)]
+        tokens = tokenizer([words], _WHOLE).ids[:, slice(*found)]
     with torch.no_grad():
         device = next(cast(nn.Module, tower).parameters()).device
         return tower.embeddings(tokens.to(device))[0].clone()

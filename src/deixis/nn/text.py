@@ -35,8 +35,8 @@ class TextConfig:
         pool: where a text is read: `argmax` (at its first highest token number, which is CLIP's end of text), `eos` (at
             its first token `end`) or `last` (at the last position).
         end: number of the token that ends a text, for `eos`.
-        fill: texts are filled up to `length` with this token in place of 0 and the filling is read like any token
-            (SigLIP); None: they are taken as they come.
+        fill: texts are filled up to `length` with this token in place of padding and the filling is read like any
+            token (SigLIP); None: they are taken as they come.
         projection_bias: whether the projection has a bias.
         epsilon: of the layer norms.
     """
@@ -61,7 +61,7 @@ class TextTransformer(nn.Module):
     """A text tower: words, positions, blocks, norm, one position, projection.
 
     A causal tower never sees what follows the position it reads, so padding is nothing to it. Its tokens may include
-    number 0 (in CLIP's vocabulary that is "!"); what is real is told by where the text ends, not by being other than 0.
+    number 0 (in CLIP's vocabulary that is "!"); what is real is said by the mask and by where the text ends.
     A `last` tower reads its padding: it needs `fill`, or texts of full length.
 
     New weights are drawn as in the authors' code.
@@ -118,28 +118,37 @@ class TextTransformer(nn.Module):
         """One vector of length 1 a text.
 
         Args:
-            tokens: token numbers, padded with 0.
-            mask: true where a token may be looked at; by default everywhere, as the authors do.
+            tokens: token numbers.
+            mask: true where a token is real; the others are not attended to, or, with `fill`, give way to it. By
+                default all are real.
         """
+        ends = self.ends(tokens, mask)
         tokens, mask = self._filled(tokens, mask)
-        ends = self.ends(tokens)
         if self._config.causal and not torch.compiler.is_compiling() and len(tokens):  # a graph has no such branch
             longest = int(ends.max()) + 1
             tokens, mask = tokens[:, :longest], None if mask is None else mask[:, :longest]
+            if mask is not None and bool((mask | (torch.arange(longest, device=ends.device) > ends[:, None])).all()):
+                mask = None  # what is read sees no padding, and attention without a mask is faster
         return F.normalize(self.embed(self.words(tokens), ends, mask), dim=-1)
 
-    def ends(self, tokens: Int64[Tensor, "B L"]) -> Int64[Tensor, " B"]:
+    def ends(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Int64[Tensor, " B"]:
         """The position at which each text is read.
+
+        Args:
+            tokens: token numbers.
+            mask: true where a token is real; by default all are.
 
         Raises:
             DeixisError: a text that is not empty has no token `end`.
         """
         if self._config.pool == "last":
-            return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
+            length = tokens.shape[1] if self._config.fill is None else max(self._config.length, tokens.shape[1])
+            return torch.full_like(tokens[:, 0], length - 1)
         if self._config.pool == "argmax":
             return tokens.argmax(dim=1)
         found = tokens.eq(cast(int, self._config.end))
-        if not torch.compiler.is_compiling() and bool((~found.any(dim=1) & (tokens != 0).any(dim=1)).any()):
+        real = torch.ones_like(found) if mask is None else mask
+        if not torch.compiler.is_compiling() and bool((~found.any(dim=1) & real.any(dim=1)).any()):
             raise DeixisError(
                 f"A text has no token {self._config.end}, at which this tower reads it.",
                 "Use the tokenizer that belongs to the model, and let it end cut texts, too.",
@@ -164,11 +173,6 @@ class TextTransformer(nn.Module):
     def causal(self) -> bool:
         """Whether a token sees only itself and those before it."""
         return self._config.causal
-
-    @property
-    def reads_padding(self) -> bool:
-        """Whether a longer padding changes what comes out."""
-        return not self._config.causal and self._config.fill is None
 
     def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
         """The word embeddings, before positions are added."""
@@ -203,7 +207,8 @@ class TextTransformer(nn.Module):
             words = torch.cat([words, self.words.weight[fill].expand(len(words), max(0, missing), -1)], dim=1)
         if self._config.pool == "last":
             ends = torch.full_like(ends, words.shape[1] - 1)
-        return F.normalize(self.embed(words, ends), dim=-1)
+        seen = mask if fill is None and not self._config.causal else None
+        return F.normalize(self.embed(words, ends, seen), dim=-1)
 
     def hidden(
         self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"] | None = None
@@ -211,27 +216,27 @@ class TextTransformer(nn.Module):
         """The states before the first block and after each; `norm` has not been applied."""
         return self.blocks.each(*self._enter(words, mask), causal=self._config.causal)
 
-    def tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+    def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """Every token in the shared space, through what the one that is read goes through. Not normalised.
 
-        Real are the tokens up to the end of a text; of a `last` tower, those that are not 0.
+        Real are the tokens that the mask says (by default all), up to the end of a text where the tower knows one.
         """
         length = tokens.shape[1]
-        whole, _ = self._filled(tokens, None)
-        states = self.projection(self.norm(self.hidden(self.words(whole))[-1]))[:, :length]
-        if self._config.pool == "last":
-            return TokenStates(states, tokens != 0)
-        return TokenStates(states, torch.arange(length, device=tokens.device) <= self.ends(tokens)[:, None])
+        real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+        whole, seen = self._filled(tokens, None if self._config.causal else mask)
+        states = self.projection(self.norm(self.hidden(self.words(whole), seen)[-1]))[:, :length]
+        if self._config.pool != "last":
+            real = real & (torch.arange(length, device=tokens.device) <= self.ends(tokens, mask)[:, None])
+        return TokenStates(states, real)
 
     def _filled(
         self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None
     ) -> tuple[Int64[Tensor, "B M"], Bool[Tensor, "B M"] | None]:
-        """Texts of full length, where the tower wants that."""
+        """Texts of full length without padding, where the tower wants that."""
         fill, missing = self._config.fill, self._config.length - tokens.shape[1]
         if fill is None or missing < 0:
             return tokens, mask
-        tokens = F.pad(tokens.masked_fill(tokens == 0, fill), (0, missing), value=fill)
-        return tokens, None if mask is None else F.pad(mask, (0, missing))
+        return F.pad(tokens if mask is None else tokens.masked_fill(~mask, fill), (0, missing), value=fill), None
 
     def _enter(
         self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"] | None

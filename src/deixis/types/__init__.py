@@ -52,7 +52,7 @@ from deixis.types.specs import (
 
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
-    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Progress, TokenStates
+    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Progress, Tokens, TokenStates
 
 _LAZY = {
     "Batch": "deixis.types.batch",
@@ -62,6 +62,7 @@ _LAZY = {
     "Losses": "deixis.types.outputs",
     "Progress": "deixis.types.outputs",
     "TokenStates": "deixis.types.outputs",
+    "Tokens": "deixis.types.outputs",
 }
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "Stage",
     "Stored",
     "TokenStates",
+    "Tokens",
     "ViewSpec",
     "place",
 ]

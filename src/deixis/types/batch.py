@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from deixis.types.outputs import Tokens
 from deixis.types.specs import FieldSpec, SampleSpec, ViewSpec
 
 __all__ = ["CORE_FIELDS", "Batch", "concatenate"]
@@ -44,7 +46,7 @@ class Batch:
         ids: one name a sample, stable over epochs; per-sample random draws hang on it.
         images: [B, 3, H, W], preprocessed.
         captions: B tuples of strings.
-        tokens: [B, K, L], padded with 0.
+        tokens: [B, K, L]; `valid["L"]` says what is padding, as number 0 may be a token.
         labels: [B], class indices.
         boxes: [B, T, 4] as x0 y0 x1 y1, from 0 to 1.
         masks: [B, T, H, W].
@@ -127,6 +129,21 @@ class Batch:
             raise ValueError(f"{len(self)} samples in groups of {group} do not split into pieces of {size}")
         step = size - size % group
         return [self.take(range(i, min(i + step, len(self)))) for i in range(0, len(self), step)]
+
+    def caption(self, which: Int64[Tensor, " B"] | int = 0) -> Tokens:
+        """The tokens of one caption a sample; where `valid` says nothing of texts, all of them are real.
+
+        Args:
+            which: number of the caption among the K, one for all samples or one for each.
+
+        Raises:
+            ValueError: the batch holds no tokens.
+        """
+        if self.tokens is None:
+            raise ValueError("the batch holds no tokens")
+        rows, mask = torch.arange(len(self), device=self.tokens.device), self.valid.get("L")
+        ids = self.tokens[rows, which]
+        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool) if mask is None else mask[rows, which])
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Batch:
         """`f` applied to every tensor."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 __all__ = [
@@ -20,7 +20,28 @@ __all__ = [
     "RegionProposals",
     "SampledImages",
     "TokenStates",
+    "Tokens",
 ]
+
+
+class Tokens(NamedTuple):
+    """Texts as token numbers, one text a row; number 0 may be a token like any other, so the mask says what is padding.
+
+    Attributes:
+        ids: token numbers; padding is 0.
+        mask: true where a token is real.
+    """
+
+    ids: Int64[Tensor, "B L"]
+    mask: Bool[Tensor, "B L"]
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """Both on `device`."""
+        return Tokens(self.ids.to(device), self.mask.to(device))
+
+    def take(self, rows: slice) -> Tokens:
+        """Some of the texts."""
+        return Tokens(self.ids[rows], self.mask[rows])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from deixis.types.outputs import RegionProposals, SampledImages, TokenStates
+from deixis.types.outputs import RegionProposals, SampledImages, Tokens, TokenStates
 
 __all__ = [
     "ImageEncoder",
@@ -50,8 +50,8 @@ class TextTokenizer(Protocol):
         """How many different tokens there are."""
         ...
 
-    def __call__(self, texts: Sequence[str], length: int) -> Int64[Tensor, "B L"]:
-        """At most `length` numbers a text, padded with 0 to the longest."""
+    def __call__(self, texts: Sequence[str], length: int) -> Tokens:
+        """At most `length` numbers a text, padded to the longest, and which of them are real."""
         ...
 
 

@@ -314,10 +314,10 @@ class Capability:
 
 CAPABILITIES: dict[str, Capability] = {
     "encode_image": Capability(("images: B 3 H W",), "B D", ("images",), ("retrieval", "knn", "linear")),
-    "encode_text": Capability(("tokens: B L",), "B D", ("tokens",), ("retrieval",)),
+    "encode_text": Capability(("tokens: B L", "mask: B L"), "B D", ("tokens",), ("retrieval",)),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("alignment",)),
-    "text_tokens": Capability(("tokens: B L",), "B L D, mask", ("tokens",), ("alignment",)),
-    "compare": Capability(("images: B 3 H W", "tokens: G L"), "B G", ("images", "tokens"), ("retrieval",)),
+    "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), ("alignment",)),
+    "compare": Capability(("images: B 3 H W", "tokens: G L", "mask: G L"), "B G", ("images", "tokens"), ("retrieval",)),
     "adapters": Capability((), "image adapter, text adapter", (), ("retrieval",)),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("accuracy",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("pointing",)),

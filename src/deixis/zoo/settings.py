@@ -209,7 +209,7 @@ def require_vocabulary(tokenizer: Tokenizer, vocabulary: int, end: int | None, s
             f"{source}: the tokenizer has {ours} tokens, and the text tower vectors for {vocabulary}.",
             "It is the tokenizer of another model; take the one that came with the weights.",
         )
-    last = tokenizer([""], 1000)[0, -1].item()
+    last = tokenizer([""], 1000).ids[0, -1].item()
     if end is not None and last != end:
         raise DeixisError(
             f"{source}: the tokenizer ends a text with token {last}, and the text tower looks for {end}.",

@@ -136,7 +136,7 @@ def _prototypes(form: str, text: MeanPooledText, tokenizer: Tokenizer, weights: 
     with torch.no_grad():
         for start in range(0, len(order), 32):
             chosen = order[start : start + 32]
-            rows[chosen] = text(tokenizer([prompts[i] for i in chosen], CONTEXT))
+            rows[chosen] = text(*tokenizer([prompts[i] for i in chosen], CONTEXT))
     with contextlib.suppress(OSError), atomic_path(path) as temporary:  # a cache that can't be written is no error
         save_file({"prototypes": rows}, temporary)
     return rows

@@ -15,7 +15,7 @@ from deixis.apps.explain.word_patch_alignment import align_words, draw_alignment
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.ops.late_interaction import token_similarity
-from deixis.types import TokenStates
+from deixis.types import Tokens, TokenStates
 from deixis.zoo import scratch
 
 CAPTION = "A red star, a blue ring."
@@ -57,8 +57,8 @@ def planted(encoder: DualEncoder) -> DualEncoder:
     def image_tokens(images: Tensor) -> TokenStates:
         return TokenStates(torch.eye(16)[None], torch.ones(1, 16) > 0, (4, 4))
 
-    def text_tokens(tokens: Tensor) -> TokenStates:
-        return TokenStates(torch.eye(16)[None, : tokens.shape[1]], tokens != 0)
+    def text_tokens(tokens: Tokens) -> TokenStates:
+        return TokenStates(torch.eye(16)[None, : tokens.ids.shape[1]], tokens.mask)
 
     encoder.image_tokens, encoder.text_tokens = image_tokens, text_tokens  # type: ignore[method-assign]
     return encoder

@@ -30,6 +30,7 @@ from deixis.indexing.index import Index
 from deixis.nn.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
+from deixis.types import Tokens
 from deixis.zoo import scratch
 from tests.commands import deixis, own_cache, start
 from tests.pictures import captioned
@@ -121,7 +122,7 @@ def test_graphs_give_the_embeddings_of_the_model_for_any_batch_and_length(kind: 
         with torch.no_grad():
             wanted = encoder.encode_image(pixels), encoder.encode_text(encoder.tokenize(texts))
         tokens = encoder.tokenize(texts)
-        longer = torch.nn.functional.pad(tokens, (0, length - tokens.shape[1]))
+        longer = Tokens(*(torch.nn.functional.pad(each, (0, length - each.shape[1])) for each in tokens))
         torch.testing.assert_close(graphs.encode_image(pixels), wanted[0], atol=2e-6, rtol=0)
         torch.testing.assert_close(graphs.encode_text(tokens), wanted[1], atol=2e-6, rtol=0)
         torch.testing.assert_close(graphs.encode_text(longer), wanted[1], atol=2e-6, rtol=0)
@@ -264,7 +265,7 @@ def test_folders_for_other_programs_load_there_as_their_page_says(
         exec(there, found)
         texts = ["the red bird", "on a bird"]
         if layout == "openclip":
-            tokens = zoo.load(clip).tokenize(texts)  # the table of merges is a small one, and open_clip has CLIP's
+            tokens = zoo.load(clip).tokenize(texts).ids  # the table of merges is a small one, and open_clip has CLIP's
             tokens = torch.nn.functional.pad(tokens, (0, 16 - tokens.shape[1]))
             ours = found["model"].eval().encode_text(tokens, normalize=True)
             assert found["tokenizer"](texts).shape == (2, 16)

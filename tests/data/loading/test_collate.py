@@ -22,7 +22,7 @@ from deixis.inputs.images import ImageError
 from deixis.inputs.masks import encode_mask
 from deixis.inputs.preprocess import Mode, Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.types import Batch, Crop, FieldSpec, Phrase, Region, Sample, SampleSpec, Source, ViewSpec
+from deixis.types import Batch, Crop, FieldSpec, Phrase, Region, Sample, SampleSpec, Source, Tokens, ViewSpec
 from deixis.types.batch import CORE_FIELDS, concatenate
 
 PREPROCESS = Preprocess(size=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -96,7 +96,9 @@ def test_texts_are_padded_and_what_is_real_is_told_also_of_the_token_zero() -> N
         def __init__(self) -> None: ...
 
         def __call__(self, texts: Any, length: int) -> Any:
-            return torch.zeros(1, max(1, len(texts[0].split())), dtype=torch.long)
+            lengths = torch.tensor([len(text.split()) for text in texts])
+            mask = torch.arange(int(lengths.max())) < lengths[:, None]
+            return Tokens(torch.zeros_like(mask, dtype=torch.long), mask)
 
     data = source(captioned("one two three", "one"), captioned("one two", name="b"))
     each = Collate(data, [CORE_FIELDS["tokens"]], PREPROCESS, Zeros(), sample=SampleSpec(captions=2))
@@ -122,7 +124,7 @@ def test_a_label_stands_for_a_caption_where_there_is_none_and_the_template_aroun
     found = batch(data, "captions", "tokens", "labels", sample=SampleSpec(template="a {}!"))
     assert found.captions == (("cat",), ("ant",))
     assert found.labels.tolist() == [1, 0]
-    assert torch.equal(found.tokens[0], TOKENIZER(["a cat!"], 77))
+    assert torch.equal(found.tokens[0], TOKENIZER(["a cat!"], 77).ids)
 
 
 def test_samples_of_one_concept_bear_one_number_and_others_their_own() -> None:

@@ -74,6 +74,14 @@ def test_strength_0_is_the_original_and_strength_1_the_tuned_model(world: World,
     torch.testing.assert_close(model.encoder().encode_image(images), moved)
 
 
+def test_what_is_padding_in_a_batch_is_what_the_tokenizer_says(world: World) -> None:
+    batch = next(world.library.batches(world.table.ids, 8, seed=1))
+    for of_batch, of_tokenizer in zip(
+        batch.caption(), world.encoder.tokenize(world.library.texts(batch.ids)), strict=True
+    ):
+        assert torch.equal(of_batch, of_tokenizer)
+
+
 def test_between_them_weights_are_averaged(world: World) -> None:
     model = tuned(world)[4]
     half, whole = (set_strength(model, strength).encoder().state_dict() for strength in (0.5, 1.0))

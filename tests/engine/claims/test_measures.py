@@ -57,7 +57,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.encoder, self.told, self.turned = encoder, told, turned
 
-    def compare(self, images: Tensor, tokens: Tensor) -> Tensor:
+    def compare(self, images: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         rows = []
         for image in images:
             number = int((self.told.images - image).flatten(1).abs().sum(1).argmin())
@@ -75,13 +75,13 @@ def oracle(turned: bool = False, nouns: bool = False) -> Oracle:
         PROMPT.format(f"{'an' if s.label[0] in 'ao' else 'a'} {s.label}") if nouns and s.label else s.captions[0]
         for s in SOURCE.samples
     ]
-    return Oracle(encoder, Told(images, [{tuple(encoder.tokenize([text])[0].tolist())} for text in texts]), turned)
+    return Oracle(encoder, Told(images, [{tuple(encoder.tokenize([text]).ids[0].tolist())} for text in texts]), turned)
 
 
 class Even(Oracle):
     """Finds everything equally good."""
 
-    def compare(self, images: Tensor, tokens: Tensor) -> Tensor:
+    def compare(self, images: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         return torch.ones(len(images), len(tokens))
 
 
@@ -119,9 +119,9 @@ def test_a_method_is_asked_by_what_its_card_names() -> None:
     clip = engine.build("clip", "desk", parts={"encoder": encoder}).eval()
     images, tokens = torch.randn(5, 3, SIDE, SIDE), encoder.tokenize(TEXTS[:4])
     found = scores(clip, images, tokens, batch_size=2)
-    torch.testing.assert_close(found, clip.encode_image(images) @ clip.encode_text(tokens).T)
+    torch.testing.assert_close(found, clip.encode_image(images) @ clip.encode_text(*tokens).T)
     filip = engine.build("filip", "desk", parts={"encoder": encoder}).eval()
-    torch.testing.assert_close(scores(filip, images, tokens, batch_size=2), filip.compare(images, tokens))
+    torch.testing.assert_close(scores(filip, images, tokens, batch_size=2), filip.compare(images, *tokens))
 
 
 def test_other_things_in_the_picture_are_no_wrong_answers() -> None:
@@ -131,7 +131,7 @@ def test_other_things_in_the_picture_are_no_wrong_answers() -> None:
         for region in sample.regions:
             noun = region.category
             prompt = PROMPT.format(f"{'an' if noun[0] in 'ao' else 'a'} {noun}")
-            right.add(tuple(told.encoder.tokenize([prompt])[0].tolist()))
+            right.add(tuple(told.encoder.tokenize([prompt]).ids[0].tolist()))
     assert measure("zero_shot", told, SOURCE) == 1.0
 
 
@@ -165,7 +165,7 @@ class Finger(nn.Module):
             torch.eye(patches).expand(len(images), -1, -1), torch.ones(len(images), patches) > 0, (GRID, GRID)
         )
 
-    def text_tokens(self, tokens: Tensor) -> TokenStates:
+    def text_tokens(self, tokens: Tensor, mask: Tensor) -> TokenStates:
         states = torch.zeros(*tokens.shape, GRID * GRID)
         for row, sample in zip(states, self.source.samples, strict=True):
             for region in sample.regions:
@@ -175,7 +175,7 @@ class Finger(nn.Module):
                 for span in self.encoder.tokenizer.encode_spans(sample.captions[0], region.spans, 32):
                     assert span is not None
                     row[span[0] : span[1], place] += 1.0
-        return TokenStates(states, tokens != 0)
+        return TokenStates(states, mask)
 
 
 carded(Finger, capabilities=("image_tokens", "text_tokens"))
@@ -201,7 +201,7 @@ def test_things_that_are_counted_together_are_pointed_at_together() -> None:
 
 def test_a_flat_map_points_nowhere() -> None:
     method = Finger(new(), Source("none", SOURCE.root, "captions", "", ()), aside=False)
-    method.text_tokens = lambda tokens: TokenStates(torch.zeros(*tokens.shape, GRID * GRID), tokens != 0)  # type: ignore[method-assign]
+    method.text_tokens = lambda tokens, mask: TokenStates(torch.zeros(*tokens.shape, GRID * GRID), mask)  # type: ignore[method-assign]
     assert measure("pointing", method, SOURCE) == 0.0
 
 
@@ -224,12 +224,12 @@ class Planted(nn.Module):
             row[scene] = 1.0
             if word is not None:
                 row[count + word] = 1.0
-        self.tokens = [tuple(encoder.tokenize([words])[0].tolist()) for words in self.words]
+        self.tokens = [tuple(encoder.tokenize([words]).ids[0].tolist()) for words in self.words]
 
     def encode_image(self, images: Tensor) -> Tensor:
         return self.shown[[int((self.pixels - image).flatten(1).abs().sum(1).argmin()) for image in images]]
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Tensor, mask: Tensor) -> Tensor:
         said = torch.zeros(len(tokens), self.shown.shape[1])
         for row, text in zip(said, tokens.tolist(), strict=True):
             real = tuple(t for t in text if t)

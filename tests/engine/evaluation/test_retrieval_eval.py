@@ -29,7 +29,7 @@ class Looking(nn.Module):
         self.norm(VECTORS[numbers])
         return VECTORS[torch.where(numbers % 3 == 2, (numbers + 1) % 9, numbers)] * self.weight
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         return VECTORS[tokens[:, 0] - 1]
 
 
@@ -37,7 +37,7 @@ carded(Looking, capabilities=("encode_image", "encode_text"))
 
 
 class Scoring(Looking):
-    def compare(self, images: Tensor, tokens: Tensor) -> Tensor:
+    def compare(self, images: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.encode_image(images) @ self.encode_text(tokens).T
 
     def image_tokens(self, images: Tensor) -> TokenStates:
@@ -45,7 +45,7 @@ class Scoring(Looking):
             self.encode_image(images)[:, None].expand(-1, 2, -1), torch.tensor([[True, False]] * len(images))
         )
 
-    def text_tokens(self, tokens: Tensor) -> TokenStates:
+    def text_tokens(self, tokens: Tensor, mask: Tensor | None = None) -> TokenStates:
         return TokenStates(self.encode_text(tokens)[:, None], torch.ones(len(tokens), 1, dtype=torch.bool))
 
 

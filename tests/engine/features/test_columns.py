@@ -24,7 +24,7 @@ from deixis.methods import list_methods, read
 from deixis.nn.adapters import ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
-from deixis.types import Batch, FieldSpec, Made, Sample, Source
+from deixis.types import Batch, FieldSpec, Made, Sample, Source, Tokens
 from deixis.types.batch import concatenate
 from tests.pictures import captioned
 
@@ -52,9 +52,9 @@ class Parts(nn.Module):
         boxes = [torch.tensor([[0.0, 0.0, 1.0, 1.0]] * n) for n in counts]
         return Regions(boxes, rows, [row.softmax(-1) for row in rows])
 
-    def scores(self, images: Tensor, tokens: Tensor) -> Tensor:
+    def scores(self, images: Tensor, tokens: Tokens) -> Tensor:
         self.called.append(len(images))
-        return images.mean((1, 2, 3)) * (tokens != 0).sum(1)
+        return images.mean((1, 2, 3)) * tokens.mask.sum(1)
 
 
 class Holder(nn.Module):

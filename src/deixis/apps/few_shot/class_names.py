@@ -137,7 +137,7 @@ def unreadable_names(encoder: DualEncoder, names: Sequence[str], overrides: Mapp
                 f"{len(long)} class names are longer than the {encoder.context_length} tokens that {encoder.name} "
                 f"reads, and are cut: {_few(long)}."
             )
-        for name, row in zip(names, encoder.tokenizer(texts, encoder.context_length).tolist(), strict=True):
+        for name, row in zip(names, encoder.tokenizer(texts, encoder.context_length).ids.tolist(), strict=True):
             other = first.setdefault((template, *row), name)
             if other is not name:
                 raise DeixisError(

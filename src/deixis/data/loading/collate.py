@@ -160,11 +160,8 @@ class Collate:
         """[1, K, L] of both: token numbers, and which are real."""
         assert self._tokenizer is not None
         texts = [self.sample.template.replace("{}", caption) for caption in captions]
-        # One by one: only then a row has no padding, which no number tells from a token.
-        rows = [self._tokenizer([text], self.sample.length)[0] for text in texts]
-        lengths = torch.tensor([len(row) for row in rows])
-        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return tokens[None], (torch.arange(tokens.shape[1]) < lengths[:, None])[None]
+        tokens, mask = self._tokenizer(texts, self.sample.length)
+        return tokens[None], mask[None]
 
     # --- regions ------------------------------------------------------------------------------------------------------
 

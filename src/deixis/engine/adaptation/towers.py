@@ -66,8 +66,8 @@ class ImageTextCache:
                 mirrored = torch.rand(size, generator=generator) < 0.5
                 images = self.images(names)
                 images[mirrored] = images[mirrored].flip(-1)
-                tokens = self.tokenize(self.texts(names))[:, None]
-                yield Batch(ids=tuple(names), images=images, tokens=tokens, valid={"L": tokens != 0})
+                tokens, real = self.tokenize(self.texts(names))
+                yield Batch(tuple(names), images=images, tokens=tokens[:, None], valid={"L": real[:, None]})
 
 
 class InterpolatedModel:

@@ -22,7 +22,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import TIE, accuracy
-from deixis.types import Sample, Source
+from deixis.types import Sample, Source, Tokens
 
 __all__ = ["MEASURES", "PROMPT", "WORDS", "measure", "recall", "scores", "values"]
 
@@ -77,20 +77,20 @@ def values(name: str, method: Method, source: Source, batch_size: int = 64) -> F
 
 
 def scores(
-    method: Method, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], batch_size: int = 64
+    method: Method, images: Float[Tensor, "B 3 H W"], tokens: Tokens, batch_size: int = 64
 ) -> Float[Tensor, "B G"]:
     """How well each text fits each image, as the method says.
 
     Args:
         method: in the mode it shall be asked in.
         images: preprocessed.
-        tokens: one text a row.
+        tokens: of the texts.
         batch_size: images that go through the method at a time.
     """
     blocks = images.split(batch_size)
     if "compare" in card_of(method).capabilities:
-        return torch.cat([method.compare(block, tokens) for block in blocks])
-    text = method.encode_text(tokens)
+        return torch.cat([method.compare(block, *tokens) for block in blocks])
+    text = method.encode_text(*tokens)
     return torch.cat([method.encode_image(block) for block in blocks]) @ text.T
 
 
@@ -164,7 +164,7 @@ def _pointing(method: Method, samples: Sequence[Sample], batch_size: int) -> Ten
     for start in range(0, len(spoken), batch_size):
         block = spoken[start : start + batch_size]
         image = method.image_tokens(_images(encoder, [sample for sample, _ in block]))
-        text = method.text_tokens(encoder.tokenize([_caption(sample) for sample, _ in block]))
+        text = method.text_tokens(*encoder.tokenize([_caption(sample) for sample, _ in block]))
         maps = F.normalize(text.states, dim=-1) @ F.normalize(image.states, dim=-1).transpose(1, 2)
         for words, (_, spans) in zip(maps.cpu(), block, strict=True):
             found += [_points(words[begin:end].mean(0), image.grid, pixels) for (begin, end), pixels in spans.items()]
@@ -198,7 +198,7 @@ def _changed(
     blocks = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     gallery = torch.cat([method.encode_image(encoder.read_images(block)) for block in blocks])
     own = torch.tensor([row for row, _ in asked], device=gallery.device)
-    text = method.encode_text(encoder.tokenize([change.words for _, change in asked]))
+    text = method.encode_text(*encoder.tokenize([change.words for _, change in asked]))
     found = ((weights[0] * gallery[own] + weights[1] * text) @ gallery.T).cpu()
     if not weights[1]:
         found[torch.arange(len(asked)), own.cpu()] = found.amin(1)

@@ -13,7 +13,7 @@ from deixis.engine.training.stages import Method, card_of
 from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
 from deixis.ops.metrics import ranks, recall_at, reciprocal_rank, retrieval
-from deixis.types import Batch, TokenStates
+from deixis.types import Batch, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
 
 __all__ = ["RETRIEVED", "at_rest", "can_retrieve", "held_out"]
@@ -63,15 +63,14 @@ class _Seen:
 
     def __init__(self, method: Method, batch: Batch) -> None:
         assert batch.images is not None
-        assert batch.tokens is not None
-        self.images, self.tokens = batch.images, batch.tokens[:, 0]
+        self.images, self.tokens = batch.images, batch.caption()
         offered = card_of(method).capabilities
         self.image = self.text = None
         if "encode_image" in offered:
-            self.image, self.text = method.encode_image(self.images), method.encode_text(self.tokens)
+            self.image, self.text = method.encode_image(self.images), method.encode_text(*self.tokens)
         elif "image_tokens" in offered:
             self.image, self.text = (
-                _mean(states) for states in (method.image_tokens(self.images), method.text_tokens(self.tokens))
+                _mean(states) for states in (method.image_tokens(self.images), method.text_tokens(*self.tokens))
             )
 
 
@@ -81,14 +80,16 @@ def _mean(states: TokenStates) -> Float[Tensor, "B D"]:
     return (torch.nn.functional.normalize(states.states, dim=-1) * real).sum(1) / real.sum(1).clamp(min=1)
 
 
-def _keys(tokens: list[Tensor]) -> Int64[Tensor, " N"]:
+def _keys(tokens: list[Tokens]) -> Int64[Tensor, " N"]:
     """Equal for equal captions."""
     return torch.unique(_joined(tokens), dim=0, return_inverse=True)[1]
 
 
-def _joined(tokens: list[Tensor]) -> Int64[Tensor, "N L"]:
-    longest = max(each.shape[1] for each in tokens)
-    return torch.cat([torch.nn.functional.pad(each, (0, longest - each.shape[1])) for each in tokens])
+def _joined(tokens: list[Tokens]) -> Int64[Tensor, "N L"]:
+    """Padded with -1, which is no token."""
+    longest = max(each.ids.shape[1] for each in tokens)
+    rows = [each.ids.masked_fill(~each.mask, -1) for each in tokens]
+    return torch.cat([torch.nn.functional.pad(each, (0, longest - each.shape[1]), value=-1) for each in rows])
 
 
 def _embedded(seen: list[_Seen], keys: Int64[Tensor, " N"]) -> dict[str, float]:
@@ -100,7 +101,7 @@ def _embedded(seen: list[_Seen], keys: Int64[Tensor, " N"]) -> dict[str, float]:
 def _compared(method: Method, seen: list[_Seen], keys: Int64[Tensor, " N"]) -> dict[str, float]:
     """As `_embedded`, of a method that scores pairs."""
     captions = [each.tokens for each in seen]
-    scores = torch.cat([torch.cat([method.compare(each.images, some) for some in captions], 1) for each in seen])
+    scores = torch.cat([torch.cat([method.compare(each.images, *some) for some in captions], 1) for each in seen])
     # Scores are dot products with the unit vectors, and so the same ranks serve.
     unit = torch.eye(len(keys), device=scores.device, dtype=torch.float64)
     both = torch.cat([ranks(table.double(), unit, keys, keys) for table in (scores, scores.T)])

@@ -1,4 +1,5 @@
-"""A dual encoder as two ONNX graphs that need no torch: `image.onnx` for pixels, `text.onnx` for token numbers.
+"""A dual encoder as two ONNX graphs that need no torch: `image.onnx` for pixels, `text.onnx` for token numbers and
+the mask that says which are real.
 
 Adapters are part of the graphs. Both take batches of any size, the text graph texts of any length up to the context.
 What belongs to a graph and is no weight (preprocessing, scale, fingerprint, licence) stands in its `metadata_props`.
@@ -19,18 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError, require
 from deixis.files import public_name
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
+from deixis.types import Tokens
 
 __all__ = ["SIDES", "Graphs", "effective", "facts", "graph_name", "preprocessing", "require_packages", "write"]
 
 SIDES = ("image", "text")
-INPUTS = {"image": "pixels", "text": "tokens"}
+INPUTS = {"image": ("pixels",), "text": ("tokens", "mask")}
 OUTPUT = "embeddings"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -89,13 +91,12 @@ def facts(encoder: DualEncoder) -> dict[str, str]:
 class _Side(nn.Module):
     """One side of an encoder, from tensors to embeddings."""
 
-    def __init__(self, encoder: DualEncoder, side: str) -> None:
+    def __init__(self, encoder: DualEncoder) -> None:
         super().__init__()
-        self.encoder, self.side = encoder, side
+        self.encoder = encoder
 
-    def forward(self, values: Tensor) -> Tensor:
-        encode = self.encoder.encode_image if self.side == "image" else self.encoder.encode_text
-        return encode(values)
+    def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.encoder.encode_image(values) if mask is None else self.encoder.encode_text(values, mask=mask)
 
 
 def write(encoder: DualEncoder, folder: Path, told: Mapping[str, str] | None = None) -> None:
@@ -114,28 +115,29 @@ def write(encoder: DualEncoder, folder: Path, told: Mapping[str, str] | None = N
     plain = effective(encoder)
     side = plain.preprocess.size
     length = min(plain.context_length, 8)
-    examples = {"image": torch.zeros(2, 3, side, side), "text": torch.ones(2, length, dtype=torch.long)}
+    tokens = torch.ones(2, length, dtype=torch.long)
+    examples = {"image": (torch.zeros(2, 3, side, side),), "text": (tokens, tokens > 0)}
     for each, example in examples.items():
-        program = _exported(plain, each, example.to(plain.device))
+        program = _exported(plain, each, tuple(value.to(plain.device) for value in example))
         _forget_places(program.model)
         program.model.metadata_props.update(entries, kind=each)
         program.save(folder / graph_name(each))
 
 
-def _exported(encoder: DualEncoder, side: str, example: Tensor) -> Any:
+def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> Any:
     batch = torch.export.Dim("batch")
     length = torch.export.Dim("length", min=1, max=encoder.context_length)
     shape = {0: batch} if side == "image" else {0: batch, 1: length}
-    module = _Side(encoder, side)
+    module = _Side(encoder)
     with evaluating(module), torch.no_grad(), _known_warnings():
         try:
             return torch.onnx.export(
                 module,
-                (example,),
+                example,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=(shape,),
-                input_names=[INPUTS[side]],
+                dynamic_shapes=(shape, None if side == "image" else shape),
+                input_names=list(INPUTS[side]),
                 output_names=[OUTPUT],
             )
         except torch.onnx.OnnxExporterError as error:
@@ -202,15 +204,17 @@ class Graphs:
 
     def encode_image(self, pixels: Float[Tensor, "B 3 S S"], batch_size: int = 32) -> Float[Tensor, "B D"]:
         """Embeddings of length 1 of preprocessed images."""
-        return self._run("image", pixels, batch_size)
+        return self._run("image", (pixels,), batch_size)
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"], batch_size: int = 32) -> Float[Tensor, "B D"]:
-        """Embeddings of length 1 of texts, padded with 0."""
+    def encode_text(self, tokens: Tokens, batch_size: int = 32) -> Float[Tensor, "B D"]:
+        """Embeddings of length 1 of texts."""
         return self._run("text", tokens, batch_size)
 
-    def _run(self, side: str, values: Tensor, batch_size: int) -> Tensor:
-        rows = [
-            self._sessions[side].run([OUTPUT], {INPUTS[side]: part.numpy(force=True)})[0]
-            for part in values.split(batch_size)
-        ]
+    def _run(self, side: str, values: tuple[Tensor, ...], batch_size: int) -> Tensor:
+        known = {each.name for each in self._sessions[side].get_inputs()}  # older graphs of texts take no mask
+        rows = []
+        for parts in zip(*(value.split(batch_size) for value in values), strict=True):
+            named = zip(INPUTS[side], parts, strict=True)
+            feed = {name: part.numpy(force=True) for name, part in named if name in known}
+            rows.append(self._sessions[side].run([OUTPUT], feed)[0])
         return torch.from_numpy(np.concatenate(rows))

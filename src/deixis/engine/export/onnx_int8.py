@@ -77,7 +77,7 @@ def _fixed(source: Path, target: Path, calibration: Tensor) -> None:
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             part = next(self._parts, None)
-            return None if part is None else {INPUTS["image"]: part.numpy(force=True)}
+            return None if part is None else {INPUTS["image"][0]: part.numpy(force=True)}
 
     quantize_static(
         source,

@@ -17,7 +17,7 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.nn.modes import evaluating
-from deixis.types import ImageStates, ViewSpec
+from deixis.types import ImageStates, Tokens, ViewSpec
 
 __all__ = ["Call", "Inputs"]
 
@@ -115,8 +115,8 @@ class Call:
             )
         return found
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
-        tokens: Tensor = self.part.tokenize(list(texts))
+    def _tokens(self, texts: Sequence[str]) -> Tokens:
+        tokens: Tokens = self.part.tokenize(list(texts))
         return tokens
 
     def values(self, rows: Sequence[Row]) -> dict[str, Tensor]:

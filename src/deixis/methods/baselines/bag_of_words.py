@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.decay import decay_groups
@@ -83,7 +84,7 @@ class Method(nn.Module):
         self.config = config
         self.encoder = encoder
         self.head = nn.Linear(encoder.width, encoder.tokenizer.vocabulary)
-        self._marks = sorted({0, *encoder.tokenizer.marks})
+        self._marks = sorted(encoder.tokenizer.marks)
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage; the text tower is not used."""
@@ -96,8 +97,7 @@ class Method(nn.Module):
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Row `likelihood` [B]: the mean logarithm of the probabilities of the first caption's words."""
         assert batch.images is not None
-        assert batch.tokens is not None
-        held = self._held(batch.tokens[:, 0])
+        held = self._held(*batch.caption())
         return Features({"likelihood": (held * self._chances(batch.images)).sum(1) / held.sum(1).clamp(min=1)})
 
     def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
@@ -115,9 +115,11 @@ class Method(nn.Module):
         """What is decayed, and what is not: gains, biases and whatever else has one axis."""
         return decay_groups(self, self.config.weight_decay, lr=self.config.learning_rate)
 
-    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+    def compare(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], mask: Bool[Tensor, "G L"] | None = None
+    ) -> Float[Tensor, "B G"]:
         """Sum of the logarithms of the probabilities of each text's words, each counted once."""
-        return self._chances(images) @ self._held(tokens).T
+        return self._chances(images) @ self._held(tokens, mask).T
 
     def _chances(self, images: Tensor) -> Float[Tensor, "B V"]:
         return self.head(self._embedding(images)).log_softmax(dim=1)
@@ -126,10 +128,11 @@ class Method(nn.Module):
         """Of the length sqrt(D), so that its entries are about 1 and learn as fast as other states."""
         return self.encoder.encode_image(images) * self.encoder.width**0.5
 
-    def _held(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B V"]:
+    def _held(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B V"]:
         """1 for each word that a text holds, else 0."""
         held = self.head.weight.new_zeros(len(tokens), self.head.out_features)
-        held.scatter_(1, tokens, 1.0)
+        real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+        held.scatter_reduce_(1, tokens, real.to(held.dtype), "amax")
         held[:, self._marks] = 0.0
         return held
 

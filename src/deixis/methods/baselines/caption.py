@@ -6,8 +6,7 @@ It is what CLIP was compared with first (Radford et al., 2021, section 2.3 and f
 Asked whether a text fits, it says the logarithm of the text's probability.
 
 What differs from the paper: the image is one vector, its embedding scaled to the length sqrt(D), not a grid of states;
-there is one direction, not two; the encoder's own text tower is not used, so that any encoder will do. Padding is
-token 0.
+there is one direction, not two; the encoder's own text tower is not used, so that any encoder will do.
 
 Relations: it trains as `bag_of_words` does; what differs is the head, for which a text is no bag.
 """
@@ -17,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -97,26 +96,30 @@ class Method(bag_of_words.Method):
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Row `likelihood` [B]: the mean logarithm of the probabilities of the first caption's tokens."""
         assert batch.images is not None
-        assert batch.tokens is not None
-        tokens = batch.tokens[:, 0]
-        told = self._told(self._seen(batch.images), tokens)
-        return Features({"likelihood": told.sum(1) / (tokens != 0).sum(1).clamp(min=1)})
+        tokens, mask = batch.caption()
+        told = self._told(self._seen(batch.images), tokens) * mask
+        return Features({"likelihood": told.sum(1) / mask.sum(1).clamp(min=1)})
 
-    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+    def compare(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], mask: Bool[Tensor, "G L"] | None = None
+    ) -> Float[Tensor, "B G"]:
         """The logarithm of the probability of each text given each image; every pair goes through the decoder."""
         seen, count = self._seen(images), len(images)
-        columns = [self._told(seen, text.expand(count, -1)).sum(1) for text in tokens]
+        real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+        columns = [
+            (self._told(seen, text.expand(count, -1)) * row).sum(1) for text, row in zip(tokens, real, strict=True)
+        ]
         return torch.stack(columns, dim=1) if columns else seen.new_zeros(count, 0)
 
     def _seen(self, images: Tensor) -> Float[Tensor, "B W"]:
         return self.image(self._embedding(images))
 
     def _told(self, seen: Float[Tensor, "B W"], tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L"]:
-        """Logarithms of the probabilities of the tokens, each given the image and those before it; 0 for padding."""
+        """Logarithms of the probabilities of the tokens, each given the image and those before it."""
         length = tokens.shape[1]
         states = torch.cat([seen[:, None], self.words(tokens[:, :-1])], dim=1) + self.positions[:length]
         logits = self.head(self.norm(self.blocks(states, causal=True)))
-        return -F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none").masked_fill(tokens == 0, 0.0)
+        return -F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
 
 
 CLAIMS = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.adapters import ImageResidual
@@ -93,9 +93,11 @@ class Method(nn.Module):
         """Shifted image embeddings, rows of length 1."""
         return self.image(self.encoder.image_states(images))
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
         """Text embeddings, as the encoder gives them."""
-        return self.encoder.encode_text(tokens)
+        return self.encoder.encode_text(tokens, mask=mask)
 
 
 CLAIMS = ()

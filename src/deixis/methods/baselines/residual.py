@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.adapters import ImageResidual, TextResidual
@@ -136,9 +136,11 @@ class Method(nn.Module):
         """Corrected image embeddings, rows of length 1."""
         return self.image(self.encoder.image_states(images))
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
         """Corrected text embeddings, rows of length 1."""
-        return self.text(self.encoder.encode_text(tokens))
+        return self.text(self.encoder.encode_text(tokens, mask=mask))
 
 
 CLAIMS = ()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
@@ -45,7 +45,8 @@ def relevance(
     *,
     rules: Rules | str = "epsilon_plus",
     layers: Sequence[str] = (),
-    forward: Callable[[Tensor], Any] | None = None,
+    forward: Callable[..., Any] | None = None,
+    mask: Bool[Tensor, "B L"] | None = None,
 ) -> Relevance:
     """Relevance of the inputs for a score. Mode and weights are as before afterwards.
 
@@ -58,6 +59,7 @@ def relevance(
         rules: a set, or the name of one in `RULES`.
         layers: names of modules whose outputs are asked for besides.
         forward: what to call on the inputs in place of the model, say one of its methods.
+        mask: of token numbers, given on as `mask`: true where a token is real.
 
     Raises:
         DeixisError: there is no such set or layer; the model cannot be watched; relevance reached a function that has
@@ -73,7 +75,7 @@ def relevance(
         tracer = Tracer(model, chosen, words)
         with eval_with_grad(model, gradients=False), taps(model, layers) as tapped:
             with tracer.watching():
-                output = (forward or model)(x)
+                output = (forward or model)(x, **({} if mask is None else {"mask": mask}))
             _require_rules(output)
             ends = {"": tracer.embedded if words else x, **{name: tapped.activation(name) for name in layers}}
             return _collected(score(_started(output)), ends, inputs)
@@ -178,9 +180,7 @@ def _require_rules(output: Any) -> None:
         waiting.extend(fresh)
 
 
-def _in_32_bits(
-    model: nn.Module, forward: Callable[[Tensor], Any] | None
-) -> tuple[nn.Module, Callable[[Tensor], Any] | None]:
+def _in_32_bits(model: nn.Module, forward: Callable[..., Any] | None) -> tuple[nn.Module, Callable[..., Any] | None]:
     """A copy in 32 bits, and the same method of the copy."""
     owner = getattr(forward, "__self__", None)
     if forward is not None and owner is not model:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from deixis.nn.dual import DualEncoder
@@ -85,8 +85,9 @@ def text_relevance(
         For each text its words in order: where a word begins and ends in the text, and its relevance. What falls to no
         word (the tokens around a text) is left out.
     """
-    tokens: Int64[Tensor, "B L"] = encoder.tokenize(texts)
-    scored = relevance(encoder, tokens, pair_score(images, others), rules=rules, forward=encoder.encode_text).input
+    tokens, mask = encoder.tokenize(texts)
+    score = pair_score(images, others)
+    scored = relevance(encoder, tokens, score, rules=rules, forward=encoder.encode_text, mask=mask).input
     length = encoder.context_length
     return [
         [

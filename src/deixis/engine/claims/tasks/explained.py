@@ -186,7 +186,7 @@ def _untrained(options: SaliencyTaskOptions, seed: int) -> DualEncoder:
         words.words.weight.zero_()
         words.projection.weight.copy_(torch.eye(count))
         for place, noun in enumerate(NOUNS):
-            token = tokenizer([noun], 3)[0]
+            token = tokenizer([noun], 3).ids[0]
             words.words.weight[[int(each) for each in token if int(each) >= len(MARKS)], place] = 1.0
     return DualEncoder(
         tower,
