@@ -57,7 +57,7 @@ def lay_out(folder: Path) -> None:
 
     from deixis import zoo
     from deixis.files import cache_dir
-    from deixis.indexing.index import build
+    from deixis.indexing.changes import build
     from deixis.zoo import starter
 
     encoder = zoo.load("starter")

@@ -24,7 +24,7 @@ import deixis
 from bench.rows import RESULTS, ROOT, child_environment, environment
 from deixis import zoo
 from deixis.data import catalogue
-from deixis.indexing.index import build
+from deixis.indexing.changes import build
 
 __all__ = ["QUERIES", "lay_out", "main", "page_size"]
 

@@ -21,7 +21,7 @@ from PIL import Image
 from bench.rows import RESULTS, alternate, append_row, environment, make_row
 from deixis.data.synthetic import scene_text
 from deixis.data.synthetic.scene_text import Lettering
-from deixis.data.synthetic.scenes import Config, Scene, cutouts, scenes
+from deixis.data.synthetic.scenes import Scene, SceneConfig, cutouts, scenes
 from deixis.data.synthetic.scenes.drawing import tint
 from deixis.data.synthetic.scenes.shapes import Shape
 from deixis.inputs.cutouts import load_cutout
@@ -41,10 +41,12 @@ CASES: dict[str, tuple[int, int]] = {
 def drawings(side: int, count: int, cast: str = "stamps") -> list[Drawing]:
     """Scenes of that side, or words where it is 0; undrawn."""
     if not side:
-        config = scene_text.Config(fonts="set" if cast == "stamps" else "builtin", unseen="nothing")
+        config = scene_text.SceneTextConfig(fonts="set" if cast == "stamps" else "builtin", unseen="nothing")
         samples = scene_text.words(0, count, config=config).samples
     else:
-        samples = scenes(0, count, side=side, config=Config(cast=cast, masks=False, phrases=0, questions=0)).samples
+        samples = scenes(
+            0, count, side=side, config=SceneConfig(cast=cast, masks=False, phrases=0, questions=0)
+        ).samples
     return [sample.image for sample in samples if isinstance(sample.image, Drawing)]
 
 

@@ -31,7 +31,8 @@ import numpy as np
 
 from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.indexing import changes
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 
 __all__ = ["CASES", "PEERS", "SIDES", "main", "measure", "recall", "same", "scores", "store", "vectors"]
 

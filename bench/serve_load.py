@@ -29,7 +29,7 @@ import numpy as np
 import deixis
 from bench.rows import RESULTS, ROOT, Timings, append_row, child_environment, environment, make_row
 from deixis import zoo
-from deixis.indexing.index import build
+from deixis.indexing.changes import build
 
 __all__ = ["PERCENTILES", "latencies", "lay_out", "main", "serving"]
 

@@ -29,7 +29,7 @@ from bench.rows import RESULTS, Timings, append_row, environment, make_row
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
-from deixis.data.readers.shards import read_shards
+from deixis.data.readers.formats.shards import read_shards
 from deixis.data.writers.pack import pack
 from deixis.types import FieldSpec, Sample, Source
 

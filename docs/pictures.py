@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deixis.apps.common.dataset import read
 from deixis.data import catalogue
 from deixis.data.synthetic.scene_text import words
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.data.synthetic.scenes.object_bank import SPLITS
 from deixis.errors import DeixisError
@@ -60,7 +60,7 @@ def jpeg(sheet: Image.Image) -> bytes:
 
 def scenes_sheet(cast: str, columns: int = 3, rows: int = 4, seed: int = 0) -> Image.Image:
     """Scenes, each beside itself with masks and boxes, and some of what is said of it below."""
-    config = Config(cast=cast, rho=0.0, objects=(2, 5))
+    config = SceneConfig(cast=cast, rho=0.0, objects=(2, 5))
     samples = scenes(seed, columns * rows, side=SIDE, config=config).samples
     cell = (2 * SIDE + GAP, SIDE + TEXT)
     sheet = Image.new("RGB", (columns * (cell[0] + GAP) + GAP, rows * (cell[1] + GAP) + GAP), "white")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
-import functools
 import io
 import re
 import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from tests.house_rooms import ROOM_CHECKS
+from tests.house_source import Function, Module, docstring, imported, lines_of, modules
 
 __all__ = ["TREE_CHECKS", "forbidden_pins", "heavy_imports", "machine_traces", "project_files"]
 
@@ -29,91 +31,7 @@ HEAVY = ("torch", "torchvision", "timm", "scipy", "transformers", "open_clip")
 VAGUE = {"helper", "helpers", "misc", "util", "utils"}
 ATTENTION = {"MultiheadAttention", "scaled_dot_product_attention"}
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-class Module:
-    """A parsed source file and where it stands in the package."""
-
-    def __init__(self, place: Path, text: str) -> None:
-        self.place, self.text = place, text
-        self.tree = ast.parse(text, filename=str(place))
-        self.nodes = list(ast.walk(self.tree))
-        self.package = self.place.parts[0].removesuffix(".py")
-        self.stem = place.stem
-        self.is_method = self.package == "methods" and not self.stem.startswith("_")
-
-    def fault(self, node: ast.AST | None, text: str) -> str:
-        line = f":{node.lineno}" if node is not None and hasattr(node, "lineno") else ""
-        return f"{self.place.as_posix()}{line}: {text}"
-
-    def functions(self) -> Iterator[Function]:
-        return (node for node in self.nodes if isinstance(node, Function))
-
-    def public_names(self) -> list[str] | None:
-        for node in self.tree.body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-                return list(ast.literal_eval(node.value)) if node.value is not None else None
-        return None
-
-    def public_definitions(self) -> Iterator[tuple[ast.stmt, str]]:
-        """Functions and classes named in `__all__`, and the public methods of those classes, with their full names."""
-        public = set(self.public_names() or ())
-        for node in self.tree.body:
-            if isinstance(node, Function | ast.ClassDef) and node.name in public:
-                yield node, node.name
-                for inner in node.body if isinstance(node, ast.ClassDef) else ():
-                    if isinstance(inner, Function) and (not inner.name.startswith("_") or inner.name == "__call__"):
-                        yield inner, f"{node.name}.{inner.name}"
-
-
-def modules(root: Path) -> list[Module]:
-    """All modules of the package folder `root`."""
-    return [_parsed(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))]
-
-
-@functools.cache
-def _parsed(place: Path, text: str) -> Module:
-    """Every rule looks at the same files; parsing takes longer than looking."""
-    return Module(place, text)
-
-
-def _docstring(node: ast.AST) -> ast.Expr | None:
-    body = getattr(node, "body", None)
-    first = body[0] if isinstance(body, list) and body else None
-    is_text = (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    )
-    return first if is_text else None
-
-
-def _lines(node: ast.AST | None) -> set[int]:
-    return set() if node is None else set(range(node.lineno, node.end_lineno + 1))
-
-
 # ---- the arrow of imports
-
-
-def _resolve(module: Module, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    package = ["deixis", *module.place.parts[:-1]]
-    return ".".join(package[: len(package) - node.level + 1] + ([node.module] if node.module else []))
-
-
-def _imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
-    """Every import of the package, at any depth, as the dotted name of what is imported."""
-    for node in module.nodes:
-        if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _resolve(module, node)
-            yield from ((node, f"{base}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if called in ("import_module", "__import__"):
-                yield node, str(node.args[0].value)
 
 
 def arrow(root: Path) -> list[str]:
@@ -125,7 +43,7 @@ def arrow(root: Path) -> list[str]:
         if module.package not in ALLOWED:
             faults.append(module.fault(None, f"{module.package!r} has no place in the arrow of imports"))
             continue
-        for node, name in _imported(module):
+        for node, name in imported(module):
             head, _, rest = name.partition(".")
             target = rest.split(".")[0]
             front_door = target not in ALLOWED
@@ -150,26 +68,12 @@ def independent_papers(root: Path) -> list[str]:
             for base in node.bases
             if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name)
         }
-        for node, name in _imported(module):
+        for node, name in imported(module):
             if not name.startswith("deixis.methods.") or name.startswith("deixis.methods.baselines"):
                 continue
             if name.split(".")[2] not in parents or "baselines" in module.place.parts:
                 faults.append(module.fault(node, f"imports the paper {name}, and is no delta on it"))
     return faults
-
-
-def blind_engine(root: Path) -> list[str]:
-    """The engine compares nothing with the name of a method."""
-    names = {module.stem for module in modules(root) if module.is_method}
-    return [
-        module.fault(node, f"asks for the method {part.value!r} by name")
-        for module in modules(root)
-        if module.package == "engine"
-        for node in module.nodes
-        if isinstance(node, ast.Compare | ast.MatchValue)
-        for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and part.value in names
-    ]
 
 
 def attention_in_nn(root: Path) -> list[str]:
@@ -193,7 +97,7 @@ def function_length(root: Path) -> list[str]:
     faults = []
     for module in modules(root):
         for node in module.functions():
-            length = len(_lines(node) - _lines(_docstring(node)))
+            length = len(lines_of(node) - lines_of(docstring(node)))
             if length >= FUNCTION_LINES:
                 faults.append(module.fault(node, f"{node.name} has {length} lines"))
     return faults
@@ -208,11 +112,11 @@ def _code_lines(module: Module) -> set[int]:
             lines |= set(range(token.start[0], token.end[0] + 1))
     for node in module.nodes:
         if isinstance(node, ast.Module | ast.ClassDef | Function):
-            lines -= _lines(_docstring(node))
+            lines -= lines_of(docstring(node))
     for node in module.tree.body if module.is_method else ():
         names = {getattr(target, "id", "") for target in getattr(node, "targets", ())} | {getattr(node, "name", "")}
         if names & {"CARD", "Config"}:
-            lines -= _lines(node)
+            lines -= lines_of(node)
     return lines
 
 
@@ -251,7 +155,7 @@ def duplicates(root: Path) -> list[str]:
     faults = []
     for module in modules(root):
         for node in module.functions():
-            body = node.body[1:] if _docstring(node) else node.body
+            body = node.body[1:] if docstring(node) else node.body
             if body and body[-1].end_lineno - body[0].lineno + 1 >= DUPLICATE_LINES:
                 key = "".join(ast.dump(each) for each in body)
                 if key in seen:
@@ -279,10 +183,10 @@ def documented(root: Path) -> list[str]:
     """Every public name has a docstring, and so has every module."""
     faults = []
     for module in modules(root):
-        if _docstring(module.tree) is None:
+        if docstring(module.tree) is None:
             faults.append(module.fault(None, "no docstring"))
         for node, name in module.public_definitions():
-            if _docstring(node) is None:
+            if docstring(node) is None:
                 faults.append(module.fault(node, f"{name} has no docstring"))
     return faults
 
@@ -320,7 +224,7 @@ def exports(root: Path) -> list[str]:
     """Every module with code has an `__all__`; one that defines something starts with the annotations of the future."""
     faults = []
     for module in modules(root):
-        body = module.tree.body[1:] if _docstring(module.tree) else module.tree.body
+        body = module.tree.body[1:] if docstring(module.tree) else module.tree.body
         if not body or module.stem == "__main__":
             continue
         defines = any(isinstance(node, Function | ast.ClassDef) for node in body)
@@ -340,7 +244,7 @@ def vague_names(root: Path) -> list[str]:
 TREE_CHECKS: dict[str, Callable[[Path], list[str]]] = {
     check.__name__: check
     for check in (
-        *(arrow, independent_papers, blind_engine, attention_in_nn),
+        *(arrow, independent_papers, attention_in_nn, *ROOM_CHECKS),
         *(function_length, file_length, argument_count, duplicates),
         *(annotations, documented, shapes, exports, vague_names),
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 from deixis.indexing.segments import Lines, Segment, unit
 
 

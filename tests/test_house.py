@@ -19,6 +19,7 @@ TWIN = "def {}(x: int) -> int:\n" + "".join(f"    x += {i}\n" for i in range(5))
 TOP = '"""Something."""\n\nfrom __future__ import annotations\n\n'
 CONFIG = "class Config:\n" + "    x: int = 1\n" * 60
 PARENT = "class Method:\n    x = 1\n"
+CLASS = "__all__ = ['{0}']\nclass {0}:\n    x = 1\n"
 
 # check -> files with one fault in them, what is said of it, and the same files made right
 PLANTED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
@@ -36,6 +37,37 @@ PLANTED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
         {"engine/train.py": "def f(name: str) -> bool:\n    return name == 'clip'\n", "methods/clip.py": ""},
         "engine/train.py:2: asks for the method 'clip' by name",
         {"engine/train.py": "def f(name: str) -> bool:\n    return name == 'fit'\n", "methods/clip.py": ""},
+    ),
+    "room_size": (
+        {f"ops/{letter}.py": "" for letter in "abcdefghijklmnopq"},
+        "ops: 17 modules, 16 at most",
+        {f"{room}/{letter}.py": "" for room in ("methods", "nn") for letter in "abcdefghijklmnopq"}
+        | {f"ops/{name}.py": "" for name in ("__init__", *"abcdefghijklmnop")}
+        | {"ops/more/q.py": ""},
+    ),
+    "one_class_a_name": (
+        {"ops/a.py": CLASS.format("Plan"), "nn/b.py": CLASS.format("Plan")},
+        "ops/a.py:2: a class Plan stands in nn/b.py too",
+        {"ops/a.py": CLASS.format("Plan"), "nn/b.py": CLASS.format("_Plan").replace("'_Plan'", "")}
+        | {f"methods/{name}.py": CLASS.format("Config") for name in ("clip", "filip")},
+    ),
+    "no_circles": (
+        {
+            "ops/a.py": "from deixis.ops import b\n",
+            "ops/b.py": "def f() -> None:\n    from deixis.ops.c import x\n",
+            "ops/c.py": "if TYPE_CHECKING:\n    from deixis.ops.a import y\n",
+        },
+        "ops/a.py:1: a circle of imports: deixis.ops.a and deixis.ops.b and deixis.ops.c",
+        {
+            "ops/a.py": "from deixis.ops import b\nfrom deixis.ops import c\n",
+            "ops/b.py": "from deixis.ops.c import x\n",
+            "ops/c.py": "import importlib\nimportlib.import_module('deixis.ops.a')\n",
+        },
+    ),
+    "total_lines": (
+        {"ops/a.py": "# why\n" * 401},
+        "ops/a.py: 401 lines, 400 at most",
+        {"ops/a.py": "# why\n" * 400, "methods/a.py": "# why\n" * 401},
     ),
     "attention_in_nn": (
         {"methods/clip.py": "from torch import nn\nx = nn.MultiheadAttention(8, 2)\n"},
@@ -123,6 +155,33 @@ def test_the_package_keeps_the_rule(name: str) -> None:
 def test_the_arrow_sees_every_way_to_import(source: str, said: str, tmp_path: Path) -> None:
     [fault] = house.arrow(plant(tmp_path, {"ops/a.py": source}))
     assert said in fault
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("CHEAP = ('clip', 'delta')\n", "asks for the method 'clip' by name"),
+        ("KINDS = {'clip': 1}\n", "asks for the method 'clip' by name"),
+        ("method = build('clip')\n", "asks for the method 'clip' by name"),
+        ("match name:\n    case 'clip': pass\n", "asks for the method 'clip' by name"),
+        ("from deixis.methods import clip\n", "imports the method 'clip'"),
+        ("def f() -> None:\n    from deixis.methods.clip import Config\n", "imports the method 'clip'"),
+        ("from deixis.methods.baselines import ridge\n", "imports the method 'ridge'"),
+        ("importlib.import_module('deixis.methods.clip')\n", "imports the method 'clip'"),
+    ],
+)
+@pytest.mark.parametrize("package", ["engine", "apps"])
+def test_engine_and_apps_name_no_method_in_any_way(package: str, source: str, said: str, tmp_path: Path) -> None:
+    methods = {"methods/clip.py": "", "methods/baselines/ridge.py": ""}
+    [fault] = house.TREE_CHECKS["blind_engine"](plant(tmp_path, {f"{package}/a.py": source, **methods}))
+    assert fault.startswith(f"{package}/a.py")
+    assert fault.endswith(said)
+
+
+def test_an_exception_that_nothing_needs_any_more_is_a_fault(tmp_path: Path) -> None:
+    files = {"apps/label/label.py": "", "methods/baselines/caption.py": ""}
+    [fault] = house.TREE_CHECKS["blind_engine"](plant(tmp_path, files))
+    assert "names 'caption' no more" in fault
 
 
 def test_the_command_line_alone_uses_the_front_door(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deixis.data import read
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from docs import pictures
 from tests.pictures import captioned
@@ -40,7 +40,7 @@ def test_fewer_pictures_make_a_lower_sheet_and_a_broken_one_is_red(tmp_path: Pat
 
 
 def test_boxes_are_drawn_around_what_they_are_boxes_of() -> None:
-    source = scenes(0, 1, side=96, config=Config(cast="shapes", rho=0.0))
+    source = scenes(0, 1, side=96, config=SceneConfig(cast="shapes", rho=0.0))
     sheet = np.asarray(pictures.contact_sheet(source, columns=1)).reshape(-1, 3)
     inks = pictures.INKS[: len(source.samples[0].regions)]
     assert all((sheet == ink).all(axis=1).any() for ink in inks)

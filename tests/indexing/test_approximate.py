@@ -16,9 +16,9 @@ from deixis.errors import DeixisError
 from deixis.indexing import approximate as module
 from deixis.indexing import changes
 from deixis.indexing.approximate import Approximate, GraphSettings, build
+from deixis.indexing.changes import build as build_index
 from deixis.indexing.folder import locked
 from deixis.indexing.index import Index
-from deixis.indexing.index import build as build_index
 
 pytest.importorskip("usearch")
 GOOD = GraphSettings(connectivity=8, expansion=32, queries=40)

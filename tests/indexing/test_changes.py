@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from deixis.errors import DeixisError
 from deixis.indexing import changes, folder, segments
 from deixis.indexing import index as module
-from deixis.indexing.changes import add, change, remove, replace
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import add, build, change, remove, replace
+from deixis.indexing.index import Index
 from tests.indexes import made, named, random
 
 
@@ -266,7 +266,8 @@ KILLED = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     from deixis.indexing import changes, folder, segments
-    from deixis.indexing.index import Index, build
+    from deixis.indexing.changes import build
+    from deixis.indexing.index import Index
 
     place, job = Path(sys.argv[1]), sys.argv[2]
     changes.SMALL, changes.LISTED = 0, 1

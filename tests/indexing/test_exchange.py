@@ -16,7 +16,8 @@ import pytest
 
 from deixis.errors import DeixisError
 from deixis.indexing import changes, exchange
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 
 WAYS = {"npy": (exchange.to_npy, exchange.from_npy), "faiss": (exchange.to_faiss, exchange.from_faiss)}
 BOTH = pytest.mark.parametrize("way", ["npy", pytest.param("faiss", marks=pytest.mark.slow)])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deixis.errors import DeixisError
-from deixis.indexing.changes import remove
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build, remove
+from deixis.indexing.index import Index
 from tests.indexes import random
 
 ITEMS = [

@@ -15,7 +15,8 @@ import pytest
 
 from deixis.errors import DeixisError
 from deixis.indexing import changes, folder, segments
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 from tests.indexes import made, named, random
 from tests.support import few
 

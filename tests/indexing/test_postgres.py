@@ -19,7 +19,8 @@ import pytest
 
 from deixis.errors import DeixisError
 from deixis.indexing import changes, postgres_form
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 from deixis.indexing.postgres import Match, Postgres
 
 PROGRAMS = Path("/usr/lib/postgresql/17/bin")

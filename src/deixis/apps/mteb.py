@@ -25,8 +25,9 @@ from torch import Tensor
 
 from deixis import zoo
 from deixis.errors import DeixisError
+from deixis.indexing.changes import build
 from deixis.indexing.compose import compose
-from deixis.indexing.index import Index, build
+from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
 
 __all__ = ["MtebEncoder", "MtebSearch"]

@@ -41,7 +41,7 @@ from deixis.indexing.folder import (
 from deixis.indexing.index import Index
 from deixis.indexing.segments import ROWS, Segment, encoded, live_rows, unit, write_rows, write_segment
 
-__all__ = ["add", "change", "create", "remove", "replace"]
+__all__ = ["add", "build", "change", "remove", "replace"]
 
 SMALL = 4096
 """Segments that together are no longer than this are written as one: some hundredths of a second."""
@@ -121,26 +121,42 @@ def _change(
         return Index.open(folder)
 
 
-def create(
-    folder: Path, vectors: Float[np.ndarray, "N D"], items: Sequence[Mapping[str, Any]], head: Mapping[str, Any]
+def build(
+    folder: str | os.PathLike[str],
+    vectors: Float[np.ndarray, "N D"],
+    items: Sequence[Mapping[str, Any]],
+    *,
+    model: str,
+    fingerprint: str,
+    dtype: str = "float32",
 ) -> Index:
-    """Writes an index anew; see `index.build`, which this is.
+    """Writes an index folder, whole or not at all, and opens it. An index that is there already is replaced.
 
     Args:
-        folder: where.
-        vectors: one an item [N, D].
-        items: what they stand for.
-        head: `model`, `fingerprint` and `dtype` of the manifest.
+        folder: where it goes.
+        vectors: one a row, brought to length 1 here [N, D]; may be a memory map.
+        items: what each row stands for, as JSON objects; paths become strings. The `id` is what `remove` and `replace`
+            know an item by.
+        model: name of the model that made the vectors.
+        fingerprint: of that model, see `Index.expect`.
+        dtype: how vectors are stored: `float32`, or `float16` in half the space, whose scores differ from the third
+            or fourth digit on.
+
+    Raises:
+        DeixisError: nothing to index, counts that differ, an id twice, a vector without direction, a folder that holds
+            something else, or one that another process is writing.
     """
+    folder = Path(folder)
     if not len(items):
         raise DeixisError("There is nothing to index: no items were given.", "Give at least one.")
     _check_counts(vectors, items)
     _unique([item["id"] for item in items if "id" in item])
-    if head["dtype"] not in ("float32", "float16"):
-        raise DeixisError(f"Vectors can't be stored as {head['dtype']!r}.", "Store them as float32 or float16.")
+    if dtype not in ("float32", "float16"):
+        raise DeixisError(f"Vectors can't be stored as {dtype!r}.", "Store them as float32 or float16.")
     is_new = not (folder.exists() or folder.is_symlink())
     _refuse_foreign(folder, is_new)
     folder.mkdir(parents=True, exist_ok=True)
+    head = {"model": model, "fingerprint": fingerprint, "dtype": dtype}
     manifest = {**head, "format": FORMAT, "width": vectors.shape[1], "segments": [], "removed": [], "files": {}}
     empty = Index(folder, {**manifest, "count": 0, "created": now()}, ())
     try:

@@ -1,7 +1,7 @@
 """An index: the vectors of a collection, what they stand for, and who made them, in one folder.
 
-See `folder` for the files, `changes` for adding and removing, `exact` for how the search goes, `filters` for conditions
-on what the items say.
+An `Index` is read-only and knows nothing of changes: `changes` builds one, adds and removes. See `folder` for the
+files, `exact` for how the search goes, `filters` for conditions on what the items say.
 """
 
 from __future__ import annotations
@@ -24,42 +24,11 @@ from deixis.indexing.exact import Hits
 from deixis.indexing.folder import FORMAT, MANIFEST, damaged, files_named, manifest_bytes, parse_manifest
 from deixis.indexing.segments import Segment, compare_size, load, opened, unit
 
-__all__ = ["FORMAT", "Hits", "Index", "build"]
+__all__ = ["FORMAT", "Hits", "Index"]
 
 _QUERIES = 512  # queries that are scored at once
 _MASKS = 32  # answers of `where` that are kept
 _TRIES = 20  # a writer that replaces the manifest while it is read, each time anew
-
-
-def build(
-    folder: str | os.PathLike[str],
-    vectors: Float[np.ndarray, "N D"],
-    items: Sequence[Mapping[str, Any]],
-    *,
-    model: str,
-    fingerprint: str,
-    dtype: str = "float32",
-) -> Index:
-    """Writes an index folder, whole or not at all, and opens it. An index that is there already is replaced.
-
-    Args:
-        folder: where it goes.
-        vectors: one a row, brought to length 1 here [N, D]; may be a memory map.
-        items: what each row stands for, as JSON objects; paths become strings. The `id` is what `remove` and `replace`
-            know an item by.
-        model: name of the model that made the vectors.
-        fingerprint: of that model, see `Index.expect`.
-        dtype: how vectors are stored: `float32`, or `float16` in half the space, whose scores differ from the third
-            or fourth digit on.
-
-    Raises:
-        DeixisError: nothing to index, counts that differ, an id twice, a vector without direction, a folder that holds
-            something else, or one that another process is writing.
-    """
-    from deixis.indexing.changes import create
-
-    head = {"model": model, "fingerprint": fingerprint, "dtype": dtype}
-    return create(Path(folder), vectors, items, head)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +60,7 @@ class Index:
         A change by another process meanwhile does no harm: the index is opened as it is before or after.
 
         Args:
-            folder: as given to `build`.
+            folder: as given to `changes.build`.
             verify: also read all files whole and compare their hashes, about a second a gigabyte.
 
         Raises:

@@ -36,12 +36,12 @@ from deixis.indexing.exact import margin, rescored
 from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
 from deixis.indexing.postgres_link import connect, driver, kept, statement, told
+from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, graphs, named
 from deixis.indexing.segments import live_rows, unit
 
 __all__ = ["Match", "Postgres"]
 
 TABLE = "deixis"
-_ABOUT = "deixis_collections"
 _WIDEST = {"float32": 2000, "float16": 4000}  # of a graph of pgvector
 _MOST = 1000  # nodes that pgvector keeps in hand
 _SPARE = 16
@@ -85,9 +85,9 @@ class Postgres:
         Raises:
             DeixisError: no server, or no such collection on it.
         """
-        _check_name(table)
+        check_name(table)
         with told(), kept(connect(dsn)) as connection:
-            about = _about(connection, table)
+            about = about_collection(connection, table)
             if about is None:
                 raise DeixisError(
                     f"The database holds no collection {table!r}.", "Make one: deixis export RUN --to postgres"
@@ -146,12 +146,12 @@ class Postgres:
         if graph:
             made._check_graph()
         with kept(made), made._transaction() as cursor:
-            if replace and _about(cursor.connection, table) is not None:
+            if replace and about_collection(cursor.connection, table) is not None:
                 cursor.execute(statement("DROP TABLE {}", table))
             made._create(cursor)
             made._copy(cursor, _stored(index, progress), (item for _, item in index.items()))
             if graph:
-                cursor.execute(_graph_sql(table, about["dtype"], 16, 64))
+                cursor.execute(graph_sql(table, about["dtype"], 16, 64))
             cursor.execute(statement("ANALYZE {}", table))  # so that the server knows when a graph pays
         return made
 
@@ -250,7 +250,7 @@ class Postgres:
     def _copy(self, cursor: Any, blocks: Any, items: Any) -> None:
         copying = statement("COPY {} (id, item, facts, embedding) FROM STDIN (FORMAT BINARY)", self.table)
         with cursor.copy(copying) as copy:
-            for data in form.copied(blocks, _named(items), self.about["dtype"]):
+            for data in form.copied(blocks, named(items), self.about["dtype"]):
                 copy.write(data)
 
     def build_graph(self, connectivity: int = 16, expansion: int = 64) -> None:
@@ -265,9 +265,9 @@ class Postgres:
         """
         self._check_graph()
         with self._transaction() as cursor:
-            for (name,) in cursor.execute(*_graphs(self.table)).fetchall():
+            for (name,) in cursor.execute(*graphs(self.table)).fetchall():
                 cursor.execute(statement("DROP INDEX {}", name))
-            cursor.execute(_graph_sql(self.table, self.about["dtype"], connectivity, expansion))
+            cursor.execute(graph_sql(self.table, self.about["dtype"], connectivity, expansion))
 
     def _check_graph(self) -> None:
         most = _WIDEST[self.about["dtype"]]
@@ -372,16 +372,16 @@ class Postgres:
         columns = "id text PRIMARY KEY, item jsonb NOT NULL, facts jsonb NOT NULL"
         counted = "place bigint GENERATED ALWAYS AS IDENTITY"
         cursor.execute(statement(f"CREATE TABLE {{}} ({counted}, {columns}, embedding {kind} NOT NULL)", self.table))
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS {_ABOUT} (name text PRIMARY KEY, about jsonb NOT NULL)")
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS {ABOUT} (name text PRIMARY KEY, about jsonb NOT NULL)")
         cursor.execute(
-            f"INSERT INTO {_ABOUT} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET about = EXCLUDED.about",
+            f"INSERT INTO {ABOUT} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET about = EXCLUDED.about",
             [self.table, json.dumps({"format": 1, **self.about})],
         )
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
         """A cursor whose statements all hold, or none; whatever the server says becomes a `DeixisError`."""
-        _check_name(self.table)
+        check_name(self.table)
         if self.about["dtype"] not in form.KINDS:
             raise DeixisError(f"Vectors can't be stored as {self.about['dtype']!r}.", "Choose float32 or float16.")
         with self._lock, told(self.table):
@@ -391,33 +391,6 @@ class Postgres:
                 yield cursor
 
 
-def _graph_sql(table: str, dtype: str, connectivity: int, expansion: int) -> Any:
-    kind = form.KINDS[dtype][0]
-    options = f"m = {int(connectivity)}, ef_construction = {int(expansion)}"
-    return statement(f"CREATE INDEX ON {{}} USING hnsw (embedding {kind}_cosine_ops) WITH ({options})", table)
-
-
-def _graphs(table: str) -> tuple[str, list[str]]:
-    """Asks for the names of the graphs of a table."""
-    return (
-        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam "
-        "WHERE a.amname = 'hnsw' AND i.indrelid = to_regclass(quote_ident(%s))",
-        [table],
-    )
-
-
-def _check_name(table: str) -> None:
-    if not 1 <= len(table.encode("utf-8", "surrogatepass")) <= 63 or not table.isprintable() or table == _ABOUT:
-        raise DeixisError(f"A table can't be called {table!r}.", "Choose a name of up to 63 bytes, such as my_photos.")
-
-
-def _named(items: Any) -> Iterator[Mapping[str, Any]]:
-    for place, item in enumerate(items):
-        if not isinstance(item.get("id"), str):
-            raise DeixisError(f"Item {place} has no id.", "Give each item an `id`, a text that no other has.")
-        yield item
-
-
 def _stored(index: Index, progress: Callable[[int, int], None] | None) -> Iterator[Float[np.ndarray, "_ D"]]:
     done = 0
     for _, part in live_rows(index.segments, index.live):
@@ -425,15 +398,3 @@ def _stored(index: Index, progress: Callable[[int, int], None] | None) -> Iterat
         done += len(part)
         if progress is not None:
             progress(done, len(index))
-
-
-def _about(connection: Any, table: str) -> dict[str, Any] | None:
-    """What is known of a collection; None where there is none, or its table is gone or another."""
-    [known] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [_ABOUT]).fetchone()
-    columns = connection.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND NOT attisdropped", [table]
-    ).fetchall()
-    if not known or not {"place", "id", "item", "facts", "embedding"} <= {name for (name,) in columns}:
-        return None
-    row = connection.execute(f"SELECT about FROM {_ABOUT} WHERE name = %s", [table]).fetchone()
-    return None if row is None else dict(row[0])

@@ -18,7 +18,7 @@ from deixis.apps.adapt.adapt import adapt
 from deixis.apps.common.options import AdaptSettings
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions, writable
 from deixis.errors import DeixisError
-from deixis.indexing.index import build
+from deixis.indexing.changes import build
 from tests.pictures import captioned
 from tests.support import few
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.evaluate import evaluate
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 
-SHAPES = Config(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
+SHAPES = SceneConfig(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
 SETTINGS = EvalSettings(protocol="saliency", model="tiny", methods=("norm_grad",), limit=3)
 
 

@@ -15,7 +15,7 @@ from deixis.apps.export.exchange import export_index, import_index
 from deixis.apps.index.approximate import approximate
 from deixis.apps.search.searcher import Query, Searcher
 from deixis.errors import DeixisError
-from deixis.indexing.index import build
+from deixis.indexing.changes import build
 from deixis.nn.dual import DualEncoder
 
 WORDS = ["a red bird", "a boat", "two cats", "a blue kite"]

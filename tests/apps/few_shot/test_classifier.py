@@ -20,7 +20,7 @@ from deixis import zoo
 from deixis.apps.common.dataset import read
 from deixis.apps.few_shot import class_names as app_classes
 from deixis.apps.few_shot import classifier as app
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.methods import coop
@@ -155,7 +155,7 @@ def test_names_call_a_class_otherwise_and_templates_stand_around_them(pairs: Any
 def test_auto_says_what_it_chose_and_why(pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_shot, "PENALTIES", (1e-3,))
     clf = fit(*pairs, method="auto", settings=None)
-    assert clf.choice_.method in few_shot.CHEAP
+    assert clf.choice_.method in learners.candidates()
     assert type(clf.method_).__module__.endswith(clf.choice_.method)
     assert "were held out" in clf.choice_.why
 
@@ -189,11 +189,11 @@ def test_the_nearest_words_of_vectors_that_were_not_moved_are_those_they_started
 # keeping
 
 
-@pytest.mark.parametrize("method", few(few_shot.offered(), *few_shot.CHEAP))
+@pytest.mark.parametrize("method", few(learners.offered(), *learners.candidates()))
 def test_a_saved_classifier_answers_alike_when_the_images_are_gone(method: str, place: Path, tmp_path: Path) -> None:
     folder = labelled(place / f"gone-{method}", 12, seed=3)
-    settings = {"epochs": 2} if few_shot.takes(method, "epochs") else {}
-    settings |= {"penalty": 0.1} if few_shot.takes(method, "penalty") else {}
+    settings = {"epochs": 2} if learners.takes(method, "epochs") else {}
+    settings |= {"penalty": 0.1} if learners.takes(method, "penalty") else {}
     clf = fit(str(folder), method=method, shots=1, settings=settings)
     probe = Image.new("RGB", (40, 40), (200, 40, 40))
     expected = clf.predict_proba(probe)

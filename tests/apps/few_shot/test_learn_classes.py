@@ -15,7 +15,7 @@ import pytest
 import deixis as front
 from deixis.apps.few_shot.learn_classes import learns_classes
 from deixis.data.readers import sources
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from tests.commands import Answer, deixis, own_cache
 from tests.pictures import COLOURS, captioned, labelled, picture, spoil
 
@@ -128,7 +128,7 @@ def test_auto_tells_what_it_chose_in_each_split(run: Run, monkeypatch: pytest.Mo
     answer = deixis("adapt", run.data, "--method", "auto", *FLAGS, "--out", run.folder.with_name("auto"))
     assert answer.code == 0, answer.err
     method = json.loads((run.folder.with_name("auto") / "result.json").read_text())["method"]
-    assert all(each["method"] in few_shot.CHEAP and each["why"] for each in (*method["chosen"], method["final"]))
+    assert all(each["method"] in learners.candidates() and each["why"] for each in (*method["chosen"], method["final"]))
     assert f"Chosen: {method['final']['why']}" in answer.out
 
 
@@ -165,4 +165,4 @@ def test_too_few_images_to_prove_anything_are_refused(place: Path) -> None:
 def test_methods_that_adapt_are_left_to_the_main_job() -> None:
     assert learns_classes("zero-shot") == "zero_shot"
     assert [learns_classes(name) for name in ("residual", "ridge", "clip", "nonsense")] == [""] * 4
-    assert np.all([learns_classes(name) for name in few_shot.offered()])
+    assert np.all([learns_classes(name) for name in learners.offered()])

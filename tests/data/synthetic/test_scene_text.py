@@ -15,14 +15,15 @@ from PIL import Image
 
 from deixis.data import catalogue
 from deixis.data.datasets import fonts
-from deixis.data.synthetic.scene_text import Config, Lettering, vocabulary, words
+from deixis.data.synthetic import typefaces
+from deixis.data.synthetic.scene_text import Lettering, SceneTextConfig, vocabulary, words
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, content_hash
 from deixis.inputs.images import load_image, picture_hash
 from deixis.types import Drawing, Sample
 from tests.registries import needs_dpkg, quiet
 
-BUILTIN = Config(fonts="builtin", unseen="nothing")
+BUILTIN = SceneTextConfig(fonts="builtin", unseen="nothing")
 STILL = dataclasses.replace(BUILTIN, turn=0.0, bend=0.0, askew=0.0, blur=0.0, grain=0)
 
 
@@ -165,12 +166,12 @@ def test_the_words_that_come_along_are_plain_and_in_order() -> None:
         (lambda: words(0, 1, split="dev", config=BUILTIN), "train, val, test"),
         (lambda: words(0, 1, size=(8, 8), config=BUILTIN), "32 x 16"),
         (lambda: words(-1, 1, config=BUILTIN), "not negative"),
-        (lambda: words(0, 1, config=Config(fonts=(Path("a.ttf"),))), "unseen='nothing'"),
-        (lambda: Config(words=("a\0b",)), "can't be drawn"),
-        (lambda: Config(words=("x" * 1_000_000,)), "1 to 24"),
-        (lambda: Config(random=0.8, numbers=0.3), "at most 1"),
-        (lambda: Config(turn=90.0), "45 degrees"),
-        (lambda: Config(contrast=0), "1 to 120"),
+        (lambda: words(0, 1, config=SceneTextConfig(fonts=(Path("a.ttf"),))), "unseen='nothing'"),
+        (lambda: SceneTextConfig(words=("a\0b",)), "can't be drawn"),
+        (lambda: SceneTextConfig(words=("x" * 1_000_000,)), "1 to 24"),
+        (lambda: SceneTextConfig(random=0.8, numbers=0.3), "at most 1"),
+        (lambda: SceneTextConfig(turn=90.0), "45 degrees"),
+        (lambda: SceneTextConfig(contrast=0), "1 to 120"),
     ],
 )
 def test_what_cannot_be_made_is_told_with_a_cure(make: Callable[[], object], said: str) -> None:
@@ -196,20 +197,20 @@ def test_fonts_are_fetched_without_fine_cuts_and_with_their_notices(
             (share / name).parent.mkdir(parents=True, exist_ok=True)
             (share / name).write_text(name)
 
-    for family in fonts.FAMILIES:
+    for family in typefaces.FAMILIES:
         apt(f"fonts-{family}", fill)
     folder = fonts.fetch(quiet)
     assert fonts.fetch(quiet) == folder == cache_dir("sets", "fonts")
-    assert json.loads((folder / catalogue.MARKER).read_text())["files"] == 2 * len(fonts.FAMILIES)
-    assert {family: [path.name for path in files] for family, files in fonts.faces().items()} == {
-        family: ["X-Regular.otf"] for family in fonts.FAMILIES
+    assert json.loads((folder / catalogue.MARKER).read_text())["files"] == 2 * len(typefaces.FAMILIES)
+    assert {family: [path.name for path in files] for family, files in typefaces.faces().items()} == {
+        family: ["X-Regular.otf"] for family in typefaces.FAMILIES
     }
 
 
 @pytest.mark.slow
 def test_the_real_fonts_draw_small_letters_unlike_capitals(fetched: Callable[[str], Path]) -> None:
     fetched("fonts")
-    faces = [path for files in fonts.faces().values() for path in files]
+    faces = [path for files in typefaces.faces().values() for path in files]
     assert len(faces) > 30
     assert len({content_hash(path) for path in faces}) == len(faces)
     look = lettering(made(1, **still())[0]).look
@@ -230,4 +231,4 @@ def test_the_set_of_words_keeps_its_families_apart(fetched: Callable[[str], Path
         {sample.extra["family"] for sample in catalogue.read(f"words/{split}").samples}
         for split in ("train", "val", "test")
     ]
-    assert len(set().union(*parts)) == sum(map(len, parts)) == len(fonts.FAMILIES)
+    assert len(set().union(*parts)) == sum(map(len, parts)) == len(typefaces.FAMILIES)

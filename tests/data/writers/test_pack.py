@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deixis.data.readers import sources
-from deixis.data.readers.folders import MAX_TEXT_FILE, read_folder
-from deixis.data.readers.shards import read_shards
+from deixis.data.readers.formats.folders import MAX_TEXT_FILE, read_folder
+from deixis.data.readers.formats.shards import read_shards
 from deixis.data.readers.tars import listing
 from deixis.data.writers.pack import pack
 from deixis.errors import DeixisError

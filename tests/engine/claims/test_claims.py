@@ -17,6 +17,7 @@ import pytest
 
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import LEAST_SEEDS, TUNING_SEED, Design
+from deixis.engine.claims.rows import claim_rows, verdict_rows
 from deixis.engine.claims.subprocess_pool import run_in_subprocesses
 from deixis.engine.claims.trials import Trial, TrialBackend, TrialResult, cost, run_trial
 from deixis.engine.claims.tuning import at_edge, best, first_trials, next_trials
@@ -89,10 +90,10 @@ def test_settings_are_chosen_before_the_test_part_is_seen(tried: Any) -> None:
 
 def test_rows_have_the_fixed_keys_and_hold_all_that_a_verdict_rests_on(tried: Any) -> None:
     one, tuned, outcomes, _ = tried
-    rows = claims.claim_rows(one, tuned, outcomes)
+    rows = claim_rows(one, tuned, outcomes)
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     assert f"| `results/claims.jsonl` | `{' '.join(rows[0])}` |" in text
-    verdicts = claims.verdict_rows(one, claims.findings(one, outcomes))
+    verdicts = verdict_rows(one, claims.findings(one, outcomes))
     assert f"| `results/verdicts.jsonl` | `{' '.join(verdicts[0])}` |" in text
     assert len(rows) == 2 * LEAST_SEEDS
     assert rows[0]["config"]["settings"] == tuned["clean"].setting
@@ -146,7 +147,7 @@ def test_an_arm_may_be_measured_in_a_way_of_its_own() -> None:
     units = {arm: one.unit(arm, {"learning_rate": 0.1}, 0, "test") for arm in one.chosen}
     assert {arm: unit.metric for arm, unit in units.items()} == {"clean": "fit", "asked": "other"}
     outcomes = {arm: [TrialResult(((0.0, 0.0), (1.0, 1.0)), 1.0)] for arm in units}
-    rows = claims.claim_rows(one, {arm: claims.TunedArm({"learning_rate": 0.1}) for arm in units}, outcomes)
+    rows = claim_rows(one, {arm: claims.TunedArm({"learning_rate": 0.1}) for arm in units}, outcomes)
     assert {row["arm"]: row["metric"] for row in rows} == {"clean": "fit", "asked": "other"}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from deixis import engine
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.claims.measures import MEASURES, PROMPT, WORDS, measure, recall, scores, values
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
@@ -26,7 +26,7 @@ SIDE, GRID = 48, 6
 
 
 def of_shapes(count: int = 12, **changes: Any) -> Source:
-    config = Config(cast="shapes", tinted=1.0, repeats=1, objects=(2, 3), phrases=0, questions=0, **changes)
+    config = SceneConfig(cast="shapes", tinted=1.0, repeats=1, objects=(2, 3), phrases=0, questions=0, **changes)
     return scenes(0, count, side=SIDE, config=config)
 
 
@@ -191,7 +191,7 @@ def test_a_planted_map_points_and_one_beside_the_thing_does_not() -> None:
 
 def test_things_that_are_counted_together_are_pointed_at_together() -> None:
     source = of_shapes(30, named=4)
-    config = Config(cast="shapes", tinted=0.0, objects=(3, 3), repeats=3, phrases=0, questions=0)
+    config = SceneConfig(cast="shapes", tinted=0.0, objects=(3, 3), repeats=3, phrases=0, questions=0)
     source = scenes(0, 12, side=SIDE, config=config)
     spans = {(sample.id, span) for sample in source.samples for region in sample.regions for span in region.spans}
     assert len(spans) < sum(len(region.spans) for sample in source.samples for region in sample.regions)

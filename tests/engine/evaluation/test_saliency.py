@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import deixis
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.evaluation import saliency, saliency_checks
 from deixis.engine.evaluation.saliency import (
     SaliencyQueries,
@@ -28,7 +28,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Sample, Source
 
-SHAPES = Config(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
+SHAPES = SceneConfig(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
 
 
 @pytest.fixture(scope="module")

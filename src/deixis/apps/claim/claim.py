@@ -13,6 +13,7 @@ from deixis.apps.common.options import ClaimSettings
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Design, Run, TunedArm
 from deixis.engine.claims.records import Ledger, claim_hash, repository
+from deixis.engine.claims.rows import claim_rows, verdict_rows
 from deixis.engine.claims.trials import BACKEND, TrialBackend, TrialResult
 from deixis.engine.claims.verdicts import PairedComparison, overall
 from deixis.errors import DeixisError
@@ -138,7 +139,7 @@ def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | No
         outcomes = claims.report(design, tuned, _counted(place, design, jobs, bar, len(tuned) * design.seeds))
     found = claims.findings(design, outcomes)
     _tell(design, outcomes, found, talk)
-    rows, verdicts = claims.claim_rows(design, tuned, outcomes), claims.verdict_rows(design, found)
+    rows, verdicts = claim_rows(design, tuned, outcomes), verdict_rows(design, found)
     for name, each_row in (("claims", rows), ("verdicts", verdicts)):
         with atomic_path(place / f"{name}-{claim_hash(design.claim)}.jsonl") as temporary:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each_row)

@@ -17,7 +17,7 @@ from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_pla
 from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.protocol_tables import ProtocolResult, ProtocolRow, write
 from deixis.data.splits import concept_groups
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, labelled, style_of, tells_new
 from deixis.engine.fewshot.draws import Labelled, limited
 from deixis.engine.fewshot.plans import FewShotPlan, plan
@@ -82,10 +82,10 @@ def run(source: Source, settings: EvalSettings, folder: Path, talk: Reporter) ->
 
 def _methods(settings: EvalSettings) -> tuple[str, ...]:
     methods = tuple(dict.fromkeys(settings.methods)) or METHODS[settings.protocol]
-    known = [*few_shot.offered(), few_shot.AUTO]
+    known = [*learners.offered(), learners.AUTO]
     for name in methods:
         if name not in known:
-            read(name) if name != few_shot.AUTO else None
+            read(name) if name != learners.AUTO else None
             raise DeixisError(f"{name} learns no classes from images.", f"These do: {', '.join(known)}.")
         if settings.protocol == "base-to-new" and not tells_new(name):
             able = ", ".join(each for each in known if tells_new(each))
@@ -140,8 +140,8 @@ def _recipe(
 
 def _settings(method: str) -> dict[str, Any]:
     """What a method runs with; penalties are chosen within the images that are learned from."""
-    if method == few_shot.AUTO:
-        return {"chosen among": few_shot.CHEAP, "penalties": few_shot.PENALTIES}
+    if method == learners.AUTO:
+        return {"chosen among": tuple(learners.candidates()), "penalties": few_shot.PENALTIES}
     found = dataclasses.asdict(configure(method))
     for part in ("encoder", "names"):
         found.pop(part, None)

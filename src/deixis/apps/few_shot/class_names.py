@@ -15,7 +15,7 @@ from typing import Any
 
 from deixis import zoo
 from deixis.apps.few_shot.classifier_inputs import FewShotSubset
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.few_shot import Shots
 from deixis.engine.training.build import configure
 from deixis.engine.training.stages import Method
@@ -67,20 +67,20 @@ def changes(method: str, templates: Sequence[str], settings: Mapping[str, Any] |
     """The settings of a method that are not its preset's; templates where it reads some.
 
     Args:
-        method: one of `few_shot.offered()`, or `auto`.
+        method: one of `learners.offered()`, or `auto`.
         templates: sentences around a name.
         settings: further ones.
 
     Raises:
         DeixisError: no such method or setting, or a template without `{}`.
     """
-    few_shot.require(method)
+    learners.require(method)
     for each in templates:
         if "{}" not in each:
             raise DeixisError(f"The template {each!r} has no place for the name.", "Put {} where it goes.")
-    own = {"templates": tuple(templates)} if templates and few_shot.takes(method, "templates") else {}
+    own = {"templates": tuple(templates)} if templates and learners.takes(method, "templates") else {}
     found = {**own, **(settings or {})}
-    if method != few_shot.AUTO:
+    if method != learners.AUTO:
         configure(method, "desk", found)
     return found
 
@@ -188,7 +188,7 @@ def estimate_cost(
         count: images to learn from.
         overrides: settings of the method.
     """
-    trained = method != few_shot.AUTO and read(method).card.kind == "trained"
+    trained = method != learners.AUTO and read(method).card.kind == "trained"
     if not trained and len(names) < _MANY:
         return 0.0, ""
     seconds = few_shot.forecast(method, encoder, names, count, overrides)

@@ -34,7 +34,7 @@ from deixis.apps.few_shot.class_names import (
 from deixis.apps.few_shot.classifier_inputs import few_shot_subset, hashes, labelled, pictures
 from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
@@ -133,10 +133,10 @@ class FewShotClassifier:
             few.groups,
         )
         self.choice_ = None
-        if method == few_shot.AUTO:
+        if method == learners.AUTO:
             self.choice_ = few_shot.choose(encoder, names, shots, overrides=overrides, seed=self.seed)
             method = self.choice_.method
-            overrides = few_shot.settings_of(method, overrides)
+            overrides = learners.settings_of(method, overrides)
         self.method_ = learned(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, tuple(names), shots.ids
         return self

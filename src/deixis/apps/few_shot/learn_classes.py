@@ -26,7 +26,7 @@ from deixis.apps.index.index import write_index
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
 from deixis.data.splits import concept_groups
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, parts, two_sided
 from deixis.engine.fewshot.few_shot import Pick, Shots
 from deixis.engine.training.stages import name_of
@@ -75,7 +75,7 @@ class _Part:
 def learns_classes(method: str) -> str:
     """The method's name, if it learns classes from labelled images; else an empty string."""
     name = method.replace("-", "_")
-    return name if name in (*few_shot.offered(), few_shot.AUTO) else ""
+    return name if name in (*learners.offered(), learners.AUTO) else ""
 
 
 def learn_classes(
@@ -199,10 +199,11 @@ def _part(
     few = draw(seen.data, made.train, labels, [settings.shots], seed)[settings.shots]
     test = seen.data.where(made.test, labels)
     shots, asked = seen.shots(few, labels), seen.shots(test, labels)
-    plain = few_shot.learn("zero_shot", encoder, names, shots, overrides=few_shot.settings_of("zero_shot", overrides))
-    choice = few_shot.choose(encoder, names, shots, overrides=overrides, seed=seed) if method == few_shot.AUTO else None
+    untaught = learners.candidates()[0]
+    plain = few_shot.learn(untaught, encoder, names, shots, overrides=learners.settings_of(untaught, overrides))
+    choice = few_shot.choose(encoder, names, shots, overrides=overrides, seed=seed) if method == learners.AUTO else None
     name = method if choice is None else choice.method
-    after = learned(name, encoder, names, shots, few_shot.settings_of(name, overrides), seed, seconds)
+    after = learned(name, encoder, names, shots, learners.settings_of(name, overrides), seed, seconds)
     right = [
         (few_shot.logits(each, asked.embedding, asked.features).argmax(dim=1) == asked.labels).numpy()
         for each in (plain, after)

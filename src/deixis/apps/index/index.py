@@ -25,7 +25,8 @@ from deixis.engine.training import launch
 from deixis.errors import DeixisError
 from deixis.indexing import changes
 from deixis.indexing.approximate import package
-from deixis.indexing.index import Index, build
+from deixis.indexing.changes import build
+from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import rank
 from deixis.types import Source

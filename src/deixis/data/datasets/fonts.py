@@ -2,7 +2,7 @@
 
 They come from Debian's packages `fonts-*`, as `FAMILY/FILE.otf` or `.ttf`; fine cuts, which vanish in small
 pictures, are left out. In each, small letters and capitals look different, so that a word can be read as it is spelt.
-Reading the set gives words drawn with them (`data.words`).
+Reading the set gives words drawn with them (`data.synthetic.scene_text`).
 """
 
 from __future__ import annotations
@@ -13,22 +13,17 @@ from pathlib import Path
 
 from deixis.data import catalogue
 from deixis.data.datasets.sources.packages import copy_files, debian_package
+from deixis.data.synthetic import scene_text
+from deixis.data.synthetic.typefaces import FAMILIES, SUFFIXES
 from deixis.types import Source
 
-__all__ = ["FAMILIES", "HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "faces", "fetch", "parts", "read"]
+__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "parts", "read"]
 
 NAME = "fonts"
 TITLE = "Fonts of eleven free families, for drawing scene text"
 LICENCE = "OFL-1.1 (fonts of many authors, see the files copyright)"
 SIZE_MB = 2
 HOW = "apt"
-
-FAMILIES = (
-    *("cabin", "comic-neue", "courier-prime", "dancingscript", "inconsolata", "kristi", "league-spartan", "lobster"),
-    *("quattrocento", "quicksand", "yanone-kaffeesatz"),
-)
-_SUFFIXES = (".otf", ".ttf")
-_FINE = ("thin", "light", "hairline")
 
 
 def fetch(say: Callable[[str], None]) -> Path:
@@ -46,7 +41,7 @@ def fetch(say: Callable[[str], None]) -> Path:
             unpacked = debian_package(package, work, say)
             share = unpacked.folder / "usr/share"
             told["packages"][package] = unpacked.version
-            told["files"] += copy_files(share / "fonts", folder / family, _SUFFIXES)
+            told["files"] += copy_files(share / "fonts", folder / family, SUFFIXES)
             notice = share / "doc" / package / "copyright"
             if notice.is_file():
                 shutil.copyfile(notice, folder / family / "copyright")
@@ -54,32 +49,15 @@ def fetch(say: Callable[[str], None]) -> Path:
     return catalogue.home(NAME)
 
 
-def faces() -> dict[str, tuple[Path, ...]]:
-    """The files of each family, in the order of their names.
-
-    Raises:
-        DeixisError: they have not been fetched.
-    """
-    root, found = catalogue.home(NAME), {}
-    for family in FAMILIES:
-        files = sorted(path for path in (root / family).rglob("*") if path.suffix in _SUFFIXES)
-        found[family] = tuple(path for path in files if not any(cut in path.stem.casefold() for cut in _FINE))
-    return {family: files for family, files in found.items() if files}
-
-
 def parts() -> tuple[str, ...]:
     """What may follow `set:fonts/`: the splits of the words."""
-    from deixis.data.synthetic import scene_text
-
     return scene_text.parts()
 
 
 def read(part: str = "train") -> Source:
-    """A thousand words drawn with the fonts; see `data.words`.
+    """A thousand words drawn with the fonts; see `data.synthetic.scene_text`.
 
     Raises:
         DeixisError: they have not been fetched.
     """
-    from deixis.data.synthetic import scene_text
-
     return scene_text.read(part)

@@ -11,10 +11,10 @@ from typing import Any
 
 from deixis.data.readers.captions import shown, whole
 from deixis.data.readers.columns import Columns, ColumnTable
-from deixis.data.readers.folders import Walk, read_folder
+from deixis.data.readers.formats.folders import Walk, read_folder
+from deixis.data.readers.formats.tables import TABLE_SUFFIXES, read_json, read_table, table_of
 from deixis.data.readers.refusals import UNDERSTOOD, missing, refused, unknown_json
 from deixis.data.readers.rows import from_rows
-from deixis.data.readers.tables import TABLE_SUFFIXES, read_json, read_table, table_of
 from deixis.errors import DeixisError
 from deixis.types.samples import Source
 
@@ -63,7 +63,7 @@ def recognise(path: Path, told: Columns) -> Source:
 
 def recognise_table(table: ColumnTable, told: Columns) -> Source:
     """Reads rows as what their columns show them to be: conversations, refs, records with regions, or plain rows."""
-    from deixis.data.readers import conversations, refer
+    from deixis.data.readers.formats import conversations, refer
 
     if told == Columns():
         if conversations.holds_conversations(table):
@@ -79,7 +79,7 @@ def recognise_table(table: ColumnTable, told: Columns) -> Source:
 
 
 def _folder(path: Path, told: Columns) -> Source:
-    from deixis.data.readers.coco import annotation_files, read_coco
+    from deixis.data.readers.formats.coco import annotation_files, read_coco
 
     annotations = annotation_files(path)
     if annotations:
@@ -105,7 +105,7 @@ def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
     if suffixes == [".tar"]:
         return _shards(files, told, root)
     if suffixes == [".parquet"]:
-        from deixis.data.readers.parquet import read_parquet
+        from deixis.data.readers.formats.parquet import read_parquet
 
         table = read_parquet(files, told)
         return recognise_table(table if root == table.path else dataclasses.replace(table, root=root), told)
@@ -116,7 +116,7 @@ def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
 
 
 def _shards(files: Sequence[Path], told: Columns, root: Path) -> Source:
-    from deixis.data.readers.shards import read_shards
+    from deixis.data.readers.formats.shards import read_shards
 
     _refuse_columns(root, told, "is read as shards, which have no columns")
     return read_shards(files)
@@ -180,7 +180,7 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _json(path: Path, told: Columns) -> Source:
-    from deixis.data.readers import coco
+    from deixis.data.readers.formats import coco
 
     value: Any = read_json(path)
     if isinstance(value, ColumnTable):

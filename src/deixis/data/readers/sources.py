@@ -10,7 +10,7 @@ from typing import Any
 
 from deixis.data.readers.captions import shown
 from deixis.data.readers.columns import Columns
-from deixis.data.readers.hub import is_dataset, read_dataset
+from deixis.data.readers.formats.hub import is_dataset, read_dataset
 from deixis.data.readers.names import caption_of, guess_groups
 from deixis.data.readers.recognise import recognise, recognise_table
 from deixis.data.readers.refusals import UNDERSTOOD, refuse_if_little_is_left, skip_notes

@@ -18,15 +18,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from deixis.data.datasets import fonts
 from deixis.data.synthetic.scenes.backgrounds import Ground
 from deixis.data.synthetic.scenes.config import BACKGROUNDS
 from deixis.data.synthetic.scenes.object_bank import SPLITS, share
+from deixis.data.synthetic.typefaces import faces
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.types import Sample, Source
 
-__all__ = ["Config", "Lettering", "TextStyle", "parts", "read", "vocabulary", "words"]
+__all__ = ["Lettering", "SceneTextConfig", "TextStyle", "parts", "read", "vocabulary", "words"]
 
 _DATA = 1000  # words in what `set:words` gives
 _EM = 44  # the size at which letters are drawn before they are put into the picture, in pixels
@@ -34,7 +34,7 @@ _CASES = ("lower", "title", "upper")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class SceneTextConfig:
     """Settings of words.
 
     Attributes:
@@ -181,7 +181,7 @@ def words(
     *,
     split: str = "train",
     size: tuple[int, int] = (128, 32),
-    config: Config | None = None,
+    config: SceneTextConfig | None = None,
 ) -> Source:
     """Generates pictures of words.
 
@@ -198,7 +198,7 @@ def words(
     Raises:
         DeixisError: the fonts are not in the cache, or a setting is out of range.
     """
-    config = config or Config()
+    config = config or SceneTextConfig()
     width, height = size
     if not (32 <= width <= 1024 and 16 <= height <= 256) or seed < 0 or count < 0:
         raise DeixisError(
@@ -215,10 +215,10 @@ def words(
     return Source("words", cache_dir("sets"), "captions", "generated words", samples, notes=notes)
 
 
-def _families(config: Config, split: str) -> Mapping[str, tuple[Path | None, ...]]:
+def _families(config: SceneTextConfig, split: str) -> Mapping[str, tuple[Path | None, ...]]:
     if config.fonts == "builtin":
         return {"builtin": (None,)}
-    found = fonts.faces() if config.fonts == "set" else {path.stem: (path,) for path in map(Path, config.fonts)}
+    found = faces() if config.fonts == "set" else {path.stem: (path,) for path in map(Path, config.fonts)}
     kept = _part(tuple(found), split) if config.unseen in ("font", "both") else tuple(found)
     return {family: found[family] for family in kept}
 
@@ -237,7 +237,7 @@ def _sample(
     index: int,
     split: str,
     size: tuple[int, int],
-    config: Config,
+    config: SceneTextConfig,
     choice: tuple[Mapping[str, tuple[Path | None, ...]], tuple[str, ...]],
 ) -> Sample:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index, SPLITS.index(split)))))
@@ -257,7 +257,7 @@ def _sample(
     )
 
 
-def _text(rng: np.random.Generator, listed: tuple[str, ...], config: Config) -> tuple[str, str]:
+def _text(rng: np.random.Generator, listed: tuple[str, ...], config: SceneTextConfig) -> tuple[str, str]:
     which = rng.random()
     if which < config.numbers:
         return str(int(rng.integers(10 ** int(rng.integers(1, 7))))), "number"
@@ -269,7 +269,7 @@ def _text(rng: np.random.Generator, listed: tuple[str, ...], config: Config) -> 
     return {"lower": word, "title": word[:1].upper() + word[1:], "upper": word.upper()}[case], "word"
 
 
-def _look(rng: np.random.Generator, config: Config) -> TextStyle:
+def _look(rng: np.random.Generator, config: SceneTextConfig) -> TextStyle:
     pattern, _, colour = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))].partition(" ")
     ground = Ground(pattern, colour, int(rng.integers(2**31)))
     bright = ground.draw(48).mean((0, 1))

@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from deixis.data.readers.captions import is_text, shown, whole
-from deixis.data.readers.folders import MAX_TEXT_FILE
+from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.records import to_record
 from deixis.data.readers.sources import MAX_SKIPPED
 from deixis.data.readers.tars import Listing, TarEntry, index_path, is_packed, write_index

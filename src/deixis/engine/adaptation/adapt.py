@@ -37,7 +37,7 @@ class AdaptationPlan:
         shuffled: train on captions dealt out at random (the control that must learn nothing).
     """
 
-    recipe: AdaptationRecipe = dataclasses.field(default_factory=AdaptationRecipe)
+    recipe: AdaptationRecipe
     grid: Grid | None = dataclasses.field(default_factory=Grid)
     fixed: int = 300
     shuffled: bool = False

@@ -21,7 +21,7 @@ class AdaptationRecipe:
         batch_size: samples per step, views counted.
     """
 
-    method: str = "residual"
+    method: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     batch_size: int = 256
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.training.stages import Method, card_of, name_of
 from deixis.errors import DeixisError
@@ -148,7 +148,7 @@ def tells_new(method: str) -> bool:
     Args:
         method: its name.
     """
-    if method not in few_shot.offered():
+    if method not in learners.offered():
         return False
     if not any(need.name == "labels" for need in read(method).card.needs):
         return True

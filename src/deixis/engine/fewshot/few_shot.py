@@ -21,17 +21,15 @@ from torch.nn import functional as F
 
 from deixis import engine
 from deixis.data.splits import LARGEST_SHARE, Split, folds
+from deixis.engine.fewshot.learners import AUTO, SPECS, candidates, require, settings_of, takes
 from deixis.engine.training.stages import Method, card_of
 from deixis.engine.training.train import Training, batches, fit
 from deixis.errors import DeixisError
-from deixis.methods import list_methods, read
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
-from deixis.types import Batch, FieldSpec, Progress
+from deixis.types import Batch, Progress
 
 __all__ = [
-    "AUTO",
-    "CHEAP",
     "PENALTIES",
     "Pick",
     "Shots",
@@ -39,15 +37,7 @@ __all__ = [
     "forecast",
     "learn",
     "logits",
-    "offered",
-    "require",
-    "settings_of",
-    "takes",
 ]
-
-AUTO = "auto"
-CHEAP = ("zero_shot", "delta", "tip", "linear")
-"""What `auto` chooses from; of equally good ones, the first."""
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -72,7 +62,6 @@ _RATE = 5e9
 
 _HEAVY = 2e10
 """Products in a step of a solver from which penalties are not cross-validated: minutes each."""
-_SPECS = (FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("image_features", "B F"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +94,7 @@ class Shots:
     def batch(self) -> Batch:
         """All of them, as methods take them."""
         extra = {"image_embedding": self.embedding, "image_features": self.features}
-        return Batch(self.ids, labels=self.labels, extra=extra, specs={spec.name: spec for spec in _SPECS})
+        return Batch(self.ids, labels=self.labels, extra=extra, specs={spec.name: spec for spec in SPECS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,43 +110,6 @@ class Pick:
     method: str
     why: str
     accuracy: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-def offered() -> list[str]:
-    """The methods that learn classes from what an encoder says of images."""
-    given = {*(spec.name for spec in _SPECS), "labels"}
-    cards = {name: read(name).card for name in list_methods()}
-    return [
-        name
-        for name, card in cards.items()
-        if "classify" in card.capabilities
-        and {need.name for need in card.needs} <= given
-        and {part.name for part in card.parts} == {"encoder", "names"}
-    ]
-
-
-def require(method: str) -> None:
-    """Makes sure that a method can be learned.
-
-    Raises:
-        DeixisError: it can't, or there is none of that name.
-    """
-    some = offered()
-    if method not in (*some, AUTO):
-        read(method)
-        raise DeixisError(f"{method} learns no classes from images.", f"These do: {', '.join([*some, AUTO])}.")
-
-
-def takes(method: str, setting: str) -> bool:
-    """Whether a method has a setting; `auto` has those of all that it chooses from."""
-    if method == AUTO:
-        return any(takes(name, setting) for name in CHEAP)
-    return setting in {field.name for field in dataclasses.fields(read(method).config)}
-
-
-def settings_of(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that a method has."""
-    return {name: value for name, value in overrides.items() if takes(method, name)}
 
 
 def learn(
@@ -221,11 +173,12 @@ def choose(
     for key in overrides or {}:
         if not takes(AUTO, key):
             raise DeixisError(f"No method that is chosen from has a setting {key!r}.", "Name the method that has it.")
-    _check(CHEAP[0], names, shots)
+    cheap = candidates()
+    _check(cheap[0], names, shots)
     parts = _parts(shots, seed)
     if not parts:
-        return Pick("delta", _alone(shots))
-    quick = [name for name in CHEAP if not takes(name, "penalty") or not _heavy(names, len(shots), encoder)]
+        return Pick(cheap[1], _alone(shots, cheap[1]))
+    quick = [name for name in cheap if not takes(name, "penalty") or not _heavy(names, len(shots), encoder)]
     found = {}
     for name in quick:
         trial = _Trial(name, encoder, names, shots, settings_of(name, overrides or {}))
@@ -254,7 +207,7 @@ def forecast(
         overrides: as for `learn`.
     """
     if method == AUTO:
-        return sum(forecast(name, encoder, names, count, settings_of(name, overrides or {})) for name in CHEAP)
+        return sum(forecast(name, encoder, names, count, settings_of(name, overrides or {})) for name in candidates())
     some = tuple(names[:_TRIED])
     start = time.perf_counter()
     built = _build(method, encoder, some, overrides or {})
@@ -262,7 +215,7 @@ def forecast(
         size, steps = _length(built.config.epochs, count, len(names), told="epochs" in (overrides or {}))
         wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
         extra = {name: torch.ones(size, width) for name, width in wide.items()}
-        specs = {spec.name: spec for spec in _SPECS}
+        specs = {spec.name: spec for spec in SPECS}
         batch = Batch(tuple(map(str, range(size))), labels=torch.zeros(size).long(), extra=extra, specs=specs)
         engine.enter(built, engine.stages(built)[0])
         for _ in range(2):  # the first time some things are set up
@@ -359,12 +312,12 @@ def _groups(shots: Shots) -> list[int]:
     return [first.setdefault(key, len(first)) for key in keys]
 
 
-def _alone(shots: Shots) -> str:
+def _alone(shots: Shots, method: str) -> str:
     counts = torch.bincount(shots.labels)
     few = int((counts == 1).sum())
     return (
-        f"{few} of {len(counts)} classes have one image: nothing can be held out to choose by. delta keeps near to "
-        "what the class names say."
+        f"{few} of {len(counts)} classes have one image: nothing can be held out to choose by. {method} keeps "
+        "near to what the class names say."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deixis.data.synthetic.scenes import Config, caption_noise, scenes
+from deixis.data.synthetic.scenes import SceneConfig, caption_noise, scenes
 from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.data.synthetic.scenes.shapes import SHAPES
 from deixis.errors import DeixisError
@@ -109,7 +109,7 @@ def test_shares_out_of_range_are_refused(share: float) -> None:
 
 
 def test_scenes_can_be_messy_and_noisy() -> None:
-    source = scenes(0, 6, side=48, config=Config(cast="shapes", masks=False, phrases=0, questions=0))
+    source = scenes(0, 6, side=48, config=SceneConfig(cast="shapes", masks=False, phrases=0, questions=0))
     changed = caption_noise.messy(caption_noise.noisy(source, 0, 0.5), 0)
     assert [sample.image for sample in changed.samples] == [sample.image for sample in source.samples]
     assert all(a.captions != b.captions for a, b in zip(changed.samples, source.samples, strict=True))

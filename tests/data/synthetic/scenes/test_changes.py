@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from deixis.data.synthetic.scenes import Change, Config, Scene, scenes
+from deixis.data.synthetic.scenes import Change, Scene, SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.types import Sample
 
@@ -18,7 +18,7 @@ SIDE = 48
 @functools.cache
 def of_shapes(count: int = 12, **changes: object) -> list[Sample]:
     settings = {"cast": "shapes", "tinted": 1.0, "phrases": 0, "questions": 0, "masks": False, "changes": 4, **changes}
-    return list(scenes(0, count, side=SIDE, config=Config(**settings)).samples)  # type: ignore[arg-type]
+    return list(scenes(0, count, side=SIDE, config=SceneConfig(**settings)).samples)  # type: ignore[arg-type]
 
 
 def pairs(samples: list[Sample]) -> list[tuple[Scene, Change]]:
@@ -79,4 +79,4 @@ def test_of_things_in_their_own_colours_none_is_tinted() -> None:
 def test_where_nothing_can_change_there_are_no_changes() -> None:
     assert not pairs(of_shapes(nouns=("star", "ring"), objects=(2, 2), repeats=1, tinted=0.0))
     with pytest.raises(DeixisError, match="changes -1"):
-        Config(changes=-1)
+        SceneConfig(changes=-1)

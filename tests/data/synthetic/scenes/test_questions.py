@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.data.synthetic.scenes.wording import plural
 from deixis.types import Question, Region, Sample
@@ -20,7 +20,7 @@ SIZED = {"small": "small", "medium-sized": "medium", "large": "large"}
 
 
 def asked(count: int, split: str = "train", seed: int = 0, cast: str = "shapes") -> list[Sample]:
-    config = Config(cast=cast, masks=False, phrases=0, questions=8)
+    config = SceneConfig(cast=cast, masks=False, phrases=0, questions=8)
     return list(scenes(seed, count, split=split, side=48, config=config).samples)
 
 
@@ -66,7 +66,7 @@ def test_every_answer_is_right_and_rests_on_the_regions_named() -> None:
 
 
 def test_no_question_is_asked_twice_and_no_more_than_wished() -> None:
-    config = Config(cast="shapes", questions=3, masks=False)
+    config = SceneConfig(cast="shapes", questions=3, masks=False)
     for sample in scenes(0, 30, side=48, config=config).samples:
         assert len({question.question for question in sample.questions}) == len(sample.questions) <= 3
 

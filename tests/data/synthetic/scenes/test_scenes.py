@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from deixis.data import catalogue
-from deixis.data.synthetic.scenes import Config, Cutout, scenes
+from deixis.data.synthetic.scenes import Cutout, SceneConfig, scenes
 from deixis.data.synthetic.scenes.config import COLOURS, SIZES
 from deixis.data.synthetic.scenes.cutouts import pixels
 from deixis.data.synthetic.scenes.drawing import Scene, tint
@@ -30,7 +30,7 @@ from deixis.types import Drawing, Sample
 from tests.documents import PROJECT
 from tests.referring import SPOKEN, centre, lies, looking, meant
 
-SHAPES = Config(cast="shapes")
+SHAPES = SceneConfig(cast="shapes")
 
 
 def of_shapes(count: int = 60, side: int = 64, seed: int = 0, split: str = "train", **changes: object) -> list[Sample]:
@@ -86,8 +86,8 @@ def test_a_scene_is_a_drawing_that_travels() -> None:
 @pytest.mark.slow
 def test_another_process_draws_the_same_pixels() -> None:
     code = (
-        "import hashlib; from deixis.data.synthetic.scenes import Config, scenes\n"
-        "source = scenes(4, 5, config=Config(cast='shapes'))\n"
+        "import hashlib; from deixis.data.synthetic.scenes import SceneConfig, scenes\n"
+        "source = scenes(4, 5, config=SceneConfig(cast='shapes'))\n"
         "print([hashlib.sha256(sample.image.draw()).hexdigest() for sample in source.samples])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -110,7 +110,7 @@ def masks_of(sample: Sample) -> list[np.ndarray]:
 
 
 def test_boxes_and_masks_are_those_of_the_visible_pixels(cast: tuple[Cutout, ...]) -> None:
-    for sample in scenes(0, 20, side=64, split="train", config=Config(cast=cast, overlap=0.5)).samples:
+    for sample in scenes(0, 20, side=64, split="train", config=SceneConfig(cast=cast, overlap=0.5)).samples:
         masks = masks_of(sample)
         assert sum(masks).max() == 1, "a pixel belongs to one thing"
         for region, mask in zip(sample.regions, masks, strict=True):
@@ -228,7 +228,7 @@ def test_a_relation_names_its_anchor_and_mostly_matters() -> None:
 
 
 def test_things_that_look_alike_get_no_expression_that_fits_both(cast: tuple[Cutout, ...]) -> None:
-    config = Config(cast=cast, nouns=("kite",), objects=(3, 3), tinted=0.0)
+    config = SceneConfig(cast=cast, nouns=("kite",), objects=(3, 3), tinted=0.0)
     for sample in scenes(0, 30, side=64, config=config).samples:
         alone = len(sample.regions) == 1
         assert all(alone or phrase.text != "the kite" for region in sample.regions for phrase in region.phrases)
@@ -418,9 +418,9 @@ def test_pairs_of_noun_and_colour_can_be_unseen() -> None:
 
 def test_a_noun_with_one_cut_out_is_for_training(cast: tuple[Cutout, ...]) -> None:
     alone = tuple(cutout for cutout in cast if cutout.name.endswith("0.png"))
-    assert len(cutouts_in(scenes(0, 20, side=64, config=Config(cast=alone)).samples)) == 3
+    assert len(cutouts_in(scenes(0, 20, side=64, config=SceneConfig(cast=alone)).samples)) == 3
     with pytest.raises(DeixisError, match="unseen='concept'"):
-        scenes(0, 1, split="test", side=64, config=Config(cast=alone))
+        scenes(0, 1, split="test", side=64, config=SceneConfig(cast=alone))
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -456,12 +456,12 @@ def test_the_attributes_count_and_place_a_thing() -> None:
         ({"side": 20}, "48 to 256"),
         ({"seed": -1}, "negative"),
         ({"split": "dev"}, "train, val, test"),
-        ({"config": Config(cast="toys")}, "stamps, emoji"),
-        ({"config": Config(cast="shapes", nouns=("toys",))}, "arrow"),
-        ({"config": Config()}, "deixis data get stamps"),
-        ({"config": Config(cast="emoji")}, "deixis data get emoji"),
-        ({"config": Config(cast="emoji/noto")}, "deixis data get emoji-styles"),
-        ({"config": Config(cast="shapes", backgrounds=("photo",))}, "deixis data get photos"),
+        ({"config": SceneConfig(cast="toys")}, "stamps, emoji"),
+        ({"config": SceneConfig(cast="shapes", nouns=("toys",))}, "arrow"),
+        ({"config": SceneConfig()}, "deixis data get stamps"),
+        ({"config": SceneConfig(cast="emoji")}, "deixis data get emoji"),
+        ({"config": SceneConfig(cast="emoji/noto")}, "deixis data get emoji-styles"),
+        ({"config": SceneConfig(cast="shapes", backgrounds=("photo",))}, "deixis data get photos"),
     ],
 )
 def test_what_cannot_be_made_is_told_with_a_cure(arguments: dict[str, object], said: str) -> None:
@@ -482,7 +482,7 @@ def test_what_cannot_be_made_is_told_with_a_cure(arguments: dict[str, object], s
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(DeixisError, match=said):
-        Config(**changes)  # type: ignore[arg-type]
+        SceneConfig(**changes)  # type: ignore[arg-type]
 
 
 def test_the_set_of_scenes_says_what_it_needs() -> None:
@@ -517,7 +517,7 @@ def test_no_stamp_of_the_cast_is_nearly_another_one(fetched: Callable[[str], Pat
 
     fetched("stamps")
     by_noun = collections.defaultdict(list)
-    for cutout in assemble(Config()):
+    for cutout in assemble(SceneConfig()):
         small = pixels(cutout.picture, (24, 24)).astype(float)
         by_noun[cutout.noun].append(small[..., 3] / 255 * small[..., :3].mean(-1))
     for noun, members in by_noun.items():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Design
 from deixis.engine.claims.tasks.explained import (
@@ -69,7 +69,7 @@ def test_what_is_explained_is_a_class_score_and_nothing_else() -> None:
 
 def test_validation_and_test_are_other_scenes_and_neither_was_learned_from() -> None:
     options = SaliencyTaskOptions(**SMALL)
-    shapes = Config(cast="shapes", unseen="nothing", nouns=NOUNS)
+    shapes = SceneConfig(cast="shapes", unseen="nothing", nouns=NOUNS)
     sides = [{str(s.image) for s in held_out(options, 0, split, 6).samples} for split in ("val", "test")]
     learned = {str(s.image) for s in scenes(0, 6, side=48, config=shapes).samples}
     assert not sides[0] & sides[1] | (sides[0] | sides[1]) & learned

@@ -12,12 +12,13 @@ import torch
 from torch.nn import functional as F
 
 import deixis
-from deixis.data.readers.folders import read_folder
+from deixis.data.readers.formats.folders import read_folder
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Design
+from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, ShotOptions, bench_of, few_shot_task
 from deixis.engine.claims.trials import BACKEND, cost
-from deixis.engine.fewshot import few_shot
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, labelled, named, style_of, tells_new
 from deixis.engine.fewshot.draws import Labelled, halves, parts, two_sided
 from deixis.errors import DeixisError
@@ -112,7 +113,7 @@ def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: F
 def test_what_is_built_on_images_of_each_class_refuses_new_ones(bench: FewShotBenchmark) -> None:
     with pytest.raises(DeixisError, match="linear knows the classes it has seen"):
         bench.ask("linear", {}, range(0, 40, 10), CLASSES[:2], [((50,), CLASSES[2:4])], 0)
-    assert [name for name in few_shot.offered() if tells_new(name)] == ["cocoop", "coop", "pre", "zero_shot"]
+    assert [name for name in learners.offered() if tells_new(name)] == ["cocoop", "coop", "pre", "zero_shot"]
 
 
 def test_folders_become_names_and_two_that_become_one_are_refused() -> None:
@@ -179,7 +180,7 @@ def test_a_few_shot_claim_is_tried_by_the_same_rules_and_its_rows_say_what_curve
     tuned = claims.tune(design, run)
     outcomes = claims.report(design, tuned, run)
     assert claims.findings(design, outcomes)["zero_shot"].verdict == "shown"
-    rows = claims.claim_rows(design, tuned, outcomes)
+    rows = claim_rows(design, tuned, outcomes)
     assert {row["config"]["axis"] for row in rows} == {"images a class"}
     assert [x for x, _ in rows[0]["config"]["curve"]] == [1, 2, 8]
     assert cost(design.unit("linear", {"penalty": 0.1}, 0, "validation"), tmp_path, lab).seconds > 0

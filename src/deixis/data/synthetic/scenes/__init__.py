@@ -17,7 +17,7 @@ import torch
 from deixis.data import catalogue
 from deixis.data.synthetic.scenes import captions
 from deixis.data.synthetic.scenes.changes import Change, changes
-from deixis.data.synthetic.scenes.config import SIDES, Config
+from deixis.data.synthetic.scenes.config import SIDES, SceneConfig
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.drawing import Scene
 from deixis.data.synthetic.scenes.expressions import Known, expressions, position
@@ -29,7 +29,7 @@ from deixis.files import cache_dir
 from deixis.inputs.masks import encode_mask
 from deixis.types import Region, Sample, Source
 
-__all__ = ["Change", "Config", "Cutout", "Scene", "parts", "read", "scenes"]
+__all__ = ["Change", "Cutout", "Scene", "SceneConfig", "parts", "read", "scenes"]
 
 _DATA = 1000  # scenes in what `set:scenes` gives
 
@@ -49,7 +49,7 @@ def read(part: str = "train") -> Source:
 
 
 def scenes(
-    seed: int = 0, count: int = 1000, *, split: str = "train", side: int = 224, config: Config | None = None
+    seed: int = 0, count: int = 1000, *, split: str = "train", side: int = 224, config: SceneConfig | None = None
 ) -> Source:
     """Generates scenes.
 
@@ -73,7 +73,7 @@ def scenes(
     Raises:
         DeixisError: the cast or the photographs are not in the cache, or a setting is out of range.
     """
-    config = config or Config()
+    config = config or SceneConfig()
     if not SIDES[0] <= side <= SIDES[1]:
         raise DeixisError(f"Scenes with a side of {side} pixels are asked for.", f"Ask for {SIDES[0]} to {SIDES[1]}.")
     if seed < 0 or count < 0:
@@ -86,7 +86,7 @@ def scenes(
     return Source("scenes", cache_dir("sets"), "captions", f"generated from {cast}", samples, notes=notes)
 
 
-def _photos(config: Config, split: str) -> tuple[Path, ...]:
+def _photos(config: SceneConfig, split: str) -> tuple[Path, ...]:
     """The photographs that backgrounds of this split are cut from."""
     if "photo" not in config.backgrounds:
         return ()
@@ -159,7 +159,11 @@ def _sentences(stage: SceneStage, seed: int, index: int, scene: Scene, known: Kn
 
 
 def _regions(
-    rng: np.random.Generator, config: Config, scene: Scene, known: Known, spans: Mapping[int, list[tuple[int, int]]]
+    rng: np.random.Generator,
+    config: SceneConfig,
+    scene: Scene,
+    known: Known,
+    spans: Mapping[int, list[tuple[int, int]]],
 ) -> tuple[Region, ...]:
     layers = scene.layers() if config.masks else None
     nouns = [fact.noun for fact in known.facts]

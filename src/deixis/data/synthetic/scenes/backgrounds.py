@@ -37,7 +37,7 @@ class Ground:
 
     @property
     def name(self) -> str:
-        """As in `Config.backgrounds`."""
+        """As in `SceneConfig.backgrounds`."""
         return f"{self.pattern} {self.colour}".strip()
 
     def draw(self, side: int) -> UInt8[np.ndarray, "H W 3"]:

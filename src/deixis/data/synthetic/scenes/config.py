@@ -9,7 +9,7 @@ from typing import Literal
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.errors import DeixisError
 
-__all__ = ["BACKGROUNDS", "COLOURS", "PATTERNS", "SHADES", "SIDES", "SIZES", "Config"]
+__all__ = ["BACKGROUNDS", "COLOURS", "PATTERNS", "SHADES", "SIDES", "SIZES", "SceneConfig"]
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (216, 28, 36),
@@ -58,7 +58,7 @@ SIDES = (48, 256)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class SceneConfig:
     """Settings of scenes.
 
     Attributes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deixis.data.synthetic.scenes.backgrounds import Ground
-from deixis.data.synthetic.scenes.config import SIZES, Config
+from deixis.data.synthetic.scenes.config import SIZES, SceneConfig
 from deixis.data.synthetic.scenes.cutouts import Cutout, size_of
 from deixis.data.synthetic.scenes.drawing import PlacedCutout, Scene
 from deixis.data.synthetic.scenes.object_bank import Cast, colours_for, home
@@ -37,7 +37,7 @@ class SceneStage:
     cast: Cast
     split: str
     side: int
-    config: Config
+    config: SceneConfig
     photos: tuple[Path, ...] = ()
 
     @functools.cached_property

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from deixis.data import catalogue
 from deixis.data.splits import concept_groups
 from deixis.data.synthetic.nouns import head_noun, singular
-from deixis.data.synthetic.scenes.config import COLOURS, Config
+from deixis.data.synthetic.scenes.config import COLOURS, SceneConfig
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.shapes import SHAPES, VARIANTS, Shape
 from deixis.errors import DeixisError
@@ -56,7 +56,7 @@ _NOT_NAMES = frozenset(
 )
 
 
-def assemble(config: Config) -> tuple[Cutout, ...]:
+def assemble(config: SceneConfig) -> tuple[Cutout, ...]:
     """All cut-outs of a cast, those of the nouns that are asked for.
 
     Raises:
@@ -133,7 +133,7 @@ def part(cutouts: Sequence[Cutout], split: str, unseen: str) -> Cast:
     Args:
         cutouts: of the whole cast.
         split: one of `SPLITS`.
-        unseen: as `Config.unseen`.
+        unseen: as `SceneConfig.unseen`.
 
     Raises:
         DeixisError: there is no such split, or nothing is left for it.

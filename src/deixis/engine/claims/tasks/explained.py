@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.data.synthetic.scenes import Config, scenes
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.claims.task_options import options_of
 from deixis.engine.evaluation.saliency import SaliencyQueries, measured, questions
 from deixis.engine.training.build import build
@@ -144,8 +144,8 @@ def held_out(options: SaliencyTaskOptions, seed: int, split: str, count: int) ->
     return scenes(seed, count, split=split, side=options.side, config=_config((2, 2)))
 
 
-def _config(objects: tuple[int, int]) -> Config:
-    plain = Config(cast="shapes", unseen="nothing", nouns=NOUNS, objects=objects, repeats=1, tinted=1.0)
+def _config(objects: tuple[int, int]) -> SceneConfig:
+    plain = SceneConfig(cast="shapes", unseen="nothing", nouns=NOUNS, objects=objects, repeats=1, tinted=1.0)
     return dataclasses.replace(plain, phrases=0, questions=0)
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from deixis.data.synthetic.scenes import Config, caption_noise, scenes
+from deixis.data.synthetic.scenes import SceneConfig, caption_noise, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS, assemble, part
 from deixis.engine.claims.task_options import CurveTask, options_of
 from deixis.engine.claims.tasks.explained import saliency_task
@@ -44,9 +44,9 @@ class SceneOptions:
     """Options of the arena `scenes`.
 
     Attributes:
-        cast: as in `deixis.data.synthetic.scenes.Config`: `stamps`, `emoji/all`, `shapes` (nothing to fetch)...
+        cast: as in `deixis.data.synthetic.scenes.SceneConfig`: `stamps`, `emoji/all`, `shapes` (nothing to fetch)...
         nouns: how many there are, of those that all splits hold; 0: all.
-        unseen: what the splits do not share, as in `Config`.
+        unseen: what the splits do not share, as in `SceneConfig`.
         objects: the fewest and the most things in a scene.
         held_objects: the same of the scenes to tune and report on; None: as in training.
         held_nouns: how many nouns those have, the first of all: few make scenes that nearly repeat one another; 0: all.
@@ -139,7 +139,7 @@ def _require(options: SceneOptions) -> None:
 
 def _nouns(options: SceneOptions) -> tuple[str, ...]:
     """Nouns that all splits hold, in an order that depends on the nouns alone."""
-    cutouts = assemble(Config(cast=options.cast))
+    cutouts = assemble(SceneConfig(cast=options.cast))
     sides = [set(part(cutouts, split, options.unseen)) for split in SPLITS]
     there = sides[0] & sides[1] & sides[2]
     wanted = max(options.nouns, options.held_nouns)
@@ -154,7 +154,7 @@ def _nouns(options: SceneOptions) -> tuple[str, ...]:
 
 def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]) -> Source:
     training = split == SPLITS[0]
-    config = Config(
+    config = SceneConfig(
         cast=options.cast,
         unseen=options.unseen,
         nouns=nouns,

@@ -15,8 +15,8 @@ import webdataset
 from PIL import Image
 
 from deixis.data.readers.captions import MAX_CAPTION
-from deixis.data.readers.folders import MAX_TEXT_FILE
-from deixis.data.readers.shards import read_shards, split_name
+from deixis.data.readers.formats.folders import MAX_TEXT_FILE
+from deixis.data.readers.formats.shards import read_shards, split_name
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image, picture_hash
 from deixis.types.samples import Member, Sample, Source

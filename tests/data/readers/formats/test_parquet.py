@@ -200,7 +200,7 @@ def test_a_cell_without_an_image_is_said_to_be_empty_when_it_is_decoded(tmp_path
 
 
 def test_large_row_groups_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deixis.data.readers.parquet.LARGE_GROUP", 2)
+    monkeypatch.setattr("deixis.data.readers.formats.parquet.LARGE_GROUP", 2)
     assert said(read(hub(tmp_path)), "3 images lie in one row group")
     assert not said(read(hub(tmp_path, row_group_size=2)), "row group")
 

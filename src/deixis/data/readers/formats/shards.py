@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from deixis.data.readers.captions import NOT_UTF8, Tally, decode, is_text, shown, texts_in, whole
-from deixis.data.readers.folders import MAX_TEXT_FILE
+from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.names import split_of_file
 from deixis.data.readers.records import from_record
 from deixis.data.readers.rows import kind_of

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from deixis.data.readers.captions import shown, whole
+from deixis.data.readers.formats.tables import read_json
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
 from deixis.data.readers.regions import Gathering, key_of, list_of
 from deixis.data.readers.rows import cell
-from deixis.data.readers.tables import read_json
 from deixis.errors import DeixisError
 from deixis.types.samples import Picture, Skipped, Source
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from deixis.data.readers.captions import is_text, whole
-from deixis.data.readers.coco import is_coco, read_coco
 from deixis.data.readers.columns import Chosen, Columns, ColumnTable, choose
+from deixis.data.readers.formats.coco import is_coco, read_coco
+from deixis.data.readers.formats.tables import read_json
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
 from deixis.data.readers.regions import Draft, Gathering, key_of, list_of
 from deixis.data.readers.rows import cell
-from deixis.data.readers.tables import read_json
 from deixis.errors import DeixisError
 from deixis.types.samples import Skipped, Source
 

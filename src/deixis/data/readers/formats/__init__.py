@@ -1,0 +1,1 @@
+"""One reader for each form that data sets come in; `recognise` tells which it is."""

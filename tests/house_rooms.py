@@ -1,0 +1,201 @@
+"""Rules of the house about its rooms: how much stands in a folder, what two things are called, who imports whom."""
+
+from __future__ import annotations
+
+import ast
+import collections
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from tests.house_source import Module, imported, modules
+
+__all__ = ["METHOD_NAMES_ALLOWED", "ROOM_CHECKS", "only_tests_use"]
+
+ROOM_MODULES, LINES = 16, 400
+
+# Folders of which every file is one of a kind, found by listing: they grow, and nobody has to read them whole.
+BY_LISTING = (
+    *("methods", "methods/baselines", "data/datasets", "engine/claims/tasks", "engine/evaluation/protocols"),
+    "zoo/parts",
+)
+
+# Of networks, each module is one idea by itself, and what papers share moves there: it grows with the papers, too.
+ONE_IDEA_A_FILE = ("nn",)
+
+# Strings of the engine and the apps that equal a method's name, and may: another thing of that name, or a choice that
+# is made for users. Everything else goes by cards and capabilities.
+METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
+    "apps/adapt/adapt.py": ("mean_shift",),  # the controls that a report shows beside what was chosen
+    "apps/common/dataset.py": ("caption",),  # of a sample
+    "apps/common/formatting.py": ("ridge",),  # sentences about recipes
+    "apps/common/options.py": ("residual", "normgrad"),  # defaults of verbs
+    "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
+    "apps/eval/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop", "pre"),  # what protocols compare
+    "apps/explain/explain.py": ("normgrad", "srmap"),
+    "apps/explain/targets.py": ("normgrad",),
+    "apps/label/label.py": ("caption",),  # a column
+    "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
+    "apps/train/setup.py": ("clip",),  # of gradients
+    "engine/claims/measures.py": ("zero_shot",),  # a metric
+    "engine/evaluation/saliency_checks.py": ("normgrad", "srmap"),
+}
+
+
+def room_size(root: Path) -> list[str]:
+    """A folder has at most 16 modules beside its `__init__`; those of one file a kind, or an idea, are exempt."""
+    rooms = collections.Counter(
+        module.place.parent.as_posix() for module in modules(root) if module.stem != "__init__" and module.place.parts
+    )
+    return [
+        f"{room}: {count} modules, {ROOM_MODULES} at most"
+        for room, count in sorted(rooms.items())
+        if count > ROOM_MODULES and room not in (*BY_LISTING, *ONE_IDEA_A_FILE)
+    ]
+
+
+def one_class_a_name(root: Path) -> list[str]:
+    """No two public classes have one name; a method file's `Method` and `Config` are exempt."""
+    first: dict[str, str] = {}
+    faults = []
+    for module in modules(root):
+        for node, name in module.public_definitions():
+            if not isinstance(node, ast.ClassDef) or (module.is_method and name in ("Method", "Config")):
+                continue
+            if name in first:
+                faults.append(module.fault(node, f"a class {name} stands in {first[name]} too"))
+            first.setdefault(name, module.place.as_posix())
+    return faults
+
+
+def no_circles(root: Path) -> list[str]:
+    """Inside a package, imports go one way too: those within functions and for type checkers count, lookups by name do
+    not."""
+    names = {_dotted(module): module for module in modules(root)}
+    graph = {name: sorted(_neighbours(name, module, names)) for name, module in names.items()}
+    faults = []
+    for circle in _circles(graph):
+        module = names[circle[0]]
+        node = next(node for node, target in _statements(module) if _known(target, names) in circle[1:])
+        faults.append(module.fault(node, f"a circle of imports: {' and '.join(sorted(circle))}"))
+    return faults
+
+
+def _dotted(module: Module) -> str:
+    parts = module.place.with_suffix("").parts
+    return ".".join(("deixis", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def _known(name: str, names: Mapping[str, Module]) -> str:
+    """The module that an import reaches: of `deixis.a.b.function`, `deixis.a.b`."""
+    while name and name not in names:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _neighbours(name: str, module: Module, names: Mapping[str, Module]) -> set[str]:
+    """Modules of the same package that a module imports."""
+    found = {_known(target, names) for _, target in _statements(module)}
+    return {each for each in found if each != name and each.split(".")[1:2] == name.split(".")[1:2] != []}
+
+
+def _statements(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    return ((node, target) for node, target in imported(module) if not isinstance(node, ast.Call))
+
+
+def _circles(graph: Mapping[str, list[str]]) -> list[list[str]]:
+    """Groups of nodes that reach each other, each in the order of names."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        todo, seen = [*graph[start]], set[str]()
+        while todo:
+            here = todo.pop()
+            if here not in seen:
+                seen.add(here)
+                todo += graph[here]
+        reach[start] = seen
+    groups = {tuple(sorted(each for each in reach[node] if node in reach[each])) for node in graph}
+    return sorted(list(group) for group in groups if len(group) > 1)
+
+
+def total_lines(root: Path) -> list[str]:
+    """A file has at most 400 lines, blank ones and comments too; a method's file, with its claims, is let be."""
+    return [
+        module.fault(None, f"{count} lines, {LINES} at most")
+        for module in modules(root)
+        if (count := len(module.text.splitlines())) > LINES and not module.is_method
+    ]
+
+
+def blind_engine(root: Path) -> list[str]:
+    """Engine and apps name no method, in comparisons, lists, calls or paths, and import none."""
+    every = modules(root)
+    names = {module.stem for module in every if module.is_method and module.stem != "__init__"}
+    faults = []
+    for module in every:
+        if module.package not in ("engine", "apps"):
+            continue
+        allowed = METHOD_NAMES_ALLOWED.get(module.place.as_posix(), ())
+        used = [
+            (node, str(node.value), "asks for the method {!r} by name")
+            for node in module.nodes
+            if isinstance(node, ast.Constant) and node.value in names
+        ]
+        for node, target in imported(module):
+            path = target.removeprefix("deixis.methods.").removeprefix("baselines.").split(".")[0]
+            if target.startswith("deixis.methods.") and path in names:
+                used.append((node, path, "imports the method {!r}"))
+        faults += [module.fault(node, text.format(name)) for node, name, text in used if name not in allowed]
+        unused = set(allowed) - {name for _, name, _ in used}
+        faults += [module.fault(None, f"names {name!r} no more: take it from the list") for name in sorted(unused)]
+    return faults
+
+
+ROOM_CHECKS: tuple[Callable[[Path], list[str]], ...] = (
+    *(room_size, one_class_a_name, no_circles, total_lines, blind_engine),
+)
+
+
+# ---- what nobody uses
+
+
+def only_tests_use(root: Path, others: Mapping[str, str], allowed: Mapping[str, str]) -> list[str]:
+    """Public functions, classes and methods that nothing of the package, of the documents and of the races names.
+
+    Args:
+        root: the package.
+        others: further users, name of the file -> its text: documents and scripts.
+        allowed: full name -> why it stands all the same.
+    """
+    words = set()
+    for text in others.values():
+        words |= set("".join(each if each.isalnum() or each == "_" else " " for each in text).split())
+    uses: collections.Counter[str] = collections.Counter()
+    every = modules(root)
+    for module in every:
+        uses.update(_uses(module.tree))
+    faults = []
+    for module in every:
+        for node, name in module.public_definitions():
+            short = name.rpartition(".")[2]
+            inside = sum(1 for each in _uses(node) if each == short)
+            if uses[short] > inside or short in words or short.startswith("__"):
+                continue
+            full = f"{_dotted(module)}.{name}"
+            if full not in allowed:
+                faults.append(module.fault(node, f"nothing but tests uses {name}"))
+    return faults
+
+
+def _uses(tree: ast.AST) -> Iterator[str]:
+    """Names that are read, and strings that may be names, but for those of `__all__` and docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.keyword) and node.arg:
+            yield node.arg
+        elif isinstance(node, ast.Call):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in ("getattr", "hasattr"):
+                yield from (each.value for each in node.args if isinstance(each, ast.Constant))

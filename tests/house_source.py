@@ -1,0 +1,93 @@
+"""What the rules of the house read: the modules of a package, parsed once, and what each of them imports."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["Function", "Module", "docstring", "imported", "lines_of", "modules"]
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module:
+    """A parsed source file and where it stands in the package."""
+
+    def __init__(self, place: Path, text: str) -> None:
+        self.place, self.text = place, text
+        self.tree = ast.parse(text, filename=str(place))
+        self.nodes = list(ast.walk(self.tree))
+        self.package = self.place.parts[0].removesuffix(".py")
+        self.stem = place.stem
+        self.is_method = self.package == "methods" and not self.stem.startswith("_")
+
+    def fault(self, node: ast.AST | None, text: str) -> str:
+        line = f":{node.lineno}" if node is not None and hasattr(node, "lineno") else ""
+        return f"{self.place.as_posix()}{line}: {text}"
+
+    def functions(self) -> Iterator[Function]:
+        return (node for node in self.nodes if isinstance(node, Function))
+
+    def public_names(self) -> list[str] | None:
+        for node in self.tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+                return list(ast.literal_eval(node.value)) if node.value is not None else None
+        return None
+
+    def public_definitions(self) -> Iterator[tuple[ast.stmt, str]]:
+        """Functions and classes named in `__all__`, and the public methods of those classes, with their full names."""
+        public = set(self.public_names() or ())
+        for node in self.tree.body:
+            if isinstance(node, Function | ast.ClassDef) and node.name in public:
+                yield node, node.name
+                for inner in node.body if isinstance(node, ast.ClassDef) else ():
+                    if isinstance(inner, Function) and (not inner.name.startswith("_") or inner.name == "__call__"):
+                        yield inner, f"{node.name}.{inner.name}"
+
+
+def modules(root: Path) -> list[Module]:
+    """All modules of the package folder `root`."""
+    return [_parsed(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))]
+
+
+@functools.cache
+def _parsed(place: Path, text: str) -> Module:
+    """Every rule looks at the same files; parsing takes longer than looking."""
+    return Module(place, text)
+
+
+def docstring(node: ast.AST) -> ast.Expr | None:
+    body = getattr(node, "body", None)
+    first = body[0] if isinstance(body, list) and body else None
+    is_text = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return first if is_text else None
+
+
+def lines_of(node: ast.AST | None) -> set[int]:
+    return set() if node is None else set(range(node.lineno, node.end_lineno + 1))
+
+
+def _resolve(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = ["deixis", *module.place.parts[:-1]]
+    return ".".join(package[: len(package) - node.level + 1] + ([node.module] if node.module else []))
+
+
+def imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    """Every import of the package, at any depth, as the dotted name of what is imported."""
+    for node in module.nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _resolve(module, node)
+            yield from ((node, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in ("import_module", "__import__"):
+                yield node, str(node.args[0].value)
