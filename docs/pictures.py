@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deixis.apps.common.dataset import read
 from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished
 from deixis.data.synthetic.scene_text import words
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.config import COLOURS
@@ -46,7 +47,7 @@ QUALITY = 82
 def pictures() -> dict[str, bytes]:
     """File name under docs/ -> JPEG, of all that can be drawn with what is in the cache."""
     drawn = {"scenes.jpg": jpeg(scenes_sheet("shapes"))}
-    if catalogue.finished("fonts"):
+    if finished("fonts"):
         drawn["words.jpg"] = jpeg(words_sheet())
     return drawn
 

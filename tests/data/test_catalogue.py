@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deixis.data import catalogue
-from deixis.data.datasets import art4apps, emoji, stamps
-from deixis.data.datasets.sources import packages
+from deixis.apps.data.data import run
+from deixis.data import catalogue, datasets
+from deixis.data.datasets import art4apps, emoji, emoji_styles, stamps
+from deixis.data.datasets.sources import cache, packages
 from deixis.data.splits import concept_groups
+from deixis.data.synthetic.scene_text import SceneTextConfig, words
+from deixis.data.synthetic.scenes import SceneConfig, scenes
+from deixis.data.synthetic.scenes.object_bank import SPLITS
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
+from deixis.types import Source
 from tests.registries import build_deb, build_tgz, needs_dpkg, pixels, quiet
 
+FIELDS = {"captions", "labels", "boxes", "masks", "phrases", "questions"}
 STAMPS = {
     "animals/mammals/cats/lion": "A lion.",
     "animals/mammals/cats/lion-2": "A happy lion!",
@@ -54,7 +61,7 @@ def test_stamps_are_fetched_whole_and_once(tmp_path: Path, tools: Callable[[str,
     assert (tmp_path / "calls").read_text().split() == ["once"]
     marker = json.loads((cache_dir("sets", "stamps") / "set.json").read_text())
     assert marker["version"] == "1.5-1"
-    assert marker["licence"] == stamps.LICENCE
+    assert marker["licence"] == stamps.DATASET.licence
     assert sorted(path.name for path in cache_dir("sets").iterdir()) == ["stamps"]
 
     source = catalogue.read("stamps")
@@ -68,6 +75,7 @@ def test_stamps_are_fetched_whole_and_once(tmp_path: Path, tools: Callable[[str,
     assert source.notes[0].startswith("2 stamps")
     assert source.notes[1].startswith("1 pictures")
     assert catalogue.describe(source) == "4 pairs, 4 captions, 3 concept groups"
+    assert fields_of(source) < set(stamps.DATASET.fields), "the rest is in the part `masks`"
 
 
 @needs_dpkg
@@ -79,7 +87,7 @@ def test_a_fetch_that_fails_leaves_nothing_behind(
     with pytest.raises(DeixisError, match=r"holds no \.jpg"):
         art4apps.fetch(quiet)
     assert list(cache_dir("sets").iterdir()) == []
-    assert not catalogue.finished("art4apps")
+    assert not cache.finished("art4apps")
 
 
 @needs_dpkg
@@ -100,6 +108,7 @@ def test_art4apps_reads_words_from_file_names_and_labels_from_folders(
         (("hot dog",), "food"),
     ]
     assert concept_groups(source.samples) == [0, 0, 1]
+    assert fields_of(source) == set(art4apps.DATASET.fields)
 
 
 def test_emoji_join_pictures_and_words_by_code_point(
@@ -185,17 +194,78 @@ def test_a_part_that_a_set_does_not_have_is_answered_with_those_it_has() -> None
 
 
 def test_a_set_whose_pictures_were_removed_is_damaged_not_empty() -> None:
-    write_json(cache_dir("sets", "art4apps") / catalogue.MARKER, {"name": "art4apps"})
+    write_json(cache_dir("sets", "art4apps") / cache.MARKER, {"name": "art4apps"})
     with pytest.raises(DeixisError, match=r"'art4apps' in .* is damaged: it is empty"):
         catalogue.read("art4apps")
 
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_every_set_tells_licence_size_and_source(name: str) -> None:
-    module = catalogue.module(name)
-    assert name == module.NAME
-    assert module.HOW in ("apt", "npm", "pip")
-    assert all((module.TITLE, module.LICENCE, module.SIZE_MB > 0))
+    card = catalogue.card(name)
+    assert card == catalogue.module(name).DATASET, "what is read from the source is what is imported"
+    assert card.how in ("apt", "npm", "pip")
+    assert all((card.title, card.licence, card.size_mb > 0))
+    assert set(card.fields) <= FIELDS
+
+
+@pytest.mark.parametrize("name", catalogue.generated())
+def test_every_generated_set_is_a_file_like_the_others(name: str) -> None:
+    card = catalogue.card(name)
+    assert card == catalogue.module(name).DATASET
+    assert (card.how, card.size_mb, set(card.fields) <= FIELDS) == ("generated", 0, True)
+    assert name not in catalogue.names()
+
+
+def test_a_file_in_the_folder_is_a_set_and_nothing_else_is_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+from pathlib import Path
+from deixis.types import Sample, Source
+from deixis.types.cards import DatasetCard
+
+DATASET = DatasetCard(title="Toys", licence="none", how="pip", size_mb=3, fields=("labels",), parts=("small",))
+
+def read(part=""):
+    return Source("toy-blocks", Path("."), "labels", "toys", (Sample(part or "all", Path("a.png"), label="cube"),))
+"""
+    (tmp_path / "toy_blocks.py").write_text(text)
+    monkeypatch.setattr(catalogue, "_FOLDER", tmp_path)
+    monkeypatch.setattr(datasets, "__path__", [str(tmp_path)])
+    assert catalogue.names() == ("toy-blocks",)
+    assert catalogue.read("toy-blocks/small").samples[0].id == "small"
+    with pytest.raises(DeixisError, match=r"no part called 'large'. There are: small"):
+        catalogue.read("toy-blocks/large")
+    run("list")
+    row = next(line for line in capsys.readouterr().out.splitlines() if "toy-blocks" in line)
+    assert all(word in row for word in ("3 MB", "pip", "labels", "none", "Toys"))
+    del sys.modules["deixis.data.datasets.toy_blocks"]
+
+
+def test_the_parts_of_a_card_are_those_that_can_be_read() -> None:
+    assert catalogue.card("emoji-styles").parts == tuple(emoji_styles.STYLES)
+    for name in ("fonts", *catalogue.generated()):
+        assert catalogue.card(name).parts == SPLITS
+
+
+def fields_of(source: Source) -> set[str]:
+    """What samples have beside the image, as cards call it."""
+    there = {
+        "captions": any(sample.captions for sample in source.samples),
+        "labels": any(sample.label is not None for sample in source.samples),
+        "boxes": any(sample.regions for sample in source.samples),
+        "masks": any(region.mask is not None for sample in source.samples for region in sample.regions),
+        "phrases": any(region.phrases for sample in source.samples for region in sample.regions),
+        "questions": any(sample.questions for sample in source.samples),
+    }
+    return {name for name, is_there in there.items() if is_there}
+
+
+def test_a_card_tells_the_fields_that_the_samples_have() -> None:
+    drawn = scenes(0, 8, side=48, config=SceneConfig(cast="shapes"))
+    assert fields_of(drawn) == set(catalogue.card("scenes").fields) == FIELDS
+    written = words(0, 3, config=SceneTextConfig(fonts="builtin", unseen="nothing"))
+    assert fields_of(written) == set(catalogue.card("words").fields)
 
 
 def test_the_list_of_photographs_is_sorted_and_holds_pictures_only() -> None:

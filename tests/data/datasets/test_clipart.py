@@ -13,6 +13,7 @@ from PIL import Image
 
 from deixis.data import catalogue
 from deixis.data.datasets import clipart
+from deixis.data.datasets.sources import cache
 from deixis.data.datasets.sources.clipart_words import DrawingFacts, describe, name
 from deixis.data.splits import concept_groups
 from deixis.errors import DeixisError
@@ -104,7 +105,7 @@ def test_a_package_without_drawings_is_refused_and_leaves_no_set(apt: Apt) -> No
     apt("openclipart-svg", lambda root: (root / "usr").mkdir(parents=True))
     with pytest.raises(DeixisError, match="holds no drawing"):
         clipart.fetch(quiet)
-    assert not catalogue.finished("clipart")
+    assert not cache.finished("clipart")
 
 
 def test_a_damaged_set_names_the_cure() -> None:

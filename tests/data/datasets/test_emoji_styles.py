@@ -14,7 +14,7 @@ from PIL import Image
 
 from deixis.data import catalogue
 from deixis.data.datasets import emoji, emoji_styles
-from deixis.data.datasets.sources import fetch, packages
+from deixis.data.datasets.sources import cache, fetch, packages
 from deixis.data.splits import concept_groups, split
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
@@ -162,7 +162,7 @@ def test_a_broken_fetch_goes_on_where_it_stopped(shelf: Path) -> None:
     (shelf / "twemoji.tgz").rename(shelf / "away")
     with pytest.raises(DeixisError, match="does not hold @iconify-json/twemoji"):
         emoji_styles.fetch(quiet)
-    assert not catalogue.finished("emoji-styles")
+    assert not cache.finished("emoji-styles")
     cache_dir("sets", ".emoji-styles.x1.part").mkdir(parents=True)  # as a killed run leaves it
     (shelf / "away").rename(shelf / "twemoji.tgz")
     said: list[str] = []

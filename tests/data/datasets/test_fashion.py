@@ -16,6 +16,7 @@ import pytest
 
 from deixis.data import catalogue
 from deixis.data.datasets import fashion
+from deixis.data.datasets.sources import cache
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.inputs.images import load_image, picture_hash
@@ -102,7 +103,7 @@ def test_other_contents_are_refused(apt: Apt, small: Callable[[Path], None], mon
     monkeypatch.setattr(fashion, "_ARRAYS", wrong)
     with pytest.raises(DeixisError, match=r"train-labels-idx1-ubyte.gz .* is not the one expected: it has 13 bytes"):
         fashion.fetch(quiet)
-    assert not catalogue.finished("fashion")
+    assert not cache.finished("fashion")
 
 
 @needs_dpkg

@@ -9,6 +9,7 @@ import pytest
 
 from deixis.data import catalogue
 from deixis.data.datasets import gcompris
+from deixis.data.datasets.sources import cache
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.inputs.images import load_image
@@ -92,7 +93,7 @@ def test_a_package_with_too_few_pictures_is_refused_and_leaves_no_set(
     apt("gcompris-qt-data", small)
     with pytest.raises(DeixisError, match=r"holds 2 pictures in explore\*\.rcc, and at least 3 were expected"):
         gcompris.fetch(quiet)
-    assert not catalogue.finished("gcompris")
+    assert not cache.finished("gcompris")
 
 
 @pytest.mark.slow

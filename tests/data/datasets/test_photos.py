@@ -10,6 +10,7 @@ import pytest
 
 from deixis.data import catalogue
 from deixis.data.datasets import photos
+from deixis.data.datasets.sources import cache
 from deixis.data.splits import concept_groups
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
@@ -90,7 +91,7 @@ def test_without_opencv_there_is_no_set(apt: Apt) -> None:
     apt("darknet", darknet)
     with pytest.raises(DeixisError, match="'opencv-doc'"):
         photos.fetch(quiet)
-    assert not catalogue.finished("photos")
+    assert not cache.finished("photos")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from PIL import Image
 
 from deixis.data import catalogue
 from deixis.data.datasets import fonts
+from deixis.data.datasets.sources import cache
 from deixis.data.synthetic import typefaces
 from deixis.data.synthetic.scene_text import Lettering, SceneTextConfig, vocabulary, words
 from deixis.errors import DeixisError
@@ -201,7 +202,7 @@ def test_fonts_are_fetched_without_fine_cuts_and_with_their_notices(
         apt(f"fonts-{family}", fill)
     folder = fonts.fetch(quiet)
     assert fonts.fetch(quiet) == folder == cache_dir("sets", "fonts")
-    assert json.loads((folder / catalogue.MARKER).read_text())["files"] == 2 * len(typefaces.FAMILIES)
+    assert json.loads((folder / cache.MARKER).read_text())["files"] == 2 * len(typefaces.FAMILIES)
     assert {family: [path.name for path in files] for family, files in typefaces.faces().items()} == {
         family: ["X-Regular.otf"] for family in typefaces.FAMILIES
     }

@@ -23,6 +23,7 @@ from deixis.apps.report.model_card import Subject
 from deixis.apps.report.report import render
 from deixis.apps.search.measure_calibration import of_run, told, write_calibration
 from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished
 from deixis.data.splits import concept_groups, split
 from deixis.engine.adaptation import adapt as experiments
 from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
@@ -216,7 +217,7 @@ def _original(name: str) -> DualEncoder:
 
 def out_of_domain_sets(source: Source) -> list[OutOfDomainSet]:
     """The guard sets that are in the cache, without the one that `source` is."""
-    here = [catalogue.read(name) for name in GUARDS if catalogue.finished(name)]
+    here = [catalogue.read(name) for name in GUARDS if finished(name)]
     return [OutOfDomainSet(each.name, each) for each in here if each.root != source.root]
 
 

@@ -26,11 +26,15 @@ def run(action: str, name: str = "") -> None:
         talk.result(f"{name} is in {folder}")
     elif action == "list" and not name:
         rows = [
-            (key, "here" if each.there() else f"{each.size_mb} MB", each.how, each.licence, each.what)
+            (key, _size(each), each.how, ", ".join(each.fields), each.licence, each.what)
             for key, each in fetch.recipes().items()
         ]
-        talk.table("deixis data get NAME", ("name", "size", "with", "licence", "what"), rows)
-        made = ", ".join(f"set:{each}" for each in catalogue.generated())
+        talk.table("deixis data get NAME", ("name", "size", "with", "fields", "licence", "what"), rows)
+        made = "; ".join(f"set:{name} ({', '.join(catalogue.card(name).fields)})" for name in catalogue.generated())
         talk.result(f"As DATA, give set:NAME, or set:NAME/PART. Made from others when they are read: {made}.")
     else:
         raise DeixisError(f"`deixis data` got {action!r} {name!r}.", "It takes `list`, or `get NAME`.")
+
+
+def _size(recipe: fetch.FetchRecipe) -> str:
+    return "here" if recipe.there() else f"{recipe.size_mb} MB"

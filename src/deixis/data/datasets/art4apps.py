@@ -2,7 +2,7 @@
 
 They come from the Debian package `pysiogame`, as `art4apps/CATEGORY/WORD.jpg`. The file name, in words, is the caption;
 the folder is the label. Debian's notice calls all images of the game public domain, but the game itself credits these
-to Art4Apps by Smart4Kids under CC-BY-SA (3.0 where others pack them): that is what holds here, and what `LICENCE` says.
+to Art4Apps by Smart4Kids under CC-BY-SA (3.0 where others pack them): that is what holds here, and what `DATASET` says.
 
 Two pictures are of one concept if their captions differ in number only (`shoe`, `shoes`).
 """
@@ -12,18 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.packages import copy_files
 from deixis.data.synthetic.nouns import singular
 from deixis.types import Sample, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "read"]
+__all__ = ["DATASET", "fetch", "read"]
 
-NAME = "art4apps"
-TITLE = "Art4Apps: drawings named by a word, in twelve categories"
-LICENCE = "CC-BY-SA-3.0 (Art4Apps by Smart4Kids, www.art4apps.org, as packed with PySioGame)"
-SIZE_MB = 16
-HOW = "apt"
+DATASET = DatasetCard(
+    title="Art4Apps: drawings named by a word, in twelve categories",
+    licence="CC-BY-SA-3.0 (Art4Apps by Smart4Kids, www.art4apps.org, as packed with PySioGame)",
+    how="apt",
+    size_mb=16,
+    fields=("captions", "labels"),
+)
+
+_NAME = set_name(__name__)
 
 _PACKAGE = "pysiogame"
 
@@ -34,11 +39,11 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
-    if not catalogue.finished(NAME):
-        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+    if not finished(_NAME):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
             pictures = share / "games" / _PACKAGE / "res/images/art4apps"
             told["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
-    return catalogue.home(NAME)
+    return home(_NAME)
 
 
 def read() -> Source:
@@ -47,9 +52,9 @@ def read() -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME) / "pictures"
+    root = home(_NAME) / "pictures"
     samples = tuple(_sample(path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.jpg")))
-    return Source(NAME, root, "captions", "folders of jpg named by a word", samples)
+    return Source(_NAME, root, "captions", "folders of jpg named by a word", samples)
 
 
 def _sample(name: str, picture: Path) -> Sample:

@@ -21,21 +21,26 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deixis.data import catalogue
 from deixis.data.datasets import stamps
+from deixis.data.datasets.sources.cache import MARKER, finished, from_debian, home, set_name
 from deixis.data.datasets.sources.clipart_words import DrawingFacts, describe, name, of_a_place
 from deixis.data.datasets.sources.svg import crop_svg, is_blank, require_renderer
 from deixis.data.synthetic.nouns import head_noun
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "LICENCE", "NAME", "SIDE", "SIZE_MB", "TITLE", "fetch", "read"]
+__all__ = ["DATASET", "SIDE", "fetch", "read"]
 
-NAME = "clipart"
-TITLE = "Open Clip Art: drawings of many hands, with captions from titles, tags and folders"
-LICENCE = "public domain (each drawing is marked so; Open Clip Art Library 0.18)"
-SIZE_MB = 25
-HOW = "apt"
+DATASET = DatasetCard(
+    title="Open Clip Art: drawings of many hands, with captions from titles, tags and folders",
+    licence="public domain (each drawing is marked so; Open Clip Art Library 0.18)",
+    how="apt",
+    size_mb=25,
+    fields=("captions",),
+)
+
+_NAME = set_name(__name__)
 SIDE = 256
 """Longer side of the pictures in pixels."""
 
@@ -56,12 +61,12 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had (see `packages.debian_package`), or resvg-py, which draws, is missing.
     """
-    if not catalogue.finished(NAME):
+    if not finished(_NAME):
         require_renderer()
-        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
             say(f"drawing at {SIDE} pixels (a minute or two)")
             told["files"], told["left_out"] = _draw_all(share / "openclipart/svg", folder)
-    return catalogue.home(NAME)
+    return home(_NAME)
 
 
 def read() -> Source:
@@ -72,14 +77,14 @@ def read() -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     try:
         rows = [json.loads(line) for line in (root / _FACTS).read_text(encoding="utf-8").splitlines()]
-        told = json.loads((root / catalogue.MARKER).read_text(encoding="utf-8"))
+        told = json.loads((root / MARKER).read_text(encoding="utf-8"))
         facts = [DrawingFacts(**{**row, "tags": tuple(row["tags"])}) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeixisError(
-            f"The set {NAME!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
+            f"The set {_NAME!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
         ) from error
     captioned = ((each, describe(each)) for each in facts)
     samples = tuple(
@@ -87,7 +92,7 @@ def read() -> Source:
     )
     left_out = {**told["left_out"], "no English words": len(facts) - len(samples)}
     notes = tuple(f"left out: {why} ({count})" for why, count in left_out.items())
-    return Source(NAME, root, "captions", "png with titles and tags", samples, (), notes)
+    return Source(_NAME, root, "captions", "png with titles and tags", samples, (), notes)
 
 
 def _sample(facts: DrawingFacts, caption: str, picture: Path) -> Sample:

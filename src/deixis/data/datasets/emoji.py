@@ -16,32 +16,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, home, set_name, workshop, writing
 from deixis.data.datasets.sources.packages import copy_files, npm_package
 from deixis.errors import DeixisError
 from deixis.types import Sample, Skipped, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = [
-    "HOW",
-    "LICENCE",
-    "NAME",
-    "SIZE_MB",
-    "TITLE",
-    "EmojiEntry",
-    "concept",
-    "entries",
-    "fetch",
-    "fetch_words",
-    "groups",
-    "plain_code",
-    "read",
-]
+__all__ = ["DATASET", "EmojiEntry", "concept", "entries", "fetch", "fetch_words", "groups", "plain_code", "read"]
 
-NAME = "emoji"
-TITLE = "Emoji in 3D with names and tags"
-LICENCE = "MIT (Fluent emoji by Microsoft, packed by @lobehub/fluent-emoji-3d; labels: emojibase-data)"
-SIZE_MB = 19
-HOW = "npm"
+DATASET = DatasetCard(
+    title="Emoji in 3D with names and tags",
+    licence="MIT (Fluent emoji by Microsoft, packed by @lobehub/fluent-emoji-3d; labels: emojibase-data)",
+    how="npm",
+    size_mb=19,
+    fields=("captions",),
+)
+
+_NAME = set_name(__name__)
 
 _PICTURES = (
     "@lobehub/fluent-emoji-3d",
@@ -93,15 +84,15 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: a package cannot be had; see `packages.npm_package`.
     """
-    if catalogue.finished(NAME):
-        return catalogue.home(NAME)
-    with catalogue.workshop(NAME) as work:
+    if finished(_NAME):
+        return home(_NAME)
+    with workshop(_NAME) as work:
         pictures = npm_package(*_PICTURES[:2], work, say, sha256=_PICTURES[2])
-        with catalogue.writing(NAME, licence=LICENCE) as (folder, told):
+        with writing(_NAME, licence=DATASET.licence) as (folder, told):
             told["packages"] = {_PICTURES[0]: pictures.version, **fetch_words(work, folder, say)}
             told["files"] = copy_files(pictures.folder / "assets", folder / "pictures", (".webp",))
-    say(f"{NAME}: {told['files']} pictures in {catalogue.home(NAME)}")
-    return catalogue.home(NAME)
+    say(f"{_NAME}: {told['files']} pictures in {home(_NAME)}")
+    return home(_NAME)
 
 
 def fetch_words(work: Path, folder: Path, say: Callable[[str], None]) -> dict[str, str]:
@@ -129,10 +120,10 @@ def read() -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     files = {plain_code(path.stem): path for path in sorted((root / "pictures").rglob("*.webp"))}
     samples, skipped, parts = [], [], 0
-    for entry in entries(NAME):
+    for entry in entries(_NAME):
         picture = files.get(plain_code(entry.hexcode))
         if entry.group == _COMPONENTS:
             parts += 1
@@ -141,7 +132,7 @@ def read() -> Source:
         else:
             samples.append(entry.sample(f"pictures/{picture.name}", picture))
     notes = (f"{parts} letters of flags and loose parts, and all skin tones are left out",)
-    return Source(NAME, root, "captions", "webp named by code points", tuple(samples), tuple(skipped), notes)
+    return Source(_NAME, root, "captions", "webp named by code points", tuple(samples), tuple(skipped), notes)
 
 
 def concept(label: str) -> str:
@@ -163,7 +154,7 @@ def entries(name: str) -> list[EmojiEntry]:
     Raises:
         DeixisError: the set has not been fetched, or is damaged.
     """
-    root = catalogue.home(name)
+    root = home(name)
     try:
         rows, messages = (json.loads((root / table).read_text(encoding="utf-8")) for table in _TABLES)
         keys = {kind: {row["order"]: row["key"] for row in messages[kind]} for kind in ("groups", "subgroups")}

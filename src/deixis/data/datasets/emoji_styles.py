@@ -16,38 +16,30 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deixis.data import catalogue
 from deixis.data.datasets import emoji
+from deixis.data.datasets.sources.cache import MARKER, finished, home, set_name, workshop, writing
 from deixis.data.datasets.sources.packages import npm_package
 from deixis.data.datasets.sources.svg import is_blank, render_svg, require_renderer
 from deixis.data.splits import Split
 from deixis.errors import DeixisError
 from deixis.types import Skipped, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = [
-    "HOW",
-    "LICENCE",
-    "NAME",
-    "SIDE",
-    "SIZE_MB",
-    "STYLES",
-    "TITLE",
-    "Icons",
-    "Style",
-    "by_style",
-    "fetch",
-    "parts",
-    "read",
-]
+__all__ = ["DATASET", "SIDE", "STYLES", "Icons", "Style", "by_style", "fetch", "read"]
 
-NAME = "emoji-styles"
-TITLE = "1,051 emoji in each of six styles, with names and tags"
-LICENCE = (
-    "by style: twemoji and emojione CC-BY-4.0, noto and noto-v1 Apache-2.0, openmoji CC-BY-SA-4.0, fluent-emoji-flat "
-    "MIT (packed by @iconify-json; labels: emojibase-data, MIT)"
+DATASET = DatasetCard(
+    title="1,051 emoji in each of six styles, with names and tags",
+    licence=(
+        "by style: twemoji and emojione CC-BY-4.0, noto and noto-v1 Apache-2.0, openmoji CC-BY-SA-4.0, "
+        "fluent-emoji-flat MIT (packed by @iconify-json; labels: emojibase-data, MIT)"
+    ),
+    how="npm",
+    size_mb=17,
+    fields=("captions",),
+    parts=("emojione", "fluent-emoji-flat", "noto", "noto-v1", "openmoji", "twemoji"),
 )
-SIZE_MB = 17
-HOW = "npm"
+
+_NAME = set_name(__name__)
 SIDE = 128
 """Width and height of the pictures in pixels."""
 
@@ -128,12 +120,12 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: a package cannot be had (see `packages.npm_package`), or resvg-py, which draws them, is missing.
     """
-    if catalogue.finished(NAME):
-        return catalogue.home(NAME)
+    if finished(_NAME):
+        return home(_NAME)
     require_renderer()
-    with catalogue.workshop(NAME) as work:
+    with workshop(_NAME) as work:
         icons = {style: _icons(style, work, say) for style in STYLES}
-        with catalogue.writing(NAME, licence=LICENCE, side=SIDE) as (folder, told):
+        with writing(_NAME, licence=DATASET.licence, side=SIDE) as (folder, told):
             told["packages"] = {f"@iconify-json/{style}": STYLES[style].version for style in STYLES}
             told["packages"] |= emoji.fetch_words(work, folder, say)
             told["licences"] = {style: {"licence": s.licence, "author": s.author} for style, s in STYLES.items()}
@@ -143,13 +135,8 @@ def fetch(say: Callable[[str], None]) -> Path:
                 failed += _draw(each, codes, folder / "pictures" / style)
             told["files"] = len(codes) * len(STYLES) - len(failed)
             told["failed"] = failed
-    say(f"{NAME}: {told['files']} pictures in {catalogue.home(NAME)}, {len(failed)} could not be drawn")
-    return catalogue.home(NAME)
-
-
-def parts() -> tuple[str, ...]:
-    """The styles, each of which can be read alone: `set:emoji-styles/openmoji`."""
-    return tuple(STYLES)
+    say(f"{_NAME}: {told['files']} pictures in {home(_NAME)}, {len(failed)} could not be drawn")
+    return home(_NAME)
 
 
 def read(part: str = "") -> Source:
@@ -163,15 +150,15 @@ def read(part: str = "") -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     samples, styles = [], [part] if part else list(STYLES)
-    for entry in emoji.entries(NAME):
+    for entry in emoji.entries(_NAME):
         for style in styles:
             name = f"{style}/{emoji.plain_code(entry.hexcode)}.png"
             if (root / "pictures" / name).is_file():
                 samples.append(entry.sample(name, root / "pictures" / name, style=style, licence=STYLES[style].licence))
     failed = tuple(skipped for skipped in _failed(root) if skipped.path.startswith(f"{part}/" if part else ""))
-    name = f"{NAME}/{part}" if part else NAME
+    name = f"{_NAME}/{part}" if part else _NAME
     return Source(name, root, "captions", "png by style, named by code points", tuple(samples), failed)
 
 
@@ -210,7 +197,7 @@ def by_style(source: Source, train: Collection[str], test: Collection[str], *, c
 
 
 def _failed(root: Path) -> tuple[Skipped, ...]:
-    told = json.loads((root / catalogue.MARKER).read_text(encoding="utf-8"))
+    told = json.loads((root / MARKER).read_text(encoding="utf-8"))
     return tuple(Skipped(name, "could not be drawn", why) for name, why in told["failed"])
 
 

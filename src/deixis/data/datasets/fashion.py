@@ -19,17 +19,23 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "LABELS", "LICENCE", "NAME", "SIZE_MB", "TITLE", "FashionPicture", "fetch", "parts", "read"]
+__all__ = ["DATASET", "LABELS", "FashionPicture", "fetch", "read"]
 
-NAME = "fashion"
-TITLE = "Fashion-MNIST: 70,000 small grey pictures of ten kinds of clothes"
-LICENCE = "MIT (Fashion-MNIST by Zalando SE)"
-SIZE_MB = 31
-HOW = "apt"
+DATASET = DatasetCard(
+    title="Fashion-MNIST: 70,000 small grey pictures of ten kinds of clothes",
+    licence="MIT (Fashion-MNIST by Zalando SE)",
+    how="apt",
+    size_mb=31,
+    fields=("labels",),
+    parts=("train", "test"),
+)
+
+_NAME = set_name(__name__)
 LABELS = ("t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 _PACKAGE = "dataset-fashion-mnist"
@@ -61,7 +67,7 @@ class FashionPicture:
     @property
     def name(self) -> str:
         """Such as `fashion/test/00042`."""
-        return f"{NAME}/{self.split}/{self.index:05}"
+        return f"{_NAME}/{self.split}/{self.index:05}"
 
     def draw(self) -> UInt8[np.ndarray, "28 28 3"]:
         """The picture, its grey three times.
@@ -78,17 +84,12 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had (see `packages.debian_package`), or holds something else.
     """
-    if not catalogue.finished(NAME):
-        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+    if not finished(_NAME):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
             for name, (inside, sha256) in _ARRAYS.items():
                 _unpack(share / "datasets/fashion-mnist" / f"{inside}.gz", folder / name, sha256)
             told["files"] = len(_ARRAYS)
-    return catalogue.home(NAME)
-
-
-def parts() -> tuple[str, ...]:
-    """`train` and `test`."""
-    return tuple(_COUNTS)
+    return home(_NAME)
 
 
 def read(part: str = "") -> Source:
@@ -97,13 +98,13 @@ def read(part: str = "") -> Source:
     Raises:
         DeixisError: they have not been fetched, or the set is damaged.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     samples = [
         Sample(f"{split}/{index:05}", FashionPicture(split, index, root), label=LABELS[label], split=split)
         for split in ((part,) if part else _COUNTS)
         for index, label in enumerate(_array(root, f"{split}-labels").tolist())
     ]
-    return Source("/".join(filter(None, (NAME, part))), root, "labels", "arrays in idx format", tuple(samples))
+    return Source("/".join(filter(None, (_NAME, part))), root, "labels", "arrays in idx format", tuple(samples))
 
 
 def _unpack(packed: Path, target: Path, sha256: str) -> None:
@@ -133,5 +134,5 @@ def _array(root: Path, name: str) -> NDArray[Any]:
         return np.memmap(root / name, np.uint8, "r", _HEADERS[kind], shape)
     except (OSError, ValueError) as error:
         raise DeixisError(
-            f"The set {NAME!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
+            f"The set {_NAME!r} in {root} is damaged: {error}.", "Remove that folder, fetch again."
         ) from error

@@ -11,19 +11,25 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from deixis.data import catalogue
+from deixis.data.datasets import words
+from deixis.data.datasets.sources.cache import finished, home, set_name, workshop, writing
 from deixis.data.datasets.sources.packages import copy_files, debian_package
-from deixis.data.synthetic import scene_text
 from deixis.data.synthetic.typefaces import FAMILIES, SUFFIXES
 from deixis.types import Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "parts", "read"]
+__all__ = ["DATASET", "fetch", "read"]
 
-NAME = "fonts"
-TITLE = "Fonts of eleven free families, for drawing scene text"
-LICENCE = "OFL-1.1 (fonts of many authors, see the files copyright)"
-SIZE_MB = 2
-HOW = "apt"
+DATASET = DatasetCard(
+    title="Fonts of eleven free families, for drawing scene text",
+    licence="OFL-1.1 (fonts of many authors, see the files copyright)",
+    how="apt",
+    size_mb=2,
+    fields=("captions", "labels"),
+    parts=("train", "val", "test"),
+)
+
+_NAME = set_name(__name__)
 
 
 def fetch(say: Callable[[str], None]) -> Path:
@@ -32,9 +38,9 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: a package cannot be had; see `packages.debian_package`.
     """
-    if catalogue.finished(NAME):
-        return catalogue.home(NAME)
-    with catalogue.workshop(NAME) as work, catalogue.writing(NAME, licence=LICENCE) as (folder, told):
+    if finished(_NAME):
+        return home(_NAME)
+    with workshop(_NAME) as work, writing(_NAME, licence=DATASET.licence) as (folder, told):
         told["packages"], told["files"] = {}, 0
         for family in FAMILIES:
             package = f"fonts-{family}"
@@ -45,13 +51,8 @@ def fetch(say: Callable[[str], None]) -> Path:
             notice = share / "doc" / package / "copyright"
             if notice.is_file():
                 shutil.copyfile(notice, folder / family / "copyright")
-    say(f"{NAME}: {told['files']} fonts in {catalogue.home(NAME)}")
-    return catalogue.home(NAME)
-
-
-def parts() -> tuple[str, ...]:
-    """What may follow `set:fonts/`: the splits of the words."""
-    return scene_text.parts()
+    say(f"{_NAME}: {told['files']} fonts in {home(_NAME)}")
+    return home(_NAME)
 
 
 def read(part: str = "train") -> Source:
@@ -60,4 +61,4 @@ def read(part: str = "train") -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    return scene_text.read(part)
+    return words.read(part)

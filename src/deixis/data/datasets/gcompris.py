@@ -16,18 +16,24 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.rcc import read_rcc
 from deixis.errors import DeixisError
 from deixis.types import Sample, Skipped, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "LABELS", "LICENCE", "NAME", "SIZE_MB", "TITLE", "described", "fetch", "parts", "read"]
+__all__ = ["DATASET", "LABELS", "described", "fetch", "read"]
 
-NAME = "gcompris"
-TITLE = "GCompris: 82 photographs with descriptions, and 142 with labels"
-LICENCE = "GPL-3.0-or-later; each photograph has its own: public domain, CC-BY, CC-BY-SA (see the file copyright)"
-SIZE_MB = 44
-HOW = "apt"
+DATASET = DatasetCard(
+    title="GCompris: 82 photographs with descriptions, and 142 with labels",
+    licence="GPL-3.0-or-later; each photograph has its own: public domain, CC-BY, CC-BY-SA (see the file copyright)",
+    how="apt",
+    size_mb=44,
+    fields=("captions", "labels"),
+    parts=("labels",),
+)
+
+_NAME = set_name(__name__)
 LABELS = {
     "tools": "tools",
     "renewable": "renewable energy",
@@ -56,8 +62,8 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had (see `packages.debian_package`), or holds far fewer than it should.
     """
-    if not catalogue.finished(NAME):
-        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+    if not finished(_NAME):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
             told["files"] = 0
             for kind, enough in _ENOUGH.items():
                 count = sum(_unpack(path, folder) for path in sorted((share / "gcompris-qt/rcc").glob(f"{kind}*.rcc")))
@@ -68,12 +74,7 @@ def fetch(say: Callable[[str], None]) -> Path:
                         "Its layout may have changed.",
                     )
                 told["files"] += count
-    return catalogue.home(NAME)
-
-
-def parts() -> tuple[str, ...]:
-    """`labels`."""
-    return ("labels",)
+    return home(_NAME)
 
 
 def read(part: str = "") -> Source:
@@ -88,7 +89,7 @@ def read(part: str = "") -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     return _read_labelled(root) if part else _read_described(root)
 
 
@@ -111,7 +112,7 @@ def _read_described(root: Path) -> Source:
             captions = tuple(filter(None, (entry["title"], entry.get("text", ""))))
             groups = (f"concept:{_words(PurePosixPath(name).stem)}", f"picture:{name}")
             samples.append(Sample(name, root / name, captions, groups=groups, extra={"topic": topic}))
-    return Source(NAME, root, "captions", "webp described in qml", tuple(samples), tuple(skipped))
+    return Source(_NAME, root, "captions", "webp described in qml", tuple(samples), tuple(skipped))
 
 
 def _read_labelled(root: Path) -> Source:
@@ -121,7 +122,7 @@ def _read_labelled(root: Path) -> Source:
         label = LABELS.get(path.parent.name, path.parent.name)
         name = path.relative_to(pictures).as_posix()
         samples.append(Sample(name, path, label=label, extra={"name": _words(path.stem)}))
-    return Source(f"{NAME}/labels", root, "labels", "folders of webp", tuple(samples))
+    return Source(f"{_NAME}/labels", root, "labels", "folders of webp", tuple(samples))
 
 
 def _unpack(resources: Path, folder: Path) -> int:

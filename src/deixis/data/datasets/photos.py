@@ -16,19 +16,24 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.packages import copy_files, debian_package
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = ["HOW", "KINDS", "LICENCE", "NAME", "SIZE_MB", "TITLE", "fetch", "kind_of", "parts", "read"]
+__all__ = ["DATASET", "KINDS", "fetch", "kind_of", "read"]
 
-NAME = "photos"
-TITLE = "Test pictures of OpenCV and darknet, without captions: some 35 photographs, scene text, graphics"
-LICENCE = "Apache-2.0 and BSD-3-Clause (opencv-doc), GPL-3.0-or-later or MIT (darknet), as Debian states"
-SIZE_MB = 101
-HOW = "apt"
-KINDS = ("photographs", "scene-text", "calibration", "graphics", "other")
+DATASET = DatasetCard(
+    title="Test pictures of OpenCV and darknet, without captions: some 35 photographs, scene text, graphics",
+    licence="Apache-2.0 and BSD-3-Clause (opencv-doc), GPL-3.0-or-later or MIT (darknet), as Debian states",
+    how="apt",
+    size_mb=101,
+    parts=("photographs", "scene-text", "calibration", "graphics", "other"),
+)
+
+_NAME = set_name(__name__)
+KINDS = DATASET.parts
 """What a picture may be; `other` is one that was not there when this list was made."""
 
 _SAMPLES, _MORE = "opencv-doc", "darknet"
@@ -52,19 +57,14 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: `opencv-doc` cannot be had (see `packages.debian_package`); `darknet` may be missing.
     """
-    if not catalogue.finished(NAME):
-        with catalogue.from_debian(NAME, _SAMPLES, LICENCE, say) as (share, folder, told):
+    if not finished(_NAME):
+        with from_debian(_NAME, _SAMPLES, DATASET.licence, say) as (share, folder, told):
             examples = share / "doc" / _SAMPLES / "examples"
             told["files"] = sum(
                 copy_files(examples / part, folder / part, (".jpg", ".png")) for part in ("data", "text")
             )
             told["files"] += _add_darknet(share.parents[2], folder, say)
-    return catalogue.home(NAME)
-
-
-def parts() -> tuple[str, ...]:
-    """The kinds of pictures."""
-    return KINDS
+    return home(_NAME)
 
 
 def read(part: str = "") -> Source:
@@ -76,7 +76,7 @@ def read(part: str = "") -> Source:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root = catalogue.home(NAME)
+    root = home(_NAME)
     paths = sorted(path for path in root.rglob("*") if path.suffix in (".jpg", ".png"))
     masks = {path.stem.removesuffix("_mask"): path for path in paths if path.stem.endswith("_mask")}
     every = [
@@ -86,7 +86,7 @@ def read(part: str = "") -> Source:
     ]
     samples = tuple(sample for sample in every if part in ("", sample.extra["what"]))
     notes = (f"{len(masks)} masks of words are no samples",) if masks else ()
-    name = "/".join(filter(None, (NAME, part)))
+    name = "/".join(filter(None, (_NAME, part)))
     return Source(name, root, "images", "jpg and png without words", samples, notes=notes)
 
 
@@ -108,7 +108,7 @@ def _add_darknet(work: Path, folder: Path, say: Callable[[str], None]) -> int:
     try:
         share = debian_package(_MORE, work, say).folder / "usr/share"
     except DeixisError as error:
-        say(f"{NAME}: without the seven pictures of {_MORE}. {error}")
+        say(f"{_NAME}: without the seven pictures of {_MORE}. {error}")
         return 0
     shutil.copyfile(share / "doc" / _MORE / "copyright", folder / f"copyright-{_MORE}")
     return copy_files(share / "darknet/data", folder / _MORE, (".jpg",))

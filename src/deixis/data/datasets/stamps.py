@@ -23,33 +23,24 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.packages import copy_files
 from deixis.data.synthetic.nouns import head_noun
 from deixis.types import Region, Sample, Skipped, Source
+from deixis.types.cards import DatasetCard
 
-__all__ = [
-    "HOW",
-    "LICENCE",
-    "MASKS",
-    "NAME",
-    "SIZE_MB",
-    "TITLE",
-    "family",
-    "fetch",
-    "masked",
-    "parts",
-    "photographs",
-    "read",
-    "stem",
-    "translations",
-]
+__all__ = ["DATASET", "MASKS", "family", "fetch", "masked", "more_parts", "photographs", "read", "stem", "translations"]
 
-NAME = "stamps"
-TITLE = "Tux Paint stamps: photographs and drawings with captions"
-LICENCE = "GPL-2.0-or-later (tuxpaint-stamps; media by many authors, see the file copyright)"
-SIZE_MB = 81
-HOW = "apt"
+DATASET = DatasetCard(
+    title="Tux Paint stamps: photographs and drawings with captions",
+    licence="GPL-2.0-or-later (tuxpaint-stamps; media by many authors, see the file copyright)",
+    how="apt",
+    size_mb=81,
+    fields=("captions", "boxes", "masks"),
+    parts=("masks",),
+)
+
+_NAME = set_name(__name__)
 MASKS = "masks"
 """The part that holds the stamps with the region that each shows."""
 
@@ -70,21 +61,21 @@ def fetch(say: Callable[[str], None]) -> Path:
     Raises:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
-    if not catalogue.finished(NAME):
-        with catalogue.from_debian(NAME, _PACKAGE, LICENCE, say) as (share, folder, told):
+    if not finished(_NAME):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
             told["files"] = copy_files(share / "tuxpaint/stamps", folder / "stamps", (".png", ".txt"))
-    return catalogue.home(NAME)
+    return home(_NAME)
 
 
-def parts() -> tuple[str, ...]:
-    """`masks`, and the languages there are captions in, such as `de` or `pt_BR`.
+def more_parts() -> tuple[str, ...]:
+    """The languages that there are captions in, such as `de` or `pt_BR`.
 
     Raises:
         DeixisError: the stamps have not been fetched.
     """
-    root = catalogue.home(NAME) / "stamps"
+    root = home(_NAME) / "stamps"
     there = {language for words in root.rglob("*.txt") for language in _translations(words)}
-    return (MASKS, *sorted(there))
+    return tuple(sorted(there))
 
 
 def read(part: str = "") -> Source:
@@ -111,13 +102,13 @@ def read(part: str = "") -> Source:
         else:
             samples.append(other)
     return dataclasses.replace(
-        source, name=f"{NAME}/{part}", samples=tuple(samples), skipped=tuple(skipped), notes=source.notes
+        source, name=f"{_NAME}/{part}", samples=tuple(samples), skipped=tuple(skipped), notes=source.notes
     )
 
 
 def translations(sample: Sample) -> dict[str, str]:
     """A stamp's captions in other languages: `de` -> `Ein Gepard.`; read from its text file at each call."""
-    return _translations((catalogue.home(NAME) / "stamps" / sample.id).with_suffix(".txt"))
+    return _translations((home(_NAME) / "stamps" / sample.id).with_suffix(".txt"))
 
 
 def masked(sample: Sample) -> Sample | None:
@@ -139,7 +130,7 @@ def masked(sample: Sample) -> Sample | None:
 
 
 def _english() -> Source:
-    root = catalogue.home(NAME) / "stamps"
+    root = home(_NAME) / "stamps"
     samples, skipped, out, mute = [], [], 0, 0
     for picture in sorted(root.rglob("*.png")):
         name = picture.relative_to(root).as_posix()
@@ -156,7 +147,7 @@ def _english() -> Source:
         f"{out} stamps of letters, hand signs and money are left out: their captions repeat",
         f"{mute} pictures without a text are left out",
     )
-    return Source(NAME, root, "captions", "png with .txt beside", tuple(samples), tuple(skipped), notes)
+    return Source(_NAME, root, "captions", "png with .txt beside", tuple(samples), tuple(skipped), notes)
 
 
 def _in_language(sample: Sample, language: str) -> Sample | None:

@@ -26,9 +26,8 @@ from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.types import Sample, Source
 
-__all__ = ["Lettering", "SceneTextConfig", "TextStyle", "parts", "read", "vocabulary", "words"]
+__all__ = ["Lettering", "SceneTextConfig", "TextStyle", "vocabulary", "words"]
 
-_DATA = 1000  # words in what `set:words` gives
 _EM = 44  # the size at which letters are drawn before they are put into the picture, in pixels
 _CASES = ("lower", "title", "upper")
 
@@ -152,20 +151,6 @@ class Lettering:
         return line.transform(
             self.size, Image.Transform.PERSPECTIVE, _coefficients(corners, line.size), Image.Resampling.BILINEAR
         )
-
-
-def parts() -> tuple[str, ...]:
-    """What may follow `set:words/`: the splits."""
-    return SPLITS
-
-
-def read(part: str = "train") -> Source:
-    """A thousand words with the settings as they are, for `set:words` and `set:words/SPLIT`.
-
-    Raises:
-        DeixisError: the fonts are not in the cache.
-    """
-    return words(0, _DATA, split=part)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import home
 
 __all__ = ["FAMILIES", "SUFFIXES", "faces"]
 
@@ -24,7 +24,7 @@ def faces() -> dict[str, tuple[Path, ...]]:
     Raises:
         DeixisError: they have not been fetched.
     """
-    root, found = catalogue.home(_SET), {}
+    root, found = home(_SET), {}
     for family in FAMILIES:
         files = sorted(path for path in (root / family).rglob("*") if path.suffix in SUFFIXES)
         found[family] = tuple(path for path in files if not any(cut in path.stem.casefold() for cut in _FINE))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deixis.data import catalogue
+from deixis.data.datasets.sources.cache import finished
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -33,6 +34,7 @@ class FetchRecipe(NamedTuple):
         licence: of what comes.
         fetch: brings it, told where to say what it does; gives the folder.
         there: whether it lies whole in the cache.
+        fields: what the samples of a set have beside the image.
     """
 
     what: str
@@ -41,6 +43,7 @@ class FetchRecipe(NamedTuple):
     licence: str
     fetch: Callable[[Say], Path]
     there: Callable[[], bool]
+    fields: tuple[str, ...] = ()
 
 
 class Wheel(NamedTuple):
@@ -134,18 +137,18 @@ def _licences(wheels: tuple[Wheel, ...]) -> str:
 
 
 def _set_recipe(name: str) -> FetchRecipe:
-    each = catalogue.module(name)
-    fetch, there = functools.partial(_fetch_set, name), functools.partial(catalogue.finished, name)
-    return FetchRecipe(each.TITLE, each.HOW, each.SIZE_MB, each.LICENCE, fetch, there)
+    card = catalogue.card(name)
+    fetch, there = functools.partial(_fetch_set, name), functools.partial(finished, name)
+    return FetchRecipe(card.title, card.how, card.size_mb, card.licence, fetch, there, card.fields)
 
 
 def _fetch_set(name: str, say: Say) -> Path:
-    each, target = catalogue.module(name), cache_dir("sets", name)
-    if catalogue.finished(name):
+    card, target = catalogue.card(name), cache_dir("sets", name)
+    if finished(name):
         say(f"{name}: already in {target}")
     else:
-        say(f"{name}: {each.SIZE_MB} MB with {each.HOW}, licence {each.LICENCE}, into {target}")
-    folder: Path = each.fetch(say)
+        say(f"{name}: {card.size_mb} MB with {card.how}, licence {card.licence}, into {target}")
+    folder: Path = catalogue.module(name).fetch(say)
     return folder
 
 

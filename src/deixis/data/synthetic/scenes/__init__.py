@@ -22,30 +22,14 @@ from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.drawing import Scene
 from deixis.data.synthetic.scenes.expressions import Known, expressions, position
 from deixis.data.synthetic.scenes.layout import SceneStage, arrange, ground_for, plan
-from deixis.data.synthetic.scenes.object_bank import SPLITS, assemble, home, part, share
+from deixis.data.synthetic.scenes.object_bank import assemble, home, part, share
 from deixis.data.synthetic.scenes.questions import questions
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.inputs.masks import encode_mask
 from deixis.types import Region, Sample, Source
 
-__all__ = ["Change", "Cutout", "Scene", "SceneConfig", "parts", "read", "scenes"]
-
-_DATA = 1000  # scenes in what `set:scenes` gives
-
-
-def parts() -> tuple[str, ...]:
-    """What may follow `set:scenes/`: the splits."""
-    return SPLITS
-
-
-def read(part: str = "train") -> Source:
-    """A thousand scenes of the stamps with the settings as they are, for `set:scenes` and `set:scenes/SPLIT`.
-
-    Raises:
-        DeixisError: the stamps are not in the cache.
-    """
-    return scenes(0, _DATA, split=part)
+__all__ = ["Change", "Cutout", "Scene", "SceneConfig", "scenes"]
 
 
 def scenes(
