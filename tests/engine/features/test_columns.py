@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deixis import engine, zoo
 from deixis.data.loading.sampler import Draw
 from deixis.engine.features import columns as module
-from deixis.engine.features.columns import Columns, WithColumns
+from deixis.engine.features.columns import PartColumns, WithColumns
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training.batching import collate_for
 from deixis.errors import DeixisError
@@ -114,7 +114,7 @@ def words(sample: Sample, draw: Draw | None) -> Batch:
 
 
 def batch_of(holder: Holder, source: Source, *needs: FieldSpec) -> Batch:
-    columns = Columns(holder, needs)
+    columns = PartColumns(holder, needs)
     columns.make(source)
     encode = WithColumns(words, columns, needs, source)
     made = concatenate([encode(sample) for sample in source.samples])
@@ -185,11 +185,11 @@ def test_states_of_words_are_those_of_the_real_tokens(holder: Holder, source: So
 
 def test_each_content_is_made_once_and_stays(holder: Holder, source: Source, tmp_path: Path) -> None:
     """Also for a process that was killed and begins again, and for a copy of a picture."""
-    first = Columns(holder, (REGIONS, SCORE))
+    first = PartColumns(holder, (REGIONS, SCORE))
     assert first.make(source) == 12
     first.close()
     twin = dataclasses.replace(source.samples[0], id="twin")
-    again = Columns(holder, (REGIONS, SCORE))
+    again = PartColumns(holder, (REGIONS, SCORE))
     assert again.make(dataclasses.replace(source, samples=(*source.samples, twin))) == 0
     again.close()
     assert holder.parts.called == [6, 6]
@@ -199,7 +199,7 @@ def test_another_part_makes_columns_of_its_own(holder: Holder, source: Source, e
     assert batch_of(holder, source, TEXT).extra["text_embedding"].shape == (6, 16)
     with torch.no_grad():
         next(encoder.text_tower.parameters()).add_(1.0)
-    columns = Columns(holder, (TEXT,))
+    columns = PartColumns(holder, (TEXT,))
     assert columns.make(source) == 6
     columns.close()
 
@@ -208,7 +208,7 @@ def test_rows_that_the_bounded_store_has_dropped_are_made_again(
     holder: Holder, source: Source, opened: list[FeatureStore]
 ) -> None:
     needs = (REGIONS, SCORE, IMAGE)
-    columns = Columns(holder, needs)
+    columns = PartColumns(holder, needs)
     columns.make(source)
     before = [WithColumns(words, columns, needs, source)(sample) for sample in source.samples]
     opened[0]._database().execute("DELETE FROM rows")
@@ -219,7 +219,7 @@ def test_rows_that_the_bounded_store_has_dropped_are_made_again(
 
 def test_every_caption_that_may_be_drawn_is_made_ahead(holder: Holder, source: Source) -> None:
     several = tuple(dataclasses.replace(each, captions=(*each.captions, f"{each.id} again")) for each in source.samples)
-    columns = Columns(holder, (TEXT,))
+    columns = PartColumns(holder, (TEXT,))
     assert columns.make(dataclasses.replace(source, samples=several)) == 12
     columns.close()
 
@@ -237,7 +237,7 @@ def test_a_method_on_frozen_embeddings_is_fed_with_the_caption_that_was_drawn(so
 
 def test_a_picture_that_can_not_be_read_is_left_to_the_loader(holder: Holder, source: Source) -> None:
     pictures(source)[2].write_bytes(b"no picture")
-    columns = Columns(holder, (REGIONS,))
+    columns = PartColumns(holder, (REGIONS,))
     assert columns.make(source) == 5
     with pytest.raises(ImageError):
         WithColumns(words, columns, (REGIONS,), source)(source.samples[2])
@@ -248,7 +248,7 @@ def test_a_part_that_trains_makes_no_column(encoder: DualEncoder) -> None:
     holder = nn.Module()
     holder.encoder = encoder
     with pytest.raises(DeixisError, match="'encoder' that makes it is not frozen"):
-        Columns(holder, (IMAGE,))
+        PartColumns(holder, (IMAGE,))
 
 
 @pytest.mark.parametrize(
@@ -257,13 +257,13 @@ def test_a_part_that_trains_makes_no_column(encoder: DualEncoder) -> None:
 )
 def test_a_part_that_can_not_make_a_column_is_named(holder: Holder, made: Made, told: str) -> None:
     with pytest.raises(DeixisError, match=told):
-        Columns(holder, (FieldSpec("x", "B", made=made),))
+        PartColumns(holder, (FieldSpec("x", "B", made=made),))
 
 
 def test_words_alone_have_no_image_to_make_a_field_from(holder: Holder, source: Source) -> None:
     bare = dataclasses.replace(source, samples=(dataclasses.replace(source.samples[0], image=None), source.samples[1]))
     with pytest.raises(DeixisError, match=r"1 of 2 samples of .* have no image to make 'image_embedding' from"):
-        WithColumns(words, Columns(holder, (IMAGE,)), (IMAGE,), bare)
+        WithColumns(words, PartColumns(holder, (IMAGE,)), (IMAGE,), bare)
 
 
 @pytest.mark.parametrize("name", list_methods())

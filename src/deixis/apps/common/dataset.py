@@ -22,7 +22,7 @@ from deixis.data import catalogue
 from deixis.data.quality import check as checks
 from deixis.data.quality.image_probe import left_out
 from deixis.data.readers import sources
-from deixis.engine.features.calls import Call
+from deixis.engine.features.calls import PartCall
 from deixis.engine.features.embedding import encode_images, encode_once, encode_texts
 from deixis.engine.features.store import FeatureStore, FeatureTable, table
 from deixis.errors import DeixisError
@@ -249,7 +249,7 @@ def embed(
 def embed_plain(encoder: DualEncoder, samples: Sequence[Sample], hashes: Sequence[str], talk: Reporter) -> ImageStates:
     """The plain view of `embed`, its embeddings through the model's adapter where it has one."""
     states = ImageStates(*(view[0].clone() for view in embed(encoder, samples, hashes, talk, mirrored=False)))
-    return dataclasses.replace(states, embedding=Call.states(encoder).embedding(states))
+    return dataclasses.replace(states, embedding=PartCall.states(encoder).embedding(states))
 
 
 def embed_pairs(

@@ -15,7 +15,7 @@ from deixis.apps.common.overrides import parse_overrides
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_retrieve
-from deixis.engine.features.columns import Columns, read_for
+from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.stages import Method, card_of
@@ -58,7 +58,7 @@ class TrainingJob:
     order: SampleOrder
     steps: tuple[int, ...]
     notes: tuple[str, ...]
-    columns: Columns
+    columns: PartColumns
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -17,9 +17,9 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.nn.modes import evaluating
-from deixis.types import ImageStates, Tokens, ViewSpec
+from deixis.types import ImageStates, Picture, Tokens, ViewSpec
 
-__all__ = ["Call", "Inputs"]
+__all__ = ["EncodeItem", "Inputs", "PartCall"]
 
 Row = Float32[np.ndarray, "_"]
 
@@ -38,7 +38,19 @@ class Inputs(NamedTuple):
     flip: bool = False
 
 
-class Call:
+class EncodeItem(NamedTuple):
+    """What one sample gives a call.
+
+    Attributes:
+        picture: its image, where the call is made of images.
+        text: its caption, where the call is made of texts.
+    """
+
+    picture: Picture | None = None
+    text: str = ""
+
+
+class PartCall:
     """A method of a frozen part, its results as float32 rows by content.
 
     The states of a dual encoder's image tower are one row an image, which all users of a model share, whatever adapters
@@ -65,7 +77,7 @@ class Call:
         return "image_states" if isinstance(part, DualEncoder) and name == "encode_image" else name
 
     @classmethod
-    def states(cls, encoder: DualEncoder) -> Call:
+    def states(cls, encoder: DualEncoder) -> PartCall:
         """The states of the image tower of an encoder."""
         return cls(encoder, "image_states")
 

@@ -1,7 +1,7 @@
 """Batch fields that frozen parts make: made once for each content, stored, and looked up by every loader.
 
-A card declares them (`FieldSpec.made`). `Columns.make` makes all that a run will need ahead, over all ranks; what is
-still missing when a batch is put together (a row that the bounded store has dropped meanwhile) is made then.
+A card declares them (`FieldSpec.made`). `PartColumns.make` makes all that a run will need ahead, over all ranks; what
+is still missing when a batch is put together (a row that the bounded store has dropped meanwhile) is made then.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from deixis.data.loading.sampler import Draw
-from deixis.engine.features.calls import Call, Inputs
-from deixis.engine.features.embedding import Item, make
+from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
+from deixis.engine.features.embedding import make
 from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
@@ -25,7 +25,7 @@ from deixis.nn.frozen import is_frozen
 from deixis.types import Batch, FieldSpec, Made, Sample, SampleSpec, Source, place
 from deixis.types.batch import CORE_FIELDS
 
-__all__ = ["Columns", "WithColumns", "read_for"]
+__all__ = ["PartColumns", "WithColumns", "read_for"]
 
 Encode = Callable[[Sample, Draw | None], Batch]
 _DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
@@ -37,7 +37,7 @@ def read_for(needs: Sequence[FieldSpec]) -> set[str]:
     return {each for spec in needs for each in ([_READ[of] for of in spec.made.of] if spec.made else [spec.name])}
 
 
-class Columns:
+class PartColumns:
     """What frozen parts make of samples, by field.
 
     Args:
@@ -56,23 +56,25 @@ class Columns:
         groups: dict[tuple[str, str, tuple[str, ...]], list[FieldSpec]] = {}
         for spec in {spec.name: spec for spec in needs if spec.made is not None}.values():
             made, part = _checked(method, spec)
-            groups.setdefault((made.part, Call.stored_as(part, made.call), made.of), []).append(spec)
+            groups.setdefault((made.part, PartCall.stored_as(part, made.call), made.of), []).append(spec)
         self._makers = [(part, of, tuple(specs)) for (part, _, of), specs in groups.items()]
         self._method = method
-        self._calls: list[tuple[Call, tuple[FieldSpec, ...]]] | None = None
+        self._calls: list[tuple[PartCall, tuple[FieldSpec, ...]]] | None = None
         self._opened: FeatureStore | None = None
 
     def _store(self) -> FeatureStore:
         self._opened = self._opened or FeatureStore()
         return self._opened
 
-    def calls(self) -> list[tuple[Call, tuple[FieldSpec, ...]]]:
+    def calls(self) -> list[tuple[PartCall, tuple[FieldSpec, ...]]]:
         """The calls, and the fields that each gives; parts are fingerprinted when they are first needed."""
         with self._lock:
             if self._calls is None:
                 self._calls = [
                     (
-                        Call(getattr(self._method, part), _made(specs[0]).call, [_made(s).output for s in specs], of),
+                        PartCall(
+                            getattr(self._method, part), _made(specs[0]).call, [_made(s).output for s in specs], of
+                        ),
                         specs,
                     )
                     for part, of, specs in self._makers
@@ -104,10 +106,10 @@ class Columns:
                 self._digests |= {_name(sample): digest for (sample, _), digest in pairs if digest}
         return made
 
-    def _items(self, sample: Sample, call: Call) -> list[Item]:
+    def _items(self, sample: Sample, call: PartCall) -> list[EncodeItem]:
         """One for each caption where captions are read, since any of them may be drawn."""
         texts = [self._text(words) for words in sample.words] if "text" in call.of else [""]
-        return [Item(sample.image if "image" in call.of else None, text) for text in texts]
+        return [EncodeItem(sample.image if "image" in call.of else None, text) for text in texts]
 
     def _text(self, caption: str) -> str:
         return self._template.replace("{}", caption)
@@ -142,7 +144,7 @@ class Columns:
                     valid[letter] = torch.ones(1, value.shape[spec.axes.split().index(letter) - 1], dtype=torch.bool)
         return fields, valid
 
-    def _values(self, call: Call, sample: Sample, text: str) -> Mapping[str, Tensor]:
+    def _values(self, call: PartCall, sample: Sample, text: str) -> Mapping[str, Tensor]:
         inputs = Inputs(self._digest(sample) if "image" in call.of else "", text)
         return call.values(self._rows(call, inputs, sample))
 
@@ -152,7 +154,7 @@ class Columns:
             self._digests[name] = contents(sample.picture).hash
         return self._digests[name]
 
-    def _rows(self, call: Call, inputs: Inputs, sample: Sample) -> list[np.ndarray]:
+    def _rows(self, call: PartCall, inputs: Inputs, sample: Sample) -> list[np.ndarray]:
         keys = call.keys(inputs)
         found = {key: row for key, row in self._store().get(keys).items() if call.is_sound(row)}
         if len(found) == len(keys):
@@ -182,7 +184,7 @@ class WithColumns:
         DeixisError: samples have no image, and a field is made of it.
     """
 
-    def __init__(self, collate: Encode, columns: Columns, needs: Sequence[FieldSpec], source: Source) -> None:
+    def __init__(self, collate: Encode, columns: PartColumns, needs: Sequence[FieldSpec], source: Source) -> None:
         self._collate, self._columns = collate, columns
         self._fields = {spec.name: spec for spec in needs if spec.made is not None}
         self._drops = {"captions"} - {spec.name for spec in needs}

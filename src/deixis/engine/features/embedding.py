@@ -19,7 +19,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from deixis.engine.features.calls import Call, Inputs
+from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
 from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
@@ -28,7 +28,16 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import rank, world_size
 from deixis.types import ImageStates, Picture
 
-__all__ = ["Item", "Pass", "encode_images", "encode_once", "encode_texts", "fitting", "image_states", "make", "vectors"]
+__all__ = [
+    "Pass",
+    "encode_images",
+    "encode_once",
+    "encode_texts",
+    "fitting",
+    "image_states",
+    "make",
+    "vectors",
+]
 
 Progress = Callable[[int, int], None]
 Unreadable = DeixisError | OSError | MemoryError
@@ -36,18 +45,6 @@ Unreadable = DeixisError | OSError | MemoryError
 _BATCH, _SIDE = 32, 224
 _AHEAD = 2  # batches
 _BLOCK = 4096  # rows that are taken from the store at once
-
-
-class Item(NamedTuple):
-    """What one sample gives a call.
-
-    Attributes:
-        picture: its image, where the call is made of images.
-        text: its caption, where the call is made of texts.
-    """
-
-    picture: Picture | None = None
-    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +90,13 @@ def encode_once(
         progress: see `make`.
         batch_size: see `make`.
     """
-    items = [Item(picture) for picture in pictures]
-    return make(Call.states(encoder), items, store, known=known, progress=progress, batch_size=batch_size)
+    items = [EncodeItem(picture) for picture in pictures]
+    return make(PartCall.states(encoder), items, store, known=known, progress=progress, batch_size=batch_size)
 
 
 def make(
-    call: Call,
-    items: Sequence[Item],
+    call: PartCall,
+    items: Sequence[EncodeItem],
     store: FeatureStore,
     *,
     known: Container[str] = (),
@@ -163,7 +160,7 @@ def encode_texts(encoder: DualEncoder, texts: Sequence[str], store: FeatureStore
         texts: B of them.
         store: where rows are stored.
     """
-    call = Call(encoder, "encode_text", of=("text",))
+    call = PartCall(encoder, "encode_text", of=("text",))
     rows = _Rows(call, store, mirrored=False)
     _make_texts(rows, texts, _BATCH)
     inputs = [Inputs(text=text) for text in texts]
@@ -198,7 +195,7 @@ def encode_images(
     Raises:
         ImageError: an image can't be read.
     """
-    rows = _Rows(Call.states(encoder), store, mirrored)
+    rows = _Rows(PartCall.states(encoder), store, mirrored)
     first = {digest: i for i, digest in reversed(list(enumerate(hashes)))}
     there = {inputs.digest for inputs in rows.find([Inputs(digest) for digest in first])}
     done = len(there)
@@ -232,7 +229,7 @@ def image_states(
     """
     views = encode_images(encoder, pictures, hashes, store, mirrored=False)
     states = ImageStates(*(view[0].clone() for view in views))  # outside inference mode, since these are trained on
-    return dataclasses.replace(states, embedding=Call.states(encoder).embedding(states))
+    return dataclasses.replace(states, embedding=PartCall.states(encoder).embedding(states))
 
 
 @torch.inference_mode()
@@ -248,7 +245,7 @@ def vectors(encoder: DualEncoder, hashes: Sequence[str], store: FeatureStore) ->
     Raises:
         DeixisError: the store has lost some.
     """
-    call = Call.states(encoder)
+    call = PartCall.states(encoder)
     rows, out = _Rows(call, store, mirrored=False), torch.empty(len(hashes), encoder.width)
     for start in range(0, len(hashes), _BLOCK):
         packed = rows.packed(hashes[start : start + _BLOCK])[0]
@@ -267,7 +264,7 @@ class _Ready(NamedTuple):
 class _Look:
     """Reads pictures, in any thread; a content is decoded for the first that has it."""
 
-    def __init__(self, call: Call, items: Sequence[Item], is_known: Callable[[Inputs], bool]) -> None:
+    def __init__(self, call: PartCall, items: Sequence[EncodeItem], is_known: Callable[[Inputs], bool]) -> None:
         self._preprocess, self._items, self._is_known = call.preprocess, items, is_known
         self._reads_text = "text" in call.of
         self._lock, self._begun = threading.Lock(), set[Inputs]()
@@ -338,7 +335,7 @@ class _Rows:
         fitting: samples a batch.
     """
 
-    def __init__(self, call: Call, store: FeatureStore, mirrored: bool) -> None:
+    def __init__(self, call: PartCall, store: FeatureStore, mirrored: bool) -> None:
         self._call, self._store = call, store
         self._views = (False, True) if mirrored else (False,)
         self.computed, self.fitting = 0, fitting(call.preprocess.size)

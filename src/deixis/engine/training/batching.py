@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 from deixis.data.loading.collate import Collate
-from deixis.engine.features.columns import Columns, WithColumns, read_for
+from deixis.engine.features.columns import PartColumns, WithColumns, read_for
 from deixis.engine.training.stages import Method, card_of, stages
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import FieldSpec, SampleSpec, Source, Stage, ViewSpec
@@ -30,18 +30,18 @@ def needs_of(method: Method, stage: Stage) -> tuple[FieldSpec, ...]:
     return card_of(method).needs if stage.needs is None else stage.needs
 
 
-def columns_for(method: Method) -> Columns:
+def columns_for(method: Method) -> PartColumns:
     """The fields that the method's frozen parts make, of all its stages. Loaders share them.
 
     Raises:
         DeixisError: a field names a part that can't make it.
     """
     needs = [spec for stage in (Stage(), *stages(method)) for spec in needs_of(method, stage)]
-    return Columns(method, needs, _asked(method, SampleSpec))
+    return PartColumns(method, needs, _asked(method, SampleSpec))
 
 
 def collate_for(
-    method: Method, source: Source, stage: Stage | None = None, columns: Columns | None = None
+    method: Method, source: Source, stage: Stage | None = None, columns: PartColumns | None = None
 ) -> Collate | WithColumns:
     """Makes batches of samples for a stage of a method.
 
