@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import install_import_hook
+from tests.shape_checks import check_shapes
 
 # What is imported stays: looking through it for what may be freed, again and again, nearly doubled the time to start.
 gc.disable()
 
-# Before the first import of deixis: every signature is then checked at every call.
-install_import_hook("deixis", "beartype.beartype")
+# Before the first import of deixis.
+check_shapes("deixis")
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
