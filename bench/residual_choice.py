@@ -17,9 +17,9 @@ import torch
 from bench.rows import RESULTS, environment
 from deixis import zoo
 from deixis.apps.adapt.adapt import prepare
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read
-from deixis.apps.common.options import AdaptSettings
 from deixis.data import catalogue
 from deixis.data.datasets.sources import fetch
 from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid

@@ -1,4 +1,5 @@
-"""Writes the pages that are made: one a method, from its file, and the tables, from the rows under results/.
+"""Writes the pages that are made: one a method, from its file, that of the command line, from its verbs, and
+the tables, from the rows under results/.
 
 Run as `python -m docs.build` (or `make docs`). For the pages nothing is imported but what methods declare, so torch is
 not loaded; the pictures are drawn last.
@@ -13,8 +14,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deixis.apps.common.verbs import verbs
 from deixis.files import atomic_path
 from deixis.methods import Literals, list_methods, read
+from docs.commands import commands_page
 from docs.found import found_page
 from docs.papers import Results, golden_files, papers_page
 
@@ -114,6 +117,7 @@ def pages() -> dict[str, str]:
     """The pages that are made: path below docs/ -> text."""
     methods = [read(name) for name in list_methods()]
     made = {f"methods/{method.name}.md": method_page(method) for method in methods}
+    made["commands.md"] = commands_page(verbs(), MADE, table)
     made["races.md"] = races_page(_rows("bench"))
     made["found.md"] = found_page(_rows("protocols"), MADE, table)
     papers = [method for method in methods if method.card.role == "paper"]

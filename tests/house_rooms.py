@@ -26,15 +26,17 @@ ONE_IDEA_A_FILE = ("nn",)
 # is made for users. Everything else goes by cards and capabilities.
 METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/adapt.py": ("mean_shift",),  # the controls that a report shows beside what was chosen
+    "apps/adapt/settings.py": ("residual",),  # the default of a verb
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
-    "apps/common/options.py": ("residual", "normgrad"),  # defaults of verbs
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
     "apps/eval/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop", "pre"),  # what protocols compare
     "apps/explain/explain.py": ("normgrad", "srmap"),
+    "apps/explain/settings.py": ("normgrad",),  # the default of a verb
     "apps/explain/targets.py": ("normgrad",),
     "apps/label/label.py": ("caption",),  # a column
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
+    "apps/train/command.py": ("clip",),  # of gradients
     "apps/train/setup.py": ("clip",),  # of gradients
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/evaluation/saliency_checks.py": ("normgrad", "srmap"),

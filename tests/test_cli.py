@@ -12,6 +12,8 @@ import re
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,13 +24,18 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.common import command_line
 from deixis.apps.common.dataset import check
-from deixis.apps.common.options import AdaptSettings, Reading
-from deixis.cli import VERBS, main
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb, command, read_verb, verbs
+from deixis.cli import main
+from deixis.types.literals import read_literal
 from tests import house
 from tests.commands import QUICK, SOURCE, Answer, deixis, own_cache, start
 from tests.pictures import captioned, picture, spoil
 
+VERBS = verbs()
 RIDGE = (*QUICK, "--method", "ridge")
 
 
@@ -72,7 +79,7 @@ def test_help_is_given_where_it_is_asked_for_and_where_nothing_is() -> None:
     for arguments in ([], ["--help"], ["-h"], ["help"]):
         code, out, err = deixis(*arguments)
         assert (code, err) == (0, "")
-        assert all(f"deixis {verb}" in out for verb in VERBS)
+        assert all(f"deixis {verb} " in out for verb in VERBS)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", deixis("--version").out)
 
 
@@ -102,11 +109,96 @@ def test_verbs_that_read_data_read_it_with_the_same_flags(verb: str) -> None:
     assert {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Reading)} <= flags(verb)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_opens_with_what_a_verb_does_an_example_and_where_to_go_on(verb: str) -> None:
+    file = command(verb)
+    lines = deixis(verb, "--help").out.splitlines()
+    assert lines[0].endswith(".")
+    assert len(lines[0]) <= 100
+    assert lines[1].startswith(f"Example: deixis {verb}")
+    assert lines[2].startswith("See also: ")
+    for other in file.VERB.see:
+        assert (SOURCE.parent / other).is_file() if other.endswith(".md") else other.split()[-1] in VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_flags_of_a_verb_are_documented_and_the_groups_that_it_declares_name_them(verb: str) -> None:
+    file = command(verb)
+    declared = [flag for flag in command_line.flags(file.run) if not flag.positional]
+    assert {*file.VERB.what, *file.VERB.output, *file.VERB.rare} <= {flag.name for flag in declared}
+    assert all(flag.text for flag in command_line.flags(file.run))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_verb_declares_is_a_literal_and_is_read_without_importing_it(verb: str) -> None:
+    path = SOURCE / "deixis" / "apps" / verb / "command.py"
+    assert read_literal(path, "VERB", {"Verb": Verb}) == command(verb).VERB == read_verb(verb)
+
+
+def test_rare_flags_come_last_and_what_is_written_has_a_group_of_its_own() -> None:
+    text = deixis("train", "--help").out
+    titles = ["Arguments:", "What:", "How:", "Output:", "How DATA is read:", "Rarely needed:"]
+    places = [text.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    assert text.index("--timeout") > places[-1]
+    assert places[3] < text.index("\n  --out ") < places[4]
+
+
+TOY = '''
+from __future__ import annotations
+from deixis.apps.common.verbs import Verb
+
+VERB = Verb(
+    "greet somebody",
+    example="deixis greet you",
+    arguments="NAME",
+    group="greetings",
+    python="deixis.apps.greet",
+)
+
+
+def run(name: str, /, loud: bool = False) -> int:
+    """Greets somebody.
+
+    Args:
+        name: of whom.
+        loud: in capitals.
+    """
+    print(f"hello {name}".upper() if loud else f"hello {name}")
+    return 3
+'''
+
+
+def test_a_folder_is_all_that_a_new_verb_takes(tmp_path: Path) -> None:
+    """In a copy of the package: it stands in the help and in the documents, has flags, runs, and is had from Python."""
+    copy = tmp_path / "deixis"
+    (copy / "apps" / "greet").mkdir(parents=True)
+    for inside, files in ((copy, SOURCE / "deixis"), (copy / "apps", SOURCE / "deixis" / "apps")):
+        for each in files.iterdir():
+            if each.name not in ("apps", "__pycache__"):
+                (inside / each.name).symlink_to(each)
+    (copy / "apps" / "greet" / "__init__.py").write_text("def greet():\n    return 'hello'\n")
+    (copy / "apps" / "greet" / "command.py").write_text(TOY)
+    code = "import deixis; from deixis import cli; from docs.build import pages; print(deixis.greet(), dir(deixis)); "
+    code += "print(pages()['commands.md'], cli._help()); cli.main(['greet', 'you', '--loud'])"
+    path = os.pathsep.join([str(tmp_path), str(SOURCE.parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    out = done.stdout
+    assert "| `greet NAME` | greet somebody | `deixis greet you` |" in out
+    assert re.search(r"Greetings\n  deixis greet NAME +greet somebody", out)
+    assert out.startswith("hello ")
+    assert "'greet'" in out
+    assert out.endswith("HELLO YOU\n")
+
+
 def test_a_verb_that_is_misspelt_is_answered_with_the_nearest() -> None:
     code, _, err = deixis("serach", "x")
     assert code == 2
     assert "Did you mean search?" in err
-    assert "The verbs are adapt, search" in deixis("qqq").err
+    assert "The verbs are adapt, index, search" in deixis("qqq").err
 
 
 @pytest.mark.parametrize(

@@ -35,26 +35,27 @@ __all__ = [
     "search",
 ]
 
-_VERBS = {
+_BESIDE_VERBS = {
     "Explainer": "deixis.apps.explain.explain",
     "FewShotClassifier": "deixis.apps.few_shot.classifier",
-    "adapt": "deixis.apps.adapt.adapt",
-    "check": "deixis.apps.common.dataset",
-    "explain": "deixis.apps.explain.explain",
-    "index": "deixis.apps.index.index",
-    "label": "deixis.apps.label.label",
     "list_methods": "deixis.methods",
     "load": "deixis.zoo",
     "load_classifier": "deixis.apps.few_shot.classifier",
-    "search": "deixis.apps.search.search",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return getattr(importlib.import_module(_VERBS[name]), name)
+    """Loads a function on first use; which module holds that of a verb is declared in the verb's folder."""
+    from deixis.apps.common.verbs import read_verb
+
+    verb = read_verb(name)
+    module = _BESIDE_VERBS.get(name) or (verb.python if verb else "")
+    if module:
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'deixis' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    from deixis.apps.common.verbs import verbs
+
+    return sorted({*__all__, *(name for name, verb in verbs().items() if verb.python)})

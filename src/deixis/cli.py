@@ -1,4 +1,4 @@
-"""The command line: one line a verb. Help, `list` and `show` load no torch."""
+"""The command line: finds the verb that is asked for and runs it. Help, `list` and `show` load no torch."""
 
 from __future__ import annotations
 
@@ -9,42 +9,24 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from deixis.apps.common.verbs import command, read_verb, verbs
 from deixis.errors import DeixisError
 
-__all__ = ["VERBS", "main"]
-
-VERBS: dict[str, tuple[str, str]] = {
-    "adapt": ("DATA", "adapt a model to your images and prove what it bought"),
-    "search": ("RUN QUERY", "find pictures of a run by words or by a picture"),
-    "serve": ("RUN", "a page and an API to search a run in your browser"),
-    "explain": ("PHOTO TEXT...", "where in a picture, and in which words, they fit"),
-    "index": ("DATA", "make a folder searchable as it is"),
-    "export": ("RUN --onnx", "for onnxruntime, checked; for open_clip; for transformers"),
-    "check": ("DATA", "corrupt, doubled, missing, cut, lopsided: a table"),
-    "label": ("DATA", "begin a csv of captions, the most telling images first"),
-    "pack": ("DATA", "write a collection as tar shards for training"),
-    "train": ("NAME --data DATA", "train a method; killed and run again, it goes on"),
-    "eval": ("DATA --protocol NAME", "few-shot, base-to-new, cross-style, saliency: with intervals"),
-    "claim": ("NAME", "try what a paper claims, and give a verdict"),
-    "demo": ("[DATA]", "the main job on real images, with all controls"),
-    "data": ("list | get NAME", "sets and weights that your package clients can fetch"),
-    "list": ("", "the methods"),
-    "show": ("NAME", "one method: paper, settings, what it needs"),
-}
+__all__ = ["main"]
 
 
 def _help() -> str:
-    width = max(len(f"{verb} {what}") for verb, (what, _) in VERBS.items())
-    lines = [f"  deixis {f'{verb} {what}':<{width}}   {text}" for verb, (what, text) in VERBS.items()]
-    return "\n".join(
-        [
-            "Adapt, ground, explain and search image-text models on your own images, on one modest machine.",
-            "",
-            *lines,
-            "",
-            "`deixis VERB --help` tells all flags. For example: deixis adapt my-photos --out my-run",
-        ]
-    )
+    found = verbs()
+    width = max(len(f"{name} {verb.arguments}") for name, verb in found.items())
+    lines = ["Adapt, ground, explain and search image-text models on your own images, on one modest machine."]
+    group = ""
+    for name, verb in found.items():
+        if verb.group != group:
+            group = verb.group
+            lines += ["", f"{group[:1].upper()}{group[1:]}"]
+        lines.append(f"  deixis {f'{name} {verb.arguments}':<{width}}   {verb.summary}")
+    end = "`deixis VERB --help` shows all flags. For example: deixis adapt my-photos --out my-run"
+    return "\n".join([*lines, "", end])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,11 +68,11 @@ def _answer(arguments: Sequence[str]) -> int:
 
 def _guarded(verb: str, arguments: Sequence[str]) -> int:
     """Runs a verb; what goes wrong for a known reason becomes one message."""
-    if verb not in VERBS:
+    if read_verb(verb) is None:
         import difflib
 
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(VERBS)}."
+        near = difflib.get_close_matches(verb, verbs(), n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(verbs())}."
         print(f"deixis: there is no verb {verb!r}. {hint}", file=sys.stderr)
         return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -125,10 +107,11 @@ def _stop(number: int, frame: Any) -> None:
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
     """The verb's function, with its flags read from `arguments`; 1 or 2 where a check has something to say."""
-    if verb in ("list", "show"):
-        from deixis.apps.list import catalogue
+    from deixis.apps.common import command_line
 
-        return catalogue.run(verb, arguments)
-    from deixis.apps import flags
-
-    return flags.run(verb, arguments)
+    file = command(verb)
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "-h" in flags or "--help" in flags:
+        print(command_line.help_text(verb, file.VERB, file.run), end="")
+        return 0
+    return command_line.parse_and_run(verb, file.run, arguments)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from deixis.apps.adapt.adapt import adapt
-from deixis.apps.common.options import AdaptSettings
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.index.index import index
 from deixis.apps.report.report import Example
 from tests.commands import own_cache

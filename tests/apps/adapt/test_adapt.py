@@ -16,8 +16,8 @@ import torch
 import deixis as front
 from deixis import zoo
 from deixis.apps.adapt.adapt import AdaptResult, ExtraMeasurements, OutOfDomainSet, adapt
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.dataset import read
-from deixis.apps.common.options import AdaptSettings
 from deixis.data.splits import normalise
 from deixis.engine.adaptation.evaluate import apply, set_strength
 from deixis.errors import DeixisError

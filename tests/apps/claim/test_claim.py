@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deixis.apps.claim import claim as app
-from deixis.apps.common.options import ClaimSettings
+from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims, records
 from deixis.engine.claims.claims import Design
 from deixis.engine.claims.records import CLAIM_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository, source_hash

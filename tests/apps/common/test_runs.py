@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deixis.apps.adapt.adapt import adapt
-from deixis.apps.common.options import AdaptSettings
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions, writable
 from deixis.errors import DeixisError
 from deixis.indexing.changes import build

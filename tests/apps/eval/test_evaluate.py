@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval import evaluate as app
+from deixis.apps.eval.settings import EvalSettings
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.chart import Chart, ChartPoint, Series
 from deixis.apps.eval.evaluate import evaluate
+from deixis.apps.eval.settings import EvalSettings
 from deixis.errors import DeixisError
 from tests import pictures
 

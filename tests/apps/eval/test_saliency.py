@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.evaluate import evaluate
+from deixis.apps.eval.settings import EvalSettings
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from deixis import zoo
-from deixis.apps.common.options import Database
 from deixis.apps.export.exchange import export_index, import_index
+from deixis.apps.export.settings import Database
 from deixis.apps.index.approximate import approximate
 from deixis.apps.search.searcher import Query, Searcher
 from deixis.errors import DeixisError

@@ -20,9 +20,10 @@ from PIL import Image
 
 from deixis import zoo
 from deixis.apps.adapt.adapt import adapt
-from deixis.apps.common.options import AdaptSettings, ExportSettings
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.export import export as app
 from deixis.apps.export.export import export
+from deixis.apps.export.settings import ExportSettings
 from deixis.apps.index.index import index
 from deixis.engine.export import onnx
 from deixis.errors import DeixisError

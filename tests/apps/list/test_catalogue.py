@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deixis.apps.list.catalogue import listing, showing
+from deixis.apps.list.catalogue import listing
+from deixis.apps.show.description import description
 from deixis.methods import list_methods, read
 from tests import house
 from tests.commands import SOURCE, deixis
@@ -27,7 +28,7 @@ def test_papers_come_before_their_ancestors_and_baselines() -> None:
 
 @pytest.mark.parametrize("name", list_methods())
 def test_a_method_is_shown_with_its_settings_parts_and_text(name: str) -> None:
-    text, literals = showing(name), read(name)
+    text, literals = description(name), read(name)
     assert text.startswith(f"{name}: {literals.card.title}")
     assert literals.doc.splitlines()[0] in text
     for field in literals.config.__dataclass_fields__:
@@ -44,8 +45,8 @@ def test_list_and_show_need_no_torch() -> None:
 
 def test_the_commands_print_what_is_told_here() -> None:
     assert deixis("list").out == listing() + "\n"
-    assert deixis("show", "residual").out == showing("residual") + "\n"
-    assert "usage: deixis show NAME" in deixis("show", "--help").out
+    assert deixis("show", "residual").out == description("residual") + "\n"
+    assert "Example: deixis show filip" in deixis("show", "--help").out
 
 
 def test_other_arguments_are_answered() -> None:

@@ -16,11 +16,11 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from deixis.apps.common.options import ServeSettings
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.server import create_app, listening, server_config
 from deixis.apps.serve.server_state import ServerState
+from deixis.apps.serve.settings import ServeSettings
 
 __all__ = ["SMALL", "Running", "encoded", "problem", "running", "sent"]
 

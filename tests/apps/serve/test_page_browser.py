@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deixis.apps.common.options import ServeSettings
 from deixis.apps.index.index import index
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.searcher import Query, Searcher
+from deixis.apps.serve.settings import ServeSettings
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.ops.calibration import Logistic
 from tests.apps.serve.screen import Screen

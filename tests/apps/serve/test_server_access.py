@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deixis.apps.common.options import ServeSettings
 from deixis.apps.serve.access import chosen_token, is_loopback
+from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import DeixisError
 from tests.apps.serve.serving import Running, problem, running
 from tests.commands import deixis

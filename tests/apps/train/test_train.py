@@ -24,9 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from deixis import engine, zoo
-from deixis.apps.common.options import TrainSettings
 from deixis.apps.train import callbacks, setup
 from deixis.apps.train.callbacks import ProgressCallback
+from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import _precision, train
 from deixis.engine.training.monitor import Journal
 from deixis.errors import DeixisError

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from deixis import zoo
-from deixis.apps.common.options import TrainSettings
 from deixis.apps.train.callbacks import ProgressCallback
+from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.engine.training.monitor import Journal
 from deixis.nn.dual import DualEncoder

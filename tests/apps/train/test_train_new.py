@@ -17,8 +17,8 @@ import torch
 
 from deixis import zoo
 from deixis.apps.common.dataset import read
-from deixis.apps.common.options import TrainSettings
 from deixis.apps.train.callbacks import ProgressCallback
+from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import prepare
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError

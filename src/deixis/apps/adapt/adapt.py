@@ -12,9 +12,10 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps.adapt import results
+from deixis.apps.adapt.settings import AdaptSettings, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
-from deixis.apps.common.options import AdaptSettings, Reading, overrides
+from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
 from deixis.apps.index.index import index, write_index

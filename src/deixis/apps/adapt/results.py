@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from deixis.apps.adapt.settings import AdaptSettings, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset
-from deixis.apps.common.options import AdaptSettings, overrides
 from deixis.apps.common.runs import versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
 from deixis.apps.report.report import Example

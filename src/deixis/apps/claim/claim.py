@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from deixis.apps.claim.settings import ClaimSettings
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import ClaimSettings
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Design, Run, TunedArm
 from deixis.engine.claims.records import Ledger, claim_hash, repository

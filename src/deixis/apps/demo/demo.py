@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from deixis.apps.adapt.adapt import GUARDS, AdaptResult, ExtraMeasurements, OutOfDomainSet, adapt, out_of_domain_sets
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import signed
-from deixis.apps.common.options import AdaptSettings
 from deixis.apps.common.runs import Clock
 from deixis.apps.common.sentences import METRIC_NAMES
 from deixis.data import catalogue

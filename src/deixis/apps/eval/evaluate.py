@@ -9,8 +9,9 @@ from typing import Any
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
-from deixis.apps.common.options import EvalSettings, Reading
+from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
+from deixis.apps.eval.settings import EvalSettings
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.types import Source

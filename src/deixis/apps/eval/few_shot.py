@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
-from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.protocol_tables import ProtocolResult, ProtocolRow, write
+from deixis.apps.eval.settings import EvalSettings
 from deixis.data.splits import concept_groups
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, labelled, style_of, tells_new

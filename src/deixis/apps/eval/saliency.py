@@ -16,8 +16,8 @@ from PIL import Image
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import EvalSettings
 from deixis.apps.eval.chart import Chart, ChartPoint, Series
+from deixis.apps.eval.settings import EvalSettings
 from deixis.apps.explain.overlays import Panel, sheet, tinted
 from deixis.engine.evaluation.saliency import SaliencyQueries, questions
 from deixis.engine.evaluation.saliency_checks import SaliencyEntry, SaliencyRow, agreement, entries, measure

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import ExplainSettings
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.explain.explanations import Explanation, joined
 from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
+from deixis.apps.explain.settings import ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, words_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_path

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import Database
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder, writable
+from deixis.apps.export.settings import Database
 from deixis.errors import DeixisError
 from deixis.indexing import exchange
 from deixis.indexing.index import Index

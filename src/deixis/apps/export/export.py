@@ -17,10 +17,11 @@ from torch import Tensor
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import points
-from deixis.apps.common.options import ExportSettings, Reading
+from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points
 from deixis.apps.export.export_pairs import Material, Wanted, read_and_encode
+from deixis.apps.export.settings import ExportSettings
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Form, Subject
 from deixis.engine.adaptation.evaluate import intervals

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.formatting import points
-from deixis.apps.common.options import AdaptSettings
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import in_points
 from deixis.apps.few_shot.class_names import changes, estimate_cost, learned, model_of, names_of, unreadable_names

@@ -14,10 +14,11 @@ from torch import Tensor
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import gather, read
-from deixis.apps.common.options import IndexSettings, Reading
+from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, named
+from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
 from deixis.engine.features.embedding import vectors
 from deixis.engine.features.store import FeatureStore

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import SearchSettings
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.searcher import Query, Searcher, SearchHit, SearchResults, require_answers
+from deixis.apps.search.settings import SearchSettings
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deixis.apps.common.options import ServeSettings
+from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import require
 
 __all__ = ["serve"]

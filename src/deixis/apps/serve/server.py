@@ -21,7 +21,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.options import ServeSettings
 from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve import errors, model_routes, page_routes
@@ -32,6 +31,7 @@ from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.schemas import Failure
 from deixis.apps.serve.server_state import ServerState
+from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import DeixisError
 
 __all__ = ["create_app", "listening", "serve", "server_config"]

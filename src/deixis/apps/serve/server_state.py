@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from PIL import Image
 
-from deixis.apps.common.options import ServeSettings
 from deixis.apps.explain.explain import Explainer
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
@@ -22,6 +21,7 @@ from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.jobs import Jobs, Update
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.pictures import Pictures
+from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
 

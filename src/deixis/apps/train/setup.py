@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deixis import engine
-from deixis.apps.common.options import TrainSettings
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_retrieve

@@ -13,10 +13,11 @@ import torch
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
-from deixis.apps.common.options import Reading, TrainSettings
+from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, versions
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder

@@ -1,0 +1,50 @@
+"""`deixis adapt` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "adapt a model to your images and prove what it bought",
+    example="deixis adapt my-photos --out my-run",
+    arguments="DATA",
+    see=("deixis search", "deixis explain", "docs/adapting.md"),
+    group="your pictures",
+    order=1,
+    python="deixis.apps.adapt.adapt",
+    what=("model", "method"),
+    rare=("templates", "train", "layers"),
+)
+
+SETTINGS = AdaptSettings()
+READING = Reading()
+
+
+def run(
+    data: str,
+    /,
+    out: str = "deixis-run",
+    settings: AdaptSettings = SETTINGS,
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Adapts a model to your images and proves on held-out concepts what it bought.
+
+    Args:
+        data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl / json / parquet,
+            shards (x-{000..099}.tar), or set:NAME (set:NAME/PART for a part of it).
+        out: the run folder to write.
+        settings: model, method, splits, seed.
+        reading: columns and the like.
+        overwrite: replace the run that is there.
+        quiet: print nothing.
+    """
+    from deixis.apps.adapt import adapt as app
+
+    app.adapt_or_index(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    return 0

@@ -1,0 +1,90 @@
+"""The verbs of the command line: folders of `apps` with a `command.py`, found by listing; nothing else is imported."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["GROUPS", "Verb", "command", "read_verb", "verbs"]
+
+GROUPS = ("your pictures", "a single picture", "data", "methods")
+"""Headings of `deixis --help`, in this order; others follow them."""
+
+_HERE = Path(__file__).parents[1]
+_LITERAL = re.compile(r"^VERB = (Verb\((?:[^\n]*\)$|.*?^\)$))", re.MULTILINE | re.DOTALL)
+
+
+class Verb(NamedTuple):
+    """What `apps/NAME/command.py` declares as `VERB`, a literal, beside `run`, whose signature is the flags.
+
+    Attributes:
+        summary: one line for `deixis --help`.
+        example: a command that works as it stands.
+        arguments: the positional ones, as `deixis --help` shows them.
+        see: verbs and documents to go on with.
+        group: the heading it stands under, see `GROUPS`.
+        order: among the verbs of its group; equal ones stand by name.
+        python: the module with the Python function of the verb's name, which `deixis.NAME` gives; empty: there is none.
+        what: flags that say what is worked on, without their hyphens.
+        output: flags that say what is written or printed, beside `out`, `overwrite` and `quiet`.
+        rare: flags that are seldom needed, and shown last.
+    """
+
+    summary: str
+    example: str
+    arguments: str = ""
+    see: tuple[str, ...] = ()
+    group: str = ""
+    order: int = 0
+    python: str = ""
+    what: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    rare: tuple[str, ...] = ()
+
+
+def read_verb(name: str, root: Path = _HERE) -> Verb | None:
+    """What a verb declares, read from its source without importing it; None where there is no such verb.
+
+    Only the literal itself is parsed: `deixis --help` reads all of them, and must not be waited for.
+
+    Args:
+        name: of the folder.
+        root: the folder of all verbs.
+
+    Raises:
+        TypeError: the file declares no `VERB`.
+    """
+    if not name.isidentifier():
+        return None
+    try:
+        text = (root / name / "command.py").read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found = _LITERAL.search(text)
+    if found is None:
+        raise TypeError(f"{name}/command.py declares no `VERB = Verb(...)`")
+    verb: Verb = eval(found[1], {"__builtins__": {}, "Verb": Verb})
+    return verb
+
+
+def verbs(root: Path = _HERE) -> Mapping[str, Verb]:
+    """All verbs by name, group by group.
+
+    Args:
+        root: the folder of all verbs.
+    """
+    declared = {name: read_verb(name, root) for name in sorted(os.listdir(root))}
+    found = {name: verb for name, verb in declared.items() if verb is not None}
+    groups = dict.fromkeys([*GROUPS, *(verb.group for verb in found.values())])
+    places = {group: place for place, group in enumerate(groups)}
+    order = sorted(found, key=lambda name: (places[found[name].group], found[name].order, name))
+    return {name: found[name] for name in order}
+
+
+def command(name: str) -> Any:
+    """Imports the `command.py` of a verb: its module holds `VERB` and `run`."""
+    return importlib.import_module(f"deixis.apps.{name}.command")

@@ -1,0 +1,58 @@
+"""`deixis export` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+from deixis.apps.export.settings import Database, ExportSettings
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "for onnxruntime, checked; for open_clip; for transformers",
+    example="deixis export my-run --onnx --out my-onnx",
+    arguments="RUN --onnx",
+    see=("deixis adapt", "docs/loading.md"),
+    group="your pictures",
+    order=5,
+    what=("onnx", "int8", "to", "data"),
+    rare=("dsn", "table", "graph"),
+)
+
+READING = Reading()
+SETTINGS = ExportSettings()
+DATABASE = Database()
+
+
+def run(
+    run: str,
+    /,
+    out: str = "deixis-export",
+    settings: ExportSettings = SETTINGS,
+    database: Database = DATABASE,
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Writes the model of a run, or its index, for other programs.
+
+    The model as ONNX or as a folder of open_clip or transformers; the index for faiss, numpy or PostgreSQL.
+
+    Args:
+        run: folder that `deixis adapt` wrote, or a model by name or folder.
+        out: the folder to write.
+        settings: as what.
+        database: for --to postgres.
+        reading: columns and the like of --data.
+        overwrite: replace what an export or run left there.
+        quiet: print nothing.
+    """
+    if settings.to in ("npy", "faiss", "postgres"):
+        from deixis.apps.export import exchange
+
+        exchange.export_index(run, settings.to, out, database, overwrite=overwrite, quiet=quiet)
+        return 0
+    from deixis.apps.export import export as app
+
+    app.export(run, settings, reading, out=out, overwrite=overwrite, quiet=quiet)
+    return 0

@@ -1,0 +1,51 @@
+"""`deixis index` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+from deixis.apps.index.settings import IndexSettings
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "make a folder searchable as it is",
+    example="deixis index my-photos --out my-index",
+    arguments="DATA",
+    see=("deixis search", "deixis serve", "docs/searching.md"),
+    group="your pictures",
+    order=2,
+    python="deixis.apps.index.index",
+    what=("model", "add", "update", "remove"),
+    rare=("dtype", "approximate"),
+)
+
+READING = Reading()
+SETTINGS = IndexSettings()
+
+
+def run(
+    data: tuple[str, ...],
+    /,
+    out: str = "deixis-index",
+    settings: IndexSettings = SETTINGS,
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Makes a collection searchable as it is; captions are not needed.
+
+    Killed and run again, it goes on. Also under torchrun. Later: deixis index my-photos --out my-index --update
+
+    Args:
+        data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        out: the folder of the index.
+        settings: the model; what is done with an index that is there.
+        reading: columns and the like.
+        overwrite: replace what a run or index left there.
+        quiet: print nothing.
+    """
+    from deixis.apps.index import index as app
+
+    app.index_folder(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    return 0

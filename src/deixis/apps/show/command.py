@@ -1,0 +1,27 @@
+"""`deixis show` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.verbs import Verb
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "one method: paper, settings, what it needs",
+    example="deixis show filip",
+    arguments="NAME",
+    see=("deixis list", "deixis train"),
+    group="methods",
+    order=2,
+)
+
+
+def run(name: str, /) -> None:
+    """Shows one method: its paper, its settings, what it needs and offers.
+
+    Args:
+        name: of the method, see `deixis list`.
+    """
+    from deixis.apps.show.description import description
+
+    print(description(name))
