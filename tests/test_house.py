@@ -49,7 +49,8 @@ PLANTED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
         {"ops/a.py": CLASS.format("Plan"), "nn/b.py": CLASS.format("Plan")},
         "ops/a.py:2: a class Plan stands in nn/b.py too",
         {"ops/a.py": CLASS.format("Plan"), "nn/b.py": CLASS.format("_Plan").replace("'_Plan'", "")}
-        | {f"methods/{name}.py": CLASS.format("Config") for name in ("clip", "filip")},
+        | {f"methods/{name}.py": CLASS.format("Config") for name in ("clip", "filip")}
+        | {f"engine/claims/tasks/{name}.py": CLASS.format("Options") for name in ("scenes", "few_shot")},
     ),
     "no_circles": (
         {

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from deixis.data.loading.sampler import Draw
 from deixis.engine.claims import claims
+from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.engine.claims.claims import Design
-from deixis.engine.claims.tasks.scenes import TrainingTask
 from deixis.engine.claims.trials import TrialBackend
 from deixis.errors import DeixisError
 from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, Progress, Sample, Source, Stage
@@ -63,15 +63,15 @@ class Line(nn.Module):
 carded(Line, needs=tuple(SPECS.values()))
 
 
-def arena(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask:
+def task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask:
     if name != "points":
-        raise DeixisError(f"There is no arena {name!r}.", "There is points.")
+        raise DeixisError(f"There is no task {name!r}.", "There is points.")
     parts = [points(32, options.get("noise", 0.0) if i == 0 else 0.0, 10 * seed + i) for i in range(3)]
     train, validation, test = parts
     return TrainingTask(train, validation, test, lambda seed: SimpleNamespace(), options["batch_size"])  # type: ignore[arg-type]
 
 
-def build(name: str, settings: Mapping[str, Any], arena: TrainingTask, seed: int) -> Line:
+def build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> Line:
     if settings["learning_rate"] > 10:
         raise DeixisError("The loss is not a finite number.", "Try a lower learning rate.")
     return Line(settings["learning_rate"], seed)
@@ -96,7 +96,7 @@ def code(name: str) -> str:
     return f"the code of {name}"
 
 
-LAB = TrialBackend(arena, build, collate, measure, code)
+LAB = TrialBackend(task, build, collate, measure, code)
 
 
 def claim(statistic: Any = "area", **changed: Any) -> Claim:

@@ -9,11 +9,11 @@ import functools
 import importlib
 import types as python_types
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import deixis.types.specs as specs
 from deixis.errors import DeixisError
-from deixis.types.literals import require_literal
+from deixis.types.literals import read_declared
 
 __all__ = ["Literals", "get", "list_methods", "read"]
 
@@ -80,21 +80,12 @@ def read(name: str) -> Literals:
         TypeError: the file declares something that is no literal; the line is told.
     """
     path = _path(name)
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     scope: dict[str, Any] = {key: getattr(specs, key) for key in specs.__all__}
-    scope |= {"dataclass": dataclasses.dataclass, "dataclasses": dataclasses, "Literal": Literal}
     # The module in which the types of the settings have a meaning, for whoever asks for them.
     scope["__name__"] = specs.__name__
-    scope |= {alias: _Parent(parent) for alias, parent in _parents(tree).items()}
-    known = set(scope)
-    body = [node for node in tree.body if _declares(node, path, known)]
-    future = ast.parse("from __future__ import annotations").body
-    exec(compile(ast.Module([*future, *body], []), str(path), "exec"), scope)
-    missing = [each for each in ("CARD", "Config", "CLAIMS") if each not in scope]
-    if missing:
-        raise TypeError(f"{path.name} declares no {', '.join(missing)}")
-    doc = ast.get_docstring(tree) or ""
-    return Literals(name, path, doc, scope["CARD"], scope["Config"], scope["CLAIMS"])
+    scope |= {alias: _Parent(parent) for alias, parent in _parents(path).items()}
+    found = read_declared(path, _DECLARED, "Config", scope, specs.__all__)
+    return Literals(name, path, found["__doc__"], found["CARD"], found["Config"], found["CLAIMS"])
 
 
 class _Parent:
@@ -109,8 +100,9 @@ class _Parent:
         raise TypeError(f"a literal may use {self._name}.Config of its parent, not {self._name}.{attribute}")
 
 
-def _parents(tree: ast.Module) -> dict[str, str]:
+def _parents(path: Path) -> dict[str, str]:
     """The methods that a file imports: the name they have in it -> their own."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     known = _files()
     return {
@@ -120,55 +112,3 @@ def _parents(tree: ast.Module) -> dict[str, str]:
         for a in node.names
         if a.name in known
     }
-
-
-def _declares(node: ast.stmt, path: Path, known: set[str]) -> bool:
-    """Whether a top-level statement is part of the declaration, whose names join `known`; refuses one that would have
-    to run code."""
-    if isinstance(node, ast.ClassDef) and node.name == "Config":
-        for value in [*node.bases, *_values(node, path)]:
-            _check(value, path, known)
-        known.add("Config")
-        return True
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if node.value is None or not any(name.isupper() for name in names):
-            return False
-        try:
-            _check(node.value, path, known)
-        except TypeError:
-            if any(name in _DECLARED for name in names):
-                raise
-            return False
-        known.update(names)
-        return True
-    return False
-
-
-def _values(config: ast.ClassDef, path: Path) -> list[ast.expr]:
-    """Defaults of the fields and what the presets return."""
-    values: list[ast.expr] = []
-    for node in config.body:
-        if isinstance(node, ast.AnnAssign):
-            values += [node.value] if node.value is not None else []
-        elif isinstance(node, ast.FunctionDef):
-            match [each for each in node.body if not _is_text(each)]:
-                case [ast.Return(value=ast.Call(func=ast.Name(id="cls")) as value)]:
-                    values.append(value)
-                case _:
-                    raise TypeError(
-                        f"{path.name}, line {node.lineno}: preset {node.name!r} must be one `return cls(...)`"
-                    )
-        elif not _is_text(node):
-            raise TypeError(f"{path.name}, line {node.lineno}: a Config holds fields and presets only")
-    return values
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _check(value: ast.expr, path: Path, known: set[str]) -> None:
-    """Refuses what is no literal; a preset may call `cls`."""
-    require_literal(value, path, {*known, "cls"}, {*specs.__all__, "cls"})

@@ -1,11 +1,12 @@
-"""What a file that is one of a kind declares of itself, as a literal: a data set. Plain Python, read without torch."""
+"""What a file that is one of a kind declares of itself, as a literal: a data set, the task of a claim. Read without
+torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Literal
 
-__all__ = ["DatasetCard"]
+__all__ = ["DatasetCard", "TaskCard"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,3 +28,18 @@ class DatasetCard:
     size_mb: int = 0
     fields: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskCard:
+    """The task of a claim, where its arms meet: a file in `engine/claims/tasks` declares it as `TASK`.
+
+    Attributes:
+        title: one line.
+        metrics: what a claim may be measured by there; more is better.
+        axis: what learning curves run over; empty: images seen.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+    axis: str = ""

@@ -275,12 +275,12 @@ class Claim:
             level).
         minimum_effect: the smallest difference worth having: in the metric's unit for `final` and `area`, in shares of
             the budget for `crossover`, and for `ratio` how many times fewer images.
-        data: the arena, by name.
-        budget: images seen by each arm; in the arena `few_shot`, images of each class.
+        data: the task, by name: a file in `engine/claims/tasks`.
+        budget: images seen by each arm; in the task `few_shot`, images of each class.
         trial: share of the budget that is seen when settings are chosen.
         primary: whether the verdict hangs on this claim. One that is not takes the settings that the primary claim
             chose, where it trains the same, and chooses none of its own.
-        options: of the arena, its batch size among them.
+        options: of the task, its batch size among them.
     """
 
     statement: str

@@ -304,7 +304,7 @@ def test_a_unit_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     one = design()
     unit = one.unit("clean", {"learning_rate": 0.1}, 3, "test")
     first = run_trial(unit, tmp_path, one.lab, "abc")
-    assert run_trial(unit, tmp_path, dataclasses.replace(one.lab, arena=never)) == first
+    assert run_trial(unit, tmp_path, dataclasses.replace(one.lab, task=never)) == first
     assert first.commit == "abc"
 
 
@@ -355,7 +355,7 @@ def test_processes_give_what_one_process_gives_and_their_errors_arrive(tmp_path:
         a: [x.curve for x in each] for a, each in together.items()
     }
     wrong = dataclasses.replace(one, claim=dataclasses.replace(one.claim, data="nowhere"))
-    with pytest.raises(DeixisError, match="There is no arena 'nowhere'"):
+    with pytest.raises(DeixisError, match="There is no task 'nowhere'"):
         claims.report(wrong, tuned, claims.in_processes(tmp_path / "apart", wrong, 2))
 
 
@@ -417,3 +417,10 @@ def children(folder: Path) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_files_of_trials_keep_the_names_they_had_when_a_task_was_called_arena() -> None:
+    facts = {"paper": "p", "claim": "c", "arm": "an arm", "method": "clip", "settings": {"x": 1}, "task": "scenes"}
+    more = {"options": {"cast": "stamps"}, "metric": "recall_at_1", "budget": 10, "seed": 0, "split": "test"}
+    trial = Trial(**facts, **more, points=2, code="z")  # type: ignore[arg-type]
+    assert (trial.name, trial.training) == ("an_arm-test-0-fcd8b5329120", "1dbda4843bbc34e0")

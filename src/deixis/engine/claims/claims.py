@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from deixis.engine.claims.claim_tasks import list_tasks, read_task
 from deixis.engine.claims.curves import area, effect, value_at
 from deixis.engine.claims.records import claim_hash
 from deixis.engine.claims.subprocess_pool import run_in_subprocesses
-from deixis.engine.claims.tasks.scenes import AXES
 from deixis.engine.claims.trials import BACKEND, Cost, Trial, TrialBackend, TrialResult, cost, run_trial
 from deixis.engine.claims.tuning import WIDENINGS, Setting, at_edge, best, first_trials, next_trials
 from deixis.engine.claims.verdicts import PairedComparison, judge
@@ -87,6 +87,16 @@ class Design:
             raise DeixisError(
                 f"The smallest effect worth having is {self.claim.minimum_effect:g}.", "It must be above none at all."
             )
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        claim = self.claim
+        known = read_task(claim.data).card.metrics if claim.data in list_tasks() else ()
+        for metric in (claim.metric, *(arm.metric for arm in claim.arms.values() if arm.metric)):
+            if known and metric not in known:
+                raise DeixisError(
+                    f"The task {claim.data!r} does not measure {metric!r}.", f"It measures: {', '.join(known)}."
+                )
 
     @property
     def chosen(self) -> list[str]:
@@ -102,7 +112,7 @@ class Design:
     @property
     def axis(self) -> str:
         """What curves run over; empty for the images seen."""
-        return AXES.get(self.claim.data, "")
+        return read_task(self.claim.data).card.axis if self.claim.data in list_tasks() else ""
 
     @property
     def inputs(self) -> str:
@@ -135,7 +145,7 @@ class Design:
             arm=arm,
             method=one.method,
             settings={**one.overrides, **setting},
-            arena=claim.data,
+            task=claim.data,
             options={**claim.options, **one.data},
             metric=one.metric or claim.metric,
             budget=self._budget(split),

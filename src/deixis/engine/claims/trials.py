@@ -18,10 +18,8 @@ import torch
 from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
+from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task
 from deixis.engine.claims.records import source_hash
-from deixis.engine.claims.task_options import CurveTask
-from deixis.engine.claims.tasks import scenes
-from deixis.engine.claims.tasks.scenes import TrainingTask
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
@@ -53,8 +51,8 @@ class Trial:
         arm: name of the arm.
         method: that is trained.
         settings: what differs from its `desk` preset.
-        arena: where it trains.
-        options: of the arena.
+        task: where it trains.
+        options: of the task.
         metric: that is measured.
         budget: images it sees.
         seed: of the data, the first weights and the order.
@@ -69,7 +67,7 @@ class Trial:
     arm: str
     method: str
     settings: Mapping[str, Any]
-    arena: str
+    task: str
     options: Mapping[str, Any]
     metric: str
     budget: int
@@ -82,14 +80,16 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its file: different where anything is."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
+        facts = dataclasses.asdict(self)
+        facts["arena"] = facts.pop("task")  # its name when the files were written that people have
+        text = json.dumps(facts, sort_keys=True, default=str)
         arm = "".join(each if each.isalnum() else "_" for each in self.arm)
         return f"{arm}-{self.split}-{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def training(self) -> str:
         """Equal where the trained weights are: units that differ in what is measured of them only."""
-        decisive = (self.method, self.settings, self.arena, self.options, self.budget, self.seed, self.code)
+        decisive = (self.method, self.settings, self.task, self.options, self.budget, self.seed, self.code)
         text = json.dumps((*decisive, self.changed), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -125,15 +125,15 @@ class TrialBackend:
     """What a unit is run with; tests give toys.
 
     Attributes:
-        arena: (name, options, seed) -> where it trains; or, where curves do not run over
+        task: (name, options, seed) -> where it trains; or, where curves do not run over
             steps, `CurveTask`.
-        build: (method, settings, arena, seed) -> the method.
+        build: (method, settings, task, seed) -> the method.
         collate: (method, source, stage) -> what makes batches.
         measure: (metric, method, source) -> a number.
         code: method -> a fingerprint of its source.
     """
 
-    arena: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
+    task: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
     build: Callable[[str, Mapping[str, Any], TrainingTask, int], Method]
     collate: Callable[[Method, Source, Stage], Encode]
     measure: Callable[[str, Method, Source], float]
@@ -161,20 +161,20 @@ def _keep(source: Source) -> Source:
     return dataclasses.replace(source, samples=tuple(map(kept, source.samples)))
 
 
-def _arena(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
-    made = scenes.task(name, options, seed)
+def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
+    made = make_task(name, options, seed)
     if not isinstance(made, TrainingTask):
         return made
     train, validation, test = map(_keep, (made.train, made.validation, made.test))
     return dataclasses.replace(made, train=train, validation=validation, test=test)
 
 
-def _build(name: str, settings: Mapping[str, Any], arena: TrainingTask, seed: int) -> Method:
+def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> Method:
     towers = [part.name for part in read(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
-    return build(name, "desk", settings, {part: arena.encoder(seed) for part in towers}, seed)
+    return build(name, "desk", settings, {part: task.encoder(seed) for part in towers}, seed)
 
 
-BACKEND = TrialBackend(_arena, _build, collate_for, measures.measure)
+BACKEND = TrialBackend(_task, _build, collate_for, measures.measure)
 """The real one."""
 
 
@@ -192,14 +192,14 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
         commit: of the code.
 
     Raises:
-        DeixisError: the arena can't be made, or a unit that reports failed.
+        DeixisError: the task can't be made, or a unit that reports failed.
     """
     path = folder / f"{unit.name}.json"
     if path.exists():
         return _read(path)
-    arena = lab.arena(unit.arena, unit.options, unit.seed)
+    task = lab.task(unit.task, unit.options, unit.seed)
     try:
-        outcome = _outcome(unit, arena, folder, lab)
+        outcome = _outcome(unit, task, folder, lab)
     except DeixisError as error:
         if unit.split == "test":
             raise DeixisError(
@@ -219,39 +219,39 @@ def _read(path: Path) -> TrialResult:
     return TrialResult(curve, found["seconds"], found["failed"], found["commit"])
 
 
-def _outcome(unit: Trial, arena: TrainingTask | CurveTask, folder: Path, lab: TrialBackend) -> TrialResult:
+def _outcome(unit: Trial, task: TrainingTask | CurveTask, folder: Path, lab: TrialBackend) -> TrialResult:
     """By steps; or all at once, where the curve does not run over steps."""
-    if isinstance(arena, TrainingTask):
-        return _Run(unit, arena, folder, lab).outcome()
+    if isinstance(task, TrainingTask):
+        return _Run(unit, task, folder, lab).outcome()
     folder.mkdir(parents=True, exist_ok=True)
-    return TrialResult(*arena.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget))
+    return TrialResult(*task.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget))
 
 
 class _Run:
     """A unit while it runs."""
 
-    def __init__(self, unit: Trial, arena: TrainingTask, folder: Path, lab: TrialBackend) -> None:
-        self._unit, self._arena, self._lab, self._place = unit, arena, lab, folder / unit.name
-        self._steps = unit.budget // arena.batch_size
+    def __init__(self, unit: Trial, task: TrainingTask, folder: Path, lab: TrialBackend) -> None:
+        self._unit, self._task, self._lab, self._place = unit, task, lab, folder / unit.name
+        self._steps = unit.budget // task.batch_size
         if not 2 <= unit.points <= self._steps + 1:
             raise DeixisError(
-                f"{unit.budget} images in batches of {arena.batch_size} are {self._steps} steps, and a curve of "
+                f"{unit.budget} images in batches of {task.batch_size} are {self._steps} steps, and a curve of "
                 f"{unit.points} points is asked for.",
                 "Give a larger budget or smaller batches.",
             )
         self._trained = folder / "trained" / f"{unit.training}.safetensors"
         self._now = time.perf_counter if torch.cuda.is_available() else time.process_time
         self._marks = {round(self._steps * i / (unit.points - 1)) for i in range(unit.points)}
-        self._method = lab.build(unit.method, unit.settings, arena, unit.seed)
+        self._method = lab.build(unit.method, unit.settings, task, unit.seed)
         self._curve: dict[int, float] = {}
         self._spent, self._taken, self._pace = 0.0, 0, 0.0
-        self._held = arena.validation if unit.split == "validation" else arena.test
+        self._held = task.validation if unit.split == "validation" else task.test
 
     def outcome(self) -> TrialResult:
         """Trains to the end, or reads what was trained for another measure."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
         seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
-        size = self._arena.batch_size
+        size = self._task.batch_size
         curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
         return TrialResult(curve, seconds)
 
@@ -288,13 +288,13 @@ class _Run:
         return (Stage(kind="fit"),) if kind == "fitted" else ()
 
     def _loader(self, stage: Stage) -> Loader:
-        encode = self._lab.collate(self._method, self._arena.train, stage)
+        encode = self._lab.collate(self._method, self._task.train, stage)
         if isinstance(encode, WithColumns):
-            encode.make(self._arena.train)
+            encode.make(self._task.train)
         training = stage.kind == "train"
         last: Literal["drop", "keep"] = "drop" if training else "keep"
-        order = SampleOrder(self._arena.batch_size, seed=self._unit.seed, shuffle=training, last=last)
-        return Loader(self._arena.train, encode, order, workers=1)
+        order = SampleOrder(self._task.batch_size, seed=self._unit.seed, shuffle=training, last=last)
+        return Loader(self._task.train, encode, order, workers=1)
 
     def _stage(self, number: int, stage: Stage, steps: int, done: int) -> None:
         with self._loader(stage) as loader:
@@ -345,15 +345,15 @@ def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
     path = folder / f"{unit.name}.cost.json"
     if not path.exists():
         start, busy = time.perf_counter(), time.process_time()
-        arena = lab.arena(unit.arena, unit.options, unit.seed)
-        if not isinstance(arena, TrainingTask):
+        task = lab.task(unit.task, unit.options, unit.seed)
+        if not isinstance(task, TrainingTask):
             setup = time.perf_counter() - start
-            rest = arena.longest(unit.method, unit.settings, unit.metric, unit.budget)
+            rest = task.longest(unit.method, unit.settings, unit.metric, unit.budget)
         else:
-            run = _Run(unit, arena, folder, lab)
+            run = _Run(unit, task, folder, lab)
             setup = time.perf_counter() - start
             step, measure = run.timed()
-            rest = unit.budget // arena.batch_size * step + unit.points * measure
+            rest = unit.budget // task.batch_size * step + unit.points * measure
         cores = (time.process_time() - busy) / (time.perf_counter() - start)
         found = Cost(setup + rest, cores)
         write_json(path, dataclasses.asdict(found))

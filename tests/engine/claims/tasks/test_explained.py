@@ -1,4 +1,4 @@
-"""The arena of saliency claims: one classifier a seed for all arms, its scores as they are, curves over scenes."""
+"""The task of saliency claims: one classifier a seed for all arms, its scores as they are, curves over scenes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import torch
 
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.claims import claims
+from deixis.engine.claims.claim_tasks import make_task, read_task
 from deixis.engine.claims.claims import Design
 from deixis.engine.claims.tasks.explained import (
     NOUNS,
+    Options,
     SaliencyTask,
-    SaliencyTaskOptions,
     classifier,
     held_out,
-    saliency_task,
 )
-from deixis.engine.claims.tasks.scenes import AXES, task
 from deixis.engine.evaluation.saliency import METRICS, explain, measured, questions
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
@@ -33,7 +32,9 @@ SMALL: dict[str, Any] = {"side": 48, "scenes": 8, "steps": 2, "channels": (2, 3)
 
 
 def small(seed: int = 0, **changed: Any) -> SaliencyTask:
-    return saliency_task({**SMALL, **changed}, seed)
+    made = make_task("explained", {**SMALL, **changed}, seed)
+    assert isinstance(made, SaliencyTask)
+    return made
 
 
 @pytest.mark.slow
@@ -68,7 +69,7 @@ def test_what_is_explained_is_a_class_score_and_nothing_else() -> None:
 
 
 def test_validation_and_test_are_other_scenes_and_neither_was_learned_from() -> None:
-    options = SaliencyTaskOptions(**SMALL)
+    options = Options(**SMALL)
     shapes = SceneConfig(cast="shapes", unseen="nothing", nouns=NOUNS)
     sides = [{str(s.image) for s in held_out(options, 0, split, 6).samples} for split in ("val", "test")]
     learned = {str(s.image) for s in scenes(0, 6, side=48, config=shapes).samples}
@@ -97,7 +98,7 @@ def test_arms_are_tried_by_the_engine_of_claims(tmp_path: Path) -> None:
     outcomes = claims.report(design, claims.tune(design, run), run)
     assert outcomes["one"][0].curve == outcomes["other"][0].curve
     assert claims.findings(design, outcomes)["other"].interval.value == 0
-    assert design.axis == AXES["explained"]
+    assert design.axis == read_task("explained").card.axis
     assert small().longest("normgrad", {}, "overlap", 4) > 0
 
 
@@ -111,7 +112,7 @@ def test_claims_can_be_run_as_they_stand(name: str) -> None:
     for claim in found:
         assert claim.metric in METRICS
         assert claim.data == "explained"
-        explained = [field.name for field in dataclasses.fields(SaliencyTaskOptions)]
+        explained = [field.name for field in dataclasses.fields(Options)]
         assert set(claim.options) <= set(explained)
         claims.needed(Design(name, claim))
         for arm in claim.arms.values():
@@ -122,14 +123,14 @@ def test_claims_can_be_run_as_they_stand(name: str) -> None:
 
 def test_options_that_there_are_not_are_refused() -> None:
     with pytest.raises(DeixisError, match="no option 'colour'"):
-        task("explained", {"colour": "red"}, 0)
+        make_task("explained", {"colour": "red"}, 0)
 
 
 @pytest.mark.slow
 def test_maps_of_a_classifier_that_learned_random_labels_are_other_maps(tmp_path: Path) -> None:
     """Adebayo's second check, and agreement between seeds of a model: maps of two classifiers that learned the truth
     from other scenes are more alike than either is to that of one that had nothing to learn."""
-    options = SaliencyTaskOptions(steps=250, scenes=1500)
+    options = Options(steps=250, scenes=1500)
     truthful, again = (classifier(options, seed) for seed in (0, 1))
     random = classifier(dataclasses.replace(options, labels="random"), 0)
     asked = questions(truthful, held_out(options, 0, "val", 40))

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 import deixis
 from deixis.data.readers.formats.folders import read_folder
 from deixis.engine.claims import claims
+from deixis.engine.claims.claim_tasks import make_task
 from deixis.engine.claims.claims import Design
 from deixis.engine.claims.rows import claim_rows
-from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, ShotOptions, bench_of, few_shot_task
+from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, labelled, named, style_of, tells_new
@@ -174,7 +175,7 @@ def _claim(**changed: Any) -> Claim:
 def test_a_few_shot_claim_is_tried_by_the_same_rules_and_its_rows_say_what_curves_run_over(
     bench: FewShotBenchmark, tmp_path: Path
 ) -> None:
-    lab = dataclasses.replace(BACKEND, arena=lambda name, options, seed: FewShotTask((bench,), (1, 2, 8), seed))
+    lab = dataclasses.replace(BACKEND, task=lambda name, options, seed: FewShotTask((bench,), (1, 2, 8), seed))
     design = Design("linear", _claim(), lab=lab)
     run = claims.here(tmp_path, design)
     tuned = claims.tune(design, run)
@@ -187,11 +188,11 @@ def test_a_few_shot_claim_is_tried_by_the_same_rules_and_its_rows_say_what_curve
 
 
 def test_claims_on_images_name_options_and_measures_that_there_are() -> None:
-    known = {field.name for field in dataclasses.fields(ShotOptions)}
+    known = {field.name for field in dataclasses.fields(Options)}
     made = [claim for name in list_methods() for claim in read(name).claims if claim.data == "few_shot"]
     assert len(made) >= 4
     for claim in made:
-        options = {**dataclasses.asdict(ShotOptions()), **claim.options}
+        options = {**dataclasses.asdict(Options()), **claim.options}
         assert set(claim.options) <= known
         assert claim.metric in METRICS
         assert claim.budget == max(options["shots"])
@@ -200,9 +201,9 @@ def test_claims_on_images_name_options_and_measures_that_there_are() -> None:
 
 def test_options_that_there_are_not_are_refused() -> None:
     with pytest.raises(DeixisError, match="no option 'cast'"):
-        few_shot_task({"cast": "stamps"}, 0)
+        make_task("few_shot", {"cast": "stamps"}, 0)
     with pytest.raises(DeixisError, match="two numbers, ascending"):
-        few_shot_task({"shots": (4, 1)}, 0)
+        make_task("few_shot", {"shots": (4, 1)}, 0)
 
 
 @pytest.mark.slow
@@ -211,7 +212,8 @@ def test_on_real_images_parts_share_nothing_and_names_alone_are_better_than_chan
 ) -> None:
     fetched("starter")
     fetched("stamps")
-    contest = few_shot_task({"sets": ("stamps",), "shots": (1, 2)}, 0)
+    contest = make_task("few_shot", {"sets": ("stamps",), "shots": (1, 2)}, 0)
+    assert isinstance(contest, FewShotTask)
     data = contest.benches[0].data
     made = parts(data, 0, 0.35, 0.15)
     sides = [{data.groups[i] for i in side} for side in (made.train, made.validation, made.test)]

@@ -1,7 +1,12 @@
-"""Arenas: splits share no cut-out, equal seeds give equal scenes, and what an arm changes is all that differs."""
+"""Tasks of claims: splits share no cut-out, equal seeds give equal scenes, what an arm changes is all that differs."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,20 +16,30 @@ from deixis.data.loading.collate import Collate
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.data.synthetic.scenes.drawing import Scene
+from deixis.engine.claims import claim_tasks, tasks
+from deixis.engine.claims.claim_tasks import TrainingTask, list_tasks, make_task, read_task
+from deixis.engine.claims.claims import Design
 from deixis.engine.claims.measures import MEASURES, measure
-from deixis.engine.claims.tasks.scenes import SceneOptions, TrainingTask, task
+from deixis.engine.claims.tasks.scenes import Options
+from deixis.engine.evaluation import saliency
 from deixis.engine.training.build import build, configure
 from deixis.engine.training.stages import stages
 from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
-from deixis.types import Claim, Source
+from deixis.types import Arm, Claim, Source
 
 SHAPES = {"cast": "shapes", "count": 24, "held": 12, "batch_size": 8, "size": "tiny"}
 
 
+def training(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask:
+    made = make_task(name, options, seed)
+    assert isinstance(made, TrainingTask)
+    return made
+
+
 def of_shapes(seed: int = 0, **options: Any) -> TrainingTask:
-    return task("scenes", {**SHAPES, **options}, seed)
+    return training("scenes", {**SHAPES, **options}, seed)
 
 
 def cutouts(source: Source) -> set[str]:
@@ -64,7 +79,7 @@ def test_what_is_held_out_speaks_of_nouns_that_training_holds() -> None:
     assert nouns(made.validation) <= nouns(made.train)
 
 
-def test_equal_seeds_give_equal_arenas_and_others_do_not() -> None:
+def test_equal_seeds_give_equal_tasks_and_others_do_not() -> None:
     one, again, other = of_shapes(1), of_shapes(1), of_shapes(2)
     assert told(one.train) == told(again.train) != told(other.train)
     assert told(one.test) == told(again.test) != told(other.test)
@@ -137,9 +152,9 @@ def test_options_that_can_not_be_are_refused(options: dict[str, Any], said: str)
         of_shapes(**options)
 
 
-def test_an_unknown_arena_is_answered_with_those_there_are() -> None:
-    with pytest.raises(DeixisError, match=r"no arena 'coco'.*scenes"):
-        task("coco", {}, 0)
+def test_an_unknown_task_is_answered_with_those_there_are() -> None:
+    with pytest.raises(DeixisError, match=r"no task 'coco'.*scenes"):
+        make_task("coco", {}, 0)
 
 
 @pytest.mark.parametrize("cast", ["stamps", "emoji/all"])
@@ -148,7 +163,7 @@ def test_a_cast_that_was_not_fetched_is_refused_with_the_command_that_fetches_it
 ) -> None:
     monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path))
     with pytest.raises(DeixisError, match=r"deixis (fetch|data)") as caught:
-        task("scenes", {"cast": cast}, 0)
+        make_task("scenes", {"cast": cast}, 0)
     assert caught.value.cure
 
 
@@ -162,7 +177,7 @@ def test_a_claim_asks_for_options_settings_and_measures_that_there_are(name: str
     assert {claim.metric, *(arm.metric or claim.metric for arm in claim.arms.values())} <= set(MEASURES)
     assert next(iter(claim.arms.values())).method == name, "the paper's arm comes first"
     for arm in claim.arms.values():
-        options = SceneOptions(**{**claim.options, **arm.data})
+        options = Options(**{**claim.options, **arm.data})
         assert claim.budget % options.batch_size == 0
         for field, tried in {**{key: (value,) for key, value in arm.overrides.items()}, **arm.grid}.items():
             for value in tried:
@@ -175,9 +190,68 @@ def test_each_arm_of_a_claim_takes_a_step_and_is_measured(name: str, claim: Clai
     """With towers as small as can be, and shapes, which need not be fetched."""
     small = {"cast": "shapes", "nouns": 0, "count": 8, "held": 6, "batch_size": 4, "size": "tiny"}
     for arm in claim.arms.values():
-        made = task("scenes", {**claim.options, **arm.data, **small}, 0)
+        made = training("scenes", {**claim.options, **arm.data, **small}, 0)
         encoder = made.encoder(0)
         method = build(arm.method, "desk", arm.overrides, {"encoder": encoder})
         collate = Collate(made.train, read(arm.method).card.needs, encoder.preprocess, encoder.tokenizer)
         train(method, Loader(made.train, collate, SampleOrder(4)), 1, stage=stages(method)[0])
         assert 0 <= measure(arm.metric or claim.metric, method, made.test) <= 1
+
+
+def test_cards_of_tasks_name_what_can_be_measured() -> None:
+    assert set(read_task("scenes").card.metrics) == set(MEASURES)
+    assert set(read_task("explained").card.metrics) == set(saliency.METRICS)
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_a_task_is_read_without_importing_it(name: str) -> None:
+    declared, module = read_task(name), importlib.import_module(f"deixis.engine.claims.tasks.{name}")
+    assert declared.card == module.TASK
+    assert dataclasses.asdict(declared.options()) == dataclasses.asdict(module.Options())
+
+
+def test_every_claim_names_a_task_its_options_and_what_it_measures() -> None:
+    for name in list_methods():
+        for claim in read(name).claims:
+            task = read_task(claim.data)
+            assert {claim.metric, *(arm.metric or claim.metric for arm in claim.arms.values())} <= set(
+                task.card.metrics
+            )
+            known = {field.name for field in dataclasses.fields(task.options)}
+            assert all(known >= {*claim.options, *arm.data} for arm in claim.arms.values())
+
+
+def test_a_file_in_the_folder_is_a_task_and_nothing_else_is_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+from __future__ import annotations
+from dataclasses import dataclass
+from pathlib import Path
+from deixis.engine.claims.claim_tasks import TrainingTask
+from deixis.types import Source
+from deixis.types.cards import TaskCard
+
+TASK = TaskCard(title="Toys", metrics=("height",), axis="blocks")
+
+@dataclass(frozen=True)
+class Options:
+    blocks: int = 3
+
+def make(options, seed):
+    toys = Source(f"toys {seed}", Path("."), "captions", "toys", ())
+    return TrainingTask(toys, toys, toys, str, options.blocks)
+"""
+    (tmp_path / "toy_tower.py").write_text(text)
+    monkeypatch.setattr(claim_tasks, "_FOLDER", tmp_path)
+    monkeypatch.setattr(tasks, "__path__", [str(tmp_path)])
+    assert (list_tasks(), read_task("toy_tower").card.axis) == (["toy_tower"], "blocks")
+    made = training("toy_tower", {"blocks": 5}, 1)
+    assert (made.train.name, made.batch_size) == ("toys 1", 5)
+    with pytest.raises(DeixisError, match=r"'toy_tower' has no option 'stones'. Its options are: blocks"):
+        make_task("toy_tower", {"stones": 5}, 1)
+    claim = Claim("Toys stand.", {"a": Arm("clip"), "b": Arm("filip")}, "height", "final", 1.0, "toy_tower", 10)
+    assert Design("clip", claim).axis == "blocks"
+    with pytest.raises(DeixisError, match=r"'toy_tower' does not measure 'width'. It measures: height"):
+        Design("clip", dataclasses.replace(claim, metric="width"))
+    del sys.modules["deixis.engine.claims.tasks.toy_tower"]

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.data.synthetic.scenes import SceneConfig, scenes
-from deixis.engine.claims.task_options import options_of
 from deixis.engine.evaluation.saliency import SaliencyQueries, measured, questions
 from deixis.engine.training.build import build
 from deixis.files import atomic_path, cache_dir
@@ -36,9 +35,21 @@ from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze
 from deixis.nn.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.types import Source
+from deixis.types.cards import TaskCard
 from deixis.zoo.scratch import MARKS, words_of
 
-__all__ = ["NOUNS", "SaliencyTask", "SaliencyTaskOptions", "classifier", "held_out", "saliency_task"]
+__all__ = ["NOUNS", "TASK", "Options", "SaliencyTask", "classifier", "held_out", "make"]
+
+TASK = TaskCard(
+    title="Saliency maps of a small classifier that was trained on scenes",
+    metrics=(
+        "pointing_game",
+        "pointing_early",
+        "overlap",
+        "class_sensitivity",
+    ),
+    axis="scenes explained",
+)
 
 NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
 """Shapes that differ at 64 pixels."""
@@ -51,8 +62,8 @@ _LEARNING_RATE, _DECAY, _BATCH = 6e-3, 0.05, 64
 
 
 @dataclasses.dataclass(frozen=True)
-class SaliencyTaskOptions:
-    """Options of the arena `explained`.
+class Options:
+    """Options of the task `explained`.
 
     Attributes:
         side: of the scenes, in pixels.
@@ -81,7 +92,7 @@ class SaliencyTask:
     """
 
     encoder: DualEncoder
-    options: SaliencyTaskOptions
+    options: Options
     seed: int
 
     def curve(
@@ -125,21 +136,17 @@ class SaliencyTask:
         return questions(self.encoder, source)
 
 
-def saliency_task(options: Mapping[str, Any], seed: int) -> SaliencyTask:
-    """Makes the arena; trains the classifier where the cache does not hold it: a minute.
+def make(options: Options, seed: int) -> SaliencyTask:
+    """Makes the task; trains the classifier where the cache does not hold it: a minute.
 
     Args:
-        options: see `SaliencyTaskOptions`.
+        options: see `Options`.
         seed: of the classifier and the scenes.
-
-    Raises:
-        DeixisError: there is no such option.
     """
-    chosen = options_of(SaliencyTaskOptions, "explained", options)
-    return SaliencyTask(classifier(chosen, seed), chosen, seed)
+    return SaliencyTask(classifier(options, seed), options, seed)
 
 
-def held_out(options: SaliencyTaskOptions, seed: int, split: str, count: int) -> Source:
+def held_out(options: Options, seed: int, split: str, count: int) -> Source:
     """Scenes of two shapes of different nouns that no classifier learned from."""
     return scenes(seed, count, split=split, side=options.side, config=_config((2, 2)))
 
@@ -149,7 +156,7 @@ def _config(objects: tuple[int, int]) -> SceneConfig:
     return dataclasses.replace(plain, phrases=0, questions=0)
 
 
-def classifier(options: SaliencyTaskOptions, seed: int) -> DualEncoder:
+def classifier(options: Options, seed: int) -> DualEncoder:
     """The classifier as a dual encoder in eval mode: an image's embedding are its class scores, a text's the nouns it
     names. It says of each noun whether it is there (binary cross-entropy), one to three being there.
 
@@ -176,7 +183,7 @@ def _keep(tower: nn.Module, path: Path) -> None:
         save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, temporary)
 
 
-def _untrained(options: SaliencyTaskOptions, seed: int) -> DualEncoder:
+def _untrained(options: Options, seed: int) -> DualEncoder:
     tokenizer, count = words_of(NOUNS), len(NOUNS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -197,7 +204,7 @@ def _untrained(options: SaliencyTaskOptions, seed: int) -> DualEncoder:
     ).eval()
 
 
-def _train(tower: nn.Module, options: SaliencyTaskOptions, seed: int) -> None:
+def _train(tower: nn.Module, options: Options, seed: int) -> None:
     images, labels = _drawn(options, seed)
     torch.manual_seed(seed)
     if options.labels == "random":
@@ -216,7 +223,7 @@ def _train(tower: nn.Module, options: SaliencyTaskOptions, seed: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _drawn(options: SaliencyTaskOptions, seed: int) -> tuple[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B C"]]:
+def _drawn(options: Options, seed: int) -> tuple[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B C"]]:
     """Training scenes, and which nouns are there."""
     config = dataclasses.replace(_config((1, 3)), masks=False)
     source = scenes(seed, options.scenes, split="train", side=options.side, config=config)

@@ -23,7 +23,6 @@ from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.quality import check
 from deixis.data.splits import concept_groups
-from deixis.engine.claims.task_options import options_of
 from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
@@ -34,10 +33,17 @@ from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
+from deixis.types.cards import TaskCard
 
-__all__ = ["METRICS", "FewShotTask", "ShotOptions", "bench_of", "few_shot_task"]
+__all__ = ["METRICS", "TASK", "FewShotTask", "Options", "bench_of", "make"]
 
-METRICS = ("accuracy", "base_accuracy", "new_accuracy", "harmonic_mean")
+TASK = TaskCard(
+    title="Classes of real images, learned from a few of each with a frozen encoder",
+    metrics=("accuracy", "base_accuracy", "new_accuracy", "harmonic_mean"),
+    axis="images a class",
+)
+
+METRICS = TASK.metrics
 """What can be measured: on all classes; or, half of the classes being learned, on these, on the others, and the
 harmonic mean of both. Classes are told apart within their half. Settings of the last two are chosen by accuracy on the
 learned classes: new ones that were chosen by would be no new ones."""
@@ -48,8 +54,8 @@ _SPOKEN = {"fruit n veg": "fruit and vegetables", "clothes n accessories": "clot
 
 
 @dataclasses.dataclass(frozen=True)
-class ShotOptions:
-    """Options of the arena `few_shot`.
+class Options:
+    """Options of the task `few_shot`.
 
     Attributes:
         sets: that must be in the cache, such as `fashion` or `gcompris/labels`; results are averaged over them.
@@ -160,24 +166,23 @@ def _parts(data: Labelled) -> Parts:
     return parts(data, 0, _TEST, _VALIDATION)
 
 
-def few_shot_task(options: Mapping[str, Any], seed: int) -> FewShotTask:
-    """Makes the arena.
+def make(options: Options, seed: int) -> FewShotTask:
+    """Makes the task.
 
     Args:
-        options: see `ShotOptions`.
+        options: see `Options`.
         seed: of the draws.
 
     Raises:
-        DeixisError: there is no such option, or a set is not in the cache.
+        DeixisError: `shots` is out of order, or a set is not in the cache.
     """
-    chosen = options_of(ShotOptions, "few_shot", options)
-    if len(chosen.shots) < 2 or list(chosen.shots) != sorted(set(chosen.shots)):
-        raise DeixisError(f"shots is {chosen.shots}.", "Give at least two numbers, ascending.")
+    if len(options.shots) < 2 or list(options.shots) != sorted(set(options.shots)):
+        raise DeixisError(f"shots is {options.shots}.", "Give at least two numbers, ascending.")
     sources = [
-        _chosen(labelled(catalogue.read(name)), chosen) for name in chosen.sets
+        _chosen(labelled(catalogue.read(name)), options) for name in options.sets
     ]  # refuses before weights are loaded
-    encoder = _encoder(chosen.model)
-    return FewShotTask(tuple(bench_of(encoder, source) for source in sources), chosen.shots, seed)
+    encoder = _encoder(options.model)
+    return FewShotTask(tuple(bench_of(encoder, source) for source in sources), options.shots, seed)
 
 
 @functools.cache
@@ -185,7 +190,7 @@ def _encoder(model: str) -> DualEncoder:
     return zoo.load(model)
 
 
-def _chosen(source: Source, options: ShotOptions) -> Source:
+def _chosen(source: Source, options: Options) -> Source:
     """The classes that are large enough, under the names that texts give them, and not too many images of them."""
     labels = [str(sample.label) for sample in source.samples]
     large = {name for name in set(labels) if labels.count(name) >= options.least} - set(options.left_out)

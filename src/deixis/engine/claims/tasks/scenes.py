@@ -1,47 +1,34 @@
-"""Where the arms of a claim meet: data to train on, to tune on and to report on, and a new encoder for each run."""
+"""Where claims about training meet: scenes to train on, to tune on and to report on, and a new encoder for each run."""
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from deixis.data.synthetic.scenes import SceneConfig, caption_noise, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS, assemble, part
-from deixis.engine.claims.task_options import CurveTask, options_of
-from deixis.engine.claims.tasks.explained import saliency_task
-from deixis.engine.claims.tasks.few_shot import few_shot_task
+from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
+from deixis.types.cards import TaskCard
 from deixis.zoo import scratch
 
-__all__ = ["AXES", "TASKS", "SceneOptions", "TrainingTask", "task"]
+__all__ = ["TASK", "Options", "make"]
+
+TASK = TaskCard(
+    title="Generated scenes with captions: trained on some, measured on others",
+    metrics=(
+        *("recall_at_1", "zero_shot", "binding", "pointing"),
+        *("composed", "composed_image_alone", "composed_text_alone"),
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingTask:
-    """Data and encoders of one arm and seed.
-
-    Attributes:
-        train: what the arm learns from.
-        validation: what its settings are chosen by.
-        test: what is reported; read once, with the settings chosen.
-        encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`.
-        batch_size: pairs a step.
-    """
-
-    train: Source
-    validation: Source
-    test: Source
-    encoder: Callable[[int], DualEncoder]
-    batch_size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneOptions:
-    """Options of the arena `scenes`.
+class Options:
+    """Options of the task `scenes`.
 
     Attributes:
         cast: as in `deixis.data.synthetic.scenes.SceneConfig`: `stamps`, `emoji/all`, `shapes` (nothing to fetch)...
@@ -86,46 +73,34 @@ class SceneOptions:
     batch_size: int = 128
 
 
-def task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
-    """Makes an arena.
-
-    Arms that are given the same seed meet the same scenes, as far as their options are the same; fewer scenes are the
-    first of more.
+def make(options: Options, seed: int) -> TrainingTask:
+    """Makes the task; fewer scenes are the first of more.
 
     Args:
-        name: one of `TASKS`.
-        options: of the arena, by name; what is left out is as it is by default.
+        options: see `Options`.
         seed: of the scenes and of what is drawn for their captions.
 
     Raises:
-        DeixisError: there is no such arena or option, a value is out of range, or the set that the scenes are made of
-            is not in the cache (the message says how to fetch it).
+        DeixisError: a value is out of range, or the set that the scenes are made of is not in the cache.
     """
-    if name not in TASKS:
-        raise DeixisError(f"There is no arena {name!r}.", f"There are: {', '.join(TASKS)}.")
-    return TASKS[name](options, seed)
-
-
-def _scenes(options: Mapping[str, Any], seed: int) -> TrainingTask:
-    chosen = options_of(SceneOptions, "scenes", options)
-    _require(chosen)
-    nouns = _nouns(chosen)
-    train = _source(chosen, "train", seed, nouns)
-    if chosen.noise:
-        train = caption_noise.noisy(train, seed, chosen.noise)
-    if chosen.messy:
-        train = caption_noise.messy(train, seed, chosen.irrelevant)
-    held = nouns[: chosen.held_nouns] if chosen.held_nouns else nouns
-    validation, test = (_source(chosen, split, seed, held) for split in SPLITS[1:])
+    _require(options)
+    nouns = _nouns(options)
+    train = _source(options, "train", seed, nouns)
+    if options.noise:
+        train = caption_noise.noisy(train, seed, options.noise)
+    if options.messy:
+        train = caption_noise.messy(train, seed, options.irrelevant)
+    held = nouns[: options.held_nouns] if options.held_nouns else nouns
+    validation, test = (_source(options, split, seed, held) for split in SPLITS[1:])
     texts = tuple(caption for sample in train.samples for caption in sample.captions)
 
     def encoder(number: int) -> DualEncoder:
-        return scratch.build(texts, chosen.size, chosen.side, number, chosen.text, chosen.image)
+        return scratch.build(texts, options.size, options.side, number, options.text, options.image)
 
-    return TrainingTask(train, validation, test, encoder, chosen.batch_size)
+    return TrainingTask(train, validation, test, encoder, options.batch_size)
 
 
-def _require(options: SceneOptions) -> None:
+def _require(options: Options) -> None:
     """Refuses what would fail later, or go unseen."""
     for name, least in (("count", 2), ("held", 2), ("batch_size", 2), ("nouns", 0), ("held_nouns", 0)):
         if getattr(options, name) < least:
@@ -137,7 +112,7 @@ def _require(options: SceneOptions) -> None:
         )
 
 
-def _nouns(options: SceneOptions) -> tuple[str, ...]:
+def _nouns(options: Options) -> tuple[str, ...]:
     """Nouns that all splits hold, in an order that depends on the nouns alone."""
     cutouts = assemble(SceneConfig(cast=options.cast))
     sides = [set(part(cutouts, split, options.unseen)) for split in SPLITS]
@@ -152,7 +127,7 @@ def _nouns(options: SceneOptions) -> tuple[str, ...]:
     return tuple(ordered[: options.nouns or None])
 
 
-def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]) -> Source:
+def _source(options: Options, split: str, seed: int, nouns: tuple[str, ...]) -> Source:
     training = split == SPLITS[0]
     config = SceneConfig(
         cast=options.cast,
@@ -168,14 +143,3 @@ def _source(options: SceneOptions, split: str, seed: int, nouns: tuple[str, ...]
     )
     count = options.count if training else options.held
     return scenes(seed, count, split=split, side=options.side, config=config)
-
-
-TASKS: Mapping[str, Callable[[Mapping[str, Any], int], TrainingTask | CurveTask]] = {
-    "scenes": _scenes,
-    "few_shot": few_shot_task,
-    "explained": saliency_task,
-}
-"""Name -> what makes it."""
-
-AXES: Mapping[str, str] = {"few_shot": "images a class", "explained": "scenes explained"}
-"""Name -> what curves run over, where that is not the images seen."""

@@ -1,0 +1,129 @@
+"""The tasks of claims, where arms meet: found by listing `tasks`, read without importing, made from options and a seed.
+
+A file there declares `TASK` (a `TaskCard`) and a dataclass `Options`, both literals, and has `make(options, seed)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+from deixis.types import Source, cards
+from deixis.types.cards import TaskCard
+from deixis.types.literals import read_declared
+
+__all__ = ["CurveTask", "TaskLiterals", "TrainingTask", "list_tasks", "make_task", "read_task"]
+
+_FOLDER = Path(__file__).parent / "tasks"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTask:
+    """Data and encoders of one arm and seed.
+
+    Attributes:
+        train: what the arm learns from.
+        validation: what its settings are chosen by.
+        test: what is reported; read once, with the settings chosen.
+        encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`.
+        batch_size: pairs a step.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+    encoder: Callable[[int], DualEncoder]
+    batch_size: int
+
+
+@runtime_checkable
+class CurveTask(Protocol):
+    """A task whose curves run over something else than steps of training: images a class, scenes explained."""
+
+    def curve(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        metric: str,
+        split: Literal["validation", "test"],
+        budget: int,
+    ) -> tuple[tuple[tuple[float, float], ...], float]:
+        """What the metric is at each point, ascending; and the seconds that the method took."""
+
+    def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
+        """About how many seconds a curve takes at the most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskLiterals:
+    """What the file of a task declares.
+
+    Attributes:
+        name: of the file, hence of the task.
+        doc: its docstring.
+        card: its `TASK`.
+        options: its `Options` class.
+    """
+
+    name: str
+    doc: str
+    card: TaskCard
+    options: Any
+
+
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def list_tasks() -> list[str]:
+    """Names of all tasks, in alphabetical order."""
+    return list(_files())
+
+
+def read_task(name: str) -> TaskLiterals:
+    """What a task declares.
+
+    Raises:
+        DeixisError: there is no such task.
+        TypeError: its file declares something that is no literal.
+    """
+    files = _files()
+    if name not in files:
+        raise DeixisError(f"There is no task {name!r}.", f"There are: {', '.join(files)}.")
+    return _read(files[name])
+
+
+@functools.cache
+def _read(path: Path) -> TaskLiterals:
+    scope = {"TaskCard": TaskCard, "__name__": cards.__name__}
+    found = read_declared(path, ("TASK",), "Options", scope, ("TaskCard",))
+    return TaskLiterals(path.stem, found["__doc__"], found["TASK"], found["Options"])
+
+
+def make_task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
+    """Makes a task.
+
+    Arms that are given the same seed meet the same data, as far as their options are the same.
+
+    Args:
+        name: one of `list_tasks()`.
+        options: by name; what is left out is as it is by default.
+        seed: of all that is drawn for it.
+
+    Raises:
+        DeixisError: there is no such task or option, a value is out of range, or a set that is needed is not in the
+            cache (the message says how to fetch it).
+    """
+    known = [field.name for field in dataclasses.fields(read_task(name).options)]
+    for key in options:
+        if key not in known:
+            raise DeixisError(f"The task {name!r} has no option {key!r}.", f"Its options are: {', '.join(known)}.")
+    module = importlib.import_module(f"deixis.engine.claims.tasks.{name}")
+    made: TrainingTask | CurveTask = module.make(module.Options(**options), seed)
+    return made
