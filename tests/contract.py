@@ -26,7 +26,7 @@ from deixis.types.batch import CORE_FIELDS, concatenate
 from tests.support import leave_ranks
 
 RULES = ("padding", "order", "cached", "ranks", "learned")
-"""The rules that `Card.exempt` may name, where the authors' code breaks one and being faithful wins."""
+"""The rules that `Card.skip_contract` may name, where the authors' code breaks one and being faithful wins."""
 
 SIZES = {"D": 16, "F": 24, "C": 5}
 
@@ -254,7 +254,7 @@ def gradients_reach_exactly_what_trains_and_all_of_it_moves(subject: Subject) ->
             assert (parameter.grad is not None) == (key in chosen), f"{key}: {'no' if key in chosen else 'a'} gradient"
         optimiser.step()
         moved = changed(method, before) - running(method)
-        still = {key for key in chosen if key.endswith(card.still)}
+        still = {key for key in chosen if key.endswith(card.zero_gradient)}
         assert moved - still == set(chosen) - still, f"should move, or not: {moved ^ set(chosen)}"
 
 
@@ -277,8 +277,8 @@ def moving_tensors_move_after_the_step_only(subject: Subject) -> None:
             if hasattr(method, "after_step"):
                 method.after_step(dataclasses.replace(progress, step=step + 1), losses)
         moved = changed(method, start) - set(chosen) - running(method)
-        assert all(name.startswith(card.moves) for name in moved), f"moves, and is not declared: {moved}"
-        for prefix in card.moves if hasattr(method, "after_step") else ():
+        assert all(name.startswith(card.non_gradient_state) for name in moved), f"moves, and is not declared: {moved}"
+        for prefix in card.non_gradient_state if hasattr(method, "after_step") else ():
             everything = changed(method, start)
             assert any(name.startswith(prefix) for name in everything), f"{prefix} is declared to move, and does not"
 
@@ -298,7 +298,7 @@ def same_seed_same_numbers(subject: Subject) -> None:
 
 
 def a_fixed_batch_is_learned(subject: Subject) -> None:
-    if "learned" in subject.card.exempt:
+    if "learned" in subject.card.skip_contract:
         return
     for stage in subject.stages():
         method, batch = without_dropout(subject.make()), subject.batch(stage=stage)
@@ -322,7 +322,7 @@ def the_loss_is_pure(subject: Subject) -> None:
 
 
 def cached_gradients_equal_whole_gradients(subject: Subject, chunk: int) -> None:
-    if "cached" in subject.card.exempt or not hasattr(subject.make(), "encode"):
+    if "cached" in subject.card.skip_contract or not hasattr(subject.make(), "encode"):
         return
     for stage in subject.stages():
         batch = subject.batch(size=7, stage=stage)
@@ -332,7 +332,7 @@ def cached_gradients_equal_whole_gradients(subject: Subject, chunk: int) -> None
 
 def padding_is_nothing(subject: Subject) -> None:
     """However much longer a ragged axis gets, the numbers stay."""
-    if "padding" in subject.card.exempt:
+    if "padding" in subject.card.skip_contract:
         return
     for stage in subject.stages():
         batch = subject.batch(size=5, stage=stage)
@@ -344,7 +344,7 @@ def padding_is_nothing(subject: Subject) -> None:
 
 
 def the_order_of_a_batch_is_nothing(subject: Subject) -> None:
-    if "order" in subject.card.exempt:
+    if "order" in subject.card.skip_contract:
         return
     for stage in subject.stages():
         batch, group = subject.batch(size=6, stage=stage), subject.group()
@@ -407,7 +407,7 @@ def a_state_round_trip_gives_equal_losses(subject: Subject, folder: Path) -> Non
 
 def ranks_equal_one_process(subject: Subject, counts: tuple[int, ...], folder: Path) -> None:
     """The gradients of batches of different sizes, one a rank, are those of one batch in one process."""
-    if "ranks" in subject.card.exempt:
+    if "ranks" in subject.card.skip_contract:
         return
     with mp.Manager() as manager:
         out = manager.dict()
@@ -462,7 +462,9 @@ def fitting_moves_what_is_declared_and_nothing_frozen(subject: Subject) -> None:
     frozen = tuple(f"{part.name}." for part in subject.card.parts if part.frozen)
     assert moved, "nothing was learned"
     assert not any(name.startswith(frozen) for name in moved), f"fitting changes a frozen part: {moved}"
-    assert not subject.card.moves or all(name.startswith(subject.card.moves) for name in moved), moved
+    assert not subject.card.non_gradient_state or all(
+        name.startswith(subject.card.non_gradient_state) for name in moved
+    ), moved
     assert not any(parameter.requires_grad for parameter in method.parameters())
 
 

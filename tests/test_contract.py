@@ -74,7 +74,7 @@ def test_a_card_names_only_what_exists(name: str) -> None:
     card, module = read(name).card, get(name)
     assert card.title
     assert card.year > 1950
-    assert set(card.exempt) <= set(RULES)
+    assert set(card.skip_contract) <= set(RULES)
     fields = {field.name for field in dataclasses.fields(module.Config)}
     assert {part.name for part in card.parts} <= fields, "each part has a config field of its name"
     for capability in card.capabilities:

@@ -32,7 +32,7 @@ CARD = Card(
     needs=(FieldSpec("boxes", "B T 4", ragged="T", values="boxes"), FieldSpec("x", "B D")),
     parts=(Part("base", "module", frozen=True),),
     min_batch=2,
-    moves=("centre",),
+    non_gradient_state=("centre",),
 )
 
 
@@ -387,7 +387,9 @@ def test_a_fault_between_ranks_is_caught(toy: type, tmp_path: Path) -> None:
 def test_an_exemption_is_heeded_and_nothing_else_is() -> None:
     """Faithful to code that counts padding, a method says so on its card."""
     fault = subject(CountsPadding)
-    exempt = dataclasses.replace(fault, card=dataclasses.replace(fault.card, exempt=("padding",)))
+    exempt = dataclasses.replace(fault, card=dataclasses.replace(fault.card, skip_contract=("padding",)))
     contract.padding_is_nothing(exempt)
     with pytest.raises(AssertionError):
-        contract.padding_is_nothing(dataclasses.replace(fault, card=dataclasses.replace(fault.card, exempt=("order",))))
+        contract.padding_is_nothing(
+            dataclasses.replace(fault, card=dataclasses.replace(fault.card, skip_contract=("order",)))
+        )

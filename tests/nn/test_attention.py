@@ -71,6 +71,6 @@ def test_states_may_look_at_others_and_come_out_in_another_width() -> None:
     assert found.shape == (2, 3, 7)
     assert weights.shape == (2, 3, 3, 5)
     torch.testing.assert_close(layer(states, memory=memory), found)
-    torch.testing.assert_close(layer.out(layer.look(states, memory=memory)), found)
+    torch.testing.assert_close(layer.out(layer.attend(states, memory=memory)), found)
     one = memory[:, :1]
     torch.testing.assert_close(layer(states[:, :1], memory=one), layer.out(layer.value(one)))

@@ -161,4 +161,6 @@ def test_attention_behind_a_past_is_causal_attention_over_both() -> None:
     attention = Attention(12, 3)
     before, after = torch.randn(2, 4, 12), torch.randn(6, 5, 12)
     whole = attention(torch.cat([before.repeat_interleave(3, dim=0), after], dim=1), causal=True)
-    torch.testing.assert_close(attention.behind(after, attention.past(before)), whole[:, 4:], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        attention.attend_cached(after, attention.kv_cache(before)), whole[:, 4:], rtol=1e-4, atol=1e-6
+    )

@@ -87,11 +87,11 @@ class Attention(nn.Module):
     def _parts(
         self, states: Float[Tensor, "B N D"], memory: Float[Tensor, "B M D"] | None
     ) -> tuple[Float[Tensor, "B h N d"], Float[Tensor, "B h M d"], Float[Tensor, "B h M d"]]:
-        """Queries of the states, keys and values of what they look at, cut into heads."""
+        """Queries of the states, keys and values of what they attend to, cut into heads."""
         memory = states if memory is None else memory
         return self._cut(self.query(states)), self._cut(self.key(memory)), self._cut(self.value(memory))
 
-    def look(
+    def attend(
         self,
         states: Float[Tensor, "B N D"],
         mask: Bool[Tensor, "#B #N #M"] | None = None,
@@ -99,7 +99,7 @@ class Attention(nn.Module):
         memory: Float[Tensor, "B M D"] | None = None,
         causal: bool = False,
     ) -> Float[Tensor, "B N D"]:
-        """What the heads find, side by side, before the last linear map; arguments as in `forward`."""
+        """The outputs of the heads, side by side, before the last linear map; arguments as in `forward`."""
         mask = None if mask is None else mask[:, None]
         return attend(*self._parts(states, memory), mask, causal=causal).transpose(1, 2).flatten(2)
 
@@ -111,42 +111,42 @@ class Attention(nn.Module):
         memory: Float[Tensor, "B M D"] | None = None,
         causal: bool = False,
     ) -> Float[Tensor, "B N E"]:
-        """The states after looking.
+        """The states after attention.
 
         Args:
             states: one vector a position.
-            mask: true where a position (second axis) may look at another (third axis).
-            memory: what is looked at; the states themselves by default.
+            mask: true where a position (second axis) may attend to another (third axis).
+            memory: what is attended to; the states themselves by default.
             causal: position n sees 0 to n only.
         """
-        return self.out(self.look(states, mask, memory=memory, causal=causal))
+        return self.out(self.attend(states, mask, memory=memory, causal=causal))
 
-    def past(self, states: Float[Tensor, "G N D"]) -> tuple[Float[Tensor, "G h N d"], Float[Tensor, "G h N d"]]:
-        """Keys and values of states that others will stand behind, see `behind`."""
+    def kv_cache(self, states: Float[Tensor, "G N D"]) -> tuple[Float[Tensor, "G h N d"], Float[Tensor, "G h N d"]]:
+        """Keys and values of states that come before others, for `attend_cached`."""
         return self._cut(self.key(states)), self._cut(self.value(states))
 
-    def behind(
-        self, states: Float[Tensor, "B N D"], past: tuple[Float[Tensor, "G h P d"], Float[Tensor, "G h P d"]]
+    def attend_cached(
+        self, states: Float[Tensor, "B N D"], kv_cache: tuple[Float[Tensor, "G h P d"], Float[Tensor, "G h P d"]]
     ) -> Float[Tensor, "B N E"]:
-        """What `forward` gives under a causal mask for states that stand behind P others, whose `past` is given.
+        """What `forward` gives under a causal mask for states that follow P others, whose keys and values are cached.
 
         Args:
-            states: B rows; each of the G rows of the past has B / G of them behind it, side by side.
-            past: is computed once for all that stand behind it, and never copied.
+            states: B rows; each of the G rows of the cache has B / G of them after it, side by side.
+            kv_cache: of the P states, as `kv_cache` gives it: computed once for all that follow, and never copied.
         """
         query, key, value = self._parts(states, None)
-        seen_key, seen_value = past
-        groups, rows = len(seen_key), len(states) // len(seen_key)
-        # [G, h, rows x N, d]: all that stands behind one past asks it in one product.
+        cached_key, cached_value = kv_cache
+        groups, rows = len(cached_key), len(states) // len(cached_key)
+        # [G, h, rows x N, d]: all that follows one row of the cache is multiplied with it at once.
         asking = query.unflatten(0, (groups, rows)).transpose(1, 2).flatten(2, 3)
-        far = (asking @ seen_key.transpose(-2, -1)).unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1)
+        far = (asking @ cached_key.transpose(-2, -1)).unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1)
         near = query @ key.transpose(-2, -1)
         future = torch.ones(near.shape[-2:], dtype=torch.bool, device=near.device).triu(1)
         near = near.masked_fill(future, torch.finfo(near.dtype).min)
         weights = (torch.cat([far, near], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        far, near = weights.split([seen_key.shape[2], key.shape[2]], dim=-1)
-        looks = far.unflatten(0, (groups, rows)).transpose(1, 2).flatten(2, 3) @ seen_value
-        found = looks.unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1) + near @ value
+        far, near = weights.split([cached_key.shape[2], key.shape[2]], dim=-1)
+        attended = far.unflatten(0, (groups, rows)).transpose(1, 2).flatten(2, 3) @ cached_value
+        found = attended.unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1) + near @ value
         return self.out(found.transpose(1, 2).flatten(2))
 
     def with_weights(

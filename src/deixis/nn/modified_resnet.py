@@ -107,7 +107,7 @@ class AttentionPool(nn.Module):
     def forward(self, cells: Float[Tensor, "B F h w"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B F"]]:
         """The pooled vector, and what it was before the last linear map."""
         states = self._enter(cells)
-        found = self.attention.look(states[:, :1], memory=states)[:, 0]
+        found = self.attention.attend(states[:, :1], memory=states)[:, 0]
         return self.attention.out(found), found
 
     def alone(self, cells: Float[Tensor, "B F h w"]) -> Float[Tensor, "B N D"]:

@@ -27,7 +27,7 @@ Place: TypeAlias = Literal["end", "middle", "front"]
 
 @runtime_checkable
 class EmbeddingTower(Protocol):
-    """A text tower that takes embeddings in place of token numbers; a causal one has `past`, too.
+    """A text tower that takes embeddings in place of token numbers; a causal one has `kv_cache`, too.
 
     Attributes:
         width: of the shared space (D).
@@ -215,15 +215,15 @@ class ClassTexts(nn.Module):
             shared: positions that all classes have in common.
             taken: vectors among them.
         """
-        past: Any = None
+        kv_cache: Any = None
         if shared:
             first = place(tower.embeddings(self.tokens[:1]), vectors[:, :1], self.slots[:1])
-            past = cast(Any, tower).past(first[:, 0, :shared])
+            kv_cache = cast(Any, tower).kv_cache(first[:, 0, :shared])
         size = max(1, self.chunk // len(vectors))
         pieces = [slice(i, i + size) for i in range(0, len(self), size)]
         found = []
         for piece in pieces:
-            arguments = (tower, piece, vectors, past, shared, taken)
+            arguments = (tower, piece, vectors, kv_cache, shared, taken)
             if len(pieces) > 1 and torch.is_grad_enabled():
                 found.append(checkpoint(self._piece, *arguments, use_reentrant=False, preserve_rng_state=False))
             else:
@@ -235,17 +235,17 @@ class ClassTexts(nn.Module):
         tower: EmbeddingTower,
         piece: slice,
         vectors: Float[Tensor, "G c M F"],
-        past: Any,
+        kv_cache: Any,
         shared: int,
         taken: int,
     ) -> Float[Tensor, "G C D"]:
-        """The classes of one piece, behind what all have in common and cut where the longest of them ends."""
+        """The classes of one piece, after what all have in common and cut where the longest of them ends."""
         longest = max(self.lengths[piece])
         words, mask = tower.embeddings(self.tokens[piece, shared:longest]), self.mask[piece, shared:longest]
         own = vectors[:, piece] if vectors.shape[1] > 1 else vectors
         texts = place(words, own[:, :, taken:], self.slots[piece, taken:] - shared)
         masks = mask.expand(len(texts), *mask.shape).flatten(0, 1)
-        more = {} if past is None else {"past": past}
+        more = {} if kv_cache is None else {"kv_cache": kv_cache}
         return tower.from_embeddings(texts.flatten(0, 1), masks, **more).unflatten(0, texts.shape[:2])
 
 

@@ -178,27 +178,28 @@ class TextTransformer(nn.Module):
         """The word embeddings, before positions are added."""
         return self.words(tokens)
 
-    def past(self, words: Float[Tensor, "G P F"]) -> list[KeysAndValues]:
-        """What the blocks keep of the first P words of texts, for `from_embeddings`; causal towers only."""
-        return self.blocks.past(words + self.positions[: words.shape[1]])
+    def kv_cache(self, words: Float[Tensor, "G P F"]) -> list[KeysAndValues]:
+        """Keys and values of the first P words of texts, for `from_embeddings`; causal towers only."""
+        return self.blocks.kv_cache(words + self.positions[: words.shape[1]])
 
     def from_embeddings(
         self,
         words: Float[Tensor, "B L F"],
         mask: Bool[Tensor, "B L"],
-        past: Sequence[KeysAndValues] | None = None,
+        kv_cache: Sequence[KeysAndValues] | None = None,
     ) -> Float[Tensor, "B D"]:
         """One vector of length 1 a text, from word embeddings that may come from anywhere.
 
         Args:
             words: before positions are added; what they hold behind the end of a text is read as padding is.
             mask: true from the first word of a text to its end.
-            past: of what stands before all these words, as the method `past` gave it, one for each B / G rows.
+            kv_cache: of what comes before all these words, as the method of that name gives it; one of its G rows
+                serves B / G rows.
         """
         ends = mask.sum(dim=1) - 1
-        if past is not None:
-            length = past[0][0].shape[2]
-            states = self.blocks.behind(words + self.positions[length : length + words.shape[1]], past)
+        if kv_cache is not None:
+            length = kv_cache[0][0].shape[2]
+            states = self.blocks.forward_cached(words + self.positions[length : length + words.shape[1]], kv_cache)
             states = self.projection(self.norm(states[torch.arange(len(states), device=states.device), ends]))
             return F.normalize(states, dim=-1)
         fill, missing = self._config.fill, self._config.length - words.shape[1]

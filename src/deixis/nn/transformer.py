@@ -87,15 +87,15 @@ class TransformerBlock(nn.Module):
 
         Args:
             states: one vector a position.
-            mask: true where a position (second axis) may look at another (third axis).
+            mask: true where a position (second axis) may attend to another (third axis).
             causal: position n sees 0 to n only.
         """
         states = states + self.attention(self.attention_norm(states), mask, causal=causal)
         return states + self.perceptron(self.norm(states))
 
-    def behind(self, states: Float[Tensor, "B N D"], past: KeysAndValues) -> Float[Tensor, "B N D"]:
-        """What `forward` gives, causal, for states that stand behind those of `past`, see `Attention.behind`."""
-        states = states + self.attention.behind(self.attention_norm(states), past)
+    def forward_cached(self, states: Float[Tensor, "B N D"], kv_cache: KeysAndValues) -> Float[Tensor, "B N D"]:
+        """What `forward` gives, causal, for states that follow those of `kv_cache`, see `Attention.attend_cached`."""
+        states = states + self.attention.attend_cached(self.attention_norm(states), kv_cache)
         return states + self.perceptron(self.norm(states))
 
 
@@ -133,16 +133,18 @@ class TransformerEncoder(nn.ModuleList):
             found.append(block(found[-1], mask, causal=causal))
         return found
 
-    def past(self, states: Float[Tensor, "G N D"]) -> list[KeysAndValues]:
-        """What each block keeps of states, causal, that others will stand behind."""
+    def kv_cache(self, states: Float[Tensor, "G N D"]) -> list[KeysAndValues]:
+        """Keys and values of each block for states, causal, that come before others; for `forward_cached`."""
         kept = []
         for number, block in enumerate(cast(Iterable[TransformerBlock], self)):
-            kept.append(block.attention.past(block.attention_norm(states)))
+            kept.append(block.attention.kv_cache(block.attention_norm(states)))
             states = block(states, causal=True) if number + 1 < len(self) else states
         return kept
 
-    def behind(self, states: Float[Tensor, "B N D"], past: Sequence[KeysAndValues]) -> Float[Tensor, "B N D"]:
-        """What `forward` gives, causal, for states that stand behind others, of which `past` told."""
-        for block, kept in zip(cast(Iterable[TransformerBlock], self), past, strict=True):
-            states = block.behind(states, kept)
+    def forward_cached(
+        self, states: Float[Tensor, "B N D"], kv_cache: Sequence[KeysAndValues]
+    ) -> Float[Tensor, "B N D"]:
+        """What `forward` gives, causal, for states that follow others, whose `kv_cache` is given."""
+        for block, kept in zip(cast(Iterable[TransformerBlock], self), kv_cache, strict=True):
+            states = block.forward_cached(states, kept)
         return states

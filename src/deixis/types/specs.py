@@ -189,12 +189,12 @@ class Card:
         capabilities: which methods of the table `CAPABILITIES` it offers.
         role: `paper`, `baseline` or `ancestor` (a published method that a paper is a delta on).
         min_batch: the smallest batch its loss has a meaning for.
-        moves: prefixes of tensors that change without a gradient: in `after_step` (averages, queues), in `finish` (what
-            was fitted), or as running statistics of a batch norm.
-        still: names, or ends of names, of trainable tensors whose gradient is zero in theory (a bias before a batch
-            norm, the bias of attention's keys): whether they move is left to rounding.
-        exempt: rules of the contract that the authors' code breaks and that this one, being faithful, breaks too; the
-            docstring gives the reason.
+        non_gradient_state: prefixes of tensors that change without a gradient: in `after_step` (averages, queues), in
+            `finish` (what was fitted), or as running statistics of a batch norm.
+        zero_gradient: names, or ends of names, of trainable tensors whose gradient is zero in theory (a bias before a
+            batch norm, the bias of attention's keys): whether they move is left to rounding.
+        skip_contract: rules of the contract that the authors' code breaks and that this one, being faithful, breaks
+            too; the docstring gives the reason.
         venue: where it was published.
         arxiv: its number there.
         code: the authors' repository, `owner/name`.
@@ -209,9 +209,9 @@ class Card:
     capabilities: tuple[str, ...] = ()
     role: Role = "paper"
     min_batch: int = 1
-    moves: tuple[str, ...] = ()
-    still: tuple[str, ...] = ()
-    exempt: tuple[str, ...] = ()
+    non_gradient_state: tuple[str, ...] = ()
+    zero_gradient: tuple[str, ...] = ()
+    skip_contract: tuple[str, ...] = ()
     venue: str = ""
     arxiv: str = ""
     code: str = ""

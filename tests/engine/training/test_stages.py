@@ -26,7 +26,7 @@ class Toy(nn.Module):
 
 
 _FILE: Any = types.ModuleType("toy_of_stages")
-_FILE.CARD = Card("Toy", 2026, "trained", moves=("teacher.",))
+_FILE.CARD = Card("Toy", 2026, "trained", non_gradient_state=("teacher.",))
 sys.modules["toy_of_stages"] = _FILE
 Toy.__module__ = "toy_of_stages"
 

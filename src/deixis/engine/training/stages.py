@@ -38,7 +38,7 @@ def trainable(method: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
     return {
         name: parameter
         for name, parameter in method.named_parameters()
-        if name.startswith(stage.trainable) and not name.startswith((*frozen, *card_of(method).moves))
+        if name.startswith(stage.trainable) and not name.startswith((*frozen, *card_of(method).non_gradient_state))
     }
 
 

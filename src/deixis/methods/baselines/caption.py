@@ -35,7 +35,7 @@ CARD = Card(
     needs=(FieldSpec("images", "B 3 H W"), FieldSpec("tokens", "B K L", "long", ragged="L")),
     parts=(Part("encoder", "dual_encoder"),),
     capabilities=("compare",),
-    still=("attention.key.bias",),
+    zero_gradient=("attention.key.bias",),
     venue="CVPR 2021",
     arxiv="2006.06666",
     tags=("pre-training", "zero-shot"),

@@ -45,7 +45,7 @@ CARD = Card(
     ),
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
-    moves=("classes", "keys", "labels", "alpha", "beta"),
+    non_gradient_state=("classes", "keys", "labels", "alpha", "beta"),
     venue="ECCV 2022",
     arxiv="2207.09519",
     code="gaopengcuhk/Tip-Adapter",
