@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import house
+from tests.house_rooms import CALLED_BY_OTHERS, only_tests_use
 
 PROJECT = Path(__file__).parents[1]
 SOURCE = PROJECT / "src"
@@ -183,6 +184,22 @@ def test_an_exception_that_nothing_needs_any_more_is_a_fault(tmp_path: Path) -> 
     files = {"apps/label/label.py": "", "methods/baselines/caption.py": ""}
     [fault] = house.TREE_CHECKS["blind_engine"](plant(tmp_path, files))
     assert "names 'caption' no more" in fault
+
+
+def test_nothing_public_stands_for_tests_alone() -> None:
+    users = [*PROJECT.glob("bench/*.py"), *PROJECT.glob("docs/*.py"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]
+    others = {path.name: path.read_text(encoding="utf-8") for path in users}
+    faults = only_tests_use(PACKAGE, others, CALLED_BY_OTHERS)
+    assert not faults, "use it, remove it, or say in CALLED_BY_OTHERS who calls it\n" + "\n".join(faults)
+
+
+def test_what_nothing_names_is_found_and_what_documents_or_modules_name_is_not(tmp_path: Path) -> None:
+    text = "__all__ = ['A', 'alone', 'told', 'called']\nclass A:\n    def b(self): ...\n"
+    text += "def alone(): return alone()\ndef told(): ...\ndef called(): ...\n"
+    plant(tmp_path, {"ops/a.py": text, "nn/b.py": "from deixis.ops.a import A, called\nx = A() or called()\n"})
+    faults = only_tests_use(tmp_path, {"page.md": "call `told`"}, {})
+    assert [fault.rpartition(" ")[2] for fault in faults] == ["A.b", "alone"]
+    assert only_tests_use(tmp_path, {"page.md": "told"}, {"ops.a.alone": "torch", "A.b": "torch"}) == []
 
 
 def test_the_command_line_alone_uses_the_front_door(tmp_path: Path) -> None:

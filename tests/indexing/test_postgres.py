@@ -213,8 +213,7 @@ def test_answers_are_those_of_the_folder_to_the_last_bit(server: Server, tmp_pat
         assert len(table) == len(index)
         for k in (1, 7, 30, 500):
             assert plain(table.search(queries, k)) == expected(index, queries, k)
-        table.build_graph()
-        table.build_graph(connectivity=8)
+    with Postgres.of(index, server.dsn, f"photos {dtype}", graph=True, replace=True) as table:
         assert plain(table.search(queries, 7)) == expected(index, queries, 7)
         quick = table.search(queries, 7, approximate=True)
         for line, scores in zip(quick, index.search(queries, 7).scores, strict=True):
@@ -305,8 +304,9 @@ def test_what_is_there_is_replaced_only_when_asked_and_foreign_tables_never(serv
     with pytest.raises(DeixisError, match="float8"):
         Postgres.create(server.dsn, "mine", width=3, model="m", fingerprint="f", dtype="float8")
     wide = Postgres.create(server.dsn, "wide", width=2001, model="m", fingerprint="f")
+    broad = build(tmp_path / "broad", random(1, 2001), [{"id": "a"}], model="m", fingerprint="f")
     with pytest.raises(DeixisError, match=r"up to 2000 numbers, these have 2001.*float16"):
-        wide.build_graph()
+        Postgres.of(broad, server.dsn, "broad", graph=True)
     assert wide.search(random(1, 2001)) == [[]]
     wide.close()
 

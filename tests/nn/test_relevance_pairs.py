@@ -12,7 +12,7 @@ from deixis import zoo
 from deixis.nn.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.relevance import Epsilon, Rules, image_relevance, pair_score, relevance, text_relevance
+from deixis.nn.relevance import Epsilon, Rules, pair_score, relevance, text_relevance
 from deixis.nn.text import TextConfig, TextTransformer
 from deixis.nn.vit import Vit, VitConfig
 
@@ -92,13 +92,19 @@ def pixels(encoder: DualEncoder, count: int) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
+def pixels_of(encoder: DualEncoder, images: Tensor, partners: Tensor, others: Tensor | None = None) -> Tensor:
+    return relevance(
+        encoder, images, pair_score(partners, others), rules="epsilon_plus", forward=encoder.encode_image
+    ).input
+
+
 def test_several_texts_an_image_are_each_as_alone_and_a_contrast_with_itself_is_nothing(encoder: DualEncoder) -> None:
     images = pixels(encoder, 2)
-    texts = [["a red bird", "a tractor"], ["two dogs", "a boat"]]
-    found = image_relevance(encoder, images, texts)
+    texts = encoder.encode_text(["a red bird", "a tractor", "two dogs", "a boat"]).reshape(2, 2, -1)
+    found = pixels_of(encoder, images, texts)
     for number in range(2):
-        torch.testing.assert_close(found[:, number], image_relevance(encoder, images, [each[number] for each in texts]))
-    assert not image_relevance(encoder, images[:1], ["a boat"], others=["a boat"]).any()
+        torch.testing.assert_close(found[:, number], pixels_of(encoder, images, texts[:, number]))
+    assert not pixels_of(encoder, images[:1], texts[1, 1:], others=texts[1, 1:]).any()
 
 
 def test_words_get_what_their_tokens_carry(encoder: DualEncoder) -> None:

@@ -18,8 +18,6 @@ from deixis.ops import collective
 from deixis.ops.contrastive import info_nce, sigmoid_pairs
 from deixis.ops.late_interaction import token_similarity
 from deixis.types import Batch, Card, Losses, Progress
-from deixis.types.batch import concatenate
-from tests.contract import equal_batches
 from tests.support import leave_ranks
 
 COUNTS = (3, 1)
@@ -49,11 +47,9 @@ def boxes(rank: int) -> Batch:
 
 def test_in_one_process_each_exchange_is_the_identity() -> None:
     x = torch.randn(3, 2, requires_grad=True)
-    batch = boxes(0)
     assert (collective.world_size(), collective.rank()) == (1, 0)
     assert collective.gather(x) is x
     assert collective.total(x) is x
-    assert collective.gather_batch(batch) is batch
     assert float(collective.mean_count(torch.tensor(7))) == 7.0
     assert collective.mean_count(2.0).dtype == torch.float32
     parameter = torch.nn.Parameter(torch.ones(2))
@@ -111,8 +107,6 @@ def _others(rank: int) -> dict[str, Any]:
     laid = torch.nn.Parameter(torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last))
     laid.grad = torch.full_like(laid, float(rank + 1))
     collective.average_gradients([laid])
-    batch = collective.gather_batch(boxes(rank))
-    assert batch.boxes is not None
     kept = torch.tensor([rank, 10])
     summed = collective.total(kept)
     return {
@@ -120,7 +114,6 @@ def _others(rank: int) -> dict[str, Any]:
         "strides": (laid.grad.stride() == laid.stride(), laid.grad.unique().tolist()),
         "total": summed.tolist(),
         "kept": kept.tolist(),
-        "batch": batch,
         "empty": collective.gather(torch.ones(rank, 2)).shape,
         "grid": collective.gather(torch.ones(1, 2, 2) * rank).tolist(),
     }
@@ -208,17 +201,6 @@ def test_a_rank_may_have_no_rows_and_rows_may_have_any_shape(ranks: list[dict[st
     for each in ranks:
         assert each["others"]["empty"] == (1, 2)
         assert each["others"]["grid"] == [[[0.0, 0.0]] * 2, [[1.0, 1.0]] * 2]
-
-
-@pytest.mark.slow
-def test_batches_of_ranks_join_in_rank_order_padded(ranks: list[dict[str, Any]]) -> None:
-    left, right = ranks[0]["others"]["batch"], ranks[1]["others"]["batch"]
-    equal_batches(left, right)
-    assert left.ids == Batch.synthetic([], size=sum(COUNTS)).ids
-    expected = concatenate([boxes(0), boxes(1)])
-    assert torch.equal(left.valid["T"], expected.valid["T"])
-    assert left.captions == expected.captions
-    assert left.boxes.shape == (4, 3, 4)
 
 
 @pytest.mark.slow

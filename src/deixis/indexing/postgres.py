@@ -36,7 +36,7 @@ from deixis.indexing.exact import margin, rescored
 from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
 from deixis.indexing.postgres_link import connect, driver, kept, statement, told
-from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, graphs, named
+from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, named
 from deixis.indexing.segments import live_rows, unit
 
 __all__ = ["Match", "Postgres"]
@@ -134,7 +134,7 @@ class Postgres:
             index: an opened index, each of whose items has an `id`.
             dsn: as in `open`.
             table: name of the table.
-            graph: also build a graph for approximate searches, see `build_graph`.
+            graph: also build a graph for approximate searches, with 16 links a node.
             replace: a collection of this name that is there; a table that is none is never replaced.
             progress: told (done, total) now and then.
 
@@ -151,7 +151,7 @@ class Postgres:
             made._create(cursor)
             made._copy(cursor, _stored(index, progress), (item for _, item in index.items()))
             if graph:
-                cursor.execute(graph_sql(table, about["dtype"], 16, 64))
+                cursor.execute(graph_sql(table, about["dtype"]))
             cursor.execute(statement("ANALYZE {}", table))  # so that the server knows when a graph pays
         return made
 
@@ -252,22 +252,6 @@ class Postgres:
         with cursor.copy(copying) as copy:
             for data in form.copied(blocks, named(items), self.about["dtype"]):
                 copy.write(data)
-
-    def build_graph(self, connectivity: int = 16, expansion: int = 64) -> None:
-        """Builds a graph (HNSW) for approximate searches, in the place of one that is there.
-
-        Args:
-            connectivity: links of a node, from 2 to 100.
-            expansion: nodes kept in hand while building, at least twice as many, up to 1000.
-
-        Raises:
-            DeixisError: the vectors are too wide for one, or the server refuses.
-        """
-        self._check_graph()
-        with self._transaction() as cursor:
-            for (name,) in cursor.execute(*graphs(self.table)).fetchall():
-                cursor.execute(statement("DROP INDEX {}", name))
-            cursor.execute(graph_sql(self.table, self.about["dtype"], connectivity, expansion))
 
     def _check_graph(self) -> None:
         most = _WIDEST[self.about["dtype"]]

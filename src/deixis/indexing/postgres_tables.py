@@ -9,26 +9,18 @@ from deixis.errors import DeixisError
 from deixis.indexing import postgres_form as form
 from deixis.indexing.postgres_link import statement
 
-__all__ = ["ABOUT", "about_collection", "check_name", "graph_sql", "graphs", "named"]
+__all__ = ["ABOUT", "about_collection", "check_name", "graph_sql", "named"]
 
 ABOUT = "deixis_collections"
 """The table that tells of all collections."""
 
+_GRAPH = "m = 16, ef_construction = 64"  # links of a node, and nodes kept in hand while building
 
-def graph_sql(table: str, dtype: str, connectivity: int, expansion: int) -> Any:
-    """The statement that builds a graph (HNSW): links of a node, and nodes kept in hand while building."""
+
+def graph_sql(table: str, dtype: str) -> Any:
+    """The statement that builds a graph (HNSW)."""
     kind = form.KINDS[dtype][0]
-    options = f"m = {int(connectivity)}, ef_construction = {int(expansion)}"
-    return statement(f"CREATE INDEX ON {{}} USING hnsw (embedding {kind}_cosine_ops) WITH ({options})", table)
-
-
-def graphs(table: str) -> tuple[str, list[str]]:
-    """Asks for the names of the graphs of a table."""
-    return (
-        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam "
-        "WHERE a.amname = 'hnsw' AND i.indrelid = to_regclass(quote_ident(%s))",
-        [table],
-    )
+    return statement(f"CREATE INDEX ON {{}} USING hnsw (embedding {kind}_cosine_ops) WITH ({_GRAPH})", table)
 
 
 def check_name(table: str) -> None:

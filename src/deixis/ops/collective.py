@@ -15,12 +15,9 @@ import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from deixis.types.batch import Batch, concatenate
-
 __all__ = [
     "average_gradients",
     "gather",
-    "gather_batch",
     "gather_ragged",
     "is_share",
     "mean_count",
@@ -95,15 +92,6 @@ def total(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
 def mean_count(count: Shaped[Tensor, ""] | float) -> Float[Tensor, ""]:
     """The count averaged over ranks: dividing each rank's sum by it makes the mean over ranks the global mean."""
     return total(torch.as_tensor(count, dtype=torch.float64)).float() / world_size()
-
-
-def gather_batch(batch: Batch) -> Batch:
-    """The batches of all ranks as one, in rank order (without gradient; for tests and evaluation)."""
-    if world_size() == 1:
-        return batch
-    pieces: list[Any] = [None] * world_size()
-    dist.all_gather_object(pieces, batch)
-    return concatenate(pieces)
 
 
 def is_share(tensor: Shaped[Tensor, "..."]) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image
 from deixis.data import catalogue
 from deixis.data.datasets import emoji, emoji_styles
 from deixis.data.datasets.sources import cache, fetch, packages
-from deixis.data.splits import concept_groups, split
+from deixis.data.splits import concept_groups
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.types import Source
@@ -190,34 +190,6 @@ def test_a_package_laid_out_in_another_way_is_refused(shelf: Path, monkeypatch: 
     monkeypatch.setitem(emoji_styles.STYLES, "noto", pinned)  # type: ignore[arg-type]
     with pytest.raises(DeixisError, match="not laid out as expected"):
         emoji_styles.fetch(quiet)
-
-
-def test_styles_are_split_and_the_rest_left_out(source: Source) -> None:
-    sides = emoji_styles.by_style(source, train=("noto", "noto-v1"), test=("openmoji",))
-    assert Counter((sample.split, sample.extra["style"]) for sample in sides.samples) == {
-        ("train", "noto"): 3,
-        ("train", "noto-v1"): 3,
-        ("test", "openmoji"): 2,
-    }
-
-
-def test_concepts_can_be_split_as_well(source: Source) -> None:
-    concepts = split(concept_groups(source.samples), seed=0, minimum=3)
-    sides = emoji_styles.by_style(source, train=("noto",), test=("twemoji",), concepts=concepts)
-    said = {side: {s.captions[0] for s in sides.samples if s.split == side} for side in ("train", "test")}
-    assert all(said.values())
-    assert not said["train"] & said["test"]
-
-
-@pytest.mark.parametrize(
-    ("train", "test"),
-    [((), ("noto",)), (("noto",), ()), (("noto",), ("noto", "twemoji")), (("noto",), ("apple",))],
-)
-def test_a_split_by_style_that_is_none_is_refused(
-    source: Source, train: tuple[str, ...], test: tuple[str, ...]
-) -> None:
-    with pytest.raises(DeixisError, match=r"on either side|for either side.*openmoji"):
-        emoji_styles.by_style(source, train, test)
 
 
 @pytest.mark.slow

@@ -5,12 +5,11 @@ The styles are npm packages of Iconify (`@iconify-json/*`), each a JSON file of 
 once, as PNG files of 128 pixels with transparency. Labels and tags come from `emojibase-data`, as for the set `emoji`,
 whose keys of concepts these samples share: a split by concept holds over both sets.
 
-The style of a sample stands in `extra["style"]`. `by_style` gives some styles to training and others to the test.
+The style of a sample stands in `extra["style"]`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,12 +19,11 @@ from deixis.data.datasets import emoji
 from deixis.data.datasets.sources.cache import MARKER, finished, home, set_name, workshop, writing
 from deixis.data.datasets.sources.packages import npm_package
 from deixis.data.datasets.sources.svg import is_blank, render_svg, require_renderer
-from deixis.data.splits import Split
 from deixis.errors import DeixisError
 from deixis.types import Skipped, Source
 from deixis.types.cards import DatasetCard
 
-__all__ = ["DATASET", "SIDE", "STYLES", "Icons", "Style", "by_style", "fetch", "read"]
+__all__ = ["DATASET", "SIDE", "STYLES", "Icons", "Style", "fetch", "read"]
 
 DATASET = DatasetCard(
     title="1,051 emoji in each of six styles, with names and tags",
@@ -160,40 +158,6 @@ def read(part: str = "") -> Source:
     failed = tuple(skipped for skipped in _failed(root) if skipped.path.startswith(f"{part}/" if part else ""))
     name = f"{_NAME}/{part}" if part else _NAME
     return Source(name, root, "captions", "png by style, named by code points", tuple(samples), failed)
-
-
-def by_style(source: Source, train: Collection[str], test: Collection[str], *, concepts: Split | None = None) -> Source:
-    """Marks the pictures of some styles as `train` and of others as `test`; those of further styles are left out.
-
-    The same things stand on both sides, drawn in another way, unless the concepts are split as well.
-
-    Args:
-        source: samples whose `extra` holds `style`.
-        train: names of styles.
-        test: names of styles, others.
-        concepts: a split of the source's samples (`data.split.split`); only those of its train part are then trained
-            on, and only those of its test part tested.
-
-    Raises:
-        DeixisError: a style is on both sides or not in the source, or one side has none.
-    """
-    known = {sample.extra["style"] for sample in source.samples if "style" in sample.extra}
-    strange, both = (set(train) | set(test)) - known, set(train) & set(test)
-    if strange or both or not train or not test:
-        told = f"train {', '.join(sorted(train)) or 'none'}; test {', '.join(sorted(test)) or 'none'}"
-        raise DeixisError(
-            f"A split by style wants styles of the source for either side, none on both. Given: {told}.",
-            f"The source has: {', '.join(sorted(known)) or 'no styles'}.",
-        )
-    everything = range(len(source.samples))
-    sides = {side: set(getattr(concepts, side) if concepts else everything) for side in ("train", "test")}
-    side_of = {**dict.fromkeys(train, "train"), **dict.fromkeys(test, "test")}
-    kept = (
-        dataclasses.replace(sample, split=side)
-        for index, sample in enumerate(source.samples)
-        if (side := side_of.get(sample.extra.get("style", ""))) and index in sides[side]
-    )
-    return dataclasses.replace(source, samples=tuple(kept))
 
 
 def _failed(root: Path) -> tuple[Skipped, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from deixis.nn.relevance.attribution import Relevance, relevance
 from deixis.nn.relevance.functions import FUNCTIONS
-from deixis.nn.relevance.pairs import image_relevance, pair_score, text_relevance
+from deixis.nn.relevance.pairs import pair_score, text_relevance
 from deixis.nn.relevance.rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Rule, Rules, ZBox, ZPlus
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Rules",
     "ZBox",
     "ZPlus",
-    "image_relevance",
     "pair_score",
     "relevance",
     "text_relevance",

@@ -1,4 +1,4 @@
-"""Relevance of an image, or of the words of a text, for how well the two fit."""
+"""Relevance of the words of a text for how well it fits an image; and the score of such pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance.attribution import relevance
 from deixis.nn.relevance.rules import Rules
 
-__all__ = ["image_relevance", "pair_score", "text_relevance"]
+__all__ = ["pair_score", "text_relevance"]
 
 
 def pair_score(
@@ -36,33 +36,6 @@ def pair_score(
         return torch.einsum("bd,bd->b" if wanted.ndim == 2 else "bd,bkd->bk", embedding, wanted.to(embedding))
 
     return score
-
-
-def image_relevance(
-    encoder: DualEncoder,
-    images: Float[Tensor, "B 3 H W"],
-    texts: Sequence[str] | Sequence[Sequence[str]],
-    others: Sequence[str] = (),
-    rules: Rules | str = "epsilon_plus",
-) -> Float[Tensor, "B 3 H W"] | Float[Tensor, "B K 3 H W"]:
-    """Signed relevance of pixels for the cosine of each image with its text, through the image tower and its adapter.
-
-    The embedding is of length 1; its norm is taken as a constant. (The gradient of a cosine times its input sums to 0,
-    as a cosine does not change with length.) K texts an image share the forward pass.
-
-    Args:
-        encoder: both towers.
-        images: preprocessed.
-        texts: one text an image, or K for each.
-        others: texts to hold them against; the mean of their cosines is subtracted.
-        rules: a set, or its name.
-    """
-    flat = [text for each in texts for text in ([each] if isinstance(each, str) else each)]
-    partners = encoder.encode_text(flat)
-    if texts and not isinstance(texts[0], str):
-        partners = partners.reshape(len(texts), len(texts[0]), -1)
-    score = pair_score(partners, encoder.encode_text(others) if others else None)
-    return relevance(encoder, images, score, rules=rules, forward=encoder.encode_image).input
 
 
 def text_relevance(
