@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource
@@ -22,7 +23,11 @@ from deixis.nn.modes import evaluating
 from deixis.types import Drawing, Member, Stored
 from deixis.types.outputs import ImageStates, Tokens, TokenStates
 
-__all__ = ["DualEncoder", "ImageTower", "TextTower", "Traits"]
+__all__ = ["DualEncoder", "ImageTower", "Similarity", "TextTower", "Traits"]
+
+Similarity: TypeAlias = Literal["embeddings", "tokens", "none"]
+"""What a model's loss compares: one embedding a side; or all tokens of one side with all of the other, of which the
+embeddings are the normalised mean; or neither, such as the likelihood of a caption, so that embeddings mean nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Traits:
         scale: that cosines are multiplied by to make scores (the inverse of a softmax's temperature).
         bias: that is added to scores, for models trained with a sigmoid loss.
         licence: of the weights.
+        similarity: what is compared, see `Similarity`.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Traits:
     scale: float
     bias: float | None = None
     licence: str = ""
+    similarity: Similarity = "embeddings"
 
 
 @runtime_checkable
@@ -203,7 +210,24 @@ class DualEncoder(nn.Module):
     def image_states(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
         """What the image tower says, before any adapter."""
         states: ImageStates = self.image_tower(images)
+        if self.traits.similarity == "tokens":
+            return dataclasses.replace(states, embedding=_pooled(self.image_tokens(images)))
         return states
+
+    def require_embeddings(self, what: str) -> None:
+        """Refuses where no embedding of this model was trained.
+
+        Args:
+            what: is to be done, for the message, such as `index pictures`.
+
+        Raises:
+            DeixisError: the model compares nothing but pairs, by scores of the method that trained it.
+        """
+        if self.traits.similarity == "none":
+            raise DeixisError(
+                f"{self.name} can't {what}: its training compared no embeddings, so that they mean nothing.",
+                "Measure it with `deixis eval`, or train a method that offers encode_image: see `deixis list`.",
+            )
 
     def adapted(self, states: ImageStates) -> Float[Tensor, "B D"]:
         """Embeddings of images whose states are known: through the adapter, where there is one."""
@@ -260,7 +284,8 @@ class DualEncoder(nn.Module):
         if isinstance(texts, Tokens):
             texts, mask = texts
         if isinstance(texts, Tensor):
-            embedding: Tensor = self.text_tower(texts, mask)
+            tokenwise = self.traits.similarity == "tokens"
+            embedding: Tensor = _pooled(self.text_tokens(texts, mask)) if tokenwise else self.text_tower(texts, mask)
             return embedding if self.text_adapter is None else self.text_adapter(embedding)
         if isinstance(texts, str):
             texts = [texts]
@@ -298,8 +323,11 @@ class DualEncoder(nn.Module):
         """All that decides the embeddings and is no weight, as plain values."""
         names = ("image_tower", "text_tower", "image_adapter", "text_adapter")
         parts = {name: getattr(self, name) for name in names}
+        traits = dataclasses.asdict(self.traits)
+        if self.traits.similarity == "embeddings":  # what was written before there was another has no such entry
+            del traits["similarity"]
         return {
-            **dataclasses.asdict(self.traits),
+            **traits,
             "preprocess": self.preprocess.to_dict(),
             **{name: getattr(part, "config", {}) for name, part in parts.items() if part is not None},
         }
@@ -331,6 +359,7 @@ class DualEncoder(nn.Module):
             f"features {self.feature_width}",
             f"  text:  {_named(self.text_tower)}, at most {self.context_length} tokens",
             f"  scale {self.scale:g}" + ("" if self.bias is None else f", bias {self.bias:g}"),
+            *([] if self.traits.similarity == "embeddings" else [f"  compares: {self.traits.similarity}"]),
             f"  adapters: {' and '.join(adapters) or 'none'}",
             f"  licence: {self.licence or 'not told'}",
         ]
@@ -349,6 +378,12 @@ class _LeftOut(nn.Module):
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         raise DeixisError("Only the text side of this model was loaded.", "Load the whole of it: deixis.load(...)")
+
+
+def _pooled(tokens: TokenStates) -> Float[Tensor, "B D"]:
+    """The direction of the mean of the real tokens' directions [B, D]."""
+    states = F.normalize(tokens.states, dim=-1) * tokens.mask[..., None]
+    return F.normalize(states.sum(dim=1), dim=-1)
 
 
 def _named(tower: nn.Module) -> str:

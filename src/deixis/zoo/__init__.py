@@ -143,12 +143,18 @@ def save_as(encoder: DualEncoder, folder: str | os.PathLike[str], layout: str) -
         raise DeixisError(f"There is no layout {layout!r}.", f"There are: {', '.join(LAYOUTS)}.")
     if encoder.image_adapter is not None or encoder.text_adapter is not None:
         raise DeixisError("The model has adapters, which no other program knows.", "Use zoo.save(encoder, folder).")
+    if encoder.traits.similarity != "embeddings":
+        raise DeixisError(
+            f"The model compares {encoder.traits.similarity}, and {layout} compares embeddings that it never trained.",
+            "Use zoo.save(encoder, folder), or ONNX graphs, which give the mean of the tokens.",
+        )
     importlib.import_module(f"deixis.zoo.{layout}").save(encoder, Path(folder))
 
 
 def layouts_for(encoder: DualEncoder) -> list[str]:
     """Those of `LAYOUTS` that have a place for all that a model is made of."""
-    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+    adapted = encoder.image_adapter is not None or encoder.text_adapter is not None
+    if adapted or encoder.traits.similarity != "embeddings":
         return []
     found = []
     for layout in LAYOUTS:

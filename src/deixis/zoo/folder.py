@@ -30,7 +30,7 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.adapters import from_config
-from deixis.nn.dual import DualEncoder
+from deixis.nn.dual import DualEncoder, Traits
 from deixis.zoo import scratch, starter
 
 __all__ = ["FORMAT", "load", "load_text", "recorded", "save"]
@@ -54,6 +54,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
         "text_fingerprint": encoder.text_side().fingerprint(),
         "licence": encoder.licence,
         **({} if encoder.scale == base.scale else {"scale": encoder.scale}),
+        **({} if encoder.traits.similarity == "embeddings" else {"similarity": encoder.traits.similarity}),
         **({"whole": scratch.described(encoder)} if new else {}),
     }
     tensors = {
@@ -97,7 +98,7 @@ def load(folder: Path) -> DualEncoder:
             "Adapt again.",
         )
     base = _whole(folder, config) if "whole" in config else _base(folder, config)
-    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
+    base.traits = _traits(base, config)
     _fill_towers(base, folder / "towers.safetensors", all_of_them="whole" in config)
     adapters = _adapters(folder, config)
     encoder = base.with_adapters(*(adapters.get(side) for side in _SIDES)).eval()
@@ -117,7 +118,7 @@ def load_text(folder: Path) -> DualEncoder:
     if "text_fingerprint" not in config or not (config["base"] == "starter" or "whole" in config):
         return load(folder).text_side()
     base = _whole(folder, config).text_side() if "whole" in config else starter.load_text()
-    base.traits = dataclasses.replace(base.traits, scale=config.get("scale", base.scale))
+    base.traits = _traits(base, config)
     _fill_towers(base, folder / "towers.safetensors", all_of_them="whole" in config, part="text_tower.")
     side = base.with_adapters(None, _adapters(folder, config).get("text")).eval()
     if side.fingerprint() != config["text_fingerprint"]:
@@ -144,6 +145,12 @@ def _base(folder: Path, config: dict[str, Any]) -> DualEncoder:
             "Use the version of deixis and of the weights it was made with, or adapt again.",
         )
     return base
+
+
+def _traits(base: DualEncoder, config: dict[str, Any]) -> Traits:
+    """Those of the base, with what training has changed of them."""
+    changed = {name: config[name] for name in ("scale", "similarity") if name in config}
+    return dataclasses.replace(base.traits, **changed)
 
 
 def _whole(folder: Path, config: dict[str, Any]) -> DualEncoder:

@@ -17,8 +17,9 @@ import pytest
 import deixis as library
 from deixis import zoo
 from deixis.apps.index.index import index
+from deixis.apps.search.query import Query
 from deixis.apps.search.search import near, search
-from deixis.apps.search.searcher import Query, Searcher
+from deixis.apps.search.searcher import Searcher
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.errors import DeixisError
 from deixis.indexing.approximate import Approximate

@@ -15,7 +15,8 @@ from PIL import Image
 
 from deixis.apps.index.index import index
 from deixis.apps.search.calibration import in_words
-from deixis.apps.search.searcher import Query, Searcher
+from deixis.apps.search.query import Query
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.settings import ServeSettings
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.ops.calibration import Logistic

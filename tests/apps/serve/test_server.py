@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from deixis import zoo
-from deixis.apps.search.searcher import Query, Searcher
+from deixis.apps.search.query import Query
+from deixis.apps.search.searcher import Searcher
 from tests.apps.serve.serving import Running, encoded, problem, sent
 
 # searching

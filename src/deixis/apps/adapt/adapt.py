@@ -29,7 +29,7 @@ from deixis.data.splits import concept_groups, split
 from deixis.engine.adaptation import adapt as experiments
 from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
 from deixis.engine.adaptation.evaluate import Adapters, apply, measure_labels, measure_retrieval
-from deixis.engine.adaptation.recipes import AdaptationRecipe, recipe_for, trains_towers
+from deixis.engine.adaptation.recipes import AdaptationRecipe, adapts, recipe_for, trains_towers
 from deixis.engine.adaptation.select import Choice, Experiment, choose
 from deixis.engine.adaptation.towers import ImageTextCache
 from deixis.engine.evaluation.calibration_fit import CalibrationResult
@@ -208,6 +208,7 @@ def adapt_or_index(
 
 def _original(name: str) -> DualEncoder:
     encoder = zoo.load(name)
+    encoder.require_embeddings("be adapted")
     if encoder.image_adapter is not None or encoder.text_adapter is not None:
         raise DeixisError(
             f"{name} has been adapted already, and adapters are not stacked.",
@@ -223,11 +224,14 @@ def out_of_domain_sets(source: Source) -> list[OutOfDomainSet]:
 
 
 def _check_settings(settings: AdaptSettings) -> None:
-    offered = [
-        name for name in list_methods() if "adapters" in read_method(name).card.capabilities or trains_towers(name)
-    ]
+    offered = [name for name in list_methods() if adapts(name)]
     if settings.method not in offered:
-        read_method(settings.method)
+        if "compare" in read_method(settings.method).card.capabilities:
+            raise DeixisError(
+                f"{settings.method} compares pictures with texts by scores of its own, and adapt proves a gain by "
+                "embeddings, which its loss does not train.",
+                f"Train it with `deixis train {settings.method}`, or adapt by one of {', '.join(offered)}.",
+            )
         raise DeixisError(f"{settings.method} does not adapt a model.", f"These do: {', '.join(offered)}.")
     if settings.layers and not trains_towers(settings.method):
         raise DeixisError(f"{settings.method} trains no layers of the towers.", "Leave --layers out.")

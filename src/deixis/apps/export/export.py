@@ -77,6 +77,11 @@ def export(
     _check(settings, Path(run), out)
     free_name(out, overwrite)
     encoder, told = _model(Path(run), str(run)), _read(Path(run) / "result.json")
+    encoder.require_embeddings("be exported")
+    if encoder.traits.similarity == "tokens":
+        talk.say(
+            "The model compares token by token. What is exported gives the mean of the tokens, one embedding each."
+        )
     with run_folder(out, overwrite) as folder:
         if settings.to:
             made, form = _for_program(folder, encoder, settings.to, str(run)), settings.to

@@ -98,6 +98,7 @@ def index(
         free_name(out, overwrite)
         source = data if isinstance(data, Source) else read(str(data), reading)
         encoder = zoo.load(model).eval().to(launch.device())
+        encoder.require_embeddings("index pictures")
         source, hashes = gather(encoder, source, store, talk)
         if rank() == 0:
             rows = vectors(encoder, hashes, store)

@@ -170,6 +170,8 @@ def write_for_index(
     Returns:
         A remark for the user, where there is one.
     """
+    if encoder.traits.similarity == "tokens":
+        return "How likely results are right is not measured: the model compares token by token, not by embeddings."
     fingerprint, run, seen = encoder.fingerprint(), _run_of(Path(model)), None
     if run is not None and _trained(run / "model"):
         known = _Known.of(run)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.search.calibration import in_words
-from deixis.apps.search.searcher import Query, Searcher, SearchHit, SearchResults, require_answers
+from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.search.settings import SearchSettings
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES

@@ -10,121 +10,34 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from deixis import zoo
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
+from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.engine.evaluation.calibration import Calibration, QueryStats
 from deixis.errors import DeixisError
 from deixis.indexing.approximate import Approximate
-from deixis.indexing.compose import MINUS, compose, mean
+from deixis.indexing.compose import compose, mean
 from deixis.indexing.index import Index
 from deixis.zoo import folder
 
 if TYPE_CHECKING:
+    from deixis.apps.search.token_search import TokenSearch
     from deixis.inputs.images import ImageSource
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["Query", "SearchHit", "SearchResults", "Searcher", "require_answers"]
+__all__ = ["Searcher"]
 
 _SAMPLE = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Query:
-    """What is asked for.
-
-    Attributes:
-        texts: words; several are asked for together, their mean direction.
-        images: pictures, likewise: paths, file contents (bytes) or Pillow images.
-        minus_texts: words whose direction is taken away.
-        minus_images: pictures likewise.
-        mix: where both are given, 0 asks by the words alone, 1 by the pictures alone.
-        how: of mixing, see `indexing.compose`.
-        minus_weight: how much weighs what is taken away.
-        weights: of the texts, then of the images; equal where none are given. They say how several words share their
-            side, and several pictures theirs; `mix` says how the sides share.
-    """
-
-    texts: tuple[str, ...] = ()
-    images: tuple[ImageSource, ...] = ()
-    minus_texts: tuple[str, ...] = ()
-    minus_images: tuple[ImageSource, ...] = ()
-    mix: float = 0.5
-    how: str = "sphere"
-    minus_weight: float = MINUS
-    weights: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.weights and len(self.weights) != len(self.texts) + len(self.images):
-            raise DeixisError(
-                f"{len(self.weights)} weights were given for {len(self.texts)} texts and {len(self.images)} pictures.",
-                "Give one for each, texts first.",
-            )
-        for text in (*self.texts, *self.minus_texts):
-            if not text.strip():
-                raise DeixisError("The query is empty.", "Give some words, or a picture.")
-        if not self.texts and not self.images:
-            compose(None, None, np.ones(1) if self.minus_texts or self.minus_images else None)
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is one text and nothing else: for such, the relevance of answers is measured."""
-        return len(self.texts) == 1 and not (self.images or self.minus_texts or self.minus_images)
-
-    @property
-    def words_only(self) -> bool:
-        """Whether the text side of a model is enough to ask."""
-        return not self.images and not self.minus_images
-
-
-class SearchHit(NamedTuple):
-    """One answer.
-
-    Attributes:
-        score: the cosine similarity with the query.
-        item: what was indexed: `id`, `path`, `captions`, `label` and further columns.
-        row: its row in the index, as long as that is open.
-        relevance: the chance that this is what was asked for, measured on held-out searches; None where none were.
-    """
-
-    score: float
-    item: dict[str, Any]
-    row: int
-    relevance: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResults:
-    """What a search found; a sequence of `found`.
-
-    Attributes:
-        found: best first.
-        nothing: whether, by what was measured on held-out searches, the collection holds nothing that matches; the
-            nearest are in `found` all the same.
-        sentence: how sure the first is, or that nothing matches, for a person; empty where nothing was measured.
-        total: rows that could have been found, after filters.
-    """
-
-    found: list[SearchHit]
-    nothing: bool
-    sentence: str
-    total: int
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __iter__(self) -> Iterator[SearchHit]:
-        return iter(self.found)
-
-    def __getitem__(self, place: int) -> SearchHit:
-        return self.found[place]
+CANDIDATES = 100
+"""Pictures that embeddings propose where a model compares token by token."""
 
 
 class Searcher:
@@ -170,6 +83,15 @@ class Searcher:
         with self._lock:
             self.index.expect(folder.recorded(self.run / "model"))
             return folder.load_text(self.run / "model")
+
+    @functools.cached_property
+    def token_search(self) -> TokenSearch | None:
+        """What compares all tokens, where the model was trained so; None where it compares embeddings."""
+        if self.text_encoder.traits.similarity != "tokens":
+            return None
+        from deixis.apps.search.token_search import TokenSearch
+
+        return TokenSearch(self.encoder)
 
     def vector(self, query: Query) -> Float32[np.ndarray, " D"]:
         """The query as one direction.
@@ -276,11 +198,18 @@ class Searcher:
         if total == 0:
             empty = "Nothing fits the conditions." if where else "The index is empty."
             return [SearchResults([], True, empty, 0) for _ in queries]
-        measured = [self.calibration if query is not None and query.plain else None for query in queries]
+        plain = [query is not None and query.plain for query in queries]
+        tokens = None if all(query is None for query in queries) else self.token_search
+        measured = [self.calibration if tokens is None and each else None for each in plain]
         for query, calibration in zip(queries, measured, strict=True):
             if min_relevance and calibration is None:
                 raise DeixisError(*self._unmeasured(query))
         quick = self.approximate if self.approximate is not None and self.approximate.index is index else index
+        if tokens is not None:
+            return [
+                self._by_tokens(tokens, quick, vector, query, k, mask)
+                for vector, query in zip(np.asarray(vectors), queries, strict=True)
+            ]
         hits = quick.search(vectors, min(k, total), where=mask)
         # Of the whole collection: conditions take rivals away, but say nothing about what is left.
         others = np.asarray(vectors, np.float32) @ self._sample.T if any(measured) else [None] * len(queries)
@@ -289,6 +218,29 @@ class Searcher:
             self._answer(index, (scores, rows), (calibration, rest), min_relevance, total)
             for scores, rows, calibration, rest in zip(*hits, measured, rests, strict=True)
         ]
+
+    def _by_tokens(
+        self,
+        tokens: TokenSearch,
+        quick: Index | Approximate,
+        vector: Float[np.ndarray, " D"],
+        query: Query | None,
+        k: int,
+        mask: Bool[np.ndarray, " N"] | None,
+    ) -> SearchResults:
+        """The answer by all tokens, of the pictures that embeddings propose; to what is more than a text, by embeddings
+        alone."""
+        index = self.index
+        total = len(index) if mask is None else int(mask.sum())
+        scores, rows = (each[0] for each in quick.search(vector[None], min(max(k, CANDIDATES), total), where=mask))
+        scores, rows = scores[rows >= 0], rows[rows >= 0]
+        sentence = "Ranked by the mean of the tokens: only a single text is compared token by token."
+        if query is not None and query.plain:
+            sentence = f"Compared token by token: {len(rows)} of {total} pictures, those whose mean token is nearest."
+            scores, rows = tokens.rank(query.texts[0], rows, [index.item(int(row)) for row in rows])
+        best = zip(scores[:k].tolist(), rows[:k].tolist(), strict=True)
+        found = [SearchHit(score, index.item(row), row) for score, row in best]
+        return SearchResults(found, not found, sentence, total)
 
     def _answer(
         self,
@@ -369,15 +321,3 @@ def _sure(best: SearchHit) -> str:
     if best.relevance is None:
         return ""
     return f"Of searches that go like this, the first is what was asked for in {relevance.in_words(best.relevance)}."
-
-
-def require_answers(k: int, min_relevance: float = 0.0) -> None:
-    """Refuses numbers that make no sense.
-
-    Raises:
-        DeixisError: k below 1, or a chance that is none.
-    """
-    if k < 1:
-        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
-    if not 0 <= min_relevance <= 1:
-        raise DeixisError(f"A relevance of {min_relevance} was asked for.", "Give a chance from 0 to 1.")

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from deixis.apps.search.searcher import Query, Searcher, SearchHit, SearchResults
+from deixis.apps.search.query import Query, SearchHit, SearchResults
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.errors import RequestError
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.overlays import png
-from deixis.apps.search.searcher import Query, SearchResults
+from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import hashlib
 import io
 import os
@@ -14,8 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 
+from deixis.apps.common.find_picture import find_picture
 from deixis.apps.serve.errors import RequestError
-from deixis.data.readers.tars import listing
 from deixis.errors import DeixisError
 from deixis.inputs.images import open_image
 from deixis.inputs.opening import opened
@@ -152,20 +151,10 @@ def located(place: str) -> Path | Member:
     Raises:
         Gone: it is not there any more, or lies where it can't be read again, such as in a table.
     """
-    path = Path(place)
-    if os.path.isfile(path):
-        return path
-    archive = next((each for each in path.parents if os.path.isfile(each)), None)
-    if archive is not None and archive.suffix == ".tar":
-        entry = _entries(archive, archive.stat().st_mtime_ns).get(path.relative_to(archive).as_posix())
-        if entry is not None:
-            return entry
-    raise Gone(place)
-
-
-@functools.lru_cache(maxsize=64)
-def _entries(archive: Path, changed: int) -> dict[str, Member]:
-    return {name: Member(archive, name, offset, size) for name, offset, size in listing(archive).entries}
+    found = find_picture(place)
+    if found is None:
+        raise Gone(place)
+    return found
 
 
 def _mark(source: Path | Member, side: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deixis.methods import read
 
-__all__ = ["AdaptationRecipe", "Grid", "recipe_for", "trains_towers"]
+__all__ = ["AdaptationRecipe", "Grid", "adapts", "recipe_for", "trains_towers"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,12 @@ class Grid:
 def trains_towers(method: str) -> bool:
     """Whether a method trains on pictures and tokens, and not on the features of frozen towers."""
     return "images" in {need.name for need in read(method).card.needs}
+
+
+def adapts(method: str) -> bool:
+    """Whether a method gives a model whose embeddings its loss has trained: by adapters, or in the towers."""
+    offered = read(method).card.capabilities
+    return "adapters" in offered or (trains_towers(method) and "encode_image" in offered)
 
 
 def recipe_for(method: str, overrides: Mapping[str, Any] | None = None) -> tuple[AdaptationRecipe, Grid]:

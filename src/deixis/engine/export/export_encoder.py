@@ -10,7 +10,7 @@ import torch
 from deixis import zoo
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import Method, card_of
-from deixis.nn.dual import DualEncoder
+from deixis.nn.dual import DualEncoder, Similarity
 from deixis.nn.lora import low_rank_changes
 from deixis.zoo import scratch
 
@@ -37,8 +37,18 @@ def trained_encoder(method: Method) -> DualEncoder | None:
             state[name].copy_(value)
     for name, change in low_rank_changes(trained).items():
         state[name].add_(change.to(state[name].device))
-    model.traits = dataclasses.replace(model.traits, scale=float(getattr(method, "scale", model.scale)))
+    scale = float(getattr(method, "scale", model.scale))
+    model.traits = dataclasses.replace(model.traits, scale=scale, similarity=_similarity(method, model))
     if "adapters" not in card_of(method).capabilities:
         return model
     pair = (None if each is None else copy.deepcopy(each).eval().requires_grad_(False) for each in method.adapters())
     return model.with_adapters(*pair)
+
+
+def _similarity(method: Method, encoder: DualEncoder) -> Similarity:
+    """What the method's loss has trained the encoder to be compared by; as it was, where the encoder is frozen."""
+    card = card_of(method)
+    trained = any(part.kind == "dual_encoder" and not part.frozen for part in card.parts)
+    if not trained or {"encode_image", "adapters"} & set(card.capabilities):
+        return encoder.traits.similarity
+    return "tokens" if {"image_tokens", "text_tokens"} <= set(card.capabilities) else "none"

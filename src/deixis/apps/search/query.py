@@ -1,0 +1,120 @@
+"""What is asked of a search, and what it gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from deixis.errors import DeixisError
+from deixis.indexing.compose import MINUS, compose
+
+if TYPE_CHECKING:
+    from deixis.inputs.images import ImageSource
+
+__all__ = ["Query", "SearchHit", "SearchResults", "require_answers"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """What is asked for.
+
+    Attributes:
+        texts: words; several are asked for together, their mean direction.
+        images: pictures, likewise: paths, file contents (bytes) or Pillow images.
+        minus_texts: words whose direction is taken away.
+        minus_images: pictures likewise.
+        mix: where both are given, 0 asks by the words alone, 1 by the pictures alone.
+        how: of mixing, see `indexing.compose`.
+        minus_weight: how much weighs what is taken away.
+        weights: of the texts, then of the images; equal where none are given. They say how several words share their
+            side, and several pictures theirs; `mix` says how the sides share.
+    """
+
+    texts: tuple[str, ...] = ()
+    images: tuple[ImageSource, ...] = ()
+    minus_texts: tuple[str, ...] = ()
+    minus_images: tuple[ImageSource, ...] = ()
+    mix: float = 0.5
+    how: str = "sphere"
+    minus_weight: float = MINUS
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.texts) + len(self.images):
+            raise DeixisError(
+                f"{len(self.weights)} weights were given for {len(self.texts)} texts and {len(self.images)} pictures.",
+                "Give one for each, texts first.",
+            )
+        for text in (*self.texts, *self.minus_texts):
+            if not text.strip():
+                raise DeixisError("The query is empty.", "Give some words, or a picture.")
+        if not self.texts and not self.images:
+            compose(None, None, np.ones(1) if self.minus_texts or self.minus_images else None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one text and nothing else: for such, the relevance of answers is measured."""
+        return len(self.texts) == 1 and not (self.images or self.minus_texts or self.minus_images)
+
+    @property
+    def words_only(self) -> bool:
+        """Whether the text side of a model is enough to ask."""
+        return not self.images and not self.minus_images
+
+
+class SearchHit(NamedTuple):
+    """One answer.
+
+    Attributes:
+        score: the cosine similarity with the query.
+        item: what was indexed: `id`, `path`, `captions`, `label` and further columns.
+        row: its row in the index, as long as that is open.
+        relevance: the chance that this is what was asked for, measured on held-out searches; None where none were.
+    """
+
+    score: float
+    item: dict[str, Any]
+    row: int
+    relevance: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResults:
+    """What a search found; a sequence of `found`.
+
+    Attributes:
+        found: best first.
+        nothing: whether, by what was measured on held-out searches, the collection holds nothing that matches; the
+            nearest are in `found` all the same.
+        sentence: how sure the first is, or that nothing matches, for a person; empty where nothing was measured.
+        total: rows that could have been found, after filters.
+    """
+
+    found: list[SearchHit]
+    nothing: bool
+    sentence: str
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[SearchHit]:
+        return iter(self.found)
+
+    def __getitem__(self, place: int) -> SearchHit:
+        return self.found[place]
+
+
+def require_answers(k: int, min_relevance: float = 0.0) -> None:
+    """Refuses numbers that make no sense.
+
+    Raises:
+        DeixisError: k below 1, or a chance that is none.
+    """
+    if k < 1:
+        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
+    if not 0 <= min_relevance <= 1:
+        raise DeixisError(f"A relevance of {min_relevance} was asked for.", "Give a chance from 0 to 1.")
