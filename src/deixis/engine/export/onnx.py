@@ -136,7 +136,7 @@ def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> A
                 example,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=(shape, None if side == "image" else shape),
+                dynamic_shapes=(shape,) * len(example),
                 input_names=list(INPUTS[side]),
                 output_names=[OUTPUT],
             )
@@ -154,6 +154,8 @@ def _known_warnings() -> Iterator[None]:
     """Leaves out what torch's exporter warns of in its own code."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated", FutureWarning)
+        # Tokens and mask have the same axes, of which one is named.
+        warnings.filterwarnings("ignore", r".*axis name: .* will not be used", UserWarning)
         yield
 
 
