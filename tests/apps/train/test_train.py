@@ -471,11 +471,16 @@ def alone(place: Path) -> Path:
 def test_a_process_killed_at_any_step_and_run_again_ends_with_the_same_bits(
     place: Path, alone: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    process = start(*command(place, tmp_path / "run"), cwd=tmp_path, cache=place / "cache")
-    wait_for(tmp_path / "run", random.randint(1, 36), process)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == (-how if how == signal.SIGKILL else 130), err
+    stopped = subprocess.run(
+        [sys.executable, *ran_until(random.randint(1, 36), how, command(place, tmp_path / "run"))],
+        cwd=tmp_path,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    err = stopped.stderr
+    assert stopped.returncode == (-how if how == signal.SIGKILL else 130), err
     assert not (tmp_path / "run" / "result.json").exists()
     assert how == signal.SIGKILL or "the same command goes on from there" in err
     assert deixis(*command(place, tmp_path / "run")).code == 0
@@ -490,6 +495,26 @@ def environment(place: Path) -> dict[str, str]:
 
 def ran(arguments: list[object]) -> list[str]:
     return ["-c", "from deixis.cli import main; main()", *map(str, arguments)]
+
+
+def ran_until(step: int, how: signal.Signals, arguments: list[object]) -> list[str]:
+    """The command in a process that sends itself the signal once it has taken so many steps, however busy the machine."""
+    code = f"""
+import os
+from deixis.cli import main
+from deixis.engine.training.train import Training
+
+steps, take = iter(range(1000)), Training._step
+
+def take_until(self, *arguments):
+    if next(steps) == {step}:
+        os.kill(os.getpid(), {int(how)})
+    return take(self, *arguments)
+
+Training._step = take_until
+main()
+"""
+    return ["-c", code, *map(str, arguments)]
 
 
 def torchrun(place: Path, folder: Path, arguments: list[object]) -> subprocess.Popen[str]:
