@@ -32,7 +32,7 @@ from deixis.engine.training.monitor import Journal
 from deixis.errors import DeixisError
 from deixis.methods import clip
 from deixis.types import Batch, Losses, Progress, Source, Stage
-from tests.commands import SOURCE, deixis, own_cache, start
+from tests.commands import SOURCE, deixis, own_cache
 from tests.engine.training.test_launch import free_port
 from tests.pictures import captioned, spoil
 from tests.support import few
@@ -498,7 +498,7 @@ def ran(arguments: list[object]) -> list[str]:
 
 
 def ran_until(step: int, how: signal.Signals, arguments: list[object]) -> list[str]:
-    """The command in a process that sends itself the signal once it has taken so many steps, however busy the machine."""
+    """The command in a process that sends itself the signal at a step, however busy the machine."""
     code = f"""
 import os
 from deixis.cli import main
