@@ -123,9 +123,9 @@ def _plain_logits(method: coop.Method, context: Tensor, image: Tensor, length: i
 def plain_step(method: coop.Method, side: str, shape: Shape, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """A plain loop over vectors of its own; each call is one step of SGD with the published settings."""
     context = method.context.detach().clone().requires_grad_()
-    config, length = coop.Config(), shape.length if side == "published" else method.texts.tokens.shape[1]
-    settings = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-    optimiser = torch.optim.SGD([context], lr=config.learning_rate, **settings)
+    optim, length = coop.Config().optim, shape.length if side == "published" else method.texts.tokens.shape[1]
+    settings = {"momentum": optim.momentum, "weight_decay": optim.weight_decay}
+    optimiser = torch.optim.SGD([context], lr=optim.learning_rate, **settings)
     kept = None if side == "published" else _embedded(method, images)
 
     def step() -> None:

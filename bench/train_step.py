@@ -123,14 +123,12 @@ def noise(shape: Shape) -> Batch:
 
 def _optimiser(parameters: Sequence[Tensor], fused: bool) -> torch.optim.Optimizer:
     """As open_clip's script makes it (but for `fused`), with our settings."""
-    config = Config()
+    optim = Config().optim
     groups = [
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": optim.weight_decay},
     ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=fused
-    )
+    return torch.optim.AdamW(groups, lr=optim.learning_rate, betas=optim.betas, eps=optim.eps, fused=fused)
 
 
 def _their_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 from deixis.apps.common.verbs import verbs
 from deixis.files import atomic_path
-from deixis.methods import Literals, list_methods, read
+from deixis.methods import Literals, all_settings, list_methods, read
 from docs.commands import commands_page
 from docs.found import found_page
 from docs.papers import Results, golden_files, papers_page
@@ -50,10 +50,16 @@ def _facts(method: Literals) -> list[tuple[str, str]]:
 
 
 def _settings(method: Literals) -> list[tuple[str, ...]]:
-    """Name and value in each preset, of every field of Config."""
+    """Name and value in each preset, of every field of Config; of value objects what is not as they have it."""
     presets = [getattr(method.config, name)() for name in ("tiny", "desk", "paper")]
-    names = [field.name for field in dataclasses.fields(method.config)]
-    return [(f"`{name}`", *(f"`{getattr(preset, name)!r}`" for preset in presets)) for name in names]
+    values = [all_settings(preset) for preset in presets]
+    objects = {name: type(held)() for name, held in vars(presets[0]).items() if dataclasses.is_dataclass(held)}
+    default = {f"{name}.{key}": each for name, held in objects.items() for key, each in all_settings(held).items()}
+    return [
+        (f"`{name}`", *(f"`{each[name]!r}`" for each in values))
+        for name in values[0]
+        if name not in default or any(each[name] != default[name] for each in values)
+    ]
 
 
 def method_page(method: Literals) -> str:
@@ -66,6 +72,8 @@ def method_page(method: Literals) -> str:
         "## Settings",
         table(("setting", "tiny", "desk", "paper"), _settings(method)),
     ]
+    if hasattr(method.config, "optim"):
+        parts += ["What else `optim` has stands in [training](../training.md#the-optimiser), with its defaults."]
     if method.claims:
         rows = [(c.statement, c.metric, c.minimum_effect, c.data, c.budget) for c in method.claims]
         parts += ["## Claims", table(("claim", "metric", "smallest effect worth having", "data", "images seen"), rows)]

@@ -68,9 +68,6 @@ class Sound(nn.Module):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         return self.loss(self.encode(batch, progress), batch, progress)
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": 0.05}]
-
     def after_step(self, progress: Progress, losses: Losses) -> None:
         self.centre.lerp_(losses.carry["pooled"].mean(0), 0.1)
 
@@ -136,11 +133,6 @@ class DroppedParameter(Sound):
     def __init__(self) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(WIDTH))
-
-
-class ParameterInNoGroup(Sound):
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.head.parameters())}]
 
 
 class CountsPadding(Sound):
@@ -322,7 +314,6 @@ PLANTED: dict[type, tuple[Callable[[Subject], None], str]] = {
         "base.weight: a gradient",
     ),
     DroppedParameter: (contract.gradients_reach_exactly_what_trains_and_all_of_it_moves, "gain: no gradient"),
-    ParameterInNoGroup: (contract.gradients_reach_exactly_what_trains_and_all_of_it_moves, "groups hold each"),
     LossChangesABuffer: (contract.the_loss_is_pure, "the loss changes"),
     ForwardMovesTheAverage: (contract.moving_tensors_move_after_the_step_only, "changed by encode or loss"),
     NothingMoves: (contract.moving_tensors_move_after_the_step_only, "declared to move"),

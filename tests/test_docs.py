@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import shlex
@@ -10,9 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
+from deixis.types import OptimSpec
 from docs.build import pages
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
 
@@ -200,3 +203,14 @@ def test_pages_that_are_made_say_what_files_and_rows_say() -> None:
     """`make docs` was run after the last change of a method or a row."""
     stale = [name for name, text in pages().items() if (PROJECT / "docs" / name).read_text(encoding="utf-8") != text]
     assert not stale, f"run `make docs`: {', '.join(stale)}"
+
+
+def test_the_table_of_the_optimiser_names_each_setting_and_its_default() -> None:
+    def written(value: Any) -> str:
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value)) or "none"
+        return str(value).lower() if isinstance(value, bool | str) else f"{value:g}"
+
+    text = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `optim\.(\w+)` \| `?(.*?)`? \|", text, re.MULTILINE)
+    assert rows == [(field.name, written(field.default)) for field in dataclasses.fields(OptimSpec)]

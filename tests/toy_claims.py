@@ -21,7 +21,7 @@ from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.engine.claims.claims import Design
 from deixis.engine.claims.trials import TrialBackend
 from deixis.errors import DeixisError
-from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, Progress, Sample, Source, Stage
+from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, OptimSpec, Progress, Sample, Source, Stage
 from tests.toys import carded
 
 __all__ = ["LAB", "Line", "claim", "code"]
@@ -45,7 +45,7 @@ class Line(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.slopes = nn.Linear(3, 1)
-        self.learning_rate = learning_rate
+        self.config = SimpleNamespace(optim=OptimSpec(learning_rate=learning_rate, decay_1d=True))
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         return Features({"y": self.slopes(F.dropout(batch.extra["x"], 0.1, self.training))})
@@ -55,9 +55,6 @@ class Line(nn.Module):
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         return self.loss(self.encode(batch, progress), batch, progress)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.parameters()), "lr": self.learning_rate}]
 
 
 carded(Line, needs=tuple(SPECS.values()))

@@ -78,7 +78,7 @@ def test_without_smoothing_the_loss_is_twice_that_of_clip() -> None:
 
 
 def test_lamb_is_what_the_paper_asks_for_and_it_trains() -> None:
-    assert align.Config.paper().optimiser == "lamb"
+    assert align.Config.paper().optim.optimiser == "lamb"
     method = built(optimiser="lamb", learning_rate=0.02)
     batch = Batch.synthetic(align.CARD.needs, size=6)
     seen: list[float] = []

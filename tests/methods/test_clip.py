@@ -13,13 +13,14 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis import engine, zoo
+from deixis.engine.training.optim import parameter_groups
 from deixis.engine.training.train import train
 from deixis.methods import clip
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.ops import collective
 from deixis.ops.contrastive import info_nce
-from deixis.types import Batch, Progress, Stage
+from deixis.types import Batch, OptimSpec, Progress, Stage
 from deixis.types.batch import concatenate
 from tests.clip_golden import assert_gradient, assert_gradients, close, stored, text_tower, vit
 from tests.support import leave_ranks, load_golden
@@ -134,14 +135,15 @@ def test_the_scale_starts_at_the_encoder_s_or_the_config_s_and_is_held_at_its_hi
 
 def test_gains_biases_and_the_scale_are_not_decayed() -> None:
     method = built(weight_decay=0.2)
-    decayed, spared = method.parameter_groups()
+    spec = method.config.optim
+    decayed, spared = parameter_groups(method, engine.enter(method, Stage()), spec)
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.2, 0.0)
     told = {names[id(p)] for p in spared["params"]}
     assert "logit_scale" in told
     assert all(name.endswith(("bias", "norm.weight")) for name in told - {"logit_scale"})
     assert not any(names[id(p)].endswith("bias") for p in decayed["params"])
-    assert {group["betas"] for group in (decayed, spared)} == {(0.9, 0.98)}
+    assert (spec.betas, spec.eps) == ((0.9, 0.98), 1e-6)
 
 
 def test_batch_norms_keep_their_statistics_unless_the_config_says_otherwise() -> None:
@@ -178,7 +180,8 @@ def test_a_new_clip_learns_a_few_pairs() -> None:
 
     image = Vit(VitConfig(32, 16, 16, 1, 2, 32, 8, activation="quick_gelu", patch_dropout=0.25))
     text = TextTransformer(TextConfig(20, 6, 16, 1, 2, 32, 8, activation="quick_gelu"))
-    method = clip.Method(clip.Config(scale=1 / 0.07, learning_rate=3e-3), encoder=dual(image, text, 6, scale=20.0))
+    optim = OptimSpec(learning_rate=3e-3, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6)
+    method = clip.Method(clip.Config(scale=1 / 0.07, optim=optim), encoder=dual(image, text, 6, scale=20.0))
     tokens = torch.tensor([[18, n, 19] for n in range(1, 9)])[:, None]
     batch = batch_of(tokens)
     first = float(method(batch, Progress()).total.detach())
@@ -190,7 +193,8 @@ def test_a_new_clip_learns_a_few_pairs() -> None:
 
 def test_the_paper_s_settings_are_those_it_tells() -> None:
     config = clip.Config.paper()
-    assert (config.learning_rate, config.weight_decay, config.beta2, config.epsilon) == (5e-4, 0.2, 0.98, 1e-6)
+    optim = config.optim
+    assert (optim.learning_rate, optim.weight_decay, optim.betas[1], optim.eps) == (5e-4, 0.2, 0.98, 1e-6)
     assert config.scale == pytest.approx(math.exp(2.6592), rel=1e-4)
     assert config.highest_scale == 100.0
 

@@ -176,8 +176,9 @@ def test_a_name_of_a_megabyte_is_refused_and_named_in_short() -> None:
 
 
 def test_the_presets_differ_from_one_another_only_as_they_say() -> None:
-    paper = dataclasses.asdict(coop.Config.paper())
-    assert (paper["vectors"], paper["optimiser"], paper["learning_rate"], paper["epochs"]) == (16, "sgd", 0.002, 200)
+    paper = coop.Config.paper()
+    assert (paper.vectors, paper.epochs) == (16, 200)
+    assert (paper.optim.optimiser, paper.optim.learning_rate, paper.optim.momentum) == ("sgd", 0.002, 0.9)
 
 
 def test_labels_need_not_cover_the_classes() -> None:

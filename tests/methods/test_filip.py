@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -136,5 +135,5 @@ def test_what_is_padding_is_asked_of_the_mask_also_where_number_zero_is_a_word()
 
 
 def test_the_paper_trains_with_lamb() -> None:
-    config = dataclasses.asdict(filip.Config.paper())
-    assert (config["optimiser"], config["keep"], config["epsilon"]) == ("lamb", 0.25, 1e-4)
+    config = filip.Config.paper()
+    assert (config.optim.optimiser, config.keep, config.optim.eps) == ("lamb", 0.25, 1e-4)

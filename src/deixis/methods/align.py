@@ -22,18 +22,15 @@ moves in other steps than CLIP's logarithm of a scale.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.decay import decay_groups
 from deixis.nn.dual import DualEncoder
 from deixis.ops.contrastive import info_nce
-from deixis.ops.schedules import rate
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "compose"]
 
@@ -61,37 +58,33 @@ class Config:
         temperature: that cosines are divided by at the start.
         lowest: what the temperature may fall to.
         smoothing: share of the targets' mass that lies evenly on all samples.
-        warmup: steps over which the learning rate rises from 0.
-        schedule: of the learning rate behind that: `constant`, `cosine` or `linear`.
-        optimiser: `lamb`, or `adamw`.
-        learning_rate: at its peak.
-        weight_decay: on all but gains, biases and the temperature.
+        optim: how it is optimised; gains, biases and the temperature are not decayed.
     """
 
     encoder: str = "starter"
     temperature: float = 1.0
     lowest: float = 0.01
     smoothing: float = 0.1
-    warmup: int = 0
-    schedule: Literal["constant", "cosine", "linear"] = "linear"
-    optimiser: Literal["adamw", "lamb"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
+    optim: OptimSpec = OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="linear")
 
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", learning_rate=1e-2)
+        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.1, schedule="linear"))
 
     @classmethod
     def desk(cls) -> Config:
         """A new encoder on two cores: AdamW, and a temperature near where it ends, since steps are few."""
-        return cls(temperature=0.07, warmup=50)
+        return cls(
+            temperature=0.07, optim=OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="linear", warmup=50)
+        )
 
     @classmethod
     def paper(cls) -> Config:
         """As published: batches of 16,384, 1.2 million steps. The encoder is to be replaced by a new one."""
-        return cls(warmup=10_000, optimiser="lamb", learning_rate=1e-3, weight_decay=1e-5)
+        return cls(
+            optim=OptimSpec("lamb", learning_rate=1e-3, weight_decay=1e-5, schedule="linear", warmup=10_000),
+        )
 
 
 def compose(
@@ -122,10 +115,6 @@ class Method(nn.Module):
         """What cosines are multiplied by now; belongs into the traits of the encoder that is saved."""
         return 1 / float(self.temperature.detach())
 
-    def rate(self, progress: Progress) -> float:
-        """Factor on the learning rate."""
-        return rate(self.config.schedule, progress.step, progress.total, self.config.warmup)
-
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of each sample, with its first caption: rows `image` and `text` [B, D]."""
         assert batch.images is not None
@@ -146,10 +135,6 @@ class Method(nn.Module):
     def after_step(self, progress: Progress, losses: Losses) -> None:
         """Holds the temperature above its lowest."""
         self.temperature.clamp_(min=self.config.lowest)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is decayed, and what is not: gains, biases and whatever else has one axis, and the temperature."""
-        return decay_groups(self, self.config.weight_decay, lr=self.config.learning_rate)
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Image embeddings, rows of length 1."""

@@ -23,19 +23,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.blocks import last_block
-from deixis.nn.decay import decay_groups
 from deixis.nn.dual import DualEncoder
 from deixis.nn.lora import add_low_rank
 from deixis.ops.collective import gather_ragged
 from deixis.ops.contrastive import info_nce
-from deixis.ops.schedules import rate
 from deixis.types import (
     Arm,
     Batch,
@@ -44,6 +42,7 @@ from deixis.types import (
     Features,
     FieldSpec,
     Losses,
+    OptimSpec,
     Part,
     Progress,
     Stage,
@@ -82,15 +81,7 @@ class Config:
         layers: which weights train: `all`, `last` (of each tower the last block and what lies behind it), or `lora` (a
             low-rank change of every linear layer and ungrouped convolution).
         rank: of the low-rank changes.
-        warmup: steps over which the learning rate rises from 0.
-        schedule: of the learning rate behind that: `constant`, `cosine` or `linear`.
-        optimiser: `adamw`, or `lamb` for very large batches.
-        learning_rate: at its peak where there is a schedule.
-        text_rate: factor on the learning rate of the text tower.
-        weight_decay: on all but gains, biases and the scale.
-        beta1: of the optimiser.
-        beta2: of the optimiser.
-        epsilon: of the optimiser.
+        optim: how it is optimised; gains, biases and the scale are not decayed.
     """
 
     encoder: str = "starter"
@@ -100,40 +91,34 @@ class Config:
     statistics: bool = False
     layers: Literal["all", "last", "lora"] = "all"
     rank: int = 8
-    warmup: int = 0
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    optimiser: Literal["adamw", "lamb"] = "adamw"
-    learning_rate: float = 1e-5
-    text_rate: float = 1.0
-    weight_decay: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-6
+    optim: OptimSpec = OptimSpec(learning_rate=1e-5, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6)
 
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", learning_rate=1e-2)
+        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6))
 
     @classmethod
     def desk(cls) -> Config:
         """For fine-tuning on some hundred to thousand pairs: the last blocks, small steps, little decay."""
-        return cls(layers="last", learning_rate=5e-5, warmup=5)
+        return cls(
+            layers="last",
+            optim=OptimSpec(learning_rate=5e-5, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6, warmup=5),
+        )
 
     @classmethod
     def paper(cls) -> Config:
         """As published for the vision transformers up to ViT-B: batches of 32,768, 32 epochs of 400 million pairs.
 
-        The encoder is to be replaced by a new one. ResNets have beta2 0.999 and epsilon 1e-8.
+        The encoder is to be replaced by a new one. ResNets have a second beta of 0.999 and eps 1e-8.
         """
         return cls(
             scale=1 / 0.07,
             share_repeats=False,
             statistics=True,
-            warmup=2000,
-            schedule="cosine",
-            learning_rate=5e-4,
-            weight_decay=0.2,
+            optim=OptimSpec(
+                learning_rate=5e-4, weight_decay=0.2, betas=(0.9, 0.98), eps=1e-6, schedule="cosine", warmup=2000
+            ),
         )
 
 
@@ -181,10 +166,6 @@ class Method(nn.Module):
         norms = (n for n, module in self.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return (Stage(trainable=self._trainable, evaluate=() if self.config.statistics else tuple(norms)),)
 
-    def rate(self, progress: Progress) -> float:
-        """Factor on the learning rate."""
-        return rate(self.config.schedule, progress.step, progress.total, self.config.warmup)
-
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of each sample, with one of its captions.
 
@@ -224,14 +205,6 @@ class Method(nn.Module):
     def after_step(self, progress: Progress, losses: Losses) -> None:
         """Holds the scale at its highest."""
         self.logit_scale.clamp_(max=math.log(self.config.highest_scale))
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is decayed, and what is not: gains, biases and whatever else has one axis, and the scale; of either
-        tower."""
-        config = self.config
-        rates = {"encoder.text_tower.": config.text_rate}
-        shared = {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
-        return decay_groups(self, config.weight_decay, lr=config.learning_rate, rates=rates, **shared)
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Image embeddings, rows of length 1."""

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, Part, Progress
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "MetaNet", "Method"]
 
@@ -63,14 +63,18 @@ class Config(coop.Config):
             vectors=2,
             chunk=8,
             reduction=2,
-            optimiser="adamw",
-            learning_rate=0.05,
+            optim=OptimSpec("adamw", learning_rate=0.05, weight_decay=5e-4, decay_1d=True),
         )
 
     @classmethod
     def desk(cls) -> Config:
         """Vectors that start from words, and AdamW."""
-        return cls(names=("cat", "dog"), words="a photo of a", epochs=10, optimiser="adamw", weight_decay=0.0)
+        return cls(
+            names=("cat", "dog"),
+            words="a photo of a",
+            epochs=10,
+            optim=OptimSpec("adamw", learning_rate=0.002, weight_decay=0.0, decay_1d=True),
+        )
 
     @classmethod
     def paper(cls) -> Config:

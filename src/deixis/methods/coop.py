@@ -35,7 +35,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import ClassTexts, embedding_tower, start_vectors
 from deixis.ops.collective import mean_count
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Made, Part, Progress
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "class_loss", "learning_rate"]
 
@@ -72,10 +72,7 @@ class Config:
         scale: that cosines are multiplied by; 0 is the encoder's own.
         chunk: texts that go through the tower together; memory grows with it, and from twice as many classes on each
             text is computed twice.
-        optimiser: `sgd` or `adamw`.
-        learning_rate: at its peak.
-        momentum: of SGD.
-        weight_decay: on the vectors.
+        optim: how it is optimised, all that is learned being decayed; the schedule is the paper's.
         epochs: into which a run is cut for the schedule.
         warmup_epochs: with a constant learning rate, before the cosine.
         warmup_rate: that learning rate.
@@ -90,10 +87,7 @@ class Config:
     shared: bool = True
     scale: float = 0.0
     chunk: int = 256
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.002
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    optim: OptimSpec = OptimSpec("sgd", learning_rate=0.002, weight_decay=5e-4, decay_1d=True)
     epochs: int = 50
     warmup_epochs: int = 1
     warmup_rate: float = 1e-5
@@ -106,14 +100,17 @@ class Config:
             names=("a", "bee", "c d", "deer", "e"),
             vectors=4,
             chunk=2,
-            optimiser="adamw",
-            learning_rate=0.05,
+            optim=OptimSpec("adamw", learning_rate=0.05, weight_decay=5e-4, decay_1d=True),
         )
 
     @classmethod
     def desk(cls) -> Config:
         """Vectors that start from words, which is the safer choice for one or two images a class, and AdamW."""
-        return cls(names=("cat", "dog"), words="a photo of a", optimiser="adamw", weight_decay=0.0)
+        return cls(
+            names=("cat", "dog"),
+            words="a photo of a",
+            optim=OptimSpec("adamw", learning_rate=0.002, weight_decay=0.0, decay_1d=True),
+        )
 
     @classmethod
     def paper(cls) -> Config:
@@ -203,10 +200,10 @@ class Method(nn.Module):
         return found if adapter is None else adapter(found.flatten(0, 1)).unflatten(0, found.shape[:2])
 
     def rate(self, progress: Progress) -> float:
-        """Factor on the learning rate."""
-        c = self.config
+        """Factor on the learning rate; the published schedule goes by epochs and does not end at zero."""
+        c, peak = self.config, self.config.optim.learning_rate
         epoch = progress.step * c.epochs // max(1, progress.total)
-        return learning_rate(epoch, c.epochs, c.learning_rate, c.warmup_epochs, c.warmup_rate) / c.learning_rate
+        return learning_rate(epoch, c.epochs, peak, c.warmup_epochs, c.warmup_rate) / peak
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Rows `image` [B, D] and, shared by all, the vectors `classes` [C, D], all of length 1."""
@@ -221,14 +218,6 @@ class Method(nn.Module):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""
         return self.loss(self.encode(batch, progress), batch, progress)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All that is learned in one group."""
-        config = self.config
-        group = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-        if config.optimiser == "sgd":
-            group["momentum"] = config.momentum
-        return [{"params": [p for p in self.parameters() if p.requires_grad], **group}]
 
     def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Logits of the classes; these are embedded once, until something is learned again."""

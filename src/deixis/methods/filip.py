@@ -35,7 +35,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather_ragged, mean_count, own_rows, world_size
 from deixis.ops.contrastive import same_targets
 from deixis.ops.late_interaction import strongest_tokens, token_similarity
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Part, Progress, TokenStates
+from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, OptimSpec, Part, Progress, TokenStates
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "late_loss", "strongest"]
 
@@ -67,12 +67,17 @@ class Config(clip.Config):
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", learning_rate=1e-2)
+        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6))
 
     @classmethod
     def desk(cls) -> Config:
         """All tokens; a new encoder is trained whole."""
-        return cls(scale=1 / 0.07, learning_rate=1e-3, warmup=50, schedule="cosine", weight_decay=0.1)
+        return cls(
+            scale=1 / 0.07,
+            optim=OptimSpec(
+                learning_rate=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6, schedule="cosine", warmup=50
+            ),
+        )
 
     @classmethod
     def paper(cls) -> Config:
@@ -84,14 +89,14 @@ class Config(clip.Config):
             scale=1 / 0.07,
             share_repeats=False,
             statistics=True,
-            warmup=3000,
-            schedule="cosine",
-            optimiser="lamb",
-            learning_rate=2e-3 * (40960 / 512) ** 0.5,
-            weight_decay=3e-3,
-            beta1=0.9,
-            beta2=0.999,
-            epsilon=1e-4,
+            optim=OptimSpec(
+                "lamb",
+                learning_rate=2e-3 * (40960 / 512) ** 0.5,
+                weight_decay=3e-3,
+                eps=1e-4,
+                schedule="cosine",
+                warmup=3000,
+            ),
             keep=0.25,
         )
 

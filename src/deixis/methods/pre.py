@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
-from deixis.types import Arm, Card, Claim, FieldSpec, Made, Part
+from deixis.types import Arm, Card, Claim, FieldSpec, Made, OptimSpec, Part
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "PromptBottleneck", "Recurrent", "prompt_encoder"]
 
@@ -77,14 +77,17 @@ class Config(coop.Config):
             names=("a", "bee", "c d", "deer", "e"),
             vectors=3,
             chunk=2,
-            optimiser="adamw",
-            learning_rate=0.02,
+            optim=OptimSpec("adamw", learning_rate=0.02, weight_decay=5e-4, decay_1d=True),
         )
 
     @classmethod
     def desk(cls) -> Config:
         """As published, with AdamW."""
-        return cls(names=("cat", "dog"), words="a photo of a", optimiser="adamw", weight_decay=0.0)
+        return cls(
+            names=("cat", "dog"),
+            words="a photo of a",
+            optim=OptimSpec("adamw", learning_rate=0.002, weight_decay=0.0, decay_1d=True),
+        )
 
     @classmethod
     def paper(cls) -> Config:

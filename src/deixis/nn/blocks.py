@@ -1,10 +1,12 @@
-"""Where a tower's last block begins, whatever the tower is."""
+"""The blocks of a tower and the layers of its parameters, whatever the tower is."""
 
 from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["blocks", "last_block"]
+__all__ = ["blocks", "last_block", "layer_numbers"]
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def last_block(tower: nn.Module) -> tuple[str, ...]:
@@ -34,6 +36,41 @@ def blocks(tower: nn.Module) -> tuple[nn.Module, ...]:
     """A tower's blocks, as `last_block` finds them; none where there is no list of them."""
     found = _list(tower)
     return () if found is None else tuple(found[1])
+
+
+def layer_numbers(tower: nn.Module) -> dict[str, int]:
+    """Name of a parameter -> number of its layer, from the input (0) to the output: before the blocks, each block, and
+    behind them. A norm right behind the last block counts with that, as it does in timm.
+
+    Args:
+        tower: timm's, or one that holds such a network, numbered as timm does; or any whose blocks stand in a list.
+    """
+    inner, numbers = _numbered(tower)
+    last, stem = max(numbers.values(), default=0), inner.rpartition(".")[0]
+    place = {name: i for i, (name, _) in enumerate(tower.named_modules())}
+    for name, _ in tower.named_parameters():
+        owner = name.rpartition(".")[0]
+        if name not in numbers:
+            behind = bool(inner) and place[owner] > place[inner]
+            close = owner.rpartition(".")[0] == stem and isinstance(tower.get_submodule(owner), _NORMS)
+            numbers[name] = (last if close else last + 1) if behind else 0
+    return numbers
+
+
+def _numbered(tower: nn.Module) -> tuple[str, dict[str, int]]:
+    """The name of the network that has layers, and the numbers of the parameters in it."""
+    for name, module in tower.named_modules():
+        if hasattr(module, "group_matcher"):
+            from timm.models import group_parameters
+
+            prefix = f"{name}." if name else ""
+            numbers = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+            return name, {f"{prefix}{each}": number for each, number in numbers.items()}
+    found = _list(tower)
+    if found is None:
+        return "", {}
+    name, held = found
+    return name, {f"{name}.{i}.{each}": i + 1 for i, block in enumerate(held) for each, _ in block.named_parameters()}
 
 
 def _list(tower: nn.Module) -> tuple[str, nn.Sequential | nn.ModuleList] | None:

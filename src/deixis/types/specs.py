@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from deixis.types.optim import OptimGroup, OptimSpec
+
 __all__ = [
     "CAPABILITIES",
     "Arm",
@@ -15,6 +17,8 @@ __all__ = [
     "Crop",
     "FieldSpec",
     "Made",
+    "OptimGroup",
+    "OptimSpec",
     "Part",
     "PartKind",
     "PartSource",

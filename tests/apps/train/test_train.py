@@ -116,7 +116,7 @@ def test_the_folder_holds_the_model_what_was_measured_and_what_it_was_made_with(
         "run.json",
     ]
     assert (result["method"], result["steps"], result["batch_size"], result["held_out"]) == ("clip", [12], 8, 12)
-    assert result["config"]["learning_rate"] == 0.01
+    assert result["config"]["optim"]["learning_rate"] == 0.01
     assert {"r1", "r10", "mrr", "image_rank", "text_rank"} == result["before"].keys() == result["after"].keys()
     assert result["difference"]["mrr"] == pytest.approx(result["after"]["mrr"] - result["before"]["mrr"])
     assert result["versions"]["torch"] == torch.__version__
@@ -194,6 +194,22 @@ def test_another_run_in_the_folder_is_refused_with_all_that_differs(
     with pytest.raises(DeixisError, match=rf"holds another run: {told}\. .*--overwrite"):
         run(place, place / "whole", **changed)
     assert sorted(each.name for each in (place / "whole").iterdir()) == before
+
+
+def test_a_run_that_was_begun_before_settings_of_the_optimiser_had_their_names_is_the_same_run(
+    place: Path, tmp_path: Path
+) -> None:
+    """As CLIP's `run.json` was written when each method had these settings itself."""
+    out = Path(shutil.copytree(place / "whole", tmp_path / "run"))
+    written = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    optim = written["config"].pop("optim")
+    assert optim["learning_rate"] == 0.01
+    written["config"] |= {"warmup": 0, "schedule": "constant", "optimiser": "adamw", "learning_rate": 0.01}
+    written["config"] |= {"text_rate": 1.0, "weight_decay": 0.001, "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-06}
+    (out / "run.json").write_text(json.dumps(written), encoding="utf-8")
+    assert run(place, out) == json.loads((out / "result.json").read_text(encoding="utf-8"))
+    with pytest.raises(DeixisError, match=r"holds another run: weight_decay is 0.5 and was 0.001\."):
+        run(place, out, set=("optim.weight_decay=0.5",))
 
 
 def test_other_data_is_another_run(place: Path, tmp_path: Path) -> None:
@@ -290,7 +306,10 @@ def plain(place: Path, **changed: Any) -> Source:
         ({"set": ("learning_rat=1",)}, "has no setting 'learning_rat'.*learning_rate"),
         ({"set": ("learning_rate",)}, "sets nothing.*name=value"),
         ({"set": ("learning_rate=fast",)}, "'fast', and a number is wanted"),
-        ({"set": ("warmup=0.5",)}, "a whole number is wanted"),
+        ({"set": ("rank=0.5",)}, "a whole number is wanted"),
+        ({"set": ("optim.warmup=1.5",)}, "a whole number of steps, or a share"),
+        ({"set": ("optimiser=adam",)}, "Choose adamw, sgd, lars or lamb"),
+        ({"set": ("optim.schedule=steps",)}, "Choose constant, cosine, linear or step"),
         ({"set": ("layers=first",)}, "has no layers 'first'.*all, last or lora"),
         ({"model": "nothing"}, "no model called 'nothing'"),
         ({"name": "zero_shot"}, "zero_shot is training-free"),

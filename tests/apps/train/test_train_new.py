@@ -94,9 +94,9 @@ def test_without_captions_there_are_no_words(place: Path, tmp_path: Path) -> Non
 def test_a_new_model_is_trained_whole_and_not_as_one_is_tuned(place: Path, name: str, rate: float) -> None:
     made = prepare(name, read(str(place / "pictures")), SETTINGS)
     assert getattr(made.method.config, "layers", "all") == "all"
-    assert made.method.config.learning_rate == rate
+    assert made.method.config.optim.learning_rate == rate
     told = prepare(name, read(str(place / "pictures")), dataclasses.replace(SETTINGS, set=("learning_rate=0.5",)))
-    assert told.method.config.learning_rate == 0.5, "what is asked for counts"
+    assert told.method.config.optim.learning_rate == 0.5, "what is asked for counts"
 
 
 def test_a_method_that_keeps_its_model_as_it_is_needs_a_trained_one(place: Path) -> None:

@@ -87,7 +87,6 @@ def plain_toy(monkeypatch: pytest.MonkeyPatch, *parts: Part) -> None:
     file.CARD, file.Config, file.Method = Card("Toy", 2026, "trained", parts=parts), Config, Toy
     monkeypatch.setitem(sys.modules, "toy_method", file)
     monkeypatch.setattr(module, "get", lambda name: file)
-    monkeypatch.setattr(module, "read", lambda name: types.SimpleNamespace(config=Config))
 
 
 def test_an_encoder_lends_its_image_half_to_who_asks_for_a_tower(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from deixis.engine.training.train import Training, batches, train
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import ImageError
-from deixis.types import Batch, Losses, Progress, Sample, Source, Stage
+from deixis.types import Batch, Losses, OptimGroup, OptimSpec, Progress, Sample, Source, Stage
 from tests.contract import changed, snapshot
 from tests.pictures import captioned, spoil
 from tests.support import leave_ranks
@@ -189,12 +189,21 @@ def test_the_rate_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not changed(Training(Falling(), loader(), 6).run(checkpoint=path), snapshot(whole))
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "lamb", "sgd"])
-def test_every_optimiser_goes_on_where_it_was(tmp_path: Path, optimiser: str) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [
+        OptimSpec(schedule="cosine", warmup=0.4),
+        OptimSpec("lamb", schedule="step", milestones=(3,)),
+        OptimSpec("sgd", nesterov=True, schedule="linear", warmup=2),
+        OptimSpec("lars", learning_rate=0.1, schedule="cosine", floor=0.1, groups=(OptimGroup("left.", 0.1),)),
+    ],
+    ids=lambda spec: spec.optimiser,
+)
+def test_every_optimiser_and_schedule_goes_on_where_it_was(tmp_path: Path, spec: OptimSpec) -> None:
     """LAMB counts its steps where the others keep their settings."""
 
     class Stepping(Noting):
-        config = types.SimpleNamespace(optimiser=optimiser)
+        config = types.SimpleNamespace(optim=spec)
 
     carded(Stepping)
     path = tmp_path / "run.safetensors"

@@ -42,7 +42,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "chunked": {"chunk": 2},  # three pieces on one rank, two on the other
     "lora": {"layers": "lora", "rank": 2},
     "last": {"layers": "last"},
-    "lamb": {"optimiser": "lamb"},
+    "lamb": {"optim.optimiser": "lamb"},
+    "lars": {"optim.optimiser": "lars", "optim.learning_rate": 0.1},
+    "layer decay": {"optim.layer_decay": 0.5},
     **{name: {"name": name} for name in METHODS if name != "clip"},
 }
 

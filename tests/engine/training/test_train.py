@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from deixis.engine.training.train import Numerics, Training, batches, fit, train
 from deixis.errors import DeixisError
-from deixis.types import Batch, Losses, Progress, Stage
+from deixis.types import Batch, Losses, OptimSpec, Progress, Stage
 from tests.contract import changed, snapshot
 from tests.toys import TwoTowers, carded, pairs
 
@@ -99,8 +100,7 @@ def test_only_the_stages_tensors_change() -> None:
 class Recorder(TwoTowers):
     """Notes what it is called for, and stops the left tower's gradient as SwAV does its prototypes'."""
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": [self.left.weight, self.left.bias], "lr": 0.5, "weight_decay": 0.0}]
+    config = types.SimpleNamespace(optim=OptimSpec(learning_rate=0.5, weight_decay=0.0))
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         self.calls.append(("forward", progress.step, progress.total, progress.stage, progress.seed))  # type: ignore

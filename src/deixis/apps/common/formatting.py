@@ -16,6 +16,7 @@ __all__ = [
     "control_meaning",
     "count",
     "duration",
+    "flat",
     "memory",
     "metric",
     "plain",
@@ -93,6 +94,17 @@ def metric(key: str) -> Metric:
 def spaced(key: str) -> str:
     """A key as words: `near_duplicates` becomes `near duplicates`."""
     return key.replace("_", " ").strip()
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names, those inside of others too; empty ones are left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": each for name, each in flat(value).items()}
+        elif value not in (None, "", (), []):
+            found[key] = value
+    return found
 
 
 def control_meaning(name: str) -> str:

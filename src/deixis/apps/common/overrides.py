@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
+import typing
 from collections.abc import Sequence
 from typing import Any
 
 from deixis.errors import DeixisError
-from deixis.methods import read
+from deixis.methods import all_settings, former_names, read, setting_types
 
 __all__ = ["parse_overrides"]
 
@@ -18,7 +18,7 @@ def parse_overrides(method: str, texts: Sequence[str], preset: str) -> dict[str,
 
     Args:
         method: its name.
-        texts: such as `learning_rate=1e-4`; words, numbers, true and false, lists with commas.
+        texts: such as `optim.learning_rate=1e-4`; words, numbers, true and false, lists with commas.
         preset: whose values tell the types.
 
     Raises:
@@ -26,25 +26,35 @@ def parse_overrides(method: str, texts: Sequence[str], preset: str) -> dict[str,
     """
     config = read(method).config
     shown = getattr(config, preset)() if preset in ("tiny", "desk", "paper") else config.desk()
-    fields = {field.name: getattr(shown, field.name) for field in dataclasses.fields(shown)}
+    held, kinds, former = all_settings(shown), setting_types(shown), former_names(shown)
     found: dict[str, Any] = {}
     for text in texts:
         name, mark, value = text.partition("=")
         if not mark or not name.strip():
-            raise DeixisError(f"--set {text!r} sets nothing.", "Write it as name=value, such as learning_rate=1e-4.")
+            raise DeixisError(
+                f"--set {text!r} sets nothing.", "Write it as name=value, such as optim.learning_rate=1e-4."
+            )
         name = name.strip().replace("-", "_")
-        # An unknown name is told by `configure`, which knows what is near.
-        found[name] = _value(name, value.strip(), fields[name]) if name in fields else value
+        now = former.get(name, name)
+        # An unknown name is told by `configure`, which knows what is near; a former one may mean part of a setting.
+        known = now in held and not (now != name and isinstance(held[now], tuple))
+        found[name] = _value(name, value.strip(), held[now], kinds[now]) if known else _literal(value.strip())
     return found
 
 
-def _value(name: str, text: str, old: Any) -> Any:
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(text.lower(), text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _value(name: str, text: str, old: Any, kind: Any) -> Any:
     if isinstance(old, str):
         return text
-    try:
-        new = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(text.lower(), text))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        new = text
+    new = _literal(text)
+    if isinstance(old, int) and float in typing.get_args(kind):
+        old = float(old)
     if isinstance(old, tuple):
         return tuple(new) if isinstance(new, list | tuple) else (new,)
     if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.runs import explained, free_name
+from deixis.engine.training.build import restored
 from deixis.errors import DeixisError
 from deixis.files import write_json
 
@@ -34,7 +36,7 @@ def begin(out: Path, run: Mapping[str, Any], overwrite: bool) -> bool:
     """
     wanted = json.loads(json.dumps(run))
     if (out / RUN).is_file() and not overwrite:
-        differ = _differences(wanted, _read(out / RUN))
+        differ = _differences(wanted, _migrated(_read(out / RUN)))
         if differ:
             raise DeixisError(f"{out} holds another run: {'; '.join(differ)}.", _CURE)
         return True
@@ -60,6 +62,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DeixisError(f"{path} is not what a run wrote.", _CURE)
     return found
+
+
+def _migrated(run: dict[str, Any]) -> dict[str, Any]:
+    """What a run of an earlier release wrote, its settings under the names that they have now."""
+    try:
+        config = dataclasses.asdict(restored(run["method"], run["config"]))
+    except (KeyError, TypeError, DeixisError):
+        return run  # of a method or with settings that are no more: all that differs is told
+    return {**run, "config": json.loads(json.dumps(config))}
 
 
 def _differences(now: Any, then: Any, name: str = "") -> list[str]:

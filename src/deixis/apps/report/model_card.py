@@ -184,7 +184,9 @@ def _recipe(subject: Subject) -> Iterator[str]:
     split = result.get("split") or {}
     rows = [("method", subject.method), ("base", subject.base)]
     rows += [
-        (formatting.spaced(str(key)), formatting.plain(value)) for key, value in (config or {}).items() if _told(value)
+        (formatting.spaced(str(key)), formatting.plain(value))
+        for key, value in formatting.flat(config or {}).items()
+        if _told(value)
     ]
     shots = method.get("shots") if isinstance(method, Mapping) else None
     rows += [("images a class, at the most", str(shots))] if shots is not None else []

@@ -14,6 +14,7 @@ from deixis.apps.common.formatting import (
     Metric,
     control_meaning,
     duration,
+    flat,
     memory,
     metric,
     plain,
@@ -382,7 +383,7 @@ def settings(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]
     prints = [("data", result["data"].get("fingerprint")), ("model", model.get("fingerprint"))]
     tables = {
         "Model": _pairs({key: value for key, value in model.items() if key != "fingerprint"}),
-        "Method": [("name", str(method.get("name", ""))), *_pairs(method.get("config") or {})],
+        "Method": [("name", str(method.get("name", ""))), *_pairs(flat(method.get("config") or {}))],
         "Split": _pairs((result.get("split") or {}) | {"seed": result.get("seed")}),
         "Time and memory": [(spaced(name), duration(value)) for name, value in spent if value is not None] + size,
         "Versions": [(name, str(value)) for name, value in (result.get("versions") or {}).items()],

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import textwrap
 
-from deixis.methods import Literals, read
+from deixis.methods import Literals, all_settings, read
 
 __all__ = ["description"]
 
@@ -16,7 +15,7 @@ def description(name: str) -> str:
     card = literals.card
     lines = [f"{name}: {card.title} ({card.year})", f"{card.role}, {card.kind}", ""]
     lines += [literals.doc, "", "Settings (desk preset):"]
-    lines += [f"  {key} = {value!r}" for key, value in dataclasses.asdict(literals.config.desk()).items()] or ["  none"]
+    lines += [f"  {key} = {value!r}" for key, value in all_settings(literals.config.desk()).items()] or ["  none"]
     lines += ["", f"Parts: {', '.join(f'{p.name} ({p.kind})' for p in card.parts) or 'none'}"]
     lines += textwrap.wrap(f"Needs: {', '.join(f'{n.name} [{n.axes}]' for n in card.needs) or 'nothing'}", 100)
     lines += [f"Offers: {', '.join(card.capabilities) or 'measures'}"]

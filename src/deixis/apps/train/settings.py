@@ -21,7 +21,7 @@ class TrainSettings:
         images: samples seen, in place of steps.
         batch_size: samples a step, over all ranks; 0: 32, or all where there are fewer.
         chunk: samples that are in the towers at a time, the gradient being that of the whole batch; 0: all.
-        clip: what the norm of the gradient is held to; 0: it is left as it is.
+        clip: what the norm of the gradient is held to; 0: as the method's settings say.
         precision: of products: `float32`, `bf16`, or `auto`: bf16 where the GPU or the processor multiplies it.
         held_out: share of the data that is not trained on and measures retrieval, split by concept.
         measure_every: steps from one such measurement to the next; 0: at the start and at the end.

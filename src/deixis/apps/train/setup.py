@@ -20,6 +20,7 @@ from deixis.engine.training.batching import collate_for, columns_for, encoder_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.stages import Method, card_of
 from deixis.errors import DeixisError
+from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import world_size
@@ -31,7 +32,12 @@ __all__ = ["TrainingJob", "prepare"]
 _PASSES, _BATCH, _HELD = 10, 32, 1000
 _WORDS = {"tokens", "captions", "spans"}
 _NEW = {"layers": "all", "statistics": True}
-_UNTRAINED = {"learning_rate": 1e-3, "warmup": 50, "schedule": "cosine", "weight_decay": 0.1}
+_UNTRAINED = {
+    "optim.learning_rate": 1e-3,
+    "optim.warmup": 50,
+    "optim.schedule": "cosine",
+    "optim.weight_decay": 0.1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +177,7 @@ def _whole(name: str, preset: str) -> dict[str, Any]:
     config = configure(name, preset)
     tuning = getattr(config, "layers", "all") != "all"
     wanted = {**_NEW, **(_UNTRAINED if tuning else {})}
-    return {setting: value for setting, value in wanted.items() if hasattr(config, setting)}
+    return {setting: value for setting, value in wanted.items() if setting in all_settings(config)}
 
 
 def _introduced(method: Method) -> str:

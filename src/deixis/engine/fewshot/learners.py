@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from deixis.errors import DeixisError
-from deixis.methods import list_methods, read
+from deixis.methods import all_settings, former_names, list_methods, read
 from deixis.types import FieldSpec
 
 __all__ = ["AUTO", "SPECS", "candidates", "offered", "require", "settings_of", "takes"]
@@ -59,7 +58,8 @@ def takes(method: str, setting: str) -> bool:
     """Whether a method has a setting; `auto` has those of all that it chooses from."""
     if method == AUTO:
         return any(takes(name, setting) for name in candidates())
-    return setting in {field.name for field in dataclasses.fields(read(method).config)}
+    config = read(method).config.desk()
+    return setting in {**all_settings(config), **former_names(config)}
 
 
 def settings_of(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from deixis import zoo
+from deixis.engine.training.optim import optim_spec
 from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
-from deixis.methods import get, read
+from deixis.methods import change_settings, get
 from deixis.nn.frozen import freeze
 from deixis.types import Part
 
-__all__ = ["build", "configure"]
+__all__ = ["build", "configure", "restored"]
 
 
 def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | None = None) -> Any:
-    """The config of method `name`: a preset (`tiny`, `desk`, `paper`) with some fields changed.
+    """The config of method `name`: a preset (`tiny`, `desk`, `paper`) with some settings changed.
+
+    Args:
+        name: of the method.
+        preset: `tiny`, `desk` or `paper`.
+        overrides: as `deixis.methods.change_settings` takes them.
 
     Raises:
-        DeixisError: no such method, preset or field, or none of a field's values; what there is, is told.
+        DeixisError: no such method, preset or setting, or none of a setting's values; what there is, is told.
     """
-    config_class = read(name).config
+    config_class = get(name).Config  # not the one that is read: that is equal, but methods compare against their own
     if preset not in ("tiny", "desk", "paper"):
         raise DeixisError(f"There is no preset {preset!r}.", "The presets are tiny, desk and paper.")
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    for key in overrides or {}:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=2) or sorted(fields)
-            raise DeixisError(f"{name} has no setting {key!r}.", f"Its settings include {', '.join(near)}.")
-    hints = typing.get_type_hints(get(name).Config)
-    for key, value in (overrides or {}).items():
-        choices = typing.get_args(hints[key]) if typing.get_origin(hints[key]) is Literal else ()
-        if choices and value not in choices:
-            *most, last = map(str, choices)
-            raise DeixisError(f"{name} has no {key} {value!r}.", f"Choose {', '.join(most)} or {last}.")
-    # The class that was read is equal to the imported one, but methods compare against their own.
-    config = getattr(get(name).Config, preset)()
-    return dataclasses.replace(config, **(overrides or {}))
+    return change_settings(getattr(config_class, preset)(), overrides or {}, name)
+
+
+def restored(name: str, saved: Mapping[str, Any]) -> Any:
+    """The config that a method was saved with, be it by a release whose settings had other names.
+
+    Args:
+        name: of the method.
+        saved: the settings as plain values, as JSON gives them.
+
+    Raises:
+        DeixisError: no such method, or it has no such setting.
+    """
+    return change_settings(get(name).Config.desk(), saved, name)
 
 
 def build(
@@ -70,7 +73,9 @@ def build(
     loaded = {part.name: _part(part, config, parts or {}) for part in card.parts}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return get(name).Method(config, **loaded)
+        method: Method = get(name).Method(config, **loaded)
+    optim_spec(method)  # refuses what could not be trained, before any work
+    return method
 
 
 def _part(part: Part, config: Any, given: Mapping[str, Any]) -> Any:

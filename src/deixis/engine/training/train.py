@@ -13,12 +13,13 @@ import torch
 
 from deixis.data.loading.loader import Loader
 from deixis.engine.training.checkpoint import load_facts, load_training, save_training
+from deixis.engine.training.optim import make_optimiser, optim_spec, set_rates
 from deixis.engine.training.stages import Method, enter
 from deixis.engine.training.step import Precision, backward, random_state, set_random_state
 from deixis.errors import DeixisError
 from deixis.files import clear_partial
 from deixis.ops.collective import average_gradients, gather, rank, total, world_size
-from deixis.ops.sharding import apart, clip_norm, has_shares, own, total_norm
+from deixis.ops.sharding import clip_norm, has_shares, own, total_norm
 from deixis.types import Batch, Losses, Progress, Stage
 
 __all__ = ["Numerics", "StepStats", "Training", "batches", "fit", "train"]
@@ -55,8 +56,7 @@ def train(
     chunk: int | None = None,
     on_step: OnStep | None = None,
 ) -> Method:
-    """Trains `method` for `steps` optimiser steps with the method's `parameter_groups()`, by AdamW or by what the
-    config's field `optimiser` names (`adamw`, `lamb` or `sgd`).
+    """Trains `method` for `steps` optimiser steps, as the `OptimSpec` of its config asks for.
 
     Args:
         method: built by `deixis.engine.training.build`.
@@ -71,16 +71,6 @@ def train(
         DeixisError: the loss or its gradient is not finite; the weights are those before the step.
     """
     return Training(method, data, steps, stage=stage, seed=seed, chunk=chunk).run(on_step)
-
-
-def _optimiser(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    if name == "lamb":
-        from timm.optim.lamb import Lamb
-
-        return Lamb(groups, max_grad_norm=None)
-    if name == "sgd":
-        return torch.optim.SGD(groups)
-    return torch.optim.AdamW(groups, fused=True)  # one pass over the weights; up to a sixth of a step
 
 
 def fit(method: Method, data: Iterable[Batch], stage: Stage | None = None, seed: int = 0) -> Method:
@@ -109,7 +99,7 @@ class Numerics:
     """How a step computes.
 
     Attributes:
-        clip: what the norm of all gradients together is held to; None leaves it as it is.
+        clip: what the norm of all gradients together is held to; None: what the method's config asks for.
         precision: of the products in the forward pass, `float32` or `bf16`.
     """
 
@@ -161,18 +151,15 @@ class Training:
         chunk: int | None = None,
         numerics: Numerics | None = None,
     ) -> None:
-        self._method, self._data, self._chunk, self._numerics = method, data, chunk, numerics or Numerics()
+        self._method, self._data, self._chunk = method, data, chunk
         self.pulse = StepStats()
         self._start = Progress(0, steps, stage=(stage or Stage()).name, seed=seed, rank=rank())
         self._chosen = enter(method, stage or Stage())
-        groups: list[dict[str, Any]] = (
-            method.parameter_groups()
-            if hasattr(method, "parameter_groups")
-            else [{"params": list(self._chosen.values())}]
-        )
-        self._optimiser = _optimiser(getattr(getattr(method, "config", None), "optimiser", "adamw"), apart(groups))
+        self._optimiser = make_optimiser(method, self._chosen)
         self._device = next(iter(self._chosen.values())).device
-        self._peaks = [group["lr"] for group in self._optimiser.param_groups]
+        numerics = numerics or Numerics()
+        clip = numerics.clip if numerics.clip is not None else optim_spec(method).clip or None
+        self._numerics = dataclasses.replace(numerics, clip=clip)
 
     def run(
         self, on_step: OnStep | None = None, *, checkpoint: str | os.PathLike[str] | None = None, every: int = 100
@@ -218,8 +205,7 @@ class Training:
         norm = self._finite_norm(losses, batch, progress)
         if numerics.clip is not None and norm > numerics.clip:
             clip_norm(self._chosen.values(), numerics.clip, norm)
-        for group, peak in zip(optimiser.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * (method.rate(progress) if hasattr(method, "rate") else 1.0)
+        set_rates(optimiser, method, progress)
         if hasattr(method, "after_backward"):
             method.after_backward(progress)
         optimiser.step()

@@ -14,17 +14,14 @@ used. Padding is token 0; what stands around every text is no word.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from deixis.nn.decay import decay_groups
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import mean_count, world_size
-from deixis.ops.schedules import rate
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Part, Progress, Stage
+from deixis.types import Batch, Card, Features, FieldSpec, Losses, OptimSpec, Part, Progress, Stage
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -48,32 +45,26 @@ class Config:
 
     Attributes:
         encoder: whose image tower is trained.
-        warmup: steps over which the learning rate rises from 0.
-        schedule: of the learning rate behind that: `constant`, `cosine` or `linear`.
-        learning_rate: at its peak.
-        weight_decay: on all but gains and biases.
+        optim: how it is optimised; gains and biases are not decayed.
     """
 
     encoder: str = "starter"
-    warmup: int = 0
-    schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
+    optim: OptimSpec = OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="cosine")
 
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", learning_rate=1e-2)
+        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.1, schedule="cosine"))
 
     @classmethod
     def desk(cls) -> Config:
         """A new encoder on two cores."""
-        return cls(warmup=50)
+        return cls(optim=OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="cosine", warmup=50))
 
     @classmethod
     def paper(cls) -> Config:
         """With the rate, decay and warm-up of CLIP, which it was compared with. The encoder is to be replaced."""
-        return cls(warmup=2000, learning_rate=5e-4, weight_decay=0.2)
+        return cls(optim=OptimSpec(learning_rate=5e-4, weight_decay=0.2, schedule="cosine", warmup=2000))
 
 
 class Method(nn.Module):
@@ -89,10 +80,6 @@ class Method(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """One stage; the text tower is not used."""
         return (Stage(trainable=("encoder.image_tower.", "head.")),)
-
-    def rate(self, progress: Progress) -> float:
-        """Factor on the learning rate."""
-        return rate(self.config.schedule, progress.step, progress.total, self.config.warmup)
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Row `likelihood` [B]: the mean logarithm of the probabilities of the first caption's words."""
@@ -110,10 +97,6 @@ class Method(nn.Module):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""
         return self.loss(self.encode(batch, progress), batch, progress)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is decayed, and what is not: gains, biases and whatever else has one axis."""
-        return decay_groups(self, self.config.weight_decay, lr=self.config.learning_rate)
 
     def compare(
         self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], mask: Bool[Tensor, "G L"] | None = None

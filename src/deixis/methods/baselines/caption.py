@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from deixis.methods.baselines import bag_of_words
 from deixis.nn.dual import DualEncoder
 from deixis.nn.transformer import TransformerEncoder
-from deixis.types import Batch, Card, Features, FieldSpec, Part, Progress, Stage
+from deixis.types import Batch, Card, Features, FieldSpec, OptimSpec, Part, Progress, Stage
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -59,17 +59,27 @@ class Config(bag_of_words.Config):
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", width=16, depth=1, learning_rate=1e-2)
+        return cls(
+            encoder="tiny",
+            width=16,
+            depth=1,
+            optim=OptimSpec(learning_rate=1e-2, weight_decay=0.1, schedule="cosine"),
+        )
 
     @classmethod
     def desk(cls) -> Config:
         """A new encoder on two cores, and a decoder as large as its text tower."""
-        return cls(warmup=50)
+        return cls(optim=OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="cosine", warmup=50))
 
     @classmethod
     def paper(cls) -> Config:
         """The decoder of CLIP's text tower, with the rate, decay and warm-up of CLIP. The encoder is to be replaced."""
-        return cls(width=512, depth=12, heads=8, warmup=2000, learning_rate=5e-4, weight_decay=0.2)
+        return cls(
+            width=512,
+            depth=12,
+            heads=8,
+            optim=OptimSpec(learning_rate=5e-4, weight_decay=0.2, schedule="cosine", warmup=2000),
+        )
 
 
 class Method(bag_of_words.Method):

@@ -20,7 +20,6 @@ closed form; with `gated=False`, no dropout and hard targets it is a linear prob
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from deixis.nn.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather
 from deixis.ops.contrastive import info_nce, soft_targets
-from deixis.types import Batch, Card, Features, FieldSpec, ImageStates, Losses, Made, Part, Progress
+from deixis.types import Batch, Card, Features, FieldSpec, ImageStates, Losses, Made, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
@@ -62,8 +61,7 @@ class Config:
         dropout: share of the image features dropped in training.
         scale: fixed scale of the similarities (1 / temperature).
         target_scale: scale of the soft targets; 0 asks for hard ones (each image its own caption only).
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        optim: how it is optimised; all of it is decayed.
     """
 
     encoder: str = "starter"
@@ -72,13 +70,12 @@ class Config:
     dropout: float = 0.8
     scale: float = 20.0
     target_scale: float = 20.0
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.1
+    optim: OptimSpec = OptimSpec(learning_rate=3e-4, weight_decay=0.1, decay_1d=True)
 
     @classmethod
     def tiny(cls) -> Config:
         """For tests: the tiny encoder."""
-        return cls(encoder="tiny", learning_rate=1e-2)
+        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.1, decay_1d=True))
 
     @classmethod
     def desk(cls) -> Config:
@@ -122,11 +119,6 @@ class Method(nn.Module):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""
         return self.loss(self.encode(batch, progress), batch, progress)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All corrections in one group."""
-        rates = {"lr": self.config.learning_rate, "weight_decay": self.config.weight_decay}
-        return [{"params": [p for p in self.parameters() if p.requires_grad], **rates}]
 
     def adapters(self) -> tuple[nn.Module, nn.Module | None]:
         """The image and the text correction, as `DualEncoder.with_adapters` takes them."""
