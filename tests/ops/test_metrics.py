@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deixis.ops.metrics import accuracy, ranks, recall_at, reciprocal_rank, retrieval, retrieval_ranks
+from deixis.ops.metrics import (
+    accuracy,
+    pair_ranks,
+    ranks,
+    recall_at,
+    reciprocal_rank,
+    retrieval,
+    retrieval_of_scores,
+    retrieval_ranks,
+)
 
 
 def rank_by_loop(query: list[int], key: int, gallery: list[list[int]], keys: list[int]) -> int:
@@ -173,3 +182,27 @@ def test_accuracy_refuses_a_label_that_is_no_class_and_scores_that_are_not_finit
         accuracy(torch.zeros(2, 3), torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="row of logits 0"):
         accuracy(torch.tensor([[float("nan"), 1.0]]), torch.tensor([0]))
+
+
+def test_scores_of_pairs_and_embeddings_give_the_same_values() -> None:
+    generator = torch.Generator().manual_seed(3)
+    image, text = (unit(torch.randn(12, 6, generator=generator)) for _ in range(2))
+    keys = torch.arange(12) // 2
+    text = text[::2].repeat_interleave(2, dim=0)
+    of_vectors, of_scores = retrieval(image, text, keys), retrieval_of_scores(image @ text.T, keys)
+    assert all(torch.equal(of_vectors[name], of_scores[name]) for name in of_vectors)
+
+
+def test_an_image_with_several_captions_is_found_by_any_of_them_whatever_the_pieces() -> None:
+    # Images 0 and 1 share caption 1; image 0 also has caption 0, image 2 captions 2 and 3.
+    pairs = torch.tensor([[0, 0], [0, 1], [1, 1], [2, 2], [2, 3]])
+    scores = torch.tensor([[0.1, 0.5, 0.4, 0.0], [0.9, 0.3, 0.2, 0.1], [0.6, 0.5, 0.4, 0.7]])
+    for sizes in ((3,), (1, 2), (1, 1, 1)):
+        assert pair_ranks(scores.split(list(sizes)), pairs, block=2).tolist() == [1, 2, 1]
+    assert pair_ranks([scores.T], pairs.flip(1)).tolist() == [3, 2, 2, 1]
+
+
+def test_the_true_class_is_among_the_first_k_unless_it_ties_with_the_next() -> None:
+    logits = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.2, 0.2, 0.2, 0.1]])
+    labels = torch.tensor([3, 0])
+    assert [accuracy(logits, labels, k).tolist() for k in (1, 2, 3, 4)] == [[0, 0], [0, 0], [1, 1], [1, 1]]

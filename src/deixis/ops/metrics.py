@@ -7,11 +7,25 @@ gives many images one vector would otherwise be paid for luck.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-__all__ = ["TIE", "accuracy", "ranks", "recall_at", "reciprocal_rank", "retrieval", "retrieval_ranks"]
+__all__ = [
+    "TIE",
+    "accuracy",
+    "pair_ranks",
+    "ranks",
+    "ranks_of_scores",
+    "recall_at",
+    "reciprocal_rank",
+    "retrieval",
+    "retrieval_of_ranks",
+    "retrieval_of_scores",
+    "retrieval_ranks",
+]
 
 TIE = 1e-6
 """Scores nearer than this share of |query| |entry| are one score: some eight steps of float32."""
@@ -55,12 +69,46 @@ def ranks(
 
 
 def _block_ranks(rows: Tensor, keys: Tensor, entries: Tensor, entry_keys: Tensor, longest: Tensor) -> Tensor:
-    scores = rows @ entries.T
     hits = keys[:, None] == entry_keys[None, :]
-    best = scores.masked_fill(~hits, -torch.inf).amax(1)
-    threshold = best - TIE * longest * rows.norm(dim=1)
-    before = (scores >= threshold[:, None]) & ~hits
+    return ranks_of_scores(rows @ entries.T, hits, longest * rows.norm(dim=1))
+
+
+def ranks_of_scores(
+    scores: Float[Tensor, "Q G"], hits: Bool[Tensor, "Q G"], scale: Float[Tensor, " Q"] | None = None
+) -> Int64[Tensor, " Q"]:
+    """The 1-based rank of each query's best hit, see `ranks`; a query without a hit ranks behind all entries.
+
+    Args:
+        scores: of each query with each entry.
+        hits: which entries a query looks for.
+        scale: of which `TIE` is a share; None: the row's largest magnitude.
+    """
+    exact = scores.double()
+    scale = exact.abs().amax(1) if scale is None else scale
+    best = exact.masked_fill(~hits, -torch.inf).amax(1)
+    before = (exact >= (best - TIE * scale)[:, None]) & ~hits
     return 1 + before.sum(1, dtype=torch.int32).long()  # ten times as fast as a sum in int64
+
+
+def pair_ranks(
+    scores: Iterable[Float[Tensor, "_Q G"]], pairs: Int64[Tensor, "P 2"], block: int = 1024
+) -> Int64[Tensor, " Q"]:
+    """The rank of each query's best hit where a query may have several hits, and an entry be a hit of several queries.
+
+    Args:
+        scores: pieces of the table of all queries (rows) with all entries, one after the other.
+        pairs: a query and an entry that is a hit of it, by their places in the table.
+        block: rows of a piece that are ranked at once.
+    """
+    found, start = [], 0
+    for piece in scores:
+        for rows in piece.split(block):
+            own = pairs[(pairs[:, 0] >= start) & (pairs[:, 0] < start + len(rows))].to(rows.device)
+            hits = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device)
+            hits[own[:, 0] - start, own[:, 1]] = True
+            found.append(ranks_of_scores(rows, hits).cpu())
+            start += len(rows)
+    return torch.cat(found) if found else pairs.new_zeros(0)
 
 
 def _check_finite(values: Tensor, what: str) -> None:
@@ -141,9 +189,26 @@ def retrieval(
     Raises:
         ValueError: as `ranks`.
     """
+    return retrieval_of_ranks(*retrieval_ranks(image, text, keys, queries))
+
+
+def retrieval_of_scores(scores: Float[Tensor, "B B"], keys: Int64[Tensor, " B"]) -> dict[str, Float[Tensor, " B"]]:
+    """`retrieval` of a model that scores pairs.
+
+    Args:
+        scores: of each sample's image (rows) with each sample's caption (columns).
+        keys: equal for equal captions; the first column of each is taken.
+    """
+    captions, caption_of = torch.unique(keys, return_inverse=True)
+    first = torch.stack([(caption_of == number).nonzero()[0, 0] for number in range(len(captions))])
+    table, hits = scores[:, first], caption_of[:, None] == torch.arange(len(captions), device=keys.device)
+    return retrieval_of_ranks(ranks_of_scores(table, hits), ranks_of_scores(table.T, hits.T)[caption_of])
+
+
+def retrieval_of_ranks(to_text: Int64[Tensor, " M"], to_image: Int64[Tensor, " M"]) -> dict[str, Float[Tensor, " M"]]:
+    """What `retrieval` gives, from the ranks of image to text and of text to image, one of each a sample."""
     result: dict[str, Tensor] = {}
-    both = retrieval_ranks(image, text, keys, queries)
-    for name, found in zip(("image_to_text", "text_to_image"), both, strict=True):
+    for name, found in zip(("image_to_text", "text_to_image"), (to_text, to_image), strict=True):
         result |= {f"{name}_r{k}": recall_at(found, k) for k in (1, 5, 10)}
         result[f"{name}_mrr"] = reciprocal_rank(found)
     for metric in ("r1", "r5", "r10", "mrr"):
@@ -151,12 +216,13 @@ def retrieval(
     return result
 
 
-def accuracy(logits: Float[Tensor, "B C"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """1 where the true class scores above every other, else 0; a tie for the first place is wrong.
+def accuracy(logits: Float[Tensor, "B C"], labels: Int64[Tensor, " B"], k: int = 1) -> Float[Tensor, " B"]:
+    """1 where the true class is among the `k` that score highest, else 0; of tied classes the true one comes last.
 
     Args:
         logits: one score a class [B, C]. Scores within `TIE` of the row's largest magnitude are tied.
         labels: the true classes [B], from 0 to C - 1.
+        k: 1 for top-1 accuracy, 5 for top-5.
 
     Raises:
         ValueError: a label is no class, or a score is not finite.
@@ -171,4 +237,4 @@ def accuracy(logits: Float[Tensor, "B C"], labels: Int64[Tensor, " B"]) -> Float
         return scores.new_zeros(len(scores))
     true = scores.gather(1, labels[:, None])
     threshold = true - TIE * scores.abs().amax(1, keepdim=True)
-    return ((scores >= threshold).sum(1) == 1).double()
+    return ((scores >= threshold).sum(1) <= k).double()

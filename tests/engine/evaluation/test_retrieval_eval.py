@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -105,3 +108,33 @@ def test_only_what_compares_pictures_with_words_is_measured() -> None:
     assert can_retrieve(Looking())
     assert can_retrieve(Scoring())
     assert not can_retrieve(carded(type("Mute", (nn.Module,), {}))())
+
+
+class Streamed:
+    """Batches whose images are made anew each time, and the most images that were alive at once."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self.sizes, self.most = sizes, 0
+        self._alive: list[weakref.ref[Tensor]] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        for piece in pieces(sizes=self.sizes):
+            assert piece.images is not None
+            images = piece.images.clone()
+            self._alive.append(weakref.ref(images))
+            yield dataclasses.replace(piece, images=images)
+            del images
+            self.most = max(self.most, sum(each() is not None for each in self._alive))
+
+
+@pytest.mark.parametrize("method", [Looking(), Scoring()])
+def test_no_more_images_are_in_memory_than_a_batch_and_the_one_before_it(method: Any) -> None:
+    streamed = Streamed((1,) * 9)
+    assert held_out(method, streamed) == pytest.approx(held_out(method, pieces()))
+    assert streamed.most <= 2
+
+
+def test_a_method_that_scores_pairs_refuses_images_that_can_be_read_only_once() -> None:
+    with pytest.raises(TypeError, match="twice"):
+        held_out(Scoring(), iter(pieces()))
+    assert held_out(Looking(), iter(pieces())) == pytest.approx(held_out(Looking(), pieces()))

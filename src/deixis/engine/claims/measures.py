@@ -21,7 +21,7 @@ from deixis.engine.training.stages import Method, card_of
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
-from deixis.ops.metrics import TIE, accuracy
+from deixis.ops.metrics import accuracy, ranks_of_scores, recall_at, retrieval_of_scores
 from deixis.types import Sample, Source, Tokens
 
 __all__ = ["MEASURES", "PROMPT", "WORDS", "measure", "recall", "scores", "values"]
@@ -101,15 +101,12 @@ def recall(similarity: Float[Tensor, "B B"], keys: Int64[Tensor, " B"]) -> Float
         similarity: of each sample's image (rows) to each sample's text (columns).
         keys: equal for equal texts; any image of a text is a hit.
     """
-    same = keys[:, None] == keys[None, :]
-    return (_first(similarity, same) + _first(similarity.T, same)) / 2
+    return retrieval_of_scores(similarity, keys)["mean_r1"]
 
 
 def _first(found: Float[Tensor, "Q G"], right: Bool[Tensor, "Q G"]) -> Float[Tensor, " Q"]:
     """1 where a right entry scores above all wrong ones."""
-    exact = found.double()
-    best, rival = (exact.masked_fill(mask, -torch.inf).amax(1) for mask in (~right, right))
-    return (best > rival + TIE * exact.abs().amax(1)).double()
+    return recall_at(ranks_of_scores(found, right), 1)
 
 
 # --- the measures -----------------------------------------------------------------------------------------------------

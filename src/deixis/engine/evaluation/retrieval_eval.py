@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deixis.engine.training.stages import Method, card_of
 from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
-from deixis.ops.metrics import ranks, recall_at, reciprocal_rank, retrieval
+from deixis.ops.metrics import retrieval, retrieval_of_scores
 from deixis.types import Batch, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
 
@@ -38,19 +38,35 @@ def at_rest(method: nn.Module) -> Iterator[None]:
 def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:
     """Retrieval among all samples of `batches`, both ways, and the effective ranks of their features.
 
+    Of images, no more than a batch is in memory: where the method scores pairs, they are read a second time once all
+    captions are known.
+
     Args:
         method: for which `can_retrieve` is true.
-        batches: with images, and the first caption in tokens.
+        batches: with images, and the first caption in tokens; the same each time that they are iterated over.
 
     Returns:
         `r1`, `r10` and `mrr`, the means of both directions (0 to 1), and `image_rank` and `text_rank`, where the method
         gives features.
+
+    Raises:
+        TypeError: `batches` can be iterated over once, and the method scores pairs.
     """
     device = next(method.parameters()).device
+    compares = "compare" in card_of(method).capabilities
+    if compares and iter(batches) is batches:
+        raise TypeError("batches is an iterator, and a method that scores pairs reads the images twice: give a list")
     with at_rest(method):
-        seen = [_Seen(method, batch.to(device)) for batch in batches]
-        keys = _keys([each.tokens for each in seen])
-        found = _compared(method, seen, keys) if "compare" in card_of(method).capabilities else _embedded(seen, keys)
+        seen = [_Encoded(method, batch.to(device)) for batch in batches]
+        keys = torch.unique(_joined([each.tokens for each in seen]), dim=0, return_inverse=True)[1]
+        if compares:
+            captions = [each.tokens for each in seen]
+            scores = [_scores(method, batch.to(device), captions) for batch in batches]
+            values = retrieval_of_scores(torch.cat(scores), keys)
+        else:
+            image, text = (torch.cat([getattr(each, side) for each in seen]).float() for side in ("image", "text"))
+            values = retrieval(image, text, keys)
+        found = {name: float(values[f"mean_{name}"].mean()) for name in ("r1", "r10", "mrr")}
         for side in ("image", "text"):
             features = [getattr(each, side) for each in seen if getattr(each, side) is not None]
             if features:
@@ -58,19 +74,19 @@ def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:
     return found
 
 
-class _Seen:
-    """A batch and the features of both sides, one vector a sample, where the method gives any."""
+class _Encoded:
+    """The captions of a batch, and the features of both sides, one vector a sample, where the method gives any."""
 
     def __init__(self, method: Method, batch: Batch) -> None:
         assert batch.images is not None
-        self.images, self.tokens = batch.images, batch.caption()
+        self.tokens = batch.caption()
         offered = card_of(method).capabilities
         self.image = self.text = None
         if "encode_image" in offered:
-            self.image, self.text = method.encode_image(self.images), method.encode_text(*self.tokens)
+            self.image, self.text = method.encode_image(batch.images), method.encode_text(*self.tokens)
         elif "image_tokens" in offered:
             self.image, self.text = (
-                _mean(states) for states in (method.image_tokens(self.images), method.text_tokens(*self.tokens))
+                _mean(states) for states in (method.image_tokens(batch.images), method.text_tokens(*self.tokens))
             )
 
 
@@ -80,11 +96,6 @@ def _mean(states: TokenStates) -> Float[Tensor, "B D"]:
     return (torch.nn.functional.normalize(states.states, dim=-1) * real).sum(1) / real.sum(1).clamp(min=1)
 
 
-def _keys(tokens: list[Tokens]) -> Int64[Tensor, " N"]:
-    """Equal for equal captions."""
-    return torch.unique(_joined(tokens), dim=0, return_inverse=True)[1]
-
-
 def _joined(tokens: list[Tokens]) -> Int64[Tensor, "N L"]:
     """Padded with -1, which is no token."""
     longest = max(each.ids.shape[1] for each in tokens)
@@ -92,18 +103,6 @@ def _joined(tokens: list[Tokens]) -> Int64[Tensor, "N L"]:
     return torch.cat([torch.nn.functional.pad(each, (0, longest - each.shape[1]), value=-1) for each in rows])
 
 
-def _embedded(seen: list[_Seen], keys: Int64[Tensor, " N"]) -> dict[str, float]:
-    image, text = (torch.cat([getattr(each, side) for each in seen]).float() for side in ("image", "text"))
-    values = retrieval(image, text, keys)
-    return {name: float(values[f"mean_{name}"].mean()) for name in ("r1", "r10", "mrr")}
-
-
-def _compared(method: Method, seen: list[_Seen], keys: Int64[Tensor, " N"]) -> dict[str, float]:
-    """As `_embedded`, of a method that scores pairs."""
-    captions = [each.tokens for each in seen]
-    scores = torch.cat([torch.cat([method.compare(each.images, *some) for some in captions], 1) for each in seen])
-    # Scores are dot products with the unit vectors, and so the same ranks serve.
-    unit = torch.eye(len(keys), device=scores.device, dtype=torch.float64)
-    both = torch.cat([ranks(table.double(), unit, keys, keys) for table in (scores, scores.T)])
-    values = {"r1": recall_at(both, 1), "r10": recall_at(both, 10), "mrr": reciprocal_rank(both)}
-    return {name: float(value.mean()) for name, value in values.items()}
+def _scores(method: Method, batch: Batch, captions: list[Tokens]) -> Float[Tensor, "B N"]:
+    """Of the images of a batch with all captions."""
+    return torch.cat([method.compare(batch.images, *some) for some in captions], dim=1)
