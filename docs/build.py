@@ -20,6 +20,7 @@ from deixis.methods import Literals, all_settings, list_methods, read
 from docs.commands import commands_page
 from docs.found import found_page
 from docs.papers import Results, golden_files, papers_page
+from docs.protocols import protocols_page
 
 __all__ = ["main", "method_page", "pages", "races_page", "table"]
 
@@ -127,6 +128,7 @@ def pages() -> dict[str, str]:
     made = {f"methods/{method.name}.md": method_page(method) for method in methods}
     made["commands.md"] = commands_page(verbs(), MADE, table)
     made["races.md"] = races_page(_rows("bench"))
+    made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["found.md"] = found_page(_rows("protocols"), MADE, table)
     papers = [method for method in methods if method.card.role == "paper"]
     golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])

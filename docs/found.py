@@ -36,8 +36,35 @@ def found_page(rows: Sequence[Row], made: str, table: Table) -> str:
         last = max(some, key=lambda row: str(row["date"]))
         some = [row for row in some if row["commit"] == last["commit"]]
         about = f"Model {last['model']}, commit {last['commit']}, {last['date'][:10]}."
-        parts += [f"## {protocol}, `{data}`", about, *(_maps if protocol == "saliency" else _shots)(some, table)]
+        parts += [f"## {protocol}, `{data}`", about, *_section(some)(some, table)]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(rows: Sequence[Row]) -> Callable[[Sequence[Row], Table], list[str]]:
+    """What makes the table of rows: by the fields that they have."""
+    if all("metrics" in row for row in rows):
+        return _maps
+    return _models if all("metric" in row for row in rows) else _shots
+
+
+def _models(rows: Sequence[Row], table: Table) -> list[str]:
+    """Metrics by model."""
+    said = "In per cent, with 95 % bootstrap intervals over concepts."
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    places = dict.fromkeys((row.get("arm", ""), row["metric"], row.get("condition", "")) for row in rows)
+    found = {(row["model"], row.get("arm", ""), row["metric"], row.get("condition", "")): row for row in rows}
+    cells = [
+        [", ".join(filter(None, place)), *(_percent(found.get((model, *place))) for model in models)]
+        for place in places
+    ]
+    return [said, table(("", *models), cells)]
+
+
+def _percent(row: Row | None) -> str:
+    if row is None:
+        return ""
+    ends = [f"{100 * row[end]:.1f}" for end in ("low", "high") if row[end] is not None]
+    return f"{100 * row['value']:.1f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _shots(rows: Sequence[Row], table: Table) -> list[str]:

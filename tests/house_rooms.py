@@ -33,7 +33,6 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
-    "apps/eval/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop", "pre"),  # what protocols compare
     "apps/explain/explain.py": ("normgrad", "srmap"),
     "apps/explain/settings.py": ("normgrad",),  # the default of a verb
     "apps/explain/targets.py": ("normgrad",),
@@ -43,6 +42,10 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/train/setup.py": ("clip",),  # of gradients
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/claims/tasks/scenes.py": ("zero_shot",),  # the same metric
+    # What protocols compare where nothing is named, as literals.
+    "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
+    "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
+    "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
     "engine/evaluation/saliency_checks.py": ("normgrad", "srmap"),
 }
 

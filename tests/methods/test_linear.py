@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from deixis import engine
 from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
-from deixis.methods.baselines import linear
+from deixis.ops import logistic
 from deixis.types import Batch, FieldSpec, Progress
 
 
@@ -97,7 +97,7 @@ def test_without_names_of_classes_there_is_no_method() -> None:
 def test_logits_made_a_few_rows_at_a_time_lead_to_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = labelled(torch.randn(40, 24), torch.arange(40) % 5)
     whole = fitted(batch)
-    monkeypatch.setattr(linear, "_CELLS", 35)  # seven rows of five classes
+    monkeypatch.setattr(logistic, "_CELLS", 35)  # seven rows of five classes
     torch.testing.assert_close(fitted(batch).head.weight, whole.head.weight, rtol=1e-5, atol=1e-6)
 
 

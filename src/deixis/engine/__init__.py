@@ -1,9 +1,24 @@
-"""What runs methods: builds them, trains and fits them, measures them. It never asks for a method's name."""
+"""What runs methods: builds them, trains and fits them, measures them. It never asks for a method's name.
+
+The names below load on first use: what protocols declare is read without torch.
+"""
 
 from __future__ import annotations
 
-from deixis.engine.training.build import build
-from deixis.engine.training.stages import enter, stages
-from deixis.engine.training.step import backward
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deixis.engine.training.build import build
+    from deixis.engine.training.stages import enter, stages
+    from deixis.engine.training.step import backward
 
 __all__ = ["backward", "build", "enter", "stages"]
+
+_HOME = {"backward": "step", "build": "build", "enter": "stages", "stages": "stages"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"deixis.engine.training.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'deixis.engine' has no attribute {name!r}")

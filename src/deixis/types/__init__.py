@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from deixis.types.evaluation import EvalMetric, EvalProtocol
 from deixis.types.samples import (
     Drawing,
     Mask,
@@ -77,6 +78,8 @@ __all__ = [
     "Crop",
     "Detections",
     "Drawing",
+    "EvalMetric",
+    "EvalProtocol",
     "Features",
     "FieldSpec",
     "ImageStates",

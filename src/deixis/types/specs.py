@@ -307,36 +307,59 @@ class Capability:
         arguments: argument names and axes.
         output: axes of what comes back.
         needs: the core batch fields from which an evaluator calls it.
-        protocols: evaluations that it makes possible.
+        protocols: of `engine/evaluation/protocols` that measure it.
+        later: protocols that come with later papers.
     """
 
     arguments: tuple[str, ...]
     output: str
     needs: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
+
+_FEW_SHOT = ("few-shot", "base-to-new", "cross-style")
 
 CAPABILITIES: dict[str, Capability] = {
-    "encode_image": Capability(("images: B 3 H W",), "B D", ("images",), ("retrieval", "knn", "linear")),
-    "encode_text": Capability(("tokens: B L", "mask: B L"), "B D", ("tokens",), ("retrieval",)),
-    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("alignment",)),
-    "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), ("alignment",)),
-    "compare": Capability(("images: B 3 H W", "tokens: G L", "mask: G L"), "B G", ("images", "tokens"), ("retrieval",)),
-    "adapters": Capability((), "image adapter, text adapter", (), ("retrieval",)),
-    "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("accuracy",)),
-    "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("pointing",)),
+    "encode_image": Capability(
+        ("images: B 3 H W",),
+        "B D",
+        ("images",),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", *_FEW_SHOT, "saliency"),
+    ),
+    "encode_text": Capability(
+        ("tokens: B L", "mask: B L"),
+        "B D",
+        ("tokens",),
+        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency"),
+    ),
+    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), later=("alignment",)),
+    "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
+    "compare": Capability(
+        ("images: B 3 H W", "tokens: G L", "mask: G L"),
+        "B G",
+        ("images", "tokens"),
+        ("retrieval", "zero-shot", "robustness"),
+    ),
+    "adapters": Capability(
+        (), "image adapter, text adapter", (), ("retrieval", "zero-shot", "knn", "linear", "robustness")
+    ),
+    "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
+    "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),
     "ground": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L", "spans: B T S 2"),
         "Detections",
         ("images", "tokens", "spans", "boxes"),
-        ("grounding",),
+        later=("grounding",),
     ),
-    "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), ("refer",)),
-    "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair_retrieval",)),
-    "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), ("word_region",)),
-    "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), ("miou",)),
-    "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("caption",)),
-    "answer": Capability(("images: B 3 H W", "tokens: B L"), "list of B strings", ("images", "tokens"), ("answer",)),
-    "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("word_accuracy",)),
-    "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), ("coverage",)),
+    "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), later=("refer",)),
+    "match": Capability(("batch: Batch",), "B", ("tokens",), later=("pair_retrieval",)),
+    "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), later=("word_region",)),
+    "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), later=("miou",)),
+    "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("caption",)),
+    "answer": Capability(
+        ("images: B 3 H W", "tokens: B L"), "list of B strings", ("images", "tokens"), later=("answer",)
+    ),
+    "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("word_accuracy",)),
+    "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), later=("coverage",)),
 }

@@ -18,7 +18,7 @@ from deixis.apps.eval.settings import EvalSettings
 from deixis.errors import DeixisError
 from tests import pictures
 
-SMALL = {"model": "tiny", "seeds": 2, "shots": (1, 2)}
+SMALL = {"protocol": ("few-shot",), "model": ("tiny",), "seeds": 2, "shots": (1, 2)}
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def test_table_page_and_plot_are_there_and_names_are_escaped(run: Any) -> None:
 
 
 def test_both_harmonic_means_stand_in_the_result_under_their_names(tmp_path: Path) -> None:
-    settings = EvalSettings(protocol="base-to-new", methods=("zero_shot",), **SMALL)
+    settings = EvalSettings(**{**SMALL, "protocol": ("base-to-new",), "methods": ("zero_shot",)})
     result = evaluate(str(pictures.labelled(tmp_path / "mine", 36)), tmp_path / "out", settings, quiet=True)
     means = result["harmonic"]["zero_shot"]
     base, new = (result["accuracy"]["zero_shot"]["2"][name]["value"] for name in ("base", "new"))
@@ -99,7 +99,7 @@ def test_styles_are_the_folders_within_a_class(tmp_path: Path) -> None:
         place = path.parent / ("ink" if i % 3 else "photo") / path.name
         place.parent.mkdir(exist_ok=True)
         path.rename(place)
-    settings = EvalSettings(protocol="cross-style", methods=("zero_shot",), **SMALL)
+    settings = EvalSettings(**{**SMALL, "protocol": ("cross-style",), "methods": ("zero_shot",)})
     result = evaluate(str(folder), tmp_path / "out", settings, quiet=True)
     assert list(result["accuracy"]["zero_shot"]["2"]) == ["ink", "photo"]
     assert "Learned in the style 'ink'." in result["notes"]
@@ -108,17 +108,17 @@ def test_styles_are_the_folders_within_a_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"methods": ("linear",), "protocol": "base-to-new"}, "no new ones"),
+        ({"methods": ("linear",), "protocol": ("base-to-new",)}, "no new ones"),
         ({"methods": ("normgrad",)}, "learns no classes"),
         ({"shots": (0,)}, "images a class are asked for"),
         ({"seeds": 0}, "draws are asked for"),
-        ({"protocol": "cross-style"}, "no style is told"),
+        ({"protocol": ("cross-style",)}, "no style"),
     ],
 )
 def test_what_can_not_be_is_refused_before_anything_is_learned(
     changed: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deixis.apps.eval.few_shot.zoo.load", None)
+    monkeypatch.setattr("deixis.engine.evaluation.model.zoo.load", None)
     settings = EvalSettings(**{**SMALL, **changed})
     with pytest.raises(DeixisError, match=said):
         evaluate(str(pictures.labelled(tmp_path / "mine", 12)), tmp_path / "out", settings, quiet=True)

@@ -16,7 +16,7 @@ from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 
 SHAPES = SceneConfig(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
-SETTINGS = EvalSettings(protocol="saliency", model="tiny", methods=("norm_grad",), limit=3)
+SETTINGS = EvalSettings(protocol=("saliency",), model=("tiny",), methods=("norm_grad",), limit=3)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_data_without_masks_and_methods_that_are_none_leave_nothing(tmp_path: Pa
     bare = Source("bare", Path("."), "captions", "made", (Sample("a", None, captions=("a star",)),))
     with pytest.raises(DeixisError, match="with masks"):
         evaluate(bare, tmp_path / "run", SETTINGS, quiet=True)
-    other = EvalSettings(protocol="saliency", model="tiny", methods=("guess",))
+    other = EvalSettings(protocol=("saliency",), model=("tiny",), methods=("guess",))
     with pytest.raises(DeixisError, match="no map called 'guess'"):
         evaluate(scenes(0, 2, side=48, config=SHAPES), tmp_path / "run", other, quiet=True)
     assert list(tmp_path.iterdir()) == []

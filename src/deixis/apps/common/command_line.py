@@ -9,7 +9,7 @@ import shutil
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from deixis.apps.common.options import Reading
@@ -59,11 +59,20 @@ def flags(function: Callable[..., Any]) -> list[Flag]:
 
 
 def _fields(settings: Any, values: Any) -> list[Flag]:
-    hints, texts = typing.get_type_hints(settings), _documented(settings)
+    hints, texts = typing.get_type_hints(settings), dict[str, str]()
+    for each in reversed(settings.__mro__):
+        texts |= _documented(each) if dataclasses.is_dataclass(each) else {}
     return [
-        Flag(field.name, hints[field.name], getattr(values, field.name), texts.get(field.name, ""), False, False)
+        Flag(field.name, hints[field.name], getattr(values, field.name), _text(field, texts), False, False)
         for field in dataclasses.fields(settings)
     ]
+
+
+def _text(field: dataclasses.Field[Any], texts: Mapping[str, str]) -> str:
+    """What the docstring says, and the choices of a field whose metadata tell them: `{"choices": function}`."""
+    choices = field.metadata.get("choices")
+    told = texts.get(field.name, "")
+    return f"{told} Choices: {', '.join(choices())}." if choices else told
 
 
 def _documented(of: Any) -> dict[str, str]:
@@ -113,6 +122,7 @@ def _grouped(verb: Verb, all_flags: Sequence[Flag]) -> Iterator[tuple[str, list[
         title = "Output:" if flag.name in (*_OUTPUT, *verb.output) else title
         title = "How DATA is read:" if flag.name in _READING else title
         groups["What:" if flag.name in verb.what else title].append(flag)
+    groups["What:"].sort(key=lambda flag: verb.what.index(flag.name))
     return ((title, group) for title, group in groups.items() if group)
 
 
@@ -168,6 +178,25 @@ def parse_and_run(name: str, function: Callable[..., Any], arguments: Sequence[s
         return int(function() or 0)
     import tyro
 
-    return int(
-        tyro.cli(function, prog=f"deixis {name}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)) or 0
-    )
+    words = _joined(arguments, [flag.name for flag in flags(function) if typing.get_origin(flag.kind) is tuple])
+    return int(tyro.cli(function, prog=f"deixis {name}", args=words, config=(tyro.conf.OmitArgPrefixes,)) or 0)
+
+
+def _joined(arguments: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """Arguments in which a flag that takes several values stands once: `--model a --model b` is `--model a b`, where
+    the later would replace the earlier."""
+    spelled = {f"--{name.replace('_', '-')}" for name in lists} | {f"--{name}" for name in lists}
+    found: list[str] = []
+    values: dict[str, list[str]] = {}
+    into = found
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name in spelled:
+            into = values.setdefault(name.replace("_", "-"), [])
+            into += [value] if equals else []
+        elif word.startswith("--"):
+            into = found
+            found.append(word)
+        else:
+            into.append(word)
+    return [*found, *(word for name, some in values.items() for word in (name, *some))]

@@ -25,7 +25,7 @@ _WRITTEN = re.compile(
     r"|index/(manifest\.json|lock|(vectors|removed)(-\d+)?\.npy|items(-\d+)?\.jsonl|approximate-\w+\.(usearch|json))"
     r"|model/((config|tokenizer)\.json|(adapters|towers)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
-    r"|table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl"
+    r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )

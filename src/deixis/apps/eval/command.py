@@ -9,14 +9,14 @@ from deixis.apps.eval.settings import EvalSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "few-shot, base-to-new, cross-style, saliency: with intervals",
-    example="deixis eval my-photos --protocol base-to-new",
-    arguments="DATA --protocol NAME",
+    "measure and compare models by published protocols",
+    example="deixis eval my-photos --model starter my-run --protocol zero-shot knn",
+    arguments="DATA --model NAME",
     see=("deixis adapt", "docs/protocols.md"),
     group="methods",
     order=4,
     what=("protocol", "model", "methods"),
-    rare=("limit", "style"),
+    rare=("limit", "style", "templates", "neighbours"),
 )
 
 READING = Reading()
@@ -32,12 +32,12 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Measures a model by a published protocol on your own data, with intervals.
+    """Measures models by published protocols on your own data, and compares them with intervals.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         out: the folder to write.
-        settings: the protocol, the model, the methods.
+        settings: the protocols, the models, the methods.
         reading: columns and the like.
         overwrite: replace what is there.
         quiet: print nothing but the result.

@@ -1,30 +1,40 @@
-"""`deixis eval`: measures a model by a published protocol on one's own data, and writes table, plot and rows."""
+"""`deixis eval`: measures models by published protocols on one's own data, and writes tables and plots."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import read
+from deixis.apps.common.dataset import check_and_read, read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
+from deixis.apps.eval.comparison import ModelComparison
+from deixis.apps.eval.details import write_detail
 from deixis.apps.eval.settings import EvalSettings
+from deixis.engine.evaluation.data import EvalData, EvalSet
+from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.evaluation.options import EvalOptions
+from deixis.engine.evaluation.output import Column, EvalOutput
+from deixis.engine.evaluation.protocols import load_protocol, read_protocol
+from deixis.engine.evaluation.selection import require_capabilities, require_fields, select
+from deixis.engine.fewshot.recipe import fingerprint
 from deixis.errors import DeixisError
 from deixis.files import write_json
-from deixis.types import Source
+from deixis.types import EvalMetric, EvalProtocol, Source
 
-__all__ = ["PROTOCOLS", "evaluate"]
+__all__ = ["evaluate"]
 
-PROTOCOLS: Mapping[str, str] = {
-    "few-shot": "few_shot",
-    "base-to-new": "few_shot",
-    "cross-style": "few_shot",
-    "saliency": "saliency",
-}
-"""Name -> the module of `deixis.apps.protocols` that runs it."""
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A protocol, what it prepared, and the models that it measures."""
+
+    name: str
+    plan: Any
+    models: tuple[EvalModel, ...]
 
 
 def evaluate(
@@ -36,12 +46,13 @@ def evaluate(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Mapping[str, Any]:
-    """Runs a protocol and writes a folder: `result.json`, and the protocol's tables and plots.
+    """Runs protocols and writes a folder: `result.json`, and tables, plots and rows; where there are several protocols,
+    a folder for each inside.
 
     Args:
         data: a folder, a csv / tsv / jsonl, shards, `set:NAME`, or a source that was read already.
         out: the folder to write.
-        settings: which protocol, of which model.
+        settings: which protocols, of which models; where no protocol is named, all that fit and take seconds.
         reading: columns and the like, where they are not to be guessed.
         overwrite: replace what is there.
         quiet: print nothing but the result.
@@ -50,21 +61,128 @@ def evaluate(
         What stands in `result.json`.
 
     Raises:
-        DeixisError: there is no such protocol, the data lacks what it needs, or `out` is taken.
+        DeixisError: there is no such protocol, data or models lack what it needs, or `out` is taken.
     """
     settings = settings or EvalSettings()
-    if settings.protocol not in PROTOCOLS:
-        raise DeixisError(
-            f"There is no protocol {settings.protocol!r}.", f"Give one of {', '.join(PROTOCOLS)} by --protocol."
-        )
+    for name in settings.protocol:
+        read_protocol(name)
     free_name(Path(out), overwrite)
     talk, clock = Reporter(quiet), Clock()
     source = data if isinstance(data, Source) else read(data, reading)
-    protocol = importlib.import_module(f"deixis.apps.eval.{PROTOCOLS[settings.protocol]}")
+
+    def check(some: Source) -> EvalSet:
+        checked = check_and_read(some, talk)
+        report = checked.report
+        return EvalSet.of(checked.source, report.hashes, report.same, report.fingerprint)
+
+    jobs, reasons = _jobs(EvalData(source, check), settings, talk)
     with run_folder(Path(out), overwrite) as folder:
-        found = dict(protocol.run(source, settings, folder, talk))
-        result = {"verb": "eval", "protocol": settings.protocol, "model": settings.model, **found}
+        found = _run(jobs, source.name, settings, folder, talk)
+        names, models = [job.name for job in jobs], list(settings.model)
+        result: dict[str, Any] = {"verb": "eval", "protocol": names[0] if len(names) == 1 else names}
+        result |= {"model": models[0] if len(models) == 1 else models, **found, "left_out": reasons}
         result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
         write_json(folder / "result.json", result)
     talk.say(f"Written to {out}.")
     return result
+
+
+def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[_Job], Mapping[str, str]]:
+    """What runs, and why the rest does not; all that can be refused is refused here."""
+    if not settings.model:
+        raise DeixisError("No model is named.", "Name one or several: --model starter")
+    names, plans = tuple(dict.fromkeys(settings.protocol)), {}
+    for name in names:
+        require_fields(name, data)
+        plans[name] = load_protocol(name).prepare(data, settings, talk)
+    models = [EvalModel.load(name) for name in dict.fromkeys(settings.model)]
+    for name in names:
+        require_capabilities(name, models)
+    if names:
+        return [_Job(name, plans[name], tuple(models)) for name in names], {}
+    selection, jobs = select(data, models), []
+    reasons = dict(selection.reasons)
+    for name, able in selection.models.items():
+        try:
+            jobs.append(_Job(name, load_protocol(name).prepare(data, settings, talk), able))
+        except DeixisError as error:
+            reasons[name] = error.found
+    told = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+    if not jobs:
+        raise DeixisError(f"No protocol fits {data.source.name} and {', '.join(settings.model)}:{told}", "Name one.")
+    talk.say(f"Protocols that fit: {', '.join(job.name for job in jobs)}. Left out:{told or ' none'}")
+    return jobs, reasons
+
+
+def _run(jobs: Sequence[_Job], data: str, settings: EvalSettings, folder: Path, talk: Reporter) -> Mapping[str, Any]:
+    """What `result.json` says: of one protocol its own keys, of several those of each under its name."""
+    if len(jobs) == 1:
+        return _report(jobs[0], _measured(jobs[0], settings, talk), data, settings, folder, talk)
+    results, outputs = {}, {}
+    for job in jobs:
+        place = folder / job.name
+        place.mkdir()
+        outputs[job.name] = _measured(job, settings, talk)
+        results[job.name] = _report(job, outputs[job.name], data, settings, place, talk)
+    rows = "".join((folder / job.name / "rows.jsonl").read_text(encoding="utf-8") for job in jobs)
+    _overview(outputs, data, settings).write(folder, talk)
+    (folder / "rows.jsonl").write_text(rows, encoding="utf-8")
+    return {"data": data, "results": results}
+
+
+def _measured(job: _Job, settings: EvalSettings, talk: Reporter) -> dict[str, EvalOutput]:
+    protocol, outputs = load_protocol(job.name), {}
+    for model in job.models:
+        talk.say(f"{job.name}: {model.name}")
+        outputs[model.name] = protocol.measure(job.plan, model, settings, talk)
+    return outputs
+
+
+def _report(
+    job: _Job,
+    outputs: Mapping[str, EvalOutput],
+    data: str,
+    settings: EvalSettings,
+    folder: Path,
+    talk: Reporter,
+) -> Mapping[str, Any]:
+    """A protocol with a report of its own writes that for one model; several models are compared in one table."""
+    if len(outputs) == 1:
+        own = write_detail(next(iter(outputs.values())).detail, folder, talk)
+        if own is not None:
+            return own
+    weights = {model.name: model.fingerprint for model in job.models}
+    recipe = _recipe({"protocol": job.name, "data": data, "models": weights}, settings)
+    found = ModelComparison(job.name, read_protocol(job.name), data, recipe, outputs).write(folder, talk)
+    for number, (model, output) in enumerate(outputs.items(), 1):
+        if output.detail is not None:
+            place = folder / f"model-{number}"
+            place.mkdir()
+            found["models"][model] = write_detail(output.detail, place, Reporter(quiet=True))
+    return found
+
+
+def _recipe(what: Mapping[str, Any], settings: EvalSettings) -> dict[str, Any]:
+    """What the numbers hang on, with a hash in front."""
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(EvalOptions)}
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {"hash": fingerprint([what, options]), **what, **options}
+
+
+def _overview(outputs: Mapping[str, Mapping[str, EvalOutput]], data: str, settings: EvalSettings) -> ModelComparison:
+    """The main metric of each protocol, for all models in one table; what compares methods stands in its own."""
+    metrics, models = [], dict[str, dict[Column, Any]]()
+    for name, of in outputs.items():
+        main = read_protocol(name).metrics[0]
+        for model, output in of.items():
+            columns = [(column, values) for arm, column, values in output if not arm and column.metric == main.name]
+            if columns:
+                models.setdefault(model, {})[Column(name)] = columns[0][1]
+        metrics.append(EvalMetric(name, f"{name}, {main.title}", main.better))
+    titles = tuple(metrics)
+    protocol = EvalProtocol("Main metrics", ((),), (), titles, tuple(metric.name for metric in titles))
+    measured = {model: EvalOutput({"": columns}) for model, columns in models.items()}
+    names = ", ".join(outputs)
+    return ModelComparison(
+        "all protocols", protocol, data, _recipe({"protocols": names, "data": data}, settings), measured
+    )

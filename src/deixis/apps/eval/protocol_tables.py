@@ -1,26 +1,25 @@
-"""What a few-shot protocol found: rows, averages with intervals, the tables as text and HTML, and the plot."""
+"""The report of a few-shot protocol on one model: averages with intervals, tables as text and HTML, plot and rows."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import jinja2
 import numpy as np
-from numpy.typing import NDArray
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.eval.chart import Chart, ChartPoint, Series
-from deixis.engine.fewshot.draws import Labelled
-from deixis.engine.fewshot.means import Spread, harmonic_means, spread
-from deixis.engine.fewshot.plans import FewShotPlan
-from deixis.engine.fewshot.recipe import ShotRecipe
+from deixis.apps.eval.comparison import plain_table, write_page
+from deixis.engine.fewshot.evaluation import ProtocolResult
+from deixis.engine.fewshot.means import Spread, harmonic_means
+from deixis.files import write_json
 from deixis.ops.stats import cluster_bootstrap
 
-__all__ = ["ProtocolResult", "ProtocolRow", "write"]
+__all__ = ["write"]
 
 _TITLES = {
     "few-shot": "share of right answers, by images a class",
@@ -34,77 +33,9 @@ _H = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class ProtocolRow:
-    """One method, draw and question.
-
-    Attributes:
-        recipe: hash of the recipe.
-        method: its name.
-        shots: images a class (K).
-        seed: of the draw.
-        asked: the question's name.
-        classes: to choose among.
-        images: that were asked about.
-        accuracy: share of right answers.
-        seconds: of learning.
-    """
-
-    recipe: str
-    method: str
-    shots: int
-    seed: int
-    asked: str
-    classes: int
-    images: int
-    accuracy: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ProtocolResult:
-    """All that a protocol found.
-
-    Attributes:
-        name: of the data.
-        plan: what was learned and asked.
-        recipe: what it hangs on.
-        rows: the results.
-        right: (method, K, question) -> right answers of each image, averaged over the draws.
-        data: the images.
-    """
-
-    name: str
-    plan: FewShotPlan
-    recipe: ShotRecipe
-    rows: Sequence[ProtocolRow]
-    right: Mapping[tuple[str, int, str], NDArray[np.float64]]
-    data: Labelled
-
-    @property
-    def methods(self) -> list[str]:
-        """In the order in which they were asked."""
-        return list(self.recipe.methods)
-
-    def values(self, method: str, shots: int, asked: str) -> list[float]:
-        """Accuracies, one a draw."""
-        wanted = (method, shots, asked)
-        return [row.accuracy for row in self.rows if (row.method, row.shots, row.asked) == wanted]
-
-    def spread(self, method: str, shots: int, asked: str) -> Spread:
-        """Their mean and interval over draws."""
-        return spread(self.values(method, shots, asked))
-
-    @property
-    def columns(self) -> list[tuple[str, int, str]]:
-        """What is told of each method: a heading, K and the question."""
-        if self.plan.protocol == "few-shot":
-            return [(str(k), k, "test") for k in self.recipe.shots]
-        return [(ask.name, self.recipe.shots[-1], ask.name) for ask in self.plan.asks]
-
-
 def write(found: ProtocolResult, folder: Path, talk: Reporter) -> Mapping[str, Any]:
-    """Writes `table.txt`, `table.html` and `plot.png`, prints the table, and returns what `result.json` says.
+    """Writes `table.txt`, `table.html`, `plot.png`, `rows.jsonl`, `recipe.json` and `shots.json` (parts and draws),
+    prints the table, and returns what `result.json` says.
 
     Args:
         found: the results.
@@ -118,15 +49,13 @@ def write(found: ProtocolResult, folder: Path, talk: Reporter) -> Mapping[str, A
     chart.save(folder / "plot.png")
     notes = [*_notes(found), *found.plan.notes]
     tables = [(title, head, rows), (f"difference to {found.methods[0]}", against_head, against)]
-    text = "\n\n".join(_plain(*each) for each in tables if each[2])
+    text = "\n\n".join(plain_table(*each) for each in tables if each[2])
     (folder / "table.txt").write_text(text + "\n\n" + "\n".join(notes) + "\n", encoding="utf-8", errors="replace")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("deixis.apps.report"), autoescape=True, trim_blocks=True
-    )
-    page = environment.get_template("protocol.html").render(
-        title=title, svg=chart.svg(), tables=tables, notes=notes, recipe=found.recipe.to_dict()
-    )
-    (folder / "table.html").write_text(page, encoding="utf-8", errors="replace")
+    write_page(folder, title, chart.svg(), tables, notes, found.recipe.to_dict())
+    write_json(folder / "recipe.json", found.recipe.to_dict())
+    write_json(folder / "shots.json", found.plan.lists(found.data))
+    lines = "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in found.rows)
+    (folder / "rows.jsonl").write_text(lines, encoding="utf-8")
     for each in tables:
         if each[2]:
             talk.table(*each)
@@ -233,10 +162,3 @@ def _chart(found: ProtocolResult, title: str) -> Chart:
     ticks = [(x, heading[:24]) for x, (heading, _, _) in zip(places, columns, strict=True)]
     axis = "images a class" if few else f"asked about, {found.recipe.shots[-1]} images a class learned"
     return Chart(title, axis, ticks, series, joined=few)
-
-
-def _plain(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in columns of spaces."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join([title, *(line.rstrip() for line in lines)])

@@ -1,4 +1,4 @@
-"""The saliency protocol: whether maps tell the truth, by method, layer and measure, on pictures with masks."""
+"""The report of the saliency protocol on one model: measures by method and layer, and the maps for the eye."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 from PIL import Image
 
-from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.eval.chart import Chart, ChartPoint, Series
-from deixis.apps.eval.settings import EvalSettings
+from deixis.apps.eval.comparison import write_page
 from deixis.apps.explain.overlays import Panel, sheet, tinted
-from deixis.engine.evaluation.saliency import SaliencyQueries, questions
-from deixis.engine.evaluation.saliency_checks import SaliencyEntry, SaliencyRow, agreement, entries, measure
+from deixis.engine.evaluation.saliency import SaliencyQueries
+from deixis.engine.evaluation.saliency_checks import SaliencyEntry, SaliencyResult, SaliencyRow, agreement
 from deixis.nn.dual import DualEncoder
 from deixis.ops.maps import to_unit
-from deixis.types import Source
 
-__all__ = ["run"]
-
-_PICTURES = 24
-"""Pictures that are taken where no limit is given."""
+__all__ = ["write"]
 
 _SHOWN = 4
 """Questions that the sheet of maps shows."""
@@ -50,47 +43,30 @@ _COLUMNS = {
 _TOLD = ("pointing", "overlap", "insertion", "deletion", "class_sensitivity")
 
 
-def run(source: Source, settings: EvalSettings, folder: Path, talk: Reporter) -> Mapping[str, Any]:
-    """Measures maps against masks and against the model.
+def write(found: SaliencyResult, folder: Path, talk: Reporter) -> Mapping[str, Any]:
+    """Writes `table.txt`, `table.html`, `plot.png` (pointing by method), `plot-maps.png` and `rows.jsonl`, prints the
+    table, and returns every measure with its interval, for `result.json`.
 
     Args:
-        source: pictures whose regions have masks and classes, such as `set:scenes/test`.
-        settings: the model, the methods and the most pictures (24 where no limit is given).
-        folder: gets `table.txt`, `table.html`, `plot.png` (pointing by method), `plot-maps.png` and `rows.jsonl`.
-        talk: is told what happens.
-
-    Returns:
-        Every measure with its interval, for `result.json`.
-
-    Raises:
-        DeixisError: no region has a mask and a class, or there is no such method; told before anything is explained.
+        found: the results.
+        folder: where the files go.
+        talk: prints.
     """
-    encoder = zoo.load(settings.model)
-    todo = entries(encoder, settings.methods)
-    asked = questions(encoder, source, settings.limit or _PICTURES)
-    talk.say(f"{len(asked.picture)} things of {len(asked.nouns)} nouns are asked for in {len(asked.images)} pictures.")
-    rows = []
-    with talk.step("explain"), talk.bar("explain and measure") as bar:
-        for done, entry in enumerate(todo):
-            bar(done, len(todo))
-            rows.append(measure(entry, encoder, asked))
-        bar(len(todo), len(todo))
-    order = {name: agreement(rows, name) for name in _COLUMNS}
-    _write(rows, order, asked, (source, encoder), folder, talk)
-    _sheet(todo, asked, encoder).save(folder / "plot-maps.png")
+    order = {name: agreement(found.rows, name) for name in _COLUMNS}
+    _write(found, order, folder, talk)
+    _sheet(found.entries, found.asked, found.encoder).save(folder / "plot-maps.png")
     return {
-        "data": source.name,
-        "model": encoder.name,
-        "pictures": len(asked.images),
-        "questions": len(asked.picture),
-        "rows": [_plain(row) for row in rows],
+        "data": found.data,
+        "pictures": len(found.asked.images),
+        "questions": len(found.asked.picture),
+        "rows": [_plain(row) for row in found.rows],
         "agreement": {name: None if math.isnan(value) else value for name, value in order.items()},
     }
 
 
 def _plain(row: SaliencyRow) -> dict[str, Any]:
     """A row as numbers; what is none is null."""
-    found = dataclasses.asdict(row)
+    found = {field.name: getattr(row, field.name) for field in dataclasses.fields(row) if field.name != "values"}
     found["metrics"] = {name: interval._asdict() for name, interval in row.metrics.items()}
     found["cascade"] = {name: None if math.isnan(value) else value for name, value in row.cascade.items()}
     found["halves"] = {
@@ -99,33 +75,28 @@ def _plain(row: SaliencyRow) -> dict[str, Any]:
     return found
 
 
-def _write(
-    rows: Sequence[SaliencyRow],
-    order: Mapping[str, float],
-    asked: SaliencyQueries,
-    of: tuple[Source, DualEncoder],
-    folder: Path,
-    talk: Reporter,
-) -> None:
-    title = f"{of[1].name} on {of[0].name}: do maps tell the truth?"
-    head, cells = ["method", "layer", *_COLUMNS.values()], [_cells(row) for row in rows]
-    checked = [row for row in rows if row.cascade]
+def _write(found: SaliencyResult, order: Mapping[str, float], folder: Path, talk: Reporter) -> None:
+    title = f"{found.encoder.name} on {found.data}: do maps tell the truth?"
+    head, cells = ["method", "layer", *_COLUMNS.values()], [_cells(row) for row in found.rows]
+    checked = [row for row in found.rows if row.cascade]
     blocks = list(checked[0].cascade) if checked else []
     after = [[row.method, row.layer, *(f"{row.cascade[name]:+.2f}" for name in blocks)] for row in checked]
-    notes = _notes(asked, order)
-    talk.table(title, ["method", "layer", *(_COLUMNS[name] for name in _TOLD)], [_told(row) for row in rows])
+    notes = _notes(found.asked, order)
+    talk.table(title, ["method", "layer", *(_COLUMNS[name] for name in _TOLD)], [_told(row) for row in found.rows])
     talk.say("Brackets, and what became of the maps when weights were made random: table.html.")
-    chart = _chart(rows, title)
+    chart = _chart(found.rows, title)
     chart.save(folder / "plot.png")
     tables = [("measures", head, cells), ("weights made random, from the output to...", head[:2] + blocks, after)]
-    template = files("deixis.apps.report").joinpath("templates/protocol.html").read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True).from_string(template)
-    recipe = {"model": of[1].name, "weights": of[1].fingerprint(), "data": of[0].name, "pictures": len(asked.images)}
-    html = page.render(title=title, svg=chart.svg(), tables=tables, notes=notes, recipe=recipe)
-    (folder / "table.html").write_text(html, encoding="utf-8")
+    recipe = {
+        "model": found.encoder.name,
+        "weights": found.encoder.fingerprint(),
+        "data": found.data,
+        "pictures": len(found.asked.images),
+    }
+    write_page(folder, title, chart.svg(), tables, notes, recipe)
     lines = [title, *("\t".join(each) for each in (head, *cells)), *notes]
     (folder / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    text = "".join(json.dumps(_plain(row)) + "\n" for row in rows)
+    text = "".join(json.dumps(_plain(row)) + "\n" for row in found.rows)
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
 
 

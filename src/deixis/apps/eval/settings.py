@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
+from deixis.engine.evaluation.options import EvalOptions
+from deixis.engine.evaluation.protocols import protocol_names
+
 __all__ = ["EvalSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalSettings:
-    """What is measured, of which model.
+class EvalSettings(EvalOptions):
+    """What is measured, of which models.
 
     Attributes:
-        protocol: few-shot, base-to-new, cross-style or saliency.
-        model: what is measured: a name (`starter`) or the model folder of a run.
-        methods: which are compared; empty takes the protocol's own choice.
-        shots: labelled images a class, for the few-shot protocols; base-to-new and cross-style take the largest.
-        seeds: draws of images that are repeated.
-        limit: the most images that are read; 0: all, or as many as the protocol takes by itself.
-        style: for cross-style, the one that is learned; empty: the one with the most images.
+        protocol: how it is measured, one or several; none: all that fit the data and the models and take seconds.
+        model: what is measured, one or several: a name (`starter`) or the folder of a run.
     """
 
-    protocol: str = "few-shot"
-    model: str = "starter"
-    methods: tuple[str, ...] = ()
-    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
-    seeds: int = 3
-    limit: int = 0
-    style: str = ""
+    protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})
+    model: tuple[str, ...] = ("starter",)

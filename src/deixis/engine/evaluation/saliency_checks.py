@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ __all__ = [
     "BASELINES",
     "METHODS",
     "SaliencyEntry",
+    "SaliencyResult",
     "SaliencyRow",
     "absent",
     "agreement",
@@ -86,6 +87,7 @@ class SaliencyRow:
         metrics: name -> mean over questions with its 95 % interval over pictures.
         halves: name -> the mean over the first and over the second half of the pictures.
         cascade: name of the last block that was made random -> rank correlation with the map of the model as it is.
+        values: name -> one value a question, NaN where a question has none.
     """
 
     method: str
@@ -93,6 +95,25 @@ class SaliencyRow:
     metrics: Mapping[str, Interval]
     halves: Mapping[str, tuple[float, float]]
     cascade: Mapping[str, float]
+    values: Mapping[str, Float[np.ndarray, " Q"]]
+
+
+class SaliencyResult(NamedTuple):
+    """All that was measured of the maps of one model.
+
+    Attributes:
+        data: name of the pictures.
+        encoder: whose scores were explained.
+        entries: what made the maps.
+        asked: the questions.
+        rows: one an entry.
+    """
+
+    data: str
+    encoder: DualEncoder
+    entries: Sequence[SaliencyEntry]
+    asked: SaliencyQueries
+    rows: Sequence[SaliencyRow]
 
 
 def entries(encoder: DualEncoder, methods: Sequence[str] = ()) -> list[SaliencyEntry]:
@@ -176,7 +197,8 @@ def measure(entry: SaliencyEntry, encoder: DualEncoder, asked: SaliencyQueries, 
     if entry.learned:
         for name in cascade(encoder.image_tower, seed):
             after[name] = float(spearman(there, entry.maps(few, None)).nanmean())
-    return SaliencyRow(entry.method, entry.layer, metrics, halves, after)
+    kept = {name: found.double().cpu().numpy() for name, found in values.items()}
+    return SaliencyRow(entry.method, entry.layer, metrics, halves, after, kept)
 
 
 def _interval(values: Float[Tensor, " Q"], pictures: Int64[Tensor, " Q"]) -> Interval | None:

@@ -22,9 +22,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.methods.baselines.linear import directions, solve
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
+from deixis.ops.logistic import directions, solve
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]

@@ -1,0 +1,181 @@
+"""The data of an evaluation: which fields it has, and the samples that a protocol reads, checked and in groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from deixis.data.splits import concept_groups
+from deixis.engine.fewshot.benchmark import labelled, style_of
+from deixis.engine.fewshot.draws import Labelled, limited
+from deixis.errors import DeixisError
+from deixis.types import Picture, Sample, Source
+
+__all__ = ["CURES", "EvalData", "EvalSet", "missing_fields", "on_test"]
+
+CURES = {
+    "captions": "Give data with captions: a text file beside each image, or a table with a column `caption`.",
+    "labels": "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
+    "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
+    "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
+}
+"""Field -> how data with it looks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSet:
+    """Samples whose images can be read.
+
+    Attributes:
+        source: with these samples.
+        hashes: of the contents of their images.
+        groups: [N], equal for samples of one concept: copies, near-copies, one caption, one group column.
+        fingerprint: of images and labels.
+    """
+
+    source: Source
+    hashes: tuple[str, ...]
+    groups: tuple[int, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls, source: Source, hashes: Sequence[str], same: Sequence[Sequence[int]] = (), fingerprint: str = ""
+    ) -> EvalSet:
+        """Samples put into groups of one concept.
+
+        Args:
+            source: samples whose images can be read.
+            hashes: of the contents of their images.
+            same: groups of samples that show the same thing, as `CheckReport.same`.
+            fingerprint: of images and labels.
+        """
+        return cls(source, tuple(hashes), tuple(concept_groups(source.samples, same)), fingerprint)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """In order."""
+        return self.source.samples
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Their images."""
+        return [sample.picture for sample in self.samples]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(sample.id for sample in self.samples)
+
+    @property
+    def clusters(self) -> Int[np.ndarray, " N"]:
+        """`groups`, as intervals take them."""
+        return np.array(self.groups, dtype=np.int64)
+
+    def take(self, index: Sequence[int]) -> EvalSet:
+        """The samples at `index`."""
+        return dataclasses.replace(
+            self,
+            source=dataclasses.replace(self.source, samples=tuple(self.samples[i] for i in index)),
+            hashes=tuple(self.hashes[i] for i in index),
+            groups=tuple(self.groups[i] for i in index),
+        )
+
+    def labelled(self) -> Labelled:
+        """What the few-shot protocols know of them."""
+        return Labelled(
+            ids=self.ids,
+            labels=tuple(str(sample.label) for sample in self.samples),
+            groups=self.groups,
+            sides=tuple(sample.split for sample in self.samples),
+            styles=tuple(style_of(sample) for sample in self.samples),
+        )
+
+
+class EvalData:
+    """Data as it was read; images are checked when a protocol asks for them, and only once.
+
+    Args:
+        source: the samples.
+        check: gives those of some samples that can be read.
+    """
+
+    def __init__(self, source: Source, check: Callable[[Source], EvalSet]) -> None:
+        self.source, self._check = source, check
+        self._checked: dict[tuple[str, ...], EvalSet] = {}
+
+    def has(self, field: str) -> bool:
+        """Whether some samples have a field of protocols: of `labels` and `style` there must be two different ones."""
+        samples = self.source.samples
+        if field == "images":
+            return any(sample.image is not None for sample in samples)
+        if field == "captions":
+            return any(sample.captions for sample in samples)
+        if field == "labels":
+            try:
+                return bool(labelled(self.source).samples)
+            except DeixisError:
+                return False
+        if field == "style":
+            return len({style_of(sample) for sample in samples} - {""}) > 1
+        if field == "masks":
+            return any(region.mask is not None for sample in samples for region in sample.regions)
+        if field in ("boxes", "regions"):
+            return any(sample.regions for sample in samples)
+        if field == "phrases":
+            return any(region.phrases for sample in samples for region in sample.regions)
+        if field == "questions":
+            return any(sample.questions for sample in samples)
+        return any(sample.extra.get(field) for sample in samples)
+
+    def labelled(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have a class.
+
+        Args:
+            limit: the most samples, of each class nearly equally many; 0: all.
+            say: is told how many a limit leaves.
+
+        Raises:
+            DeixisError: there are fewer than two classes.
+        """
+        return self._set(labelled(self.source), limit, say)
+
+    def captioned(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have a caption and an image.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: is told how many a limit leaves.
+
+        Raises:
+            DeixisError: there are none.
+        """
+        samples = tuple(s for s in self.source.samples if s.image is not None and any(map(str.strip, s.captions)))
+        if not samples:
+            raise DeixisError(f"{self.source.name} has no captions.", CURES["captions"])
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def _set(self, source: Source, limit: int, say: Callable[[str], None] | None) -> EvalSet:
+        kept = limited([str(s.label or "") for s in source.samples], limit, [s.split for s in source.samples])
+        if len(kept) < len(source.samples):
+            if say is not None:
+                say(f"{len(kept)} of {len(source.samples)} images are used, nearly equally many of each class.")
+            source = dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept))
+        key = tuple(f"{sample.id}\x1f{sample.label}" for sample in source.samples)
+        if key not in self._checked:
+            self._checked[key] = self._check(source)
+        return self._checked[key]
+
+
+def missing_fields(data: EvalData, fields: Sequence[str]) -> list[str]:
+    """Those of some fields that the data lacks."""
+    return [field for field in fields if not data.has(field)]
+
+
+def on_test(data: EvalSet) -> EvalSet:
+    """The samples of the side `test` where the data names sides, else all: nothing is learned from them."""
+    test = [i for i, sample in enumerate(data.samples) if sample.split == "test"]
+    return data.take(test) if test else data

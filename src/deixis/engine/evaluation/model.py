@@ -1,0 +1,185 @@
+"""A model as protocols call it, whatever it is: a dual encoder, a method of any kind, or an image tower alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis import zoo
+from deixis.engine.evaluation.data import EvalSet
+from deixis.engine.evaluation.output import EvalReporter
+from deixis.engine.evaluation.retrieval_eval import at_rest
+from deixis.engine.features.embedding import encode_images, fitting, vectors
+from deixis.engine.features.store import FeatureStore
+from deixis.engine.training.batching import encoder_of
+from deixis.engine.training.stages import card_of
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+
+__all__ = ["EvalModel", "PairScores"]
+
+_TEXTS, _ROWS = 256, 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class PairScores:
+    """Scores of N images with M texts: as vectors, or as a table where a model scores pairs.
+
+    Attributes:
+        image: vectors of length 1.
+        text: vectors of length 1.
+        table: of all pairs.
+    """
+
+    image: Float[Tensor, "N D"] | None = None
+    text: Float[Tensor, "M D"] | None = None
+    table: Float[Tensor, "N M"] | None = None
+
+    def by_image(self) -> Iterator[Float[Tensor, "n M"]]:
+        """Pieces of the table, images as rows."""
+        if self.table is not None:
+            yield from self.table.split(_ROWS)
+        elif self.image is not None and self.text is not None:
+            yield from (rows.double() @ self.text.double().T for rows in self.image.split(_ROWS))
+
+    def by_text(self) -> Iterator[Float[Tensor, "m N"]]:
+        """Pieces of the table, texts as rows."""
+        turned = PairScores(self.text, self.image, None if self.table is None else self.table.T)
+        yield from turned.by_image()
+
+
+class EvalModel:
+    """Calls a model in eval mode and without gradients; what images gave is remembered, so that protocols share it.
+
+    Args:
+        name: in tables.
+        model: a `DualEncoder`, a method, or an image tower with its preprocessing.
+
+    Attributes:
+        capabilities: what it can do, by the names of `CAPABILITIES`.
+        encoder: the dual encoder that it is or is built on, with the corrections that it makes; None without one.
+    """
+
+    def __init__(self, name: str, model: Any) -> None:
+        self.name, self.model = name, model
+        self.encoder: DualEncoder | None = model if isinstance(model, DualEncoder) else None
+        self.capabilities = frozenset({"encode_image", "encode_text"} if self.encoder is not None else {"encode_image"})
+        self._rows: dict[tuple[str, str], Tensor] = {}
+        if hasattr(sys.modules[type(model).__module__], "CARD"):
+            self.capabilities = frozenset(card_of(model).capabilities)
+            self.encoder = encoder_of(model)
+            if "adapters" in self.capabilities and self.encoder is not None:
+                self.encoder = self.model = self.encoder.with_adapters(*model.adapters())
+                self.capabilities |= {"encode_image", "encode_text"}
+
+    @classmethod
+    def load(cls, name: str) -> EvalModel:
+        """The model called `name`: whatever `deixis.load` takes.
+
+        Raises:
+            DeixisError: there is none, or its weights can't be had.
+        """
+        return cls(name, zoo.load(name))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its weights and settings, where it tells one; else empty."""
+        known = self.model if hasattr(self.model, "fingerprint") else self.encoder
+        return "" if known is None else str(known.fingerprint())
+
+    def lacks(self, capabilities: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """What it lacks of the nearest of some sets of capabilities; nothing where it has one of them."""
+        return min((tuple(c for c in each if c not in self.capabilities) for each in capabilities), key=len)
+
+    def require_encoder(self) -> DualEncoder:
+        """The dual encoder.
+
+        Raises:
+            DeixisError: it has none.
+        """
+        if self.encoder is None:
+            raise DeixisError(f"{self.name} has no dual encoder that could be measured.", "Give a model that has one.")
+        return self.encoder
+
+    def states(self, data: EvalSet, talk: EvalReporter) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N F"]]:
+        """Embeddings and features of the dual encoder, from the store where it has them.
+
+        Raises:
+            DeixisError: there is no dual encoder, or an image can't be read.
+        """
+        encoder = self.require_encoder()
+        with contextlib.closing(FeatureStore()) as store, talk.step("encode"), talk.bar("encode images") as bar:
+            views = encode_images(encoder, data.pictures, data.hashes, store, mirrored=False, progress=bar)
+            return vectors(encoder, data.hashes, store).clone(), views[1][0].clone()
+
+    def image_features(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N F"]:
+        """What the image tower gives before any projection into a space shared with text; what the model gives for an
+        image where it has no such tower."""
+        if self.encoder is not None:
+            return self.states(data, talk)[1]
+        return self._called("image", data, getattr(self.model, "encode_image", self.model), talk)
+
+    def image_embeddings(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N D"]:
+        """Of length 1, in the space shared with text."""
+        if isinstance(self.model, DualEncoder):
+            return self.states(data, talk)[0]
+        return F.normalize(self._called("image", data, self.model.encode_image, talk), dim=-1)
+
+    def text_embeddings(self, texts: Sequence[str]) -> Float[Tensor, "M D"]:
+        """Of length 1, in the space shared with images."""
+        encoder, found = self.require_encoder(), []
+        with at_rest(self.model):
+            for start in range(0, len(texts), _TEXTS):
+                tokens = encoder.tokenize(list(texts[start : start + _TEXTS]))
+                rows = self.model.encode_text(tokens.ids, mask=tokens.mask)
+                found.append(F.normalize(rows.float(), dim=-1).cpu())
+        return torch.cat(found)
+
+    def pair_scores(self, data: EvalSet, texts: Sequence[str], talk: EvalReporter) -> PairScores:
+        """How well each text fits each image: by `compare` where the model offers it, else by its vectors."""
+        if "compare" not in self.capabilities:
+            return PairScores(self.image_embeddings(data, talk), self.text_embeddings(texts))
+        encoder = self.require_encoder()
+        blocks = [encoder.tokenize(list(texts[start : start + _TEXTS])) for start in range(0, len(texts), _TEXTS)]
+
+        def compare(images: Tensor) -> Tensor:
+            return torch.cat([self.model.compare(images, *some) for some in blocks], dim=1)
+
+        return PairScores(table=self._called("", data, compare, talk))
+
+    def class_logits(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N C"]:
+        """What `classify` gives."""
+        return self._called("classes", data, self.model.classify, talk)
+
+    def _preprocess(self) -> Any:
+        """That of the encoder, of the model itself, or of the first of its parts that has one."""
+        for part in (self.encoder, self.model, *self.model.children()):
+            if hasattr(part, "preprocess"):
+                return part.preprocess
+        raise DeixisError(f"{self.name} does not say how images are prepared.", "Give a model with an encoder.")
+
+    def _called(
+        self, name: str, data: EvalSet, call: Callable[[Tensor], Tensor], talk: EvalReporter
+    ) -> Float[Tensor, "N _"]:
+        """What a call gives for images, a block at a time; remembered by content under a name."""
+        preprocess = self._preprocess()
+        size, device = fitting(preprocess.size), next(self.model.parameters()).device
+        rows = self._rows if name else {}
+        todo = {h: i for i, h in reversed(list(enumerate(data.hashes))) if (name, h) not in rows}
+        places = sorted(todo.values())
+        with talk.step("encode"), talk.bar("encode images") as bar, at_rest(self.model):
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                images = preprocess.read([data.samples[i].picture for i in some]).to(device)
+                found = call(images).float().cpu()
+                rows.update({(name, data.hashes[i]): row for i, row in zip(some, found, strict=True)})
+                bar(min(start + size, len(places)), len(places))
+        return torch.stack([rows[name, digest] for digest in data.hashes])

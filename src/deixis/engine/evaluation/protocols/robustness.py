@@ -1,0 +1,86 @@
+"""How much a model's results hang on the style of the images: by style, and in the worst one.
+
+Labelled images are classified by names, as in `zero-shot`; images with captions alone find their captions, and these
+them, among all images of all styles, as in `retrieval`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deixis.engine.evaluation.classify import labels_of, name_logits
+from deixis.engine.evaluation.data import CURES, EvalData, EvalSet, on_test
+from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.evaluation.options import EvalOptions
+from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
+from deixis.engine.evaluation.protocols import retrieval
+from deixis.engine.fewshot.benchmark import class_names, style_of
+from deixis.errors import DeixisError
+from deixis.ops.metrics import accuracy
+from deixis.types import EvalMetric, EvalProtocol
+
+__all__ = ["PROTOCOL", "measure", "prepare"]
+
+PROTOCOL = EvalProtocol(
+    title="Accuracy (labels) or recall at 1 (captions) in each style, and in the worst",
+    capabilities=(("encode_image", "encode_text"), ("compare",), ("adapters",)),
+    fields=("images", "style"),
+    metrics=(
+        EvalMetric("worst_style", "worst style"),
+        EvalMetric("all_styles", "all styles"),
+        EvalMetric("style", "style"),
+    ),
+    plots=("style",),
+    axis="style",
+    test="the side `test` where the data names sides, else all",
+)
+
+
+class _Plan(NamedTuple):
+    data: EvalSet
+    classes: tuple[str, ...]
+    styles: tuple[str, ...]
+
+
+def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
+    """The images whose style is known."""
+    by_label = data.has("labels")
+    every = (data.labelled if by_label else data.captioned)(options.limit, talk.say)
+    classes = tuple(sorted({str(sample.label) for sample in every.samples})) if by_label else ()
+    class_names(classes)
+    used = on_test(every)
+    used = used.take([i for i, sample in enumerate(used.samples) if style_of(sample)])
+    styles = tuple(sorted({style_of(sample) for sample in used.samples}))
+    if len(styles) < 2:
+        raise DeixisError(f"The images are of {len(styles)} styles, and comparing takes two.", CURES["style"])
+    if len(used.samples) < len(every.samples):
+        talk.say(f"{len(used.samples)} of {len(every.samples)} images are compared by their style.")
+    return _Plan(used, classes, styles)
+
+
+def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
+    """One value an image: right or wrong, or the mean recall at 1 of both ways."""
+    data = plan.data
+    if plan.classes:
+        logits = name_logits(model, data, plan.classes, options.templates, talk)
+        right, what = accuracy(logits, labels_of(data, plan.classes)).numpy(), "share of right answers by class names"
+    else:
+        found = retrieval.values(retrieval.pairs_of(data), model, talk)
+        right, what = found[Column("mean_r1")].values, "recall at 1, mean of both ways"
+    of = np.array([style_of(sample) for sample in data.samples])
+    by_style = {style: _of_rows(data, right, np.flatnonzero(of == style)) for style in plan.styles}
+    worst = min(plan.styles, key=lambda style: (by_style[style].values.mean(), style))
+    columns = {Column("worst_style"): by_style[worst]}
+    columns[Column("all_styles")] = _of_rows(data, right, np.arange(len(of)))
+    columns |= {Column("style", style): values for style, values in by_style.items()}
+    return EvalOutput(
+        {"": columns},
+        (f"Of {model.name} the worst style is {worst!r}.", f"Values: {what}, of {len(of)} images."),
+        {"worst": worst, "images": len(of), "styles": list(plan.styles)},
+    )
+
+
+def _of_rows(data: EvalSet, values: np.ndarray, rows: np.ndarray) -> QueryValues:
+    return QueryValues(values[rows], tuple(data.ids[i] for i in rows), data.clusters[rows])

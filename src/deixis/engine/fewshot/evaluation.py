@@ -1,0 +1,244 @@
+"""The few-shot protocols on anybody's images: every method learns the same draws and is asked about the same images.
+
+Nothing is chosen by what is reported: methods that choose settings do so within the images they learn from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deixis.engine.evaluation.data import EvalData, EvalSet
+from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.evaluation.options import EvalOptions
+from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
+from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, tells_new
+from deixis.engine.fewshot.draws import Labelled
+from deixis.engine.fewshot.means import Spread, spread
+from deixis.engine.fewshot.plans import FewShotPlan, plan
+from deixis.engine.fewshot.recipe import ShotRecipe, fingerprint
+from deixis.engine.training.build import configure
+from deixis.errors import DeixisError
+from deixis.methods import read
+
+__all__ = ["FewShotJob", "ProtocolResult", "ProtocolRow", "measure", "prepare"]
+
+_LONG = 60
+"""Seconds of learning above which a forecast is told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShotJob:
+    """What is learned and asked, the same for all models.
+
+    Attributes:
+        data: the labelled images.
+        known: what is known of them besides their pixels.
+        plan: parts, draws and questions.
+        methods: that are compared.
+    """
+
+    data: EvalSet
+    known: Labelled
+    plan: FewShotPlan
+    methods: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolRow:
+    """One method, draw and question.
+
+    Attributes:
+        recipe: hash of the recipe.
+        method: its name.
+        shots: images a class (K).
+        seed: of the draw.
+        asked: the question's name.
+        classes: to choose among.
+        images: that were asked about.
+        accuracy: share of right answers.
+        seconds: of learning.
+    """
+
+    recipe: str
+    method: str
+    shots: int
+    seed: int
+    asked: str
+    classes: int
+    images: int
+    accuracy: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolResult:
+    """All that a protocol found.
+
+    Attributes:
+        name: of the data.
+        plan: what was learned and asked.
+        recipe: what it hangs on.
+        rows: the results.
+        right: (method, K, question) -> right answers of each image, averaged over the draws.
+        data: the images.
+    """
+
+    name: str
+    plan: FewShotPlan
+    recipe: ShotRecipe
+    rows: Sequence[ProtocolRow]
+    right: Mapping[tuple[str, int, str], NDArray[np.float64]]
+    data: Labelled
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were asked."""
+        return list(self.recipe.methods)
+
+    def values(self, method: str, shots: int, asked: str) -> list[float]:
+        """Accuracies, one a draw."""
+        wanted = (method, shots, asked)
+        return [row.accuracy for row in self.rows if (row.method, row.shots, row.asked) == wanted]
+
+    def spread(self, method: str, shots: int, asked: str) -> Spread:
+        """Their mean and interval over draws."""
+        return spread(self.values(method, shots, asked))
+
+    @property
+    def columns(self) -> list[tuple[str, int, str]]:
+        """What is told of each method: a heading, K and the question."""
+        if self.plan.protocol == "few-shot":
+            return [(str(k), k, "test") for k in self.recipe.shots]
+        return [(ask.name, self.recipe.shots[-1], ask.name) for ask in self.plan.asks]
+
+
+def prepare(
+    protocol: str, methods: Sequence[str], data: EvalData, options: EvalOptions, talk: EvalReporter
+) -> FewShotJob:
+    """Plans a protocol.
+
+    Args:
+        protocol: its name, see `plans.plan`.
+        methods: that are compared where the options name none.
+        data: with a class for each image.
+        options: methods, shots, seeds, limit and style.
+        talk: is told what happens.
+
+    Raises:
+        DeixisError: the data or a method can't do this; told before a model is loaded.
+    """
+    chosen = _methods(protocol, options.methods or methods)
+    every = data.labelled(options.limit, talk.say)
+    known = every.labelled()
+    made = plan(protocol, known, options.shots, options.seeds, options.style)
+    class_names(made.classes)
+    for note in made.notes:
+        talk.say(note)
+    return FewShotJob(every, known, made, chosen)
+
+
+def measure(job: FewShotJob, model: EvalModel, talk: EvalReporter) -> EvalOutput:
+    """Learns every draw by every method on a model's features; one value a question, the mean over the draws."""
+    encoder = model.require_encoder()
+    bench = FewShotBenchmark(encoder, job.known, *model.states(job.data, talk))
+    recipe = _recipe(job, bench)
+    _tell_time(bench, job.plan, job.methods, talk)
+    rows, right = _ask(bench, job.plan, job.methods, recipe.hash, talk)
+    result = ProtocolResult(job.data.source.name, job.plan, recipe, rows, right, job.known)
+    asks, arms = {ask.name: ask for ask in job.plan.asks}, dict[str, dict[Column, QueryValues]]()
+    for (method, k, asked), values in right.items():
+        images = asks[asked].images
+        queries = tuple(job.known.ids[i] for i in images)
+        condition = str(k) if len(asks) == 1 else asked
+        clusters = np.array([job.known.groups[i] for i in images])
+        arms.setdefault(method, {})[Column("accuracy", condition)] = QueryValues(values, queries, clusters)
+    return EvalOutput(arms, job.plan.notes, {"recipe": recipe.hash}, result)
+
+
+def _methods(protocol: str, methods: Sequence[str]) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(methods))
+    known = [*learners.offered(), learners.AUTO]
+    for name in methods:
+        if name not in known:
+            read(name) if name != learners.AUTO else None
+            raise DeixisError(f"{name} learns no classes from images.", f"These do: {', '.join(known)}.")
+        if protocol == "base-to-new" and not tells_new(name):
+            able = ", ".join(each for each in known if tells_new(each))
+            raise DeixisError(f"{name} knows the classes it has seen images of, and no new ones.", f"Compare: {able}.")
+    return methods
+
+
+def _recipe(job: FewShotJob, bench: FewShotBenchmark) -> ShotRecipe:
+    encoder, made = bench.encoder, job.plan
+    lists = made.lists(bench.data)
+    splits = {
+        "parts": "by group (copies, near-copies, one concept), class by class; the same for all draws",
+        "images": {"train": len(made.parts.train), "test": len(made.parts.test)},
+        "asked": {ask.name: {"classes": list(ask.names), "images": len(ask.images)} for ask in made.asks},
+        "lists": fingerprint(lists),
+    }
+    return ShotRecipe(
+        protocol=made.protocol,
+        data=job.data.source.name,
+        data_fingerprint=job.data.fingerprint,
+        classes=made.classes,
+        splits=splits,
+        shots=tuple(next(iter(made.draws.values()))),
+        seeds=tuple(made.draws),
+        model=encoder.name,
+        model_fingerprint=encoder.fingerprint(),
+        transform=f"one plain view, {encoder.preprocess}",
+        methods={name: _settings(name) for name in job.methods},
+    )
+
+
+def _settings(method: str) -> dict[str, Any]:
+    """What a method runs with; penalties are chosen within the images that are learned from."""
+    if method == learners.AUTO:
+        return {"chosen among": tuple(learners.candidates()), "penalties": few_shot.PENALTIES}
+    found = dataclasses.asdict(configure(method))
+    for part in ("encoder", "names"):
+        found.pop(part, None)
+    if "penalty" in found:
+        found["penalty"] = f"by cross-validation on the shots, of {few_shot.PENALTIES}"
+    return found
+
+
+def _tell_time(bench: FewShotBenchmark, made: FewShotPlan, methods: Sequence[str], talk: EvalReporter) -> None:
+    """Says beforehand what takes long, from a step of each method with a few of the classes."""
+    names, draws = class_names(made.names), next(iter(made.draws.values()))
+    most = max(map(len, draws.values()))
+    each = {name: few_shot.forecast(name, bench.encoder, names, most) for name in methods}
+    total = sum(each.values()) * len(draws) * len(made.draws)
+    if total > _LONG:
+        slowest = max(each, key=each.__getitem__)
+        talk.say(
+            f"Learning will take up to {total / 60:.0f} minutes, most of it {slowest} ({each[slowest]:.0f} seconds, "
+            f"{len(draws) * len(made.draws)} times). Fewer --shots, --seeds or --methods take less."
+        )
+
+
+def _ask(
+    bench: FewShotBenchmark, made: FewShotPlan, methods: Sequence[str], recipe: str, talk: EvalReporter
+) -> tuple[list[ProtocolRow], dict[tuple[str, int, str], NDArray[np.float64]]]:
+    """One row a method, draw and question; and (method, K, question) -> right answers, averaged over the draws."""
+    rows: list[ProtocolRow] = []
+    answers: dict[tuple[str, int, str], list[NDArray[np.float64]]] = {}
+    jobs = [(m, seed, k) for m in methods for seed, each in made.draws.items() for k in each]
+    questions = [(ask.images, ask.names) for ask in made.asks]
+    with talk.step("learn"), talk.bar("learn and ask") as bar:
+        for done, (method, seed, k) in enumerate(jobs):
+            bar(done, len(jobs))
+            asked = bench.ask(method, {}, made.draws[seed][k], made.names, questions, seed)
+            for ask, right in zip(made.asks, asked.right, strict=True):
+                answers.setdefault((method, k, ask.name), []).append(right)
+                shape = (len(ask.names), len(ask.images))
+                rows.append(ProtocolRow(recipe, method, k, seed, ask.name, *shape, float(right.mean()), asked.seconds))
+        bar(len(jobs), len(jobs))
+    return rows, {key: np.mean(each, axis=0) for key, each in answers.items()}
