@@ -46,6 +46,7 @@ def _facts(method: Literals) -> list[tuple[str, str]]:
         ("built on", ", ".join(f"{part.name} ({part.kind}{', frozen' * part.frozen})" for part in card.parts)),
         ("reads", ", ".join(f"{field.name} [{field.axes}]" for field in card.needs)),
         ("can", ", ".join(card.capabilities)),
+        ("settings with names", ", ".join(f"`{name}`" for name in card.variants)),
     ]
     return [(key, value) for key, value in facts if value]
 

@@ -30,12 +30,12 @@ ONE_IDEA_A_FILE = ("nn",)
 METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/adapt.py": ("mean_shift",),  # the controls that a report shows beside what was chosen
     "apps/adapt/settings.py": ("residual",),  # the default of a verb
+    "apps/caption/caption.py": ("caption",),  # the capability
+    "apps/caption/command.py": ("caption",),
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
-    "apps/explain/explain.py": ("normgrad", "srmap"),
     "apps/explain/settings.py": ("normgrad",),  # the default of a verb
-    "apps/explain/targets.py": ("normgrad",),
     "apps/label/label.py": ("caption",),  # a column
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
@@ -46,7 +46,6 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
-    "engine/evaluation/saliency_checks.py": ("normgrad", "srmap"),
 }
 
 

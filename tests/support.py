@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-__all__ = ["few", "golden_folder", "leave_ranks", "load_golden"]
+from deixis.nn.relevance import pair_score
+
+__all__ = ["explained", "few", "golden_folder", "leave_ranks", "load_golden"]
 
 
 def few(cases: Iterable[Any], *fast: Any) -> list[Any]:
@@ -30,6 +32,13 @@ def load_golden(name: str) -> dict[str, torch.Tensor]:
     with np.load(golden_folder() / f"{name}.npz", allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored}
     return {key: torch.from_numpy(np.array(value)) for key, value in arrays.items() if value.dtype.kind in "fiub"}
+
+
+def explained(method: Any, images: torch.Tensor, texts: Sequence[str], others: Sequence[str] = ()) -> Any:
+    """What an explainer says of the similarity of each image to each text, less that to others."""
+    encoder = method.encoder
+    partners = encoder.encode_text(texts)[None].expand(len(images), -1, -1)
+    return method.maps(images, pair_score(partners, encoder.encode_text(others) if others else None))
 
 
 def leave_ranks() -> NoReturn:

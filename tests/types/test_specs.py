@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from deixis.types import CAPABILITIES, Card, Crop, FieldSpec, Part, SampleSpec, Stage, ViewSpec, specs
+from deixis.types import CAPABILITIES, Card, Crop, FieldSpec, Part, SampleSpec, Stage, Variant, ViewSpec, specs
 from deixis.types.batch import CORE_FIELDS
 
 VALUES = [
@@ -16,8 +16,9 @@ VALUES = [
     ViewSpec(64, crops=(Crop(2, 32),)),
     SampleSpec(captions=5),
     Part("encoder", "dual_encoder", frozen=True),
-    Card("Title", 2021, "trained", needs=(FieldSpec("x", "B D"),)),
+    Card("Title", 2021, "trained", needs=(FieldSpec("x", "B D"),), variants={"quick": Variant({"steps": 1})}),
     Stage("warm", trainable=("head.",)),
+    Variant({"step": "none"}, standard=True),
 ]
 
 

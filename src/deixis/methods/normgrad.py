@@ -27,25 +27,37 @@ What differs from the authors' code:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modified_backward import EXCITATION, GUIDED, Rewritten
-from deixis.nn.taps import Tapped, blocks, eval_with_grad, taps, to_float32, to_grid
-from deixis.ops.maps import Maps, combine, depth_weights, resize, spearman, to_symmetric, to_unit
-from deixis.types import Arm, Card, Claim, Part
+from deixis.nn.relevance import text_gradients
+from deixis.nn.taps import (
+    Tapped,
+    blocks,
+    default_layers,
+    eval_with_grad,
+    is_transformer,
+    taps,
+    to_float32,
+    to_grid,
+)
+from deixis.ops.maps import Maps, combine, depth_weights, resize, to_symmetric, to_unit
+from deixis.types import Arm, Card, Claim, Part, Variant
 
 __all__ = [
     "AGGREGATES",
+    "AUTO",
     "CARD",
     "CELLS",
     "CLAIMS",
@@ -57,13 +69,8 @@ __all__ = [
     "Score",
     "apply_cell",
     "cells",
-    "class_sensitivity",
-    "contrastive_excitation",
     "inner_step",
-    "logit",
-    "require_words",
     "saliency",
-    "similarity",
 ]
 
 CARD = Card(
@@ -76,7 +83,24 @@ CARD = Card(
     arxiv="2004.02866",
     code="srebuffi/revisiting_saliency",
     tags=("explanation", "saliency", "gradient"),
+    variants={
+        "normgrad": Variant({"layers": ("auto",)}),
+        "grad_cam": Variant({"cell": "grad_cam"}, standard=True, layers=("each",)),
+        "linear_approximation": Variant({"cell": "linear_approximation"}, standard=True, layers=("each",)),
+        "norm_grad": Variant({"cell": "norm_grad"}, standard=True, layers=("each",)),
+        "norm_grad_selective": Variant({"cell": "norm_grad_selective"}, standard=True, layers=("each", "all")),
+        "norm_grad + step": Variant({"cell": "norm_grad", "rate": 0.0025}, standard=True, layers=("deepest",)),
+        "norm_grad_3x3": Variant({"cell": "norm_grad_3x3"}, layers=("each",)),
+        "gradient": Variant({"cell": "gradient"}, layers=("each",)),
+        "guided_backprop": Variant({"cell": "guided_backprop"}, layers=("each",)),
+        "excitation_backprop": Variant({"cell": "excitation_backprop"}, layers=("each",)),
+        "*+*": Variant({"cell": "*"}, layers=("each",)),
+    },
 )
+
+AUTO = ("auto",)
+"""Layers that hang on the network: of a convolutional one the blocks at a quarter and at three fifths of its depth, as
+the last one is too coarse; of a transformer the last."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class Config:
     Attributes:
         encoder: the model that is explained.
         cell: one of `CELLS`, or an extract and an aggregate with a `+` between: `conv3x3+norm`.
-        layers: names of the layers, from the first to the deepest; none: the last block.
+        layers: names of the layers, from the first to the deepest; none: the last block; `auto`: see `AUTO`.
         combine: how maps of several layers become one.
         weights: one a layer; none: as `depth` says.
         depth: `uniform`, all layers alike; `linear`, in proportion to depth.
@@ -222,6 +246,11 @@ class NormGradCell:
     rectified: bool = False
     backward: Literal["plain", "guided", "excitation"] = "plain"
 
+    @property
+    def signed(self) -> bool:
+        """Whether a map speaks for and against."""
+        return self.aggregate in ("sum", "max") and not self.rectified and self.backward == "plain"
+
 
 CELLS = {
     "gradient": NormGradCell("bias", "max_abs"),
@@ -279,37 +308,6 @@ Score = Callable[[Any], Tensor]
 """The model's output -> one number a sample [B], or T of them [B, T]."""
 
 
-def logit(targets: int | Int64[Tensor, " B"] | Int64[Tensor, "B T"]) -> Score:
-    """The score of a class, before the softmax.
-
-    Args:
-        targets: the class of all images, of each, or T classes of each.
-    """
-
-    def score(output: Tensor) -> Tensor:
-        if isinstance(targets, int):
-            return output[:, targets]
-        wanted = targets.to(output.device)
-        return output.gather(1, wanted[:, None])[:, 0] if wanted.dim() == 1 else output.gather(1, wanted)
-
-    return score
-
-
-def similarity(texts: Float[Tensor, "T D"], others: Float[Tensor, "M D"] | None = None) -> Score:
-    """How similar an image is to each of T texts, or how much more than to others.
-
-    Args:
-        texts: vectors of length 1.
-        others: what the similarity is contrasted with: their mean is taken off.
-    """
-
-    def score(output: Tensor) -> Tensor:
-        directions = texts if others is None else texts - others.mean(0)
-        return output @ directions.clone().T.to(output)  # a copy, as vectors made in inference mode have no gradient
-
-    return score
-
-
 # The maps
 
 
@@ -341,6 +339,8 @@ def saliency(
         DeixisError: a layer is unknown, the model can't be tapped, or what is found is no number.
     """
     config, forward = config or Config(), forward or model
+    if config.layers == AUTO:
+        config = dataclasses.replace(config, layers=() if is_transformer(model) else default_layers(model))
     images = _ready(model, images)
     if config.rate:
         raw = _stepped(model, images, score, config, (forward, loss))
@@ -491,86 +491,15 @@ def _only(score: Score, count: int, row: int, column: int | None) -> Score:
     return own
 
 
-# What is measured of maps, and a map that needs two passes
-
-
-def class_sensitivity(
-    model: nn.Module, images: Float[Tensor, "B 3 H W"], config: Config | None = None
-) -> Float[Tensor, " B"]:
-    """Rank correlation of the maps for the likeliest and for the least likely class; low is good, 1 ignores the class.
-
-    Both share one forward pass. NaN where a map is constant.
-
-    Args:
-        model: a classifier, images -> [B, C].
-        images: as it wants them.
-        config: which map of which layers.
-    """
-
-    def score(output: Tensor) -> Tensor:
-        return output.gather(1, torch.stack([output.argmax(1), output.argmin(1)], dim=1))
-
-    maps = saliency(model, images, score, config).image
-    return spearman(maps[:, 0], maps[:, 1])
-
-
-def contrastive_excitation(
-    model: nn.Module, images: Float[Tensor, "B 3 H W"], score: Score, layers: tuple[str, str], classifier: str
-) -> Float[Tensor, "B h w"]:
-    """Excitation backpropagation of a class less that of its opposite, whose classifier has the weights negated.
-
-    Args:
-        model: a classifier.
-        images: as it wants them.
-        score: output of the model -> [B].
-        layers: the layer of the map, and the layer at which the opposite is taken off; may be the same.
-        classifier: name of the linear layer that gives the class scores.
-    """
-    images, layer = _ready(model, images), model.get_submodule(classifier)
-    with _negated(layer), taps(model, (layers[1],)) as tapped:
-        with Rewritten(EXCITATION):
-            output = model(images)
-        opposite = tapped.gradients(score(output))[layers[1]]
-    with taps(model, layers) as tapped:
-        with Rewritten(EXCITATION):
-            output = model(images)
-        top = tapped.activation(layers[1])
-        excited = tapped.gradients(score(output), layers[1:], keep=True)[layers[1]] - opposite
-        if layers[0] != layers[1]:
-            (excited,) = torch.autograd.grad(top, tapped.activation(layers[0]), excited.to(top.dtype))
-    return excited.sum(1).clamp(min=0)
-
-
-@contextlib.contextmanager
-def _negated(layer: nn.Module) -> Iterator[None]:
-    kept = [value.data for value in layer.parameters()]
-    try:
-        for value in layer.parameters():
-            value.data = -value.data
-        yield
-    finally:
-        for value, old in zip(layer.parameters(), kept, strict=True):
-            value.data = old
-
-
-def require_words(encoder: DualEncoder, texts: Sequence[str]) -> None:
-    """Makes sure that there are texts, and that each holds something that the encoder reads.
-
-    Raises:
-        DeixisError: there is no text, or an empty one.
-    """
-    if not texts:
-        raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
-    *rows, nothing = encoder.tokenize([*texts, ""]).ids
-    for text, row in zip(texts, rows, strict=True):
-        if not text.strip() or torch.equal(row, nothing):
-            raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
-
-
 class Method(nn.Module):
-    """A dual encoder and the settings of its maps."""
+    """What is explained, and the settings of its maps.
 
-    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+    Args:
+        config: the settings.
+        encoder: a dual encoder, or any other network that takes images, such as a classifier.
+    """
+
+    def __init__(self, config: Config, *, encoder: nn.Module) -> None:
         super().__init__()
         _cell(config.cell)
         self.config = config
@@ -581,24 +510,28 @@ class Method(nn.Module):
 
         Args:
             images: preprocessed.
-            score: embeddings of length 1 [B, D] -> [B], or [B, T] for T maps an image.
+            score: embeddings of length 1 [B, D] (of another network its output) -> [B], or [B, T] for T maps an image.
         """
-        return saliency(self.encoder.image_tower, images, score, self.config, forward=self.encoder.encode_image).image
+        return self._found(images, score).image
 
-    def explain(self, images: Float[Tensor, "B 3 H W"], texts: Sequence[str], others: Sequence[str] = ()) -> Maps:
-        """What in each image each text is similar to: maps [B, T, H, W] from one forward pass.
+    def maps(self, images: Shaped[Tensor, "..."], score: Score) -> Maps:
+        """The same with the maps of the layers; between -1 and 1 where the cell speaks for and against.
 
         Args:
             images: preprocessed.
-            texts: T of them.
-            others: texts whose mean similarity is taken off.
-
-        Raises:
-            DeixisError: there is no text, or an empty one.
+            score: as for `attribute`.
         """
-        require_words(self.encoder, [*texts, *others] if not isinstance(texts, str) else [])
-        score = similarity(self.encoder.encode_text(texts), self.encoder.encode_text(others) if others else None)
-        return saliency(self.encoder.image_tower, images, score, self.config, forward=self.encoder.encode_image)
+        found, size = self._found(images, score), (images.shape[-2], images.shape[-1])
+        if not _cell(self.config.cell).signed:
+            return found
+        signed = torch.stack([to_symmetric(resize(each, size)) for each in found.raw.values()]).mean(0)
+        return Maps(signed, found.raw, signed=True)
+
+    def _found(self, images: Tensor, score: Score) -> Maps:
+        if isinstance(self.encoder, DualEncoder):
+            tower = self.encoder.image_tower
+            return saliency(tower, images, score, self.config, forward=self.encoder.encode_image)
+        return saliency(self.encoder, images, score, self.config)
 
     def words(self, texts: Sequence[str], images: Float[Tensor, "T D"]) -> Float[Tensor, "T L"]:
         """How much each token of a text carries its similarity to an image, through the text tower.
@@ -606,28 +539,16 @@ class Method(nn.Module):
         The map is that of the table of embeddings, where a token's state is still its own.
 
         Args:
-            texts: T of them.
+            texts: T of them, none empty.
             images: embedding of length 1 of the image that belongs to each.
 
         Returns:
             one number a token, 1 for the largest of a text (-1, where it is negative), 0 for padding.
-
-        Raises:
-            DeixisError: a text is empty.
         """
-        require_words(self.encoder, texts)
-        tower, tokens = self.encoder.text_tower, self.encoder.tokenize(texts)
-        tables = [name for name, module in tower.named_modules() if isinstance(module, nn.Embedding)]
-        layer = tables[0] if tables else f"{blocks(tower)[0]}:in"
-        with taps(tower, (layer,)) as tapped:
-            scores = (self.encoder.encode_text(tokens) * images.clone().to(self.encoder.device)).sum(1)
-            gradient = tapped.gradients(_checked(scores, len(texts)))[layer]
-            x, g = (
-                each.transpose(1, 2)[:, :, None] for each in (to_float32(tapped.activation(layer).detach()), gradient)
-            )
-        with torch.no_grad():
-            real = self.encoder.text_tokens(tokens).mask
-        return to_symmetric(apply_cell(_cell(self.config.cell), x, g) * real[:, None])[:, 0]
+        assert isinstance(self.encoder, DualEncoder)
+        found = text_gradients(self.encoder, texts, images)
+        x, g = (each.transpose(1, 2)[:, :, None] for each in (found.states, found.gradients))
+        return to_symmetric(apply_cell(_cell(self.config.cell), x, g) * found.mask[:, None])[:, 0]
 
 
 _BLOCKS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")

@@ -24,7 +24,7 @@ the mean S over the scales is weighted by nearness to its foci, the pixels above
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,9 +35,9 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.nn.relevance import RULES, pair_score, relevance
+from deixis.nn.relevance import RULES, relevance
 from deixis.ops.maps import Maps, blur, to_unit
-from deixis.types import Arm, Card, Claim, Part
+from deixis.types import Arm, Card, Claim, Part, Variant
 
 __all__ = [
     "CARD",
@@ -64,6 +64,12 @@ CARD = Card(
     arxiv="1712.08268",
     code="Hey1Li/Salient-Relevance-Propagation",
     tags=("explanation", "saliency", "relevance"),
+    variants={
+        "relevance": Variant({"step": "none"}, standard=True),
+        "blurred": Variant({"step": "blur", "sigma": 4.0}, standard=True),
+        # A hundredth of the time at 250 pixels, and a comparison makes some hundred maps.
+        "srmap": Variant({}, standard=True, compared={"longest": 64}),
+    },
 )
 
 
@@ -266,9 +272,14 @@ def salient(relevance: Float[Tensor, "B 3 H W"], config: Config) -> Float[Tensor
 
 
 class Method(nn.Module):
-    """A dual encoder and the settings of its maps."""
+    """What is explained, and the settings of its maps.
 
-    def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
+    Args:
+        config: the settings.
+        encoder: a dual encoder, or any other network that takes images, such as a classifier.
+    """
+
+    def __init__(self, config: Config, *, encoder: nn.Module) -> None:
         super().__init__()
         if config.rules not in RULES:
             raise DeixisError(f"There is no set of rules {config.rules!r}.", f"There are: {', '.join(RULES)}.")
@@ -279,28 +290,19 @@ class Method(nn.Module):
 
         Args:
             images: preprocessed.
-            score: embeddings of length 1 [B, D] -> [B], or [B, T] for T maps an image.
+            score: embeddings of length 1 [B, D] (of another network its output) -> [B], or [B, T] for T maps an image.
         """
-        return self._maps(images, score).image
+        return self.maps(images, score).image
 
-    def explain(self, images: Float[Tensor, "B 3 H W"], texts: Sequence[str], others: Sequence[str] = ()) -> Maps:
-        """What in each image each text is similar to: maps [B, T, H, W], the relevance itself beside as `input`.
+    def maps(self, images: Float[Tensor, "B 3 H W"], score: Callable[[Any], Tensor]) -> Maps:
+        """The same with the relevance itself beside, as `input`.
 
         Args:
             images: preprocessed.
-            texts: T of them.
-            others: texts whose mean similarity is taken off.
-
-        Raises:
-            DeixisError: there is no text.
+            score: as for `attribute`.
         """
-        if isinstance(texts, str) or not texts:
-            raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
-        partners = self.encoder.encode_text(texts)[None].expand(len(images), -1, -1)
-        return self._maps(images, pair_score(partners, self.encoder.encode_text(others) if others else None))
-
-    def _maps(self, images: Tensor, score: Callable[[Any], Tensor]) -> Maps:
-        found = relevance(self.encoder, images, score, rules=self.config.rules, forward=self.encoder.encode_image).input
+        forward = self.encoder.encode_image if isinstance(self.encoder, DualEncoder) else None
+        found = relevance(self.encoder, images, score, rules=self.config.rules, forward=forward).input
         flat = found.reshape(-1, *found.shape[-3:])
         if self.config.step == "salient":
             maps = salient(flat, self.config).to(found.dtype)

@@ -30,6 +30,7 @@ __all__ = [
     "blocks",
     "default_layers",
     "eval_with_grad",
+    "is_transformer",
     "names",
     "require_tappable",
     "taps",
@@ -279,6 +280,12 @@ def blocks(model: nn.Module) -> list[str]:
     if not convolutions:
         raise DeixisError("No list of blocks was found in the model.", "Name the layers: `names(model)` lists them.")
     return convolutions[-1:]
+
+
+def is_transformer(model: nn.Module) -> bool:
+    """Whether a network works on tokens: it has layer norms and no batch norms."""
+    kinds = {type(each) for each in model.modules()}
+    return nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds
 
 
 def default_layers(model: nn.Module) -> tuple[str, ...]:

@@ -37,10 +37,12 @@ class Maps:
     Attributes:
         image: at the size of the image, each value between 0 and 1.
         raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range.
+        signed: whether `image` lies between -1 and 1 instead, and what is below 0 speaks against the score.
     """
 
     image: Float[Tensor, "*B H W"]
     raw: Mapping[str, Float[Tensor, "*B h w"]]
+    signed: bool = False
 
 
 def resize(maps: Float[Tensor, "*B h w"], size: tuple[int, int]) -> Float[Tensor, "*B H W"]:

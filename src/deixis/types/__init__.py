@@ -50,6 +50,7 @@ from deixis.types.specs import (
     PartSource,
     SampleSpec,
     Stage,
+    Variant,
     ViewSpec,
 )
 
@@ -105,6 +106,7 @@ __all__ = [
     "Stored",
     "TokenStates",
     "Tokens",
+    "Variant",
     "ViewSpec",
     "place",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "PartSource",
     "SampleSpec",
     "Stage",
+    "Variant",
     "ViewSpec",
 ]
 
@@ -180,6 +181,25 @@ class PartKind:
 
 
 @dataclasses.dataclass(frozen=True)
+class Variant:
+    """Settings of a method that users know by a name of their own.
+
+    Attributes:
+        settings: what is changed in its Config; the value `"*"` is the name itself.
+        standard: whether a comparison shows it where nothing is named.
+        compared: what a comparison changes besides, where the settings would take too long.
+        layers: of explainers with the setting `layers`, which rows a comparison shows: `each`, a row for each of some
+            layers on the way and for the method's own choice; `all`, those on the way combined; `deepest`, the last of
+            those on the way. Empty: one row.
+    """
+
+    settings: Mapping[str, Any] = dataclasses.field(hash=False)
+    standard: bool = False
+    compared: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    layers: tuple[Literal["each", "all", "deepest"], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Card:
     """Who a method is.
 
@@ -203,6 +223,7 @@ class Card:
         arxiv: its number there.
         code: the authors' repository, `owner/name`.
         tags: free words for finding it.
+        variants: settings that have names of their own, beside the method's; a `*` in a name stands for anything.
     """
 
     title: str
@@ -220,6 +241,7 @@ class Card:
     arxiv: str = ""
     code: str = ""
     tags: tuple[str, ...] = ()
+    variants: Mapping[str, Variant] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from deixis.apps.explain import explain as app
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.inputs import framed
 from deixis.data.loading.crops import seen
+from deixis.engine.evaluation.saliency_checks import entries
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
 from deixis.inputs.preprocess import Preprocess
+from deixis.methods import _registry, baselines
 from deixis.methods.normgrad import CELLS
 from deixis.nn.dual import DualEncoder
 from tests import commands
@@ -131,6 +134,91 @@ def test_every_method_gives_finite_maps_within_its_range_for_any_classifier(meth
     assert found.range[0] <= float(found.maps.min()) <= float(found.maps.max()) <= found.range[1]
     signed = method in ("linear_approximation", "scaling+max", "relevance")
     assert found.range == ((-1.0, 1.0) if signed else (0.0, 1.0))
+
+
+EXPLAINER = '''
+"""Brightness: a map of how bright each pixel is."""
+
+from __future__ import annotations
+from dataclasses import dataclass
+from torch import nn
+from deixis.types import Card, Part, Variant
+
+CARD = Card(
+    title="Brightness",
+    year=2026,
+    kind="training-free",
+    role="baseline",
+    parts=(Part("encoder", "dual_encoder", frozen=True),),
+    capabilities=("attribute",),
+    variants={"darkness": Variant({"sign": -1.0}, standard=True)},
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    encoder: str = "tiny"
+    sign: float = 1.0
+
+    @classmethod
+    def tiny(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def desk(cls) -> Config:
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Config:
+        return cls()
+
+
+class Method(nn.Module):
+    def __init__(self, config, *, encoder):
+        super().__init__()
+        self.config, self.encoder = config, encoder
+
+    def attribute(self, images, score):
+        scores = score(getattr(self.encoder, "encode_image", self.encoder)(images))
+        maps = (self.config.sign * images.mean(1)).sigmoid()
+        return maps if scores.ndim == 1 else maps[:, None].expand(-1, scores.shape[1], -1, -1)
+
+
+CLAIMS = ()
+'''
+
+
+@pytest.fixture
+def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One more file among the methods."""
+    (tmp_path / "brightness.py").write_text(EXPLAINER)
+    files = {**_registry._files(), "brightness": tmp_path / "brightness.py"}
+    monkeypatch.setattr(_registry, "_files", lambda: files)
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    yield
+    sys.modules.pop("deixis.methods.baselines.brightness", None)
+    _registry.read.cache_clear()
+
+
+@pytest.mark.usefixtures("brightness")
+def test_a_method_is_found_by_what_it_offers_with_the_names_of_its_variants(
+    encoder: DualEncoder, picture: Image.Image
+) -> None:
+    bright = deixis.explain(encoder, picture, TEXTS, method="brightness")
+    dark = deixis.explain(encoder, picture, TEXTS, method="darkness")
+    assert bright.maps.shape == (1, 2, 32, 32)
+    torch.testing.assert_close(bright.maps, 1 - dark.maps)
+    assert [word for word, _ in dark.words[0][0]] == ["a", "red", "bird"], "of words, relevance speaks"
+    assert deixis.explain(Classifier(), IMAGES, target=1, method="darkness").maps.shape == (2, 12, 16)
+    with pytest.raises(DeixisError, match=r"darkness has no rate to choose\. Leave the rate out"):
+        deixis.explain(encoder, picture, TEXTS, method="darkness", rate=0.1)
+    assert ("brightness", "input") not in [(each.method, each.layer) for each in entries(encoder)]
+    assert ("darkness", "input") in [(each.method, each.layer) for each in entries(encoder)]
+
+
+def test_a_method_that_explains_nothing_is_refused_as_such(encoder: DualEncoder, picture: Image.Image) -> None:
+    with pytest.raises(DeixisError, match=r"clip explains no scores\. .*There are: relevance, normgrad, grad_cam"):
+        deixis.explain(encoder, picture, TEXTS, method="clip")
 
 
 def test_a_contrast_takes_the_other_texts_off(encoder: DualEncoder, picture: Image.Image) -> None:

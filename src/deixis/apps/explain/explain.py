@@ -9,38 +9,34 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
+from deixis.apps.explain.explainers import explainer
 from deixis.apps.explain.explanations import Explanation, joined
-from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
+from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs, several
 from deixis.apps.explain.settings import ExplainSettings
-from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, words_of
+from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
-from deixis.methods import normgrad, srmap
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
-from deixis.nn.relevance import RULES, pair_score, relevance
-from deixis.nn.taps import default_layers, require_tappable, to_grid
-from deixis.ops.maps import Combination, Maps, resize, to_symmetric
-from deixis.types import Drawing, Member, Stored
+from deixis.nn.relevance import pair_score
+from deixis.nn.taps import require_tappable
+from deixis.ops.maps import Combination, Maps
 
 __all__ = ["Explainer", "Explanation", "explain", "explain_file"]
 
 _BATCH = 16
-_ONE = (str, os.PathLike, Member, Drawing, Stored, bytes, Image.Image)
-_TOWER = "image_tower."
 _CHOICES = {"combine": get_args(Combination), "tower": ("both", "image", "text")}
 _UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
 
@@ -94,13 +90,13 @@ class Explainer:
         **changes: Any,
     ) -> None:
         self.settings = _changed(settings or ExplainSettings(), changes)
-        self._config = _configured(self.settings)
         self.model = zoo.load(model) if isinstance(model, str | os.PathLike) else model
         if not isinstance(self.model, nn.Module):
             raise DeixisError(
                 f"A {type(model).__name__} can't be explained.", "Give a torch module, or a model's name or folder."
             )
         require_tappable(self.model)
+        self._explaining = explainer(self.model, self.settings)
         self.preprocess = preprocess or (self.model.preprocess if isinstance(self.model, DualEncoder) else None)
 
     def __call__(
@@ -132,7 +128,7 @@ class Explainer:
         if target is not None and (texts or not callable(target)):
             raise DeixisError("A model of images and texts has no classes.", "Give texts in place of target=.")
         if target is None:
-            normgrad.require_words(encoder, [*texts, *self.settings.others] if texts else [])
+            require_words(encoder, [*texts, *self.settings.others] if texts else [])
             directions = encoder.encode_text(texts)
             others = encoder.encode_text(self.settings.others) if self.settings.others else None
         parts = []
@@ -141,12 +137,11 @@ class Explainer:
                 score = RecordedScore(target)
             else:
                 score = RecordedScore(pair_score(directions.expand(len(looks.pixels), -1, -1), others))
-            maps, span = self._maps(looks.pixels, score)
+            maps = self._maps(looks.pixels, score)
             words: Words = ()
             if texts and self.settings.tower != "image":
-                config = self._config if isinstance(self._config, normgrad.Config) else None
-                words = words_of(encoder, texts, score.output, config)
-            parts.append(self._part(looks, score, texts, (maps, span), words))
+                words = words_of(encoder, texts, score.output, self._explaining)
+            parts.append(self._part(looks, score, texts, maps, words))
         return parts
 
     def _of_classes(self, batches: list[Any], texts: list[str], target: Target | None) -> list[Explanation]:
@@ -176,51 +171,29 @@ class Explainer:
         looks: ModelInputs,
         score: RecordedScore,
         texts: list[str],
-        found: tuple[Maps, tuple[float, float]],
+        maps: Maps,
         words: Words,
     ) -> Explanation:
         asked = (tuple(texts),) * len(looks.pixels) if texts else score.asked
-        maps, span = found
         return Explanation(
-            self.settings.method, asked, score.values, maps.image, maps.raw, span, words, looks.pictures, looks.windows
+            self.settings.method,
+            asked,
+            score.values,
+            maps.image,
+            maps.raw,
+            _SIGNED if maps.signed else _UNIT,
+            words,
+            looks.pictures,
+            looks.windows,
         )
 
-    def _maps(self, pixels: Tensor, score: RecordedScore) -> tuple[Maps, tuple[float, float]]:
-        """The image's side of a score, and its range."""
-        encoder, config = self.model if isinstance(self.model, DualEncoder) else None, self._config
-        if encoder is not None and self.settings.tower == "text":
+    def _maps(self, pixels: Tensor, score: RecordedScore) -> Maps:
+        """The image's side of a score."""
+        if isinstance(self.model, DualEncoder) and self.settings.tower == "text":
             with torch.no_grad():
-                score(encoder.encode_image(pixels))
-            return Maps(score.values.new_zeros(*score.values.shape, 0, 0), {}), _UNIT
-        forward = None if encoder is None else encoder.encode_image
-        if not isinstance(config, normgrad.Config):
-            return self._carried(pixels, score, forward, config)
-        if encoder is not None:
-            config = dataclasses.replace(config, layers=tuple(each.removeprefix(_TOWER) for each in config.layers))
-        tower = self.model if encoder is None else encoder.image_tower
-        if self.settings.method == "normgrad" and not config.layers and not _of_tokens(tower):
-            config = dataclasses.replace(config, layers=default_layers(tower))  # the last block of a CNN is too coarse
-        found = normgrad.saliency(tower, pixels, score, config, forward=forward)
-        return (_signed(found.raw, pixels), _SIGNED) if _has_signs(config.cell) else (found, _UNIT)
-
-    def _carried(
-        self,
-        pixels: Tensor,
-        score: RecordedScore,
-        forward: Callable[[Tensor], Any] | None,
-        salient: srmap.Config | None,
-    ) -> tuple[Maps, tuple[float, float]]:
-        """By relevance, with the SR map's second step if that is asked for."""
-        size, prefix = (pixels.shape[-2], pixels.shape[-1]), _TOWER if forward else ""
-        layers = {f"{prefix}{each.removeprefix(prefix)}": each for each in self.settings.layers}
-        rules = self.settings.rules or (salient.rules if salient else _rules(self.model))
-        found = relevance(self.model, pixels, score, rules=rules, layers=tuple(layers), forward=forward)
-        raw = {layers[name]: _placed(each, size, found.scores.ndim) for name, each in found.layers.items()}
-        raw = raw or {"input": found.input.sum(-3)}
-        if salient is None:
-            return _signed(raw, pixels), _SIGNED
-        maps = srmap.salient(found.input.reshape(-1, *found.input.shape[-3:]), salient)
-        return Maps(maps.to(found.input.dtype).reshape(raw["input"].shape), raw), _UNIT
+                score(self.model.encode_image(pixels))
+            return Maps(score.values.new_zeros(*score.values.shape, 0, 0), {})
+        return self._explaining.maps(pixels, score)
 
 
 # Settings
@@ -240,54 +213,6 @@ def _changed(settings: ExplainSettings, changes: dict[str, Any]) -> ExplainSetti
     return dataclasses.replace(settings, **changes)
 
 
-def _configured(settings: ExplainSettings) -> normgrad.Config | srmap.Config | None:
-    """The method's own settings; None for relevance as it is."""
-    if settings.rules and settings.rules not in RULES:
-        raise DeixisError(f"There is no set of rules {settings.rules!r}.", f"There are: {', '.join(RULES)}.")
-    if settings.method == "relevance":
-        return None
-    if settings.method == "srmap":
-        if settings.layers:
-            raise DeixisError("The SR map is one of pixels, and of no other layer.", "Leave the layers out.")
-        return srmap.Config.desk()
-    config = normgrad.Config.desk()
-    cell = config.cell if settings.method == "normgrad" else settings.method
-    if "+" not in cell and cell not in normgrad.CELLS:
-        known = ("normgrad", "srmap", "relevance", *normgrad.CELLS)
-        near = difflib.get_close_matches(cell, known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise DeixisError(f"There is no method {cell!r}.", f"{hint}There are: {', '.join(known)}.")
-    return dataclasses.replace(config, cell=cell, layers=settings.layers, combine=settings.combine, rate=settings.rate)
-
-
-def _rules(model: nn.Module) -> str:
-    return "attention" if _of_tokens(model) else "epsilon_plus"
-
-
-def _of_tokens(model: nn.Module) -> bool:
-    kinds = {type(each) for each in model.modules()}
-    return nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds
-
-
-def _has_signs(cell: str) -> bool:
-    """Whether a map of normgrad's table speaks for and against."""
-    known = normgrad.CELLS.get(cell)
-    rectified = known is not None and (known.rectified or known.backward != "plain")
-    return (known.aggregate if known else cell.partition("+")[2]) in ("sum", "max") and not rectified
-
-
-def _signed(raw: Mapping[str, Tensor], pixels: Tensor) -> Maps:
-    """Maps from -1 to 1, of several layers the mean."""
-    size = (pixels.shape[-2], pixels.shape[-1])
-    return Maps(torch.stack([to_symmetric(resize(each, size)) for each in raw.values()]).mean(0), raw)
-
-
-def _placed(values: Tensor, size: tuple[int, int], several: int) -> Float[Tensor, "*B h w"]:
-    """The relevance of a layer, [B, ...], or [B, T, ...] of several scores, summed over channels."""
-    flat = values.flatten(0, several - 1)
-    return to_grid(flat, size)[0].sum(1).unflatten(0, values.shape[:several])
-
-
 # Images
 
 
@@ -295,11 +220,7 @@ def _batches(images: Any) -> list[Any]:
     """A batch that is preprocessed stays one; of pictures so many are in memory at a time."""
     if isinstance(images, Tensor) and (images.is_floating_point() or images.dim() < 3):
         return [images]
-    if isinstance(images, _ONE) or (isinstance(images, Tensor) and images.dim() == 3):
-        images = [images]
-    images = list(images)
-    if not images:
-        raise DeixisError("No images were given to explain.", "Give at least one.")
+    images = several(images)
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 

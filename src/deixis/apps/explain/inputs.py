@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ from deixis.data.loading.crops import Window, seen
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource, open_image
 from deixis.inputs.preprocess import Preprocess
+from deixis.types import Drawing, Member, Stored
 
-__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs", "on_picture"]
+__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs", "on_picture", "several"]
 
 LONGEST = 1024
 """Pixels of the longer side of a picture that a map is drawn on, at the most."""
@@ -26,6 +28,7 @@ LONGEST = 1024
 Transform = Preprocess | Callable[[Image.Image], Tensor]
 """What makes a model's input of a picture; of a Pillow image [3, H, W]."""
 
+_ONE = (str, os.PathLike, Member, Drawing, Stored, bytes, Image.Image)
 _WHOLE = Window(0.0, 0.0, 1.0, 1.0)
 
 
@@ -35,6 +38,22 @@ class ModelInputs(NamedTuple):
     pixels: Float[Tensor, "B c H W"]
     pictures: tuple[Image.Image, ...]
     windows: tuple[Window, ...]
+
+
+def several(images: Any) -> list[Any]:
+    """One picture or several as a list.
+
+    Args:
+        images: one or many paths, Pillow images, contents of files, or uint8 tensors [3, H, W].
+
+    Raises:
+        DeixisError: there are none.
+    """
+    if isinstance(images, _ONE) or (isinstance(images, Tensor) and images.dim() == 3):
+        return [images]
+    if not (found := list(images)):
+        raise DeixisError("No images were given.", "Give at least one.")
+    return found
 
 
 def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Transform | None) -> ModelInputs:

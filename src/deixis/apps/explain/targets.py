@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from deixis.apps.explain.explainers import HasWords
 from deixis.apps.explain.overlays import Share
 from deixis.errors import DeixisError
-from deixis.methods import normgrad
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import text_relevance
 
-__all__ = ["ClassScore", "RecordedScore", "Target", "Words", "of_each", "words_of"]
+__all__ = ["ClassScore", "RecordedScore", "Target", "Words", "logit", "of_each", "require_words", "words_of"]
 
 Target = int | Sequence[Any] | Tensor | Callable[[Any], Tensor]
 """A class of all images, one of each [B], T of each [B, T]; or a function of the model's output."""
@@ -54,6 +54,22 @@ class RecordedScore:
         return tuple(tuple(f"class {each}" for each in row) for row in self._score.chosen.reshape(rows).tolist())
 
 
+def logit(targets: int | Int64[Tensor, " B"] | Int64[Tensor, "B T"]) -> Callable[[Tensor], Tensor]:
+    """The score of a class, before the softmax.
+
+    Args:
+        targets: the class of all images, of each, or T classes of each.
+    """
+
+    def score(output: Tensor) -> Tensor:
+        if isinstance(targets, int):
+            return output[:, targets]
+        wanted = targets.to(output.device)
+        return output.gather(1, wanted[:, None])[:, 0] if wanted.dim() == 1 else output.gather(1, wanted)
+
+    return score
+
+
 class ClassScore:
     """Classes' scores before the softmax.
 
@@ -78,7 +94,7 @@ class ClassScore:
         if self.chosen.numel() and not 0 <= int(self.chosen.min()) <= int(self.chosen.max()) < logits.shape[1]:
             wrong = self.chosen.min() if self.chosen.min() < 0 else self.chosen.max()
             raise DeixisError(f"There is no class {int(wrong)}.", f"The model has {logits.shape[1]}, from 0 on.")
-        return normgrad.logit(self.chosen)(logits)
+        return logit(self.chosen)(logits)
 
 
 def of_each(target: Target | None, count: int) -> Int64[Tensor, " B"] | Int64[Tensor, "B T"] | None:
@@ -102,21 +118,33 @@ def of_each(target: Target | None, count: int) -> Int64[Tensor, " B"] | Int64[Te
     return wanted.long()
 
 
-def words_of(
-    encoder: DualEncoder, texts: Sequence[str], images: Float[Tensor, "B D"], config: normgrad.Config | None
-) -> Words:
+def require_words(encoder: DualEncoder, texts: Sequence[str]) -> None:
+    """Makes sure that there are texts, and that each holds something that the encoder reads.
+
+    Raises:
+        DeixisError: there is no text, or an empty one.
+    """
+    if not texts:
+        raise DeixisError("No texts were given to explain.", "Give a list with at least one text.")
+    *rows, nothing = encoder.tokenize([*texts, ""]).ids
+    for text, row in zip(texts, rows, strict=True):
+        if not text.strip() or torch.equal(row, nothing):
+            raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
+
+
+def words_of(encoder: DualEncoder, texts: Sequence[str], images: Float[Tensor, "B D"], method: object) -> Words:
     """What part each word of each text has in its similarity to each image, through the text tower.
 
     Args:
         encoder: both towers.
         texts: T of them.
         images: their embeddings.
-        config: of normgrad; by relevance without it.
+        method: that explains; where it says nothing of words, relevance does.
     """
     repeated, partners = list(texts) * len(images), images.detach().repeat_interleave(len(texts), 0)
-    found = text_relevance(encoder, repeated, partners) if config is None else []
-    if config is not None:
-        carried = normgrad.Method(config, encoder=encoder).words(repeated, partners)
+    found = [] if isinstance(method, HasWords) else text_relevance(encoder, repeated, partners)
+    if isinstance(method, HasWords):
+        carried = method.words(repeated, partners)
         for text, row in zip(repeated, carried.tolist(), strict=True):
             places = encoder.tokenizer.words(text, encoder.context_length)
             found.append([(start, stop, sum(row[first:last])) for start, stop, first, last in places])

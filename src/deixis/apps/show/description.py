@@ -19,6 +19,7 @@ def description(name: str) -> str:
     lines += ["", f"Parts: {', '.join(f'{p.name} ({p.kind})' for p in card.parts) or 'none'}"]
     lines += textwrap.wrap(f"Needs: {', '.join(f'{n.name} [{n.axes}]' for n in card.needs) or 'nothing'}", 100)
     lines += [f"Offers: {', '.join(card.capabilities) or 'measures'}"]
+    lines += textwrap.wrap(f"Settings with names: {', '.join(card.variants)}", 100) if card.variants else []
     links = [f"arXiv {card.arxiv}"] if card.arxiv else []
     lines += [f"Source: {', '.join([*links, *([card.code] if card.code else [])])}"] if links or card.code else []
     return "\n".join(lines)

@@ -23,22 +23,23 @@ from torch import Tensor, nn
 from deixis.engine.evaluation.saliency import SaliencyQueries, between_things, explain, localisation, perturbation
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
-from deixis.methods.normgrad import CELLS
+from deixis.methods import list_methods, read
 from deixis.nn.dual import DualEncoder
 from deixis.nn.taps import blocks, default_layers
 from deixis.ops.maps import spearman
 from deixis.ops.saliency_metrics import centre, edges
 from deixis.ops.stats import Interval, cluster_bootstrap
+from deixis.types import Variant
 
 __all__ = [
     "BASELINES",
-    "METHODS",
     "SaliencyEntry",
     "SaliencyResult",
     "SaliencyRow",
     "absent",
     "agreement",
     "cascade",
+    "compared",
     "entries",
     "measure",
     "stages",
@@ -47,15 +48,6 @@ __all__ = [
 BASELINES = ("centre", "edges", "random")
 """Maps that know nothing of the model."""
 
-METHODS = ("grad_cam", "linear_approximation", "norm_grad", "norm_grad_selective", "relevance", "blurred", "srmap")
-"""What is compared where nothing is named: cells of normgrad's table at several layers, and maps of the input."""
-
-_RELEVANCE: Mapping[str, Mapping[str, Any]] = {
-    "relevance": {"step": "none"},
-    "blurred": {"step": "blur", "sigma": 4.0},
-    "srmap": {"longest": 64},  # a hundredth of the time at 250 pixels, and the cascade asks for ten times the maps
-}
-_STEP = 0.0025
 _FEW = 6
 """Pictures that insertion, deletion and the checks are measured on: they take most of the time."""
 
@@ -116,38 +108,50 @@ class SaliencyResult(NamedTuple):
     rows: Sequence[SaliencyRow]
 
 
+def compared() -> dict[str, tuple[str, Variant]]:
+    """What can be compared: the variants of methods that offer `attribute`, by name, with the method's name. A method
+    without variants is one of its own."""
+    cards = {name: read(name).card for name in list_methods()}
+    able = {name: card for name, card in cards.items() if "attribute" in card.capabilities}
+    return {
+        form: (name, variant)
+        for name, card in able.items()
+        for form, variant in (card.variants or {name: Variant({}, standard=True)}).items()
+        if "*" not in form
+    }
+
+
 def entries(encoder: DualEncoder, methods: Sequence[str] = ()) -> list[SaliencyEntry]:
-    """The rows of the table: the baselines, each cell of normgrad's table at an early, a middle and the last block,
-    selective NormGrad of all three combined, NormGrad after the meta step, and maps of the input.
+    """The rows of the table: the baselines, then the rows of each variant as its card says: at an early, a middle and
+    the last block, of all combined, or one of the input.
 
     Args:
         encoder: that is explained.
-        methods: of `METHODS` and `deixis.methods.normgrad.CELLS`; none: `METHODS`.
+        methods: names of variants; none: those that are standard.
 
     Raises:
-        DeixisError: there is no such method.
+        DeixisError: there is no such variant.
     """
-    chosen = tuple(methods) or METHODS
-    for name in chosen:
-        if name not in CELLS and name not in _RELEVANCE:
-            known = ", ".join([*CELLS, *_RELEVANCE])
-            raise DeixisError(f"There is no map called {name!r}.", f"Compare some of {known}.")
-    layers = default_layers(encoder.image_tower)
+    known = compared()
     found = [SaliencyEntry(name, "", _baseline(name), learned=False) for name in BASELINES]
-    for name in chosen:
-        if name in _RELEVANCE:
-            found.append(SaliencyEntry(name, "input", _made("srmap", encoder, _RELEVANCE[name])))
-            continue
-        for layer in (*layers, ""):
-            settings: dict[str, Any] = {"cell": name, "layers": (layer,) if layer else ()}
-            found.append(SaliencyEntry(name, layer or "last", _made("normgrad", encoder, settings)))
-    if "norm_grad_selective" in chosen:
-        settings = {"cell": "norm_grad_selective", "layers": layers}
-        found.append(SaliencyEntry("norm_grad_selective", " x ".join(layers), _made("normgrad", encoder, settings)))
-    if "norm_grad" in chosen:
-        settings = {"cell": "norm_grad", "layers": layers[-1:], "rate": _STEP}
-        found.append(SaliencyEntry("norm_grad + step", layers[-1], _made("normgrad", encoder, settings)))
+    for name in methods or [name for name, (_, variant) in known.items() if variant.standard]:
+        if name not in known:
+            raise DeixisError(f"There is no map called {name!r}.", f"Compare some of {', '.join(known)}.")
+        found += _rows(name, *known[name], encoder)
     return found
+
+
+def _rows(name: str, method: str, variant: Variant, encoder: DualEncoder) -> list[SaliencyEntry]:
+    """The rows of a variant; where the method has layers to choose, as its card says."""
+    settings, places = {**variant.settings, **variant.compared}, default_layers(encoder.image_tower)
+    chosen: list[tuple[str, dict[str, Any]]] = [] if variant.layers else [("input", {})]
+    if "each" in variant.layers:
+        chosen += [*((layer, {"layers": (layer,)}) for layer in places), ("last", {"layers": ()})]
+    if "all" in variant.layers:
+        chosen.append((" x ".join(places), {"layers": places}))
+    if "deepest" in variant.layers:
+        chosen.append((places[-1], {"layers": places[-1:]}))
+    return [SaliencyEntry(name, layer, _made(method, encoder, {**settings, **more})) for layer, more in chosen]
 
 
 def _made(

@@ -16,6 +16,7 @@ from deixis.nn.relevance.attribution import Relevance, relevance
 from deixis.nn.relevance.functions import FUNCTIONS
 from deixis.nn.relevance.pairs import pair_score, text_relevance
 from deixis.nn.relevance.rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Rule, Rules, ZBox, ZPlus
+from deixis.nn.relevance.words import TextGradients, text_gradients
 
 __all__ = [
     "FUNCTIONS",
@@ -27,9 +28,11 @@ __all__ = [
     "Relevance",
     "Rule",
     "Rules",
+    "TextGradients",
     "ZBox",
     "ZPlus",
     "pair_score",
     "relevance",
+    "text_gradients",
     "text_relevance",
 ]

@@ -33,7 +33,8 @@ def pair_score(
 
     def score(output: Any) -> Tensor:
         embedding: Tensor = getattr(output, "embedding", output)
-        return torch.einsum("bd,bd->b" if wanted.ndim == 2 else "bd,bkd->bk", embedding, wanted.to(embedding))
+        # A copy, as vectors made in inference mode have no gradient.
+        return torch.einsum("bd,bd->b" if wanted.ndim == 2 else "bd,bkd->bk", embedding, wanted.clone().to(embedding))
 
     return score
 
