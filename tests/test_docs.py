@@ -1,4 +1,4 @@
-"""What the documents show works: Python blocks run, commands exist."""
+"""What the documents show works: Python blocks run, commands exist, files and modules that are named are there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.documents import PROJECT, Block, blocks, commands, documents, make_ta
 
 DOCUMENTS = [str(path.relative_to(PROJECT)) for path in documents()]
 RUNNING = {name: [block for block in blocks(PROJECT / name) if block.runs] for name in DOCUMENTS}
+PACKAGE = PROJECT / "src" / "deixis"
 COMMANDS = sorted({command for name in DOCUMENTS for _, command in commands(PROJECT / name)})
 
 
@@ -214,3 +215,49 @@ def test_the_table_of_the_optimiser_names_each_setting_and_its_default() -> None
     text = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `optim\.(\w+)` \| `?(.*?)`? \|", text, re.MULTILINE)
     assert rows == [(field.name, written(field.default)) for field in dataclasses.fields(OptimSpec)]
+
+
+# ---- names of files and modules
+
+
+def _is_there(place: str) -> bool:
+    """Whether a path that a text names is one of the project, words in capitals standing for any."""
+    pattern = re.sub("[A-Z]{4,}", "*", place)
+    return any(next(folder.glob(pattern), None) is not None for folder in (PROJECT, PACKAGE))
+
+
+def _leads_somewhere(name: str) -> bool:
+    """Whether a dotted name is a module, or a name that one defines or takes in."""
+    *modules, last = name.split(".")[1:]
+    for depth, rest in ((len(modules) + 1, []), (len(modules), [last]), (len(modules) - 1, [*modules[-1:], last])):
+        path = PACKAGE.joinpath(*name.split(".")[1 : 1 + max(depth, 0)])
+        file = next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()), None)
+        if file is not None:
+            return all(re.search(rf"\b{re.escape(each)}\b", file.read_text(encoding="utf-8")) for each in rest)
+    return False
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "src"])
+def test_files_and_modules_that_are_named_are_there(name: str) -> None:
+    """In the documents, and in the docstrings and comments of the package."""
+    files = sorted(PACKAGE.rglob("*.py")) if name == "src" else [PROJECT / name]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        places = set(re.findall(r"`([a-zA-Z_]+(?:/[a-zA-Z_.]+)+\.(?:py|md|jsonl))`", text))
+        assert [each for each in places if not _is_there(each)] == [], file
+        names = set(re.findall(r"`(deixis(?:\.[a-zA-Z_]+)+)(?:`|\()", text)) - {"deixis.NAME"}
+        assert [each for each in names if not _leads_somewhere(each)] == [], file
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("deixis.ops.metrics", True),
+        ("deixis.ops.metrics.retrieval", True),
+        ("deixis.engine.claims", True),
+        ("deixis.ops.metrics.retrival", False),
+        ("deixis.engine.heldout", False),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_found(name: str, there: bool) -> None:
+    assert _leads_somewhere(name) == there

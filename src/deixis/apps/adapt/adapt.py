@@ -134,7 +134,7 @@ def adapt(
     """Adapts a model to DATA and writes a run folder: model, index, `result.json`, `report.html`.
 
     Args:
-        data: what `collection.read` takes, or a source that was read already.
+        data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         out: the run folder; it appears under its name only when all is done.
         settings: model, method, splits, seed.
         reading: columns and the like, where they are not to be guessed.

@@ -97,7 +97,7 @@ def read_and_encode(
 
     Args:
         run: the folder of a run or index, or anything else.
-        data: what `collection.read` takes; empty: the run's own.
+        data: what `deixis.apps.common.dataset.read` takes; empty: the run's own.
         encoder: whose squares are wanted.
         wanted: how many.
         talk: where progress goes.

@@ -81,7 +81,7 @@ def index(
     ranks call this alike.
 
     Args:
-        data: what `collection.read` takes, or a source that was read already.
+        data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         out: the folder to write, with the model in it.
         model: a name or a model folder.
         reading: columns and the like, where they are not to be guessed.
@@ -131,7 +131,7 @@ def update(
 
     Args:
         folder: what `deixis index` or `deixis adapt` wrote.
-        data: what `collection.read` takes, or a source that was read already.
+        data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         remove_gone: also remove what has gone from DATA, and let what was moved keep its vector.
         reading: columns and the like, where they are not to be guessed.
         model: the model that made the index, where the one in the folder can't be had.

@@ -53,8 +53,8 @@ def label(
     Of equal or near-equal images only one is listed. The csv is read by `deixis adapt` as soon as some rows are filled.
 
     Args:
-        data: what `collection.read` takes. Pictures that lie in a table or are drawn have no name for a csv: they are
-            refused.
+        data: what `deixis.apps.common.dataset.read` takes. Pictures that lie in a table or are drawn have no name for a
+            csv: they are refused.
         out: the csv.
         model: whose eyes decide which images are unlike one another.
         reading: columns and the like, where they are not to be guessed.

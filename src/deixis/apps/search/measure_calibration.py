@@ -1,4 +1,7 @@
-"""Measures how likely search results are right, when a run or an index is made; `apps.relevance` reads it back."""
+"""Measures how likely search results are right, when a run or an index is made.
+
+`deixis.apps.search.calibration` reads it back.
+"""
 
 from __future__ import annotations
 

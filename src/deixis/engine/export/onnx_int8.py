@@ -29,7 +29,7 @@ def quantise(folder: Path, calibration: Float[Tensor, "B 3 S S"]) -> Mapping[str
     """Writes an 8-bit graph beside each of the two in `folder`.
 
     Args:
-        folder: as `engine.onnx.write` left it.
+        folder: as `deixis.engine.export.onnx.write` left it.
         calibration: preprocessed images that nothing is measured on.
 
     Returns:
