@@ -17,6 +17,7 @@ from typing import Any
 from deixis.apps.common.verbs import verbs
 from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
+from deixis.zoo.parts import kinds, part_kind
 from docs.commands import commands_page
 from docs.found import found_page
 from docs.papers import Results, golden_files, papers_page
@@ -27,6 +28,11 @@ __all__ = ["main", "method_page", "pages", "races_page", "table"]
 ROOT = Path(__file__).parents[1]
 SAME = 1.0  # mean difference, of 255, up to which two pictures show the same
 MADE = "<!-- made by `make docs`; edit the method's file or run the race instead -->"
+
+PARTS = """A method is built on parts; each has a setting of its name, such as `--set encoder=starter`, and `deixis show
+METHOD` lists them with their kinds. In Python, `zoo.load_part("image_tower", "timm:resnet18:untrained")` loads one, and
+`engine.build("clip", overrides={"encoder": "my-run"})` builds a method on it. Parts of one kind have the same
+interface, a Protocol in `deixis.types.protocols`."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -98,6 +104,18 @@ def races_page(rows: Sequence[dict[str, Any]]) -> str:
     return f"# Races\n\n{MADE}\n\n{table(head, cells)}\n"
 
 
+def parts_page() -> str:
+    """The kinds of parts that methods are built on, and the names that each loads."""
+    lines = ["# Parts", MADE, PARTS]
+    for kind in kinds():
+        part = part_kind(kind)
+        rows = [(f"`{each.form}`", f"`{each.example}`", each.gives, each.fetch or "nothing") for each in part.sources]
+        lines += [f"## {kind}", f"`{part.protocol}`: {part.gives}."]
+        lines += [table(("name", "for example", "what is loaded", "what is fetched"), rows)]
+        lines += [part.later] if part.later else []
+    return "\n\n".join(lines) + "\n"
+
+
 def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
@@ -128,6 +146,7 @@ def pages() -> dict[str, str]:
     methods = [read(name) for name in list_methods()]
     made = {f"methods/{method.name}.md": method_page(method) for method in methods}
     made["commands.md"] = commands_page(verbs(), MADE, table)
+    made["parts.md"] = parts_page()
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["found.md"] = found_page(_rows("protocols"), MADE, table)

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from deixis.nn.relevance import pair_score
+from deixis.types import Sample, Source
 
-__all__ = ["explained", "few", "golden_folder", "leave_ranks", "load_golden"]
+__all__ = ["explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
 
 
 def few(cases: Iterable[Any], *fast: Any) -> list[Any]:
@@ -39,6 +40,12 @@ def explained(method: Any, images: torch.Tensor, texts: Sequence[str], others: S
     encoder = method.encoder
     partners = encoder.encode_text(texts)[None].expand(len(images), -1, -1)
     return method.maps(images, pair_score(partners, encoder.encode_text(others) if others else None))
+
+
+def texts(*captions: str) -> Source:
+    """Data without images: a sample a caption."""
+    samples = tuple(Sample(str(number), None, captions=(caption,)) for number, caption in enumerate(captions))
+    return Source("texts", Path(), "text", "by hand", samples)
 
 
 def leave_ranks() -> NoReturn:

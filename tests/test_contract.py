@@ -20,6 +20,7 @@ from deixis import engine, zoo
 from deixis.methods import get, list_methods, read
 from deixis.types import CAPABILITIES, Progress
 from deixis.types.batch import CORE_FIELDS
+from deixis.zoo.parts import kinds
 from tests import contract
 from tests.contract import RULES, Subject
 from tests.support import few
@@ -77,6 +78,7 @@ def test_a_card_names_only_what_exists(name: str) -> None:
     assert set(card.skip_contract) <= set(RULES)
     fields = {field.name for field in dataclasses.fields(module.Config)}
     assert {part.name for part in card.parts} <= fields, "each part has a config field of its name"
+    assert {part.kind for part in card.parts} <= set(kinds()), "each kind has a file in zoo/parts"
     for capability in card.capabilities:
         assert capability in CAPABILITIES
         assert callable(getattr(module.Method, capability)), f"declared capability {capability} is missing"
@@ -96,7 +98,7 @@ def test_every_field_of_a_config_is_described(name: str) -> None:
 def test_every_preset_builds(name: str) -> None:
     """Trained and fitted ones on the meta device, where the largest costs nothing; on the tiny encoder."""
     card = read(name).card
-    parts = {part.name: zoo.load("tiny") for part in card.parts if part.kind in ("dual_encoder", "image_tower")}
+    parts = {part.name: zoo.load_part(part.kind, "tiny") for part in card.parts if part.kind != "names"}
     for preset in ("desk", "paper"):
         with torch.device("meta" if card.kind in ("trained", "fitted") else "cpu"):
             method = engine.build(name, preset, parts=parts)

@@ -30,7 +30,7 @@ CARD = Card(
     year=2026,
     kind="trained",
     needs=(FieldSpec("boxes", "B T 4", ragged="T", values="boxes"), FieldSpec("x", "B D")),
-    parts=(Part("base", "module", frozen=True),),
+    parts=(Part("base", "image_tower", frozen=True),),
     min_batch=2,
     non_gradient_state=("centre",),
 )

@@ -138,6 +138,11 @@ class Tokenizer:
                 words.append((start, stop, position, position + 1))
         return words
 
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The way back: the text of tokens in a row; those that stand around a text are left out."""
+        text: str = self._rules.decode(list(numbers), skip_special_tokens=True)
+        return text
+
     def pieces(self, numbers: Sequence[int]) -> list[str]:
         """The way back: what each token stands for, by itself.
 

@@ -43,7 +43,7 @@ class BagOfWords(nn.Module):
         self._config = config
         self.words = nn.Embedding(config.vocabulary, config.width)
         self.projection = nn.Linear(config.width, config.out, bias=False)
-        self.width = config.out
+        self.width, self.token_width = config.out, config.width
         nn.init.normal_(self.projection.weight, std=config.width**-0.5)
 
     @property
@@ -60,6 +60,14 @@ class BagOfWords(nn.Module):
     def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """Every word in the shared space, as if it were the whole text. Not normalised."""
         return TokenStates(self.projection(self.words(tokens)), self._words_in(tokens, mask))
+
+    def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """The word vectors."""
+        return self.words(tokens)
+
+    def encode(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """The words as they are, as none looks at another."""
+        return words
 
     def _words_in(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"]:
         words = (tokens[..., None] != tokens.new_tensor(self._config.marks)).all(dim=-1)  # ONNX has no `isin`

@@ -114,7 +114,7 @@ class MeanPooledText(nn.Module):
         super().__init__()
         self.bert = bert
         self.register_buffer("centre", centre)
-        self.width = bert.config.width
+        self.width = self.token_width = bert.config.width
 
     @property
     def config(self) -> dict[str, Any]:
@@ -131,6 +131,10 @@ class MeanPooledText(nn.Module):
     def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
         """The word embeddings, before positions are added."""
         return self.bert.words(tokens)
+
+    def encode(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """States of the last layer, from word embeddings that may come from anywhere."""
+        return self.bert.encode(words, mask)
 
     def from_embeddings(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """One vector of length 1 a text, from word embeddings that may come from anywhere; `mask` is true where one is

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.nn.pyramid import Level, feature_maps, levels_of
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["ClassifierTower", "ConSE"]
@@ -74,18 +75,28 @@ class ClassifierTower(nn.Module):
         """What the weights do not tell, as plain values."""
         return {"head": "conse", "k": self.head.k, "temperature": self.head.temperature}
 
-    def _map(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+        """The map that the classifier reads."""
         return self.backbone(images.contiguous(memory_format=torch.channels_last))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Of the maps that `feature_maps` gives."""
+        return levels_of(self.backbone, self.feature_width)
+
+    def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B c h w"]]:
+        """One map a stride, from within the backbone."""
+        return feature_maps(self.backbone, images.contiguous(memory_format=torch.channels_last))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
         """Embedding, pooled features, and as doubt 1 minus the largest class probability."""
-        features = F.adaptive_avg_pool2d(self._map(images), 1).flatten(1)
+        features = F.adaptive_avg_pool2d(self.cells(images), 1).flatten(1)
         scores = self.classifier(features)
         return ImageStates(self.head(scores), features, 1 - scores.softmax(dim=-1).amax(dim=-1))
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """What each cell of the map would be alone: the classifier and ConSE applied to it; not normalised."""
-        cells = self._map(images)
+        cells = self.cells(images)
         states = self.head.mix(self.classifier(cells.flatten(2).transpose(1, 2)))
         everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
         return TokenStates(states, everywhere, (cells.shape[2], cells.shape[3]))

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from deixis.nn.attention import Attention
 from deixis.nn.positions import require_side
+from deixis.nn.pyramid import Level
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["AttentionPool", "Bottleneck", "ModifiedResNet", "ModifiedResNetConfig"]
@@ -177,6 +178,19 @@ class ModifiedResNet(nn.Module):
         for stage in self.stages:
             found.append(stage(found[-1]))
         return found
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Of the maps that `feature_maps` gives."""
+        return tuple(Level(EXPANSION * self._config.width * 2**stage, 4 * 2**stage) for stage in range(4))
+
+    def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B c h w"]]:
+        """The map after each stage."""
+        return self.hidden(images)[1:]
+
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+        """The last map."""
+        return self.hidden(images)[-1]
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """The cells of the last map in the shared space, not normalised: what each gives to the pool."""

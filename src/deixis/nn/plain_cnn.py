@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from deixis.nn.pyramid import Level
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["PlainCnn", "PlainCnnConfig"]
@@ -56,21 +57,32 @@ class PlainCnn(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
         """Class scores, the mean of the last map, and as doubt 1 minus the largest class probability."""
-        features = self._map(images).mean((2, 3))
+        features = self.cells(images).mean((2, 3))
         scores = self.classifier(features)
         return ImageStates(scores, features, 1 - scores.softmax(dim=-1).amax(dim=-1))
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """The class scores of each place of the last map as if it were alone."""
-        cells = self._map(images)
+        cells = self.cells(images)
         states = self.classifier(cells.flatten(2).transpose(1, 2))
         everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
         return TokenStates(states, everywhere, (cells.shape[2], cells.shape[3]))
 
-    def _map(self, cells: Tensor) -> Tensor:
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Of the maps that `feature_maps` gives."""
+        return tuple(Level(channels, 2**number) for number, channels in enumerate(self._config.channels))
+
+    def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B c h w"]]:
+        """The map after each block."""
+        maps = [images]
         for block in self.blocks:
-            cells = block(cells)
-        return cells
+            maps.append(block(maps[-1]))
+        return maps[1:]
+
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+        """The last map."""
+        return self.feature_maps(images)[-1]
 
 
 def _block(enter: int, leave: int, halve: bool) -> nn.Sequential:

@@ -87,7 +87,7 @@ class TextTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         bias = config.projection_bias
         self.projection = nn.Linear(config.width, config.out, bias=bias) if config.out else nn.Identity()
-        self.width = config.out or config.width
+        self.width, self.token_width = config.out or config.width, config.width
         self._initialise()
 
     def _initialise(self) -> None:
@@ -202,20 +202,26 @@ class TextTransformer(nn.Module):
             states = self.blocks.forward_cached(words + self.positions[length : length + words.shape[1]], kv_cache)
             states = self.projection(self.norm(states[torch.arange(len(states), device=states.device), ends]))
             return F.normalize(states, dim=-1)
-        fill, missing = self._config.fill, self._config.length - words.shape[1]
-        if fill is not None:
-            words = torch.where(mask[..., None], words, self.words.weight[fill])
-            words = torch.cat([words, self.words.weight[fill].expand(len(words), max(0, missing), -1)], dim=1)
+        words = self._filled_words(words, mask)
         if self._config.pool == "last":
             ends = torch.full_like(ends, words.shape[1] - 1)
-        seen = mask if fill is None and not self._config.causal else None
-        return F.normalize(self.embed(words, ends, seen), dim=-1)
+        return F.normalize(self.embed(words, ends, self._seen(mask)), dim=-1)
 
     def hidden(
         self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"] | None = None
     ) -> list[Float[Tensor, "B L F"]]:
         """The states before the first block and after each; `norm` has not been applied."""
         return self.blocks.each(*self._enter(words, mask), causal=self._config.causal)
+
+    def encode(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+        """States of the last block after the norm, from word embeddings that may come from anywhere.
+
+        Args:
+            words: before positions are added.
+            mask: true from the first word of a text to its end.
+        """
+        length = words.shape[1]
+        return self.norm(self.hidden(self._filled_words(words, mask), self._seen(mask))[-1])[:, :length]
 
     def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """Every token in the shared space, through what the one that is read goes through. Not normalised.
@@ -229,6 +235,18 @@ class TextTransformer(nn.Module):
         if self._config.pool != "last":
             real = real & (torch.arange(length, device=tokens.device) <= self.ends(tokens, mask)[:, None])
         return TokenStates(states, real)
+
+    def _seen(self, mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"] | None:
+        """The mask, where attention needs it: a causal tower sees no padding, and another may read its filling."""
+        return mask if self._config.fill is None and not self._config.causal else None
+
+    def _filled_words(self, words: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B M F"]:
+        """Texts of full length, where the tower wants that; what is not `mask` is filling."""
+        fill, missing = self._config.fill, self._config.length - words.shape[1]
+        if fill is None:
+            return words
+        words = torch.where(mask[..., None], words, self.words.weight[fill])
+        return torch.cat([words, self.words.weight[fill].expand(len(words), max(0, missing), -1)], dim=1)
 
     def _filled(
         self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None

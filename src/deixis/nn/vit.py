@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from deixis.nn.attention import Attention
 from deixis.nn.positions import require_side
+from deixis.nn.pyramid import Level
 from deixis.nn.transformer import Activation, Mlp, TransformerBlock, TransformerEncoder
 from deixis.types.outputs import ImageStates, TokenStates
 
@@ -166,10 +167,26 @@ class Vit(nn.Module):
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """The patches in the shared space, not normalised: each through what the pooled state goes through, as if it
         were alone in the picture. No patch is dropped."""
-        states = self.post_norm(self.blocks(self._enter(images, whole=True))[:, self._before :])
+        states = self._patches(images)
         states = self.projection(states if self.head is None else self.head.alone(states))
         everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
         return TokenStates(states, everywhere, self._config.grid)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Of the one map that `feature_maps` gives."""
+        return (Level(self._config.width, self._config.patch_size),)
+
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+        """The patches after the last norm, where they lie; no patch is dropped."""
+        return self._patches(images).transpose(1, 2).unflatten(2, self._config.grid)
+
+    def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B F h w"]]:
+        """The cells, as there is one stride."""
+        return [self.cells(images)]
+
+    def _patches(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N F"]:
+        return self.post_norm(self.blocks(self._enter(images, whole=True))[:, self._before :])
 
     @property
     def _before(self) -> int:

@@ -1,6 +1,6 @@
 """Pretrained weights: `load("starter")`, `load("a/folder")`, `load("hf-hub:organisation/name")` give a `DualEncoder`.
 
-Loading is strict: a mismatch is an error.
+`load_part("image_tower", "timm:resnet18")` gives a part of any kind. Loading is strict: a mismatch is an error.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deixis.errors import DeixisError
+from deixis.zoo.parts import load_part
 
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["LAYOUTS", "MODELS", "layouts_for", "load", "save", "save_as"]
+__all__ = ["LAYOUTS", "MODELS", "layouts_for", "load", "load_part", "save", "save_as"]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -22,9 +22,23 @@ from deixis.nn.bag_of_words import BagConfig, BagOfWords
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.modified_resnet import REDUCTION, ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.towers import ImageHalf
 from deixis.nn.vit import Vit, VitConfig
 
-__all__ = ["MARKS", "NAME", "PATCH", "SIZES", "Size", "build", "described", "is_new", "options", "rebuilt", "words_of"]
+__all__ = [
+    "MARKS",
+    "NAME",
+    "PATCH",
+    "SIZES",
+    "Size",
+    "build",
+    "described",
+    "image_half",
+    "is_new",
+    "options",
+    "rebuilt",
+    "words_of",
+]
 
 MARKS = ("[PAD]", "[START]", "[END]", "[UNKNOWN]")
 """The first tokens, by number."""
@@ -36,6 +50,7 @@ NAME = "scratch"
 """What asks for a new encoder where a model is named."""
 
 _SCALE = 1 / 0.07
+_LICENCE = "none needed: random numbers"
 
 _TEXTS = ("transformer", "bag")
 _IMAGES = ("vit", "vit-mean", "resnet")
@@ -90,12 +105,8 @@ def build(
     Raises:
         DeixisError: a size or tower that there isn't, images of a side it can't read, or texts without a word.
     """
-    for what, value, there in (("size", size, tuple(SIZES)), ("text", text, _TEXTS), ("image", image, _IMAGES)):
-        if value not in there:
-            raise DeixisError(f"There is no {what} {value!r}.", f"There are: {', '.join(there)}.")
-    step = REDUCTION if image == "resnet" else PATCH
-    if image_size < step or (image == "resnet" and image_size % step):
-        raise DeixisError(f"Images of {image_size} pixels are asked for.", f"Ask for {step}, or a multiple of it.")
+    _require_known("text", text, _TEXTS)
+    _require_image(size, image_size, image)
     tokenizer, sizes = words_of(texts), SIZES[size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -104,10 +115,46 @@ def build(
         pictures,
         words,
         tokenizer=tokenizer,
-        preprocess=Preprocess(image_size, mode="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-        traits=Traits(f"scratch-{size}", sizes.length, scale=_SCALE, licence="none needed: random numbers"),
+        preprocess=_preprocess(image_size),
+        traits=Traits(f"scratch-{size}", sizes.length, scale=_SCALE, licence=_LICENCE),
     )
     return encoder.eval()
+
+
+def image_half(size: str = "small", image_size: int = 64, image: str = "resnet", seed: int = 0) -> ImageHalf:
+    """The image tower that `build` makes, by itself: it needs no texts. Equal seeds give equal weights.
+
+    Args:
+        size: one of `SIZES`.
+        image_size: side of the images, in pixels.
+        image: as for `build`.
+        seed: the global generator of random numbers is left as it was.
+
+    Raises:
+        DeixisError: a size or tower that there isn't, or images of a side it can't read.
+    """
+    _require_image(size, image_size, image)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tower = _image(SIZES[size], image_size, image)
+    return ImageHalf(tower, _preprocess(image_size), f"scratch-{size}", _LICENCE).eval()
+
+
+def _preprocess(image_size: int) -> Preprocess:
+    return Preprocess(image_size, mode="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def _require_image(size: str, image_size: int, image: str) -> None:
+    _require_known("size", size, tuple(SIZES))
+    _require_known("image", image, _IMAGES)
+    step = REDUCTION if image == "resnet" else PATCH
+    if image_size < step or (image == "resnet" and image_size % step):
+        raise DeixisError(f"Images of {image_size} pixels are asked for.", f"Ask for {step}, or a multiple of it.")
+
+
+def _require_known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise DeixisError(f"There is no {what} {value!r}.", f"There are: {', '.join(known)}.")
 
 
 def options(name: str) -> dict[str, Any] | None:

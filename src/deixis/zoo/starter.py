@@ -9,6 +9,7 @@ on both sides. Prompt form, classes mixed, temperature and centring were chosen 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import re
@@ -39,6 +40,7 @@ __all__ = [
     "TEMPERATURE",
     "class_prompts",
     "load",
+    "load_minilm",
     "load_text",
 ]
 
@@ -92,6 +94,18 @@ def load_text() -> DualEncoder:
     if CENTRED:
         text.centre = prototypes.mean(0)
     return DualEncoder.of_text(text, tokenizer=tokenizer, preprocess=PREPROCESS, traits=TRAITS).eval()
+
+
+def load_minilm() -> DualEncoder:
+    """MiniLM-L6 by itself, in eval mode: the text side of `load()` before ConSE moves its centre, as published.
+
+    Raises:
+        DeixisError: as `load`.
+    """
+    paths = _paths()
+    tokenizer, text = Tokenizer.from_file(paths["tokenizer"]), _text_tower(paths["text"])
+    traits = dataclasses.replace(TRAITS, name="minilm", licence="Apache-2.0 (all-MiniLM-L6-v2)")
+    return DualEncoder.of_text(text, tokenizer=tokenizer, preprocess=PREPROCESS, traits=traits).eval()
 
 
 def _paths() -> dict[str, Path]:

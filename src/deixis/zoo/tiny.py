@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tokenizers
 import torch
-from tokenizers import models, pre_tokenizers, processors
+from tokenizers import decoders, models, pre_tokenizers, processors
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,7 +14,7 @@ from deixis.nn.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.conse import ClassifierTower, ConSE
 from deixis.nn.dual import DualEncoder, Traits
 
-__all__ = ["load"]
+__all__ = ["byte_tokenizer", "load"]
 
 WIDTH, FEATURES, CLASSES, SIDE, LENGTH = 16, 24, 12, 32, 64
 
@@ -25,7 +25,7 @@ def load(seed: int = 0) -> DualEncoder:
     Args:
         seed: equal seeds give equal weights; the global generator of random numbers is left as it was.
     """
-    tokenizer = _byte_tokenizer()
+    tokenizer = byte_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = nn.Sequential(
@@ -46,12 +46,18 @@ def load(seed: int = 0) -> DualEncoder:
     return model.eval()
 
 
-def _byte_tokenizer() -> Tokenizer:
-    """0 is padding, 1 and 2 stand around a text, the other 256 are its bytes."""
+def byte_tokenizer(decoder: bool = False) -> Tokenizer:
+    """0 is padding, 1 and 2 stand around a text, the other 256 are its bytes.
+
+    Args:
+        decoder: whether the way back joins bytes to text; it is one of the tokenizer's rules.
+    """
     marks = ["[PAD]", "[START]", "[END]"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     rules = tokenizers.Tokenizer(models.BPE({token: number for number, token in enumerate(marks + alphabet)}, []))
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if decoder:
+        rules.decoder = decoders.ByteLevel()
     rules.add_special_tokens(marks)
     rules.post_processor = processors.TemplateProcessing(
         single="[START] $A [END]", special_tokens=[("[START]", 1), ("[END]", 2)]

@@ -15,8 +15,12 @@ from torch import nn
 from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
+from deixis.nn.fingerprint import fingerprint
 from deixis.nn.frozen import is_frozen
+from deixis.nn.towers import ImageHalf
 from deixis.types import Card, Part
+from deixis.zoo import scratch
+from tests.support import texts
 
 module = importlib.import_module("deixis.engine.training.build")  # `engine.build` is the function in it
 
@@ -94,10 +98,35 @@ def test_an_encoder_lends_its_image_half_to_who_asks_for_a_tower(monkeypatch: py
     parts = engine.build("toy").parts
     assert isinstance(parts["encoder"], DualEncoder)
     assert not is_frozen(parts["encoder"])
-    assert type(parts["tower"]).__name__.endswith("ClassifierTower")
+    assert isinstance(parts["tower"], ImageHalf)
     assert is_frozen(parts["tower"])
     given = zoo.load("tiny")
-    assert engine.build("toy", parts={"tower": given}).parts["tower"] is given.image_tower
+    tower = engine.build("toy", parts={"tower": given}).parts["tower"]
+    assert tower.network is given.image_tower
+    assert tower.preprocess == given.preprocess
+
+
+def test_parts_are_combined_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_toy(monkeypatch, Part("encoder", "dual_encoder"), Part("tower", "image_tower"))
+    parts = engine.build("toy", overrides={"tower": "scratch:vit:tiny:32"}).parts
+    assert parts["tower"].preprocess.size == 32
+    assert parts["encoder"].name == "tiny"
+
+
+def test_new_parts_hang_on_the_seed_and_know_the_words_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_toy(monkeypatch, Part("encoder", "dual_encoder"), Part("tower", "image_tower"), Part("names", "names"))
+    settings = {"encoder": "scratch:tiny", "tower": "scratch:vit:tiny:32"}
+
+    def parts(seed: int) -> dict[str, Any]:
+        given = {"names": "cat,dog"}
+        toy = engine.build("toy", overrides=settings, parts=given, seed=seed, source=texts("a cat"))
+        return dict(toy.parts)
+
+    first, same, other = parts(1), parts(1), parts(2)
+    assert first["names"] == ("cat", "dog")
+    assert first["encoder"].tokenizer.vocabulary == len(scratch.MARKS) + 2
+    for name in ("encoder", "tower"):
+        assert fingerprint(first[name]) == fingerprint(same[name]) != fingerprint(other[name])
 
 
 def test_a_part_of_which_there_are_many_is_loaded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +137,7 @@ def test_a_part_of_which_there_are_many_is_loaded_one_by_one(monkeypatch: pytest
 
 
 def test_an_optional_part_may_be_missing_and_another_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    optional = (Part("helper", "module", optional=True), Part("samplers", "sampler", optional=True, many=True))
+    optional = (Part("helper", "proposals", optional=True), Part("samplers", "sampler", optional=True, many=True))
     plain_toy(monkeypatch, *optional)
     assert engine.build("toy").parts == {"helper": None, "samplers": ()}
     plain_toy(monkeypatch, Part("samplers", "sampler", many=True))

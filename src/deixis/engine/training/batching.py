@@ -60,9 +60,8 @@ def collate_for(
     """
     stage = stage or Stage()
     needs = needs_of(method, stage)
-    encoder = encoder_of(method)
     sample = _asked(method, SampleSpec) or SampleSpec()
-    reader = getattr(method, sample.tokenizer, None) or encoder
+    reader = getattr(method, sample.tokenizer, None) or _first_with(method, "tokenizer")
     length = getattr(reader, "context_length", sample.length)
     read = {spec.name: spec for spec in needs if spec.made is None}
     made = read_for([spec for spec in needs if spec.made is not None])
@@ -71,12 +70,25 @@ def collate_for(
     collate = Collate(
         source,
         tuple(read.values()),
-        getattr(encoder, "preprocess", None) or Preprocess(size=ViewSpec().size),
+        getattr(_first_with(method, "preprocess"), "preprocess", None) or Preprocess(size=ViewSpec().size),
         getattr(reader, "tokenizer", None),
         view=stage.view or _asked(method, ViewSpec),
         sample=dataclasses.replace(sample, length=min(sample.length, length)),
     )
     return WithColumns(collate, columns or columns_for(method), needs, source) if made else collate
+
+
+def _first_with(method: Method, attribute: str) -> Any:
+    """The first part of the card, of whatever kind, that brings a preprocessing or a tokenizer; None where none does.
+
+    Batches hold one version of the images; a method whose further parts want another makes it itself.
+    """
+    for part in card_of(method).parts:
+        value = getattr(method, part.name, None)
+        for each in value if part.many and value else (value,):
+            if getattr(each, attribute, None) is not None:
+                return each
+    return None
 
 
 def _asked(method: Method, kind: type[T]) -> T | None:

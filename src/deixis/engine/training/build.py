@@ -14,7 +14,7 @@ from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
 from deixis.methods import change_settings, get
 from deixis.nn.frozen import freeze
-from deixis.types import Part
+from deixis.types import Part, Source
 
 __all__ = ["build", "configure", "restored"]
 
@@ -55,6 +55,7 @@ def build(
     overrides: Mapping[str, Any] | None = None,
     parts: Mapping[str, Any] | None = None,
     seed: int = 0,
+    source: Source | None = None,
 ) -> Method:
     """Builds a method: its config, its parts (loaded by what the config names, frozen where the card says so), itself.
 
@@ -62,15 +63,18 @@ def build(
         name: of the method.
         preset: `tiny`, `desk` or `paper`.
         overrides: fields of the config to change.
-        parts: parts that exist already, by name, used as they are (and frozen where the card says so).
-        seed: of the initial weights.
+        parts: parts that exist already, by name, or names of parts, in place of what the config names; frozen where
+            the card says so.
+        seed: of the initial weights, also of new parts.
+        source: the data that new parts take words or labels from.
 
     Raises:
         DeixisError: an unknown name, preset or setting, or a part that cannot be loaded.
     """
     card = get(name).CARD
     config = configure(name, preset, overrides)
-    loaded = {part.name: _part(part, config, parts or {}) for part in card.parts}
+    options = {"seed": seed, "source": source}
+    loaded = {part.name: _part(part, config, parts or {}, options) for part in card.parts}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         method: Method = get(name).Method(config, **loaded)
@@ -78,22 +82,19 @@ def build(
     return method
 
 
-def _part(part: Part, config: Any, given: Mapping[str, Any]) -> Any:
+def _part(part: Part, config: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """The part itself: the given one, or what the config's field of that name says."""
     value = given[part.name] if part.name in given else getattr(config, part.name)
     if value is None or (isinstance(value, str | tuple | list) and not value):
         if part.optional:
             return () if part.many else None
         raise DeixisError(f"The part {part.name!r} is missing.", f"Name one with --{part.name.replace('_', '-')}.")
-    return tuple(_one(part, each) for each in value) if part.many else _one(part, value)
+    return tuple(_one(part, each, options) for each in value) if part.many else _one(part, value, options)
 
 
-def _one(part: Part, value: Any) -> Any:
+def _one(part: Part, value: Any, options: Mapping[str, Any]) -> Any:
     """One thing of the kind that `part` asks for, loaded if `value` is a name, frozen if the part is."""
-    if part.kind in ("dual_encoder", "image_tower") and isinstance(value, str):
-        value = zoo.load(value)
-    if part.kind == "image_tower" and hasattr(value, "image_tower"):
-        value = value.image_tower
+    value = zoo.load_part(part.kind, value, **options)
     if part.frozen and isinstance(value, nn.Module):
         freeze(value)
     return value

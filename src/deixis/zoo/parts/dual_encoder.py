@@ -1,0 +1,56 @@
+"""An image tower and a text tower that meet in one space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deixis import zoo
+from deixis.nn.dual import DualEncoder
+from deixis.types import PartKind, PartSource, Source
+from deixis.zoo import scratch
+from deixis.zoo.parts import texts_of
+
+__all__ = ["PART", "load"]
+
+PART = PartKind(
+    gives="an image tower and a text tower that meet in one space, with preprocessing and tokenizer",
+    protocol="DualEncoder",
+    sources=(
+        PartSource(
+            "starter",
+            "starter",
+            "EfficientNet-Lite0 and MiniLM-L6 joined without training",
+            "101 MB once, by `deixis data get starter`",
+        ),
+        PartSource("tiny", "tiny", "random weights, for tests"),
+        PartSource("FOLDER", "my-run", "what `deixis adapt` or `deixis train` wrote, or a folder of another program"),
+        PartSource("FILE.pt", "ViT-B-32.pt", "a CLIP as OpenAI published it"),
+        PartSource(
+            "hf-hub:ORGANISATION/NAME",
+            "hf-hub:timm/ViT-B-16-SigLIP",
+            "a CLIP or SigLIP of the Hugging Face hub",
+            "once, as large as the repository's weights: 600 to 800 MB for a ViT-B",
+        ),
+        PartSource("scratch:OPTIONS", "scratch:resnet:base:96", "new weights, and the words of the training texts"),
+    ),
+)
+
+
+def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: Any) -> DualEncoder:
+    """The encoder called `name`; one that exists already is given back.
+
+    Args:
+        name: see `PART`.
+        source: whose words a new encoder knows.
+        seed: of a new encoder's weights.
+        **options: what `zoo.load` takes.
+
+    Raises:
+        DeixisError: as `zoo.load`; or the source of a new encoder has no words.
+    """
+    if not isinstance(name, str):
+        return name
+    new = scratch.options(name)
+    if new is None or source is None:
+        return zoo.load(name, **options)
+    return scratch.build(texts_of(source), seed=seed, **new)

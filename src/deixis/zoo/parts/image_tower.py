@@ -1,0 +1,69 @@
+"""A network that sees images: pooled features, dense tokens, and feature maps of several strides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deixis import zoo
+from deixis.nn.dual import DualEncoder
+from deixis.nn.towers import ImageHalf
+from deixis.types import PartKind, PartSource, Source
+from deixis.types.protocols import ImageEncoder
+from deixis.zoo import scratch, timm_networks
+
+__all__ = ["PART", "load"]
+
+PART = PartKind(
+    gives="pooled features, dense tokens and feature maps of images, with the preprocessing that belongs to it",
+    protocol="ImageEncoder",
+    sources=(
+        PartSource(
+            "timm:NAME",
+            "timm:resnet18",
+            "a network of timm with the weights that timm names first; `resnet18.a1_in1k` names others",
+            "once, from the Hugging Face hub: 47 MB for resnet18, 350 MB for a ViT-B",
+        ),
+        PartSource(
+            "timm:NAME:untrained",
+            "timm:resnet18:untrained",
+            "the same network with random weights; a number after a further colon is the side of the images in pixels",
+        ),
+        PartSource(
+            "scratch:OPTIONS",
+            "scratch:resnet:base:96",
+            "a small new network: resnet, vit or vit-mean; tiny, small or base; the side of the images in pixels",
+        ),
+        PartSource(
+            "DUAL_ENCODER",
+            "my-run",
+            "the image half of any dual encoder, before the projection: every name that the kind dual_encoder loads",
+            "as that kind",
+        ),
+    ),
+)
+
+
+def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: Any) -> ImageEncoder:
+    """The tower called `name`, or the image half of an encoder; a tower that exists already is given back.
+
+    Args:
+        name: see `PART`.
+        source: not asked, as a new tower knows no words.
+        seed: of random weights.
+        **options: what `zoo.load` takes.
+
+    Raises:
+        DeixisError: no such name, or its weights can't be had.
+    """
+    if isinstance(name, DualEncoder):
+        return ImageHalf.of(name)
+    if not isinstance(name, str):
+        tower: ImageEncoder = name
+        return tower
+    if name.startswith(timm_networks.PREFIX):
+        return timm_networks.load(name, seed)
+    new = scratch.options(name)
+    if new is not None:
+        new.pop("text", None)
+        return scratch.image_half(seed=seed, **new)
+    return ImageHalf.of(zoo.load(name, **options))

@@ -1,0 +1,158 @@
+"""Image towers keep their own preprocessing; tokens, maps and pooled features of one tower agree, whatever it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from deixis import zoo
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+from deixis.nn.fingerprint import fingerprint
+from deixis.nn.plain_cnn import PlainCnn, PlainCnnConfig
+from deixis.nn.pyramid import levels_of
+from deixis.nn.towers import ImageHalf, TimmEncoder
+from deixis.types.protocols import ImageEncoder
+from deixis.zoo import scratch
+from tests.support import few
+
+SMALL = ("timm:regnety_002:untrained:64", "timm:vit_tiny_patch16_224:untrained:32")
+HALVES = ("tiny", "scratch:resnet:tiny", "scratch:vit:tiny:32", "scratch:vit-mean:tiny:32")
+OTHERS = (
+    "timm:resnet18:untrained:64",
+    "timm:swin_tiny_patch4_window7_224:untrained",
+    "timm:mobilenetv3_small_050:untrained:64",
+    "timm:convnext_atto:untrained:64",
+    "timm:tf_efficientnet_lite0:untrained:64",
+    "timm:vit_small_patch14_reg4_dinov2:untrained:56",
+    "timm:pvt_v2_b0:untrained:64",
+)
+
+
+def load(name: str) -> ImageEncoder:
+    tower: ImageEncoder = zoo.load_part("image_tower", name)
+    return tower
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", few((*HALVES, *SMALL, *OTHERS), *HALVES, *SMALL))
+def test_a_tower_gives_what_it_says_of_itself(name: str) -> None:
+    tower = load(name)
+    side = tower.preprocess.size
+    images = torch.randn(2, 3, side, side)
+    maps, tokens = tower.feature_maps(images), tower.tokens(images)
+    assert tuple(each.shape[1] for each in maps) == tower.channels
+    assert tuple(side // each.shape[2] for each in maps) == tower.strides
+    assert list(tower.strides) == sorted(set(tower.strides)), "one map a stride, the finest first"
+    assert tower(images).shape == (2, tower.width)
+    assert tokens.states.shape[2] == tower.token_width
+    assert tokens.grid is not None
+    assert tokens.states.shape[1] == tokens.grid[0] * tokens.grid[1]
+    assert tokens.mask.all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["tiny", SMALL[0], SMALL[1]])
+def test_a_token_lies_where_its_cell_is(name: str) -> None:
+    """A change in the upper right corner moves the tokens there most, not those at the lower left."""
+    tower = load(name)
+    side = tower.preprocess.size
+    images = torch.zeros(1, 3, side, side)
+    other = images.clone()
+    other[..., : side // 2, side // 2 :] = 3.0
+    before, after = tower.tokens(images), tower.tokens(other)
+    assert before.grid is not None
+    moved = (after.states - before.states).norm(dim=-1).reshape(before.grid)
+    rows, columns = before.grid
+    assert moved[: rows // 2, columns // 2 :].mean() > moved[rows // 2 :, : columns // 2].mean()
+
+
+@torch.no_grad()
+def test_the_half_of_an_encoder_shares_its_tower_and_its_preprocessing() -> None:
+    encoder = zoo.load("tiny")
+    half = zoo.load_part("image_tower", encoder)
+    images = torch.randn(2, 3, 32, 32)
+    assert half.network is encoder.image_tower
+    assert half.preprocess == encoder.preprocess
+    assert torch.equal(half(images), encoder.image_states(images).features)
+    mean = half.tokens(images).states.mean(dim=1)
+    torch.testing.assert_close(mean, half(images), msg="the mean of the cells is what is pooled")
+
+
+def test_a_new_tower_is_the_image_half_of_the_new_encoder_of_its_seed() -> None:
+    half = zoo.load_part("image_tower", "scratch:vit:tiny:32", seed=4)
+    whole = scratch.build(["a cat"], "tiny", 32, seed=4, image="vit")
+    assert fingerprint(half) == fingerprint(ImageHalf.of(whole))
+    assert fingerprint(half) != fingerprint(zoo.load_part("image_tower", "scratch:vit:tiny:32", seed=5))
+
+
+def test_a_tower_of_classifiers_in_a_row_of_blocks_has_a_map_a_block() -> None:
+    cnn = PlainCnn(PlainCnnConfig(channels=(4, 6, 8), out=3)).eval()
+    tower = ImageHalf(cnn, zoo.load("tiny").preprocess, "cnn")
+    assert (tower.channels, tower.strides) == ((4, 6, 8), (1, 2, 4))
+    assert [each.shape[-1] for each in tower.feature_maps(torch.zeros(1, 3, 16, 16))] == [16, 8, 4]
+
+
+@torch.no_grad()
+def test_maps_are_those_that_timm_gives() -> None:
+    tower = zoo.load_part("image_tower", SMALL[0], seed=1)
+    assert isinstance(tower, TimmEncoder)
+    peer = timm.create_model("regnety_002", features_only=True).eval()
+    assert not peer.load_state_dict(tower.network.state_dict(), strict=False).missing_keys
+    images = torch.randn(1, 3, 64, 64)
+    for ours, theirs in zip(tower.feature_maps(images), peer(images), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_of_timm_is_preprocessed_as_timm_does_it() -> None:
+    tower = load("timm:regnety_002:untrained")
+    network = timm.create_model("regnety_002", num_classes=0)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 260, 3)).astype(np.uint8)
+    ours = tower.preprocess.batch([torch.from_numpy(pixels).permute(2, 0, 1)])[0]
+    torch.testing.assert_close(ours, transform(Image.fromarray(pixels)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_transformer_refuses_images_of_another_size() -> None:
+    with pytest.raises(DeixisError, match="The images are 48 by 48 pixels, and this tower sees 32 by 32"):
+        load(SMALL[1])(torch.zeros(1, 3, 48, 48))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timm:regnety_02", r"timm has no network 'regnety_02'. Did you mean .*regnety_002"),
+        ("timm:regnety_002:trained", r"names no network of timm. Write timm:NAME, and after colons untrained"),
+        ("timm:regnety_002.nobody", r"can't be had: Invalid pretrained tag"),
+        ("timm:", r"names no network of timm"),
+    ],
+)
+def test_a_network_that_timm_does_not_have_is_named(name: str, said: str) -> None:
+    with pytest.raises(DeixisError, match=said):
+        load(name)
+
+
+def test_weights_that_no_hub_gives_are_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **settings: object) -> None:
+        assert settings["pretrained"]
+        raise OSError("the hub can't be reached\nand more")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(
+        DeixisError, match=r"the hub can't be reached. Check.*or take random weights: timm:resnet18:untr"
+    ):
+        load("timm:resnet18")
+
+
+def test_the_text_side_alone_gives_no_image_tower() -> None:
+    side: DualEncoder = zoo.load("tiny").text_side()
+    with pytest.raises(DeixisError, match="The image tower of 'tiny' gives no feature maps"):
+        zoo.load_part("image_tower", side)
+
+
+def test_the_stride_of_a_network_that_tells_none_is_found_without_computing() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, stride=4), torch.nn.MaxPool2d(2))
+    assert levels_of(network, 5) == ((5, 8),)
