@@ -178,6 +178,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "connections.Connection.connection_lost": "asyncio calls it",
     "postgres.Postgres.create": "how a collection begins that is not copied from a folder",
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
+    "causal_lm.CausalLm.generate": "of the Protocol of language models, called by methods that caption and answer",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
     "normgrad.contrastive_excitation": "the paper's own, as golden values of its authors have it",

@@ -71,6 +71,13 @@ def test_the_words_are_those_of_the_captions_that_are_trained_on(place: Path) ->
     assert not {word for word in held - trained if word.isalpha()} & there
 
 
+def test_a_part_that_is_set_to_be_new_has_the_words_that_are_trained_on(place: Path) -> None:
+    source = read(str(place / "pictures"))
+    chosen = dataclasses.replace(SETTINGS, model="", set=("encoder=scratch:vit:tiny:32",))
+    model, part = (prepare("clip", source, settings).method.encoder for settings in (SETTINGS, chosen))
+    assert part.fingerprint() == model.fingerprint()
+
+
 def test_folder_names_are_words_where_there_are_no_captions(place: Path) -> None:
     source = pairs(place, captions=())
     kinds = [dataclasses.replace(s, label=f"{('red', 'blue')[i % 2]} kite") for i, s in enumerate(source.samples)]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from deixis import engine
@@ -22,7 +22,6 @@ from deixis.engine.training.stages import Method, card_of
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
-from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import world_size
 from deixis.types import Sample, Source, Stage
 from deixis.zoo import scratch
@@ -113,8 +112,9 @@ def prepare(name: str, source: Source, settings: TrainSettings) -> TrainingJob:
     usable, notes = _worded(source, method)
     _learnable(usable, method)
     train, held, more = _held_out(usable, method, settings)
-    if scratch.options(settings.model) is not None:
+    if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
+    if scratch.options(settings.model) is not None:
         more = [*more, _introduced(method)]
     order = SampleOrder(_batch(train, method, settings), seed=settings.seed)
     plan = EpochPlan(order, shards_of(train.samples)[0], world_size())
@@ -149,27 +149,26 @@ def _build(name: str, source: Source, settings: TrainSettings) -> Method:
         if not towers:
             raise DeixisError(f"{name} is not built on a model.", "Leave --model out.")
         changed[towers[0].name] = settings.model
-        new = scratch.options(settings.model)
-        if new is not None:
-            parts[towers[0].name] = _new(name, source, settings, new)
+        if scratch.options(settings.model) is not None:
+            _require_trainable(name, settings.model)
             changed = {**_whole(name, settings.config), **changed}
-    return engine.build(name, settings.config, changed, parts, settings.seed)
+    return engine.build(name, settings.config, changed, parts, settings.seed, source)
 
 
-def _new(name: str, source: Source, settings: TrainSettings, options: Mapping[str, Any]) -> DualEncoder:
-    """A model of random weights that knows the words of `source`."""
+def _has_new_parts(method: Method) -> bool:
+    """Whether a part is named `scratch`: it may have words from the data."""
+    config = getattr(method, "config", None)
+    named = [getattr(config, part.name, "") for part in card_of(method).parts]
+    return any(isinstance(name, str) and name.split(":")[0] == scratch.NAME for name in named)
+
+
+def _require_trainable(name: str, model: str) -> None:
+    """Refuses a model of random weights for a method that leaves its model as it is."""
     if any(part.frozen and part.kind in ("dual_encoder", "image_tower") for part in read_method(name).card.parts):
         raise DeixisError(
-            f"{name} leaves its model as it is, and {settings.model!r} is random numbers.",
+            f"{name} leaves its model as it is, and {model!r} is random numbers.",
             "Train it first: deixis train clip --data ... --model scratch",
         )
-    texts = [text for sample in source.samples for text in sample.captions or (sample.label or "",)]
-    if not any(text.strip() for text in texts):
-        raise DeixisError(
-            f"{source.name!r} has no captions, and a new model knows the words of its captions alone.",
-            "Put captions beside the pictures, or take what the files are called: --names-as-captions",
-        )
-    return scratch.build(texts, seed=settings.seed, **options)
 
 
 def _whole(name: str, preset: str) -> dict[str, Any]:
