@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines = (given.folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     with open(given.results, "a", encoding="utf-8") as file:
         for line in lines:
-            file.write(json.dumps({**shared, **json.loads(line), **environment(1)}, ensure_ascii=False) + "\n")
+            row = {**shared, **json.loads(line), "data": given.data, **environment(1)}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def found_page(rows: Sequence[Row], made: str, table: Table) -> str:
         some = [row for row in rows if (row["protocol"], row["data"]) == (protocol, data)]
         last = max(some, key=lambda row: str(row["date"]))
         some = [row for row in some if row["commit"] == last["commit"]]
-        about = f"Model {last['model']}, commit {last['commit']}, {last['date'][:10]}."
+        models = list(dict.fromkeys(row["model"] for row in some))
+        about = f"Model{'s' * (len(models) > 1)} {', '.join(models)}, commit {last['commit']}, {last['date'][:10]}."
         parts += [f"## {protocol}, `{data}`", about, *_section(some)(some, table)]
     return "\n\n".join(parts) + "\n"
 

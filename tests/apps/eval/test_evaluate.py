@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench import protocol_rows
 from deixis.apps.common.command_line import flags, parse_and_run
 from deixis.apps.eval import command
 from deixis.apps.eval.evaluate import evaluate
@@ -20,6 +22,7 @@ from deixis.engine.evaluation import protocols
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 from docs.build import table
+from docs.found import found_page
 from docs.protocols import protocols_table
 from tests import pictures
 from tests.documents import PROJECT
@@ -174,6 +177,19 @@ def test_rows_of_all_protocols_bear_protocol_model_data_and_a_recipe(compared: A
     assert "<svg" in page
 
 
+def test_rows_of_a_comparison_are_kept_under_the_name_of_the_data_and_tabled(compared: Any, tmp_path: Path) -> None:
+    out, _ = compared
+    kept = tmp_path / "protocols.jsonl"
+    protocol_rows.main([str(out), "--data", "set:mine", "--results", str(kept)])
+    rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    assert {(row["protocol"], row["data"]) for row in rows} == {
+        *(("zero-shot", "set:mine"), ("knn", "set:mine"), ("linear", "set:mine"))
+    }
+    page = found_page(rows, "", table)
+    assert "## knn, `set:mine`" in page
+    assert re.search(r"\| top1, k=3 \| [\d.]+ \[[\d.]+, [\d.]+\] \| [\d.]+ \[", page)
+
+
 def test_few_shot_curves_of_several_models_are_compared_and_each_keeps_its_own_report(compared: Any) -> None:
     out, _ = compared
     chosen = settings("few-shot", model=("tiny", "other"), methods=("zero_shot",), shots=(1, 2), seeds=1)
@@ -222,3 +238,18 @@ def test_a_model_that_cannot_be_measured_and_data_that_fit_nothing_are_refused_b
     with pytest.raises(DeixisError, match="No model is named"):
         evaluate(SOURCE, tmp_path / "out", settings(model=()), quiet=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_made_from_the_data_is_reported_as_flattered(tmp_path: Path) -> None:
+    from deixis import zoo
+
+    data = str(pictures.captioned(tmp_path / "mine", 12))
+    run = tmp_path / "run"
+    zoo.save(zoo.load("tiny"), run / "model")
+    told = {"data": {"name": "mine", "samples": 12, "fingerprint": "of ids and captions"}}
+    (run / "result.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEIXIS_CACHE", str(tmp_path / "cache"))
+        chosen = settings("retrieval", model=("tiny", str(run)))
+        result = evaluate(data, tmp_path / "out", chosen, quiet=True)
+    assert [warning.split(" was trained")[0] for warning in result["warnings"]] == [str(run)]

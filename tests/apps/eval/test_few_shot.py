@@ -118,7 +118,7 @@ def test_styles_are_the_folders_within_a_class(tmp_path: Path) -> None:
 def test_what_can_not_be_is_refused_before_anything_is_learned(
     changed: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deixis.engine.evaluation.model.zoo.load", None)
+    monkeypatch.setattr("deixis.apps.eval.evaluate.load_model", None)
     settings = EvalSettings(**{**SMALL, **changed})
     with pytest.raises(DeixisError, match=said):
         evaluate(str(pictures.labelled(tmp_path / "mine", 12)), tmp_path / "out", settings, quiet=True)

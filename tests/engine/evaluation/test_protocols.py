@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis import engine
 from deixis.engine.evaluation.classify import name_logits, per_class_weights
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
@@ -344,3 +345,42 @@ def test_a_model_differs_from_itself_by_nothing_and_pairs_are_of_the_same_querie
     others = dataclasses.replace(more, queries=tuple("ghijkl"))
     assert difference(others, one) == (1.0, None, None)
     assert QueryValues(values, one.queries, np.zeros(6, dtype=np.int64)).estimate().low is None
+
+
+# ---- methods of each kind
+
+
+@pytest.mark.parametrize(
+    ("method", "able", "unable"),
+    [
+        ("clip", ("retrieval", "zero-shot", "knn"), "classification"),
+        ("filip", ("retrieval", "zero-shot", "robustness"), "knn"),
+        ("residual", ("retrieval", "linear"), "classification"),
+        ("zero_shot", ("classification",), "retrieval"),
+    ],
+)
+def test_a_method_is_measured_by_what_its_card_offers(
+    method: str, able: tuple[str, ...], unable: str, pictures: EvalData
+) -> None:
+    config = {"names": CLASSES} if method == "zero_shot" else {}
+    model = EvalModel(method, engine.build(method, "tiny", config))
+    for name in able:
+        require_capabilities(name, [model])
+    output = run(able[0], model, pictures)
+    assert all(np.isfinite(values.values).all() for _, _, values in output)
+    assert len(model.fingerprint) == 64
+    with pytest.raises(DeixisError, match=f"can't be measured by {unable}"):
+        require_capabilities(unable, [model])
+
+
+def test_corrections_of_a_frozen_encoder_are_part_of_what_is_measured(pictures: EvalData) -> None:
+    method = engine.build("residual", "tiny")
+    for adapter in method.adapters():
+        for parameter in [] if adapter is None else adapter.parameters():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    plain, corrected = EvalModel("plain", tiny()), EvalModel("corrected", method)
+    data = pictures.captioned()
+    embeddings = corrected.image_embeddings(data, SILENT)
+    assert not torch.allclose(plain.image_embeddings(data, SILENT), embeddings, atol=1e-3)
+    encoder = tiny().with_adapters(*method.adapters()).eval()
+    assert torch.allclose(encoder.encode_image(encoder.preprocess.read(data.pictures)), embeddings, atol=1e-5)

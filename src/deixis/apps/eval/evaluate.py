@@ -13,6 +13,7 @@ from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.eval.comparison import ModelComparison
 from deixis.apps.eval.details import write_detail
+from deixis.apps.eval.models import has_seen, load_model
 from deixis.apps.eval.settings import EvalSettings
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
@@ -26,6 +27,12 @@ from deixis.files import write_json
 from deixis.types import EvalMetric, EvalProtocol, Source
 
 __all__ = ["evaluate"]
+
+
+_SEEN = (
+    "{} was trained on this data: what is measured here flatters it. Give data that it has not seen; what it is worth "
+    "on concepts that were held out stands in its own result.json."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +82,21 @@ def evaluate(
         report = checked.report
         return EvalSet.of(checked.source, report.hashes, report.same, report.fingerprint)
 
-    jobs, reasons = _jobs(EvalData(source, check), settings, talk)
+    known = EvalData(source, check)
+    jobs, reasons = _jobs(known, settings, talk)
+    warnings = [_SEEN.format(name) for name in dict.fromkeys(settings.model) if has_seen(name, known)]
+    for warning in warnings:
+        talk.say(warning)
     with run_folder(Path(out), overwrite) as folder:
         found = _run(jobs, source.name, settings, folder, talk)
         names, models = [job.name for job in jobs], list(settings.model)
         result: dict[str, Any] = {"verb": "eval", "protocol": names[0] if len(names) == 1 else names}
-        result |= {"model": models[0] if len(models) == 1 else models, **found, "left_out": reasons}
+        result |= {
+            "model": models[0] if len(models) == 1 else models,
+            **found,
+            "left_out": reasons,
+            "warnings": warnings,
+        }
         result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
         write_json(folder / "result.json", result)
     talk.say(f"Written to {out}.")
@@ -95,7 +111,7 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
     for name in names:
         require_fields(name, data)
         plans[name] = load_protocol(name).prepare(data, settings, talk)
-    models = [EvalModel.load(name) for name in dict.fromkeys(settings.model)]
+    models = [load_model(name) for name in dict.fromkeys(settings.model)]
     for name in names:
         require_capabilities(name, models)
     if names:

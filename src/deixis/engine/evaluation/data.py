@@ -106,9 +106,15 @@ class EvalData:
     def __init__(self, source: Source, check: Callable[[Source], EvalSet]) -> None:
         self.source, self._check = source, check
         self._checked: dict[tuple[str, ...], EvalSet] = {}
+        self._fields: dict[str, bool] = {}
 
     def has(self, field: str) -> bool:
         """Whether some samples have a field of protocols: of `labels` and `style` there must be two different ones."""
+        if field not in self._fields:
+            self._fields[field] = self._has(field)
+        return self._fields[field]
+
+    def _has(self, field: str) -> bool:
         samples = self.source.samples
         if field == "images":
             return any(sample.image is not None for sample in samples)
@@ -130,6 +136,11 @@ class EvalData:
         if field == "questions":
             return any(sample.questions for sample in samples)
         return any(sample.extra.get(field) for sample in samples)
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """Of the sets of samples that protocols have asked for."""
+        return frozenset(each.fingerprint for each in self._checked.values() if each.fingerprint)
 
     def labelled(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
         """The samples that have a class.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis import zoo
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.output import EvalReporter
 from deixis.engine.evaluation.retrieval_eval import at_rest
@@ -23,10 +23,11 @@ from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
+from deixis.nn.fingerprint import fingerprint
 
 __all__ = ["EvalModel", "PairScores"]
 
-_TEXTS, _ROWS = 256, 1024
+_TEXTS, _ROWS, _THREADS = 256, 1024, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +81,10 @@ class EvalModel:
                 self.encoder = self.model = self.encoder.with_adapters(*model.adapters())
                 self.capabilities |= {"encode_image", "encode_text"}
 
-    @classmethod
-    def load(cls, name: str) -> EvalModel:
-        """The model called `name`: whatever `deixis.load` takes.
-
-        Raises:
-            DeixisError: there is none, or its weights can't be had.
-        """
-        return cls(name, zoo.load(name))
-
     @property
     def fingerprint(self) -> str:
-        """Of its weights and settings, where it tells one; else empty."""
-        known = self.model if hasattr(self.model, "fingerprint") else self.encoder
-        return "" if known is None else str(known.fingerprint())
+        """Of its weights and settings."""
+        return fingerprint(self.model)
 
     def lacks(self, capabilities: Sequence[Sequence[str]]) -> tuple[str, ...]:
         """What it lacks of the nearest of some sets of capabilities; nothing where it has one of them."""
@@ -178,7 +169,8 @@ class EvalModel:
         with talk.step("encode"), talk.bar("encode images") as bar, at_rest(self.model):
             for start in range(0, len(places), size):
                 some = places[start : start + size]
-                images = preprocess.read([data.samples[i].picture for i in some]).to(device)
+                pictures = [data.samples[i].picture for i in some]
+                images = preprocess.read(pictures, threads=min(os.cpu_count() or 1, _THREADS)).to(device)
                 found = call(images).float().cpu()
                 rows.update({(name, data.hashes[i]): row for i, row in zip(some, found, strict=True)})
                 bar(min(start + size, len(places)), len(places))

@@ -1,0 +1,45 @@
+"""The models of `deixis eval`: by name or folder, or an image tower alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deixis import zoo
+from deixis.engine.evaluation.data import EvalData
+from deixis.engine.evaluation.model import EvalModel
+from deixis.zoo.parts import part_kind
+
+__all__ = ["has_seen", "load_model"]
+
+_TOWER = "image_tower"
+
+
+def load_model(name: str) -> EvalModel:
+    """A model to be measured.
+
+    Args:
+        name: what `deixis.load` takes, or an image tower such as `timm:resnet18`.
+
+    Raises:
+        DeixisError: there is no such model, or its weights can't be had.
+    """
+    forms = {source.form.partition(":")[0] for source in part_kind(_TOWER).sources if ":" in source.form}
+    if name.partition(":")[0] in forms:
+        return EvalModel(name, zoo.load_part(_TOWER, name))
+    return EvalModel(name, zoo.load(name))
+
+
+def has_seen(name: str, data: EvalData) -> bool:
+    """Whether a run was made from some data: by their fingerprint, or by their name and the number of samples.
+
+    Args:
+        name: of a model; what is no run has seen nothing.
+        data: whose fingerprints are known once protocols have asked for samples.
+    """
+    try:
+        told = json.loads((Path(name) / "result.json").read_text(encoding="utf-8"))["data"]
+        named = (told.get("name"), told.get("samples"))
+        return told.get("fingerprint") in data.fingerprints or named == (data.source.name, len(data.source.samples))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
