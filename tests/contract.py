@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,12 +22,19 @@ from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.train import train
 from deixis.nn.frozen import is_frozen
 from deixis.ops import collective
-from deixis.types import Batch, Card, FieldSpec, Progress, SampleSpec, Stage, ViewSpec
+from deixis.types import Batch, Card, FieldSpec, Progress, SampleSpec, Stage, ViewSpec, protocols
 from deixis.types.batch import CORE_FIELDS, concatenate
 from tests.support import leave_ranks
 
 RULES = ("padding", "order", "cached", "ranks", "learned")
 """The rules that `Card.skip_contract` may name, where the authors' code breaks one and being faithful wins."""
+
+KINDS: dict[str, type] = {
+    "trained": protocols.TrainedMethod,
+    "fitted": protocols.FittedMethod,
+    "training-free": protocols.TrainingFreeMethod,
+    "evaluator": protocols.EvaluatorMethod,
+}
 
 SIZES = {"D": 16, "F": 24, "C": 5}
 
@@ -189,6 +197,50 @@ def with_surplus(batch: Batch) -> Batch:
 
 
 # Every kind
+
+
+def members(protocol: type) -> list[str]:
+    """What a Protocol of a method asks for, beside what all methods have."""
+    own = {name for base in protocol.__mro__ for name in (*vars(base), *getattr(base, "__annotations__", ()))}
+    common = {*dir(protocols.AnyMethod), "training"}
+    return sorted(name for name in own - common if not name.startswith("_"))
+
+
+def arguments(owner: type, name: str) -> list[str]:
+    """Names of the arguments of a member; none of one that is not called."""
+    member = inspect.getattr_static(owner, name, None)
+    return list(inspect.signature(member).parameters)[1:] if inspect.isfunction(member) else []
+
+
+def offering(capability: str) -> type:
+    """The Protocol of a capability."""
+    protocol: type = getattr(protocols, "Offers" + "".join(word.title() for word in capability.split("_")))
+    return protocol
+
+
+def it_has_what_it_is_called_with(subject: Subject) -> None:
+    """The members that the Protocols of its kind, its hooks and its capabilities have, and their arguments by name."""
+    method, card = type(subject.make()), subject.card
+    hooks = [getattr(protocols, name) for name in protocols.__all__ if name.startswith("Has")]
+    for hook in hooks:
+        there = [name for name in members(hook) if getattr(method, name, None) is not None]
+        assert len(there) in (0, len(members(hook))) or hook is protocols.HasScores, f"{there} alone mean nothing"
+        for name in there:
+            _has_arguments(method, hook, name)
+    for protocol in (KINDS[card.kind], *map(offering, card.capabilities)):
+        for name in members(protocol):
+            assert getattr(method, name, None) is not getattr(nn.Module, name, None), f"{name} is missing"
+            _has_arguments(method, protocol, name)
+
+
+def _has_arguments(method: type, protocol: type, name: str) -> None:
+    if not inspect.isfunction(inspect.getattr_static(protocol, name, None)):
+        return
+    wanted, given = arguments(protocol, name), inspect.signature(getattr(method, name)).parameters
+    own = list(given)[1:]
+    assert own[: len(wanted)] == wanted, f"{name} is called with {wanted} and takes {own}"
+    more = [each for each in own[len(wanted) :] if given[each].default is inspect.Parameter.empty]
+    assert not more, f"{name} is called with {wanted} and wants {more}, too"
 
 
 def frozen_parts_stay_frozen(subject: Subject) -> None:

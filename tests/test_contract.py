@@ -18,7 +18,7 @@ from torch import nn
 
 from deixis import engine, zoo
 from deixis.methods import get, list_methods, read
-from deixis.types import CAPABILITIES, Progress
+from deixis.types import CAPABILITIES, Progress, protocols
 from deixis.types.batch import CORE_FIELDS
 from deixis.zoo.parts import kinds
 from tests import contract
@@ -60,6 +60,7 @@ def subject(name: str) -> Subject:
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_read_without_importing_equals_what_is_imported(name: str) -> None:
     literals, module = read(name), get(name)
+    assert isinstance(module, protocols.MethodFile)
     assert literals.card == module.CARD
     assert literals.claims == module.CLAIMS
     assert literals.doc
@@ -85,6 +86,11 @@ def test_a_card_names_only_what_exists(name: str) -> None:
     for need in card.needs:
         if need.name in CORE_FIELDS:
             assert need.axes == CORE_FIELDS[need.name].axes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_method_has_what_its_kind_its_hooks_and_its_capabilities_are_called_with(name: str) -> None:
+    contract.it_has_what_it_is_called_with(subject(name))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -102,6 +102,20 @@ class NothingMoves(Sound):
         pass
 
 
+class OtherArgument(Sound):
+    def after_step(self, step: Progress, losses: Losses) -> None:
+        super().after_step(step, losses)
+
+
+class OneMoreArgument(Sound):
+    def after_step(self, progress: Progress, losses: Losses, rate: float) -> None:
+        super().after_step(progress, losses)
+
+
+class NoForward(Sound):
+    forward = nn.Module.forward  # type: ignore[assignment]
+
+
 class DependsOnTheOrder(Sound):
     def encode(self, batch: Batch, progress: Progress) -> Features:
         rows = dict(super().encode(batch, progress).rows)
@@ -218,6 +232,10 @@ class FitsTheFrozenPart(Fitted):
         self.base.bias.add_(1.0)
 
 
+class NeverFinishes(Fitted):
+    finish = None  # type: ignore[assignment]
+
+
 class Evaluator(nn.Module):
     """The length of x."""
 
@@ -278,6 +296,7 @@ def round_trip(subject: Subject) -> None:
 
 
 TRAINED: tuple[Callable[[Subject], None], ...] = (
+    contract.it_has_what_it_is_called_with,
     contract.frozen_parts_stay_frozen,
     contract.only_declared_fields_are_read,
     contract.loss_is_finite_and_the_sum_of_its_parts,
@@ -296,18 +315,24 @@ TRAINED: tuple[Callable[[Subject], None], ...] = (
 )
 OTHERS: dict[type, tuple[Callable[[Subject], None], ...]] = {
     Fitted: (
+        contract.it_has_what_it_is_called_with,
         contract.frozen_parts_stay_frozen,
         contract.only_declared_fields_are_read,
         contract.fitting_does_not_depend_on_how_the_data_is_cut_or_ordered,
         contract.fitting_moves_what_is_declared_and_nothing_frozen,
     ),
     Evaluator: (
+        contract.it_has_what_it_is_called_with,
         contract.only_declared_fields_are_read,
         contract.rows_are_one_a_sample_and_values_one_a_query,
     ),
 }
 # the fault -> the check that finds it, and what that says
 PLANTED: dict[type, tuple[Callable[[Subject], None], str]] = {
+    OtherArgument: (contract.it_has_what_it_is_called_with, "after_step is called with .* and takes .*step"),
+    OneMoreArgument: (contract.it_has_what_it_is_called_with, "wants .*rate"),
+    NoForward: (contract.it_has_what_it_is_called_with, "forward is missing"),
+    NeverFinishes: (contract.it_has_what_it_is_called_with, "finish is missing"),
     NotFrozen: (contract.frozen_parts_stay_frozen, "declared frozen and is not"),
     GradientIntoAFrozenPart: (
         contract.gradients_reach_exactly_what_trains_and_all_of_it_moves,

@@ -1,4 +1,4 @@
-"""What the parts of a method offer, kind by kind, as a type checker sees it.
+"""What the parts of a method offer, kind by kind.
 
 A dual encoder is a class of its own, `deixis.nn.dual.DualEncoder`. All other kinds are Protocols: any module with these
 members will do.

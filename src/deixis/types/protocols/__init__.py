@@ -1,0 +1,115 @@
+"""What a type checker knows of methods and of the parts they are built on: Protocols, since neither share a base.
+
+* **Kinds of method**: `TrainedMethod`, `FittedMethod`, `TrainingFreeMethod` and `EvaluatorMethod` are `AnyMethod` and
+  what the engine calls of every method of that kind.
+* **Hooks** (`Has...`) are called where a method has them: the engine asks `isinstance(method, HasStages)`.
+* **Capabilities** (`Offers...`) are those of `CAPABILITIES`, with the same arguments. A method may inherit one that it
+  does not offer, and so its card decides: ask `offers` of `deixis.engine`.
+* **Kinds of part** are what a method may use of a part.
+
+All can be given to `isinstance`, which looks whether the members are there and not at their arguments; the tests of the
+contract look at these. No member is a module, a parameter or a buffer, since from Python 3.12 on `isinstance` does not
+see those.
+"""
+
+from deixis.types.protocols.capabilities import (
+    OffersAdapters,
+    OffersAlign,
+    OffersAnswer,
+    OffersAttribute,
+    OffersCaption,
+    OffersClassify,
+    OffersCompare,
+    OffersEncodeImage,
+    OffersEncodeText,
+    OffersGround,
+    OffersImageTokens,
+    OffersMatch,
+    OffersRead,
+    OffersRefer,
+    OffersSegment,
+    OffersTextTokens,
+    OffersVerbalise,
+)
+from deixis.types.protocols.methods import (
+    AnyMethod,
+    EvaluatorMethod,
+    FittedMethod,
+    HasAfterBackward,
+    HasAfterStep,
+    HasClassVectors,
+    HasConfig,
+    HasEncode,
+    HasFinish,
+    HasObserve,
+    HasParameterGroups,
+    HasPrompt,
+    HasRate,
+    HasScale,
+    HasScores,
+    HasStages,
+    HasTakeSizes,
+    MethodConfig,
+    MethodFile,
+    TrainedMethod,
+    TrainingFreeMethod,
+)
+from deixis.types.protocols.parts import (
+    ImageEncoder,
+    ImagePreprocessing,
+    LanguageModel,
+    Names,
+    Proposals,
+    Sampler,
+    TextEncoder,
+    TextTokenizer,
+)
+
+__all__ = [
+    "AnyMethod",
+    "EvaluatorMethod",
+    "FittedMethod",
+    "HasAfterBackward",
+    "HasAfterStep",
+    "HasClassVectors",
+    "HasConfig",
+    "HasEncode",
+    "HasFinish",
+    "HasObserve",
+    "HasParameterGroups",
+    "HasPrompt",
+    "HasRate",
+    "HasScale",
+    "HasScores",
+    "HasStages",
+    "HasTakeSizes",
+    "ImageEncoder",
+    "ImagePreprocessing",
+    "LanguageModel",
+    "MethodConfig",
+    "MethodFile",
+    "Names",
+    "OffersAdapters",
+    "OffersAlign",
+    "OffersAnswer",
+    "OffersAttribute",
+    "OffersCaption",
+    "OffersClassify",
+    "OffersCompare",
+    "OffersEncodeImage",
+    "OffersEncodeText",
+    "OffersGround",
+    "OffersImageTokens",
+    "OffersMatch",
+    "OffersRead",
+    "OffersRefer",
+    "OffersSegment",
+    "OffersTextTokens",
+    "OffersVerbalise",
+    "Proposals",
+    "Sampler",
+    "TextEncoder",
+    "TextTokenizer",
+    "TrainedMethod",
+    "TrainingFreeMethod",
+]

@@ -1,0 +1,177 @@
+"""What a method can do for a user: the capabilities of `CAPABILITIES`, with the same arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from deixis.types.batch import Batch
+from deixis.types.outputs import Detections, TokenStates
+from deixis.types.protocols.methods import AnyMethod
+
+__all__ = [
+    "OffersAdapters",
+    "OffersAlign",
+    "OffersAnswer",
+    "OffersAttribute",
+    "OffersCaption",
+    "OffersClassify",
+    "OffersCompare",
+    "OffersEncodeImage",
+    "OffersEncodeText",
+    "OffersGround",
+    "OffersImageTokens",
+    "OffersMatch",
+    "OffersRead",
+    "OffersRefer",
+    "OffersSegment",
+    "OffersTextTokens",
+    "OffersVerbalise",
+]
+
+
+@runtime_checkable
+class OffersEncodeImage(AnyMethod, Protocol):
+    """One vector an image."""
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Of length 1."""
+
+
+@runtime_checkable
+class OffersEncodeText(AnyMethod, Protocol):
+    """One vector a text."""
+
+    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """Of length 1."""
+
+
+@runtime_checkable
+class OffersImageTokens(AnyMethod, Protocol):
+    """One vector a patch."""
+
+    def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """In the space shared with text, not normalised."""
+
+
+@runtime_checkable
+class OffersTextTokens(AnyMethod, Protocol):
+    """One vector a token."""
+
+    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+        """In the space shared with images, not normalised."""
+
+
+@runtime_checkable
+class OffersCompare(AnyMethod, Protocol):
+    """Scores pairs in a way that no two vectors could."""
+
+    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+        """Of every image with every text; more fits better."""
+
+
+@runtime_checkable
+class OffersAdapters(AnyMethod, Protocol):
+    """Corrections on top of a frozen encoder."""
+
+    def adapters(self) -> tuple[nn.Module | None, nn.Module | None]:
+        """Of the image's side and of the text's, as `DualEncoder.with_adapters` takes them."""
+
+
+@runtime_checkable
+class OffersClassify(AnyMethod, Protocol):
+    """Names classes."""
+
+    def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
+        """Logits of the classes."""
+
+
+@runtime_checkable
+class OffersAttribute(AnyMethod, Protocol):
+    """Explains a score by the pixels that it hangs on."""
+
+    def attribute(
+        self, images: Float[Tensor, "B 3 H W"], score: Callable[[Any], Float[Tensor, "*B"]]
+    ) -> Float[Tensor, "*B H W"]:
+        """Maps at the images' size; `score` takes the encoder's output, and may give several numbers an image."""
+
+
+@runtime_checkable
+class OffersGround(AnyMethod, Protocol):
+    """Finds what phrases mean."""
+
+    def ground(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        tokens: Int64[Tensor, "B L"],
+        mask: Bool[Tensor, "B L"],
+        spans: Int64[Tensor, "B T S 2"] | None = None,
+    ) -> Detections:
+        """Boxes for each phrase of a sentence, or for the sentence as one phrase."""
+
+
+@runtime_checkable
+class OffersRefer(AnyMethod, Protocol):
+    """Chooses among given regions."""
+
+    def refer(self, batch: Batch) -> Float[Tensor, "B T"]:
+        """How well the text fits each region."""
+
+
+@runtime_checkable
+class OffersMatch(AnyMethod, Protocol):
+    """Scores the pairs of a batch."""
+
+    def match(self, batch: Batch) -> Float[Tensor, " B"]:
+        """How well each sample's text fits its image."""
+
+
+@runtime_checkable
+class OffersAlign(AnyMethod, Protocol):
+    """Joins words with regions."""
+
+    def align(self, batch: Batch) -> Float[Tensor, "B L T"]:
+        """How much each word means each region."""
+
+
+@runtime_checkable
+class OffersSegment(AnyMethod, Protocol):
+    """Names the class of each pixel."""
+
+    def segment(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
+        """Scores of the classes, the background being one where the method knows it."""
+
+
+@runtime_checkable
+class OffersCaption(AnyMethod, Protocol):
+    """Describes images."""
+
+    def caption(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
+        """One sentence an image."""
+
+
+@runtime_checkable
+class OffersAnswer(AnyMethod, Protocol):
+    """Answers questions about images."""
+
+    def answer(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"]) -> list[str]:
+        """One answer an image and question."""
+
+
+@runtime_checkable
+class OffersRead(AnyMethod, Protocol):
+    """Reads what is written in images."""
+
+    def read(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
+        """One text an image."""
+
+
+@runtime_checkable
+class OffersVerbalise(AnyMethod, Protocol):
+    """Says an explanation in words."""
+
+    def verbalise(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
+        """A sentence about the words that carry most of the score."""

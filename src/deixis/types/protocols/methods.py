@@ -1,0 +1,256 @@
+"""What the engine calls of a method: always, by its kind, and (`Has...`) where the method has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deixis.types.batch import Batch
+from deixis.types.outputs import Features, Losses, Progress
+from deixis.types.specs import Card, Claim, Stage
+
+__all__ = [
+    "AnyMethod",
+    "EvaluatorMethod",
+    "FittedMethod",
+    "HasAfterBackward",
+    "HasAfterStep",
+    "HasClassVectors",
+    "HasConfig",
+    "HasEncode",
+    "HasFinish",
+    "HasObserve",
+    "HasParameterGroups",
+    "HasPrompt",
+    "HasRate",
+    "HasScale",
+    "HasScores",
+    "HasStages",
+    "HasTakeSizes",
+    "MethodConfig",
+    "MethodFile",
+    "TrainedMethod",
+    "TrainingFreeMethod",
+]
+
+Own = TypeVar("Own")
+
+
+@runtime_checkable
+class AnyMethod(Protocol):
+    """A method of any kind: of `torch.nn.Module`, which is the only base they share, what the engine uses."""
+
+    training: bool
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters, those of its parts included."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The same with their names."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Itself and all modules in it."""
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The same with their names."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and buffers by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Takes parameters and buffers."""
+
+    def train(self: Own, mode: bool = True) -> Own:
+        """Sets the mode."""
+
+    def eval(self: Own) -> Own:
+        """Sets the mode of inference."""
+
+    def to(self: Own, device: torch.device | str) -> Own:
+        """Moves it to a device."""
+
+
+@runtime_checkable
+class TrainedMethod(AnyMethod, Protocol):
+    """Kind `trained`: a loss whose gradient is followed; one that does not mix the samples of a batch while it encodes
+    them has `encode` and `loss`, too."""
+
+    def __call__(self, batch: Batch, progress: Progress) -> Losses:
+        """What `forward` gives: the losses of a batch."""
+
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        """`encode`, then `loss`, where a method has them."""
+
+
+@runtime_checkable
+class HasEncode(Protocol):
+    """Encodes sample by sample: gradients can be cached, and a batch cut into pieces."""
+
+    def encode(self, batch: Batch, progress: Progress) -> Features:
+        """Row by row, whatever passes through the parts."""
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        """Compares rows with rows; touches no part and changes nothing."""
+
+
+@runtime_checkable
+class HasObserve(Protocol):
+    """Reads data in a stage of kind `fit`."""
+
+    def observe(self, batch: Batch, progress: Progress) -> Any:
+        """Keeps or sums up what a batch tells."""
+
+
+@runtime_checkable
+class HasFinish(Protocol):
+    """Builds or solves something in a stage of kind `fit`."""
+
+    def finish(self, progress: Progress) -> None:
+        """Called once, after the stage's batches, if it reads any."""
+
+
+@runtime_checkable
+class FittedMethod(AnyMethod, HasObserve, HasFinish, Protocol):
+    """Kind `fitted`: sees each batch once, then solves."""
+
+
+@runtime_checkable
+class TrainingFreeMethod(AnyMethod, Protocol):
+    """Kind `training-free`: its capabilities, and `finish` if something must be built first."""
+
+
+@runtime_checkable
+class EvaluatorMethod(AnyMethod, Protocol):
+    """Kind `evaluator`: measures other methods."""
+
+    def observe(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        """The rows that `measure` needs of a batch, one a sample; they are joined over batches and ranks."""
+
+    def measure(self, rows: Mapping[str, Tensor]) -> Mapping[str, Float[Tensor, " Q"]]:
+        """Name of a metric -> one value a query."""
+
+
+@runtime_checkable
+class MethodConfig(Protocol):
+    """The settings of a method, a dataclass: what every one of them can be made by."""
+
+    @classmethod
+    def tiny(cls: type[Own]) -> Own:
+        """For tests."""
+
+    @classmethod
+    def desk(cls: type[Own]) -> Own:
+        """For two cores and minutes."""
+
+    @classmethod
+    def paper(cls: type[Own]) -> Own:
+        """As published."""
+
+
+@runtime_checkable
+class MethodFile(Protocol):
+    """The module of a method, as `deixis.methods.get` gives it."""
+
+    CARD: Card
+    CLAIMS: tuple[Claim, ...]
+    Config: type[MethodConfig]
+    Method: Callable[..., AnyMethod]
+
+
+@runtime_checkable
+class HasConfig(Protocol):
+    """Keeps its settings."""
+
+    config: Any
+
+
+@runtime_checkable
+class HasStages(Protocol):
+    """Trains or fits in phases; without it there is one, in which all trains that is not frozen."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order in which they run."""
+
+
+@runtime_checkable
+class HasParameterGroups(Protocol):
+    """Has groups of its own for the optimiser, which its config can't say."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """As `torch.optim` takes them; together all that trains in the stage."""
+
+
+@runtime_checkable
+class HasRate(Protocol):
+    """Has a schedule of its own, which its config can't say."""
+
+    def rate(self, progress: Progress) -> float:
+        """Factor on the learning rates of a step."""
+
+
+@runtime_checkable
+class HasAfterBackward(Protocol):
+    """Changes gradients."""
+
+    def after_backward(self, progress: Progress) -> None:
+        """Between a step's gradients and the optimiser."""
+
+
+@runtime_checkable
+class HasAfterStep(Protocol):
+    """Changes without a gradient: queues, moving averages, clamps."""
+
+    def after_step(self, progress: Progress, losses: Losses) -> None:
+        """After the optimiser's step; `losses.carry` is that of the whole step."""
+
+
+@runtime_checkable
+class HasTakeSizes(Protocol):
+    """Has tensors whose sizes are those of the data that it was fitted on."""
+
+    def take_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Makes room for a state that is about to be read: name of a tensor -> its shape."""
+
+
+@runtime_checkable
+class HasScale(Protocol):
+    """Trains the scale of its encoder's cosines; it belongs into the traits of the encoder that is saved."""
+
+    @property
+    def scale(self) -> float:
+        """As it is now."""
+
+
+@runtime_checkable
+class HasScores(Protocol):
+    """Names classes from what a frozen encoder computed, hence without looking at an image again.
+
+    Attributes:
+        names: the classes that it has learned.
+    """
+
+    names: tuple[str, ...]
+
+    @property
+    def scores(self) -> Callable[..., Float[Tensor, "B C"]]:
+        """Logits, from those of `image_embedding` and `image_features` that its card needs, in that order."""
+
+
+@runtime_checkable
+class HasClassVectors(Protocol):
+    """Names classes that it has not learned, too."""
+
+    def class_vectors(self, names: Sequence[str] | None = None) -> Float[Tensor, "C D"]:
+        """Of length 1, of any classes by their names; None: those that it has learned."""
+
+
+@runtime_checkable
+class HasPrompt(Protocol):
+    """Learns vectors that stand in the prompts of its classes."""
+
+    def prompt(self) -> Float[Tensor, "c M F"]:
+        """M vectors, for all classes or for each."""
