@@ -82,8 +82,8 @@ def test_without_a_shift_it_is_coop() -> None:
 
 def test_other_classes_can_be_asked_for_and_class_vectors_not() -> None:
     method, images = built(clip_like()), few_images().extra["image_embedding"]
-    assert method.scores(images, ("tram", "bus", "car")).shape == (12, 3)
-    torch.testing.assert_close(method.scores(images, NAMES), method.scores(images))
+    assert method.scores_of(images, ("tram", "bus", "car")).shape == (12, 3)
+    torch.testing.assert_close(method.scores_of(images, NAMES), method.scores(images))
     with pytest.raises(DeixisError, match="hang on the image"):
         method.class_vectors()
 

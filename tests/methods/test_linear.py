@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis import engine
-from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
+from deixis.methods.baselines import linear
 from deixis.ops import logistic
 from deixis.types import Batch, FieldSpec, Progress
 
@@ -22,15 +22,16 @@ def labelled(features: Tensor, labels: Tensor) -> Batch:
     return Batch(ids, labels=labels, extra={"image_features": features}, specs=specs)
 
 
-def fitted(batch: Batch, penalty: float = 1e-2, names: str = "abcde") -> Method:
+def fitted(batch: Batch, penalty: float = 1e-2, names: str = "abcde") -> linear.Method:
     method = engine.build("linear", "tiny", {"penalty": penalty, "names": tuple(names)})
     with torch.no_grad():
         method.observe(batch, Progress())
         method.finish(Progress())
+    assert isinstance(method, linear.Method)
     return method
 
 
-def slow_gradient(method: Method, batch: Batch, penalty: float) -> tuple[Tensor, Tensor]:
+def slow_gradient(method: linear.Method, batch: Batch, penalty: float) -> tuple[Tensor, Tensor]:
     """Of mean CE + penalty / 2 |W|^2, sample by sample: the class probabilities minus the truth, times the features."""
     assert batch.labels is not None
     weight, bias = method.head.weight.double(), method.head.bias.double()

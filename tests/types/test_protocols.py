@@ -39,7 +39,7 @@ def wanted(*kinds: type) -> set[tuple[str, str]]:
 
 
 def test_each_capability_of_the_closed_table_is_a_protocol_with_the_same_arguments() -> None:
-    offers = {name for name in protocols.__all__ if name.startswith("Offers")}
+    offers = {name for name in protocols.__all__ if name.startswith("Offers")} - {"OffersVectors", "OffersTokens"}
     assert {offering(capability).__name__ for capability in CAPABILITIES} == offers
     for name, capability in CAPABILITIES.items():
         assert members(offering(name)) == [name]
@@ -47,7 +47,14 @@ def test_each_capability_of_the_closed_table_is_a_protocol_with_the_same_argumen
 
 
 def test_every_protocol_of_a_method_is_a_kind_a_hook_or_a_capability() -> None:
-    some = {"AnyMethod", "MethodConfig", "MethodFile", *HOOKS, *(kind.__name__ for kind in KINDS.values())}
+    some = {
+        "AnyMethod",
+        "TorchModule",
+        "MethodConfig",
+        "MethodFile",
+        *HOOKS,
+        *(kind.__name__ for kind in KINDS.values()),
+    }
     assert set(protocols.methods.__all__) == some
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deixis.engine.training.build import build
-    from deixis.engine.training.stages import enter, stages
+    from deixis.engine.training.stages import enter, offers, stages, trained
     from deixis.engine.training.step import backward
 
-__all__ = ["backward", "build", "enter", "stages"]
+__all__ = ["backward", "build", "enter", "offers", "stages", "trained"]
 
-_HOME = {"backward": "step", "build": "build", "enter": "stages", "stages": "stages"}
+_HOME = {"backward": "step", "build": "build"} | dict.fromkeys(("enter", "offers", "stages", "trained"), "stages")
 
 
 def __getattr__(name: str) -> Any:

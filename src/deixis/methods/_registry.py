@@ -7,13 +7,15 @@ import dataclasses
 import difflib
 import functools
 import importlib
-import types as python_types
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import deixis.types.specs as specs
 from deixis.errors import DeixisError
 from deixis.types.literals import read_declared
+
+if TYPE_CHECKING:  # it needs torch, and listing methods does not
+    from deixis.types.protocols import MethodFile
 
 __all__ = ["Literals", "get", "list_methods", "read"]
 
@@ -61,14 +63,14 @@ def _path(name: str) -> Path:
     return files[name]
 
 
-def get(name: str) -> python_types.ModuleType:
+def get(name: str) -> MethodFile:
     """Imports the file of a method: its module holds `CARD`, `Config`, `CLAIMS` and `Method`.
 
     Raises:
         DeixisError: no method has that name; near names are told.
     """
     folder = ".baselines" if _path(name).parent != _HERE else ""
-    return importlib.import_module(f"deixis.methods{folder}.{name}")
+    return cast("MethodFile", importlib.import_module(f"deixis.methods{folder}.{name}"))
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder
+from deixis.nn.prompts import ClassTexts
 from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "MetaNet", "Method"]
@@ -85,6 +87,10 @@ class Config(coop.Config):
         return cls(names=("cat", "dog"), words="a photo of a", epochs=10)
 
 
+_BLOCK = 64
+"""Images that are asked for other classes at a time: each has texts of its own."""
+
+
 class MetaNet(nn.Module):
     """The shift of the vectors, from an image's embedding.
 
@@ -131,15 +137,17 @@ class Method(coop.Method):
         assert batch.labels is not None
         return coop.class_loss(features.rows["logits"], batch.labels)
 
-    def scores(self, image: Float[Tensor, "B D"], names: Sequence[str] | None = None) -> Float[Tensor, "B C"]:
-        """Logits of the classes, from embeddings that the encoder gave.
+    def scores(self, image: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
+        """Logits of the classes, from embeddings that the encoder gave."""
+        return self._scores(image, self.texts)
 
-        Args:
-            image: B embeddings.
-            names: other classes than those that were learned with.
-        """
+    def scores_of(self, image: Float[Tensor, "B D"], names: Sequence[str]) -> Float[Tensor, "B C"]:
+        """Logits of any classes by their names, from embeddings that the encoder gave."""
+        texts = self._texts(names)
+        return torch.cat([self._scores(block, texts) for block in image.split(_BLOCK)])
+
+    def _scores(self, image: Float[Tensor, "B D"], texts: ClassTexts) -> Float[Tensor, "B C"]:
         image = F.normalize(image, dim=-1)
-        texts = self.texts if names is None else self._texts(names)
         classes = self._embedded(self.prompt()[None] + self.meta(image)[:, None, None], texts)
         return self.scale * (classes @ image[..., None])[..., 0]
 

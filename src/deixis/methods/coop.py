@@ -227,6 +227,10 @@ class Method(nn.Module):
         """The same from embeddings that the encoder gave."""
         return self.scale * F.normalize(image, dim=-1) @ self._settled().T
 
+    def scores_of(self, image: Float[Tensor, "B D"], names: Sequence[str]) -> Float[Tensor, "B C"]:
+        """Logits of any classes by their names; of shared vectors only."""
+        return self.scale * F.normalize(image, dim=-1) @ self.class_vectors(names).T
+
     def _settled(self) -> Float[Tensor, "C D"]:
         """The class vectors without gradient, kept as long as no weight changes."""
         state = [(value.data_ptr(), value._version, value.device) for value in self.state_dict(keep_vars=True).values()]

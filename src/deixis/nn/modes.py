@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from torch import nn
+from deixis.types.protocols import TorchModule
 
 __all__ = ["evaluating"]
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: TorchModule) -> Iterator[None]:
     """Eval mode; afterwards every module inside has the mode that it had, each its own."""
     modes = [(each, each.training) for each in module.modules()]
     try:

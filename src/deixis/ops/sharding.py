@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from deixis.ops.collective import is_share, rank, total
+from deixis.types.protocols import TorchModule
 
 __all__ = ["apart", "clip_norm", "fill", "gathered", "has_shares", "own", "total_norm"]
 
 
-def has_shares(module: nn.Module) -> bool:
+def has_shares(module: TorchModule) -> bool:
     """Whether any parameter of `module` is a share."""
     return any(is_share(parameter) for parameter in module.parameters())
 

@@ -18,11 +18,12 @@ from deixis.inputs.masks import decode_mask
 from deixis.methods import align
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
-from deixis.types import Source, TokenStates
+from deixis.types import Part, Source, TokenStates
 from deixis.zoo import scratch
 from tests.toys import carded
 
 SIDE, GRID = 48, 6
+BUILT_ON = (Part("encoder", "dual_encoder"),)
 
 
 def of_shapes(count: int = 12, **changes: Any) -> Source:
@@ -65,7 +66,7 @@ class Oracle(nn.Module):
         return torch.tensor(rows).float() * (-1 if self.turned else 1)
 
 
-carded(Oracle, capabilities=("compare",))
+carded(Oracle, parts=BUILT_ON, capabilities=("compare",))
 
 
 def oracle(turned: bool = False, nouns: bool = False) -> Oracle:
@@ -85,7 +86,7 @@ class Even(Oracle):
         return torch.ones(len(images), len(tokens))
 
 
-carded(Even, capabilities=("compare",))
+carded(Even, parts=BUILT_ON, capabilities=("compare",))
 
 
 @pytest.mark.parametrize("name", ["recall_at_1", "zero_shot", "binding"])
@@ -178,7 +179,7 @@ class Finger(nn.Module):
         return TokenStates(states, mask)
 
 
-carded(Finger, capabilities=("image_tokens", "text_tokens"))
+carded(Finger, parts=BUILT_ON, capabilities=("image_tokens", "text_tokens"))
 
 
 def test_a_planted_map_points_and_one_beside_the_thing_does_not() -> None:
@@ -237,7 +238,7 @@ class Planted(nn.Module):
         return said
 
 
-carded(Planted, capabilities=("encode_image", "encode_text"))
+carded(Planted, parts=BUILT_ON, capabilities=("encode_image", "encode_text"))
 
 
 def test_a_picture_and_words_find_together_what_neither_finds_alone() -> None:

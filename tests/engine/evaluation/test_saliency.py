@@ -16,6 +16,7 @@ from deixis.engine.evaluation import saliency, saliency_checks
 from deixis.engine.evaluation.saliency import (
     SaliencyQueries,
     between_things,
+    build_explainer,
     explain,
     localisation,
     measured,
@@ -125,9 +126,14 @@ def test_what_claims_measure_lies_between_0_and_1(encoder: DualEncoder, asked: S
     assert ((found >= 0) & (found <= 1)).all()
 
 
-def test_a_measure_that_there_is_not_is_refused(asked: SaliencyQueries) -> None:
+def test_a_measure_that_there_is_not_is_refused(encoder: DualEncoder, asked: SaliencyQueries) -> None:
     with pytest.raises(DeixisError, match="no measure 'beauty'"):
-        measured("beauty", None, asked)
+        measured("beauty", build_explainer("normgrad", {}, encoder), asked)
+
+
+def test_a_method_that_explains_nothing_is_no_explainer(encoder: DualEncoder) -> None:
+    with pytest.raises(DeixisError, match="residual explains no model"):
+        build_explainer("residual", {}, encoder)
 
 
 def test_an_absent_noun_is_absent(asked: SaliencyQueries) -> None:

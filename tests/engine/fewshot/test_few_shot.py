@@ -244,13 +244,13 @@ def test_a_forecast_tries_a_step_with_few_classes_and_multiplies(
     encoder: DualEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    plain = few_shot._build
+    plain = few_shot.build
 
     def counted(name: str, encoder: Any, names: Any, *rest: Any) -> Any:
         built.append(len(names))
         return plain(name, encoder, names, *rest)
 
-    monkeypatch.setattr(few_shot, "_build", counted)
+    monkeypatch.setattr(few_shot, "build", counted)
     assert few_shot.forecast("coop", encoder, [f"thing {i}" for i in range(10_000)], 100) > 0
     assert few_shot.forecast("auto", encoder, [f"thing {i}" for i in range(10_000)], 100) > 0
     assert max(built) == 64

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.apps.explain.settings import ExplainSettings
-from deixis.engine.evaluation.saliency import Attributor
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import get, list_methods, read
@@ -22,6 +21,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import RULES, relevance
 from deixis.nn.taps import is_transformer, to_grid
 from deixis.ops.maps import Maps, resize, to_symmetric
+from deixis.types.protocols import OffersAttribute
 
 __all__ = ["RELEVANCE", "Explaining", "HasMaps", "HasWords", "explainer", "explainers", "resolve"]
 
@@ -127,7 +127,7 @@ def _given(settings: ExplainSettings) -> dict[str, Any]:
 class _Plain:
     """A method that offers `attribute` and nothing more."""
 
-    def __init__(self, method: Attributor) -> None:
+    def __init__(self, method: OffersAttribute) -> None:
         self._method = method
 
     def maps(self, images: Float[Tensor, "B c H W"], score: Score) -> Maps:

@@ -16,9 +16,8 @@ from typing import Any
 from deixis import zoo
 from deixis.apps.few_shot.classifier_inputs import FewShotSubset
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.few_shot import Shots
+from deixis.engine.fewshot.few_shot import FewShotMethod, Shots
 from deixis.engine.training.build import configure
-from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.methods import read
@@ -207,7 +206,7 @@ def learned(
     overrides: Mapping[str, Any],
     seed: int,
     seconds: float = 0.0,
-) -> Method:
+) -> FewShotMethod:
     """What `few_shot.learn` gives; where that takes long, training is kept, and goes on after it was interrupted.
 
     Args:

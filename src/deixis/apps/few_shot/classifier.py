@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from deixis import engine, zoo
+from deixis import zoo
 from deixis.apps.few_shot.class_names import (
     changes,
     estimate_cost,
@@ -35,6 +35,7 @@ from deixis.apps.few_shot.classifier_inputs import few_shot_subset, hashes, labe
 from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
@@ -42,6 +43,7 @@ from deixis.files import atomic_folder, write_json
 from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import embedding_tower, nearest
 from deixis.types import Picture
+from deixis.types.protocols import HasPrompt
 
 __all__ = ["FewShotClassifier", "load_classifier", "seen"]
 
@@ -177,7 +179,7 @@ class FewShotClassifier:
     def _logits(self, X: Any) -> Float[Tensor, "B C"]:
         self._require_fitted()
         images = pictures(X)
-        return few_shot.logits(self.method_, *seen(self.method_.encoder, images, hashes(images)))
+        return few_shot.logits(self.method_, *seen(require_encoder(self.method_), images, hashes(images)))
 
     @property
     def prompts_(self) -> list[list[tuple[str, float]]]:
@@ -189,9 +191,9 @@ class FewShotClassifier:
             AttributeError: the method has learned no vectors.
         """
         self._require_fitted()
-        if not hasattr(self.method_, "prompt"):
+        if not isinstance(self.method_, HasPrompt):
             raise AttributeError(f"{name_of(self.method_)} learns no vectors that stand in a prompt")
-        encoder = self.method_.encoder
+        encoder = require_encoder(self.method_)
         with torch.no_grad():
             tower = embedding_tower(encoder.text_tower, encoder.name)
             words = tower.embeddings(torch.arange(encoder.tokenizer.vocabulary, device=encoder.device)[None])[0]
@@ -230,7 +232,7 @@ class FewShotClassifier:
         Args:
             folder: that may hold other files.
         """
-        method, encoder = self.method_, self.method_.encoder
+        method, encoder = self.method_, require_encoder(self.method_)
         config = {key: value for key, value in vars(method.config).items() if key not in ("encoder", "names")}
         facts = {
             "format": FORMAT,
@@ -316,7 +318,7 @@ def load_classifier(folder: str | os.PathLike[str]) -> FewShotClassifier:
         raise DeixisError(f"The model in {folder} is not the one that the classifier was made with.", "Fit it anew.")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
     names = tuple(facts["names"])
-    method = engine.build(facts["method"], "desk", {**config, "names": names}, {"encoder": encoder, "names": names})
+    method = few_shot.build(facts["method"], encoder, names, config)
     load_state(method, folder / "method.safetensors")
     made = FewShotClassifier(model=str(folder / "model"), **facts["parameters"])
     made.templates = tuple(made.templates)

@@ -29,6 +29,7 @@ from deixis.data.splits import concept_groups
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, parts, two_sided
 from deixis.engine.fewshot.few_shot import Pick, Shots
+from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -231,7 +232,7 @@ def _result(
     classifier: FewShotClassifier,
     settings: AdaptSettings,
 ) -> dict[str, Any]:
-    source, encoder = collection.source, classifier.method_.encoder
+    source, encoder = collection.source, require_encoder(classifier.method_)
     before, after = (
         np.concatenate([getattr(part, name) for part in found]).astype(float) for name in ("before", "after")
     )

@@ -18,12 +18,13 @@ from deixis.engine.evaluation.retrieval_eval import can_retrieve
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
-from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.ops.collective import world_size
 from deixis.types import Sample, Source, Stage
+from deixis.types.protocols import AnyMethod, HasConfig, TrainedMethod
 from deixis.zoo import scratch
 
 __all__ = ["TrainingJob", "prepare"]
@@ -56,7 +57,7 @@ class TrainingJob:
     """
 
     name: str
-    method: Method
+    method: TrainedMethod
     source: Source
     train: Source
     held: Source | None
@@ -80,7 +81,7 @@ class TrainingJob:
         held = 0 if self.held is None else len(self.held.samples)
         words = ("\x1f".join((each.id, str(each.label), *each.captions)) for each in self.source.samples)
         digest = hashlib.sha256("\x1e".join(words).encode("utf-8", "surrogatepass")).hexdigest()
-        config = getattr(self.method, "config", None)
+        config = self.method.config if isinstance(self.method, HasConfig) else None
         return {
             "method": self.name,
             "config": {} if config is None else dataclasses.asdict(config),
@@ -138,7 +139,7 @@ def _check(settings: TrainSettings) -> None:
         raise DeixisError("Both --steps and --images are given.", "Give one of them.")
 
 
-def _build(name: str, source: Source, settings: TrainSettings) -> Method:
+def _build(name: str, source: Source, settings: TrainSettings) -> TrainedMethod:
     changed = parse_overrides(name, settings.set, settings.config)
     parts: dict[str, Any] = {}
     for part in read_method(name).card.parts:
@@ -152,12 +153,12 @@ def _build(name: str, source: Source, settings: TrainSettings) -> Method:
         if scratch.options(settings.model) is not None:
             _require_trainable(name, settings.model)
             changed = {**_whole(name, settings.config), **changed}
-    return engine.build(name, settings.config, changed, parts, settings.seed, source)
+    return engine.trained(engine.build(name, settings.config, changed, parts, settings.seed, source))
 
 
-def _has_new_parts(method: Method) -> bool:
+def _has_new_parts(method: AnyMethod) -> bool:
     """Whether a part is named `scratch`: it may have words from the data."""
-    config = getattr(method, "config", None)
+    config = method.config if isinstance(method, HasConfig) else None
     named = [getattr(config, part.name, "") for part in card_of(method).parts]
     return any(isinstance(name, str) and name.split(":")[0] == scratch.NAME for name in named)
 
@@ -179,7 +180,7 @@ def _whole(name: str, preset: str) -> dict[str, Any]:
     return {setting: value for setting, value in wanted.items() if setting in all_settings(config)}
 
 
-def _introduced(method: Method) -> str:
+def _introduced(method: AnyMethod) -> str:
     encoder = encoder_of(method)
     count = sum(value.numel() for value in (method if encoder is None else encoder).parameters()) / 1e6
     said = f"A new model of {count:.2g} million random weights is trained whole"
@@ -187,7 +188,7 @@ def _introduced(method: Method) -> str:
     return f"{said}{words}."
 
 
-def _vocabulary(method: Method) -> dict[str, str]:
+def _vocabulary(method: AnyMethod) -> dict[str, str]:
     """A fingerprint of the words of a model that has them from captions."""
     encoder = encoder_of(method)
     if encoder is None or not scratch.is_new(encoder):
@@ -196,7 +197,7 @@ def _vocabulary(method: Method) -> dict[str, str]:
     return {"words": hashlib.sha256(rules.encode()).hexdigest()}
 
 
-def _worded(source: Source, method: Method) -> tuple[Source, list[str]]:
+def _worded(source: Source, method: AnyMethod) -> tuple[Source, list[str]]:
     """The samples with words, where the method reads any; captions that are blank are taken away."""
     if not _WORDS & read_for([spec for stage in engine.stages(method) for spec in needs_of(method, stage)]):
         return source, []
@@ -215,7 +216,7 @@ def _spoken(sample: Sample) -> Sample:
     return dataclasses.replace(sample, captions=captions, label=label)
 
 
-def _learnable(source: Source, method: Method) -> None:
+def _learnable(source: Source, method: AnyMethod) -> None:
     """Refuses data that lacks a field, and pairs none of which can be told from another."""
     for stage in engine.stages(method):
         collate_for(method, source, stage)
@@ -227,7 +228,7 @@ def _learnable(source: Source, method: Method) -> None:
         )
 
 
-def _held_out(source: Source, method: Method, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
+def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
     """What is learned from, what is measured on, and why nothing is where nothing is."""
     if not settings.held_out:
         return source, None, []
@@ -249,7 +250,7 @@ def _held_out(source: Source, method: Method, settings: TrainSettings) -> tuple[
     return train, held, []
 
 
-def _batch(train: Source, method: Method, settings: TrainSettings) -> int:
+def _batch(train: Source, method: AnyMethod, settings: TrainSettings) -> int:
     """Samples a step on each rank."""
     world, least = world_size(), card_of(method).min_batch
     size = settings.batch_size or max(world, min(_BATCH, len(train.samples)) // world * world)

@@ -121,8 +121,11 @@ class _Run:
         with explained(self.out), contextlib.closing(self.lesson.columns):
             self._make_columns()
             before, last = self._train(again)
-            self.method = self.method if self.shards is None else self.shards.whole()
-            return self._finish(before, last) if rank() == 0 else {}
+            whole = self.method if self.shards is None else self.shards.whole()
+            if whole is None or rank() > 0:
+                return {}
+            self.method = whole
+            return self._finish(before, last)
 
     def _what(self) -> dict[str, Any]:
         """All that decides the weights at the end."""

@@ -13,7 +13,6 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +23,13 @@ from deixis.engine.adaptation.evaluate import TEST_STATISTIC, Adapters, Measure,
 from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid, trains_towers
 from deixis.engine.adaptation.towers import ImageTextCache, tune
 from deixis.engine.features.store import FeatureTable
-from deixis.engine.training.stages import card_of
-from deixis.engine.training.train import batches, train
+from deixis.engine.training import train as training
+from deixis.engine.training.stages import card_of, offers, trained
+from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
-from deixis.types import Progress
+from deixis.types import Losses, Progress
+from deixis.types.protocols import OffersAdapters
 
 __all__ = ["Choice", "Experiment", "choose", "fit"]
 
@@ -122,20 +123,21 @@ def _one_thread() -> Iterator[None]:
 def _fit(
     recipe: AdaptationRecipe, encoder: DualEncoder, table: FeatureTable, steps: Sequence[int], seed: int
 ) -> dict[int, Adapters]:
-    method = engine.build(recipe.method, "desk", recipe.overrides, {"encoder": encoder}, seed)
+    method = built = engine.build(recipe.method, "desk", recipe.overrides, {"encoder": encoder}, seed)
+    if not offers(method, OffersAdapters):
+        raise DeixisError(f"{recipe.method} gives no adapters.", "`deixis list` shows which methods do.")
     taken: dict[int, Adapters] = {}
-    if card_of(method).kind == "fitted":
-        with torch.no_grad():
-            method.observe(table.batch(), Progress(seed=seed))
-            method.finish(Progress(seed=seed))
+    if card_of(built).kind == "fitted":
+        training.fit(built, [table.batch()], seed=seed)
         return {step: method.adapters() for step in steps}
 
-    def keep(progress: Any, losses: Any) -> None:
+    def keep(progress: Progress, losses: Losses) -> None:
         if progress.step in steps:
-            pair = copy.deepcopy(method.adapters())
-            taken[progress.step] = tuple(each and each.eval().requires_grad_(False) for each in pair)
+            image, text = (each and each.eval().requires_grad_(False) for each in copy.deepcopy(method.adapters()))
+            taken[progress.step] = (image, text)
 
-    train(method, batches(table.batch(), recipe.batch_size, seed), max(steps), seed=seed, on_step=keep)
+    batches = training.batches(table.batch(), recipe.batch_size, seed)
+    training.train(trained(built), batches, max(steps), seed=seed, on_step=keep)
     return taken
 
 

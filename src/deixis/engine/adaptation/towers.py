@@ -23,6 +23,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
 from deixis.types import Batch, Losses, Picture, Progress
+from deixis.types.protocols import HasScale
 
 __all__ = ["ImageTextCache", "InterpolatedModel", "tune"]
 
@@ -140,15 +141,14 @@ def tune(
         library: where the pictures and texts are found.
     """
     model = unfreeze(copy.deepcopy(original))
-    method = engine.build(recipe.method, "desk", recipe.overrides, {"encoder": model}, seed)
+    method = engine.trained(engine.build(recipe.method, "desk", recipe.overrides, {"encoder": model}, seed))
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     taken: dict[int, InterpolatedModel] = {}
 
     def keep(progress: Progress, losses: Losses) -> None:
         if progress.step in steps:
-            taken[progress.step] = InterpolatedModel(
-                original, _change(model, start), library, getattr(method, "scale", None)
-            )
+            scale = method.scale if isinstance(method, HasScale) else None
+            taken[progress.step] = InterpolatedModel(original, _change(model, start), library, scale)
 
     stage = engine.stages(method)[0]
     train(method, library.batches(table.ids, recipe.batch_size, seed), max(steps), stage=stage, seed=seed, on_step=keep)

@@ -17,12 +17,14 @@ from torch.nn import functional as F
 from deixis.data.loading.crops import seen
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.evaluation.retrieval_eval import at_rest
-from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.batching import require_encoder
+from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy, ranks_of_scores, recall_at, retrieval_of_scores
 from deixis.types import Sample, Source, Tokens
+from deixis.types.protocols import AnyMethod, OffersCompare, OffersTokens, OffersVectors
 
 __all__ = ["MEASURES", "PROMPT", "WORDS", "measure", "recall", "scores", "values"]
 
@@ -33,7 +35,7 @@ WORDS = 1.0
 """How much words weigh in a composed query, a picture weighing 1; found good on validation scenes."""
 
 
-def measure(name: str, method: Method, source: Source, batch_size: int = 64) -> float:
+def measure(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -> float:
     """The mean of `values`: from 0 to 1, more is better.
 
     Args:
@@ -48,7 +50,7 @@ def measure(name: str, method: Method, source: Source, batch_size: int = 64) -> 
     return float(values(name, method, source, batch_size).mean())
 
 
-def values(name: str, method: Method, source: Source, batch_size: int = 64) -> Float[Tensor, " Q"]:
+def values(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -> Float[Tensor, " Q"]:
     """One value a query, from 0 to 1, so that queries can be resampled.
 
     Args:
@@ -77,7 +79,7 @@ def values(name: str, method: Method, source: Source, batch_size: int = 64) -> F
 
 
 def scores(
-    method: Method, images: Float[Tensor, "B 3 H W"], tokens: Tokens, batch_size: int = 64
+    method: AnyMethod, images: Float[Tensor, "B 3 H W"], tokens: Tokens, batch_size: int = 64
 ) -> Float[Tensor, "B G"]:
     """How well each text fits each image, as the method says.
 
@@ -88,8 +90,10 @@ def scores(
         batch_size: images that go through the method at a time.
     """
     blocks = images.split(batch_size)
-    if "compare" in card_of(method).capabilities:
+    if offers(method, OffersCompare):
         return torch.cat([method.compare(block, *tokens) for block in blocks])
+    if not offers(method, OffersVectors):
+        raise DeixisError("The method compares no images with texts.", "Measure something else of it.")
     text = method.encode_text(*tokens)
     return torch.cat([method.encode_image(block) for block in blocks]) @ text.T
 
@@ -112,15 +116,15 @@ def _first(found: Float[Tensor, "Q G"], right: Bool[Tensor, "Q G"]) -> Float[Ten
 # --- the measures -----------------------------------------------------------------------------------------------------
 
 
-def _recall_at_1(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
-    encoder, texts = _encoder(method), [_caption(sample) for sample in samples]
+def _recall_at_1(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    encoder, texts = require_encoder(method), [_caption(sample) for sample in samples]
     keys = torch.tensor([texts.index(text) for text in texts])
     tokens = encoder.tokenize(texts)
     return recall(scores(method, _images(encoder, samples), tokens, batch_size).cpu(), keys)
 
 
-def _zero_shot(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
-    encoder, labels = _encoder(method), [sample.label or "" for sample in samples]
+def _zero_shot(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    encoder, labels = require_encoder(method), [sample.label or "" for sample in samples]
     if "" in labels:
         raise DeixisError("Some samples have no label, and zero_shot is to be measured.", "Give labelled samples.")
     nouns = sorted(set(labels))
@@ -137,14 +141,14 @@ def _zero_shot(method: Method, samples: Sequence[Sample], batch_size: int) -> Te
     return accuracy(logits, torch.tensor([nouns.index(label) for label in labels]))
 
 
-def _binding(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
+def _binding(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> Tensor:
     pairs = [sample for sample in samples if sample.extra.get("swapped")]
     if not pairs:
         raise DeixisError(
             "No caption names two things and their colours, which binding exchanges.",
             "Give scenes of two things or more that are tinted (tinted=1.0).",
         )
-    encoder, found = _encoder(method), []
+    encoder, found = require_encoder(method), []
     for start in range(0, len(pairs), 16):  # few, since all are compared with all
         block = pairs[start : start + 16]
         texts = [*(_caption(sample) for sample in block), *(str(sample.extra["swapped"]) for sample in block)]
@@ -153,10 +157,10 @@ def _binding(method: Method, samples: Sequence[Sample], batch_size: int) -> Tens
     return accuracy(torch.cat(found), torch.zeros(len(pairs), dtype=torch.long))
 
 
-def _pointing(method: Method, samples: Sequence[Sample], batch_size: int) -> Tensor:
-    if not all(hasattr(method, name) for name in ("image_tokens", "text_tokens")):
+def _pointing(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> Tensor:
+    encoder, found = require_encoder(method), []
+    if not offers(method, OffersTokens):
         raise DeixisError("The method has no words and patches to compare.", "Measure something else of it.")
-    encoder, found = _encoder(method), []
     spoken = [(sample, spans) for sample in samples if (spans := _spans(encoder, sample))]
     for start in range(0, len(spoken), batch_size):
         block = spoken[start : start + batch_size]
@@ -181,17 +185,18 @@ def _points(heat: Float[Tensor, " N"], grid: tuple[int, int] | None, pixels: Boo
 
 
 def _changed(
-    method: Method, samples: Sequence[Sample], batch_size: int, weights: tuple[float, float] = (1.0, WORDS)
+    method: AnyMethod, samples: Sequence[Sample], batch_size: int, weights: tuple[float, float] = (1.0, WORDS)
 ) -> Tensor:
     """1 where the weighted sum of a picture and words finds the picture that is as the words say."""
-    if not {"encode_image", "encode_text"} <= set(card_of(method).capabilities):
+    encoder = require_encoder(method)
+    if not offers(method, OffersVectors):
         raise DeixisError("The method has no one vector of a picture to add words to.", "Measure something else of it.")
     asked = [(row, change) for row, sample in enumerate(samples) for change in sample.extra.get("changes", ())]
     if not asked:
         raise DeixisError(
             "No scene comes with changes, which composed queries ask for.", "Give scenes that do (changes=4)."
         )
-    encoder, pictures = _encoder(method), [*(s.picture for s in samples), *(change.scene for _, change in asked)]
+    pictures = [*(s.picture for s in samples), *(change.scene for _, change in asked)]
     blocks = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     gallery = torch.cat([method.encode_image(encoder.read_images(block)) for block in blocks])
     own = torch.tensor([row for row, _ in asked], device=gallery.device)
@@ -202,7 +207,7 @@ def _changed(
     return _first(found, torch.arange(len(pictures)) == len(samples) + torch.arange(len(asked))[:, None])
 
 
-MEASURES: Mapping[str, Callable[[Method, Sequence[Sample], int], Tensor]] = {
+MEASURES: Mapping[str, Callable[[AnyMethod, Sequence[Sample], int], Tensor]] = {
     "recall_at_1": _recall_at_1,
     "zero_shot": _zero_shot,
     "binding": _binding,
@@ -215,15 +220,6 @@ MEASURES: Mapping[str, Callable[[Method, Sequence[Sample], int], Tensor]] = {
 
 
 # --- what they read ---------------------------------------------------------------------------------------------------
-
-
-def _encoder(method: Method) -> DualEncoder:
-    encoder = getattr(method, "encoder", None)
-    if not isinstance(encoder, DualEncoder):
-        raise DeixisError(
-            "The method has no dual encoder whose tokenizer could be used.", "Give one that is built on one."
-        )
-    return encoder
 
 
 def _caption(sample: Sample) -> str:

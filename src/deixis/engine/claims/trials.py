@@ -24,12 +24,13 @@ from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
-from deixis.engine.training.stages import Method, card_of, stages
+from deixis.engine.training.stages import card_of, stages, trained
 from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
 from deixis.types import Losses, Progress, Sample, Source, Stage
+from deixis.types.protocols import AnyMethod, HasStages
 from deixis.types.samples import Drawing
 
 __all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "TrialResult", "cost", "run_trial"]
@@ -134,9 +135,9 @@ class TrialBackend:
     """
 
     task: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
-    build: Callable[[str, Mapping[str, Any], TrainingTask, int], Method]
-    collate: Callable[[Method, Source, Stage], Encode]
-    measure: Callable[[str, Method, Source], float]
+    build: Callable[[str, Mapping[str, Any], TrainingTask, int], AnyMethod]
+    collate: Callable[[AnyMethod, Source, Stage], Encode]
+    measure: Callable[[str, AnyMethod, Source], float]
     code: Callable[[str], str] = source_hash
 
 
@@ -169,7 +170,7 @@ def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | Cu
     return dataclasses.replace(made, train=train, validation=validation, test=test)
 
 
-def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> Method:
+def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> AnyMethod:
     towers = [part.name for part in read(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
     return build(name, "desk", settings, {part: task.encoder(seed) for part in towers}, seed)
 
@@ -283,7 +284,7 @@ class _Run:
 
     def _stages(self) -> tuple[Stage, ...]:
         kind = card_of(self._method).kind
-        if hasattr(self._method, "stages") or kind == "trained":
+        if isinstance(self._method, HasStages) or kind == "trained":
             return stages(self._method)
         return (Stage(kind="fit"),) if kind == "fitted" else ()
 
@@ -301,7 +302,7 @@ class _Run:
             if stage.kind == "fit":
                 fit(self._method, loader, stage, self._unit.seed)
             elif steps:
-                run = Training(self._method, loader, steps, stage=stage, seed=self._unit.seed)
+                run = Training(trained(self._method), loader, steps, stage=stage, seed=self._unit.seed)
                 every = max(1, self._steps // _WRITES)
                 self._clock = self._now()
                 run.run(self._watch(done), checkpoint=f"{self._place}.{number}.safetensors", every=every)
@@ -332,7 +333,7 @@ class _Run:
         times: list[float] = []
         for stage in [each for each in self._stages() if each.kind == "train"][:1]:
             with self._loader(stage) as loader:
-                run = Training(self._method, loader, _PILOT, stage=stage)
+                run = Training(trained(self._method), loader, _PILOT, stage=stage)
                 run.run(lambda progress, losses: times.append(time.perf_counter()))
         start = time.perf_counter()
         self._lab.measure(self._unit.metric, self._method, self._held)

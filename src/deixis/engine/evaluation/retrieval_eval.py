@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.stages import offers
 from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
 from deixis.ops.metrics import retrieval, retrieval_of_scores
 from deixis.types import Batch, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
+from deixis.types.protocols import AnyMethod, OffersCompare, OffersTokens, OffersVectors, TorchModule
 
 __all__ = ["RETRIEVED", "at_rest", "can_retrieve", "held_out"]
 
@@ -22,20 +23,19 @@ RETRIEVED = (CORE_FIELDS["images"], CORE_FIELDS["tokens"])
 """What `held_out` reads of a batch, whatever a method is trained on."""
 
 
-def can_retrieve(method: Method) -> bool:
+def can_retrieve(method: AnyMethod) -> bool:
     """Whether `held_out` can measure the method."""
-    offered = set(card_of(method).capabilities)
-    return {"encode_image", "encode_text"} <= offered or "compare" in offered
+    return offers(method, OffersVectors) or offers(method, OffersCompare)
 
 
 @contextlib.contextmanager
-def at_rest(method: nn.Module) -> Iterator[None]:
+def at_rest(method: TorchModule) -> Iterator[None]:
     """In eval mode, without gradients; modes and the global random numbers are afterwards what they were."""
     with evaluating(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
         yield
 
 
-def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:
+def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     """Retrieval among all samples of `batches`, both ways, and the effective ranks of their features.
 
     Of images, no more than a batch is in memory: where the method scores pairs, they are read a second time once all
@@ -53,13 +53,12 @@ def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:
         TypeError: `batches` can be iterated over once, and the method scores pairs.
     """
     device = next(method.parameters()).device
-    compares = "compare" in card_of(method).capabilities
-    if compares and iter(batches) is batches:
+    if offers(method, OffersCompare) and iter(batches) is batches:
         raise TypeError("batches is an iterator, and a method that scores pairs reads the images twice: give a list")
     with at_rest(method):
         seen = [_Encoded(method, batch.to(device)) for batch in batches]
         keys = torch.unique(_joined([each.tokens for each in seen]), dim=0, return_inverse=True)[1]
-        if compares:
+        if offers(method, OffersCompare):
             captions = [each.tokens for each in seen]
             scores = [_scores(method, batch.to(device), captions) for batch in batches]
             values = retrieval_of_scores(torch.cat(scores), keys)
@@ -77,14 +76,13 @@ def held_out(method: Method, batches: Iterable[Batch]) -> dict[str, float]:
 class _Encoded:
     """The captions of a batch, and the features of both sides, one vector a sample, where the method gives any."""
 
-    def __init__(self, method: Method, batch: Batch) -> None:
+    def __init__(self, method: AnyMethod, batch: Batch) -> None:
         assert batch.images is not None
         self.tokens = batch.caption()
-        offered = card_of(method).capabilities
         self.image = self.text = None
-        if "encode_image" in offered:
+        if offers(method, OffersVectors):
             self.image, self.text = method.encode_image(batch.images), method.encode_text(*self.tokens)
-        elif "image_tokens" in offered:
+        elif offers(method, OffersTokens):
             self.image, self.text = (
                 _mean(states) for states in (method.image_tokens(batch.images), method.text_tokens(*self.tokens))
             )
@@ -103,6 +101,7 @@ def _joined(tokens: list[Tokens]) -> Int64[Tensor, "N L"]:
     return torch.cat([torch.nn.functional.pad(each, (0, longest - each.shape[1]), value=-1) for each in rows])
 
 
-def _scores(method: Method, batch: Batch, captions: list[Tokens]) -> Float[Tensor, "B N"]:
+def _scores(method: OffersCompare, batch: Batch, captions: list[Tokens]) -> Float[Tensor, "B N"]:
     """Of the images of a batch with all captions."""
+    assert batch.images is not None
     return torch.cat([method.compare(batch.images, *some) for some in captions], dim=1)

@@ -3,6 +3,7 @@ them are measured by."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from deixis.data.loading.crops import seen
 from deixis.data.synthetic.scenes.wording import article
+from deixis.engine.training.batching import require_encoder
+from deixis.engine.training.build import build
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
@@ -21,13 +24,15 @@ from deixis.nn.taps import blocks
 from deixis.ops.maps import blur, highest, hits, spearman
 from deixis.ops.saliency_metrics import area_under, changed, difficult, energy, overlap
 from deixis.types import Region, Sample, Source
+from deixis.types.protocols import AnyMethod, HasConfig, OffersAttribute
 
 __all__ = [
     "METRICS",
     "PROMPT",
-    "Attributor",
+    "ExplainerMethod",
     "SaliencyQueries",
     "between_things",
+    "build_explainer",
     "explain",
     "localisation",
     "measured",
@@ -47,12 +52,8 @@ Maps = Float[Tensor, "Q H W"]
 
 
 @runtime_checkable
-class Attributor(Protocol):
-    """What is measured: any method with the capability `attribute`."""
-
-    def attribute(self, images: Float[Tensor, "B 3 H W"], score: Callable[[Any], Tensor]) -> Float[Tensor, "*B H W"]:
-        """Maps of the score [B] or [B, T] of embeddings [B, D]."""
-        ...
+class ExplainerMethod(AnyMethod, OffersAttribute, HasConfig, Protocol):
+    """What is measured: a method that explains the layers that its config names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,25 @@ def _shown(encoder: DualEncoder, region: Region) -> Bool[Tensor, "S S"]:
     return window.mask(decode_mask(region.mask), encoder.preprocess.size)
 
 
-def explain(method: Attributor, asked: SaliencyQueries, nouns: Int64[Tensor, " Q"] | None = None) -> Maps:
+def build_explainer(name: str, settings: Mapping[str, Any], encoder: DualEncoder, seed: int = 0) -> ExplainerMethod:
+    """A method that explains `encoder`.
+
+    Args:
+        name: of the method.
+        settings: that differ from its `desk` preset.
+        encoder: that is explained.
+        seed: of its draws.
+
+    Raises:
+        DeixisError: the method explains nothing.
+    """
+    method = build(name, "desk", settings, {"encoder": encoder}, seed)
+    if not isinstance(method, ExplainerMethod):
+        raise DeixisError(f"{name} explains no model.", "Take a method that offers `attribute`.")
+    return method
+
+
+def explain(method: OffersAttribute, asked: SaliencyQueries, nouns: Int64[Tensor, " Q"] | None = None) -> Maps:
     """The map of each question. Questions of one picture share the forward pass.
 
     Args:
@@ -227,31 +246,33 @@ def perturbation(
 # --- what claims measure ----------------------------------------------------------------------------------------------
 
 
-def _at(method: Any, layer: str) -> Any:
+def _at(method: ExplainerMethod, layer: str) -> ExplainerMethod:
     """The same method with its map of one layer."""
-    config = dataclasses.replace(method.config, layers=(layer,))
-    return type(method)(config, encoder=method.encoder)
+    again = copy.copy(method)
+    again.config = dataclasses.replace(method.config, layers=(layer,))
+    return again
 
 
-def _pointing(method: Any, asked: SaliencyQueries) -> Tensor:
+def _pointing(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
     return localisation(explain(method, asked), asked)["exact"]
 
 
-def _pointing_early(method: Any, asked: SaliencyQueries) -> Tensor:
+def _pointing_early(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
     """The mean over all blocks but the last, each alone."""
-    early = blocks(method.encoder.image_tower)[:-1]
+    early = blocks(require_encoder(method).image_tower)[:-1]
     return torch.stack([_pointing(_at(method, layer), asked) for layer in early]).mean(0)
 
 
-def _overlap(method: Any, asked: SaliencyQueries) -> Tensor:
+def _overlap(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
     return localisation(explain(method, asked), asked)["overlap"]
 
 
-def _class_sensitivity(method: Any, asked: SaliencyQueries) -> Tensor:
+def _class_sensitivity(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
     """(1 - rank correlation) / 2 of the maps for the likeliest noun and for the least likely one, the mean over all
     blocks, each alone: one value a picture. A constant map tells nothing apart: 0, as if both were the same."""
-    with evaluating(method.encoder), torch.no_grad():
-        scores = method.encoder.encode_image(asked.images) @ asked.texts.T
+    encoder = require_encoder(method)
+    with evaluating(encoder), torch.no_grad():
+        scores = encoder.encode_image(asked.images) @ asked.texts.T
     ends = torch.stack([scores.argmax(1), scores.argmin(1)], dim=1)
     pictures = torch.arange(len(ends)).repeat_interleave(2)
     size = asked.masks.shape[-2:]
@@ -263,13 +284,13 @@ def _class_sensitivity(method: Any, asked: SaliencyQueries) -> Tensor:
         others=torch.ones_like(pictures, dtype=torch.bool),
     )
     found = []
-    for layer in blocks(method.encoder.image_tower):
+    for layer in blocks(require_encoder(method).image_tower):
         maps = explain(_at(method, layer), both).unflatten(0, (-1, 2))
         found.append((1 - spearman(maps[:, 0], maps[:, 1]).nan_to_num(1.0)) / 2)
     return torch.stack(found).mean(0)
 
 
-METRICS: Mapping[str, Callable[[Any, SaliencyQueries], Float[Tensor, " Q"]]] = {
+METRICS: Mapping[str, Callable[[ExplainerMethod, SaliencyQueries], Float[Tensor, " Q"]]] = {
     "pointing_game": _pointing,
     "pointing_early": _pointing_early,
     "overlap": _overlap,
@@ -279,7 +300,7 @@ METRICS: Mapping[str, Callable[[Any, SaliencyQueries], Float[Tensor, " Q"]]] = {
 64 pixels a tolerance of 15 would reach a quarter of the image."""
 
 
-def measured(name: str, method: Any, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
+def measured(name: str, method: ExplainerMethod, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
     """The values of one of `METRICS`.
 
     Raises:

@@ -20,8 +20,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from deixis.engine.evaluation.saliency import SaliencyQueries, between_things, explain, localisation, perturbation
-from deixis.engine.training.build import build
+from deixis.engine.evaluation.saliency import (
+    SaliencyQueries,
+    between_things,
+    build_explainer,
+    explain,
+    localisation,
+    perturbation,
+)
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
 from deixis.nn.dual import DualEncoder
@@ -157,7 +163,7 @@ def _rows(name: str, method: str, variant: Variant, encoder: DualEncoder) -> lis
 def _made(
     name: str, encoder: DualEncoder, settings: Mapping[str, Any]
 ) -> Callable[[SaliencyQueries, Tensor | None], Tensor]:
-    method = build(name, "desk", settings, {"encoder": encoder})
+    method = build_explainer(name, settings, encoder)
     return lambda asked, nouns: explain(method, asked, nouns)
 
 

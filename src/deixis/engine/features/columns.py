@@ -24,6 +24,7 @@ from deixis.inputs.contents import contents
 from deixis.nn.frozen import is_frozen
 from deixis.types import Batch, FieldSpec, Made, Sample, SampleSpec, Source, place
 from deixis.types.batch import CORE_FIELDS
+from deixis.types.protocols import AnyMethod
 
 __all__ = ["PartColumns", "WithColumns", "read_for"]
 
@@ -49,7 +50,7 @@ class PartColumns:
         DeixisError: a field names a part that is not there or not frozen, or a method that the part does not have.
     """
 
-    def __init__(self, method: nn.Module, needs: Sequence[FieldSpec], sample: SampleSpec | None = None) -> None:
+    def __init__(self, method: AnyMethod, needs: Sequence[FieldSpec], sample: SampleSpec | None = None) -> None:
         self._template = (sample or SampleSpec()).template
         self._digests: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
@@ -234,7 +235,7 @@ def _made(spec: FieldSpec) -> Made:
     return spec.made
 
 
-def _checked(method: nn.Module, spec: FieldSpec) -> tuple[Made, Any]:
+def _checked(method: AnyMethod, spec: FieldSpec) -> tuple[Made, Any]:
     made = _made(spec)
     part = getattr(method, made.part, None)
     if part is None or not hasattr(part, made.call):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -14,22 +13,21 @@ import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.draws import Labelled
-from deixis.engine.training.stages import Method, card_of, name_of
+from deixis.engine.fewshot.few_shot import FewShotMethod
+from deixis.engine.training.batching import require_encoder
+from deixis.engine.training.stages import card_of, name_of
 from deixis.errors import DeixisError
 from deixis.methods import get, read
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.ops.metrics import accuracy
 from deixis.types import Sample, Source
+from deixis.types.protocols import HasScoresOf
 
 __all__ = ["FewShotBenchmark", "Question", "TrialScores", "class_names", "labelled", "named", "style_of", "tells_new"]
-
-_BLOCK = 64
-"""Images that are asked about at a time, where each has class vectors of its own."""
 
 Question = tuple[Sequence[int], Sequence[str]]
 """Indices of images, and the classes to choose among."""
@@ -105,7 +103,7 @@ class FewShotBenchmark:
         place = {name: number for number, name in enumerate(names)}
         return torch.tensor([place[self.data.labels[i]] for i in indices], dtype=torch.long)
 
-    def _answer(self, method: Method, indices: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
+    def _answer(self, method: FewShotMethod, indices: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
         i = torch.tensor(list(indices), dtype=torch.long)
         logits = named(method, class_names(names), self.embedding[i], self.features[i])
         found: NDArray[np.float64] = accuracy(logits, self._labels(indices, names)).numpy()
@@ -113,7 +111,7 @@ class FewShotBenchmark:
 
 
 def named(
-    method: Method, names: Sequence[str], embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
+    method: FewShotMethod, names: Sequence[str], embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
 ) -> Float[Tensor, "B C"]:
     """Logits of any classes: those that a method has learned, or new ones, of which it knows the names alone.
 
@@ -128,18 +126,17 @@ def named(
     """
     if tuple(names) == tuple(method.names):
         return few_shot.logits(method, embedding, features)
-    with torch.no_grad(), evaluating(method):
-        if "names" in inspect.signature(method.scores).parameters:
-            return torch.cat([method.scores(block, names=names) for block in embedding.split(_BLOCK)])
-        if hasattr(method, "class_vectors"):
-            return method.scale * F.normalize(embedding, dim=-1) @ method.class_vectors(names).T
+    if isinstance(method, HasScoresOf):
+        with torch.no_grad(), evaluating(method):
+            return method.scores_of(embedding, names)
     if any(need.name == "labels" for need in card_of(method).needs):
         raise DeixisError(
             f"{name_of(method)} knows the classes it has seen images of, and no new ones.",
             "Compare methods that go by class names on new classes: zero_shot, coop, cocoop, pre.",
         )
     # What learns nothing is as good for new classes as for old ones.
-    return few_shot.logits(type(method)(method.config, encoder=method.encoder, names=names), embedding, features)
+    again = few_shot.build(name_of(method), require_encoder(method), names, vars(method.config))
+    return few_shot.logits(again, embedding, features)
 
 
 def tells_new(method: str) -> bool:
@@ -153,7 +150,7 @@ def tells_new(method: str) -> bool:
     if not any(need.name == "labels" for need in read(method).card.needs):
         return True
     built = get(method).Method
-    return hasattr(built, "class_vectors") or "names" in inspect.signature(built.scores).parameters
+    return isinstance(built, type) and issubclass(built, HasScoresOf)
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:

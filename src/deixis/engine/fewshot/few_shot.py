@@ -12,7 +12,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,17 +22,21 @@ from torch.nn import functional as F
 from deixis import engine
 from deixis.data.splits import LARGEST_SHARE, Split, folds
 from deixis.engine.fewshot.learners import AUTO, SPECS, candidates, require, settings_of, takes
-from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.batching import require_encoder
+from deixis.engine.training.stages import card_of, trained
 from deixis.engine.training.train import Training, batches, fit
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.types import Batch, Progress
+from deixis.types.protocols import AnyMethod, HasConfig, HasScores
 
 __all__ = [
     "PENALTIES",
+    "FewShotMethod",
     "Pick",
     "Shots",
+    "build",
     "choose",
     "forecast",
     "learn",
@@ -62,6 +66,11 @@ _RATE = 5e9
 
 _HEAVY = 2e10
 """Products in a step of a solver from which penalties are not cross-validated: minutes each."""
+
+
+@runtime_checkable
+class FewShotMethod(AnyMethod, HasConfig, HasScores, Protocol):
+    """A method that names classes from what a frozen encoder computed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +130,7 @@ def learn(
     overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-) -> Method:
+) -> FewShotMethod:
     """A method that has learned the classes.
 
     Args:
@@ -145,11 +154,12 @@ def learn(
     open_penalty = takes(method, "penalty") and "penalty" not in changed and not _heavy(names, len(shots), encoder)
     if open_penalty and (parts := _parts(shots, seed)):
         changed["penalty"] = _Trial(method, encoder, names, shots, changed).penalty(parts)
-    built = _build(method, encoder, names, changed, seed)
+    built = build(method, encoder, names, changed, seed)
     if card_of(built).kind == "trained":
         size, steps = _length(built.config.epochs, len(shots), len(names), told="epochs" in changed)
-        training = Training(built, batches(shots.batch(), size, seed), steps, seed=seed)
-        return training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
+        training = Training(trained(built), batches(shots.batch(), size, seed), steps, seed=seed)
+        training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
+        return built
     return _fitted(built, shots)
 
 
@@ -210,7 +220,7 @@ def forecast(
         return sum(forecast(name, encoder, names, count, settings_of(name, overrides or {})) for name in candidates())
     some = tuple(names[:_TRIED])
     start = time.perf_counter()
-    built = _build(method, encoder, some, overrides or {})
+    built = build(method, encoder, some, overrides or {})
     if card_of(built).kind == "trained":
         size, steps = _length(built.config.epochs, count, len(names), told="epochs" in (overrides or {}))
         wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
@@ -220,7 +230,7 @@ def forecast(
         engine.enter(built, engine.stages(built)[0])
         for _ in range(2):  # the first time some things are set up
             start = time.perf_counter()
-            engine.backward(built, batch.to(encoder.device), Progress(0, steps))
+            engine.backward(trained(built), batch.to(encoder.device), Progress(0, steps))
         return (time.perf_counter() - start) * steps * len(names) / len(some)
     seconds = (time.perf_counter() - start) * len(names) / len(some)
     if not takes(method, "penalty"):
@@ -231,7 +241,9 @@ def forecast(
     return seconds + products / _RATE * _ITERATIONS * (trials + 2)
 
 
-def logits(method: Method, embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
+def logits(
+    method: FewShotMethod, embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
+) -> Float[Tensor, "B C"]:
     """What a method that `learn` gave says of images.
 
     Args:
@@ -242,7 +254,7 @@ def logits(method: Method, embedding: Float[Tensor, "B D"], features: Float[Tens
     given = {"image_embedding": embedding, "image_features": features}
     needs = [need.name for need in card_of(method).needs if need.name in given] or ["image_embedding"]
     size = max(1, min(1024, _CELLS // len(method.names)))
-    device = method.encoder.device
+    device = require_encoder(method).device
     with torch.no_grad(), evaluating(method):
         pieces = zip(*(given[need].split(size) for need in needs), strict=True)
         rows = [method.scores(*(part.to(device) for part in piece)).cpu() for piece in pieces]
@@ -262,11 +274,22 @@ def _heavy(names: Sequence[str], count: int, encoder: DualEncoder) -> bool:
     return 4.0 * count * len(names) * min(count, encoder.feature_width) > _HEAVY
 
 
-def _build(
+def build(
     method: str, encoder: DualEncoder, names: Sequence[str], overrides: Mapping[str, Any], seed: int = 0
-) -> Method:
+) -> FewShotMethod:
+    """A method that has learned nothing yet.
+
+    Args:
+        method: one of `offered`.
+        encoder: the frozen model; it is frozen here.
+        names: the classes.
+        overrides: settings that differ from the method's `desk` preset.
+        seed: of initial weights.
+    """
     parts = {"encoder": encoder, "names": tuple(names)}
-    return engine.build(method, "desk", {**overrides, "names": tuple(names)}, parts, seed).to(encoder.device)
+    built = engine.build(method, "desk", {**overrides, "names": tuple(names)}, parts, seed).to(encoder.device)
+    assert isinstance(built, FewShotMethod), "what is offered has `names` and `scores`"
+    return built
 
 
 def _length(epochs: int, count: int, classes: int, told: bool) -> tuple[int, int]:
@@ -279,10 +302,10 @@ def _length(epochs: int, count: int, classes: int, told: bool) -> tuple[int, int
     return min(count, -(-count * epochs // _STEPS), max(size, _CELLS // classes)), _STEPS
 
 
-def _fitted(method: Method, shots: Shots) -> Method:
+def _fitted(method: FewShotMethod, shots: Shots) -> FewShotMethod:
     """A method that is not trained, after it has seen the images."""
     if card_of(method).kind == "fitted":
-        return fit(method, [shots.batch().to(method.encoder.device)])
+        return fit(method, [shots.batch().to(require_encoder(method).device)])
     return method.eval()
 
 
@@ -328,7 +351,7 @@ class _Trial:
         self, name: str, encoder: DualEncoder, names: Sequence[str], shots: Shots, overrides: Mapping[str, Any]
     ) -> None:
         quick = {"iterations": _ITERATIONS} if takes(name, "iterations") else {}
-        self.method, self.shots = _build(name, encoder, names, {**quick, **overrides}), shots
+        self.method, self.shots = build(name, encoder, names, {**quick, **overrides}), shots
         self.penalties = PENALTIES if takes(name, "penalty") and "penalty" not in overrides else ()
 
     def _held_out(self, part: Split, penalty: float | None) -> tuple[float, float]:

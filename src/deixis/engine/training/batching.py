@@ -7,30 +7,49 @@ from typing import Any, TypeVar
 
 from deixis.data.loading.collate import Collate
 from deixis.engine.features.columns import PartColumns, WithColumns, read_for
-from deixis.engine.training.stages import Method, card_of, stages
+from deixis.engine.training.stages import card_of, stages
+from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
+from deixis.nn.dual import DualEncoder
 from deixis.types import FieldSpec, SampleSpec, Source, Stage, ViewSpec
 from deixis.types.batch import CORE_FIELDS
+from deixis.types.protocols import AnyMethod, HasConfig
 
-__all__ = ["collate_for", "columns_for", "encoder_of", "needs_of"]
+__all__ = ["collate_for", "columns_for", "encoder_of", "needs_of", "require_encoder"]
 
 T = TypeVar("T", ViewSpec, SampleSpec)
 
 
-def encoder_of(method: Method) -> Any:
+def encoder_of(method: AnyMethod) -> DualEncoder | None:
     """The first part that is a dual encoder; None where the method has none."""
     for part in card_of(method).parts:
-        if part.kind == "dual_encoder" and not part.many and getattr(method, part.name, None) is not None:
-            return getattr(method, part.name)
+        value = getattr(method, part.name, None)
+        if part.kind == "dual_encoder" and isinstance(value, DualEncoder):
+            return value
     return None
 
 
-def needs_of(method: Method, stage: Stage) -> tuple[FieldSpec, ...]:
+def require_encoder(method: AnyMethod) -> DualEncoder:
+    """The first part that is a dual encoder.
+
+    Raises:
+        DeixisError: there is none.
+    """
+    encoder = encoder_of(method)
+    if encoder is None:
+        raise DeixisError(
+            f"{card_of(method).title!r} is built on no dual encoder, whose tokenizer and preprocessing are needed.",
+            "Take a method that is built on one.",
+        )
+    return encoder
+
+
+def needs_of(method: AnyMethod, stage: Stage) -> tuple[FieldSpec, ...]:
     """The fields of a stage's batches: its own, or the card's."""
     return card_of(method).needs if stage.needs is None else stage.needs
 
 
-def columns_for(method: Method) -> PartColumns:
+def columns_for(method: AnyMethod) -> PartColumns:
     """The fields that the method's frozen parts make, of all its stages. Loaders share them.
 
     Raises:
@@ -41,7 +60,7 @@ def columns_for(method: Method) -> PartColumns:
 
 
 def collate_for(
-    method: Method, source: Source, stage: Stage | None = None, columns: PartColumns | None = None
+    method: AnyMethod, source: Source, stage: Stage | None = None, columns: PartColumns | None = None
 ) -> Collate | WithColumns:
     """Makes batches of samples for a stage of a method.
 
@@ -78,7 +97,7 @@ def collate_for(
     return WithColumns(collate, columns or columns_for(method), needs, source) if made else collate
 
 
-def _first_with(method: Method, attribute: str) -> Any:
+def _first_with(method: AnyMethod, attribute: str) -> Any:
     """The first part of the card, of whatever kind, that brings a preprocessing or a tokenizer; None where none does.
 
     Batches hold one version of the images; a method whose further parts want another makes it itself.
@@ -91,8 +110,8 @@ def _first_with(method: Method, attribute: str) -> Any:
     return None
 
 
-def _asked(method: Method, kind: type[T]) -> T | None:
+def _asked(method: AnyMethod, kind: type[T]) -> T | None:
     """The first field of the config that is of this kind."""
-    config = getattr(method, "config", None)
+    config = method.config if isinstance(method, HasConfig) else None
     values = [getattr(config, field.name) for field in dataclasses.fields(config)] if config is not None else []
     return next((value for value in values if isinstance(value, kind)), None)

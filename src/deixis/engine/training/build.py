@@ -10,16 +10,16 @@ from torch import nn
 
 from deixis import zoo
 from deixis.engine.training.optim import optim_spec
-from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
 from deixis.methods import change_settings, get
 from deixis.nn.frozen import freeze
 from deixis.types import Part, Source
+from deixis.types.protocols import AnyMethod, MethodConfig
 
 __all__ = ["build", "configure", "restored"]
 
 
-def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | None = None) -> Any:
+def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | None = None) -> MethodConfig:
     """The config of method `name`: a preset (`tiny`, `desk`, `paper`) with some settings changed.
 
     Args:
@@ -36,7 +36,7 @@ def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | No
     return change_settings(getattr(config_class, preset)(), overrides or {}, name)
 
 
-def restored(name: str, saved: Mapping[str, Any]) -> Any:
+def restored(name: str, saved: Mapping[str, Any]) -> MethodConfig:
     """The config that a method was saved with, be it by a release whose settings had other names.
 
     Args:
@@ -56,7 +56,7 @@ def build(
     parts: Mapping[str, Any] | None = None,
     seed: int = 0,
     source: Source | None = None,
-) -> Method:
+) -> AnyMethod:
     """Builds a method: its config, its parts (loaded by what the config names, frozen where the card says so), itself.
 
     Args:
@@ -77,7 +77,7 @@ def build(
     loaded = {part.name: _part(part, config, parts or {}, options) for part in card.parts}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        method: Method = get(name).Method(config, **loaded)
+        method = get(name).Method(config, **loaded)
     optim_spec(method)  # refuses what could not be trained, before any work
     return method
 

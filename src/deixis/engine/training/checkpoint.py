@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,15 +16,17 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.nn.frozen import is_frozen
 from deixis.ops.sharding import fill, gathered
+from deixis.types.protocols import AnyMethod, HasTakeSizes
 
 __all__ = ["load_facts", "load_state", "load_training", "save_state", "save_training", "state"]
 
 _FACTS = "deixis"
 _METHOD, _OPTIMISER, _STEP = "method.", "optimiser.", "step"
 _Path = str | os.PathLike[str]
+M = TypeVar("M", bound=AnyMethod)
 
 
-def state(method: nn.Module) -> dict[str, Tensor]:
+def state(method: AnyMethod) -> dict[str, Tensor]:
     """The tensors of `method` that are not in a frozen part, by name: themselves, so that they can be written to."""
     frozen = tuple(f"{name}." for name, module in method.named_modules() if name and is_frozen(module))
     return {
@@ -32,7 +34,7 @@ def state(method: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_state(method: nn.Module, path: _Path, facts: Mapping[str, Any] | None = None) -> None:
+def save_state(method: AnyMethod, path: _Path, facts: Mapping[str, Any] | None = None) -> None:
     """Writes the state of `method` as safetensors, atomically. Where ranks hold shares, all call, and rank 0 writes.
 
     Args:
@@ -43,7 +45,7 @@ def save_state(method: nn.Module, path: _Path, facts: Mapping[str, Any] | None =
     _write(state(method), path, facts)
 
 
-def load_state(method: nn.Module, path: _Path) -> nn.Module:
+def load_state(method: M, path: _Path) -> M:
     """Reads what `save_state` wrote into `method` and returns it.
 
     Raises:
@@ -68,7 +70,7 @@ def load_facts(path: _Path) -> dict[str, Any]:
 
 def save_training(
     path: _Path,
-    method: nn.Module,
+    method: AnyMethod,
     optimiser: torch.optim.Optimizer,
     facts: Mapping[str, Any],
     more: Mapping[str, Tensor],
@@ -93,7 +95,7 @@ def save_training(
     _write({**more, **own, **moments}, path, facts)
 
 
-def load_training(path: _Path, method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def load_training(path: _Path, method: AnyMethod, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Reads what `save_training` wrote into `method` and `optimiser`; gives the further tensors.
 
     Raises:
@@ -125,7 +127,7 @@ def load_training(path: _Path, method: nn.Module, optimiser: torch.optim.Optimiz
 _FIT = "Build the method with the settings it was saved with."
 
 
-def _trained(method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+def _trained(method: AnyMethod, optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
     """Name -> parameter, in the order of the optimiser."""
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     return {names[id(each)]: each for group in optimiser.param_groups for each in group["params"]}
@@ -153,11 +155,10 @@ def _unreadable(path: _Path, error: Exception) -> DeixisError:
     return DeixisError(f"{os.fspath(path)} can't be read as a checkpoint: {error}.", "Train again.")
 
 
-def _fill(method: nn.Module, read: Mapping[str, Tensor], path: _Path) -> None:
+def _fill(method: AnyMethod, read: Mapping[str, Tensor], path: _Path) -> None:
     """Copies tensors into their places, if all fit."""
-    take_sizes: Any = getattr(method, "take_sizes", None)
-    if take_sizes is not None:  # of what was fitted, which has the sizes of its data
-        take_sizes({name: tuple(value.shape) for name, value in read.items()})
+    if isinstance(method, HasTakeSizes):  # of what was fitted, which has the sizes of its data
+        method.take_sizes({name: tuple(value.shape) for name, value in read.items()})
     own = state(method)
     wrong = [f"{name} is missing" for name in own if name not in read]
     wrong += [f"{name} is not known" for name in read if name not in own]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deixis.engine.training.stages import Method, card_of, name_of
+from deixis.engine.training.stages import card_of, name_of
 from deixis.errors import DeixisError
 from deixis.nn.blocks import layer_numbers
 from deixis.nn.dual import DualEncoder
@@ -17,19 +17,21 @@ from deixis.ops.schedules import rate
 from deixis.ops.sharding import apart
 from deixis.types import OptimGroup, OptimSpec, Progress
 from deixis.types.optim import Schedule
+from deixis.types.protocols import AnyMethod, HasConfig, HasRate
 
 __all__ = ["make_optimiser", "optim_spec", "parameter_groups", "set_rates"]
 
 
-def optim_spec(method: Method) -> OptimSpec:
+def optim_spec(method: AnyMethod) -> OptimSpec:
     """The field `optim` of the method's config; the defaults where it has none.
 
     Raises:
         DeixisError: the method has a schedule of its own and the spec another, or a group names no parameter.
     """
-    spec: OptimSpec = getattr(getattr(method, "config", None), "optim", None) or OptimSpec()
+    config = method.config if isinstance(method, HasConfig) else None
+    spec: OptimSpec = getattr(config, "optim", None) or OptimSpec()
     parts: tuple[OptimSpec | OptimGroup, ...] = (spec, *spec.groups)
-    if hasattr(method, "rate") and any(each.warmup or each.schedule not in (None, "constant") for each in parts):
+    if isinstance(method, HasRate) and any(each.warmup or each.schedule not in (None, "constant") for each in parts):
         raise DeixisError(
             f"{name_of(method)} has a schedule of its own, and another one is asked for.",
             "Leave optim.schedule and optim.warmup as they are.",
@@ -44,7 +46,7 @@ def optim_spec(method: Method) -> OptimSpec:
     return spec
 
 
-def make_optimiser(method: Method, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimiser(method: AnyMethod, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser that the method's config asks for.
 
     Args:
@@ -72,7 +74,7 @@ def make_optimiser(method: Method, trained: Mapping[str, nn.Parameter]) -> torch
     return torch.optim.AdamW(groups, lr=peak, betas=spec.betas, eps=eps, fused=True)
 
 
-def parameter_groups(method: Method, trained: Mapping[str, nn.Parameter], spec: OptimSpec) -> list[dict[str, Any]]:
+def parameter_groups(method: AnyMethod, trained: Mapping[str, nn.Parameter], spec: OptimSpec) -> list[dict[str, Any]]:
     """Groups for an optimiser, those that are decayed first; each has its rate at the peak and its schedule beside.
 
     Args:
@@ -102,7 +104,7 @@ def parameter_groups(method: Method, trained: Mapping[str, nn.Parameter], spec: 
     ]
 
 
-def set_rates(optimiser: torch.optim.Optimizer, method: Method, progress: Progress) -> None:
+def set_rates(optimiser: torch.optim.Optimizer, method: AnyMethod, progress: Progress) -> None:
     """Sets the learning rates of a step.
 
     Args:
@@ -110,7 +112,7 @@ def set_rates(optimiser: torch.optim.Optimizer, method: Method, progress: Progre
         method: with a `rate` of its own where its paper has a schedule that `OptimSpec` does not know.
         progress: where in the run.
     """
-    own = method.rate(progress) if hasattr(method, "rate") else None
+    own = method.rate(progress) if isinstance(method, HasRate) else None
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * (group["schedule"](progress) if own is None else own)
 
@@ -139,7 +141,7 @@ def _steps(number: int | float, total: int) -> int:
     return round(number * total) if number < 1 else int(number)
 
 
-def _layer_scales(method: Method, decay: float) -> dict[str, float]:
+def _layer_scales(method: AnyMethod, decay: float) -> dict[str, float]:
     """Name -> factor on the learning rate of each parameter in a tower, falling from its last layer to its first."""
     if decay == 1:
         return {}

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from deixis.engine.training.batching import encoder_of
-from deixis.engine.training.stages import Method, card_of
+from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.nn.blocks import blocks
 from deixis.nn.frozen import is_frozen
 from deixis.ops.collective import rank, world_size
 from deixis.ops.sharding import gathered
+from deixis.types.protocols import TrainedMethod
 
 __all__ = ["Shards"]
 
@@ -40,14 +41,15 @@ class Shards:
         DeixisError: no tower of the method trains, or torch is too old.
     """
 
-    def __init__(self, method: Method, device: torch.device) -> None:
+    def __init__(self, method: TrainedMethod, device: torch.device) -> None:
         encoder = encoder_of(method)
         if encoder is None or is_frozen(encoder):
             raise DeixisError(
                 f"No tower of {card_of(method).title!r} trains, and there is nothing to share out.",
                 "Train it without --shard.",
             )
-        self._method = self._plain = method
+        self._method = method
+        self._plain: TrainedMethod | None = method
         if world_size() == 1:
             return
         release = tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
@@ -58,12 +60,12 @@ class Shards:
         for tower in towers:
             _share_out(tower, device)
 
-    def whole(self) -> Method | None:
+    def whole(self) -> TrainedMethod | None:
         """The method as it is now, whole and on the processor, on rank 0; None on the others, which call it too."""
         if self._plain is self._method:
             return self._method
         tensors = gathered(self._method.state_dict())
-        if tensors is None:
+        if tensors is None or self._plain is None:
             return None
         self._plain.load_state_dict(tensors, assign=True)
         return self._plain.to("cpu").eval()
@@ -72,7 +74,7 @@ class Shards:
 _NEWER = "Install a newer one, or train without --shard."
 
 
-def _hollow(method: Method, towers: tuple[nn.Module, ...]) -> Method:
+def _hollow(method: TrainedMethod, towers: tuple[nn.Module, ...]) -> TrainedMethod:
     """A copy in which the weights of the towers take no memory: what is shared out can't be put together in place."""
     memo: dict[int, Any] = {
         id(weight): nn.Parameter(weight.detach().to("meta"), requires_grad=weight.requires_grad)

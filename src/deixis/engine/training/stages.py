@@ -1,38 +1,64 @@
-"""The phases of a method: which parameters train in which."""
+"""What a method is, as its card says, and the phases of its training: which parameters train in which."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeAlias
+from typing import TypeGuard, TypeVar
 
 from torch import nn
 
+from deixis.errors import DeixisError
 from deixis.nn.frozen import is_frozen
-from deixis.types import Card, Stage
+from deixis.types import CAPABILITIES, Card, Stage
+from deixis.types.protocols import AnyMethod, HasStages, TrainedMethod
 
-__all__ = ["Method", "card_of", "enter", "name_of", "stages", "trainable"]
+__all__ = ["card_of", "enter", "name_of", "offers", "stages", "trainable", "trained"]
 
-Method: TypeAlias = Any
-"""A method as the type checker sees it: an `nn.Module` with the members its kind asks for. They share no other base."""
+C = TypeVar("C")
 
 
-def card_of(method: nn.Module) -> Card:
+def card_of(method: object) -> Card:
     """The card in the file that a method comes from."""
     card: Card = sys.modules[type(method).__module__].CARD
     return card
 
 
-def name_of(method: nn.Module) -> str:
+def name_of(method: object) -> str:
     """The name of a method: that of the file it comes from."""
     return type(method).__module__.rpartition(".")[2]
 
 
-def stages(method: Method) -> tuple[Stage, ...]:
+def offers(method: object, capability: type[C]) -> TypeGuard[C]:
+    """Whether the card of a method lists a capability; what a method only inherits, it does not offer.
+
+    Args:
+        method: of any kind.
+        capability: one of the Protocols `Offers...` of `deixis.types.protocols`.
+    """
+    names = {name for name in CAPABILITIES if hasattr(capability, name)}
+    return names <= set(card_of(method).capabilities)
+
+
+def trained(method: AnyMethod) -> TrainedMethod:
+    """The method itself, if it is one that trains.
+
+    Raises:
+        DeixisError: no step of it is a gradient's.
+    """
+    if card_of(method).kind != "trained" or not isinstance(method, TrainedMethod):
+        raise DeixisError(
+            f"{name_of(method)} is {card_of(method).kind}: no step of it is a gradient's.",
+            "`deixis list` shows what trains.",
+        )
+    return method
+
+
+def stages(method: AnyMethod) -> tuple[Stage, ...]:
     """The method's own stages, or the one that trains all that is not frozen."""
-    return tuple(method.stages()) if hasattr(method, "stages") else (Stage(),)
+    return tuple(method.stages()) if isinstance(method, HasStages) else (Stage(),)
 
 
-def trainable(method: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
+def trainable(method: AnyMethod, stage: Stage) -> dict[str, nn.Parameter]:
     """Name -> parameter of all that trains in `stage`: under one of its prefixes and not in a frozen part."""
     frozen = [f"{name}." for name, module in method.named_modules() if name and is_frozen(module)]
     return {
@@ -42,7 +68,7 @@ def trainable(method: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
     }
 
 
-def enter(method: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
+def enter(method: AnyMethod, stage: Stage) -> dict[str, nn.Parameter]:
     """Prepares `method` for `stage`: clears all gradients, sets what needs one, sets the modes.
 
     Returns:

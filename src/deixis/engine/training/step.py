@@ -11,11 +11,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from deixis.engine.training.stages import Method
 from deixis.errors import DeixisError
 from deixis.ops.collective import gather
 from deixis.ops.sharding import has_shares
 from deixis.types import Batch, Features, Losses, Progress
+from deixis.types.protocols import AnyMethod, HasEncode, TrainedMethod
 
 __all__ = ["Precision", "backward", "random_state", "set_random_state"]
 
@@ -24,7 +24,7 @@ Precision = Literal["float32", "bf16"]
 
 
 def backward(
-    method: Method, batch: Batch, progress: Progress, chunk: int | None = None, precision: Precision = "float32"
+    method: TrainedMethod, batch: Batch, progress: Progress, chunk: int | None = None, precision: Precision = "float32"
 ) -> Losses:
     """Adds the gradients of the batch's loss to the parameters.
 
@@ -47,20 +47,20 @@ def backward(
     idle = 0 if chunk is None else _idle(method, len(pieces))
     if len(pieces) + idle == 1:
         with _cast(method, precision):
-            losses: Losses = method(batch, progress)
+            losses = method(batch, progress)
         losses.total.backward()
         return losses
-    _refuse_what_mixes(method)
+    encoding = _in_pieces(method)
     moments = [dataclasses.replace(progress, micro=progress.micro * len(pieces) + i) for i in range(len(pieces))]
     states, cached = [], []
     for piece, moment in zip(pieces, moments, strict=True):
         states.append(random_state())
         with torch.no_grad(), _cast(method, precision):
-            cached.append(method.encode(piece, moment))
+            cached.append(encoding.encode(piece, moment))
     after = random_state()
     for _ in range(idle):
         with torch.no_grad(), _cast(method, precision):
-            method.encode(pieces[0], moments[0])
+            encoding.encode(pieces[0], moments[0])
     set_random_state(after)
     rows = {
         name: torch.cat([features.rows[name] for features in cached]).requires_grad_(
@@ -69,25 +69,25 @@ def backward(
         for name in cached[0].rows
     }
     with _cast(method, precision):
-        shared = dict(method.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
-        losses = method.loss(Features(rows, shared), batch, progress)
+        shared = dict(encoding.encode(pieces[0], moments[0]).shared) if cached[0].shared else {}
+        losses = encoding.loss(Features(rows, shared), batch, progress)
     losses.total.backward()
     after = random_state()
     for i, (piece, moment) in enumerate(zip(pieces, moments, strict=True)):
         set_random_state(states[i])
         with _cast(method, precision):
-            features = method.encode(piece, moment)
+            features = encoding.encode(piece, moment)
         _carry_back(features.rows, rows, i * len(pieces[0]))
     for _ in range(idle):
         with _cast(method, precision):
-            features = method.encode(pieces[0], moments[0])
+            features = encoding.encode(pieces[0], moments[0])
         _carry_back(features.rows, rows, None)
     set_random_state(after)
     parts = {name: part.detach() for name, part in losses.parts.items()}
     return dataclasses.replace(losses, parts=parts)
 
 
-def _cast(method: nn.Module, precision: Precision) -> contextlib.AbstractContextManager[object]:
+def _cast(method: AnyMethod, precision: Precision) -> contextlib.AbstractContextManager[object]:
     """One for each pass: what it casts it keeps to its end, and what was cast without a graph carries no gradient."""
     if precision == "float32":
         return contextlib.nullcontext()
@@ -106,7 +106,7 @@ def set_random_state(state: tuple[UInt8[Tensor, " N"], list[UInt8[Tensor, " M"]]
         torch.cuda.set_rng_state_all(state[1])
 
 
-def _idle(method: nn.Module, pieces: int) -> int:
+def _idle(method: AnyMethod, pieces: int) -> int:
     """How many pieces other ranks have more than this one. Where weights lie in shares, all ranks must put them
     together equally often, and so a rank with fewer pieces goes through the towers once more for each that it lacks."""
     if not has_shares(method):
@@ -126,8 +126,9 @@ def _carry_back(features: Mapping[str, Tensor], rows: dict[str, Tensor], start: 
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
 
 
-def _refuse_what_mixes(method: nn.Module) -> None:
-    if not hasattr(method, "encode"):
+def _in_pieces(method: TrainedMethod) -> HasEncode:
+    """The method, if a batch can go through `encode` in pieces."""
+    if not isinstance(method, HasEncode):
         raise DeixisError(
             "Gradient caching would be wrong here: the method mixes the samples of a batch while it encodes them.",
             "Train it without --chunk.",
@@ -139,3 +140,4 @@ def _refuse_what_mixes(method: nn.Module) -> None:
                 f"Gradient caching would be wrong here: {name} ({type(module).__name__}) mixes the samples of a piece.",
                 "Train it without --chunk, or freeze that layer's statistics.",
             )
+    return method

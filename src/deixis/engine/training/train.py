@@ -7,23 +7,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from deixis.data.loading.loader import Loader
 from deixis.engine.training.checkpoint import load_facts, load_training, save_training
 from deixis.engine.training.optim import make_optimiser, optim_spec, set_rates
-from deixis.engine.training.stages import Method, enter
+from deixis.engine.training.stages import card_of, enter
 from deixis.engine.training.step import Precision, backward, random_state, set_random_state
 from deixis.errors import DeixisError
 from deixis.files import clear_partial
 from deixis.ops.collective import average_gradients, gather, rank, total, world_size
 from deixis.ops.sharding import clip_norm, has_shares, own, total_norm
 from deixis.types import Batch, Losses, Progress, Stage
+from deixis.types.protocols import AnyMethod, HasAfterBackward, HasAfterStep, HasFinish, HasObserve, TrainedMethod
 
 __all__ = ["Numerics", "StepStats", "Training", "batches", "fit", "train"]
 
+Trained = TypeVar("Trained", bound=TrainedMethod)
+Fitted = TypeVar("Fitted", bound=AnyMethod)
 OnStep = Callable[[Progress, Losses], None]
 
 _NAMED = 3
@@ -47,7 +50,7 @@ def batches(batch: Batch, size: int, seed: int) -> Iterator[Batch]:
 
 
 def train(
-    method: Method,
+    method: Trained,
     data: Iterator[Batch] | Loader,
     steps: int,
     *,
@@ -55,7 +58,7 @@ def train(
     seed: int = 0,
     chunk: int | None = None,
     on_step: OnStep | None = None,
-) -> Method:
+) -> Trained:
     """Trains `method` for `steps` optimiser steps, as the `OptimSpec` of its config asks for.
 
     Args:
@@ -70,24 +73,30 @@ def train(
     Raises:
         DeixisError: the loss or its gradient is not finite; the weights are those before the step.
     """
-    return Training(method, data, steps, stage=stage, seed=seed, chunk=chunk).run(on_step)
+    Training(method, data, steps, stage=stage, seed=seed, chunk=chunk).run(on_step)
+    return method
 
 
-def fit(method: Method, data: Iterable[Batch], stage: Stage | None = None, seed: int = 0) -> Method:
+def fit(method: Fitted, data: Iterable[Batch], stage: Stage | None = None, seed: int = 0) -> Fitted:
     """A stage of kind `fit`: the method sees each batch once, and then finishes.
 
     Args:
-        method: with `observe` and `finish`.
+        method: with `finish`, and with `observe` where there is data.
         data: all batches, once. With several ranks each is given all of them, and comes to the same.
         stage: which of the method's stages.
         seed: of what it draws.
+
+    Raises:
+        DeixisError: the method has nothing to be fitted by.
     """
     stage = stage or Stage(kind="fit")
+    if not isinstance(method, HasFinish):
+        raise DeixisError(f"{card_of(method).title!r} has no `finish`, and can't be fitted.", "Train it.")
     enter(method, stage)
     start = Progress(0, 1, stage=stage.name, seed=seed)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for batch in data:
+        for batch in data if isinstance(method, HasObserve) else ():
             method.observe(batch, start)
         method.finish(start)
     method.eval()
@@ -142,7 +151,7 @@ class Training:
 
     def __init__(
         self,
-        method: Method,
+        method: TrainedMethod,
         data: Iterator[Batch] | Loader,
         steps: int,
         *,
@@ -160,10 +169,12 @@ class Training:
         numerics = numerics or Numerics()
         clip = numerics.clip if numerics.clip is not None else optim_spec(method).clip or None
         self._numerics = dataclasses.replace(numerics, clip=clip)
+        self._after_backward = method.after_backward if isinstance(method, HasAfterBackward) else None
+        self._after_step = method.after_step if isinstance(method, HasAfterStep) else None
 
     def run(
         self, on_step: OnStep | None = None, *, checkpoint: str | os.PathLike[str] | None = None, every: int = 100
-    ) -> Method:
+    ) -> TrainedMethod:
         """Takes all steps, or those that a run before left over.
 
         Args:
@@ -206,11 +217,11 @@ class Training:
         if numerics.clip is not None and norm > numerics.clip:
             clip_norm(self._chosen.values(), numerics.clip, norm)
         set_rates(optimiser, method, progress)
-        if hasattr(method, "after_backward"):
-            method.after_backward(progress)
+        if self._after_backward is not None:
+            self._after_backward(progress)
         optimiser.step()
-        if hasattr(method, "after_step"):
-            method.after_step(dataclasses.replace(progress, step=progress.step + 1), losses)
+        if self._after_step is not None:
+            self._after_step(dataclasses.replace(progress, step=progress.step + 1), losses)
         self.pulse = dataclasses.replace(self.pulse, norm=norm, rate=optimiser.param_groups[0]["lr"])
         return losses
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from deixis.types.batch import Batch
 from deixis.types.outputs import Detections, TokenStates
-from deixis.types.protocols.methods import AnyMethod
 
 __all__ = [
     "OffersAdapters",
@@ -29,12 +28,14 @@ __all__ = [
     "OffersRefer",
     "OffersSegment",
     "OffersTextTokens",
+    "OffersTokens",
+    "OffersVectors",
     "OffersVerbalise",
 ]
 
 
 @runtime_checkable
-class OffersEncodeImage(AnyMethod, Protocol):
+class OffersEncodeImage(Protocol):
     """One vector an image."""
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
@@ -42,15 +43,17 @@ class OffersEncodeImage(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersEncodeText(AnyMethod, Protocol):
+class OffersEncodeText(Protocol):
     """One vector a text."""
 
-    def encode_text(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B D"]:
-        """Of length 1."""
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Of length 1; `mask` is true where a token is real, without one all are."""
 
 
 @runtime_checkable
-class OffersImageTokens(AnyMethod, Protocol):
+class OffersImageTokens(Protocol):
     """One vector a patch."""
 
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
@@ -58,23 +61,25 @@ class OffersImageTokens(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersTextTokens(AnyMethod, Protocol):
+class OffersTextTokens(Protocol):
     """One vector a token."""
 
-    def text_tokens(self, tokens: Int64[Tensor, "B L"]) -> TokenStates:
+    def text_tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """In the space shared with images, not normalised."""
 
 
 @runtime_checkable
-class OffersCompare(AnyMethod, Protocol):
+class OffersCompare(Protocol):
     """Scores pairs in a way that no two vectors could."""
 
-    def compare(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"]) -> Float[Tensor, "B G"]:
+    def compare(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "G L"], mask: Bool[Tensor, "G L"] | None = None
+    ) -> Float[Tensor, "B G"]:
         """Of every image with every text; more fits better."""
 
 
 @runtime_checkable
-class OffersAdapters(AnyMethod, Protocol):
+class OffersAdapters(Protocol):
     """Corrections on top of a frozen encoder."""
 
     def adapters(self) -> tuple[nn.Module | None, nn.Module | None]:
@@ -82,7 +87,7 @@ class OffersAdapters(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersClassify(AnyMethod, Protocol):
+class OffersClassify(Protocol):
     """Names classes."""
 
     def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
@@ -90,7 +95,7 @@ class OffersClassify(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersAttribute(AnyMethod, Protocol):
+class OffersAttribute(Protocol):
     """Explains a score by the pixels that it hangs on."""
 
     def attribute(
@@ -100,7 +105,7 @@ class OffersAttribute(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersGround(AnyMethod, Protocol):
+class OffersGround(Protocol):
     """Finds what phrases mean."""
 
     def ground(
@@ -114,7 +119,7 @@ class OffersGround(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersRefer(AnyMethod, Protocol):
+class OffersRefer(Protocol):
     """Chooses among given regions."""
 
     def refer(self, batch: Batch) -> Float[Tensor, "B T"]:
@@ -122,7 +127,7 @@ class OffersRefer(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersMatch(AnyMethod, Protocol):
+class OffersMatch(Protocol):
     """Scores the pairs of a batch."""
 
     def match(self, batch: Batch) -> Float[Tensor, " B"]:
@@ -130,7 +135,7 @@ class OffersMatch(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersAlign(AnyMethod, Protocol):
+class OffersAlign(Protocol):
     """Joins words with regions."""
 
     def align(self, batch: Batch) -> Float[Tensor, "B L T"]:
@@ -138,7 +143,7 @@ class OffersAlign(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersSegment(AnyMethod, Protocol):
+class OffersSegment(Protocol):
     """Names the class of each pixel."""
 
     def segment(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
@@ -146,7 +151,7 @@ class OffersSegment(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersCaption(AnyMethod, Protocol):
+class OffersCaption(Protocol):
     """Describes images."""
 
     def caption(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
@@ -154,7 +159,7 @@ class OffersCaption(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersAnswer(AnyMethod, Protocol):
+class OffersAnswer(Protocol):
     """Answers questions about images."""
 
     def answer(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"]) -> list[str]:
@@ -162,7 +167,7 @@ class OffersAnswer(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersRead(AnyMethod, Protocol):
+class OffersRead(Protocol):
     """Reads what is written in images."""
 
     def read(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
@@ -170,8 +175,18 @@ class OffersRead(AnyMethod, Protocol):
 
 
 @runtime_checkable
-class OffersVerbalise(AnyMethod, Protocol):
+class OffersVerbalise(Protocol):
     """Says an explanation in words."""
 
     def verbalise(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
         """A sentence about the words that carry most of the score."""
+
+
+@runtime_checkable
+class OffersVectors(OffersEncodeImage, OffersEncodeText, Protocol):
+    """One vector an image and one a text, to be compared by their cosine."""
+
+
+@runtime_checkable
+class OffersTokens(OffersImageTokens, OffersTextTokens, Protocol):
+    """One vector a patch and one a token, to be compared one by one."""

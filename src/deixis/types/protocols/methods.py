@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,20 +20,20 @@ __all__ = [
     "FittedMethod",
     "HasAfterBackward",
     "HasAfterStep",
-    "HasClassVectors",
     "HasConfig",
     "HasEncode",
     "HasFinish",
     "HasObserve",
-    "HasParameterGroups",
     "HasPrompt",
     "HasRate",
     "HasScale",
     "HasScores",
+    "HasScoresOf",
     "HasStages",
     "HasTakeSizes",
     "MethodConfig",
     "MethodFile",
+    "TorchModule",
     "TrainedMethod",
     "TrainingFreeMethod",
 ]
@@ -41,8 +42,8 @@ Own = TypeVar("Own")
 
 
 @runtime_checkable
-class AnyMethod(Protocol):
-    """A method of any kind: of `torch.nn.Module`, which is the only base they share, what the engine uses."""
+class TorchModule(Protocol):
+    """What is used of `torch.nn.Module`, the only base that methods share: a Protocol can't inherit from it."""
 
     training: bool
 
@@ -72,6 +73,11 @@ class AnyMethod(Protocol):
 
     def to(self: Own, device: torch.device | str) -> Own:
         """Moves it to a device."""
+
+
+@runtime_checkable
+class AnyMethod(TorchModule, Protocol):
+    """A method of any kind."""
 
 
 @runtime_checkable
@@ -136,7 +142,9 @@ class EvaluatorMethod(AnyMethod, Protocol):
 
 @runtime_checkable
 class MethodConfig(Protocol):
-    """The settings of a method, a dataclass: what every one of them can be made by."""
+    """The settings of a method: a dataclass with three presets."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @classmethod
     def tiny(cls: type[Own]) -> Own:
@@ -177,16 +185,8 @@ class HasStages(Protocol):
 
 
 @runtime_checkable
-class HasParameterGroups(Protocol):
-    """Has groups of its own for the optimiser, which its config can't say."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """As `torch.optim` takes them; together all that trains in the stage."""
-
-
-@runtime_checkable
 class HasRate(Protocol):
-    """Has a schedule of its own, which its config can't say."""
+    """Has a schedule of its own, which no `OptimSpec` can say."""
 
     def rate(self, progress: Progress) -> float:
         """Factor on the learning rates of a step."""
@@ -241,11 +241,11 @@ class HasScores(Protocol):
 
 
 @runtime_checkable
-class HasClassVectors(Protocol):
+class HasScoresOf(Protocol):
     """Names classes that it has not learned, too."""
 
-    def class_vectors(self, names: Sequence[str] | None = None) -> Float[Tensor, "C D"]:
-        """Of length 1, of any classes by their names; None: those that it has learned."""
+    def scores_of(self, image: Float[Tensor, "B D"], names: Sequence[str]) -> Float[Tensor, "B C"]:
+        """Logits of any classes by their names, from embeddings that the encoder gave."""
 
 
 @runtime_checkable

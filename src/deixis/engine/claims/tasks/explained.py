@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.data.synthetic.scenes import SceneConfig, scenes
-from deixis.engine.evaluation.saliency import SaliencyQueries, measured, questions
-from deixis.engine.training.build import build
+from deixis.engine.evaluation.saliency import SaliencyQueries, build_explainer, measured, questions
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.bag_of_words import BagConfig, BagOfWords
@@ -116,8 +115,7 @@ class SaliencyTask:
             DeixisError: there is no such metric, or the method can't make the map.
         """
         asked, start = self._asked(split, max(budget, 2)), time.process_time()
-        made = build(method, "desk", settings, {"encoder": self.encoder}, self.seed)
-        values = measured(metric, made, asked)
+        values = measured(metric, build_explainer(method, settings, self.encoder, self.seed), asked)
         seconds = time.process_time() - start
         whole = len(asked.images)
         owner = asked.picture if len(values) == len(asked.picture) else torch.arange(whole)
