@@ -76,6 +76,27 @@ def independent_papers(root: Path) -> list[str]:
     return faults
 
 
+def hooks_by_protocol(root: Path) -> list[str]:
+    """Whether a method has a hook or a capability is asked by its Protocol, which a type checker sees, by no string."""
+    names = {
+        inner.name if isinstance(inner, Function) else ast.unparse(inner.target)
+        for module in modules(root)
+        if module.place.parts[:2] == ("types", "protocols")
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef) and node.name.startswith(("Has", "Offers"))
+        for inner in node.body
+        if isinstance(inner, Function | ast.AnnAssign)
+    }
+    return [
+        module.fault(node, f"asks for {node.args[1].value!r} by a string, which has a Protocol")
+        for module in modules(root)
+        if module.package in ("engine", "apps", "zoo")
+        for node in module.nodes
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("hasattr", "getattr")
+        if isinstance(node.args[1], ast.Constant) and node.args[1].value in names
+    ]
+
+
 def attention_in_nn(root: Path) -> list[str]:
     """Attention is called in nn only, where a path returns the weights."""
     faults = []
@@ -244,7 +265,7 @@ def vague_names(root: Path) -> list[str]:
 TREE_CHECKS: dict[str, Callable[[Path], list[str]]] = {
     check.__name__: check
     for check in (
-        *(arrow, independent_papers, attention_in_nn, *ROOM_CHECKS),
+        *(arrow, independent_papers, attention_in_nn, hooks_by_protocol, *ROOM_CHECKS),
         *(function_length, file_length, argument_count, duplicates),
         *(annotations, documented, shapes, exports, vague_names),
     )

@@ -19,6 +19,7 @@ SHORT_FUNCTION = 'def f() -> int:\n    """' + "a\n" * 20 + '    """\n' + "    x 
 TWIN = "def {}(x: int) -> int:\n" + "".join(f"    x += {i}\n" for i in range(5)) + "    return x\n"
 TOP = '"""Something."""\n\nfrom __future__ import annotations\n\n'
 CONFIG = "class Config:\n" + "    x: int = 1\n" * 60
+HOOK = "class HasStages:\n    def stages(self) -> None: ...\n"
 PARENT = "class Method:\n    x = 1\n"
 CLASS = "__all__ = ['{0}']\nclass {0}:\n    x = 1\n"
 
@@ -70,6 +71,11 @@ PLANTED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
         {"ops/a.py": "# why\n" * 401},
         "ops/a.py: 401 lines, 400 at most",
         {"ops/a.py": "# why\n" * 400, "methods/a.py": "# why\n" * 401},
+    ),
+    "hooks_by_protocol": (
+        {"engine/train.py": "x = hasattr(method, 'stages')\n", "types/protocols/methods.py": HOOK},
+        "engine/train.py:1: asks for 'stages' by a string",
+        {"engine/train.py": "x = isinstance(method, HasStages) or hasattr(batch, 'images')\n"},
     ),
     "attention_in_nn": (
         {"methods/clip.py": "from torch import nn\nx = nn.MultiheadAttention(8, 2)\n"},
