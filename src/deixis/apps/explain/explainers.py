@@ -115,7 +115,10 @@ def explainer(model: nn.Module, settings: ExplainSettings) -> Explaining:
     if [part.kind for part in parts] != ["dual_encoder"]:
         raise DeixisError(f"{name} explains no other model's scores: it has parts of its own.", "Take another method.")
     method = get(name).Method(configure(name, "desk", {**changes, **given}), **{parts[0].name: model})
-    return method if isinstance(method, HasMaps) else _Plain(method)
+    if isinstance(method, HasMaps):
+        return method
+    assert isinstance(method, OffersAttribute), "its card says so"
+    return _Plain(method)
 
 
 def _given(settings: ExplainSettings) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
+from deixis.types.protocols import OffersEncodeImage
 
 __all__ = ["EvalModel", "PairScores"]
 
@@ -116,7 +117,8 @@ class EvalModel:
         image where it has no such tower."""
         if self.encoder is not None:
             return self.states(data, talk)[1]
-        return self._called("image", data, getattr(self.model, "encode_image", self.model), talk)
+        model = self.model
+        return self._called("image", data, model.encode_image if isinstance(model, OffersEncodeImage) else model, talk)
 
     def image_embeddings(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N D"]:
         """Of length 1, in the space shared with text."""
