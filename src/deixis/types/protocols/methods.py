@@ -23,6 +23,7 @@ __all__ = [
     "HasConfig",
     "HasEncode",
     "HasFinish",
+    "HasNames",
     "HasObserve",
     "HasPrompt",
     "HasRate",
@@ -226,14 +227,19 @@ class HasScale(Protocol):
 
 
 @runtime_checkable
-class HasScores(Protocol):
-    """Names classes from what a frozen encoder computed, hence without looking at an image again.
+class HasNames(Protocol):
+    """Has learned classes.
 
     Attributes:
-        names: the classes that it has learned.
+        names: of the classes, in the order of its logits.
     """
 
     names: tuple[str, ...]
+
+
+@runtime_checkable
+class HasScores(HasNames, Protocol):
+    """Names classes from what a frozen encoder computed, hence without looking at an image again."""
 
     @property
     def scores(self) -> Callable[..., Float[Tensor, "B C"]]:

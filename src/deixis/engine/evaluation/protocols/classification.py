@@ -10,7 +10,7 @@ from deixis.engine.evaluation.output import EvalOutput, EvalReporter
 from deixis.engine.fewshot.benchmark import class_names
 from deixis.errors import DeixisError
 from deixis.types import EvalMetric, EvalProtocol
-from deixis.types.protocols import HasScores
+from deixis.types.protocols import HasNames
 
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
@@ -35,7 +35,7 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> EvalSet
 
 def measure(plan: EvalSet, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """Accuracy, one value an image."""
-    names = [str(name) for name in model.model.names] if isinstance(model.model, HasScores) else []
+    names = [str(name) for name in model.model.names] if isinstance(model.model, HasNames) else []
     labels = sorted({str(sample.label) for sample in plan.samples})
     place = {spoken: name for name, spoken in zip(names, class_names(names), strict=True)}
     spoken = dict(zip(labels, class_names(labels), strict=True))
