@@ -22,9 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rows import RESULTS, ROOT, Timings, alternate, append_row, child_environment, environment, make_row
+from bench.rows import RESULTS, ROOT, Race, Timings, alternate, append_row, child_environment, environment, make_row
 
-__all__ = ["CASES", "lay_out", "main"]
+__all__ = ["CASES", "RACE", "lay_out", "main"]
+
+RACE = Race(
+    measures="From a shell's prompt to the ten best pictures for some words",
+    peers=("sentence-transformers", "deixis, whole model"),
+    equal="the ten answers and their order",
+)
 
 COUNT, WORDS, K = 20_000, "a red bird", 10
 

@@ -27,12 +27,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.engine import backward
 from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Features, FieldSpec, Losses, Progress
 
-__all__ = ["PEERS", "Towers", "accumulated", "differences", "loss_of", "main", "step_differs", "vectors"]
+__all__ = ["PEERS", "RACE", "Towers", "accumulated", "differences", "loss_of", "main", "step_differs", "vectors"]
+
+RACE = Race(
+    measures="CLIP's loss over N pairs, forward and backward",
+    peers=("open_clip", "open_clip --accum-freq", "sentence-transformers", "torch"),
+    equal="the loss and the gradients of both sides",
+)
 
 THREADS, WIDTH, SCALE, TOLERANCE = 2, 512, 50.0, 1e-4
 SIZES = (4096, 8192, 16384, 32768)

@@ -29,14 +29,20 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from bench.rows import RESULTS, Timings, append_row, environment, make_row
+from bench.rows import RESULTS, Race, Timings, append_row, environment, make_row
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import FieldSpec, Sample, Source
 
-__all__ = ["CASES", "PEERS", "SIDES", "Case", "encode", "furthest", "main", "write"]
+__all__ = ["CASES", "PEERS", "RACE", "SIDES", "Case", "encode", "furthest", "main", "write"]
+
+RACE = Race(
+    measures="JPEG files to float32 batches of 224 pixels",
+    peers=("torch", "open_clip", "webdataset"),
+    equal="the values of every file: of peers to the bit, ours within the bound in the case's name",
+)
 
 THREADS, BATCH, DISTINCT = 2, 16, 4
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -43,7 +43,7 @@ from PIL import Image
 from torch import nn
 
 from bench.decode import encode
-from bench.rows import RESULTS, Timings, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, append_row, environment, make_row, measure_apart
 from deixis import zoo
 from deixis.engine.export import onnx, onnx_int8
 from deixis.engine.features.embedding import encode_once, vectors
@@ -52,7 +52,13 @@ from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.types import ImageStates
 
-__all__ = ["CASES", "PEERS", "Case", "least_cosine", "main", "marked", "prepare"]
+__all__ = ["CASES", "PEERS", "RACE", "Case", "least_cosine", "main", "marked", "prepare"]
+
+RACE = Race(
+    measures="From a folder of JPEGs to their embeddings",
+    peers=("sentence-transformers", "open_clip", "transformers", "torch", "onnx", "int8"),
+    equal="embeddings of the first files: the least cosine in the case's name is reached",
+)
 
 THREADS, BATCH, DISTINCT = 2, 32, 4
 FIRST = 64

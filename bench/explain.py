@@ -30,12 +30,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.rows import RESULTS, alternate, append_row, environment, make_row
+from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
 from deixis.apps.explain.explain import Explainer
 from deixis.nn.taps import to_grid
 from deixis.ops.maps import to_unit
 
-__all__ = ["CASES", "PEERS", "TOLERANCE", "apart", "main", "model_of", "ours", "runs"]
+__all__ = ["CASES", "PEERS", "RACE", "TOLERANCE", "apart", "main", "model_of", "ours", "runs"]
+
+RACE = Race(
+    measures="Saliency maps a second, at image size",
+    peers=("captum", "pytorch-grad-cam", "torch"),
+    equal="all maps, stretched to 0 ... 1, within 1e-4",
+)
 
 THREADS, TOLERANCE, SIZE, BATCH, CLASSES, WIDTH = 2, 1e-4, 224, 4, 5, 512
 CASES = {

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.engine.training.train import train
 from deixis.methods import coop
 from deixis.nn.dual import DualEncoder, Traits
@@ -39,7 +39,13 @@ from deixis.nn.vit import Vit, VitConfig
 from deixis.types import Batch, FieldSpec, Losses, Progress
 from deixis.zoo import load
 
-__all__ = ["SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "plain_step"]
+__all__ = ["RACE", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "plain_step"]
+
+RACE = Race(
+    measures="An epoch of CoOp",
+    peers=("published", "plain with tricks"),
+    equal="logits and the gradient of the vectors",
+)
 
 THREADS, TOLERANCE, SHOTS, BATCH = 2, 1e-5, 16, 32
 SIDES = ("ours", "published", "plain with tricks")

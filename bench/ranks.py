@@ -25,10 +25,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.ops.metrics import recall_at, retrieval_ranks
 
-__all__ = ["CASES", "SIDES", "enough_memory", "equal", "features", "main"]
+__all__ = ["CASES", "RACE", "SIDES", "enough_memory", "equal", "features", "main"]
+
+RACE = Race(
+    measures="Exact retrieval metrics of N pairs",
+    peers=("open_clip",),
+    equal="the ten numbers of either side, in every run",
+)
 
 WIDTH, THREADS = 512, 2
 CASES = {"5000": 5_000, "20000": 20_000}

@@ -13,9 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deixis.types.literals import read_literal
+
 __all__ = [
-    *("KEYS", "RESULTS", "Timings", "added_memory", "alternate", "append_row", "child_environment", "environment"),
-    *("make_row", "measure_apart"),
+    *(
+        "KEYS",
+        "RESULTS",
+        "Race",
+        "Timings",
+        "added_memory",
+        "alternate",
+        "append_row",
+        "child_environment",
+        "environment",
+    ),
+    *("make_row", "measure_apart", "races"),
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -26,11 +38,34 @@ KEYS = (
 )
 
 
+class Race(NamedTuple):
+    """What the file of a race declares as `RACE`, a literal.
+
+    Attributes:
+        measures: in a few words.
+        peers: against whom, as rows name them; none where nobody could be asked the same.
+        equal: what must be equal before anything is timed.
+    """
+
+    measures: str
+    peers: tuple[str, ...]
+    equal: str
+
+
 class Timings(NamedTuple):
     """Measurements of both sides; the i-th of each were taken one after the other."""
 
     ours: Sequence[float]
     theirs: Sequence[float]
+
+
+def races() -> dict[str, Race]:
+    """The races there are, by name: the files of this folder that declare one."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if "\nRACE = " in path.read_text(encoding="utf-8"):
+            found[path.stem] = read_literal(path, "RACE", {"Race": Race})
+    return found
 
 
 def alternate(ours: Callable[[], float], theirs: Callable[[], float], repeats: int, warmup: int = 1) -> Timings:

@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from bench.rows import RESULTS, alternate, append_row, environment, make_row
+from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
 from deixis.data.synthetic import scene_text
 from deixis.data.synthetic.scene_text import Lettering
 from deixis.data.synthetic.scenes import Scene, SceneConfig, cutouts, scenes
@@ -27,7 +27,13 @@ from deixis.data.synthetic.scenes.shapes import Shape
 from deixis.inputs.cutouts import load_cutout
 from deixis.types import Drawing
 
-__all__ = ["CASES", "drawings", "equal", "main", "plainly"]
+__all__ = ["CASES", "RACE", "drawings", "equal", "main", "plainly"]
+
+RACE = Race(
+    measures="Pictures generated in a second",
+    peers=("plain Pillow loop",),
+    equal="the pixels of every picture",
+)
 
 COUNT = 200
 CASES: dict[str, tuple[int, int]] = {

@@ -29,12 +29,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.indexing import changes
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
 
-__all__ = ["CASES", "PEERS", "SIDES", "main", "measure", "recall", "same", "scores", "store", "vectors"]
+__all__ = ["CASES", "PEERS", "RACE", "SIDES", "main", "measure", "recall", "same", "scores", "store", "vectors"]
+
+RACE = Race(
+    measures="The ten nearest of N vectors",
+    peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again"),
+    equal="at each rank the score, in float64, within 1e-6; usearch tells its recall",
+)
 
 WIDTH, RANK, QUERIES, K, THREADS, BLOCK = 512, 64, 500, 10, 2, 20_000
 CASES = {"20k": 20_000, "60k": 60_000, "200k": 200_000, "1M": 1_000_000}

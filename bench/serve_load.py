@@ -27,11 +27,17 @@ import httpx
 import numpy as np
 
 import deixis
-from bench.rows import RESULTS, ROOT, Timings, append_row, child_environment, environment, make_row
+from bench.rows import RESULTS, ROOT, Race, Timings, append_row, child_environment, environment, make_row
 from deixis import zoo
 from deixis.indexing.changes import build
 
-__all__ = ["PERCENTILES", "latencies", "lay_out", "main", "serving"]
+__all__ = ["PERCENTILES", "RACE", "latencies", "lay_out", "main", "serving"]
+
+RACE = Race(
+    measures="What 1, 10 or 100 clients of a server wait for",
+    peers=("deixis, one request at a time",),
+    equal="the answers of both servers",
+)
 
 CLIENTS = (1, 10, 100)
 PERCENTILES = (50, 95, 99)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from bench.decode import MEAN, PLAN, STD, encode
-from bench.rows import RESULTS, Timings, append_row, environment, make_row
+from bench.rows import RESULTS, Race, Timings, append_row, environment, make_row
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
@@ -33,7 +33,13 @@ from deixis.data.readers.formats.shards import read_shards
 from deixis.data.writers.pack import pack
 from deixis.types import FieldSpec, Sample, Source
 
-__all__ = ["CASES", "SIDES", "Case", "epoch", "first", "main", "same", "write"]
+__all__ = ["CASES", "RACE", "SIDES", "Case", "epoch", "first", "main", "same", "write"]
+
+RACE = Race(
+    measures="Training batches from tar shards, in random order",
+    peers=("webdataset", "torch"),
+    equal="the files and their values, to the bit",
+)
 
 THREADS, BATCH, DISTINCT, SHARDS, BUFFER = 2, 32, 64, 8, 1000
 PEERS = ("webdataset", "torch")

@@ -16,9 +16,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.rows import RESULTS, alternate, append_row, child_environment, environment, make_row
+from bench.rows import RESULTS, Race, alternate, append_row, child_environment, environment, make_row
 
-__all__ = ["CASES", "main"]
+__all__ = ["CASES", "RACE", "main"]
+
+RACE = Race(
+    measures="Until a command line or an import answers",
+    peers=("open_clip",),
+    equal="both sides succeed, and print where they should",
+)
 
 _DEIXIS = str(Path(sys.executable).with_name("deixis"))
 _LIST = "import open_clip; print(*open_clip.list_models(), sep=chr(10))"

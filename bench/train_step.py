@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.engine import backward
 from deixis.engine.training.train import train
 from deixis.methods.clip import Config, Method
@@ -41,7 +41,13 @@ from deixis.zoo import load, openclip
 from deixis.zoo.places import fill
 from deixis.zoo.weights import Weights
 
-__all__ = ["CASES", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "noise", "steps"]
+__all__ = ["CASES", "RACE", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "noise", "steps"]
+
+RACE = Race(
+    measures="A training step of CLIP",
+    peers=("open_clip", "open_clip with fused AdamW", "torch"),
+    equal="the loss and the norm of each tensor's gradient",
+)
 
 THREADS, TOLERANCE, FUSED = 2, 1e-4, "open_clip with fused AdamW"
 SIDES = ("ours", "open_clip", FUSED, "torch")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.rows import races
 from deixis.apps.common.verbs import verbs
 from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
@@ -101,7 +102,9 @@ def races_page(rows: Sequence[dict[str, Any]]) -> str:
         for row in latest.values()
     ]
     head = ("race", "case", "peer", "ours", "theirs", "times better (quartiles)", "repeats", "threads", "cpu", "date")
-    return f"# Races\n\n{MADE}\n\n{table(head, cells)}\n"
+    rules = [(name, race.measures, ", ".join(race.peers), race.equal) for name, race in races().items()]
+    before = table(("race", "what is measured", "against", "what must be equal first"), rules)
+    return f"# Races\n\n{MADE}\n\n{before}\n\n{table(head, cells)}\n"
 
 
 def parts_page() -> str:

@@ -33,6 +33,7 @@ from bench.rows import (
     environment,
     make_row,
     measure_apart,
+    races,
 )
 from bench.startup import CASES, stopwatch
 from deixis.inputs.images import load_image
@@ -41,12 +42,25 @@ from deixis.zoo import openclip
 from deixis.zoo.places import gather
 from tests.support import few
 
+PROJECT = Path(__file__).parents[1]
 CASE = {"race": "startup", "case": "help", "peer": "open_clip", "peer_version": "3.0"}
 PLACE = {"threads": 1, "cpu": "a cpu", "commit": "", "date": "2026-01-01T00:00:00+00:00"}
 
 
 def row(ours: list[float], theirs: list[float], unit: str) -> dict[str, Any]:
     return make_row(CASE, Timings(ours, theirs), unit=unit, equal=None, surroundings=PLACE)
+
+
+def test_every_race_says_against_whom_and_what_must_be_equal_first() -> None:
+    """As `make bench` lists the folder: what chooses a constant or keeps rows of others is no race."""
+    files = {path.stem for path in (PROJECT / "bench").glob("*.py")} - {"__init__", "rows"}
+    assert set(races()) == {name for name in files if not name.endswith(("_choice", "_rows"))}
+    for race in races().values():
+        assert race.measures
+        assert bool(race.peers) == bool(race.equal)
+    for line in RESULTS.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        assert row["peer"] in races()[row["race"]].peers
 
 
 def test_sides_are_measured_in_turn_after_a_warm_up() -> None:
