@@ -35,7 +35,7 @@ from deixis.indexing import postgres_form as form
 from deixis.indexing.exact import margin, rescored
 from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
-from deixis.indexing.postgres_link import connect, driver, kept, statement, told
+from deixis.indexing.postgres_link import connect, database_errors, driver, kept, statement
 from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, named
 from deixis.indexing.segments import live_rows, unit
 
@@ -86,7 +86,7 @@ class Postgres:
             DeixisError: no server, or no such collection on it.
         """
         check_name(table)
-        with told(), kept(connect(dsn)) as connection:
+        with database_errors(), kept(connect(dsn)) as connection:
             about = about_collection(connection, table)
             if about is None:
                 raise DeixisError(
@@ -368,7 +368,7 @@ class Postgres:
         check_name(self.table)
         if self.about["dtype"] not in form.KINDS:
             raise DeixisError(f"Vectors can't be stored as {self.about['dtype']!r}.", "Choose float32 or float16.")
-        with self._lock, told(self.table):
+        with self._lock, database_errors(self.table):
             if self._opened is None or self._opened.closed:
                 self._opened = connect(self.dsn)
             with self._opened.transaction(), self._opened.cursor(binary=True) as cursor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deixis.errors import DeixisError, require
 
-__all__ = ["connect", "driver", "kept", "statement", "told"]
+__all__ = ["connect", "database_errors", "driver", "kept", "statement"]
 
 _GONE = ("08", "57", "28", "3D")
 _CURES = {
@@ -43,7 +43,7 @@ def connect(dsn: str) -> Any:
         dsn: as libpq reads it; it may hold a password, which no message tells.
 
     Raises:
-        DeixisError: it can't be read; what the server refuses is left to `told`.
+        DeixisError: it can't be read; what the server refuses is left to `database_errors`.
     """
     psycopg = driver()
     try:
@@ -67,7 +67,7 @@ def kept(opened: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def told(table: str = "") -> Iterator[None]:
+def database_errors(table: str = "") -> Iterator[None]:
     """Says in words what PostgreSQL refuses.
 
     Raises:

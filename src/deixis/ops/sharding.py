@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from deixis.ops.collective import is_share, rank, total
 from deixis.types.protocols import TorchModule
 
-__all__ = ["apart", "clip_norm", "fill", "gathered", "has_shares", "own", "total_norm"]
+__all__ = ["clip_norm", "fill", "gathered", "has_shares", "own", "split_groups", "total_norm"]
 
 
 def has_shares(module: TorchModule) -> bool:
@@ -75,7 +75,7 @@ def clip_norm(parameters: Iterable[nn.Parameter], highest: float, norm: float) -
             own(each.grad).mul_(min(1.0, highest / (norm + 1e-6)))
 
 
-def apart(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def split_groups(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Groups of an optimiser, the shares in groups of their own: a fused step can't mix them with plain tensors."""
     split = []
     for group in groups:

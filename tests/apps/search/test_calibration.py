@@ -18,10 +18,10 @@ from deixis.apps.report.report import render
 from deixis.apps.search import measure_calibration
 from deixis.apps.search.calibration import FILE, in_words, nothing_matches, read_calibration
 from deixis.apps.search.measure_calibration import (
+    as_result,
     measure_again,
     of_index,
     of_run,
-    told,
     write_calibration,
     write_for_index,
 )
@@ -263,14 +263,14 @@ def test_where_nothing_matches_it_is_said_of_how_many_and_what_to_do() -> None:
 
 
 def test_what_is_told_says_what_happens_in_use_and_what_was_tried(measured: CalibrationResult) -> None:
-    part = told(measured)
+    part = as_result(measured)
     assert isinstance(part, dict)
     assert json.loads(json.dumps(part)) == part
     if not measured.presence.worth:
         assert part["false_answers"]["value"] == 1  # all is answered
         assert part["misses"]["value"] == 0
     assert part["tried"]["misses"]["value"] == measured.presence.misses.value
-    assert "not measured" in str(told(None))
+    assert "not measured" in str(as_result(None))
 
 
 @pytest.mark.slow  # the pages of test_report have the section, too
@@ -284,4 +284,4 @@ def test_the_report_draws_how_far_chances_can_be_believed(result: dict[str, Any]
     section = relevance(result, "concepts")
     assert section is not None
     assert "It is never said that nothing here matches" in section.nothing
-    assert relevance({"relevance": told(None)}, "concepts") is None
+    assert relevance({"relevance": as_result(None)}, "concepts") is None

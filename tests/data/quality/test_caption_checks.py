@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from deixis.data.quality.caption_checks import LONG, Reader, wording
+from deixis.data.quality.caption_checks import LONG, Reader, check_captions
 from deixis.data.quality.report import Finding
 from deixis.types.samples import Sample
 
@@ -18,7 +18,7 @@ def collection(*captions: str) -> list[Sample]:
 
 
 def told(*captions: str, reader: Reader | None = None, expected: bool = True) -> dict[str, Finding]:
-    return {each.name: each for each in wording(collection(*captions), reader, expected=expected).findings}
+    return {each.name: each for each in check_captions(collection(*captions), reader, expected=expected).findings}
 
 
 def test_nothing_is_said_of_good_captions() -> None:
@@ -34,7 +34,7 @@ def test_a_few_captions_of_another_language_are_told_without_a_warning() -> None
 def test_many_captions_of_another_language_are_a_warning_with_the_languages() -> None:
     found = told(*PLAIN[:50], "Ein Hund und eine Katze", "Красный автомобиль")["caption_foreign"]
     assert found.reason == "2 of 52 captions are not in English (1 German, 1 Cyrillic)"
-    assert wording(collection("Eine Kuh mit Hut"), None, expected=True).languages == {"German": 1}
+    assert check_captions(collection("Eine Kuh mit Hut"), None, expected=True).languages == {"German": 1}
 
 
 def test_a_model_of_many_languages_is_no_reason_to_warn() -> None:
@@ -70,7 +70,7 @@ def test_a_document_is_no_caption_and_is_shown_cut() -> None:
 
 
 def test_figures_say_what_was_not_measured() -> None:
-    figures = wording(collection("one", "one", "12", ""), None, expected=True).figures
+    figures = check_captions(collection("one", "one", "12", ""), None, expected=True).figures
     assert figures == {"total": 3, "distinct": 2, "missing": 1, "repeated": 1, "wordless": 1, "cut": None}
 
 

@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from deixis.data.quality.region_checks import pointing
+from deixis.data.quality.region_checks import check_regions
 from deixis.types.samples import Phrase, Question, Region, Sample
 
 BOX = (0.25, 0.25, 0.75, 0.75)
 
 
 def told(sample: Sample) -> dict[str, tuple[str, ...]]:
-    return {finding.name: finding.examples for finding in pointing([sample])}
+    return {finding.name: finding.examples for finding in check_regions([sample])}
 
 
 @pytest.mark.parametrize("box", [BOX, (0.0, 0.0, 1.0, 1.0), (-0.0005, 0.0, 1.0005, 1.0)])

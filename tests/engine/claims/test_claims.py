@@ -61,7 +61,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[Design, dict[str, A
 
 def test_an_effect_that_is_there_is_shown(tried: Any) -> None:
     one, _, outcomes, _ = tried
-    [finding] = claims.findings(one, outcomes).values()
+    [finding] = claims.compare_arms(one, outcomes).values()
     assert finding.verdict == "shown"
     assert finding.seeds == LEAST_SEEDS
 
@@ -93,7 +93,7 @@ def test_rows_have_the_fixed_keys_and_hold_all_that_a_verdict_rests_on(tried: An
     rows = claim_rows(one, tuned, outcomes)
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     assert f"| `results/claims.jsonl` | `{' '.join(rows[0])}` |" in text
-    verdicts = verdict_rows(one, claims.findings(one, outcomes))
+    verdicts = verdict_rows(one, claims.compare_arms(one, outcomes))
     assert f"| `results/verdicts.jsonl` | `{' '.join(verdicts[0])}` |" in text
     assert len(rows) == 2 * LEAST_SEEDS
     assert rows[0]["config"]["settings"] == tuned["clean"].setting
@@ -103,7 +103,7 @@ def test_rows_have_the_fixed_keys_and_hold_all_that_a_verdict_rests_on(tried: An
         ]
         for arm in tuned
     }
-    assert claims.findings(one, again) == claims.findings(one, outcomes)
+    assert claims.compare_arms(one, again) == claims.compare_arms(one, outcomes)
     json.dumps([rows, verdicts], allow_nan=False)
 
 
@@ -114,7 +114,7 @@ def test_other_statistics_come_to_a_verdict_too(statistic: str, tmp_path: Path) 
     one = dataclasses.replace(one, claim=dataclasses.replace(one.claim, arms=without_grids(one)))
     run = claims.here(tmp_path, one)
     tuned = claims.tune(one, run)
-    [finding] = claims.findings(one, claims.report(one, tuned, run)).values()
+    [finding] = claims.compare_arms(one, claims.report(one, tuned, run)).values()
     assert finding.ratio == (statistic == "ratio")
     assert math.isfinite(finding.interval.value)
 

@@ -22,7 +22,7 @@ from deixis.apps.index.index import index, write_index
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
 from deixis.apps.report.report import render
-from deixis.apps.search.measure_calibration import of_run, told, write_calibration
+from deixis.apps.search.measure_calibration import as_result, of_run, write_calibration
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.splits import concept_groups, split
@@ -167,7 +167,7 @@ def adapt(
     result["forgotten"] = _forgotten(experiment, arm, beside.outside, talk)
     with talk.step("relevance"):
         measured = of_run(experiment, arm, choice)
-    result["relevance"] = told(measured)
+    result["relevance"] = as_result(measured)
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
     done = AdaptResult(out, result, adapted, arms, experiment, masks, kept, measured)
     with run_folder(out, overwrite) as folder:

@@ -137,7 +137,7 @@ def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | No
         talk.say(_choice(arm, each))
     with talk.bar(f"{design.paper}, reporting") as bar:
         outcomes = claims.report(design, tuned, _counted(place, design, jobs, bar, len(tuned) * design.seeds))
-    found = claims.findings(design, outcomes)
+    found = claims.compare_arms(design, outcomes)
     _tell(design, outcomes, found, talk)
     rows, verdicts = claim_rows(design, tuned, outcomes), verdict_rows(design, found)
     for name, each_row in (("claims", rows), ("verdicts", verdicts)):

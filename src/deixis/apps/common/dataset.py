@@ -41,7 +41,7 @@ __all__ = [
     "embed",
     "embed_pairs",
     "embed_plain",
-    "gather",
+    "encode_source",
     "in_a_sentence",
     "read",
     "reader",
@@ -272,7 +272,7 @@ def embed_pairs(
     return table([f"{prefix}{sample.id}" for sample in source.samples], views, sentences, vectors)
 
 
-class Gathered(NamedTuple):
+class EncodedSource(NamedTuple):
     """Samples whose images were read and encoded in one pass.
 
     Attributes:
@@ -284,7 +284,7 @@ class Gathered(NamedTuple):
     hashes: tuple[str, ...]
 
 
-def gather(
+def encode_source(
     encoder: DualEncoder,
     source: Source,
     store: FeatureStore,
@@ -292,7 +292,7 @@ def gather(
     *,
     known: Container[str] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> Gathered:
+) -> EncodedSource:
     """Reads and encodes the images of a source in one pass, with the frozen towers, into the store.
 
     In place of `check_and_read` and `embed` where nothing is learned: nobody asks then what looks alike or what is
@@ -330,4 +330,4 @@ def gather(
         f"{len(samples)} images in {seconds:.1f} s, {len(samples) / seconds:.0f} images/s"
         + (f"; {before} of them were encoded before, or are copies" if before else "")
     )
-    return Gathered(usable, tuple(digest for digest in found.hashes if digest))
+    return EncodedSource(usable, tuple(digest for digest in found.hashes if digest))

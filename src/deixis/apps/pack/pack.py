@@ -9,7 +9,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, writable
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.data.writers.pack import Packed, check_place
 from deixis.data.writers.pack import pack as write
 
@@ -52,7 +52,7 @@ def pack(
 def _tell(packed: Packed, out: Path, name: str, talk: Reporter) -> None:
     counts = collections.Counter(item.reason for item in packed.skipped)
     first = {item.reason: item for item in reversed(packed.skipped)}
-    rows = [(reason, n, shown(f"{first[reason].path}: {first[reason].detail}", 160)) for reason, n in counts.items()]
+    rows = [(reason, n, excerpt(f"{first[reason].path}: {first[reason].detail}", 160)) for reason, n in counts.items()]
     if rows:
         talk.table("Left out", ("reason", "count", "example"), rows)
     count, last = len(packed.shards), len(packed.shards) - 1

@@ -28,7 +28,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval
 from deixis.types import Sample, Source
 
-__all__ = ["measure_again", "of_index", "of_run", "told", "write_calibration", "write_for_index"]
+__all__ = ["as_result", "measure_again", "of_index", "of_run", "write_calibration", "write_for_index"]
 
 _QUERIES, _PICTURES = 1000, 20_000  # more move no figure by its interval, and cost minutes
 
@@ -189,7 +189,7 @@ def write_for_index(
         return ""
     measured = of_index(encoder, vectors, source, hashes, seen)
     write_calibration(folder, measured, fingerprint)
-    return "" if measured else f"How likely results are right is {told(None)}."
+    return "" if measured else f"How likely results are right is {as_result(None)}."
 
 
 class _Known(NamedTuple):
@@ -280,7 +280,7 @@ def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
     return write_for_index(run, run / "model", encoder, vectors, source, hashes)
 
 
-def told(measured: CalibrationResult | None) -> dict[str, Any] | str:
+def as_result(measured: CalibrationResult | None) -> dict[str, Any] | str:
     """The part `relevance` of `result.json`."""
     if measured is None:
         return f"not measured: searches for {MIN_CONCEPTS} different things are needed"

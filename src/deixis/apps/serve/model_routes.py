@@ -20,7 +20,7 @@ from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters
-from deixis.apps.serve.page_routes import shown
+from deixis.apps.serve.page_routes import listed_items
 from deixis.apps.serve.pictures import located
 from deixis.apps.serve.schemas import (
     Embeddings,
@@ -58,7 +58,7 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         texts = (*request.texts, *request.minus_texts)
         answer: SearchResults = await desk.batcher(Encoding(texts, pixels, asked))
     rows = [(each.row, each.item, _number(each.score), each.relevance) for each in answer]
-    found = await desk.readers(shown, desk.pictures, rows)
+    found = await desk.readers(listed_items, desk.pictures, rows)
     return SearchResult(
         found=found,
         nothing=answer.nothing,

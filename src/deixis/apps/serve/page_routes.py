@@ -16,11 +16,11 @@ from deixis.apps.serve.access import REPORT_POLICY
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import MOST
 from deixis.apps.serve.pictures import PLACEHOLDER, Gone, Pictures, Small
-from deixis.apps.serve.schemas import Folder, Health, Item, Job, JobNumber, RunInfo, Shown
+from deixis.apps.serve.schemas import Folder, Health, Item, Job, JobNumber, ListedItem, RunInfo
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.errors import DeixisError
 
-__all__ = ["router", "shown"]
+__all__ = ["listed_items", "router"]
 
 router = APIRouter()
 
@@ -61,7 +61,7 @@ async def item(row: Row, desk: CurrentState) -> Item:
 
 
 @router.get("/items/{row}/neighbours")
-async def neighbours(row: Row, desk: CurrentState, k: Annotated[int, Query(ge=1, le=MOST)] = 20) -> list[Shown]:
+async def neighbours(row: Row, desk: CurrentState, k: Annotated[int, Query(ge=1, le=MOST)] = 20) -> list[ListedItem]:
     """What is most like it."""
     return await desk.readers(_neighbours, desk, row, k)
 
@@ -122,14 +122,16 @@ async def metrics(desk: CurrentState) -> Response:
     return Response(desk.metrics.text(), headers={"Content-Type": desk.metrics.content_type})
 
 
-def shown(pictures: Pictures, rows: Sequence[tuple[int, Mapping[str, Any], float | None, float | None]]) -> list[Shown]:
+def listed_items(
+    pictures: Pictures, rows: Sequence[tuple[int, Mapping[str, Any], float | None, float | None]]
+) -> list[ListedItem]:
     """Items as a client sees them.
 
     Args:
         pictures: that tell how large they are.
         rows: row, item, score, relevance of each.
     """
-    return [Shown(**_fields(pictures, *each)) for each in rows]
+    return [ListedItem(**_fields(pictures, *each)) for each in rows]
 
 
 def _fields(
@@ -169,9 +171,9 @@ def _item(desk: ServerState, row: int) -> Item:
     )
 
 
-def _neighbours(desk: ServerState, row: int, k: int) -> list[Shown]:
+def _neighbours(desk: ServerState, row: int, k: int) -> list[ListedItem]:
     desk.item(row)
-    return shown(desk.pictures, [(each.row, each.item, each.score, None) for each in desk.searcher.like(row, k)])
+    return listed_items(desk.pictures, [(each.row, each.item, each.score, None) for each in desk.searcher.like(row, k)])
 
 
 async def _picture(desk: ServerState, row: int, side: int, request: Request) -> Response:

@@ -20,12 +20,12 @@ __all__ = [
     "Item",
     "Job",
     "JobNumber",
+    "ListedItem",
     "Map",
     "Problem",
     "RunInfo",
     "SearchRequest",
     "SearchResult",
-    "Shown",
 ]
 
 _ROWS = 2**31 - 1
@@ -60,7 +60,7 @@ class SearchRequest(_Sent):
     min_relevance: float = Field(default=0.0, ge=0, le=1, description="Leave out what is less likely to be right.")
 
 
-class Shown(BaseModel):
+class ListedItem(BaseModel):
     """Something in the index. Width and height are those of its thumbnail."""
 
     row: int
@@ -78,14 +78,14 @@ class Shown(BaseModel):
 class SearchResult(BaseModel):
     """What was found, best first."""
 
-    found: list[Shown]
+    found: list[ListedItem]
     nothing: bool = Field(description="Whether nothing here matches, by what was measured on held-out searches.")
     sentence: str
     total: int = Field(description="Pictures that fit the conditions.")
     seconds: float
 
 
-class Item(Shown):
+class Item(ListedItem):
     """Something in the index, with all that is known of it."""
 
     columns: dict[str, Any] = Field(description="Further columns of its row.")

@@ -14,7 +14,7 @@ from deixis.errors import DeixisError
 from deixis.ops.collective import rank
 from deixis.types import Losses, Progress
 
-__all__ = ["ProgressCallback", "TensorBoardWriter", "shown"]
+__all__ = ["ProgressCallback", "TensorBoardWriter", "formatted"]
 
 Show = Callable[[Mapping[str, str], float], None]
 Measure = Callable[[], dict[str, float]]
@@ -111,7 +111,7 @@ class ProgressCallback:
         if rank() == 0:
             self.journal.write(line)
             self.board.write(line, self.before + progress.step)
-            self.show(shown(self.last), progress.step / progress.total)
+            self.show(formatted(self.last), progress.step / progress.total)
             self.warn(line.get("held_out", {}))
 
     def warn(self, measured: Mapping[str, float]) -> None:
@@ -124,7 +124,7 @@ class ProgressCallback:
             )
 
 
-def shown(line: Mapping[str, Any]) -> dict[str, str]:
+def formatted(line: Mapping[str, Any]) -> dict[str, str]:
     """A line as a person reads it: name -> value."""
     parts = line["parts"] if len(line["parts"]) > 1 else {}
     found = {

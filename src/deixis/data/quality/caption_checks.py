@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from deixis.data.quality.languages import language
 from deixis.data.quality.report import Finding, found
-from deixis.data.readers.captions import MAX_CAPTION, shown
+from deixis.data.readers.captions import MAX_CAPTION, excerpt
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.types.samples import Sample
 
-__all__ = ["LONG", "MULTILINGUAL", "Reader", "Wording", "wording"]
+__all__ = ["LONG", "MULTILINGUAL", "Reader", "Wording", "check_captions"]
 
 MULTILINGUAL = 100_000
 """Tokens from which a vocabulary is taken for one of many languages: CLIP has 49,408, MiniLM 30,522, XLM-R 250,002."""
@@ -59,7 +59,7 @@ class Wording:
     findings: list[Finding]
 
 
-def wording(samples: Sequence[Sample], reader: Reader | None, *, expected: bool) -> Wording:
+def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected: bool) -> Wording:
     """Looks at all captions, at each distinct one once.
 
     Args:
@@ -83,7 +83,7 @@ def wording(samples: Sequence[Sample], reader: Reader | None, *, expected: bool)
     }
 
     def show(text: str) -> str:
-        return f"{holders[text]}: {shown(text)}"
+        return f"{holders[text]}: {excerpt(text)}"
 
     told = found(
         "caption_missing", "images without a caption", missing, len(samples),

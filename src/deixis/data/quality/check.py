@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from deixis.data.quality.caption_checks import Reader, wording
+from deixis.data.quality.caption_checks import Reader, check_captions
 from deixis.data.quality.duplicates import alike
 from deixis.data.quality.image_probe import THUMBNAIL, ImageProbe, misnamed, probe_images
 from deixis.data.quality.leaks import leaks
 from deixis.data.quality.licences import licences
-from deixis.data.quality.region_checks import pointing
+from deixis.data.quality.region_checks import check_regions
 from deixis.data.quality.report import EXAMPLES, MIN_PAIRS, CheckReport, Finding, as_text, found, verdict, worst_first
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.types.samples import Sample, Source
 
 __all__ = ["MIN_PAIRS", "CheckReport", "Reader", "check", "duplicates"]
@@ -54,7 +54,9 @@ def check(
     samples, seen = [source.samples[index] for index in good], [looks[index] for index in good]
     exact, same = duplicates(seen)
     near = [group for group in same if len({seen[index].hash for index in group}) > 1]
-    words = wording(samples, reader if isinstance(reader, Reader) else None, expected=source.kind in _WORDS_WANTED)
+    words = check_captions(
+        samples, reader if isinstance(reader, Reader) else None, expected=source.kind in _WORDS_WANTED
+    )
     columns, unlicensed = licences(samples)
     labels = dict(collections.Counter(sample.label for sample in samples if sample.label is not None))
     report = CheckReport(
@@ -83,7 +85,7 @@ def check(
         same=same,
         fingerprint=_fingerprint(samples, [each.hash for each in seen]),
     )
-    findings = words.findings + unlicensed + leaks(samples, same) + pointing(samples) + _misnamed(samples, seen)
+    findings = words.findings + unlicensed + leaks(samples, same) + check_regions(samples) + _misnamed(samples, seen)
     findings += _image_findings(report) + _label_findings(report, samples)
     report = dataclasses.replace(report, findings=worst_first(findings))
     status, reason, cure = verdict(report)
@@ -155,13 +157,13 @@ def _copies(name: str, what: str, groups: Sequence[Sequence[str]], total: int, r
     spare = [group for group in groups for _ in group[1:]]
     cure = "Copies stay on one side of a split; remove them to learn no image twice."
     return [
-        dataclasses.replace(each, examples=tuple(shown(_equal(group), 160) for group in groups[:EXAMPLES]))
+        dataclasses.replace(each, examples=tuple(excerpt(_equal(group), 160) for group in groups[:EXAMPLES]))
         for each in found(name, what, spare, total, reason, cure, _equal)
     ]
 
 
 def _equal(group: Sequence[str]) -> str:
-    return " = ".join(map(shown, group[:3])) + (" = ..." if len(group) > 3 else "")
+    return " = ".join(map(excerpt, group[:3])) + (" = ..." if len(group) > 3 else "")
 
 
 def _misnamed(samples: Sequence[Sample], seen: Sequence[ImageProbe]) -> list[Finding]:

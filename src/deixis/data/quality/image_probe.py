@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
 from deixis.inputs.duplicates import perceptual_hash
@@ -90,9 +90,9 @@ def left_out(sample: Sample, error: DeixisError | OSError | MemoryError) -> Skip
     detail = str(error)
     if isinstance(error, DeixisError):
         detail = detail.replace(name_of(sample.picture), sample.id)
-        return Skipped(sample.id, getattr(error, "reason", "can't be decoded"), shown(detail, 300))
+        return Skipped(sample.id, getattr(error, "reason", "can't be decoded"), excerpt(detail, 300))
     reason = "not enough memory" if isinstance(error, MemoryError) else "can't be read"
-    return Skipped(sample.id, reason, shown(detail, 300))
+    return Skipped(sample.id, reason, excerpt(detail, 300))
 
 
 def _look(picture: Picture) -> ImageProbe:

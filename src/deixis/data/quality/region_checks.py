@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from deixis.data.quality.report import Finding, found
 from deixis.types.samples import Region, Sample
 
-__all__ = ["pointing"]
+__all__ = ["check_regions"]
 
 _ROUNDING = 1e-3
 
 
-def pointing(samples: Sequence[Sample]) -> list[Finding]:
+def check_regions(samples: Sequence[Sample]) -> list[Finding]:
     """Boxes outside the image or without area, spans outside the caption, questions without an answer, and what points
     to a region that isn't there."""
     places = [(sample, index, region) for sample in samples for index, region in enumerate(sample.regions)]

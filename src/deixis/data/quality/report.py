@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.types.samples import Skipped, Source
 
 __all__ = ["EXAMPLES", "MIN_PAIRS", "CheckReport", "Finding", "as_text", "found", "verdict", "worst_first"]
@@ -71,7 +71,7 @@ def found(
     """
     if not cases:
         return []
-    examples = tuple(shown(show(case), 160) for case in cases[:EXAMPLES])
+    examples = tuple(excerpt(show(case), 160) for case in cases[:EXAMPLES])
     return [
         Finding(name, what, len(cases), total, examples, f"{len(cases)} of {total} {reason}" if reason else "", cure)
     ]
@@ -181,13 +181,13 @@ class CheckReport:
             rows.append(("distinct captions", self.captions["distinct"] or 0, f"context: {self.reader}"))
         if self.labels:
             most, least = max(self.labels, key=self.labels.__getitem__), min(self.labels, key=self.labels.__getitem__)
-            balance = f"{shown(least, 30)} {self.labels[least]} to {shown(most, 30)} {self.labels[most]}"
+            balance = f"{excerpt(least, 30)} {self.labels[least]} to {excerpt(most, 30)} {self.labels[most]}"
             rows.append(("classes", len(self.labels), balance))
         rows += [
             (name, count, "") for name, count in (("regions", self.regions), ("questions", self.questions)) if count
         ]
         for column, values in self.licences.items():
-            rows.append((f"licences ({shown(column, 30)})", len(values), _counts(values)))
+            rows.append((f"licences ({excerpt(column, 30)})", len(values), _counts(values)))
         return rows
 
     def _finding_rows(self) -> list[tuple[str, int, str]]:
@@ -223,7 +223,7 @@ def _plain(value: Any) -> Any:
 
 def _counts(counts: Mapping[str, int], most: int = 5) -> str:
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    parts = [f"{count} {shown(name, 40) or '(none)'}" for name, count in ordered[:most]]
+    parts = [f"{count} {excerpt(name, 40) or '(none)'}" for name, count in ordered[:most]]
     return ", ".join([*parts, "..."] if len(ordered) > most else parts)
 
 
@@ -232,8 +232,8 @@ def _by_reason(word: str, items: Sequence[Skipped]) -> list[tuple[str, int, str]
     rows = []
     for reason, count in collections.Counter(item.reason for item in items).most_common():
         first, *rest = itertools.islice((item for item in items if item.reason == reason), _IN_A_ROW)
-        also = ", ".join([*(shown(item.path) for item in rest), *(["..."] if count > _IN_A_ROW else [])])
-        rows.append((f"{word}: {reason}", count, shown(as_text(first), 160) + (f" Also {also}" if also else "")))
+        also = ", ".join([*(excerpt(item.path) for item in rest), *(["..."] if count > _IN_A_ROW else [])])
+        rows.append((f"{word}: {reason}", count, excerpt(as_text(first), 160) + (f" Also {also}" if also else "")))
     return rows
 
 

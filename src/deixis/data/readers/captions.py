@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "is_text", "shown", "texts_in", "whole"]
+__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "is_text", "texts_in", "whole"]
 
 MAX_CAPTION = 10_000
 """Characters of a caption that are kept; far more than any text tower reads."""
@@ -65,10 +65,10 @@ class Tally:
         """One remark for each kind of repair that was made, with the first case."""
         notes = []
         if self.controls:
-            count, first = len(self.controls), shown(self.controls[0], 200)
+            count, first = len(self.controls), excerpt(self.controls[0], 200)
             notes.append(f"Control characters (such as NUL) were removed from {count} captions, first of {first}.")
         if self.cut:
-            count, first = len(self.cut), shown(self.cut[0], 200)
+            count, first = len(self.cut), excerpt(self.cut[0], 200)
             notes.append(
                 f"{count} captions were longer than {MAX_CAPTION:,} characters, and were cut there, first of {first}."
             )
@@ -93,7 +93,7 @@ def is_text(text: str) -> bool:
     return True
 
 
-def shown(text: str, limit: int = 80) -> str:
+def excerpt(text: str, limit: int = 80) -> str:
     """A name or text as it can stand in one line of a message."""
     text = text if len(text) <= limit else f"{text[: limit - 3]}..."
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
@@ -101,7 +101,7 @@ def shown(text: str, limit: int = 80) -> str:
 
 def whole(path: str | os.PathLike[str]) -> str:
     """A path as it can stand in a message, never cut, since it is there to be copied."""
-    return shown(os.fspath(path), sys.maxsize)
+    return excerpt(os.fspath(path), sys.maxsize)
 
 
 def texts_in(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Skipped
@@ -104,12 +104,12 @@ def _told(columns: Sequence[str], name: str, role: str, where: str) -> str:
             return found
     near = difflib.get_close_matches(name, columns, n=3)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Give {_FLAGS[role]} one of them."
-    raise DeixisError(f"{shown(where)} has no column {name!r}; its columns are {listed(columns)}.", hint)
+    raise DeixisError(f"{excerpt(where)} has no column {name!r}; its columns are {listed(columns)}.", hint)
 
 
 def listed(columns: Sequence[str]) -> str:
     """Column names as they stand in a message."""
-    names = ", ".join(repr(shown(column, 40)) for column in columns[:20])
+    names = ", ".join(repr(excerpt(column, 40)) for column in columns[:20])
     return f"{names}, ..." if len(columns) > 20 else names or "none"
 
 
@@ -165,7 +165,7 @@ def _one(columns: Sequence[str], name: str | None, role: str, where: str) -> str
 
 
 def _without_path(columns: Sequence[str], where: str) -> DeixisError:
-    found = f"{shown(where)} has no column that names the image files; its columns are {listed(columns)}."
+    found = f"{excerpt(where)} has no column that names the image files; its columns are {listed(columns)}."
     if any(os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in columns):
         return DeixisError(found, "The first row looks like data: put a header above it, such as: path,caption")
     if any(plain(name) in _URL_NAMES for name in columns):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import is_text, shown, whole
+from deixis.data.readers.captions import excerpt, is_text, whole
 from deixis.data.readers.tars import TarEntry, listing
 from deixis.errors import DeixisError
 from deixis.types.samples import Member, Picture, Skipped
@@ -55,14 +55,14 @@ class Lookup:
     def find(self, value: Any) -> tuple[str, Picture] | Skipped:
         """The id of the image that a cell names and where it lies, or why there is none."""
         if value is not None and not isinstance(value, str):
-            return Skipped(shown(str(value)), "path is not text")
+            return Skipped(excerpt(str(value)), "path is not text")
         text = (value or "").strip()
         if value is None or not text:
             return Skipped("", "path is empty")
         if _URL.match(text):
-            return Skipped(shown(text, 200), "is a URL")
+            return Skipped(excerpt(text, 200), "is a URL")
         if not is_text(text):
-            return Skipped(shown(text), "name is not UTF-8")
+            return Skipped(excerpt(text), "name is not UTF-8")
         for name in dict.fromkeys((text, value, text.replace("\\", "/"))):
             try:
                 found = self._look(name) or self._member(name)
@@ -70,7 +70,7 @@ class Lookup:
                 break
             if found is not None:
                 return found
-        return Skipped(shown(text, 200), "file not found")
+        return Skipped(excerpt(text, 200), "file not found")
 
     def _look(self, name: str) -> tuple[str, Path] | Skipped | None:
         for folder in self._first:
@@ -78,7 +78,7 @@ class Lookup:
             if os.path.isfile(full):
                 return self._named(name, full)
             if os.path.exists(full):
-                return Skipped(shown(name, 200), "is not a file")
+                return Skipped(excerpt(name, 200), "is not a file")
         if os.path.isabs(name):
             return None
         hits = [folder for folder in self._further if os.path.isfile(os.path.join(folder, name))]
@@ -86,7 +86,7 @@ class Lookup:
             hits = [folder for folder in hits if os.path.basename(folder).casefold() in self._hint] or hits
         if len(hits) > 1:
             where = ", ".join(map(self._relative, hits[:3]))
-            return Skipped(shown(name, 200), "lies in several folders", where)
+            return Skipped(excerpt(name, 200), "lies in several folders", where)
         if not hits:
             return None
         self._found[self._relative(hits[0])] += 1
@@ -103,10 +103,10 @@ class Lookup:
             try:
                 self._listed[tar] = {entry.name: entry for entry in listing(tar).entries}
             except DeixisError as error:
-                return Skipped(shown(name, 200), NOT_IN_SHARD, shown(error.found, 200))
+                return Skipped(excerpt(name, 200), NOT_IN_SHARD, excerpt(error.found, 200))
         entry = self._listed[tar].get(parts[2])
         if entry is None:
-            return Skipped(shown(name, 200), NOT_IN_SHARD)
+            return Skipped(excerpt(name, 200), NOT_IN_SHARD)
         return f"{own}/{entry.name}", Member(tar, *entry)
 
     def _named(self, name: str, full: str) -> tuple[str, Path]:
@@ -122,7 +122,7 @@ class Lookup:
         """Where images were found, unless all lay beside the table."""
         if not self._found:
             return []
-        where = ", ".join(f"{shown(name, 60)} ({count})" for name, count in self._found.most_common(5))
+        where = ", ".join(f"{excerpt(name, 60)} ({count})" for name, count in self._found.most_common(5))
         return [f"Images were found in these folders of {whole(self.root)}: {where}."]
 
 

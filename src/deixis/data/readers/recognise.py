@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import shown, whole
+from deixis.data.readers.captions import excerpt, whole
 from deixis.data.readers.columns import Columns, ColumnTable
 from deixis.data.readers.formats.folders import Walk, read_folder
 from deixis.data.readers.formats.tables import TABLE_SUFFIXES, read_json, read_table, table_of
@@ -130,7 +130,7 @@ def _named_by(pattern: Path) -> list[Path]:
         names = _alternatives(match, text)
         count *= len(names)
         if count > MAX_FILES:
-            raise DeixisError(f"{shown(text, 200)} names more than {MAX_FILES:,} files.", "Check the numbers.")
+            raise DeixisError(f"{excerpt(text, 200)} names more than {MAX_FILES:,} files.", "Check the numbers.")
         parts += [[text[at : match.start()]], names]
         at = match.end()
     files = [Path("".join(each)) for each in itertools.product(*parts, [text[at:]])]
@@ -138,7 +138,7 @@ def _named_by(pattern: Path) -> list[Path]:
     if gone:
         some = ", ".join(whole(file) for file in gone[:3])
         raise DeixisError(
-            f"{len(gone)} of the {len(files)} files that {shown(text, 200)} names are missing: "
+            f"{len(gone)} of the {len(files)} files that {excerpt(text, 200)} names are missing: "
             f"{some}{', ...' if len(gone) > 3 else ''}.",
             "Check the numbers, or fetch what is missing.",
         )
@@ -150,7 +150,7 @@ def _alternatives(match: re.Match[str], text: str) -> list[str]:
         return match[3].split(",")
     first, last = int(match[1]), int(match[2])
     if last < first or last - first >= MAX_FILES:
-        raise DeixisError(f"{shown(text, 200)}: {match[0]} counts no files.", "Write it as {0000..0099}.")
+        raise DeixisError(f"{excerpt(text, 200)}: {match[0]} counts no files.", "Write it as {0000..0099}.")
     width = max(len(match[1]), len(match[2])) if "0" in (match[1][0], match[2][0]) else 0
     return [f"{number:0{width}}" for number in range(first, last + 1)]
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from deixis.data.readers.captions import NOT_UTF8, shown, whole
+from deixis.data.readers.captions import NOT_UTF8, excerpt, whole
 from deixis.data.readers.lookup import NOT_IN_SHARD
 from deixis.data.readers.regions import PARTS
 from deixis.data.readers.rows import NOT_TEXT
@@ -128,7 +128,7 @@ def unknown_json(path: Path, value: object) -> DeixisError:
     """A json of no known form, with what was seen in it."""
     seen = f"a json {'list' if isinstance(value, list) else type(value).__name__}"
     if isinstance(value, dict):
-        keys = ", ".join(repr(shown(str(key), 40)) for key in list(value)[:8])
+        keys = ", ".join(repr(excerpt(str(key), 40)) for key in list(value)[:8])
         seen = f"a json object with the keys {keys}{', ...' if len(value) > 8 else ''}" if value else "an empty json"
     elif isinstance(value, list):
         seen = f"a json list of {type(value[0]).__name__}" if value else "an empty json list"
@@ -149,7 +149,7 @@ def _cure(reason: str, source: Source) -> str:
 def skip_notes(source: Source) -> list[str]:
     """One remark for each reason for which something was left out, with the cure."""
     return [
-        f"{count} skipped, {reason} (such as {shown(first.path)}). {_cure(reason, source)}".strip()
+        f"{count} skipped, {reason} (such as {excerpt(first.path)}). {_cure(reason, source)}".strip()
         for reason, count, first in _reasons(source.skipped)
     ]
 
@@ -169,7 +169,7 @@ def refuse_if_little_is_left(source: Source, max_skipped: float) -> None:
     if not kept:
         left_out = total = len({item.path for item in source.skipped})
     counts = "; ".join(
-        f"{count} {reason} (such as {shown(first.path)})" for reason, count, first in _reasons(source.skipped)
+        f"{count} {reason} (such as {excerpt(first.path)})" for reason, count, first in _reasons(source.skipped)
     )
     what = "None of it could be used" if not kept else f"Above the limit of {max_skipped:.0%}"
     cures = " ".join(filter(None, (_cure(reason, source) for reason, _, _ in _reasons(source.skipped))))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, is_text, shown
+from deixis.data.readers.captions import NOT_UTF8, Tally, excerpt, is_text
 from deixis.data.readers.rows import NOT_TEXT, cell, kind_of
 from deixis.errors import DeixisError
 from deixis.inputs.opening import MAX_PIXELS
@@ -102,7 +102,7 @@ class Gathering:
     def caption(self, draft: Draft, text: Any) -> None:
         """Adds a caption, if it is one."""
         if not isinstance(text, str) or not is_text(text):
-            self.skipped.append(Skipped(draft.id, NOT_UTF8 if isinstance(text, str) else NOT_TEXT, shown(repr(text))))
+            self.skipped.append(Skipped(draft.id, NOT_UTF8 if isinstance(text, str) else NOT_TEXT, excerpt(repr(text))))
         elif draft.own and not draft.captions:
             clean, draft.places = self._tally.traced(text, draft.id)
             draft.captions += [clean] if clean else []
@@ -125,7 +125,7 @@ class Gathering:
             told = entry if isinstance(entry, dict) else {}
             question, answer, kind = (_text(told.get(key, "")) for key in ("question", "answer", "kind"))
             if not question or answer is None or kind is None:
-                self.skipped.append(Skipped(draft.id, "question without words", shown(repr(entry))))
+                self.skipped.append(Skipped(draft.id, "question without words", excerpt(repr(entry))))
                 continue
             rests = (index for index in list_of(told.get("regions")) if type(index) is int)
             known = tuple(index for index in rests if 0 <= index < len(draft.regions))
@@ -142,7 +142,7 @@ class Gathering:
         notes = [*dict.fromkeys(self.notes), *self._tally.notes()]
         if regions:
             classes = collections.Counter(region.category for region in regions if region.category)
-            some = ", ".join(shown(each, 30) for each, _ in classes.most_common(5))
+            some = ", ".join(excerpt(each, 30) for each, _ in classes.most_common(5))
             more = f" of {len(classes)} categories: {some}{', ...' if len(classes) > 5 else ''}" if classes else ""
             notes.append(f"{len(regions)} boxes in {sum(bool(s.regions) for s in samples)} images{more}.")
         kind = kind_of(samples) if samples else "images"
@@ -150,17 +150,17 @@ class Gathering:
 
     def _region(self, draft: Draft, entry: Any, categories: Mapping[Any, str]) -> Region | None:
         if not isinstance(entry, dict):
-            self.skipped.append(Skipped(draft.id, "region is not an object", shown(repr(entry))))
+            self.skipped.append(Skipped(draft.id, "region is not an object", excerpt(repr(entry))))
             return None
         box = _box(entry, draft.size)
         if isinstance(box, str):
-            self.skipped.append(Skipped(draft.id, box, shown(repr(entry.get("box", entry.get("bbox"))))))
+            self.skipped.append(Skipped(draft.id, box, excerpt(repr(entry.get("box", entry.get("bbox"))))))
             return None
         spans, mask = self._spans(draft, entry), None
         try:
             mask = _mask(entry.get("mask") or entry.get("segmentation"), draft.size)
         except (DeixisError, ValueError, TypeError, OverflowError) as error:
-            self.skipped.append(Skipped(draft.id, "mask can't be read", shown(str(error), 160)))
+            self.skipped.append(Skipped(draft.id, "mask can't be read", excerpt(str(error), 160)))
         category = (
             cell(entry, "category") or cell(entry, "label") or categories.get(key_of(entry.get("category_id")), "")
         )
@@ -177,7 +177,7 @@ class Gathering:
             if 0 <= start < end < len(draft.places) and draft.places[start] < draft.places[end]:
                 found.append((draft.places[start], draft.places[end]))
             else:
-                self.skipped.append(Skipped(draft.id, "span outside the caption", shown(repr(span))))
+                self.skipped.append(Skipped(draft.id, "span outside the caption", excerpt(repr(span))))
         return tuple(found)
 
     def _phrases(self, draft: Draft, entry: Mapping[str, Any]) -> tuple[Phrase, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, is_text, shown, texts_in
+from deixis.data.readers.captions import NOT_UTF8, Tally, excerpt, is_text, texts_in
 from deixis.data.readers.columns import Chosen, Columns, ColumnTable, choose
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
@@ -109,7 +109,7 @@ def _join(draft: _Draft, row: Mapping[str, Any], chosen: Chosen) -> tuple[str, s
     label, group = cell(row, chosen.label), cell(row, chosen.group)
     split = split_of(cell(row, chosen.split) or "")
     if label is not None and draft.label not in (None, label):
-        return "second label of an image", f": {shown(label)}"
+        return "second label of an image", f": {excerpt(label)}"
     if split and draft.split not in ("", split):
         return "second split of an image", f": {split}"
     groups = (f"group:{group}",) if group is not None else ()

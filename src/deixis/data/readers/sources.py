@@ -8,7 +8,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.hub import is_dataset, read_dataset
 from deixis.data.readers.names import caption_of, guess_groups
@@ -76,9 +76,9 @@ def _source(path: Any, told: Columns) -> Source:
         raise DeixisError(f"A {type(path).__name__} can't be read as data.", UNDERSTOOD)
     text = os.fspath(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:/", text):  # a Path makes one slash of two
-        raise DeixisError(f"{shown(text, 200)} is a URL.", "Addresses aren't fetched: download it first.")
+        raise DeixisError(f"{excerpt(text, 200)} is a URL.", "Addresses aren't fetched: download it first.")
     if "\0" in text:
-        raise DeixisError(f"{shown(text)} holds a NUL character, so it is no path.", "Check the path.")
+        raise DeixisError(f"{excerpt(text)} holds a NUL character, so it is no path.", "Check the path.")
     return recognise(Path(text), told)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from deixis.data.readers.captions import is_text, shown, whole
+from deixis.data.readers.captions import excerpt, is_text, whole
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types.samples import Skipped
@@ -125,7 +125,7 @@ def _members(archive: tarfile.TarFile, size: int, entries: list[TarEntry], skipp
         try:
             info = archive.next()
         except _BROKEN as error:
-            return f"after {len(entries)} files: {shown(str(error)) or type(error).__name__}"
+            return f"after {len(entries)} files: {excerpt(str(error)) or type(error).__name__}"
         if info is None:
             return ""
         if info.size < 0 or archive.offset <= info.offset:  # a size below nothing would lead round and round
@@ -133,10 +133,10 @@ def _members(archive: tarfile.TarFile, size: int, entries: list[TarEntry], skipp
         plain = info.isreg() and info.sparse is None
         end = max(archive.offset - _BLOCK + 1, info.offset_data + info.size if plain else 0)
         if end > size:
-            return f"{shown(info.name)} ends at byte {end:,} of {size:,}"
+            return f"{excerpt(info.name)} ends at byte {end:,} of {size:,}"
         reason = _kind_fault(info) or _name_fault(info.name)
         if reason:
-            skipped.append(Skipped(shown(info.name, 200), reason))
+            skipped.append(Skipped(excerpt(info.name, 200), reason))
         elif plain:
             entries.append(TarEntry(info.name, info.offset_data, info.size))
 
@@ -230,4 +230,4 @@ def _entry(archive: int, name: str, offset: int, size: int) -> TarEntry:
 def _word(text: Any) -> str:
     if not isinstance(text, str):
         raise TypeError(text)
-    return shown(text, 300)
+    return excerpt(text, 300)

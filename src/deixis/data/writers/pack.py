@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deixis.data.readers.captions import is_text, shown, whole
+from deixis.data.readers.captions import excerpt, is_text, whole
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.records import to_record
 from deixis.data.readers.sources import MAX_SKIPPED
@@ -91,7 +91,7 @@ def pack(
     if samples_per_shard < 1:
         raise DeixisError(f"A shard can't hold {samples_per_shard} samples.", "Give 1 or more.")
     if not _NAME.fullmatch(name):
-        raise DeixisError(f"Names of shards can't begin with {shown(name)!r}.", "Use letters, digits, - and _.")
+        raise DeixisError(f"Names of shards can't begin with {excerpt(name)!r}.", "Use letters, digits, - and _.")
     check_place(out, overwrite)
     _check_room(source, out)
     total = len(source.samples)
@@ -132,7 +132,7 @@ def check_place(out: Path, overwrite: bool) -> None:
     foreign = next((each for each in found if each not in packed), None)
     if foreign is not None:
         raise DeixisError(
-            f"{whole(out)} holds other things than shards of deixis, such as {shown(foreign.name)}.",
+            f"{whole(out)} holds other things than shards of deixis, such as {excerpt(foreign.name)}.",
             "Choose another --shards.",
         )
     if found and not overwrite:
@@ -194,7 +194,7 @@ def _drafts(
 
 class _LeftOut(Exception):
     def __init__(self, sample: Sample, reason: str, detail: str = "") -> None:
-        self.skipped = Skipped(sample.id, reason, shown(detail, 300))
+        self.skipped = Skipped(sample.id, reason, excerpt(detail, 300))
 
 
 def _classes(samples: Sequence[Sample]) -> dict[str, int]:
@@ -227,7 +227,7 @@ def _files(sample: Sample, classes: Mapping[str, int], skipped: list[Skipped]) -
                 _attached(value) if _FIELD.fullmatch(name) and name not in ("txt", "cls", "json", field) else None
             )
             if attached is None:
-                skipped.append(Skipped(sample.id, _FILE_LEFT_OUT, shown(name)))
+                skipped.append(Skipped(sample.id, _FILE_LEFT_OUT, excerpt(name)))
             else:
                 yield name, attached
 

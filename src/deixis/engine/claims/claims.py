@@ -26,7 +26,7 @@ __all__ = [
     "Run",
     "TunedArm",
     "at_equal_seconds",
-    "findings",
+    "compare_arms",
     "here",
     "in_processes",
     "kept",
@@ -348,7 +348,7 @@ def report(design: Design, tuned: Mapping[str, TunedArm], run: Run) -> dict[str,
     return found
 
 
-def findings(design: Design, outcomes: Mapping[str, Sequence[TrialResult]]) -> dict[str, PairedComparison]:
+def compare_arms(design: Design, outcomes: Mapping[str, Sequence[TrialResult]]) -> dict[str, PairedComparison]:
     """Baseline -> what the seeds say of the first arm against it.
 
     Args:

@@ -97,7 +97,7 @@ def test_arms_are_tried_by_the_engine_of_claims(tmp_path: Path) -> None:
     run = claims.here(tmp_path, design)
     outcomes = claims.report(design, claims.tune(design, run), run)
     assert outcomes["one"][0].curve == outcomes["other"][0].curve
-    assert claims.findings(design, outcomes)["other"].interval.value == 0
+    assert claims.compare_arms(design, outcomes)["other"].interval.value == 0
     assert design.axis == read_task("explained").card.axis
     assert small().longest("normgrad", {}, "overlap", 4) > 0
 

@@ -180,7 +180,7 @@ def test_a_few_shot_claim_is_tried_by_the_same_rules_and_its_rows_say_what_curve
     run = claims.here(tmp_path, design)
     tuned = claims.tune(design, run)
     outcomes = claims.report(design, tuned, run)
-    assert claims.findings(design, outcomes)["zero_shot"].verdict == "shown"
+    assert claims.compare_arms(design, outcomes)["zero_shot"].verdict == "shown"
     rows = claim_rows(design, tuned, outcomes)
     assert {row["config"]["axis"] for row in rows} == {"images a class"}
     assert [x for x, _ in rows[0]["config"]["curve"]] == [1, 2, 8]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import shown, whole
+from deixis.data.readers.captions import excerpt, whole
 from deixis.data.readers.formats.tables import read_json
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
@@ -75,11 +75,13 @@ def read_coco(root: Path, files: Mapping[Path, Any | None]) -> Source:
     gathering, read = Gathering(), 0
     for path, given in files.items():
         if len(files) > 1 and _LEFT_OUT.match(path.name):
-            gathering.notes.append(f"{shown(path.name)} was not read: it repeats what others hold, or has no boxes.")
+            gathering.notes.append(f"{excerpt(path.name)} was not read: it repeats what others hold, or has no boxes.")
             continue
         data = read_json(path) if given is None else given
         if not is_coco(data):
-            gathering.notes.append(f"{shown(path.name)} was not read: it has no images and annotations as COCO's has.")
+            gathering.notes.append(
+                f"{excerpt(path.name)} was not read: it has no images and annotations as COCO's has."
+            )
             continue
         lookup = Lookup(path, root if root.is_dir() else None)
         read += _File(path, data, lookup, gathering).gather(optional=len(files) > 1)
@@ -104,7 +106,7 @@ class _File:
         found = [self.lookup.find(entry["file_name"]) for entry in entries]
         missing = [where for where in found if isinstance(where, Skipped)]
         if optional and len(missing) == len(found):
-            self.to.notes.append(f"{shown(self.path.name)} was left out: none of its {len(found)} images is there.")
+            self.to.notes.append(f"{excerpt(self.path.name)} was left out: none of its {len(found)} images is there.")
             return False
         self.to.skipped += missing
         annotations, known = self._by_image(), _categories(self.data)
@@ -114,14 +116,16 @@ class _File:
                 self._add(entry, where, mine, known)
         lost = sum(map(len, annotations.values()))
         if lost:
-            self.to.notes.append(f"{lost} annotations of {shown(self.path.name)} name an image that it does not list.")
+            self.to.notes.append(
+                f"{lost} annotations of {excerpt(self.path.name)} name an image that it does not list."
+            )
         self.to.notes += self.lookup.notes()
         return True
 
     def _is_entry(self, entry: Any) -> bool:
         if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
             return True
-        self.to.skipped.append(Skipped(shown(repr(entry)), "image without a file_name", shown(self.path.name)))
+        self.to.skipped.append(Skipped(excerpt(repr(entry)), "image without a file_name", excerpt(self.path.name)))
         return False
 
     def _by_image(self) -> dict[Any, list[Any]]:
@@ -130,7 +134,7 @@ class _File:
             if isinstance(each, dict):
                 grouped[key_of(each.get("image_id"))].append(each)
             else:
-                self.to.skipped.append(Skipped(shown(repr(each)), "region is not an object", shown(self.path.name)))
+                self.to.skipped.append(Skipped(excerpt(repr(each)), "region is not an object", excerpt(self.path.name)))
         return grouped
 
     def _add(

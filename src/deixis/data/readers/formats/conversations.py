@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deixis.data.readers.captions import shown
+from deixis.data.readers.captions import excerpt
 from deixis.data.readers.columns import ColumnTable
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
@@ -40,7 +40,7 @@ def from_conversations(table: ColumnTable) -> Source:
         turns: Sequence[Any] = next((row[key] for key in _TURNS if isinstance(row.get(key), list)), [])
         pairs = _pairs(turns)
         if pairs is None:
-            gathering.skipped.append(Skipped(where, "turns that can't be read", shown(repr(turns), 120)))
+            gathering.skipped.append(Skipped(where, "turns that can't be read", excerpt(repr(turns), 120)))
             continue
         found = _image(row, where, lookup)
         if isinstance(found, Skipped):

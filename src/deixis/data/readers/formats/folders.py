@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, decode, is_text, shown, whole
+from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, is_text, whole
 from deixis.data.readers.names import split_of
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
@@ -48,7 +48,7 @@ class Walk:
             with os.scandir(os.path.join(self._root, folder)) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            self.skipped.append(Skipped(shown(folder) or ".", "folder can't be read", error.strerror or ""))
+            self.skipped.append(Skipped(excerpt(folder) or ".", "folder can't be read", error.strerror or ""))
             return []
         below = []
         for entry in entries:
@@ -192,13 +192,13 @@ def _labels(folders: Mapping[str, tuple[str, ...]], notes: list[str]) -> dict[st
         return {}
     labels = {image: parts[0] for image, parts in folders.items()}
     classes = collections.Counter(labels.values())
-    some = ", ".join(shown(name, 30) for name in list(classes)[:5])
+    some = ", ".join(excerpt(name, 30) for name in list(classes)[:5])
     notes.append(f"{len(classes)} classes, named by sub-folder: {some}{', ...' if len(classes) > 5 else '.'}")
     return labels
 
 
 def _counted(names: Iterable[str]) -> str:
-    counts = collections.Counter(shown(_suffix(name), 12) or "without an extension" for name in names)
+    counts = collections.Counter(excerpt(_suffix(name), 12) or "without an extension" for name in names)
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(6))
 
 
@@ -206,7 +206,7 @@ def _remarks(root: Path, files: Sequence[str]) -> list[str]:
     notes = []
     tables = [name for name in files if "/" not in name and _suffix(name) in _TABLES]
     if tables:
-        notes.append(f"{shown(tables[0])} was not read; to use it as the table, give {whole(root / tables[0])}.")
+        notes.append(f"{excerpt(tables[0])} was not read; to use it as the table, give {whole(root / tables[0])}.")
     others = [name for name in files if _suffix(name) not in IMAGE_SUFFIXES | _TABLES | {".txt"}]
     if others:
         notes.append(f"Files that are no images were left out: {_counted(others)}.")

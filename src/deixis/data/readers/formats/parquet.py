@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import decode, is_text, shown, whole
+from deixis.data.readers.captions import decode, excerpt, is_text, whole
 from deixis.data.readers.columns import Columns, ColumnTable, captions_among, listed, plain
 from deixis.data.readers.names import split_of_file
 from deixis.errors import DeixisError, require
@@ -71,7 +71,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own errors are among these
         raise DeixisError(
-            f"{whole(path)} can't be read as parquet: {shown(str(error), 200)}", "Copy or download it again."
+            f"{whole(path)} can't be read as parquet: {excerpt(str(error), 200)}", "Copy or download it again."
         ) from error
 
 
@@ -220,7 +220,7 @@ class _File:
         tar = self.path.with_suffix(".tar")
         if not folder.is_dir() and tar.is_file():
             raise DeixisError(
-                f"{whole(self.path)} is img2dataset's list of what lies in {shown(tar.name)}.",
+                f"{whole(self.path)} is img2dataset's list of what lies in {excerpt(tar.name)}.",
                 f"Give the shard, which holds the captions as well: {whole(tar)}",
             )
         names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
@@ -229,7 +229,7 @@ class _File:
         for number, row in table.rows:
             if row.get("status") != "success":
                 why = row.get("error_message") or row.get("status") or ""
-                table.skipped.append(Skipped(shown(str(row.get("url")), 200), NOT_DOWNLOADED, shown(str(why), 200)))
+                table.skipped.append(Skipped(excerpt(str(row.get("url")), 200), NOT_DOWNLOADED, excerpt(str(why), 200)))
                 continue
             key = str(row.get("key"))
             kept.append((number, {**row, "key": f"{folder.name}/{files.get(key, key)}"}))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, decode, is_text, shown, texts_in, whole
+from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, is_text, texts_in, whole
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.names import split_of_file
 from deixis.data.readers.records import from_record
@@ -84,7 +84,7 @@ def _without_samples(root: Path, reader: _Reader) -> DeixisError:
     found = f"{whole(root)} holds no samples."
     if reader.skipped:
         first = reader.skipped[0]
-        found = f"{whole(root)} holds no sample that can be used: {shown(first.path)} {first.reason} {first.detail}"
+        found = f"{whole(root)} holds no sample that can be used: {excerpt(first.path)} {first.reason} {first.detail}"
     return DeixisError(found.strip(), "A shard holds files of one name for each sample, such as 0001.jpg and 0001.txt.")
 
 
@@ -127,8 +127,8 @@ class _Reader:
         notes = self._tally.notes()
         if self._further:
             notes.append(
-                f"{len(self._further)} further images of samples that have one (such as {shown(self._further[0])}) are "
-                "left in `extra`; names are cut at their first dot, as webdataset does."
+                f"{len(self._further)} further images of samples that have one (such as {excerpt(self._further[0])}) "
+                "are left in `extra`; names are cut at their first dot, as webdataset does."
             )
         if self._keyless:
             notes.append(
@@ -145,7 +145,7 @@ class _Reader:
                 continue
             fields = samples.setdefault(parts[0], {})
             if parts[1] in fields:
-                self.skipped.append(Skipped(f"{shard}/{shown(entry.name, 200)}", "second file of a name"))
+                self.skipped.append(Skipped(f"{shard}/{excerpt(entry.name, 200)}", "second file of a name"))
             else:
                 fields[parts[1]] = entry
         return samples
@@ -160,7 +160,7 @@ class _Reader:
             self._further += draft.further()
         sample = dataclasses.replace(sample, split=sample.split or split_of_file(PurePosixPath(shard).name))
         if sample.id in self._samples:
-            self.skipped.append(Skipped(shown(sample.id, 200), "second sample of a name"))
+            self.skipped.append(Skipped(excerpt(sample.id, 200), "second sample of a name"))
         elif packed is None and sample.image is None and not sample.captions:
             self.skipped.append(Skipped(sample.id, "no image"))
         else:
@@ -188,7 +188,7 @@ class _Draft:
             if image is not None and image not in self._fields:
                 raise ValueError(f"its image, {image!r:.40}, is missing")
         except (ValueError, TypeError) as error:
-            self.skipped.append(Skipped(self.name, "json of a wrong form", shown(str(error), 200)))
+            self.skipped.append(Skipped(self.name, "json of a wrong form", excerpt(str(error), 200)))
             self._json = None
             return None
         return self._with_files(sample, image, {"json", "txt", "cls"})
@@ -249,7 +249,7 @@ class _Draft:
         try:
             return json.loads(text)
         except (ValueError, RecursionError, MemoryError) as error:
-            self.skipped.append(Skipped(self.name, "json can't be read", shown(str(error), 200)))
+            self.skipped.append(Skipped(self.name, "json can't be read", excerpt(str(error), 200)))
             return None
 
 

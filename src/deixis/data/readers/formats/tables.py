@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import decode, shown, whole
+from deixis.data.readers.captions import decode, excerpt, whole
 from deixis.data.readers.columns import Columns, ColumnTable, captions_among
 from deixis.errors import DeixisError
 from deixis.types.samples import Skipped
@@ -41,7 +41,7 @@ def read_table(path: Path, told: Columns) -> ColumnTable:
     table = _read_lines(text, path) if suffix in LINES else _read_csv(text, path, told)
     if not table.rows and not table.skipped:
         raise DeixisError(
-            f"{shown(path.name)} holds no rows.", "Give one row for each image, such as: a.jpg,a red bird"
+            f"{excerpt(path.name)} holds no rows.", "Give one row for each image, such as: a.jpg,a red bird"
         )
     return table
 
@@ -148,7 +148,7 @@ def _parsed(text: str, skipped: list[Skipped]) -> Iterator[tuple[int, Any]]:
         try:
             yield line, json.loads(content, parse_constant=lambda name: None)
         except (ValueError, RecursionError) as error:
-            skipped.append(Skipped(f"line {line}", "not valid JSON", shown(str(error))))
+            skipped.append(Skipped(f"line {line}", "not valid JSON", excerpt(str(error))))
 
 
 def _of_objects(values: Iterable[tuple[int, Any]], path: Path, unit: str, skipped: list[Skipped]) -> ColumnTable:
