@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["blocks", "last_block", "layer_numbers"]
+__all__ = ["block_modules", "last_block", "layer_numbers"]
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -32,7 +32,7 @@ def last_block(tower: nn.Module) -> tuple[str, ...]:
     return (f"{name}.{len(held) - 1}.", *(f"{stem}{child}." for child in behind))
 
 
-def blocks(tower: nn.Module) -> tuple[nn.Module, ...]:
+def block_modules(tower: nn.Module) -> tuple[nn.Module, ...]:
     """A tower's blocks, as `last_block` finds them; none where there is no list of them."""
     found = _list(tower)
     return () if found is None else tuple(found[1])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import gather, read
+from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.index.approximate import approximate
@@ -99,7 +99,7 @@ def index(
         source = data if isinstance(data, Source) else read(str(data), reading)
         encoder = zoo.load(model).eval().to(launch.device())
         encoder.require_embeddings("index pictures")
-        source, hashes = gather(encoder, source, store, talk)
+        source, hashes = encode_source(encoder, source, store, talk)
         if rank() == 0:
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
@@ -149,7 +149,7 @@ def update(
         source = data if isinstance(data, Source) else read(str(data), reading)
         known = {str(item["hash"]): row for row, item in opened.items() if "hash" in item}
         encoder = encoder.to(launch.device())
-        source, hashes = gather(encoder, source, store, talk, known=known, progress=progress)
+        source, hashes = encode_source(encoder, source, store, talk, known=known, progress=progress)
         now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
         work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
         if rank() == 0:

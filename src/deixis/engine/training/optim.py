@@ -14,7 +14,7 @@ from deixis.errors import DeixisError
 from deixis.nn.blocks import layer_numbers
 from deixis.nn.dual import DualEncoder
 from deixis.ops.schedules import rate
-from deixis.ops.sharding import apart
+from deixis.ops.sharding import split_groups
 from deixis.types import OptimGroup, OptimSpec, Progress
 from deixis.types.optim import Schedule
 from deixis.types.protocols import AnyMethod, HasConfig, HasRate
@@ -57,7 +57,7 @@ def make_optimiser(method: AnyMethod, trained: Mapping[str, nn.Parameter]) -> to
         DeixisError: see `optim_spec`.
     """
     spec = optim_spec(method)
-    groups = apart(parameter_groups(method, trained, spec))
+    groups = split_groups(parameter_groups(method, trained, spec))
     peak, momentum, nesterov = spec.learning_rate, spec.momentum, spec.nesterov
     eps = spec.eps or (1e-6 if spec.optimiser == "lamb" else 1e-8)
     if spec.optimiser == "sgd":
