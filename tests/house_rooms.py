@@ -30,8 +30,6 @@ ONE_IDEA_A_FILE = ("nn",)
 METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/adapt.py": ("mean_shift",),  # the controls that a report shows beside what was chosen
     "apps/adapt/settings.py": ("residual",),  # the default of a verb
-    "apps/caption/caption.py": ("caption",),  # the capability
-    "apps/caption/command.py": ("caption",),
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
@@ -181,7 +179,6 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "causal_lm.CausalLm.generate": "of the Protocol of language models, called by methods that caption and answer",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
-    "normgrad.contrastive_excitation": "the paper's own, as golden values of its authors have it",
 }
 
 
