@@ -30,6 +30,8 @@ ONE_IDEA_A_FILE = ("nn",)
 METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/adapt.py": ("mean_shift",),  # the controls that a report shows beside what was chosen
     "apps/adapt/settings.py": ("residual",),  # the default of a verb
+    "apps/caption/caption.py": ("caption",),  # the capability
+    "apps/caption/command.py": ("caption",),
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import house
-from tests.house_rooms import CALLED_BY_OTHERS, METHOD_NAMES_ALLOWED, only_tests_use
+from tests.house_rooms import CALLED_BY_OTHERS, only_tests_use
 
 PROJECT = Path(__file__).parents[1]
 SOURCE = PROJECT / "src"
@@ -187,7 +187,6 @@ def test_engine_and_apps_name_no_method_in_any_way(package: str, source: str, sa
 
 
 def test_an_exception_that_nothing_needs_any_more_is_a_fault(tmp_path: Path) -> None:
-    assert all((PACKAGE / place).is_file() for place in METHOD_NAMES_ALLOWED)
     files = {"apps/label/label.py": "", "methods/baselines/caption.py": ""}
     [fault] = house.TREE_CHECKS["blind_engine"](plant(tmp_path, files))
     assert "names 'caption' no more" in fault
