@@ -1,4 +1,4 @@
-"""The page of the command line, from what the folders of the verbs declare."""
+"""The page of the command line, from what the folders of the commands declare."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from deixis.apps.common.verbs import Verb
 
 __all__ = ["commands_page"]
 
-_INTRODUCTION = "`deixis VERB --help` shows the flags of a verb. A verb is a folder of `src/deixis/apps`."
+_INTRODUCTION = "`deixis COMMAND --help` shows the flags of a command. Each command is a folder of `src/deixis/apps`."
 
 
 def commands_page(
     verbs: Mapping[str, Verb], made: str, table: Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 ) -> str:
-    """A table of verbs for each group.
+    """A table of commands for each group.
 
     Args:
         verbs: by name, group by group.
-        made: the remark that the page is made.
-        table: makes one of a head and rows.
+        made: the note that the page is generated.
+        table: formats a header and rows.
     """
     parts = ["# The command line", made, _INTRODUCTION]
     for group in dict.fromkeys(verb.group for verb in verbs.values()):
         rows = [_row(name, verb) for name, verb in verbs.items() if verb.group == group]
-        parts += [f"## {group.capitalize()}", table(("verb", "what it does", "example", "see also", "in Python"), rows)]
+        parts += [
+            f"## {group.capitalize()}",
+            table(("command", "what it does", "example", "see also", "in Python"), rows),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

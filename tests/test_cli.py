@@ -198,7 +198,7 @@ def test_a_verb_that_is_misspelt_is_answered_with_the_nearest() -> None:
     code, _, err = deixis("serach", "x")
     assert code == 2
     assert "Did you mean search?" in err
-    assert "The verbs are adapt, index, search" in deixis("qqq").err
+    assert "The commands are adapt, index, search" in deixis("qqq").err
 
 
 @pytest.mark.parametrize(
@@ -458,7 +458,7 @@ def test_a_signal_at_any_moment_leaves_nothing_half_written(
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[list(MOMENTS.values()).index(moment) % 3]
     answer = stopped(number, moment, monkeypatch, "adapt", data, *RIDGE, "--out", tmp_path / "run")
     assert (answer.code, answer.out) == (128 + number, "")
-    assert "Nothing half-written was left" in answer.err
+    assert "No partial file was left" in answer.err
     assert left_in(tmp_path) == set()
 
 
@@ -526,7 +526,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
 def test_a_process_that_is_stopped_says_so_and_leaves_nothing(line: str, ended: dict[str, Ended]) -> None:
     end = ended[line]
     assert end.code == 128 + SIGNALS[line]
-    assert "Stopped. Nothing half-written was left" in end.err
+    assert "Stopped. No partial file was left" in end.err
     assert "Traceback" not in end.err
     assert end.left == set()
     assert end.again.code == 0

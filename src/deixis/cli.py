@@ -1,4 +1,4 @@
-"""The command line: finds the verb that is asked for and runs it. Help, `list` and `show` load no torch."""
+"""The command line: selects the requested command and runs it. Help, `list` and `show` do not import torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _help() -> str:
             group = verb.group
             lines += ["", f"{group[:1].upper()}{group[1:]}"]
         lines.append(f"  deixis {f'{name} {verb.arguments}':<{width}}   {verb.summary}")
-    end = "`deixis VERB --help` shows all flags. For example: deixis adapt my-photos --out my-run"
+    end = "`deixis COMMAND --help` shows all flags of a command. Example: deixis adapt my-photos --out my-run"
     return "\n".join([*lines, "", end])
 
 
@@ -67,16 +67,16 @@ def _answer(arguments: Sequence[str]) -> int:
 
 
 def _guarded(verb: str, arguments: Sequence[str]) -> int:
-    """Runs a verb; what goes wrong for a known reason becomes one message."""
+    """Runs a command; an expected error is reported as one message."""
     if read_verb(verb) is None:
         import difflib
 
         near = difflib.get_close_matches(verb, verbs(), n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(verbs())}."
-        print(f"deixis: there is no verb {verb!r}. {hint}", file=sys.stderr)
+        hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(verbs())}."
+        print(f"deixis: there is no command {verb!r}. {hint}", file=sys.stderr)
         return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _stop)
     try:
         return _run(verb, arguments)
@@ -88,9 +88,7 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         return 128 + stopped.number
 
 
-_STOPPED = (
-    "\nStopped. Nothing half-written was left; what was done so far is kept, the same command goes on from there."
-)
+_STOPPED = "\nStopped. No partial file was left, and finished work is stored: run the same command to resume."
 
 
 class _Stopped(KeyboardInterrupt):
@@ -106,7 +104,7 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
-    """The verb's function, with its flags read from `arguments`; 1 or 2 where a check has something to say."""
+    """Calls the command's function with the flags in `arguments`; gives its exit code."""
     from deixis.apps.common import command_line
 
     file = command(verb)

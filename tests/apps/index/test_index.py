@@ -339,7 +339,7 @@ def test_killed_and_run_again_it_encodes_only_the_rest(many: Path, tmp_path: Pat
     process.send_signal(how)
     _, err = process.communicate(timeout=120)
     assert process.returncode == (-how if how == signal.SIGKILL else 130), err
-    assert how == signal.SIGKILL or "the same command goes on from there" in err
+    assert how == signal.SIGKILL or "run the same command to resume" in err
     assert sorted(each.name for each in tmp_path.iterdir()) == ["cache"], "nothing half-written"
     before = rows_in(tmp_path / "cache")
     assert 0 < before < 1500

@@ -501,7 +501,7 @@ def test_a_process_killed_at_any_step_and_run_again_ends_with_the_same_bits(
     err = stopped.stderr
     assert stopped.returncode == (-how if how == signal.SIGKILL else 130), err
     assert not (tmp_path / "run" / "result.json").exists()
-    assert how == signal.SIGKILL or "the same command goes on from there" in err
+    assert how == signal.SIGKILL or "run the same command to resume" in err
     assert deixis(*command(place, tmp_path / "run")).code == 0
     assert same_weights(tmp_path / "run", alone)
     assert lines(tmp_path / "run") == lines(alone)

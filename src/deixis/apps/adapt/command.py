@@ -9,7 +9,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "adapt a model to your images and prove what it bought",
+    "adapt a model to your images and measure the gain",
     example="deixis adapt my-photos --out my-run",
     arguments="DATA",
     see=("deixis search", "deixis explain", "docs/adapting.md"),
@@ -33,15 +33,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Adapts a model to your images and proves on held-out concepts what it bought.
+    """Adapts a model to your images and measures the gain on held-out concepts.
 
     Args:
         data: folder (captions as .txt beside the images, or class sub-folders), csv / tsv / jsonl / json / parquet,
             shards (x-{000..099}.tar), or set:NAME (set:NAME/PART for a part of it).
-        out: the run folder to write.
-        settings: model, method, splits, seed.
-        reading: columns and the like.
-        overwrite: replace the run that is there.
+        out: run folder to write.
+        settings: model, method, splits and seed.
+        reading: names of columns.
+        overwrite: replace an existing run in that folder.
         quiet: print nothing.
     """
     from deixis.apps.adapt import adapt as app

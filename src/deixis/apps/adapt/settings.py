@@ -1,4 +1,4 @@
-"""What can be set of `deixis adapt`: the fields are its flags. No torch here."""
+"""Settings of `deixis adapt`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["AdaptSettings", "overrides"]
 
 @dataclasses.dataclass(frozen=True)
 class AdaptSettings:
-    """How the main job runs.
+    """How a model is adapted and measured.
 
     Attributes:
-        model: what is adapted: a name (`starter`) or a model folder.
-        method: how: one that adapts the model (`residual`; `deixis list` shows them), or one that learns the classes
-            of labelled images: zero_shot, linear, tip, delta, coop, cocoop, pre, or auto, which chooses.
-        shots: images a class that are learned from, by methods that learn classes.
-        templates: sentences around a class name, {} where it goes, for those that read them.
-        splits: how many concept-disjoint splits report.
-        train: share of the samples that train in each.
-        seed: of splits, folds and training.
-        controls: also run the controls, which must learn nothing.
-        layers: for methods that train the towers, which weights: `last` (the last blocks), `all` or `lora`; empty
-            takes the method's own choice.
+        model: the model to adapt: a name (`starter`) or a model folder.
+        method: a method that adapts the model, such as `residual`; a method that learns the classes of labelled images;
+            or `auto`, which chooses one of the latter. See `deixis list`.
+        shots: training images per class, for methods that learn classes.
+        templates: prompts for a class name, which replaces {}, for methods that learn classes.
+        splits: number of train/test splits, with no concept on both sides.
+        train: fraction of the samples that each split trains on.
+        seed: random seed of splits, folds and training.
+        controls: also run the negative controls, such as shuffled captions, which must show no gain.
+        layers: for methods that train the towers, which weights: `last` (the last blocks), `all` or `lora` (low-rank
+            updates); by default the method's own choice.
     """
 
     model: str = "starter"
@@ -37,5 +37,5 @@ class AdaptSettings:
 
 
 def overrides(settings: AdaptSettings) -> dict[str, str]:
-    """The settings of the method that a user has changed."""
+    """The settings of the method that the user has changed."""
     return {"layers": settings.layers} if settings.layers else {}

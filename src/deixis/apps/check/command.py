@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "corrupt, doubled, missing, cut, lopsided: a table",
+    "report corrupt, duplicate, missing and unbalanced data",
     example="deixis check my-photos --json report.json",
     arguments="DATA",
     see=("deixis label", "docs/checking.md"),
@@ -30,16 +30,17 @@ def run(
     reading: Reading = READING,
     quiet: bool = False,
 ) -> int:
-    """Looks for what is corrupt, doubled, missing, cut, lopsided or leaking, and learns nothing.
+    """Reports corrupt, duplicate, missing, truncated, unbalanced and leaking images and captions.
 
-    Exit code: 0 clean, 1 warnings, 2 unusable.
+    Nothing is trained and no file is changed. Exit code: 0 no problem, 1 warnings, 2 unusable data.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        model: whose tokens captions are counted in; else CLIP's 77, where its table was fetched, or the starter's.
-        json: a file for the whole report, with all paths; - for standard output, and nothing else there.
-        reading: columns and the like.
-        quiet: print nothing but --json -.
+        model: name or folder of the model whose tokenizer measures the length of captions; by default CLIP's (77
+            tokens) if its vocabulary was fetched, else the starter's.
+        json: file for the full report with all paths; - prints it to standard output and nothing else.
+        reading: names of columns.
+        quiet: print nothing except the output of --json -.
     """
     from deixis.apps.common import dataset as app
 

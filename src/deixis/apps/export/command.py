@@ -9,7 +9,7 @@ from deixis.apps.export.settings import Database, ExportSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "for onnxruntime, checked; for open_clip; for transformers",
+    "write a model or an index for other programs",
     example="deixis export my-run --onnx --out my-onnx",
     arguments="RUN --onnx",
     see=("deixis adapt", "docs/loading.md"),
@@ -36,15 +36,15 @@ def run(
 ) -> int:
     """Writes the model of a run, or its index, for other programs.
 
-    The model as ONNX or as a folder of open_clip or transformers; the index for faiss, numpy or PostgreSQL.
+    A model is written as ONNX or as a folder of open_clip or transformers; an index for faiss, numpy or PostgreSQL.
 
     Args:
-        run: folder that `deixis adapt` wrote, or a model by name or folder.
-        out: the folder to write.
-        settings: as what.
-        database: for --to postgres.
-        reading: columns and the like of --data.
-        overwrite: replace what an export or run left there.
+        run: run folder, model folder, or name of a model.
+        out: folder to write.
+        settings: the format.
+        database: connection, for --to postgres.
+        reading: names of columns of --data.
+        overwrite: replace an existing export or run in that folder.
         quiet: print nothing.
     """
     if settings.to in ("npy", "faiss", "postgres"):

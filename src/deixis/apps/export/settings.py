@@ -1,4 +1,4 @@
-"""What can be set of `deixis export`: the fields are its flags. No torch here."""
+"""Settings of `deixis export`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Database", "ExportSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
-    """What a model is written as.
+    """The format that is written.
 
     Attributes:
-        onnx: two ONNX graphs, which onnxruntime runs without torch; adapters are part of them.
-        int8: graphs in 8 bits, too, with what they cost in retrieval.
-        to: a folder of another program, `openclip` or `huggingface`, for models without adapters; or `npy`, `faiss` or
-            `postgres`, which take the index.
-        data: pictures with captions to check and measure on; empty takes those of the run.
+        onnx: write both towers as ONNX graphs, with adapters; they are checked against the model.
+        int8: also write graphs quantised to 8 bits, and report the loss in retrieval.
+        to: another format: `openclip` or `huggingface` for a model without adapters; `npy`, `faiss` or `postgres` for
+            an index.
+        data: captioned images for the check and the measurement; by default those of the run.
     """
 
     onnx: bool = False
@@ -27,13 +27,13 @@ class ExportSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Database:
-    """Where an index goes with --to postgres.
+    """The database that --to postgres writes to.
 
     Attributes:
-        dsn: how the server is reached, such as postgresql://user@host/database; what is left out is taken from PGHOST,
-            PGUSER, PGPASSWORD and the like.
+        dsn: address of the server, such as postgresql://user@host/database; missing parts come from PGHOST, PGUSER,
+            PGPASSWORD and the other variables of PostgreSQL.
         table: name of the table.
-        graph: also build a graph (HNSW) there, for approximate searches of millions.
+        graph: also build an HNSW graph in the database, for approximate search among millions.
     """
 
     dsn: str = ""

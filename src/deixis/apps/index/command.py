@@ -9,7 +9,7 @@ from deixis.apps.index.settings import IndexSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "make a folder searchable as it is",
+    "make a folder searchable, without captions or labels",
     example="deixis index my-photos --out my-index",
     arguments="DATA",
     see=("deixis search", "deixis serve", "docs/searching.md"),
@@ -33,16 +33,17 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Makes a collection searchable as it is; captions are not needed.
+    """Makes a collection of images searchable; captions are not needed.
 
-    Killed and run again, it goes on. Also under torchrun. Later: deixis index my-photos --out my-index --update
+    An interrupted run resumes when the same command is run again. Works under torchrun. To update the index later:
+    deixis index my-photos --out my-index --update
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: the folder of the index.
-        settings: the model; what is done with an index that is there.
-        reading: columns and the like.
-        overwrite: replace what a run or index left there.
+        out: folder of the index.
+        settings: the model, and how an existing index is changed.
+        reading: names of columns.
+        overwrite: replace an existing run or index in that folder.
         quiet: print nothing.
     """
     from deixis.apps.index import index as app

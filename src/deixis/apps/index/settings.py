@@ -1,4 +1,4 @@
-"""What can be set of `deixis index`: the fields are its flags. No torch here."""
+"""Settings of `deixis index`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ __all__ = ["IndexSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class IndexSettings:
-    """What is done with an index.
+    """How an index is built or changed.
 
     Attributes:
-        model: a name, or the model folder of a run; `starter` for a new index, and for one that is there its own.
-        dtype: of the vectors of a new index; float16 takes half the room.
-        add: take in what is new in DATA or has changed, into the index that is there.
-        update: the same, and remove what is gone from DATA; what was moved keeps its vector.
-        remove: DATA are ids or paths in the index that is there: take them out of it.
-        approximate: then also build a graph, for quicker searches of a million pictures and more, which may miss some;
-            how many is measured and told.
+        model: name of a model, or a model or run folder; by default `starter` for a new index, and the index's own
+            model for an existing one.
+        dtype: number format of the vectors of a new index; float16 takes half the space.
+        add: add new and changed images of DATA to the existing index.
+        update: like --add, and remove images that are no longer in DATA; moved images are not embedded again.
+        remove: remove images from the existing index; DATA are their ids or paths.
+        approximate: also build a graph for faster approximate search among a million images and more; the recall is
+            measured and reported.
     """
 
     model: str = ""

@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "begin a csv of captions, the most telling images first",
+    "start a csv of captions, most informative images first",
     example="deixis label my-photos --out labels.csv",
     arguments="DATA",
     see=("deixis check", "deixis adapt", "docs/data.md"),
@@ -29,14 +29,14 @@ def run(
     reading: Reading = READING,
     overwrite: bool = False,
 ) -> int:
-    """Begins a csv of captions, with the images that tell most about the collection first.
+    """Starts a csv file to fill in with captions, the most informative images first.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: the csv to write.
-        model: whose eyes decide which images are unlike one another.
-        reading: columns and the like.
-        overwrite: replace the csv that is there, captions and all.
+        out: csv file to write.
+        model: name or folder of the model whose image tower measures how similar images are.
+        reading: names of columns.
+        overwrite: replace an existing csv file, including the captions in it.
     """
     from deixis.apps.label import label as app
 

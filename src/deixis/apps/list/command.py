@@ -7,7 +7,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "the methods",
+    "list the methods",
     example="deixis list",
     see=("deixis show", "docs/papers.md"),
     group="methods",

@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "write a collection as tar shards for training",
+    "write data as tar shards for training",
     example="deixis pack my-photos --shards my-shards",
     arguments="DATA",
     see=("deixis train", "docs/data.md"),
@@ -29,15 +29,15 @@ def run(
     reading: Reading = READING,
     overwrite: bool = False,
 ) -> int:
-    """Writes a collection as tar shards, in webdataset's form and with an index beside each.
+    """Writes data as tar shards in the webdataset format, with an index file for each.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        shards: the folder to write.
-        size: the most samples in a shard; more shards than readers are needed where each reads its own.
-        name: what the shards' names begin with.
-        reading: columns and the like.
-        overwrite: replace the shards that are there.
+        shards: folder to write.
+        size: maximum number of samples per shard; make at least as many shards as there are reading processes.
+        name: prefix of the file names of the shards.
+        reading: names of columns.
+        overwrite: replace existing shards in that folder.
     """
     from deixis.apps.pack import pack as app
 

@@ -8,7 +8,7 @@ from deixis.apps.search.settings import SearchSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "find pictures of a run by words or by a picture",
+    "search a run or index by text, by image or both",
     example='deixis search my-run "a red bird" --image photo.jpg --minus "a cage"',
     arguments="RUN QUERY",
     see=("deixis index", "deixis serve", "docs/searching.md"),
@@ -29,12 +29,12 @@ def run(
     /,
     settings: SearchSettings = SETTINGS,
 ) -> int:
-    """Finds the pictures of a run or an index that fit words, a picture, or both best.
+    """Searches the images of a run or an index by text, by image, or by both.
 
     Args:
         run: folder that `deixis adapt` or `deixis index` wrote.
-        query: words, or the path of a picture; several are asked for together.
-        settings: pictures, what is left out, conditions.
+        query: text, or the path of a picture; several are combined into one query.
+        settings: images, negative terms, conditions.
     """
     from deixis.apps.search import search as app
 

@@ -1,4 +1,4 @@
-"""What can be set of `deixis search`: the fields are its flags. No torch here."""
+"""Settings of `deixis search`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["SearchSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-    """What is asked for besides words, and how.
+    """The parts of a query beside its text, and how they are combined.
 
     Attributes:
-        k: how many answers.
-        image: pictures that are asked for together with the words.
-        minus: words or pictures to be left out.
-        mix: of words and pictures: 0 asks by the words alone, 1 by the pictures alone.
-        how: of mixing: along the sphere of directions, or by the sum.
-        minus_weight: how much weighs what is left out, all that is asked for weighing 1.
-        weights: of each of several texts, then of each picture; equal where none are given.
+        k: number of results.
+        image: paths of pictures to combine with the text.
+        minus: texts or paths of pictures to subtract from the query.
+        mix: weight of pictures against text, from 0 (text only) to 1 (pictures only).
+        how: how embeddings are combined: `sphere` interpolates directions (slerp), `sum` adds them.
+        minus_weight: weight of --minus, relative to 1 for the rest of the query.
+        weights: a weight for each text, then for each picture; by default equal.
         where: conditions on columns, such as label=bird or year>=2020; all must hold.
-        min_relevance: leave out answers less likely to be right than this, from 0 to 1.
-        near: list pairs of pictures at least this alike in place of searching.
-        json: print one JSON object.
+        min_relevance: leave out results whose probability of being relevant is lower than this, from 0 to 1.
+        near: instead of searching, list pairs of pictures with at least this cosine similarity.
+        json: print the results as one JSON object.
     """
 
     k: int = 10

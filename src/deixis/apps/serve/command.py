@@ -8,7 +8,7 @@ from deixis.apps.serve.settings import ServeSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "a page and an API to search a run in your browser",
+    "serve a web page and an API to search a run",
     example="deixis serve my-run",
     arguments="RUN",
     see=("deixis search", "docs/searching.md"),
@@ -21,11 +21,11 @@ SETTINGS = ServeSettings()
 
 
 def run(run: str, /, settings: ServeSettings = SETTINGS) -> int:
-    """Serves a page to search a run or an index in a browser, and the same as an API (/openapi.json).
+    """Serves a web page and an HTTP API (/openapi.json) to search a run or an index.
 
     Args:
         run: folder that `deixis adapt` or `deixis index` wrote.
-        settings: address, token, limits.
+        settings: address, token and limits.
     """
     from deixis.apps import serve as app
 

@@ -1,4 +1,4 @@
-"""What can be set of `deixis serve`: the fields are its flags. No torch here."""
+"""Settings of `deixis serve`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["ServeSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class ServeSettings:
-    """Where a run is served, to whom, and how much is taken from a client.
+    """Address, access and limits of the server.
 
     Attributes:
-        host: the address that is listened on. By any but this machine's own, other machines are let in, and --token is
-            needed.
-        port: the port; 0 takes a free one and prints it.
-        token: what clients must show; `auto` makes one up and prints it. Others can read what stands on a command line.
-        folder: folders that clients may have looked through for new pictures; no other is ever read.
-        body_mb: the most megabytes in one request.
-        megapixels: the most in one picture that is sent.
-        letters: the most in one text.
-        queue: requests that may wait for the model; others are told to come again.
-        seconds: that a request may take to be sent, and to be answered.
+        host: address to listen on; any other than this machine's own admits other machines and requires --token.
+        port: port to listen on; 0 chooses a free one and prints it.
+        token: secret that clients must send; `auto` generates one and prints it. Other users of this machine can read
+            command lines.
+        folder: folders that clients may index for new pictures; no other folder is read.
+        body_mb: maximum size of a request, in megabytes.
+        megapixels: maximum size of an uploaded picture, in megapixels.
+        letters: maximum length of a text, in characters.
+        queue: maximum number of requests waiting for the model; further ones are rejected with a retry time.
+        seconds: time limit for receiving a request, and for answering it, in seconds.
     """
 
     host: str = "127.0.0.1"

@@ -7,7 +7,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "one method: paper, settings, what it needs",
+    "show one method: paper, settings, inputs",
     example="deixis show filip",
     arguments="NAME",
     see=("deixis list", "deixis train"),
@@ -17,10 +17,10 @@ VERB = Verb(
 
 
 def run(name: str, /) -> None:
-    """Shows one method: its paper, its settings, what it needs and offers.
+    """Shows one method: its paper, settings, inputs and capabilities.
 
     Args:
-        name: of the method, see `deixis list`.
+        name: name of the method, see `deixis list`.
     """
     from deixis.apps.show.description import description
 

@@ -9,7 +9,7 @@ from deixis.apps.train.settings import TrainSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "train a method; killed and run again, it goes on",
+    "train a method; an interrupted run resumes",
     example="deixis train clip --data my-photos --out my-run",
     arguments="NAME --data DATA",
     see=("deixis list", "deixis show", "docs/training.md"),
@@ -35,15 +35,15 @@ def run(
 ) -> int:
     """Trains a method on image-text data.
 
-    Killed and run again, it goes on. Also under torchrun.
+    An interrupted run resumes when the same command is run again. Works under torchrun.
 
     Args:
-        name: of the method, see `deixis list`.
+        name: name of the method, see `deixis list`.
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: the run folder; a run of the same settings that was begun there goes on.
-        settings: the preset and what is changed of it, steps, batches, precision.
-        reading: columns and the like.
-        overwrite: replace the run that is there, finished or not.
+        out: run folder; an unfinished run with the same settings in it is resumed.
+        settings: preset and overrides, steps, batches and precision.
+        reading: names of columns.
+        overwrite: replace an existing run in that folder, finished or not.
         quiet: print nothing.
     """
     from deixis.apps.train import train as app

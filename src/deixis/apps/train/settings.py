@@ -1,4 +1,4 @@
-"""What can be set of `deixis train`: the fields are its flags. No torch here."""
+"""Settings of `deixis train`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ class TrainSettings:
     """How a method is trained.
 
     Attributes:
-        config: the preset of the method's settings: `tiny`, `desk` or `paper`.
-        set: settings that are changed, as name=value; `deixis show NAME` lists them.
-        model: the part that is trained: a name (`starter`), a model folder, or `scratch`: a new one, whose words are
-            those of the captions (`scratch:vit`, `scratch:resnet:base:96`); empty takes the preset's.
-        steps: optimiser steps of all stages; 0: ten passes over the data.
-        images: samples seen, in place of steps.
-        batch_size: samples a step, over all ranks; 0: 32, or all where there are fewer.
-        chunk: samples that are in the towers at a time, the gradient being that of the whole batch; 0: all.
-        clip: what the norm of the gradient is held to; 0: as the method's settings say.
-        precision: of products: `float32`, `bf16`, or `auto`: bf16 where the GPU or the processor multiplies it.
-        held_out: share of the data that is not trained on and measures retrieval, split by concept.
-        measure_every: steps from one such measurement to the next; 0: at the start and at the end.
-        checkpoint_every: steps from one checkpoint to the next.
-        log_every: steps from one line of metrics.jsonl to the next.
-        max_skipped: share of the samples that may turn out unreadable; they are left out.
-        workers: threads that read ahead.
-        seed: of the split, the order, the weights that are new, and dropout.
-        tensorboard: write for TensorBoard, too: `auto` where it is installed, `yes` or `no`.
-        timeout: seconds after which a rank that does not answer is given up, under torchrun.
-        shard: under torchrun, each rank holds its share of the towers' weights, gradients and moments, and no more.
+        config: preset of the method's settings: `tiny`, `desk` (small) or `paper` (as published).
+        set: settings to override, as name=value; `deixis show NAME` lists them.
+        model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
+            captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
+        steps: number of optimiser steps, over all stages; 0: ten epochs.
+        images: number of samples to train on, instead of --steps.
+        batch_size: samples per step over all ranks; 0: 32, or all if there are fewer.
+        chunk: gradient caching: samples per pass through the towers, with the gradient of the whole batch; 0: off.
+        clip: maximum norm of the gradient; 0: as the method's settings say.
+        precision: `float32`, `bf16` (mixed precision) or `auto`: bf16 if the GPU or CPU supports it in hardware.
+        held_out: fraction of the data held out to measure retrieval, split by concept.
+        measure_every: steps between two such measurements; 0: only at the start and at the end.
+        checkpoint_every: steps between two checkpoints.
+        log_every: steps between two lines of metrics.jsonl.
+        max_skipped: maximum fraction of unreadable samples, which are skipped; with more the run stops.
+        workers: number of threads that load data.
+        seed: random seed of the split, the order of samples, new weights and dropout.
+        tensorboard: also write TensorBoard files: `yes`, `no`, or `auto`: if it is installed.
+        timeout: under torchrun, seconds to wait for a rank that does not respond.
+        shard: under torchrun, shard the towers' weights, gradients and optimiser state over the ranks (FSDP).
     """
 
     config: str = "desk"

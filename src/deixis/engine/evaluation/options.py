@@ -1,4 +1,4 @@
-"""What a user can set of protocols. No torch here: the command line reads it for its flags."""
+"""Settings of protocols. Does not import torch: the command line reads them for its flags."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["EvalOptions"]
 
 @dataclasses.dataclass(frozen=True)
 class EvalOptions:
-    """Settings of protocols; each reads those that mean something to it.
+    """Settings of protocols; each protocol reads the ones that apply to it.
 
     Attributes:
-        methods: what is compared on each model, by few-shot, base-to-new, cross-style and saliency; empty takes the
+        methods: methods that few-shot, base-to-new, cross-style and saliency compare on each model; by default the
             protocol's own choice.
-        shots: labelled images a class, for the few-shot protocols; base-to-new and cross-style take the largest.
-        seeds: draws of images that are repeated.
-        limit: the most images that are read; 0: all, or as many as the protocol takes by itself.
-        style: for cross-style, the one that is learned; empty: the one with the most images.
-        templates: sentences around a class name, {} where it goes; their embeddings are averaged.
-        neighbours: numbers of nearest neighbours, for knn; the first is the main one.
+        shots: labelled images per class in few-shot; base-to-new and cross-style take the largest number.
+        seeds: number of repeated draws of the labelled images.
+        limit: maximum number of images to read; 0: all, or the protocol's own number.
+        style: the style that cross-style trains on; by default the one with the most images.
+        templates: prompts for a class name, which replaces {}; their embeddings are averaged.
+        neighbours: numbers of nearest neighbours for knn; the first gives the main result.
     """
 
     methods: tuple[str, ...] = ()
