@@ -25,14 +25,20 @@ __all__ = [
     "FewShotClassifier",
     "__version__",
     "adapt",
+    "answer",
+    "caption",
     "check",
     "explain",
+    "ground",
     "index",
     "label",
     "list_methods",
     "load",
     "load_classifier",
+    "load_method",
+    "read",
     "search",
+    "segment",
 ]
 
 _BESIDE_VERBS = {
@@ -40,6 +46,7 @@ _BESIDE_VERBS = {
     "FewShotClassifier": "deixis.apps.few_shot.classifier",
     "list_methods": "deixis.methods",
     "load": "deixis.zoo",
+    "load_method": "deixis.apps.train.method_runs",
     "load_classifier": "deixis.apps.few_shot.classifier",
 }
 

@@ -105,9 +105,15 @@ def _stop(number: int, frame: Any) -> None:
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
     """Calls the command's function with the flags in `arguments`; gives its exit code."""
-    from deixis.apps.common import command_line
+    import inspect
 
     file = command(verb)
+    if not arguments and all(
+        each.default is not each.empty for each in inspect.signature(file.run).parameters.values()
+    ):
+        return int(file.run() or 0)  # there is nothing to read, and `deixis list` answers at once
+    from deixis.apps.common import command_line
+
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "-h" in flags or "--help" in flags:
         print(command_line.help_text(verb, file.VERB, file.run), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from PIL import Image
 from deixis import zoo
 from deixis.apps.search.query import Query
 from deixis.apps.search.searcher import Searcher
-from tests.apps.serve.serving import Running, encoded, problem, sent
+from tests.apps.serve.serving import SMALL, Running, encoded, problem, running, sent
+from tests.capable import Grounder
 
 # searching
 
@@ -146,6 +148,26 @@ def test_a_picture_or_a_row_is_explained_and_not_both(server: Running) -> None:
 
 def test_grounding_says_that_no_model_here_can(server: Running) -> None:
     assert "can't point" in problem(server.post("/ground", {"row": 1, "text": "red"}), 501)
+
+
+def test_a_model_that_can_points_at_what_is_meant(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture may be sent along or be one of the index; boxes are in shares of the whole picture."""
+    monkeypatch.setattr("deixis.apps.serve.server_state.open_method", lambda model, capability: Grounder())
+    picture = Image.new("RGB", (80, 40), (128, 128, 128))
+    picture.paste((220, 20, 20), (50, 10, 70, 30))
+    picture.paste((20, 20, 220), (10, 10, 30, 30))
+    with running(collection / "run", dataclasses.replace(SMALL, ground="a-run")) as server:
+        assert server.get("/run").json()["can_ground"]
+        answer = server.post("/ground", {"image": sent(picture), "text": "red", "count": 2}).json()
+        first, second = answer["boxes"]
+        assert first["box"] == pytest.approx([50 / 80, 10 / 40, 70 / 80, 30 / 40], abs=0.07)
+        assert first["score"] > second["score"]
+        head, data = answer["overlay"].split(",")
+        assert head == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (80, 40)
+        assert server.post("/ground", {"row": 1, "text": "red"}).status_code == 200
+        assert "either a row or an image" in problem(server.post("/ground", {"text": "red"}), 422)
+        assert "no text, or an empty one" in problem(server.post("/ground", {"row": 1, "text": " "}), 422)
 
 
 # the run, the page, what is watched

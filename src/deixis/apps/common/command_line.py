@@ -174,8 +174,6 @@ def parse_and_run(name: str, function: Callable[..., Any], arguments: Sequence[s
         function: whose arguments are the flags; it gives the exit code, or nothing.
         arguments: what stands behind the verb on the command line.
     """
-    if not arguments and not any(flag.required for flag in flags(function)):
-        return int(function() or 0)
     import tyro
 
     words = _joined(arguments, [flag.name for flag in flags(function) if typing.get_origin(flag.kind) is tuple])

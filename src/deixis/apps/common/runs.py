@@ -27,12 +27,13 @@ _WRITTEN = re.compile(
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
+    r"|predictions\.csv|(pictures|labels)/[^/]+\.png"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
 
-_MARKS = ("result.json", "run.json", "index/manifest.json", "export.json")
-"""One of them is in every run, index or export."""
+_MARKS = ("result.json", "run.json", "index/manifest.json", "export.json", "predictions.csv")
+"""One of them is in every run, index, export or folder of predictions."""
 
 
 def opened_index(run: Path, cure: str = "", *, verify: bool = False) -> Index:

@@ -6,15 +6,14 @@ import importlib
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = ["GROUPS", "Verb", "command", "read_verb", "verbs"]
 
-GROUPS = ("your pictures", "a single picture", "data", "methods")
+GROUPS = ("your pictures", "pictures, one by one", "data", "methods")
 """Headings of `deixis --help`, in this order; others follow them."""
 
-_HERE = Path(__file__).parents[1]
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # pathlib takes longer to load than all else here
 _LITERAL = re.compile(r"^VERB = (Verb\((?:[^\n]*\)$|.*?^\)$))", re.MULTILINE | re.DOTALL)
 
 
@@ -46,7 +45,7 @@ class Verb(NamedTuple):
     rare: tuple[str, ...] = ()
 
 
-def read_verb(name: str, root: Path = _HERE) -> Verb | None:
+def read_verb(name: str, root: str | os.PathLike[str] = _HERE) -> Verb | None:
     """What a verb declares, read from its source without importing it; None where there is no such verb.
 
     Only the literal itself is parsed: `deixis --help` reads all of them, and must not be waited for.
@@ -61,7 +60,8 @@ def read_verb(name: str, root: Path = _HERE) -> Verb | None:
     if not name.isidentifier():
         return None
     try:
-        text = (root / name / "command.py").read_text(encoding="utf-8")
+        with open(os.path.join(root, name, "command.py"), encoding="utf-8") as file:
+            text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     found = _LITERAL.search(text)
@@ -71,7 +71,7 @@ def read_verb(name: str, root: Path = _HERE) -> Verb | None:
     return verb
 
 
-def verbs(root: Path = _HERE) -> Mapping[str, Verb]:
+def verbs(root: str | os.PathLike[str] = _HERE) -> Mapping[str, Verb]:
     """All verbs by name, group by group.
 
     Args:

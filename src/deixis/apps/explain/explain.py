@@ -23,7 +23,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.explain.explainers import explainer
 from deixis.apps.explain.explanations import Explanation, joined
-from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs, several
+from deixis.apps.explain.inputs import ModelInputs, Transform, as_list, model_inputs
 from deixis.apps.explain.settings import ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
 from deixis.errors import DeixisError
@@ -220,7 +220,7 @@ def _batches(images: Any) -> list[Any]:
     """A batch that is preprocessed stays one; of pictures so many are in memory at a time."""
     if isinstance(images, Tensor) and (images.is_floating_point() or images.dim() < 3):
         return [images]
-    images = several(images)
+    images = as_list(images)
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 

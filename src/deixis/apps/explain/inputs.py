@@ -20,7 +20,7 @@ from deixis.inputs.images import ImageSource, open_image
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import Drawing, Member, Stored
 
-__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs", "on_picture", "several"]
+__all__ = ["LONGEST", "ModelInputs", "Transform", "as_list", "framed", "model_inputs", "on_picture"]
 
 LONGEST = 1024
 """Pixels of the longer side of a picture that a map is drawn on, at the most."""
@@ -40,7 +40,7 @@ class ModelInputs(NamedTuple):
     windows: tuple[Window, ...]
 
 
-def several(images: Any) -> list[Any]:
+def as_list(images: Any) -> list[Any]:
     """One picture or several as a list.
 
     Args:

@@ -6,7 +6,6 @@ import base64
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from fastapi import APIRouter
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.overlays import png
+from deixis.apps.ground.ground import Grounding
 from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
@@ -29,7 +29,9 @@ from deixis.apps.serve.schemas import (
     ExplainResponse,
     Failure,
     GroundRequest,
+    GroundResponse,
     Map,
+    Pointed,
     SearchRequest,
     SearchResult,
 )
@@ -100,10 +102,16 @@ async def explain(request: ExplainRequest, desk: CurrentState) -> ExplainRespons
 
 
 @router.post("/ground", responses={501: {"model": Failure, "description": "No model here can."}})
-async def ground(request: GroundRequest, desk: CurrentState) -> dict[str, Any]:
+async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
     """Points at what words mean, where the model can."""
-    require_letters([request.text], desk.settings.letters)
-    raise RequestError(501, "This model can't point at things.", "Ask /explain where in a picture it sees words.")
+    with desk.gate.place():
+        require_letters([request.text], desk.settings.letters)
+        desk.require_grounder()
+        picture = await desk.readers(_picture, desk, request)
+        found = await desk.model(desk.grounded, picture, request.text, request.count)
+        overlay = await desk.readers(_drawn, found)
+    boxes = [Pointed(box=each.box, score=each.score) for each in found.regions]
+    return GroundResponse(text=request.text, boxes=boxes, overlay=overlay)
 
 
 def _asked(request: SearchRequest) -> SearchJob:
@@ -135,10 +143,10 @@ def _read(desk: ServerState, sent: str) -> Float[Tensor, "1 3 H W"]:
     return desk.searcher.encoder.preprocess.read([picture_bytes(sent, desk.pixels)], threads=1)
 
 
-def _picture(desk: ServerState, request: ExplainRequest) -> Image.Image:
-    """The picture that is to be explained: of the index, or sent along."""
+def _picture(desk: ServerState, request: ExplainRequest | GroundRequest) -> Image.Image:
+    """The picture that a request speaks of: of the index, or sent along."""
     if (request.row is None) == (request.image is None):
-        raise RequestError(422, "Either a row or an image is explained.", "Send one of the two.")
+        raise RequestError(422, "A request is about either a row or an image.", "Send one of the two.")
     if request.image is not None:
         return open_image(picture_bytes(request.image, desk.pixels), max_pixels=desk.pixels)
     item = desk.item(request.row or 0)
@@ -159,9 +167,18 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
         overlay = part.overlay(0, 0)
         overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         words = [] if by_word or not part.words else [(each.word, float(each.share)) for each in part.words[0][0]]
-        address = f"data:image/png;base64,{base64.b64encode(png(overlay)).decode('ascii')}"
-        maps.append(Map(text=text, score=float(part.scores[0, 0]), overlay=address, words=words))
+        maps.append(Map(text=text, score=float(part.scores[0, 0]), overlay=_address(overlay), words=words))
     return maps
+
+
+def _drawn(found: Grounding) -> str:
+    overlay = found.overlay()
+    overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return _address(overlay)
+
+
+def _address(picture: Image.Image) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode('ascii')}"
 
 
 def _number(score: float) -> float | None:

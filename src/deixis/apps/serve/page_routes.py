@@ -225,5 +225,5 @@ def _run(desk: ServerState) -> RunInfo:
         report=(desk.searcher.run / "report.html").is_file(),
         columns=desk.columns(),
         can_explain=desk.explainer is not None,
-        can_ground=False,
+        can_ground=desk.grounder is not None,
     )

@@ -16,12 +16,14 @@ __all__ = [
     "Failure",
     "Folder",
     "GroundRequest",
+    "GroundResponse",
     "Health",
     "Item",
     "Job",
     "JobNumber",
     "ListedItem",
     "Map",
+    "Pointed",
     "Problem",
     "RunInfo",
     "SearchRequest",
@@ -143,6 +145,22 @@ class GroundRequest(_Sent):
     row: Row | None = None
     image: Picture | None = None
     text: Text
+    count: int = Field(default=1, ge=1, le=MOST, description="Boxes at the most.")
+
+
+class Pointed(BaseModel):
+    """A box: x0 y0 x1 y1 in shares of the picture's width and height, and how well the text fits it."""
+
+    box: tuple[float, float, float, float]
+    score: float
+
+
+class GroundResponse(BaseModel):
+    """The boxes that fit best, best first."""
+
+    text: str
+    boxes: list[Pointed]
+    overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...")
 
 
 class Folder(BaseModel):

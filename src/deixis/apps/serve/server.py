@@ -112,7 +112,7 @@ def create_app(
         update: brings the index up to date with a folder; by default as `deixis update` does.
     """
     desk = ServerState(searcher, settings, update or _updater(searcher))
-    desk.explainer  # noqa: B018  the model is loaded before the first request, not by it
+    desk.explainer, desk.grounder  # noqa: B018  models are loaded before the first request, not by it
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -127,7 +127,7 @@ def create_app(
 
     app = FastAPI(
         title="deixis",
-        description="Search pictures by words and by pictures; embed; explain.",
+        description="Search pictures by words and by pictures; embed; explain; ground.",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

@@ -14,6 +14,8 @@ from fastapi import Depends, Request
 from PIL import Image
 
 from deixis.apps.explain.explain import Explainer
+from deixis.apps.ground.ground import Grounding, ground
+from deixis.apps.predict.capable import open_method
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
 from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
@@ -133,6 +135,46 @@ class ServerState:
                 raise RequestError(503, "It takes too long to explain so much.", "Ask for fewer texts or words.")
             parts.append(self.explainer(picture, [text]))
         return parts
+
+    # Grounding, in the model's thread
+
+    @functools.cached_property
+    def grounder(self) -> Any:
+        """A method that points at what phrases mean: that of `--ground`, or of the run itself; None where it can't.
+
+        Raises:
+            DeixisError: a run was named with `--ground`, and its method can't.
+        """
+        if self.settings.ground:
+            return open_method(self.settings.ground, "ground")
+        try:
+            return open_method(self.searcher.run, "ground")
+        except DeixisError:
+            return None
+
+    def require_grounder(self) -> None:
+        """Refuses where no model here can point at things.
+
+        Raises:
+            RequestError: so it is.
+        """
+        if self.grounder is None:
+            raise RequestError(
+                501, "This model can't point at things.", "Ask /explain where in a picture it sees words."
+            )
+
+    def grounded(self, picture: Image.Image, text: str, count: int) -> Grounding:
+        """Where in a picture a text is meant.
+
+        Args:
+            picture: decoded.
+            text: a phrase.
+            count: boxes at the most.
+
+        Raises:
+            DeixisError: the text is empty.
+        """
+        return ground(self.grounder, picture, text, count=count)[0]
 
 
 def _columns(index: Index) -> dict[str, list[Any]]:

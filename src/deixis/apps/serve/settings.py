@@ -16,6 +16,7 @@ class ServeSettings:
         port: port to listen on; 0 chooses a free one and prints it.
         token: secret that clients must send; `auto` generates one and prints it. Other users of this machine can read
             command lines.
+        ground: run folder whose method offers `ground`, for POST /ground; by default the served run, if its does.
         folder: folders that clients may index for new pictures; no other folder is read.
         body_mb: maximum size of a request, in megabytes.
         megapixels: maximum size of an uploaded picture, in megapixels.
@@ -27,6 +28,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 7878
     token: str = ""
+    ground: str = ""
     folder: tuple[str, ...] = ()
     body_mb: float = 32.0
     megapixels: float = 50.0

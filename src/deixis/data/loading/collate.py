@@ -70,6 +70,11 @@ class Collate:
         for name in self.needs:
             self._refuse_lacking(source, name)
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a whole image is brought to the view's size."""
+        return self._preprocess
+
     def __call__(self, sample: Sample, draw: Draw | None = None) -> Batch:
         """A batch of this sample alone.
 

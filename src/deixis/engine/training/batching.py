@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from jaxtyping import Bool, Int64
+from torch import Tensor
 
 from deixis.data.loading.collate import Collate
 from deixis.engine.features.columns import PartColumns, WithColumns, read_for
@@ -11,11 +16,19 @@ from deixis.engine.training.stages import card_of, stages
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
-from deixis.types import FieldSpec, SampleSpec, Source, Stage, ViewSpec
+from deixis.types import FieldSpec, Sample, SampleSpec, Source, Stage, ViewSpec
 from deixis.types.batch import CORE_FIELDS
 from deixis.types.protocols import AnyMethod, HasConfig
 
-__all__ = ["collate_for", "columns_for", "encoder_of", "needs_of", "require_encoder"]
+__all__ = [
+    "collate_for",
+    "columns_for",
+    "encoder_of",
+    "needs_of",
+    "preprocess_of",
+    "require_encoder",
+    "tokenized",
+]
 
 T = TypeVar("T", ViewSpec, SampleSpec)
 
@@ -108,6 +121,39 @@ def _first_with(method: AnyMethod, attribute: str) -> Any:
             if getattr(each, attribute, None) is not None:
                 return each
     return None
+
+
+def preprocess_of(method: AnyMethod) -> Preprocess:
+    """How a whole picture becomes the method's input, as in its batches."""
+    return _of_texts(method, (), ()).preprocess
+
+
+def tokenized(method: AnyMethod, texts: Sequence[str]) -> list[tuple[Int64[Tensor, "1 L"], Bool[Tensor, "1 L"]]]:
+    """Token numbers of each text as captions have them in the method's batches, and which of them are real.
+
+    Args:
+        method: whose part reads them.
+        texts: at least one.
+
+    Raises:
+        DeixisError: there is no text, an empty one, or no part of the method reads texts.
+    """
+    if not texts or not all(text.strip() for text in texts):
+        raise DeixisError("There is no text, or an empty one.", "Give at least one, in words.")
+    collate = _of_texts(method, texts, (CORE_FIELDS["tokens"],))
+    found = []
+    for text in texts:
+        batch = collate(Sample("", None, (text,)))
+        assert batch.tokens is not None
+        found.append((batch.tokens[:, 0], batch.valid["L"][:, 0]))
+    return found
+
+
+def _of_texts(method: AnyMethod, texts: Sequence[str], needs: tuple[FieldSpec, ...]) -> Collate:
+    samples = tuple(Sample(str(number), None, (text,)) for number, text in enumerate(texts))
+    collate = collate_for(method, Source("", Path(), "captions", "", samples), Stage(needs=needs))
+    assert isinstance(collate, Collate)
+    return collate
 
 
 def _asked(method: AnyMethod, kind: type[T]) -> T | None:

@@ -1,0 +1,1 @@
+"""`deixis answer`: a verb over the capability of that name."""

@@ -1,0 +1,55 @@
+"""Answers questions about pictures, by a method that offers `answer`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from deixis.apps.predict.capable import Model, open_method
+from deixis.apps.predict.pictures import BatchPredictor, predict, with_names
+from deixis.apps.predict.texts import picture_texts
+from deixis.engine.training.batching import tokenized
+
+__all__ = ["answer", "answer_with"]
+
+
+def answer(model: Model, images: Any, questions: str | Sequence[str]) -> list[str] | list[tuple[str, ...]]:
+    """Answers questions about pictures; each is put to each picture.
+
+    Args:
+        model: the folder of a run whose method offers `answer`, or such a method.
+        images: one or several paths, Pillow images or uint8 tensors [3, H, W].
+        questions: one or several.
+
+    Returns:
+        Of each picture the answer; of several questions the answers.
+
+    Raises:
+        DeixisError: the model does not offer it (the message says which methods do), there is no question, or a picture
+            can't be read.
+    """
+    method = open_method(model, "answer")
+    several = [questions] if isinstance(questions, str) else list(questions)
+    found = list(predict(method, with_names(images), answer_with(method, several)))
+    return [each.texts[0] for each in found] if isinstance(questions, str) else [each.texts for each in found]
+
+
+def answer_with(method: Any, questions: Sequence[str]) -> BatchPredictor:
+    """What puts the questions to the method, batch by batch.
+
+    Raises:
+        DeixisError: there is no question, or an empty one.
+    """
+    rows = tokenized(method, questions)
+
+    def run(pixels: Any, shown: Any) -> list[Any]:
+        columns = [
+            picture_texts("answer", method.answer(pixels, row.expand(len(pixels), -1)), shown) for row, _ in rows
+        ]
+        return [
+            dataclasses.replace(each[0], texts=tuple(one.texts[0] for one in each), questions=tuple(questions))
+            for each in zip(*columns, strict=True)
+        ]
+
+    return run

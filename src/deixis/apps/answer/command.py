@@ -1,0 +1,50 @@
+"""`deixis answer` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "answer questions about pictures",
+    example='deixis answer photo.jpg "how many birds are there?" --model my-run',
+    arguments="DATA QUESTION...",
+    see=("deixis caption", "docs/predicting.md"),
+    group="pictures, one by one",
+    order=5,
+    python="deixis.apps.answer.answer",
+    what=("model",),
+)
+
+READING = Reading()
+
+
+def run(
+    data: str,
+    questions: tuple[str, ...],
+    /,
+    model: str = "",
+    out: str = "",
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Answers questions about pictures; each is put to each picture.
+
+    Args:
+        data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        questions: each in quotation marks.
+        model: run folder whose method offers `answer`.
+        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
+        reading: how DATA is read.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    from deixis.apps.answer.answer import answer_with
+    from deixis.apps.predict.capable import open_method
+    from deixis.apps.predict.writing import predict_data
+
+    method = open_method(model, "answer")
+    predict_data(method, data, answer_with(method, questions), out, reading, overwrite=overwrite, quiet=quiet)

@@ -1,0 +1,1 @@
+"""`deixis caption`: a verb over the capability of that name."""

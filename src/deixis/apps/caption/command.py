@@ -1,0 +1,48 @@
+"""`deixis caption` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "describe pictures in a sentence",
+    example="deixis caption my-photos --model my-run --out captions.csv",
+    arguments="DATA",
+    see=("deixis label", "deixis adapt", "docs/predicting.md"),
+    group="pictures, one by one",
+    order=4,
+    python="deixis.apps.caption.caption",
+    what=("model",),
+)
+
+READING = Reading()
+
+
+def run(
+    data: str,
+    /,
+    model: str = "",
+    out: str = "",
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Describes pictures; the csv can be learned from, as DATA.
+
+    Args:
+        data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        model: run folder whose method offers `caption`.
+        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
+        reading: how DATA is read.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    from deixis.apps.caption.caption import caption_with
+    from deixis.apps.predict.capable import open_method
+    from deixis.apps.predict.writing import predict_data
+
+    method = open_method(model, "caption")
+    predict_data(method, data, caption_with(method), out, reading, overwrite=overwrite, quiet=quiet)

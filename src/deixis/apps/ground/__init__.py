@@ -1,0 +1,1 @@
+"""`deixis ground`: a verb over the capability of that name."""

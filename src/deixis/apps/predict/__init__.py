@@ -1,0 +1,1 @@
+"""What a method offers to a user, run over pictures: shared by the verbs of capabilities."""

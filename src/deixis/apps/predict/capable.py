@@ -1,0 +1,70 @@
+"""A method that offers a capability, from a run folder; or the one message that says which methods do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from deixis.apps.train.method_runs import STATE, load_method
+from deixis.engine.training.stages import card_of
+from deixis.errors import DeixisError
+from deixis.methods import list_methods, read
+from deixis.types import Card
+from deixis.types.protocols import AnyMethod
+
+__all__ = ["Model", "class_names", "methods_offering", "open_method"]
+
+Model = Any
+"""The folder of a run, or a method that was built or loaded already."""
+
+
+def methods_offering(capability: str) -> list[str]:
+    """Names of the methods of the registry whose card lists a capability."""
+    return [name for name in list_methods() if capability in read(name).card.capabilities]
+
+
+def open_method(model: Model, capability: str) -> Any:
+    """A method that offers a capability.
+
+    Args:
+        model: the folder of a run, or a method.
+        capability: a name in `deixis.types.CAPABILITIES`.
+
+    Raises:
+        DeixisError: no model was named, it is no run of a method, or its method does not offer this.
+    """
+    if isinstance(model, str | os.PathLike):
+        if not str(model):
+            raise _refusal(f"`{capability}` needs a model that offers it, and none was named.", capability)
+        if not (Path(model) / STATE).is_file():
+            raise _refusal(f"{os.fspath(model)} is no run of a method.", capability)
+        model = load_method(model)
+    card = getattr(sys.modules[type(model).__module__], "CARD", None)
+    if not isinstance(card, Card):
+        raise _refusal(f"A {type(model).__name__} is no method.", capability)
+    if capability not in card.capabilities:
+        offered = ", ".join(card.capabilities) or "nothing"
+        raise _refusal(f"The method {card.title!r} offers {offered}, and not `{capability}`.", capability)
+    return model
+
+
+def class_names(method: AnyMethod, count: int) -> tuple[str, ...]:
+    """Names of the classes of which a method gives scores: those of its part of the kind `names`, with the background
+    before them where there is one class more; numbers where it has no names."""
+    parts = [getattr(method, part.name, None) for part in card_of(method).parts if part.kind == "names"]
+    names = tuple(str(name) for part in parts if part is not None for name in part)
+    if len(names) == count:
+        return names
+    return ("background", *names) if len(names) + 1 == count else tuple(f"class {each}" for each in range(count))
+
+
+def _refusal(found: str, capability: str) -> DeixisError:
+    able = methods_offering(capability)
+    if not able:
+        return DeixisError(found, f"No method here offers `{capability}` yet: `deixis list` shows all.")
+    return DeixisError(
+        found,
+        f"It is offered by {', '.join(able)}. Get one: deixis train {able[0]} --data DATA --out RUN, then --model RUN.",
+    )

@@ -1,0 +1,155 @@
+"""Predictions on the terminal, in a csv, as a picture, or as a folder of both."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.options import Reading
+from deixis.apps.common.runs import explained, run_folder, writable
+from deixis.apps.predict.pictures import BatchPredictor, Prediction, pictures_of, predict
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.types.protocols import AnyMethod
+
+__all__ = ["predict_data"]
+
+_TABLE = "predictions.csv"
+_FEW = 3
+"""Pictures that were skipped and are named."""
+
+Save = Callable[[Prediction], None]
+
+
+def predict_data(
+    method: AnyMethod,
+    data: str,
+    run: BatchPredictor,
+    out: str = "",
+    reading: Reading | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Runs a method over DATA and prints or writes what it predicts.
+
+    Args:
+        method: that predicts.
+        data: a picture, or a collection.
+        run: calls the method on a batch.
+        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: printed only.
+        reading: columns and the like.
+        overwrite: replace what is there.
+        quiet: print nothing.
+
+    Returns:
+        How many pictures were predicted.
+
+    Raises:
+        DeixisError: nothing can be read, or `out` can't be written.
+    """
+    talk, pictures = Reporter(quiet), pictures_of(data, reading)
+    skipped: list[str] = []
+
+    def skip(path: str, error: DeixisError) -> None:
+        skipped.append(path)
+        if len(pictures) == 1:
+            raise error
+
+    done = 0
+    with _opened(out, len(pictures), overwrite) as save, talk.bar("predict") as bar:
+        for prediction in predict(method, pictures, run, skip):
+            save(prediction)
+            done += 1
+            bar(done + len(skipped), len(pictures))
+            if not out or len(pictures) == 1:
+                for line in prediction.lines():
+                    talk.result(f"{prediction.path}: {line}")
+        if not done:
+            raise DeixisError(
+                f"None of the {len(pictures)} pictures of {data} can be read.", "`deixis check` says why."
+            )
+    if skipped:
+        named = ", ".join(skipped[:_FEW]) + ", ..." * (len(skipped) > _FEW)
+        talk.say(f"{len(skipped)} of {len(pictures)} pictures can't be read and are left out: {named}")
+    if out:
+        talk.result(f"{done} pictures: {out} written.")
+    return done
+
+
+@contextlib.contextmanager
+def _opened(out: str, count: int, overwrite: bool) -> Iterator[Save]:
+    """Yields what takes each prediction; `out` is there in the end, whole, or not at all."""
+    path = Path(out)
+    if not out:
+        yield lambda prediction: None
+    elif path.suffix.lower() not in (".csv", ".png"):
+        with run_folder(path, overwrite) as folder, _rows(folder / _TABLE) as write:
+            yield _into_folder(folder, write)
+    else:
+        if path.suffix.lower() == ".png" and count > 1:
+            raise DeixisError(f"{out} is one picture, and DATA has {count}.", "Give --out a folder, or a .csv.")
+        with _file(path, overwrite) as temporary:
+            if path.suffix.lower() == ".png":
+                yield lambda prediction: prediction.overlay().save(temporary, "PNG")
+            else:
+                with _rows(temporary) as write:
+                    yield lambda prediction: write(prediction.path, prediction.rows())
+
+
+@contextlib.contextmanager
+def _file(path: Path, overwrite: bool) -> Iterator[Path]:
+    if path.is_dir():
+        raise DeixisError(f"{path} is a folder.", "Choose another --out.")
+    if path.exists() and not overwrite:
+        raise DeixisError(f"There is {path} already.", "Choose another --out, or replace it with --overwrite.")
+    writable(path)
+    with explained(path), atomic_path(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _rows(path: Path) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
+    """Yields what writes the rows of a picture; the columns are those of the first row."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writers: list[csv.DictWriter[str]] = []
+
+        def write(picture: str, rows: Iterable[dict[str, Any]]) -> None:
+            for row in rows:
+                if not writers:
+                    writers.append(csv.DictWriter(file, ["path", *row]))
+                    writers[0].writeheader()
+                writers[0].writerow({"path": picture, **row})
+
+        yield write
+
+
+def _into_folder(folder: Path, write: Callable[[str, Iterable[dict[str, Any]]], None]) -> Save:
+    """Rows into the csv, overlays into `pictures`, numbers of classes into `labels`."""
+    taken: set[str] = set()
+
+    def save(prediction: Prediction) -> None:
+        name = _free_name(prediction.path, taken)
+        for inside, picture in (("pictures", prediction.overlay()), ("labels", prediction.label_map())):
+            if picture is not None:
+                (folder / inside).mkdir(exist_ok=True)
+                picture.save(folder / inside / name, "PNG")
+        write(prediction.path, ({**row, "picture": f"pictures/{name}"} for row in prediction.rows()))
+
+    return save
+
+
+def _free_name(path: str, taken: set[str]) -> str:
+    """The name of a PNG file for a picture that may lie anywhere; different ones for different pictures."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(path).stem).strip("-.")[:100] or "picture"
+    name, number = f"{stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}.png"
+    taken.add(name)
+    return name

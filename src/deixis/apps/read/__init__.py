@@ -1,0 +1,1 @@
+"""`deixis read`: a verb over the capability of that name."""

@@ -1,0 +1,48 @@
+"""`deixis read` on the command line."""
+
+from __future__ import annotations
+
+from deixis.apps.common.options import Reading
+from deixis.apps.common.verbs import Verb
+
+__all__ = ["VERB", "run"]
+
+VERB = Verb(
+    "read the text in pictures",
+    example="deixis read my-photos --model my-run --out texts.csv",
+    arguments="DATA",
+    see=("deixis caption", "docs/predicting.md"),
+    group="pictures, one by one",
+    order=6,
+    python="deixis.apps.read.read",
+    what=("model",),
+)
+
+READING = Reading()
+
+
+def run(
+    data: str,
+    /,
+    model: str = "",
+    out: str = "",
+    reading: Reading = READING,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Reads what is written in pictures.
+
+    Args:
+        data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
+        model: run folder whose method offers `read`.
+        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
+        reading: how DATA is read.
+        overwrite: replace what is there.
+        quiet: print nothing.
+    """
+    from deixis.apps.predict.capable import open_method
+    from deixis.apps.predict.writing import predict_data
+    from deixis.apps.read.read import read_with
+
+    method = open_method(model, "read")
+    predict_data(method, data, read_with(method), out, reading, overwrite=overwrite, quiet=quiet)

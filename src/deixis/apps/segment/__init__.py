@@ -1,0 +1,1 @@
+"""`deixis segment`: a verb over the capability of that name."""

@@ -1,0 +1,108 @@
+"""Small methods that offer what no paper here offers yet, a toy for each capability; what they say is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from deixis import zoo
+from deixis.nn.dual import DualEncoder
+from deixis.types import Detections, Part
+from tests.toys import carded
+
+__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter"]
+
+COLOURS = ("red", "green", "blue")
+_ENCODER = Part("encoder", "dual_encoder", frozen=True)
+
+
+class Toy(nn.Module):
+    """Built on the tiny encoder, whose preprocessing and tokenizer it uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder: DualEncoder = zoo.load("tiny")
+
+    def colourful(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """How much each pixel is of one of the colours, and of no other; 0 where it is grey, and in padding."""
+        return images - (images.sum(1, keepdim=True) - images) / 2
+
+    def asked(self, tokens: Int64[Tensor, " L"]) -> int:
+        """Which colour a text names."""
+        text = "".join(self.encoder.tokenizer.pieces(tokens.tolist()))
+        return next((number for number, colour in enumerate(COLOURS) if colour in text), -1)
+
+
+class Grounder(Toy):
+    """Boxes around the pixels of each colour; the phrase's own colour fits best."""
+
+    def ground(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        tokens: Int64[Tensor, "B L"],
+        mask: Bool[Tensor, "B L"],
+        spans: Any = None,
+    ) -> Detections:
+        assert mask.all()
+        inside = self.colourful(images) > 0.5
+        boxes = torch.stack([torch.stack([_box(colour) for colour in image]) for image in inside])
+        wanted = [self.asked(row) for row in tokens]
+        scores = torch.stack([torch.tensor([0.9 if number == one else 0.1 for number in range(3)]) for one in wanted])
+        return Detections(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
+
+
+class Segmenter(Toy):
+    """The colour of each pixel, or the background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = COLOURS
+
+    def segment(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
+        return torch.cat([torch.full_like(images[:, :1], 0.5), self.colourful(images)], dim=1)
+
+
+class Captioner(Toy):
+    """Names the commonest colour."""
+
+    def caption(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
+        return [f"mostly {COLOURS[int(each.mean((1, 2)).argmax())]}" for each in self.colourful(images)]
+
+
+class Reader(Toy):
+    """Reads the commonest colour as a word."""
+
+    def read(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
+        return [COLOURS[int(each.mean((1, 2)).argmax())].upper() for each in self.colourful(images)]
+
+
+class Answerer(Toy):
+    """Says whether the colour that is asked for is in the picture."""
+
+    def answer(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"]) -> list[str]:
+        there = (self.colourful(images) > 0.5).flatten(2).any(2)
+        return ["yes" if row[self.asked(words)] else "no" for row, words in zip(there, tokens, strict=True)]
+
+
+def _box(inside: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:
+    """Around what is true, in shares of the sides."""
+    height, width = inside.shape
+    rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+    if not len(rows):
+        return torch.zeros(4)
+    return torch.tensor(
+        [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height], dtype=torch.float32
+    )
+
+
+for _cls, _capability in (
+    (Grounder, "ground"),
+    (Captioner, "caption"),
+    (Reader, "read"),
+    (Answerer, "answer"),
+):
+    carded(_cls, kind="training-free", needs=(), parts=(_ENCODER,), capabilities=(_capability,))
+carded(Segmenter, kind="training-free", needs=(), parts=(_ENCODER, Part("names", "names")), capabilities=("segment",))
