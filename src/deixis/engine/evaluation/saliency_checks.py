@@ -133,18 +133,21 @@ def entries(encoder: DualEncoder, methods: Sequence[str] = ()) -> list[SaliencyE
 
     Args:
         encoder: that is explained.
-        methods: names of variants; none: those that are standard.
+        methods: names of variants, with which those come that add something to them (`norm_grad + step`); none: those
+            that are standard.
 
     Raises:
         DeixisError: there is no such variant.
     """
     known = compared()
     found = [SaliencyEntry(name, "", _baseline(name), learned=False) for name in BASELINES]
-    for name in methods or [name for name, (_, variant) in known.items() if variant.standard]:
+    chosen = list(methods) or [name for name, (_, variant) in known.items() if variant.standard]
+    for name in chosen:
         if name not in known:
             raise DeixisError(f"There is no map called {name!r}.", f"Compare some of {', '.join(known)}.")
         found += _rows(name, *known[name], encoder)
-    return found
+    further = [each for each in known if each.partition(" + ")[0] in chosen and each not in chosen]
+    return found + [row for name in further for row in _rows(name, *known[name], encoder)]
 
 
 def _rows(name: str, method: str, variant: Variant, encoder: DualEncoder) -> list[SaliencyEntry]:
