@@ -1,4 +1,4 @@
-"""The models of `deixis eval`: by name or folder, or an image tower alone."""
+"""The models of `deixis eval`: by name or folder, out of a run with its method, or an image tower alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from deixis import zoo
+from deixis.apps.few_shot.classifier import load_classifier
+from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
 from deixis.zoo.parts import part_kind
@@ -16,7 +18,8 @@ _TOWER = "image_tower"
 
 
 def load_model(name: str) -> EvalModel:
-    """A model to be measured.
+    """A model to be measured. Of a run the method itself is taken, so that it is measured by what it can do: a method
+    that scores pairs by its scores, a classifier by its classes.
 
     Args:
         name: what `deixis.load` takes, or an image tower such as `timm:resnet18`.
@@ -24,6 +27,10 @@ def load_model(name: str) -> EvalModel:
     Raises:
         DeixisError: there is no such model, or its weights can't be had.
     """
+    if (Path(name) / "classifier.json").is_file():
+        return EvalModel(name, load_classifier(name).method_)
+    if (Path(name) / STATE).is_file():
+        return EvalModel(name, load_method(name))
     forms = {source.form.partition(":")[0] for source in part_kind(_TOWER).sources if ":" in source.form}
     if name.partition(":")[0] in forms:
         return EvalModel(name, zoo.load_part(_TOWER, name))
