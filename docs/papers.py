@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 class Results(NamedTuple):
-    """The rows that are kept, in order."""
+    """The committed rows, in order."""
 
     claims: Sequence[Row] = ()
     verdicts: Sequence[Row] = ()
@@ -77,7 +77,7 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
     parts = ["# Papers", made, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
     if results.claims:
         hours = sum(row["seconds"] for row in results.claims) / 3600
-        parts.append(f"The runs reported below took {hours:.1f} processor hours, trials of settings not counted.")
+        parts.append(f"The runs reported below took {hours:.1f} CPU hours, without the tuning trials.")
     pictures: dict[str, str] = {}
     for each in methods:
         for number, kept in enumerate(_by_claim(results, each.name), 1):
@@ -91,9 +91,9 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
     return Page("\n\n".join(parts) + "\n", pictures)
 
 
-INTRODUCTION = """**built**: it passes the contract of its kind. **faithful**: numbers of the authors' code, or of the
-equations where no code of theirs runs, are met by its tests, gradients too where they are stored. **shown**: its claims
-were tried at desk scale by `deixis claim`, with a verdict against each baseline. A verdict against a paper stays."""
+INTRODUCTION = """**built**: it passes the contract tests of its kind. **faithful**: its tests reproduce numbers of the
+authors' code (gradients too where they are stored), or of the equations if that code does not run. **shown**: its
+claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts stay."""
 
 
 def _faithful(count: int) -> str:
@@ -160,7 +160,7 @@ def _axis(rows: Sequence[Row]) -> str:
 def _caption(rows: Sequence[Row]) -> str:
     first = rows[0]["config"]["curve"][0][0]
     until = f"up to {max(point[0] for point in rows[0]['config']['curve']):.0f}"
-    return f"From left to right: {_axis(rows)}, from {first:.0f} {until}; upwards: {rows[0]['metric']}."
+    return f"Horizontal axis: {_axis(rows)}, from {first:.0f} {until}; vertical axis: {rows[0]['metric']}."
 
 
 def _sentence(row: Row, statistic: str) -> str:

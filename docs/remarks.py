@@ -31,7 +31,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "probe.",
     ): (
         "Learned prompts are ahead of hand-written ones from the first image on, and never of the linear probe. The "
-        "paper's CLIP was trained on images and texts together; the starter's towers were trained apart, and its "
+        "paper's CLIP was trained on images and texts together; the starter's towers were trained separately, and its "
         "image features know more than what passes into the space shared with texts, which is all that a prompt "
         "can reach."
     ),
@@ -41,7 +41,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "other classes apart better than CoOp's.",
     ): (
         "Which half of the classes is new decides more than the method does, so that five draws could not have seen "
-        "an effect of the size asked for; the estimate is on CoOp's side. Both arms start from the same words and "
+        "an effect of the required size; the estimate is on CoOp's side. Both arms start from the same words and "
         "take equally many epochs, which the paper does not give CoOp."
     ),
     (
@@ -50,7 +50,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "caption, or its words, does.",
     ): (
         "At the end of the budget contrast knows more names than either rival in every seed but one, and yet the "
-        "number of images that it saves could not be told: learning what things are called begins late and at another "
+        "number of images that it saves could not be determined: learning what things are called begins late and at "
+        "another "
         "moment in each seed, and one seed alone ran ahead of the others. The budget is what two cores do in an hour, "
         "and the curves are still rising where it ends; a larger one is what this claim needs."
     ),
@@ -60,9 +61,11 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "than as few noisy ones do.",
     ): (
         "Against as few noisy pairs there is no question. Against the clean ones the many noisy ones end ahead in "
-        "every seed, by about the effect that was asked for, which the interval therefore can't tell from less. The "
-        "curves say how it comes about: clean pairs teach faster, and have taught nearly all they hold halfway through "
-        "the budget; the noisy ones are still rising where it ends. With eight times as many, below, there is no "
+        "every seed, by about the required effect, which the interval therefore can't distinguish from less. The "
+        "curves say how it comes about: training on clean pairs is faster, and reaches nearly its final value "
+        "halfway through "
+        "the budget; the curves of the noisy ones are still rising at its end. With eight times as many, below, "
+        "there is no "
         "question against clean pairs either."
     ),
     (
@@ -70,9 +73,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "A picture and words that change one thing of it find together the picture that shows the change, more often "
         "than the picture or the words do alone.",
     ): (
-        "Words alone find next to nothing, since they name what changed and nothing else. To the picture they add "
-        "something in every seed, by what five seeds can't tell from the effect that was asked for. The picture that "
-        "is asked with is itself among the answers, and wrong; it is left out where the picture asks alone, which it "
+        "Words alone retrieve next to nothing, since they name only what changed. To the picture they add "
+        "something in every seed, by an amount that five seeds can't distinguish from the required effect. The query "
+        "picture is itself among the candidates, and wrong; it is excluded where the query is the picture alone, "
+        "which it "
         "would always win, and so the comparison leans towards the picture."
     ),
     (
@@ -80,13 +84,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Compared token by token, scenes that nearly repeat one another are told apart better than by one vector each.",
     ): (
         "All three arms find the scene among its look-alikes about equally often. The interval is a little wider than "
-        "the effect that was asked for, so that one of that size is not ruled out; the estimate is next to nothing."
+        "the required effect, so that one of that size is not ruled out; the estimate is close to zero."
     ),
     (
         "filip",
         "Compared token by token, which of two things has which colour is told better than by one vector each.",
     ): (
-        "Each word looks for the patch that is most like it, and nothing in that asks two words to agree on a place: "
+        "Each word matches the patch most similar to it, and nothing requires two words to agree on a place: "
         "'red' finds the red thing and 'boat' the boat, whether or not the boat is red. One vector for the whole, of a "
         "text tower that has read the words together, can hold who has which colour, and holds a little of it here. "
         "The paper's own examples are of single things and their parts; that words point to their patches is shown "

@@ -22,8 +22,8 @@ from deixis.engine.evaluation import protocols
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 from docs.build import table
-from docs.found import found_page
 from docs.protocols import protocols_table
+from docs.results import results_page
 from tests import pictures
 from tests.documents import PROJECT
 
@@ -185,7 +185,7 @@ def test_rows_of_a_comparison_are_kept_under_the_name_of_the_data_and_tabled(com
     assert {(row["protocol"], row["data"]) for row in rows} == {
         *(("zero-shot", "set:mine"), ("knn", "set:mine"), ("linear", "set:mine"))
     }
-    page = found_page(rows, "", table)
+    page = results_page(rows, "", table)
     assert "## knn, `set:mine`" in page
     assert re.search(r"\| top1, k=3 \| [\d.]+ \[[\d.]+, [\d.]+\] \| [\d.]+ \[", page)
 

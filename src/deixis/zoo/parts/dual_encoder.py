@@ -13,7 +13,7 @@ from deixis.zoo.parts import texts_of
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="an image tower and a text tower that meet in one space, with preprocessing and tokenizer",
+    gives="an image tower and a text tower with a shared embedding space, with preprocessing and tokenizer",
     protocol="DualEncoder",
     sources=(
         PartSource(

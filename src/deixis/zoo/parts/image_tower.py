@@ -20,7 +20,7 @@ PART = PartKind(
         PartSource(
             "timm:NAME",
             "timm:resnet18",
-            "a network of timm with the weights that timm names first; `resnet18.a1_in1k` names others",
+            "a network of timm with timm's default weights; `resnet18.a1_in1k` names others",
             "once, from the Hugging Face hub: 47 MB for resnet18, 350 MB for a ViT-B",
         ),
         PartSource(

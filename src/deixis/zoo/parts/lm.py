@@ -15,12 +15,12 @@ from deixis.zoo.parts import no_such_part, texts_of
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="scores of the next token of a text, which may stand behind vectors that are no words",
+    gives="scores of the next token of a text, which may follow a prefix of vectors",
     protocol="LanguageModel",
     sources=(
         PartSource("tiny", "tiny", "random weights that read bytes, for tests"),
         PartSource(
-            "scratch:SIZE", "scratch:small", "a new one: tiny, small or base, with the words of the training texts"
+            "scratch:SIZE", "scratch:small", "a new one: tiny, small or base, with a vocabulary from the training texts"
         ),
     ),
     later="Pretrained language models come with PRIOR, CLOSE and CG-VLM, and need deixis[hf].",

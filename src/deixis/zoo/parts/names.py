@@ -15,8 +15,8 @@ PART = PartKind(
     gives="class names in order, and a tokenizer that reads each as one token",
     protocol="Names",
     sources=(
-        PartSource("FILE.txt", "birds.txt", "a text file, one name a line; blank lines are passed over"),
-        PartSource("NAME,NAME", "robin,blue tit", "the names themselves, with commas between"),
+        PartSource("FILE.txt", "birds.txt", "a text file, one name per line; blank lines are ignored"),
+        PartSource("NAME,NAME", "robin,blue tit", "the names, separated by commas"),
         PartSource("labels", "labels", "the labels of the data, in alphabetical order"),
     ),
 )

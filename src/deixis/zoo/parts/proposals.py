@@ -15,9 +15,9 @@ from deixis.zoo.parts import no_such_part
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="boxes, features, classes and perhaps masks of regions that may be things",
+    gives="boxes, features, classes and perhaps masks of regions that may be objects",
     protocol="Proposals",
-    sources=(PartSource("tiny", "tiny", "the cells of a grid of 3 x 3, told apart by colour, for tests"),),
+    sources=(PartSource("tiny", "tiny", "the cells of a grid of 3 x 3, separated by colour, for tests"),),
     later="Detectors come with UNITER, mask proposals with OVDiff.",
 )
 

@@ -12,7 +12,7 @@ from deixis.zoo.parts import no_such_part
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="images of what a text says, and where in them it is",
+    gives="images generated from a text, and where in them it is depicted",
     protocol="Sampler",
     sources=(PartSource("tiny", "tiny", "discs in a colour of the text's own before noise, for tests"),),
     later="Stable Diffusion comes with OVDiff.",

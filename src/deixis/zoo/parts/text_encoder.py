@@ -1,4 +1,4 @@
-"""A network that reads text: one vector a text and one state a token, with its tokenizer."""
+"""A network that reads text: one vector per text and one state per token, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deixis.zoo.parts import dual_encoder
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="one vector a text and one state a token, with the tokenizer that belongs to it",
+    gives="one vector per text and one state per token, with the tokenizer that belongs to it",
     protocol="TextEncoder",
     sources=(
         PartSource(

@@ -1,4 +1,4 @@
-"""Half of the classes are learned, and both halves are asked about, each by itself."""
+"""Trains on half of the classes and tests on both halves, each separately."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deixis.types import EvalMetric, EvalProtocol
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
-    title="The first half of the sorted classes is learned, and both halves are asked about",
+    title="Trains on the first half of the sorted classes and tests on both halves",
     capabilities=(("encode_image", "encode_text"),),
     fields=("images", "labels"),
     metrics=(EvalMetric("accuracy", "accuracy"),),
     plots=("accuracy",),
-    axis="asked about",
+    axis="tested on",
     joined=False,
-    test="two fifths of the images, by concept, or the side `test`; each half is told apart within itself",
+    test="two fifths of the images, by concept, or the split `test`; each half is classified separately",
     source="Zhou et al. 2022 (CoCoOp)",
     methods=("zero_shot", "coop", "pre"),
     slow=True,

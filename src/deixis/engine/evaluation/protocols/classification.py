@@ -15,7 +15,7 @@ from deixis.types.protocols import HasNames
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
-    title="A classifier names the classes that it has learned",
+    title="Accuracy of a classifier on the classes it was trained on",
     capabilities=(("classify",),),
     fields=("images", "labels"),
     metrics=(
@@ -24,7 +24,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("mean_per_class", "mean per class"),
     ),
     plots=("top1", "top5", "mean_per_class"),
-    test="the side `test` where the data names sides, else all",
+    test="the split `test` if the data has one, else all images",
 )
 
 

@@ -1,4 +1,4 @@
-"""One style is learned, and each is asked about."""
+"""Trains on one style and tests on each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from deixis.types import EvalMetric, EvalProtocol
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
-    title="One style is learned (--style), and each is asked about",
+    title="Trains on one style (--style) and tests on each",
     capabilities=(("encode_image", "encode_text"),),
     fields=("images", "labels", "style"),
     metrics=(EvalMetric("accuracy", "accuracy"),),
     plots=("accuracy",),
-    axis="asked about",
+    axis="tested on",
     joined=False,
     test="two fifths of the images of each style, by concept",
     methods=("zero_shot", "linear", "delta", "coop"),

@@ -12,14 +12,14 @@ from deixis.types import EvalMetric, EvalProtocol
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
-    title="K images of every class are learned, for each K of --shots",
+    title="Trains on K images per class, for each K of --shots",
     capabilities=(("encode_image", "encode_text"),),
     fields=("images", "labels"),
     metrics=(EvalMetric("accuracy", "accuracy"),),
     plots=("accuracy",),
     axis="images a class",
     joined=True,
-    test="two fifths of the images, by concept, or the side `test`; the same for all draws",
+    test="two fifths of the images, by concept, or the split `test`; the same for all draws",
     source="Zhou et al. 2022 (CoOp)",
     methods=("zero_shot", "linear", "tip", "delta", "coop"),
     slow=True,

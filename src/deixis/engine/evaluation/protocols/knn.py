@@ -25,7 +25,7 @@ __all__ = ["PROTOCOL", "TEMPERATURE", "measure", "neighbour_scores", "prepare"]
 TEMPERATURE = 0.07
 
 PROTOCOL = EvalProtocol(
-    title="Nearest neighbours of image features name the class (--neighbours)",
+    title="Classification by nearest neighbours of image features (--neighbours)",
     capabilities=(("encode_image",), ("adapters",)),
     fields=("images", "labels"),
     metrics=(
@@ -35,7 +35,7 @@ PROTOCOL = EvalProtocol(
     ),
     plots=("top1", "top5", "mean_per_class"),
     axis="neighbours (k)",
-    test="the side `test`, else two fifths of the images, by concept; the rest are the neighbours",
+    test="the split `test`, else two fifths of the images, by concept; the rest are the training images",
     source="Wu et al. 2018; Caron et al. 2021 (DINO): k = 20, T = 0.07",
 )
 

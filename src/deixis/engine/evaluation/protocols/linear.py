@@ -36,7 +36,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("mean_per_class", "mean per class"),
     ),
     plots=("top1", "top5", "mean_per_class"),
-    test="the side `test`, else two fifths of the images, by concept; the rest is learned, a part of it being "
+    test="the split `test`, else two fifths of the images, by concept; the rest is for training, a part of it "
     "validation, which chooses the penalty",
     source="Radford et al. 2021 (CLIP), appendix A.3: L-BFGS, at most 1,000 iterations",
 )

@@ -24,11 +24,11 @@ from deixis.types import EvalMetric, EvalProtocol
 __all__ = ["PROTOCOL", "Pairs", "measure", "pairs_of", "prepare", "values"]
 
 PROTOCOL = EvalProtocol(
-    title="Images find their captions, and captions their images",
+    title="Retrieval of captions by image and of images by caption",
     capabilities=(("encode_image", "encode_text"), ("compare",), ("adapters",)),
     fields=("images", "captions"),
     metrics=(
-        EvalMetric("mean_r1", "R@1, mean of both ways"),
+        EvalMetric("mean_r1", "R@1, mean of both directions"),
         EvalMetric("image_to_text_r1", "image to text R@1"),
         EvalMetric("image_to_text_r5", "image to text R@5"),
         EvalMetric("image_to_text_r10", "image to text R@10"),
@@ -39,7 +39,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("text_to_image_mrr", "text to image MRR"),
     ),
     plots=("image_to_text_r1", "image_to_text_r10", "text_to_image_r1", "text_to_image_r10"),
-    test="the side `test` where the data names sides, else all",
+    test="the split `test` if the data has one, else all images",
     source="Karpathy, Fei-Fei 2015; recall at k as for Flickr30k and COCO",
 )
 

@@ -34,7 +34,7 @@ PROTOCOL = EvalProtocol(
     ),
     plots=("style",),
     axis="style",
-    test="the side `test` where the data names sides, else all",
+    test="the split `test` if the data has one, else all images",
 )
 
 

@@ -19,7 +19,7 @@ PICTURES = 24
 """Pictures that are taken where no limit is given."""
 
 PROTOCOL = EvalProtocol(
-    title="Maps of what a model looks at, against masks and against the model",
+    title="Saliency maps, compared with masks and tested against random weights",
     capabilities=(("encode_image", "encode_text"), ("attribute",)),
     fields=("images", "masks"),
     metrics=(
@@ -35,7 +35,7 @@ PROTOCOL = EvalProtocol(
     ),
     plots=("pointing",),
     axis="layer of the map",
-    test="the first pictures that have masks (24 unless --limit says more); nothing is learned or chosen",
+    test="the first pictures that have masks (24 by default, see --limit); nothing is trained or chosen",
     source="Zhang et al. 2018 (pointing game); Adebayo et al. 2018 (random weights); Petsiuk et al. 2018",
     slow=True,
 )

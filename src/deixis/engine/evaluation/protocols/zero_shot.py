@@ -15,7 +15,7 @@ from deixis.types import EvalMetric, EvalProtocol
 __all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
-    title="Classes are told apart by their names in sentences (--templates)",
+    title="Classification by class names in prompts (--templates)",
     capabilities=(("encode_image", "encode_text"), ("compare",), ("adapters",)),
     fields=("images", "labels"),
     metrics=(
@@ -24,7 +24,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("mean_per_class", "mean per class"),
     ),
     plots=("top1", "top5", "mean_per_class"),
-    test="the side `test` where the data names sides, else all",
+    test="the split `test` if the data has one, else all images",
     source="Radford et al. 2021 (CLIP), section 3.1",
 )
 

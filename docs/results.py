@@ -1,4 +1,4 @@
-"""The page of what the protocols of `deixis eval` found, from the rows in `results/protocols.jsonl`."""
+"""The page of results of `deixis eval`, from the rows in `results/protocols.jsonl`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from deixis.ops.stats import t_interval
 
-__all__ = ["found_page"]
+__all__ = ["results_page"]
 
 Row = Mapping[str, Any]
 Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
@@ -22,7 +22,7 @@ _MEASURES = {
 }
 
 
-def found_page(rows: Sequence[Row], made: str, table: Table) -> str:
+def results_page(rows: Sequence[Row], made: str, table: Table) -> str:
     """The page in Markdown, a section for each protocol and data.
 
     Args:
@@ -30,7 +30,7 @@ def found_page(rows: Sequence[Row], made: str, table: Table) -> str:
         made: the remark that the page is made.
         table: makes a table of a head and rows.
     """
-    parts = ["# What the protocols found", made]
+    parts = ["# Results of the evaluation protocols", made]
     for protocol, data in dict.fromkeys((row["protocol"], row["data"]) for row in rows):
         some = [row for row in rows if (row["protocol"], row["data"]) == (protocol, data)]
         last = max(some, key=lambda row: str(row["date"]))
@@ -69,15 +69,15 @@ def _percent(row: Row | None) -> str:
 
 
 def _shots(rows: Sequence[Row], table: Table) -> list[str]:
-    """Accuracy by images a class; of one number of them by what was asked about."""
-    said = "Share of right answers in per cent, with its 95 % t interval over draws of the images learned from."
+    """Accuracy by images per class; for a single number of images, by test set."""
+    said = "Accuracy in per cent, with a 95 % t interval over draws of the training images."
     columns = list(dict.fromkeys((row["asked"], row["shots"]) for row in rows))
     cells = []
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         values = [[row["accuracy"] for row in own if (row["asked"], row["shots"]) == column] for column in columns]
         cells.append([method, *map(_interval, values)])
-    return [said, table(("method", *(f"{asked}, {shots} a class" for asked, shots in columns)), cells)]
+    return [said, table(("method", *(f"{asked}, {shots} per class" for asked, shots in columns)), cells)]
 
 
 def _interval(values: Sequence[float]) -> str:
@@ -89,7 +89,7 @@ def _interval(values: Sequence[float]) -> str:
 
 def _maps(rows: Sequence[Row], table: Table) -> list[str]:
     """Measures of maps by method and layer."""
-    said = "Means over questions, with 95 % intervals over pictures; columns as in [saliency.md](saliency.md)."
+    said = "Means over queries, with 95 % intervals over pictures; columns as in [saliency.md](saliency.md)."
     cells = [
         [row["method"], row["layer"], *(_measured(row["metrics"].get(name)) for name in _MEASURES)] for row in rows
     ]
