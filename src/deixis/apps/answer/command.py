@@ -31,15 +31,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Answers questions about pictures; each is put to each picture.
+    """Answers questions about pictures: each question for each picture.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        questions: each in quotation marks.
+        questions: one or several questions, each in quotation marks.
         model: run folder whose method offers `answer`.
-        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
-        reading: how DATA is read.
-        overwrite: replace what is there.
+        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        reading: names of columns.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.answer.answer import answer_with

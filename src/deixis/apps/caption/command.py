@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "describe pictures in a sentence",
+    "generate captions for pictures",
     example="deixis caption my-photos --model my-run --out captions.csv",
     arguments="DATA",
     see=("deixis label", "deixis adapt", "docs/predicting.md"),
@@ -30,14 +30,14 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Describes pictures; the csv can be learned from, as DATA.
+    """Generates a caption for each picture; the csv can be DATA of other commands.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         model: run folder whose method offers `caption`.
-        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
-        reading: how DATA is read.
-        overwrite: replace what is there.
+        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        reading: names of columns.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.caption.caption import caption_with

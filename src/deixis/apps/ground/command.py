@@ -9,7 +9,7 @@ from deixis.apps.ground.settings import GroundSettings
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "find phrases in pictures, as boxes",
+    "locate phrases in pictures, as boxes",
     example='deixis ground photo.jpg "a red bird" --model my-run --out bird.png',
     arguments="DATA PHRASE...",
     see=("deixis explain", "docs/predicting.md"),
@@ -33,15 +33,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Finds in pictures what phrases mean: boxes, and masks where the method makes any.
+    """Locates phrases in pictures: boxes, and masks if the method gives them.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        phrases: what is looked for, each in quotation marks.
-        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
-        settings: the model, and how many boxes.
-        reading: how DATA is read.
-        overwrite: replace what is there.
+        phrases: one or several phrases to locate, each in quotation marks.
+        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        settings: model and number of boxes.
+        reading: names of columns.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.ground.ground import ground_with

@@ -91,7 +91,7 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 1) -> BatchPre
         DeixisError: there is no phrase, an empty one, or no box is wanted.
     """
     if count < 1:
-        raise DeixisError(f"{count} boxes a phrase are wanted.", "Give 1 or more.")
+        raise DeixisError(f"{count} boxes per phrase are requested.", "Give 1 or more.")
     rows = tokenized(method, phrases)
 
     def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Grounding]:

@@ -1,4 +1,4 @@
-"""What can be set of `deixis ground`: the fields are its flags. No torch here."""
+"""Settings of `deixis ground`: each field is a flag. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["GroundSettings"]
 
 @dataclasses.dataclass(frozen=True)
 class GroundSettings:
-    """By what is grounded, and how much is wanted.
+    """The model, and how many boxes it gives.
 
     Attributes:
-        model: the folder of a run whose method offers `ground`.
-        count: boxes a phrase at the most.
+        model: run folder whose method offers `ground`.
+        count: maximum number of boxes per phrase.
     """
 
     model: str = ""

@@ -76,7 +76,7 @@ def predict_data(
             )
     if skipped:
         named = ", ".join(skipped[:_FEW]) + ", ..." * (len(skipped) > _FEW)
-        talk.say(f"{len(skipped)} of {len(pictures)} pictures can't be read and are left out: {named}")
+        talk.say(f"{len(skipped)} of {len(pictures)} pictures can't be read and are skipped: {named}")
     if out:
         talk.result(f"{done} pictures: {out} written.")
     return done

@@ -30,14 +30,14 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Reads what is written in pictures.
+    """Recognises the text in pictures (OCR).
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         model: run folder whose method offers `read`.
-        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: only printed.
-        reading: how DATA is read.
-        overwrite: replace what is there.
+        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        reading: names of columns.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.predict.capable import open_method

@@ -30,15 +30,15 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Names the class of each pixel of pictures.
+    """Segments pictures: predicts the class of each pixel.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         model: run folder whose method offers `segment`.
-        out: a .csv, a .png (of one picture), or a folder for a csv, a picture of each and the numbers of its classes;
-            empty: only printed.
-        reading: how DATA is read.
-        overwrite: replace what is there.
+        out: .csv file, .png file (for one picture), or folder for a csv, a picture of each and its label map; by
+            default only printed.
+        reading: names of columns.
+        overwrite: replace existing files.
         quiet: print nothing.
     """
     from deixis.apps.predict.capable import open_method
