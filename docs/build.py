@@ -8,6 +8,7 @@ not loaded; the pictures are drawn last.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -65,10 +66,25 @@ def _settings(method: Literals) -> list[tuple[str, ...]]:
     objects = {name: type(held)() for name, held in vars(presets[0]).items() if dataclasses.is_dataclass(held)}
     default = {f"{name}.{key}": each for name, held in objects.items() for key, each in all_settings(held).items()}
     return [
-        (f"`{name}`", *(f"`{each[name]!r}`" for each in values))
+        (f"`{name}`", *(f"`{_value(_at(preset, name))}`" for preset in presets))
         for name in values[0]
         if name not in default or any(each[name] != default[name] for each in values)
     ]
+
+
+def _at(config: Any, name: str) -> Any:
+    """A setting by its dotted name."""
+    return functools.reduce(getattr, name.split("."), config)
+
+
+def _value(value: Any) -> str:
+    """A setting; of a value object what is not as it has it by itself."""
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    told = [(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)]
+    usual = {each.name: each.default for each in dataclasses.fields(value)}
+    changed = ", ".join(f"{name}={_value(one)}" for name, one in told if one != usual[name])
+    return f"{type(value).__name__}({changed})"
 
 
 def method_page(method: Literals) -> str:

@@ -22,7 +22,7 @@ from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.train import train
 from deixis.nn.frozen import is_frozen
 from deixis.ops import collective
-from deixis.types import Batch, Card, FieldSpec, Progress, SampleSpec, Stage, ViewSpec, protocols
+from deixis.types import Batch, Card, FieldSpec, Losses, Progress, SampleSpec, Stage, ViewSpec, protocols
 from deixis.types.batch import CORE_FIELDS, concatenate
 from tests.support import leave_ranks
 
@@ -63,6 +63,10 @@ class Subject:
         group = sample.group if sample else 1
         size += -size % group
         return Batch.synthetic(needs, view, sample, size, seed, **{**SIZES, **sizes})
+
+    def turns(self) -> int:
+        """Steps within which each task of the method has its turn."""
+        return int(getattr(self.make(), "turns", 1))
 
     def group(self) -> int:
         sample = _first(vars(getattr(self.make(), "config", self)).values(), SampleSpec)
@@ -270,9 +274,10 @@ def only_declared_fields_are_read(subject: Subject) -> None:
         needs = subject.card.needs if stage.needs is None else stage.needs
         batch = subject.batch(stage=stage)
         watched = reads.watch(with_surplus(batch))
-        progress = Progress(stage=stage.name)
         with torch.random.fork_rng(devices=[]):
-            method(watched, progress) if subject.card.kind == "trained" else method.observe(watched, progress)
+            for step in range(subject.turns()):
+                progress = Progress(step, stage=stage.name)
+                method(watched, progress) if subject.card.kind == "trained" else method.observe(watched, progress)
         declared = {need.name for need in needs}
         assert reads.names <= declared, f"read, and not declared: {reads.names - declared}"
         assert reads.names == declared, f"declared, and not read: {declared - reads.names}"
@@ -283,11 +288,21 @@ def only_declared_fields_are_read(subject: Subject) -> None:
 
 def loss_is_finite_and_the_sum_of_its_parts(subject: Subject) -> None:
     for stage in subject.stages():
-        losses = subject.make()(subject.batch(stage=stage), Progress(stage=stage.name))
-        assert torch.isfinite(losses.total)
+        method, batch = subject.make(), subject.batch(stage=stage)
+        turns = subject.turns()
+        rounds = [_losses(method, batch, stage, range(n * turns, (n + 1) * turns)) for n in range(3)]
+        parts = [{name for losses in each for name in losses.parts} for each in rounds]
+        assert parts[0] == parts[1] == parts[2], f"in {turns} steps not each task has its turn: {parts}"
+        losses = rounds[0][0]
+        assert all(torch.isfinite(losses.total) for each in rounds for losses in each)
         torch.testing.assert_close(losses.total, sum(losses.parts.values(), torch.zeros(())))
         assert not any(isinstance(v, Tensor) and v.requires_grad for v in losses.metrics.values()), "metrics: detach"
         assert not any(value.requires_grad for value in losses.carry.values()), "what is carried is detached"
+
+
+def _losses(method: Any, batch: Batch, stage: Stage, steps: range) -> list[Losses]:
+    with torch.random.fork_rng(devices=[]):
+        return [method(batch, Progress(step, stage=stage.name)) for step in steps]
 
 
 def gradients_reach_exactly_what_trains_and_all_of_it_moves(subject: Subject) -> None:
@@ -297,7 +312,7 @@ def gradients_reach_exactly_what_trains_and_all_of_it_moves(subject: Subject) ->
         chosen = engine.enter(method, stage)
         assert chosen, "a stage trains something"
         optimiser = torch.optim.SGD(list(chosen.values()), lr=0.1)
-        for draw in range(3):
+        for draw in range(max(3, subject.turns())):
             engine.backward(method, subject.batch(seed=draw, stage=stage), Progress(draw, stage=stage.name))
         for key, parameter in method.named_parameters():
             assert (parameter.grad is not None) == (key in chosen), f"{key}: {'no' if key in chosen else 'a'} gradient"
@@ -314,7 +329,7 @@ def moving_tensors_move_after_the_step_only(subject: Subject) -> None:
         start = snapshot(method)
         chosen = engine.enter(method, stage)
         optimiser = torch.optim.SGD(list(chosen.values()), lr=0.1)
-        for step in range(3):
+        for step in range(max(3, subject.turns())):
             before = snapshot(method)
             progress = Progress(step, 3, stage=stage.name)
             losses = engine.backward(method, subject.batch(seed=step, stage=stage), progress)
@@ -351,9 +366,10 @@ def a_fixed_batch_is_learned(subject: Subject) -> None:
         return
     for stage in subject.stages():
         method, batch = without_dropout(subject.make()), subject.batch(stage=stage)
-        first = float(method(batch, Progress(stage=stage.name, draw=0)).total.detach())
+        tasks = [Progress(stage=stage.name, draw=draw) for draw in range(subject.turns())]
+        first = sum(float(method(batch, task).total.detach()) for task in tasks)
         train(method, iter([batch] * 60), 60, stage=stage)
-        assert float(method(batch, Progress(stage=stage.name, draw=0)).total.detach()) < 0.9 * first
+        assert sum(float(method(batch, task).total.detach()) for task in tasks) < 0.9 * first
 
 
 def the_loss_is_pure(subject: Subject) -> None:

@@ -203,6 +203,26 @@ class ContrastOfItsOwnRank(Sound):
         return Losses({**losses.parts, "contrast": contrast}, carry=losses.carry)
 
 
+class InTurns(Sound):
+    """Trains one task a step, each as often as its share says."""
+
+    tasks = (("boxes", 2), ("contrast", 1))
+    turns = 3
+
+    def loss(self, features: Features, batch: Batch, progress: Progress) -> Losses:
+        losses, task = super().loss(features, batch, progress), self.task(progress)
+        return dataclasses.replace(losses, parts={task: losses.parts[task]})
+
+    def task(self, progress: Progress) -> str:
+        return progress.turn(self.tasks)
+
+
+class LeavesATaskOut(InTurns):
+    def task(self, progress: Progress) -> str:
+        rare = torch.rand((), generator=progress.rng("task", shared=True)) < 0.1
+        return "contrast" if rare else "boxes"
+
+
 class Fitted(nn.Module):
     """The mean of x."""
 
@@ -354,6 +374,7 @@ PLANTED: dict[type, tuple[Callable[[Subject], None], str]] = {
     SingleSampleOnly: (contract.the_smallest_batch_and_odd_sizes_work, "7 samples give"),
     MeanOfMeans: (contract.fitting_does_not_depend_on_how_the_data_is_cut_or_ordered, "mean: .*not close"),
     FitsTheFrozenPart: (contract.fitting_moves_what_is_declared_and_nothing_frozen, "changes a frozen part"),
+    LeavesATaskOut: (contract.loss_is_finite_and_the_sum_of_its_parts, "in 3 steps not each task has its turn"),
     OneNumber: (contract.rows_are_one_a_sample_and_values_one_a_query, "one value a query"),
     MeasuresInABatch: (contract.rows_are_one_a_sample_and_values_one_a_query, "not close"),
 }
@@ -361,12 +382,17 @@ BETWEEN_RANKS = (MeanOfItsOwnCount, ContrastOfItsOwnRank)
 
 
 def test_every_toy_is_tried() -> None:
-    assert set(TOYS) == {*CARDS, *PLANTED, *BETWEEN_RANKS}
+    assert set(TOYS) == {*CARDS, InTurns, *PLANTED, *BETWEEN_RANKS}
 
 
 @pytest.mark.parametrize("check", TRAINED, ids=lambda check: check.__name__)
 def test_a_sound_method_keeps_the_promise(check: Callable[[Subject], None]) -> None:
     check(subject(Sound))
+
+
+@pytest.mark.parametrize("check", TRAINED, ids=lambda check: check.__name__)
+def test_a_sound_method_of_several_tasks_keeps_the_promise(check: Callable[[Subject], None]) -> None:
+    check(subject(InTurns))
 
 
 @pytest.mark.parametrize(("toy", "check"), [(toy, c) for toy, checks in OTHERS.items() for c in checks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import pytest
@@ -103,3 +104,15 @@ def test_more_boxes_than_an_image_has_are_filled_up_with_zeros_that_no_score_spe
     assert not boxes[1].any()
     assert scores[1].isneginf().all()
     assert scores[0, :, 1].isneginf().all()
+
+
+def test_in_each_round_every_task_has_as_many_turns_as_its_share() -> None:
+    tasks = (("match", 2), ("words", 2), ("regions", 1))
+    rounds = [[Progress(step, seed=1).turn(tasks) for step in range(n * 5, n * 5 + 5)] for n in range(40)]
+    assert all(collections.Counter(each) == dict(tasks) for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 10, "the order is drawn anew"
+    for step in range(10):
+        there = Progress(step, seed=1, rank=1, micro=2, total=99)
+        assert there.turn(tasks) == Progress(step, seed=1).turn(tasks), "on all ranks and micro-steps"
+        assert Progress(7, seed=1, draw=step).turn(tasks) == Progress(step, seed=1).turn(tasks)
+    assert any(Progress(step, seed=2).turn(tasks) != Progress(step, seed=1).turn(tasks) for step in range(10))

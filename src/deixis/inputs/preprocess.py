@@ -132,9 +132,13 @@ class Preprocess:
         """
         return torch.from_numpy(np.array(self._read(source))).permute(2, 0, 1)
 
-    def normalise(self, squares: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-        """What `square` gives as the model takes it, in float32; on the CPU."""
-        values = squares.numpy().astype(np.float32, order="C")
+    def resized(self, image: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
+        """All of an image at another size and shape, not normalised."""
+        return torch.from_numpy(np.array(self._resize(_picture(image), (width, height)))).permute(2, 0, 1)
+
+    def normalise(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """What `square` or `resized` give as the model takes it, in float32; on the CPU."""
+        values = images.numpy().astype(np.float32, order="C")
         self._scale(values)
         return torch.from_numpy(values)
 

@@ -30,7 +30,20 @@ from torch.nn import functional as F
 
 from deixis.nn.dual import DualEncoder
 from deixis.ops.contrastive import info_nce
-from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, OptimSpec, Part, Progress
+from deixis.types import (
+    Arm,
+    Augment,
+    Batch,
+    Card,
+    Claim,
+    Features,
+    FieldSpec,
+    Losses,
+    OptimSpec,
+    Part,
+    Progress,
+    ViewSpec,
+)
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "compose"]
 
@@ -59,6 +72,7 @@ class Config:
         lowest: what the temperature may fall to.
         smoothing: share of the targets' mass that lies evenly on all samples.
         optim: how it is optimised; gains, biases and the temperature are not decayed.
+        view: how images are varied; None: not at all.
     """
 
     encoder: str = "starter"
@@ -66,6 +80,7 @@ class Config:
     lowest: float = 0.01
     smoothing: float = 0.1
     optim: OptimSpec = OptimSpec(learning_rate=1e-3, weight_decay=0.1, schedule="linear")
+    view: ViewSpec | None = None
 
     @classmethod
     def tiny(cls) -> Config:
@@ -81,9 +96,11 @@ class Config:
 
     @classmethod
     def paper(cls) -> Config:
-        """As published: batches of 16,384, 1.2 million steps. The encoder is to be replaced by a new one."""
+        """As published: batches of 16,384, 1.2 million steps. The encoder is to be replaced by a new one. Of images of
+        346 x 346 pixels 289 x 289 are cut out at random, and mirrored half of the time."""
         return cls(
             optim=OptimSpec("lamb", learning_rate=1e-3, weight_decay=1e-5, schedule="linear", warmup=10_000),
+            view=ViewSpec(size=0, augment=Augment(scale=((289 / 346) ** 2, (289 / 346) ** 2), shape="image", flip=0.5)),
         )
 
 

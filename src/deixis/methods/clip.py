@@ -36,6 +36,7 @@ from deixis.ops.collective import gather_ragged
 from deixis.ops.contrastive import info_nce
 from deixis.types import (
     Arm,
+    Augment,
     Batch,
     Card,
     Claim,
@@ -48,6 +49,7 @@ from deixis.types import (
     Stage,
     Tokens,
     TokenStates,
+    ViewSpec,
 )
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "caption_keys"]
@@ -82,6 +84,7 @@ class Config:
             low-rank change of every linear layer and ungrouped convolution).
         rank: of the low-rank changes.
         optim: how it is optimised; gains, biases and the scale are not decayed.
+        view: how images are varied; None: not at all.
     """
 
     encoder: str = "starter"
@@ -92,6 +95,7 @@ class Config:
     layers: Literal["all", "last", "lora"] = "all"
     rank: int = 8
     optim: OptimSpec = OptimSpec(learning_rate=1e-5, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6)
+    view: ViewSpec | None = None
 
     @classmethod
     def tiny(cls) -> Config:
@@ -110,7 +114,8 @@ class Config:
     def paper(cls) -> Config:
         """As published for the vision transformers up to ViT-B: batches of 32,768, 32 epochs of 400 million pairs.
 
-        The encoder is to be replaced by a new one. ResNets have a second beta of 0.999 and eps 1e-8.
+        The encoder is to be replaced by a new one. ResNets have a second beta of 0.999 and eps 1e-8. A square is cut at
+        random out of the resized image, and nothing else is varied.
         """
         return cls(
             scale=1 / 0.07,
@@ -119,6 +124,7 @@ class Config:
             optim=OptimSpec(
                 learning_rate=5e-4, weight_decay=0.2, betas=(0.9, 0.98), eps=1e-6, schedule="cosine", warmup=2000
             ),
+            view=ViewSpec(size=0, augment=Augment(scale=(1.0, 1.0), shape="square", flip=0.0)),
         )
 
 

@@ -37,6 +37,7 @@ from deixis.types.samples import (
 from deixis.types.specs import (
     CAPABILITIES,
     Arm,
+    Augment,
     Capability,
     Card,
     Claim,
@@ -72,6 +73,7 @@ _LAZY = {
 __all__ = [
     "CAPABILITIES",
     "Arm",
+    "Augment",
     "Batch",
     "Capability",
     "Card",

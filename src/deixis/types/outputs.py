@@ -198,15 +198,39 @@ class Progress:
 
     def _key(self, purpose: str, *more: Any) -> int:
         moment = self.step if self.draw is None else f"draw {self.draw}"
-        text = "\x1f".join(map(str, (self.seed, self.stage, moment, purpose, *more)))
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+        return _hashed(self.seed, self.stage, moment, purpose, *more)
 
     def rng(self, purpose: str, shared: bool = False) -> torch.Generator:
         """A CPU generator for this step and `purpose`; `shared`: the same on all ranks and micro-steps."""
         more = () if shared else (self.rank, self.micro)
         return torch.Generator().manual_seed(self._key(purpose, *more))
 
+    def turn(self, tasks: Sequence[tuple[str, int]]) -> str:
+        """Whose turn it is among the tasks of a method that trains one a step, the same on all ranks and micro-steps.
+
+        The tasks take turns in rounds, in each of which a task comes as often as its share says, in an order that is
+        drawn anew for each round. So none is left out for long, and `sum` of the shares is the length of a round, which
+        the method gives as its attribute `turns`.
+
+        Args:
+            tasks: name and share of each.
+
+        >>> tasks = (("match", 2), ("words", 1))
+        >>> sorted(Progress(step).turn(tasks) for step in range(3, 6))
+        ['match', 'match', 'words']
+        """
+        names = [name for name, share in tasks for _ in range(share)]
+        number, place = divmod(self.step if self.draw is None else self.draw, len(names))
+        generator = torch.Generator().manual_seed(_hashed(self.seed, self.stage, "turn", number))
+        order = torch.randperm(len(names), generator=generator)
+        return names[int(order[place])]
+
     def uniform(self, purpose: str, ids: Sequence[str], n: int) -> Float[Tensor, "B n"]:
         """Numbers in [0, 1) for each sample, hashed from its id: the same whatever the batch, its order or the rank."""
         rows = [torch.rand(n, generator=torch.Generator().manual_seed(self._key(purpose, name))) for name in ids]
         return torch.stack(rows) if rows else torch.zeros(0, n)
+
+
+def _hashed(*key: Any) -> int:
+    text = "\x1f".join(map(str, key))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

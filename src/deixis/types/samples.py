@@ -221,6 +221,7 @@ class Source:
         samples: in a fixed order.
         skipped: rows or files that gave no sample.
         notes: remarks for the user, such as a guessed group column.
+        shows_text: whether the images show text, which must not be mirrored.
     """
 
     name: str
@@ -230,3 +231,4 @@ class Source:
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    shows_text: bool = False

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from deixis.types.optim import OptimGroup, OptimSpec
+from deixis.types.view_specs import Augment, Crop, ViewSpec
 
 __all__ = [
     "CAPABILITIES",
     "Arm",
+    "Augment",
     "Capability",
     "Card",
     "Claim",
@@ -78,36 +80,6 @@ class FieldSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Crop:
-    """A group of random crops: how many, their side in pixels, and the range of the area they take (0 to 1)."""
-
-    count: int
-    size: int
-    scale: tuple[float, float] = (0.08, 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewSpec:
-    """What a method asks of the images.
-
-    Attributes:
-        size: side of a square in pixels; the height, where `width` is given; the short side, where `longest` is.
-        crops: groups of random crops.
-        boxes: whether the crops' places are needed.
-        augment: whether the images themselves are varied.
-        width: in pixels, where images are no squares (0: they are).
-        longest: where images keep their shape, what the long side may reach (0: they do not keep it).
-    """
-
-    size: int = 224
-    crops: tuple[Crop, ...] = ()
-    boxes: bool = False
-    augment: bool = False
-    width: int = 0
-    longest: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
 class SampleSpec:
     """What a method asks of the samples: captions per image, whose tokens, how long, how many stay together.
 
@@ -115,8 +87,12 @@ class SampleSpec:
         captions: captions drawn per image (K).
         tokenizer: the part whose tokenizer makes the tokens.
         length: tokens per caption at the most (L).
-        group: samples that stay together when a batch is split (identities x samples).
+        group: samples of one group (the first of their concepts) that stand side by side in a batch, and stay together
+            when it is split: batches of identities x samples.
         template: what is tokenised, `{}` being the caption.
+        field: the batch field that holds the tokens; one beside `tokens` is described by a `FieldSpec` such as
+            `FieldSpec("long_tokens", "B K M", "long", ragged="M")`, and has a `SampleSpec` of its own in the config.
+        column: the column that holds the texts of this field; empty: the captions.
     """
 
     captions: int = 1
@@ -124,6 +100,8 @@ class SampleSpec:
     length: int = 77
     group: int = 1
     template: str = "{}"
+    field: str = "tokens"
+    column: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

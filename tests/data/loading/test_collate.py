@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from deixis import zoo
 from deixis.data.loading.collate import Collate
-from deixis.data.loading.crops import ASPECT, Window, random_window, seen
+from deixis.data.loading.crops import Window, seen
 from deixis.data.loading.sampler import Draw
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageError
 from deixis.inputs.masks import encode_mask
 from deixis.inputs.preprocess import Mode, Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.types import Batch, Crop, FieldSpec, Phrase, Region, Sample, SampleSpec, Source, Tokens, ViewSpec
+from deixis.types import Augment, Batch, Crop, FieldSpec, Phrase, Region, Sample, SampleSpec, Source, Tokens, ViewSpec
 from deixis.types.batch import CORE_FIELDS, concatenate
 
 PREPROCESS = Preprocess(size=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -165,7 +165,7 @@ def test_boxes_and_masks_lie_where_the_thing_is_seen(mode: Mode, size: tuple[int
 def test_boxes_and_masks_follow_a_random_crop_and_its_mirror_image(epoch: int) -> None:
     sheet = Sheet(60, 40, white=(24, 12, 38, 28))
     data = source(Sample("a", sheet, regions=(sheet.region,)))
-    each = collate(data, "images", "boxes", "masks", view=ViewSpec(size=64, augment=True))
+    each = collate(data, "images", "boxes", "masks", view=ViewSpec(size=64, augment=Augment(scale=(0.5, 1.0))))
     found = each(data.samples[0], Draw(0, epoch, "a"))
     assert found.boxes is not None
     if found.boxes.shape[1]:
@@ -218,26 +218,42 @@ def test_spans_point_at_the_tokens_of_the_first_caption_also_inside_a_template()
     assert found.spans.tolist() == [[[list(expected[0]), [0, 0]], [list(e) for e in expected[1:]], [[0, 0], [0, 0]]]]
 
 
+def test_columns_with_an_entry_a_region_follow_the_crop() -> None:
+    """Each region's feature says where its box begins: whatever is seen, they stay together."""
+    boxes = [(0.1 * i, 0.1 * i, 0.1 * i + 0.05, 0.1 * i + 0.05) for i in range(10)]
+    features = [[box[0], 1.0] for box in boxes]
+    regions = tuple(Region(box, f"thing {i}") for i, box in enumerate(boxes))
+    data = source(Sample("a", Sheet(), ("x",), regions=regions, extra={"region_features": features, "right": [1] * 10}))
+    needs = [CORE_FIELDS["boxes"], FieldSpec("region_features", "B T F", ragged="T"), CORE_FIELDS["phrases"]]
+    needs.append(FieldSpec("right", "B T", "bool", ragged="T"))
+    view = ViewSpec(size=32, augment=Augment(scale=(0.2, 0.4)))
+    for spec in (*needs, CORE_FIELDS["images"]):
+        each = Collate(data, [*{need.name: need for need in (*needs, spec)}.values()], PREPROCESS, view=view)
+        counts = set()
+        for epoch in range(8):
+            found = each(data.samples[0], Draw(0, epoch, "a"))
+            seen_ones = [int(name.split()[1]) for name in found.phrases[0]]
+            assert found.extra["region_features"][0, :, 0].tolist() == pytest.approx([0.1 * i for i in seen_ones])
+            assert found.boxes.shape[1] == found.extra["right"].shape[1] == found.valid["T"].shape[1] == len(seen_ones)
+            counts.add(len(seen_ones))
+        assert len(counts) > 1
+        assert max(counts) < 10, "some are not seen"
+
+
+def test_a_column_with_another_number_of_entries_than_regions_is_refused() -> None:
+    regions = (Region((0.1, 0.1, 0.9, 0.9), "dog"),)
+    data = source(Sample("a", Sheet(), regions=regions, extra={"region_features": [[1.0], [2.0]]}))
+    each = Collate(data, [CORE_FIELDS["boxes"], FieldSpec("region_features", "B T F", ragged="T")], PREPROCESS)
+    with pytest.raises(DeixisError, match="'region_features' of the sample 'a' has 2 entries, and there are 1 regions"):
+        each(data.samples[0])
+
+
 # Views
-
-
-@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 300), st.integers(1, 300))
-def test_a_random_crop_lies_inside_the_image_on_whole_pixels(numbers: list[float], width: int, height: int) -> None:
-    x0, y0, x1, y1 = random_window(numbers, width, height, (0.2, 0.9))
-    left, right = sorted((x0 * width, x1 * width))
-    assert (x0 > x1) == (numbers[4] < 0.5)
-    for edge, most in ((left, width), (right, width), (y0 * height, height), (y1 * height, height)):
-        assert -1e-6 <= edge <= most + 1e-6
-        assert abs(edge - round(edge)) < 1e-6
-    assert right - left >= 0.999
-    if 0.5 < width / height < 2 and min(width, height) > 50 and right - left < width and (y1 - y0) * height < height:
-        assert ASPECT[0] * 0.9 < (right - left) / ((y1 - y0) * height) < ASPECT[1] * 1.1
-        assert 0.15 < (right - left) * (y1 - y0) / width < 0.95
 
 
 def test_crops_come_in_groups_with_their_places() -> None:
     data = source(captioned("x"))
-    view = ViewSpec(size=32, crops=(Crop(2, 24), Crop(3, 16, (0.05, 0.2))), boxes=True)
+    view = ViewSpec(size=32, crops=(Crop(2, 24), Crop(3, 16, Augment(scale=(0.05, 0.2)))), boxes=True)
     each = collate(data, "views", "view_boxes", view=view)
     found, again, other = (each(data.samples[0], Draw(0, epoch, "a")) for epoch in (0, 0, 1))
     assert [group.shape for group in found.views] == [(1, 2, 3, 24, 24), (1, 3, 3, 16, 16)]
@@ -248,6 +264,114 @@ def test_crops_come_in_groups_with_their_places() -> None:
         found.view_boxes[1][..., 3] - found.view_boxes[1][..., 1]
     )
     assert (area < 0.25).all()
+
+
+ALWAYS = Augment(scale=(0.5, 1.0), flip=1.0)
+
+
+def mirrored(*samples: Sample, **of_source: Any) -> tuple[list[bool], Collate]:
+    data = dataclasses.replace(source(*samples), **of_source)
+    each = collate(data, "images", "view_boxes", view=ViewSpec(size=32, augment=ALWAYS, crops=(Crop(1, 16, ALWAYS),)))
+    boxes = [each(sample, Draw(0, 0, sample.id)).view_boxes[0][0, 0] for sample in data.samples]
+    return [bool(box[0] > box[2]) for box in boxes], each
+
+
+def test_an_image_is_not_mirrored_whose_texts_name_a_side() -> None:
+    left = Region((0.1, 0.1, 0.4, 0.4), "dog", (Phrase("the dog on the left"),))
+    samples = [captioned("a dog"), captioned("a dog", "der linke Hund", name="b")]
+    samples += [captioned("a dog", name="c", regions=(left,)), captioned("a bright leftover", name="d")]
+    found, each = mirrored(*samples)
+    assert found == [True, False, False, True]
+    assert each.notes == ("2 of 4 samples are never mirrored: their texts name a side (left, right).",)
+    data = source(*samples)
+    assert collate(data, "images", view=ViewSpec(size=32, augment=Augment(flip=0.0))).notes == ()
+    assert collate(data, "images").notes == ()
+
+
+def test_images_of_text_are_not_mirrored() -> None:
+    found, each = mirrored(captioned("a dog"), shows_text=True)
+    assert found == [False]
+    assert each.notes == ("No image is mirrored: those of 'toy' show text.",)
+
+
+COLOURED = Augment(jitter=(0.8, 0.8, 0.8, 0.2), grey=0.3, blur=0.5, solarise=0.3)
+
+
+def test_colours_of_a_whole_batch_are_those_of_each_sample_alone() -> None:
+    samples = [Sample(f"{i}", Sheet(60 + i, 40, (10, 5, 20 + i, 30)), ("x",)) for i in range(6)]
+    data = source(*samples)
+    view = ViewSpec(size=32, augment=COLOURED, crops=(Crop(2, 24, COLOURED), Crop(1, 16, Augment())))
+    each = collate(data, "images", "views", view=view)
+
+    def draws(name: str) -> Draw:
+        return Draw(0, 3, name)
+
+    alone = concatenate([each(sample, draws(sample.id)) for sample in samples])
+    rows = [each.row(sample, draws(sample.id)) for sample in samples]
+    assert rows[0].images.dtype == rows[0].views[0].dtype == torch.uint8
+    together = each.finish(concatenate(rows), draws)
+    torch.testing.assert_close(together.images, alone.images, rtol=0, atol=1 / 255)
+    for ours, theirs in zip(together.views, alone.views, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1 / 255)
+    plain = collate(data, "images", view=ViewSpec(size=32, augment=Augment()))
+    assert not torch.allclose(concatenate([plain(s, draws(s.id)) for s in samples]).images, alone.images, atol=0.05)
+
+
+def test_images_that_are_no_squares_show_all_of_an_image_in_another_shape() -> None:
+    data = source(Sample("a", Sheet(60, 40, (30, 0, 60, 40)), regions=(Sheet(60, 40, (30, 0, 60, 40)).region,)))
+    found = batch(data, "images", "masks", "boxes", view=ViewSpec(size=16, width=64))
+    assert found.images.shape == (1, 3, 16, 64)
+    assert torch.equal(found.masks[0, 0], torch.arange(64).expand(16, -1) >= 32)
+    assert (found.images[0, :, :, 33:].mean(), found.images[0, :, :, :31].mean()) == (
+        pytest.approx(1.0),
+        pytest.approx(0.0),
+    )
+    torch.testing.assert_close(found.boxes, torch.tensor([[[0.5, 0.0, 1.0, 1.0]]]))
+
+
+def test_images_keep_their_shape_and_two_masks_say_what_is_padding() -> None:
+    white = [Sample(f"{w} {h}", Sheet(w, h, (0, 0, w, h)), regions=(Sheet(w, h, (0, 0, w, h)).region,))
+             for w, h in ((60, 40), (40, 60), (200, 20))]  # fmt: skip
+    data = source(*white)
+    preprocess = dataclasses.replace(PREPROCESS, mean=(0.5,) * 3, std=(0.5,) * 3)
+    view = ViewSpec(size=20, longest=50, augment=Augment(scale=(1.0, 1.0), shape="image", grey=0.5))
+    each = collate(data, "images", "masks", preprocess=preprocess, view=view)
+    for draw in (False, True):
+        rows = [each.row(sample, Draw(0, 0, sample.id) if draw else None) for sample in white]
+        found = each.finish(concatenate(rows), (lambda name: Draw(0, 0, name)) if draw else None)
+        assert found.images.shape == (3, 3, 30, 50)
+        assert found.valid["H"].sum(1).tolist() == [20, 30, 5]
+        assert found.valid["W"].sum(1).tolist() == [30, 20, 50]
+        real = found.valid["H"][:, :, None] & found.valid["W"][:, None, :]
+        assert torch.equal(found.masks[:, 0], real)
+        white_ones = real[:, None].expand_as(found.images).float()  # grey is rounded down to 254
+        torch.testing.assert_close(found.images, white_ones, rtol=0, atol=0.01)
+    with pytest.raises(DeixisError, match="width 8 and keeps the shape"):
+        collate(data, "images", view=ViewSpec(width=8, longest=8))
+
+
+def test_several_fields_of_tokens_have_tokenizers_lengths_and_texts_of_their_own() -> None:
+    data = source(
+        captioned("a dog", "a cat", extra={"long": ["a dog that runs on a beach", "a cat that sleeps"]}),
+        captioned("a hen", name="b", extra={"long": "a hen"}),
+    )
+    needs = [CORE_FIELDS["tokens"], FieldSpec("same", "B K M", "long", ragged="M")]
+    needs.append(FieldSpec("long_tokens", "B K G", "long", ragged="G"))
+    readers = [(SampleSpec(field="same", length=3), TOKENIZER)]
+    readers += [(SampleSpec(field="long_tokens", column="long", length=40, captions=2), TOKENIZER)]
+    each = Collate(data, needs, PREPROCESS, TOKENIZER, readers=readers)
+    draws = {epoch: [each(sample, Draw(0, epoch, sample.id)) for sample in data.samples] for epoch in range(8)}
+    for rows in draws.values():
+        assert torch.equal(rows[0].tokens[:, :, :2], rows[0].extra["same"][:, :, :2]), "the same caption"
+        found = concatenate(rows)
+        assert found.extra["same"].shape == (2, 1, 3)
+        assert found.extra["long_tokens"].shape[:2] == (2, 2)
+        longest = max(map(int, found.valid["G"].flatten(0, 1).sum(1)))
+        assert longest == len(TOKENIZER(["a dog that runs on a beach"], 40).ids[0])
+        assert not found.extra["long_tokens"][~found.valid["G"]].any()
+    assert len({tuple(rows[0].tokens.flatten().tolist()) for rows in draws.values()}) == 2
+    with pytest.raises(DeixisError, match="nothing to make 'long_tokens' from: a"):
+        Collate(source(captioned("a dog")), needs, PREPROCESS, TOKENIZER, readers=readers)
 
 
 def test_what_a_model_sees_of_an_image_that_is_far_too_long() -> None:
@@ -276,10 +400,6 @@ def test_samples_that_lack_what_is_asked_for_are_named_at_the_start(name: str) -
         collate(data, name)
 
 
-def test_what_is_not_made_yet_is_refused() -> None:
-    data = source(captioned("x"))
-    for more in ({"view": ViewSpec(width=64)}, {"view": ViewSpec(longest=64)}, {"sample": SampleSpec(group=2)}):
-        with pytest.raises(DeixisError, match="not made yet"):
-            collate(data, "images", **more)
+def test_tokens_without_a_tokenizer_are_refused() -> None:
     with pytest.raises(DeixisError, match="no tokenizer"):
-        Collate(data, [CORE_FIELDS["tokens"]], PREPROCESS)
+        Collate(source(captioned("x")), [CORE_FIELDS["tokens"]], PREPROCESS)

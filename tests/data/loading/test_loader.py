@@ -395,3 +395,47 @@ def test_too_few_shards_and_too_few_samples_are_refused_at_the_start() -> None:
         Loader(source(9, shards=3), encode, SampleOrder(1, split_by="shard"), workers=4)
     with pytest.raises(DeixisError, match="do not fill one batch"):
         Loader(source(3), encode, SampleOrder(4))
+
+
+# --- groups, and what is done for whole batches -----------------------------------------------------------------------
+
+
+class Numbered:
+    """Rows that are finished once a batch."""
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[int, float]] = []
+
+    def row(self, sample: Sample, draw: Draw | None) -> Batch:
+        return encode(sample, draw)
+
+    def __call__(self, sample: Sample, draw: Draw | None) -> Batch:
+        raise AssertionError("a loader asks for rows")
+
+    def finish(self, batch: Batch, draws: Callable[[str], Draw] | None) -> Batch:
+        assert draws is not None
+        assert [caption for (caption,) in batch.captions] == [str(draws(name)("x", 1)) for name in batch.ids]
+        self.finished.append((len(batch), draws(batch.ids[0])("x", 1)[0]))
+        return batch
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_left_to_do_for_rows_is_done_once_a_batch_with_the_same_draws(workers: int) -> None:
+    numbered = Numbered()
+    with Loader(source(10), numbered, SampleOrder(4, seed=3), workers=workers) as loader:
+        first = taken(loader, 4)
+    assert [count for count, _ in numbered.finished[:4]] == [4] * 4
+    assert first == taken(Loader(source(10), encode, SampleOrder(4, seed=3)), 4)
+
+
+def test_groups_come_whole_also_where_one_of_them_cannot_be_read() -> None:
+    samples = tuple(Sample(f"sample {i}", None, groups=(f"{i % 5}",)) for i in range(10))
+    pairs = Source("toy", Path("."), "text", "list", samples)
+    found = taken(Loader(pairs, broken(3), SampleOrder(4, group=2), max_skipped=0.5), 5)
+    for ids in found:
+        assert len(ids) == 4
+        names = [int(name.split()[1]) % 5 for name in ids]
+        assert names[0] == names[1] != names[2] == names[3]
+    assert ("sample 8", "sample 8") in {ids[i : i + 2] for ids in found for i in (0, 2)}
+    state = Loader(source(10), encode, SampleOrder(4)).state()
+    assert "group" not in state["of"], "states from before there were groups are read"

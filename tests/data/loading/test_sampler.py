@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deixis.data.loading.sampler import Draw, EpochPlan, SampleOrder, shards_of
+from deixis.data.loading.sampler import Draw, EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.errors import DeixisError
 from deixis.types import Member, Sample
 
@@ -191,3 +191,54 @@ def test_what_is_drawn_hangs_on_seed_epoch_sample_and_purpose() -> None:
     assert all(0 <= x < 1 for draw in draws for x in draw)
     assert Draw(0, 0, "a")("x", 20)[:3] == Draw(0, 0, "a")("x", 3)
     assert len(set(draws[0])) == 20
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=8, max_size=40),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(0, 2),
+)
+def test_a_batch_holds_whole_groups_and_an_epoch_every_sample(
+    groups: list[int], group: int, identities: int, world: int, number: int
+) -> None:
+    order = SampleOrder(batch_size=group * identities, group=group, last="keep")
+    plan = EpochPlan(order, (len(groups),), world, groups=tuple(groups))
+    ranks = epoch(plan, number)
+    assert set(flat(ranks)) == set(range(len(groups)))
+    assert len({len(batches) for batches in ranks}) == 1
+    counts = {name: groups.count(name) for name in groups}
+    assert len(flat(ranks)) == sum(-(-count // group) * group for count in counts.values()), "only to fill a group"
+    for batch in itertools.chain(*ranks):
+        sides = [batch[start : start + group] for start in range(0, len(batch), group)]
+        assert all(len({groups[sample] for sample in side}) == 1 for side in sides)
+
+
+def test_identities_differ_within_a_batch_of_all_ranks() -> None:
+    groups = tuple(i % 10 for i in range(200))
+    ranks = epoch(EpochPlan(SampleOrder(batch_size=8, group=4), (200,), 2, groups=groups), 3)
+    assert [len(batches) for batches in ranks] == [12, 12]
+    for step in zip(*ranks, strict=True):
+        identities = [groups[sample] for batch in step for sample in batch[::4]]
+        assert len(set(identities)) == 4
+    again, other = (
+        epoch(EpochPlan(SampleOrder(batch_size=8, group=4), (200,), 2, groups=groups), each) for each in (3, 4)
+    )
+    assert again == ranks
+    assert other != ranks
+
+
+def test_groups_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DeixisError, match="A batch of 6 does not hold whole groups of 4"):
+        SampleOrder(batch_size=6, group=4)
+    with pytest.raises(DeixisError, match="Groups are made of all samples"):
+        SampleOrder(batch_size=8, group=4, window=10)
+    assert groups_of([Sample("a", None, groups=("x",)), Sample("b", None), Sample("c", None, groups=("x", "y"))]) == (
+        0,
+        1,
+        0,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +81,25 @@ def test_what_is_padding_in_a_batch_is_what_the_tokenizer_says(world: World) -> 
         batch.caption(), world.encoder.tokenize(world.library.texts(batch.ids)), strict=True
     ):
         assert torch.equal(of_batch, of_tokenizer)
+
+
+def test_pictures_are_mirrored_half_of_the_time_unless_a_text_names_a_side_or_they_show_text(tmp_path: Path) -> None:
+    encoder = zoo.load("tiny")
+    paths = sorted(captioned(tmp_path, 8).glob("*.png"))
+    ids = [path.stem for path in paths]
+    texts = ["a boat", "a boat on the left", "a bird", "rechts ein Vogel", *["a dog"] * 4]
+    turned = {}
+    for mirrors in (True, False):
+        library = ImageTextCache(encoder, mirrors=mirrors)
+        library.add(ids, paths, texts)
+        batches = library.batches(ids, 8, seed=1)
+        turned[mirrors] = set()
+        for batch in itertools.islice(batches, 8):
+            plain = library.images(batch.ids)
+            same = [torch.equal(one, other) for one, other in zip(batch.images, plain, strict=True)]
+            turned[mirrors] |= {name for name, kept in zip(batch.ids, same, strict=True) if not kept}
+    assert turned[True] == {ids[i] for i in range(8) if i not in (1, 3)}
+    assert turned[False] == set()
 
 
 def test_between_them_weights_are_averaged(world: World) -> None:

@@ -348,6 +348,17 @@ def test_taking_keeps_rows_together(encoder: DualEncoder) -> None:
     assert torch.equal(taken.text, made.text[[3, 0]])
 
 
+def test_the_plain_view_stands_for_the_mirrored_one_where_an_image_must_not_be_mirrored(encoder: DualEncoder) -> None:
+    rows = small(encoder)
+    kept = rows.without_mirror([1])
+    assert torch.equal(kept.embedding[0], rows.embedding[0])
+    assert torch.equal(kept.embedding[1, 1], rows.embedding[0, 1])
+    assert torch.equal(kept.features[1, 1], rows.features[0, 1])
+    others = [i for i in range(len(rows)) if i != 1]
+    assert torch.equal(kept.embedding[1, others], rows.embedding[1, others])
+    assert not torch.equal(rows.embedding[1, 1], rows.embedding[0, 1])
+
+
 def test_captions_of_others_come_with_their_keys_and_images_stay(encoder: DualEncoder) -> None:
     made = small(encoder)
     dealt = made.with_text_of([1, 0, 3, 3])

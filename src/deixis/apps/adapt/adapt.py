@@ -25,6 +25,7 @@ from deixis.apps.report.report import render
 from deixis.apps.search.measure_calibration import as_result, of_run, write_calibration
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
+from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.data.splits import concept_groups, split
 from deixis.engine.adaptation import adapt as experiments
 from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
@@ -267,6 +268,10 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     freeze(encoder)
     source = collection.source
     rows = embed_pairs(encoder, collection, talk, mirrored=True)
+    sided = [number for number, sample in enumerate(source.samples) if not may_mirror(source, sample)]
+    rows = rows.without_mirror(sided)
+    for note in mirror_notes(source):
+        talk.say(note)
     if source.kind == "labels":
         unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
         groups = concept_groups(unlabelled, collection.report.same)
@@ -281,7 +286,7 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
     library = None
     if trains_towers(settings.method):
-        library = ImageTextCache(encoder)
+        library = ImageTextCache(encoder, mirrors=not source.shows_text)
         library.add(rows.ids, collection.pictures, texts(source))
     return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
 

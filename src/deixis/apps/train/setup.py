@@ -12,13 +12,13 @@ from typing import Any
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.train.settings import TrainSettings
-from deixis.data.loading.sampler import EpochPlan, SampleOrder, shards_of
+from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_retrieve
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
-from deixis.engine.training.stages import card_of
+from deixis.engine.training.stages import card_of, group_size
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
@@ -111,17 +111,19 @@ def prepare(name: str, source: Source, settings: TrainSettings) -> TrainingJob:
         raise DeixisError(f"{name} is {card.kind}: no step of it is a gradient's.", "`deixis list` shows what trains.")
     method = _build(name, source, settings)
     usable, notes = _worded(source, method)
-    _learnable(usable, method)
+    varied = _learnable(usable, method)
     train, held, more = _held_out(usable, method, settings)
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
     if scratch.options(settings.model) is not None:
         more = [*more, _introduced(method)]
-    order = SampleOrder(_batch(train, method, settings), seed=settings.seed)
-    plan = EpochPlan(order, shards_of(train.samples)[0], world_size())
+    group = group_size(method)
+    order = SampleOrder(_batch(train, method, settings), seed=settings.seed, group=group)
+    groups = groups_of(train.samples) if group > 1 else ()
+    plan = EpochPlan(order, shards_of(train.samples)[0], world_size(), groups=groups)
     steps = _steps(engine.stages(method), plan, settings)
     remainder = plan.remainder()
-    notes = [*source.notes, *notes, *more, *([remainder] if remainder else [])]
+    notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
     return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method))
 
 
@@ -216,16 +218,18 @@ def _spoken(sample: Sample) -> Sample:
     return dataclasses.replace(sample, captions=captions, label=label)
 
 
-def _learnable(source: Source, method: AnyMethod) -> None:
-    """Refuses data that lacks a field, and pairs none of which can be told from another."""
-    for stage in engine.stages(method):
-        collate_for(method, source, stage)
+def _learnable(source: Source, method: AnyMethod) -> list[str]:
+    """Refuses data that lacks a field, and pairs none of which can be told from another; gives what is to be known of
+    how images are varied."""
+    collates = [collate_for(method, source, stage) for stage in engine.stages(method)]
+    notes = [note for collate in collates for note in getattr(collate, "notes", ())]
     said = {sample.captions or (sample.label,) for sample in source.samples}
     if card_of(method).min_batch > 1 and len(said) == 1 and said != {(None,)}:
         raise DeixisError(
             f"All {len(source.samples)} samples say {next(iter(said))[0]!r}: there is nothing to tell apart.",
             "Give captions that tell what each picture shows.",
         )
+    return list(dict.fromkeys(notes))
 
 
 def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
@@ -253,7 +257,8 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
 def _batch(train: Source, method: AnyMethod, settings: TrainSettings) -> int:
     """Samples a step on each rank."""
     world, least = world_size(), card_of(method).min_batch
-    size = settings.batch_size or max(world, min(_BATCH, len(train.samples)) // world * world)
+    whole = world * group_size(method)
+    size = settings.batch_size or max(whole, min(_BATCH, len(train.samples)) // whole * whole)
     if size % world:
         raise DeixisError(f"A batch of {size} can't be dealt out to {world} ranks.", f"Give a multiple of {world}.")
     if size < least:

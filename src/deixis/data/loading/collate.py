@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deixis.data.loading.crops import Window, random_window, seen
-from deixis.data.loading.sampler import Draw
+from deixis.data.loading.crops import WHOLE, region_mask
+from deixis.data.loading.image_views import ImageViews, Seen
+from deixis.data.loading.sampler import Draw, group_of
+from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.errors import DeixisError
-from deixis.inputs.images import load_image
-from deixis.inputs.masks import decode_mask
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.types.batch import CORE_FIELDS, Batch
 from deixis.types.samples import Region, Sample, Source
 from deixis.types.specs import FieldSpec, SampleSpec, ViewSpec
 
-__all__ = ["AUGMENT_SCALE", "Collate"]
+__all__ = ["Collate", "Reader"]
 
-AUGMENT_SCALE = (0.5, 1.0)
-"""The area that a varied image keeps, as a share of the whole."""
+Reader = tuple[SampleSpec, Tokenizer]
+"""How a further field of tokens is made."""
 
 _DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
-_WHOLE = Window(0.0, 0.0, 1.0, 1.0)
+_OF_IMAGES = frozenset({"images", "views", "view_boxes"})
 _OF_REGIONS = ("boxes", "masks", "spans", "phrases")
 
 
@@ -35,7 +34,11 @@ class Collate:
 
     With a `Draw`, the captions are drawn, images are varied where the view asks for it and crops are placed at random,
     as the seed, the epoch and the sample's id say. Without one, the first captions and the model's own view of the
-    image are taken. Boxes, masks and spans follow the image and the text; regions outside what is seen are left out.
+    image are taken. Boxes, masks, spans, phrases and all columns with one entry a region follow the image and the text;
+    regions outside what is seen are left out of all of them.
+
+    What can be done for many samples at once is done by `finish`: a loader joins what `row` gives and calls it once a
+    batch. Called, it does both for one sample.
 
     Args:
         source: the samples; their labels are numbered in sorted order, and so are their groups.
@@ -44,9 +47,10 @@ class Collate:
         tokenizer: for `tokens` and `spans`.
         view: of the images; the default is the square of `preprocess`.
         sample: captions per image, their template, and their length, which the model's context must hold.
+        readers: of further fields of tokens.
 
     Raises:
-        DeixisError: the samples lack what a field is made from, or what is asked for is not made yet.
+        DeixisError: the samples lack what a field is made from.
     """
 
     def __init__(
@@ -58,15 +62,25 @@ class Collate:
         *,
         view: ViewSpec | None = None,
         sample: SampleSpec | None = None,
+        readers: Sequence[Reader] = (),
     ) -> None:
         self.needs = {spec.name: spec for spec in needs}
-        self.view, self.sample = view or ViewSpec(size=preprocess.size), sample or SampleSpec()
-        self._preprocess, self._tokenizer = dataclasses.replace(preprocess, size=self.view.size), tokenizer
+        self.sample, self._tokenizer = sample or SampleSpec(), tokenizer
+        self._readers = {spec.field: (spec, reader) for spec, reader in readers if spec.field in self.needs}
+        self._per_region = [spec.name for spec in needs if spec.name not in CORE_FIELDS and _per_region(spec)]
+        # What regions need to know of an image: which part of it is seen.
+        asked = self._asks("masks", "boxes") or ("images" in self.needs and self._asks(*_OF_REGIONS, *self._per_region))
+        placed = {"regions"} if asked else set()
+        self._views = ImageViews(
+            view or ViewSpec(size=preprocess.size), preprocess, frozenset(_OF_IMAGES & set(self.needs) | placed)
+        )
+        self._source = source
         self.classes = tuple(sorted({each.label for each in source.samples if each.label is not None}))
         self._labels = {label: number for number, label in enumerate(self.classes)}
-        keys = sorted({_group(each) for each in source.samples})
+        keys = sorted({group_of(each) for each in source.samples})
         self._groups = {key: number for number, key in enumerate(keys)}
-        self._refuse_later()
+        if self._asks("tokens", "spans") and self._tokenizer is None:
+            raise DeixisError("Tokens are asked for, and there is no tokenizer.", "Give the model's tokenizer.")
         for name in self.needs:
             self._refuse_lacking(source, name)
 
@@ -85,107 +99,108 @@ class Collate:
         Raises:
             ImageError: its image can't be read.
         """
+        return self.finish(self.row(sample, draw), None if draw is None else lambda _: draw)
+
+    def row(self, sample: Sample, draw: Draw | None = None) -> Batch:
+        """As a call, but for what `finish` does; images then have 8 bits a value where that is left."""
         fields: dict[str, Any] = {"ids": (sample.id,)}
         valid: dict[str, Tensor] = {}
-        window = self._images(sample, draw, fields)
-        captions = self._captions(sample, draw)
+        seen = Seen(WHOLE, (self._views.view.size,) * 2)
+        if sample.image is not None and self._views.fields:
+            images, valid, seen = self._views.row(
+                sample, draw, self._views.mirrors and may_mirror(self._source, sample)
+            )
+            fields |= images
+        captions = self._captions(sample, draw, self.sample)
         if "captions" in self.needs:
             fields["captions"] = (captions,)
         if "tokens" in self.needs:
-            fields["tokens"], valid["L"] = self._tokens(captions)
+            fields["tokens"], valid["L"] = self._tokens(captions, self.sample, self._tokenizer)
         if "labels" in self.needs and sample.label is not None:
             fields["labels"] = torch.tensor([self._labels[sample.label]])
         if "groups" in self.needs:
-            fields["groups"] = torch.tensor([self._groups[_group(sample)]])
-        if self._asks(*_OF_REGIONS):
-            valid["T"] = self._regions(sample, window, captions, fields)
+            fields["groups"] = torch.tensor([self._groups[group_of(sample)]])
         specs = {name: spec for name, spec in self.needs.items() if name not in CORE_FIELDS}
-        extra = {name: _column(sample, spec) for name, spec in specs.items()}
-        return Batch(**fields, valid=valid, extra=extra, specs=specs)
+        extra = {name: self._extra(sample, draw, spec, valid) for name, spec in specs.items()}
+        if self._asks(*_OF_REGIONS, *self._per_region):
+            valid["T"] = self._regions(sample, seen, captions, fields, extra)
+        batch = Batch(**fields, valid=valid, extra=extra, specs=specs)
+        # What differs in size from sample to sample is finished before it is padded.
+        finish = self._views.view.longest > 0
+        return self._views.finish(batch, None if draw is None else lambda _: draw) if finish else batch
+
+    def finish(self, batch: Batch, draws: Callable[[str], Draw] | None = None) -> Batch:
+        """What is left to do for rows that were put together.
+
+        Args:
+            batch: of them.
+            draws: sample id -> what is drawn for it, as for `row`; None for evaluation.
+        """
+        return self._views.finish(batch, draws)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how these samples are varied."""
+        return mirror_notes(self._source) if self._views.mirrors else ()
 
     def _asks(self, *names: str) -> bool:
         return any(name in self.needs for name in names)
 
-    # --- images -------------------------------------------------------------------------------------------------------
-
-    def _images(self, sample: Sample, draw: Draw | None, fields: dict[str, Any]) -> Window:
-        """Adds what is seen of the image; gives the part that `images` shows."""
-        if not self._asks("images", "views", "view_boxes", "masks", "boxes") or sample.image is None:
-            return _WHOLE
-        varied = draw if self.view.augment else None
-        if varied is None and not self._asks("views", "view_boxes", *_OF_REGIONS):
-            fields["images"] = self._preprocess.read([sample.picture])
-            return _WHOLE
-        image = load_image(sample.picture, smallest=self._smallest())
-        height, width = image.shape[1:]
-        if varied is None:
-            window = seen(self._preprocess, width, height)
-        else:
-            window = random_window(varied("image", 5), width, height, AUGMENT_SCALE)
-        if "images" in self.needs:
-            shown = self._preprocess(image) if varied is None else window.show(image, self._preprocess)
-            fields["images"] = shown[None]
-        if self._asks("views", "view_boxes"):
-            self._crops(image, draw or Draw(0, 0, sample.id), fields)
-        return window
-
-    def _smallest(self) -> int | None:
-        """What a JPEG's shorter side must keep, where the largest of all views is wanted."""
-        side = max([self.view.size, *(crop.size for crop in self.view.crops)])
-        return self._preprocess.reduce * side or None
-
-    def _crops(self, image: Tensor, draw: Draw, fields: dict[str, Any]) -> None:
-        height, width = image.shape[1:]
-        views, boxes = [], []
-        for group, crop in enumerate(self.view.crops):
-            preprocess = dataclasses.replace(self._preprocess, size=crop.size)
-            windows = [
-                random_window(draw(f"crop {group} {i}", 5), width, height, crop.scale) for i in range(crop.count)
-            ]
-            views.append(torch.stack([window.show(image, preprocess) for window in windows])[None])
-            boxes.append(torch.tensor(windows)[None])
-        if "views" in self.needs:
-            fields["views"] = tuple(views)
-        if "view_boxes" in self.needs:
-            fields["view_boxes"] = tuple(boxes)
-
     # --- words --------------------------------------------------------------------------------------------------------
 
-    def _captions(self, sample: Sample, draw: Draw | None) -> tuple[str, ...]:
+    def _captions(self, sample: Sample, draw: Draw | None, spec: SampleSpec) -> tuple[str, ...]:
         """As many captions as are asked for: drawn from the sample's, again from the first where it has too few."""
-        words = sample.words
-        count, keep = self.sample.captions, 1 if "spans" in self.needs else 0  # spans speak of the first
+        words = _words(sample, spec.column)
+        count, keep = spec.captions, 1 if "spans" in self.needs and not spec.column else 0  # spans speak of the first
         if draw is not None and len(words) > count:
-            chance = draw("captions", len(words))
+            chance = draw(f"captions {spec.column}".strip(), len(words))
             rest = sorted(range(keep, len(words)), key=lambda i: chance[i])
             words = tuple(words[i] for i in [*range(keep), *rest])
         return tuple(words[i % len(words)] for i in range(count)) if words else ()
 
-    def _tokens(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _tokens(self, captions: Sequence[str], spec: SampleSpec, tokenizer: Tokenizer | None) -> tuple[Tensor, Tensor]:
         """[1, K, L] of both: token numbers, and which are real."""
-        assert self._tokenizer is not None
-        texts = [self.sample.template.replace("{}", caption) for caption in captions]
-        tokens, mask = self._tokenizer(texts, self.sample.length)
+        assert tokenizer is not None
+        tokens, mask = tokenizer([spec.template.replace("{}", caption) for caption in captions], spec.length)
         return tokens[None], mask[None]
+
+    def _extra(self, sample: Sample, draw: Draw | None, spec: FieldSpec, valid: dict[str, Tensor]) -> Any:
+        """A further field: tokens of a reader, or the column of that name. Adds what of it is real."""
+        ragged = spec.ragged.split()
+        if spec.name in self._readers:
+            told, reader = self._readers[spec.name]
+            value, valid[ragged[0]] = self._tokens(self._captions(sample, draw, told), told, reader)
+            return value
+        value = _column(sample, spec)
+        axes = spec.axes.split()
+        for letter in ragged:
+            if letter in axes and letter != "T" and letter not in valid:
+                valid[letter] = torch.ones(1, value.shape[axes.index(letter)], dtype=torch.bool)
+        return value
 
     # --- regions ------------------------------------------------------------------------------------------------------
 
-    def _regions(self, sample: Sample, window: Window, captions: Sequence[str], fields: dict[str, Any]) -> Tensor:
-        """Adds the fields with one entry a region; gives the mask of those there are, [1, T]."""
-        placed = [(region, window.box(region.box)) for region in sample.regions]
-        kept = [(region, box) for region, box in placed if box is not None]
-        count = len(kept)
+    def _regions(
+        self, sample: Sample, seen: Seen, captions: Sequence[str], fields: dict[str, Any], extra: dict[str, Any]
+    ) -> Tensor:
+        """Adds the fields with one entry a region, and takes out of columns those that are not seen; gives the mask of
+        the regions that are, [1, T]."""
+        boxes = [seen.window.box(region.box) for region in sample.regions]
+        kept = [number for number, box in enumerate(boxes) if box is not None]
+        regions = [sample.regions[number] for number in kept]
         if "boxes" in self.needs:
-            fields["boxes"] = torch.tensor([box for _, box in kept]).reshape(1, count, 4)
+            fields["boxes"] = torch.tensor([boxes[number] for number in kept]).reshape(1, len(kept), 4)
         if "masks" in self.needs:
-            side = self.view.size
-            masks = [_mask(region, window, side) for region, _ in kept]
-            fields["masks"] = torch.stack(masks)[None] if masks else torch.zeros(1, 0, side, side, dtype=torch.bool)
+            masks = [region_mask(region, seen.window, seen.size) for region in regions]
+            fields["masks"] = torch.stack(masks)[None] if masks else torch.zeros(1, 0, *seen.size, dtype=torch.bool)
         if "phrases" in self.needs:
-            fields["phrases"] = (tuple(_phrase(region) for region, _ in kept),)
+            fields["phrases"] = (tuple(_phrase(region) for region in regions),)
         if "spans" in self.needs:
-            fields["spans"] = self._spans(captions[0] if captions else "", [region for region, _ in kept])
-        return torch.ones(1, count, dtype=torch.bool)
+            fields["spans"] = self._spans(captions[0] if captions else "", regions)
+        for name in self._per_region:
+            _require_paired(sample, name, extra[name].shape[1])
+            extra[name] = extra[name][:, kept]
+        return torch.ones(1, len(kept), dtype=torch.bool)
 
     def _spans(self, caption: str, regions: Sequence[Region]) -> Tensor:
         """[1, T, S, 2]: where the caption speaks of each region, in tokens."""
@@ -203,17 +218,12 @@ class Collate:
 
     # --- what can't be made -------------------------------------------------------------------------------------------
 
-    def _refuse_later(self) -> None:
-        if self.view.width or self.view.longest:
-            raise DeixisError("Images that are no squares are not made yet.", "Ask for a view of one size.")
-        if self.sample.group > 1:
-            raise DeixisError("Batches of identities x samples are not made yet.", "Ask for groups of 1.")
-        if self._asks("tokens", "spans") and self._tokenizer is None:
-            raise DeixisError("Tokens are asked for, and there is no tokenizer.", "Give the model's tokenizer.")
-
     def _refuse_lacking(self, source: Source, name: str) -> None:
         """Names samples that lack what a field is made from; of regions, some sample must have one."""
         has = _HAS.get(name, lambda sample: sample.extra.get(name) is not None)
+        if name in self._readers:
+            column = self._readers[name][0].column
+            has = lambda sample: bool(_words(sample, column))  # noqa: E731
         lacking = [sample.id for sample in source.samples if not has(sample)]
         if len(lacking) > (len(source.samples) - 1 if name in _OF_REGIONS else 0):
             raise DeixisError(
@@ -234,19 +244,31 @@ _HAS: dict[str, Callable[[Sample], bool]] = {
 }
 
 
-def _group(sample: Sample) -> str:
-    """The concept that it belongs to first, or itself."""
-    return f"group {sample.groups[0]}" if sample.groups else f"sample {sample.id}"
+def _words(sample: Sample, column: str = "") -> tuple[str, ...]:
+    """Its captions, or its label where it has none; or the texts of a column."""
+    if column:
+        texts = sample.extra.get(column, ())
+        return (texts,) if isinstance(texts, str) else tuple(str(text) for text in texts or ())
+    return sample.words
+
+
+def _per_region(spec: FieldSpec) -> bool:
+    """Whether a column has one entry a region."""
+    return "T" in spec.ragged.split() and spec.axes.split()[:2] == ["B", "T"]
+
+
+def _require_paired(sample: Sample, name: str, count: int) -> None:
+    """Makes sure that a column has as many entries as the sample has regions."""
+    if count != len(sample.regions):
+        raise DeixisError(
+            f"The column {name!r} of the sample {sample.id!r} has {count} entries, and there are "
+            f"{len(sample.regions)} regions.",
+            "Give one entry for each region, in their order.",
+        )
 
 
 def _phrase(region: Region) -> str:
     return region.phrases[0].text if region.phrases else region.category
-
-
-def _mask(region: Region, window: Window, size: int) -> Tensor:
-    if region.mask is None:
-        return torch.zeros(size, size, dtype=torch.bool)
-    return window.mask(decode_mask(region.mask), size)
 
 
 def _column(sample: Sample, spec: FieldSpec) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,21 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from deixis.inputs.masks import decode_mask
 from deixis.inputs.preprocess import Preprocess
+from deixis.ops import augmentation
+from deixis.types.samples import Region
+from deixis.types.specs import Augment
 
-__all__ = ["ASPECT", "Window", "random_window", "seen"]
+__all__ = ["COLOURS", "PLACE", "WHOLE", "Window", "random_window", "recoloured", "region_mask", "seen", "seen_mask"]
 
-ASPECT = (3 / 4, 4 / 3)
-"""Width by height of a random crop."""
+PLACE, COLOURS = 5, 10
+"""Numbers that `random_window` and `recoloured` take for each image."""
+
+_ORDERS = tuple(itertools.permutations(range(4)))
+_JITTERS = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
 
 
 class Window(NamedTuple):
@@ -29,13 +38,21 @@ class Window(NamedTuple):
     x1: float
     y1: float
 
-    def show(self, image: UInt8[Tensor, "3 H W"], preprocess: Preprocess) -> Float[Tensor, "3 S S"]:
-        """The rectangle, which lies inside the image on whole pixels, as a square of normalised values."""
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Its own width and height in pixels, in an image of this size."""
+        return abs(round(self.x1 * width) - round(self.x0 * width)), round(self.y1 * height) - round(self.y0 * height)
+
+    def show(
+        self, image: UInt8[Tensor, "3 H W"], preprocess: Preprocess, size: tuple[int, int]
+    ) -> UInt8[Tensor, "3 h w"]:
+        """The rectangle, on whole pixels, resized to a height and a width; what is beyond the image is black."""
         height, width = image.shape[1:]
         left, right = sorted((round(self.x0 * width), round(self.x1 * width)))
-        cut = image[:, round(self.y0 * height) : round(self.y1 * height), left:right]
-        square = dataclasses.replace(preprocess, mode="squash")(cut)
-        return square.flip(-1) if self.x0 > self.x1 else square
+        top, bottom = round(self.y0 * height), round(self.y1 * height)
+        cut = image[:, max(0, top) : bottom, max(0, left) : right]
+        beyond = (max(0, -left), max(0, right - width), max(0, -top), max(0, bottom - height))
+        shown = preprocess.resized(F.pad(cut, beyond) if any(beyond) else cut, *size)
+        return augmentation.mirror(shown) if self.x0 > self.x1 else shown
 
     def box(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:
         """A box of the image in shares of the rectangle, cut at its edges; None where it lies outside."""
@@ -44,13 +61,17 @@ class Window(NamedTuple):
         ys = sorted(min(1.0, max(0.0, (y - self.y0) / down)) for y in (box[1], box[3]))
         return (xs[0], ys[0], xs[1], ys[1]) if xs[0] < xs[1] and ys[0] < ys[1] else None
 
-    def mask(self, pixels: Bool[Tensor, "H W"], size: int) -> Bool[Tensor, "S S"]:
-        """A mask of the image as it lies in the rectangle, `size` pixels a side; padding belongs to nothing."""
+    def mask(self, pixels: Bool[Tensor, "H W"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """A mask of the image as it lies in the rectangle, `size` pixels high and wide; padding belongs to nothing."""
         height, width = pixels.shape
         extent = (self.x0 * width, self.y0 * height, self.x1 * width, self.y1 * height)
         picture = Image.fromarray(pixels.numpy().astype(np.uint8) * 255)
-        shown = picture.transform((size, size), Image.Transform.EXTENT, extent, Image.Resampling.NEAREST)
+        shown = picture.transform(size[::-1], Image.Transform.EXTENT, extent, Image.Resampling.NEAREST)
         return torch.from_numpy(np.array(shown) > 127)
+
+
+WHOLE = Window(0.0, 0.0, 1.0, 1.0)
+"""All of an image."""
 
 
 def seen(preprocess: Preprocess, width: int, height: int) -> Window:
@@ -69,21 +90,86 @@ def seen(preprocess: Preprocess, width: int, height: int) -> Window:
     return Window(left / wide, top / high, (left + preprocess.size) / wide, (top + preprocess.size) / high)
 
 
-def random_window(numbers: list[float], width: int, height: int, scale: tuple[float, float]) -> Window:
-    """A crop of random area, shape and place on whole pixels, mirrored half of the time.
+def region_mask(region: Region, window: Window, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    """The pixels of a region as it lies in the rectangle, `size` pixels high and wide; none where it has no mask."""
+    return torch.zeros(size, dtype=torch.bool) if region.mask is None else window.mask(decode_mask(region.mask), size)
+
+
+def seen_mask(region: Region, preprocess: Preprocess) -> Bool[Tensor, "S S"]:
+    """What a model sees of a region that has a mask."""
+    assert region.mask is not None
+    window = seen(preprocess, region.mask.width, region.mask.height)
+    return region_mask(region, window, (preprocess.size, preprocess.size))
+
+
+def random_window(numbers: Sequence[float], width: int, height: int, augment: Augment) -> Window:
+    """A crop of random area, shape and place on whole pixels, mirrored or not.
 
     Args:
-        numbers: five in [0, 1): for area, shape, two of place, mirroring.
+        numbers: `PLACE` of them in [0, 1): for area, shape, two of place, mirroring.
         width: of the image, in pixels.
         height: of the image, in pixels.
-        scale: the range of the area, as a share of the image's; less where the shape leaves no room.
+        augment: how large and of which shape; smaller where the shape leaves no room.
     """
-    area = width * height * (scale[0] + (scale[1] - scale[0]) * numbers[0])
-    low, high = map(math.log, ASPECT)
+    w, h = _size(numbers, width, height, augment)
+    across, down = round(augment.pad * width), round(augment.pad * height)
+    x = int(numbers[2] * (width + 2 * across - w + 1)) - across
+    y = int(numbers[3] * (height + 2 * down - h + 1)) - down
+    left, right = x / width, (x + w) / width
+    x0, x1 = (right, left) if numbers[4] < augment.flip else (left, right)
+    return Window(x0, y / height, x1, (y + h) / height)
+
+
+def _size(numbers: Sequence[float], width: int, height: int, augment: Augment) -> tuple[int, int]:
+    share = augment.scale[0] + (augment.scale[1] - augment.scale[0]) * numbers[0]
+    if augment.shape == "square":
+        side = max(1, round(math.sqrt(share) * min(width, height)))
+        return side, side
+    if augment.shape == "image":
+        return max(1, round(math.sqrt(share) * width)), max(1, round(math.sqrt(share) * height))
+    area = width * height * share
+    low, high = map(math.log, augment.ratio)
     aspect = math.exp(low + (high - low) * numbers[1])
     w = min(width, max(1, round(math.sqrt(area * aspect))))
-    h = min(height, max(1, round(math.sqrt(area / aspect))))
-    x, y = int(numbers[2] * (width - w + 1)), int(numbers[3] * (height - h + 1))
-    left, right = x / width, (x + w) / width
-    x0, x1 = (right, left) if numbers[4] < 0.5 else (left, right)
-    return Window(x0, y / height, x1, (y + h) / height)
+    return w, min(height, max(1, round(math.sqrt(area / aspect))))
+
+
+def recoloured(
+    images: UInt8[Tensor, "B 3 H W"], augment: Augment, numbers: Float[Tensor, "B n"]
+) -> UInt8[Tensor, "B 3 H W"]:
+    """A batch of images with other colours, blurred and solarised: each as its own numbers say.
+
+    Args:
+        images: of one size.
+        augment: what is varied, by how much and how often.
+        numbers: `COLOURS` of them for each image, in [0, 1): whether colours are changed, by how much (4), in which
+            order; whether it is grey, whether and how much it is blurred, whether it is solarised.
+    """
+    images = _jittered(images, augment, numbers)
+    images = _where(images, numbers[:, 6] < augment.grey, augmentation.grey)
+    low, high = augment.sigma
+    sigma, kernel = low + (high - low) * numbers[:, 8], 2 * math.ceil(3 * high) + 1
+    kernel = min(kernel, 2 * min(images.shape[-2:]) - 1)
+    images = _where(images, numbers[:, 7] < augment.blur, lambda some, s: augmentation.blur(some, s, kernel), sigma)
+    return _where(images, numbers[:, 9] < augment.solarise, augmentation.solarise)
+
+
+def _jittered(images: Tensor, augment: Augment, numbers: Tensor) -> Tensor:
+    amounts = 2 * numbers[:, 1:5] - 1
+    amounts = amounts * torch.tensor(augment.jitter, dtype=numbers.dtype)
+    amounts[:, :3] = (1 + amounts[:, :3]).clamp(min=0)
+    chosen = numbers[:, 0] < augment.jitter_chance
+    order = torch.tensor(_ORDERS)[(numbers[:, 5] * len(_ORDERS)).long()]
+    for turn, kind in itertools.product(range(4), range(4)):
+        if augment.jitter[kind]:
+            images = _where(images, chosen & (order[:, turn] == kind), _JITTERS[kind], amounts[:, kind])
+    return images
+
+
+def _where(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *amounts: Tensor) -> Tensor:
+    """The images, those of some rows changed."""
+    if not rows.any():
+        return images
+    images = images.clone()
+    images[rows] = change(images[rows], *(amount[rows] for amount in amounts))
+    return images

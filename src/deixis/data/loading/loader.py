@@ -9,12 +9,12 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deixis.data.loading.sampler import Draw, EpochPlan, Indices, SampleOrder, shards_of
+from deixis.data.loading.sampler import Draw, EpochPlan, Indices, SampleOrder, groups_of, shards_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageError
 from deixis.inputs.read_ahead import Readers
@@ -25,7 +25,8 @@ from deixis.types.samples import Sample, Skipped, Source, place
 __all__ = ["Encode", "Loader", "skip_log"]
 
 Encode = Callable[[Sample, Draw | None], Batch]
-"""Makes the batch of one sample, as `deixis.data.loading.collate.Collate` does."""
+"""Makes the batch of one sample. What has methods `row` and `finish`, as `deixis.data.loading.collate.Collate`, makes
+rows of samples and finishes whole batches of them."""
 
 _AHEAD = 2
 """Batches that each thread may be ahead of the caller."""
@@ -85,7 +86,7 @@ class Loader:
     ) -> None:
         rank, world = ranks or (collective.rank(), collective.world_size())
         sizes, slots = shards_of(source.samples)
-        self.plan = EpochPlan(order, sizes, world, workers)
+        self.plan = EpochPlan(order, sizes, world, workers, groups_of(source.samples) if order.group > 1 else ())
         self.skipped: list[Skipped] = []
         self._reader = _Reader(source, encode, self.plan, rank, slots)
         self._made_for = _made_for(source, self.plan)
@@ -232,7 +233,8 @@ def _made_for(source: Source, plan: EpochPlan) -> dict[str, Any]:
         "samples": len(source.samples),
         "their fingerprint": digest,
         "ranks": plan.world,
-        **dataclasses.asdict(plan.order),
+        # Runs that were saved before there were groups have none.
+        **{name: value for name, value in vars(plan.order).items() if (name, value) != ("group", 1)},
     }
 
 
@@ -259,6 +261,7 @@ class _Reader:
 
     def __init__(self, source: Source, encode: Encode, plan: EpochPlan, rank: int, slots: Indices) -> None:
         self._samples, self._encode, self._plan, self._rank, self._slots = source.samples, encode, plan, rank, slots
+        self._make: Encode = getattr(encode, "row", encode)
         self.places = functools.lru_cache(maxsize=4)(self._places)
 
     def _places(self, epoch: int) -> list[_Place]:
@@ -278,17 +281,34 @@ class _Reader:
             if stopped():
                 raise CancelledError
             found.append(self._row(index, place_.epoch))
-        rows = [row for row in found if isinstance(row, Batch)]
+        rows = self._whole_groups(found)
         skipped = tuple(row for row in found if isinstance(row, Skipped))
         if not rows and self._plan.world > 1:
             stand_in = self._stand_in(place_)
-            rows = [stand_in.take(()) if self._plan.order.last == "keep" else stand_in]
-        return _Read(concatenate(rows) if rows else None, skipped)
+            empty = self._plan.order.last == "keep"
+            rows = [stand_in.take(())] if empty else [stand_in] * self._plan.order.group
+        return _Read(self._joined(rows, place_.epoch) if rows else None, skipped)
+
+    def _joined(self, rows: list[Batch], epoch: int) -> Batch:
+        order, batch = self._plan.order, concatenate(rows)
+        finish = getattr(self._encode, "finish", None)
+        if finish is None:
+            return batch
+        finished: Batch = finish(batch, functools.partial(Draw, order.seed, epoch) if order.shuffle else None)
+        return finished
+
+    def _whole_groups(self, found: Sequence[Batch | Skipped]) -> list[Batch]:
+        """The rows that could be read; in a group the first of them stand in for those that could not."""
+        group, rows = self._plan.order.group, list[Batch]()
+        for start in range(0, len(found), group):
+            own = [row for row in found[start : start + group] if isinstance(row, Batch)]
+            rows += [own[i % len(own)] for i in range(group)] if own and group > 1 else own
+        return rows
 
     def _row(self, index: int, epoch: int) -> Batch | Skipped:
         sample, order = self._samples[index], self._plan.order
         try:
-            return self._encode(sample, Draw(order.seed, epoch, sample.id) if order.shuffle else None)
+            return self._make(sample, Draw(order.seed, epoch, sample.id) if order.shuffle else None)
         except (ImageError, OSError) as error:
             where = sample.id if sample.image is None else place(sample.image)
             reason = error.reason if isinstance(error, ImageError) else "unreadable"

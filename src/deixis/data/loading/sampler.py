@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from deixis.errors import DeixisError
 from deixis.types.samples import Member, Sample
 
-__all__ = ["Draw", "EpochPlan", "SampleOrder", "shards_of"]
+__all__ = ["Draw", "EpochPlan", "SampleOrder", "group_of", "groups_of", "shards_of"]
 
 Last = Literal["drop", "keep", "pad"]
 SplitBy = Literal["sample", "shard"]
@@ -64,6 +65,17 @@ def shards_of(samples: Sequence[Sample]) -> tuple[tuple[int, ...], Indices]:
     return tuple(map(len, found.values())), np.array(flat, dtype=np.int64)
 
 
+def group_of(sample: Sample) -> str:
+    """The concept that a sample belongs to first, or itself."""
+    return f"group {sample.groups[0]}" if sample.groups else f"sample {sample.id}"
+
+
+def groups_of(samples: Sequence[Sample]) -> tuple[int, ...]:
+    """A number for the group of each sample, in the order in which a `EpochPlan` numbers samples: shard by shard."""
+    numbers: dict[str, int] = {}
+    return tuple(numbers.setdefault(group_of(samples[i]), len(numbers)) for i in shards_of(samples)[1].tolist())
+
+
 @dataclasses.dataclass(frozen=True)
 class SampleOrder:
     """How an epoch is mixed and cut into batches.
@@ -79,9 +91,11 @@ class SampleOrder:
             left out, others each time. `keep`: they come, in short batches (with several ranks perhaps empty ones).
             `pad`: the first samples of the epoch come again.
         split_by: `sample` deals samples out to ranks one by one, `shard` whole shards.
+        group: how many samples of one group stand side by side, so that a batch holds batch_size / group groups. A
+            group that has fewer gives some of them twice; none stands twice in a batch while there are others left.
 
     Raises:
-        DeixisError: a value is out of its range.
+        DeixisError: a value is out of its range, or they contradict one another.
     """
 
     batch_size: int
@@ -90,14 +104,28 @@ class SampleOrder:
     window: int | None = None
     last: Last = "drop"
     split_by: SplitBy = "sample"
+    group: int = 1
 
     def __post_init__(self) -> None:
-        for name, number in (("batch_size", self.batch_size), ("window", 1 if self.window is None else self.window)):
+        numbers = {"batch_size": self.batch_size, "window": self.window or 1, "group": self.group}
+        if self.window is not None:
+            numbers["window"] = self.window
+        for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise DeixisError(f"{name} is {number!r}.", "It must be a whole number of 1 or more.")
         for name, word, choices in (("last", self.last, Last), ("split_by", self.split_by, SplitBy)):
             if word not in get_args(choices):
                 raise DeixisError(f"{name} is {word!r}.", f"It must be one of: {', '.join(get_args(choices))}.")
+        if self.batch_size % self.group:
+            raise DeixisError(
+                f"A batch of {self.batch_size} does not hold whole groups of {self.group}.",
+                f"Give a multiple of {self.group}.",
+            )
+        if self.group > 1 and (self.window is not None or self.split_by == "shard"):
+            raise DeixisError(
+                "Groups are made of all samples, and only some are read from at a time.",
+                "Leave out window, and split by sample.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +139,7 @@ class EpochPlan:
         sizes: samples of each shard.
         world: how many ranks there are.
         readers: threads that read, on each rank; they do not change the order.
+        groups: a number for the group of each sample, where the order asks for groups (`groups_of`).
 
     Raises:
         DeixisError: there is nothing to read, or there are fewer shards than readers where shards are dealt out.
@@ -120,8 +149,11 @@ class EpochPlan:
     sizes: tuple[int, ...]
     world: int = 1
     readers: int = 1
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.order.group > 1 and len(self.groups) != sum(self.sizes):
+            raise ValueError(f"{sum(self.sizes)} samples, and groups are told of {len(self.groups)}")
         shards, threads = len(self.sizes), max(1, self.readers)
         readers = self.world * threads
         if not sum(self.sizes):
@@ -143,7 +175,7 @@ class EpochPlan:
         size, count = self.order.batch_size, self.length(epoch)
         if not count:
             raise DeixisError(
-                f"{sum(self.sizes)} samples do not fill one batch of {size} on each of {self.world} ranks.",
+                f"{self._whole()} samples do not fill one batch of {size} on each of {self.world} ranks.",
                 "Use a smaller batch size, or last='keep' or 'pad'.",
             )
         own = self._padded(epoch, count)[rank] if self.order.last == "pad" else self._shares(epoch)[rank]
@@ -156,7 +188,7 @@ class EpochPlan:
 
     def remainder(self, epoch: int = 0) -> str:
         """What becomes of the samples that do not fill a batch, as a sentence; empty where all is even."""
-        whole, taken = sum(self.sizes), self.length(epoch) * self.order.batch_size * self.world
+        whole, taken = self._whole(), self.length(epoch) * self.order.batch_size * self.world
         if taken == whole:
             return ""
         if self.order.last == "drop":
@@ -168,29 +200,74 @@ class EpochPlan:
 
     def _counts(self, epoch: int) -> list[int]:
         """How many samples each rank reads."""
-        ranks, whole = range(self.world), sum(self.sizes)
+        ranks, group = range(self.world), self.order.group
         if self.order.split_by == "sample":
-            return [len(range(rank, whole, self.world)) for rank in ranks]
+            return [group * len(range(rank, self._whole() // group, self.world)) for rank in ranks]
         dealt = self._shard_order(epoch).tolist()
         return [sum(self.sizes[shard] for shard in dealt[rank :: self.world]) for rank in ranks]
+
+    def _whole(self) -> int:
+        """Samples of an epoch; a group that is not full gives some of its samples twice."""
+        if self.order.group == 1:
+            return sum(self.sizes)
+        group = self.order.group
+        return group * sum(-(-count // group) for count in collections.Counter(self.groups).values())
 
     def _shares(self, epoch: int) -> list[Indices]:
         """What each rank reads, in its order."""
         if self.order.split_by == "sample":
-            sequence = self._sequence(epoch)
-            return [sequence[rank :: self.world] for rank in range(self.world)]
+            return self._dealt(self._sequence(epoch))
         dealt = self._shard_order(epoch)
         return [self._mixed(self._joined(dealt[rank :: self.world]), epoch, rank) for rank in range(self.world)]
 
     def _padded(self, epoch: int, count: int) -> list[Indices]:
         length = count * self.order.batch_size
         if self.order.split_by == "sample":
-            sequence = np.resize(self._sequence(epoch), length * self.world)
-            return [sequence[rank :: self.world] for rank in range(self.world)]
+            return self._dealt(np.resize(self._sequence(epoch), length * self.world))
         return [np.resize(share, length) for share in self._shares(epoch)]
 
+    def _dealt(self, sequence: Indices) -> list[Indices]:
+        """Dealt out to the ranks, group by group."""
+        groups = sequence.reshape(-1, self.order.group)
+        return [groups[rank :: self.world].reshape(-1) for rank in range(self.world)]
+
     def _sequence(self, epoch: int) -> Indices:
-        return self._mixed(self._joined(self._shard_order(epoch)), epoch, 0)
+        mixed = self._mixed(self._joined(self._shard_order(epoch)), epoch, 0)
+        return mixed if self.order.group == 1 else self._grouped(mixed)
+
+    def _grouped(self, mixed: Indices) -> Indices:
+        """Samples of one group side by side. The groups come in rounds, each as often as it has samples for."""
+        size, members = self.order.group, collections.defaultdict[int, list[int]](list)
+        for place, index in enumerate(mixed.tolist()):
+            members[self.groups[index]].append(place)
+        rounds: list[tuple[int, int, int, Indices]] = []
+        for number, own in members.items():
+            filled = np.resize(np.array(own, dtype=np.int64), -(-len(own) // size) * size).reshape(-1, size)
+            rounds += [(turn, int(some[0]), number, mixed[some]) for turn, some in enumerate(filled)]
+        rounds.sort(key=lambda each: each[:2])
+        waiting = collections.deque((number, some) for *_, number, some in rounds)
+        found: list[Indices] = []
+        while waiting:
+            found += self._batch_of_groups(waiting)
+        return np.concatenate(found)
+
+    def _batch_of_groups(self, waiting: collections.deque[tuple[int, Indices]]) -> list[Indices]:
+        """The groups of the next batch of all ranks, different ones as long as there are."""
+        wanted = min(len(waiting), self.order.batch_size * self.world // self.order.group)
+        taken: list[Indices] = []
+        known: set[int] = set()
+        later: list[tuple[int, Indices]] = []
+        while waiting and len(taken) < wanted:
+            number, some = waiting.popleft()
+            if number in known:
+                later.append((number, some))
+            else:
+                known.add(number)
+                taken.append(some)
+        waiting.extendleft(reversed(later))
+        while len(taken) < wanted:
+            taken.append(waiting.popleft()[1])
+        return taken
 
     def _shard_order(self, epoch: int) -> Indices:
         count = len(self.sizes)

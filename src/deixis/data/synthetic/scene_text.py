@@ -197,7 +197,7 @@ def words(
     listed = _part(chosen, split) if config.unseen in ("word", "both") else chosen
     samples = tuple(_sample(seed, index, split, size, config, (families, listed)) for index in range(count))
     notes = (f"{len(families)} families of fonts and {len(listed)} words are in the split {split}",)
-    return Source("words", cache_dir("sets"), "captions", "generated words", samples, notes=notes)
+    return Source("words", cache_dir("sets"), "captions", "generated words", samples, notes=notes, shows_text=True)
 
 
 def _families(config: SceneTextConfig, split: str) -> Mapping[str, tuple[Path | None, ...]]:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from deixis import engine
+from deixis.data.loading.sides import names_side
 from deixis.engine.adaptation.recipes import AdaptationRecipe
 from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.train import train
@@ -22,6 +23,7 @@ from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
+from deixis.ops.augmentation import mirror
 from deixis.types import Batch, Losses, Picture, Progress
 from deixis.types.protocols import HasScale
 
@@ -35,9 +37,11 @@ class ImageTextCache:
 
     Args:
         encoder: whose preprocessing and tokenizer are used.
+        mirrors: whether pictures are mirrored in training, which those of text must not be.
     """
 
-    def __init__(self, encoder: DualEncoder) -> None:
+    def __init__(self, encoder: DualEncoder, mirrors: bool = True) -> None:
+        self._mirrors = mirrors
         self.preprocess, self.tokenize = encoder.preprocess, encoder.tokenize
         self._images: dict[str, UInt8[Tensor, "3 S S"]] = {}
         self._texts: dict[str, str] = {}
@@ -57,7 +61,8 @@ class ImageTextCache:
         return [self._texts[name] for name in ids]
 
     def batches(self, ids: Sequence[str], size: int, seed: int) -> Iterator[Batch]:
-        """Endless batches in random order, half of the pictures mirrored; the last, short one of a pass is left out."""
+        """Endless batches in random order, half of the pictures mirrored but for those whose text names a
+        side; the last, short one of a pass is left out."""
         generator = torch.Generator().manual_seed(seed)
         size = min(size, len(ids))
         while True:
@@ -65,8 +70,8 @@ class ImageTextCache:
             for start in range(0, len(ids) - size + 1, size):
                 names = [ids[i] for i in order[start : start + size]]
                 mirrored = torch.rand(size, generator=generator) < 0.5
-                images = self.images(names)
-                images[mirrored] = images[mirrored].flip(-1)
+                mirrored &= torch.tensor([self._mirrors and not names_side([text]) for text in self.texts(names)])
+                images = mirror(self.images(names), mirrored)
                 tokens, real = self.tokenize(self.texts(names))
                 yield Batch(tuple(names), images=images, tokens=tokens[:, None], valid={"L": real[:, None]})
 

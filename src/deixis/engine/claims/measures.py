@@ -14,13 +14,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.data.loading.crops import seen
+from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.evaluation.retrieval_eval import at_rest
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
-from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy, ranks_of_scores, recall_at, retrieval_of_scores
 from deixis.types import Sample, Source, Tokens
@@ -238,8 +237,7 @@ def _spans(encoder: DualEncoder, sample: Sample) -> dict[tuple[int, int], Bool[T
     for region in sample.regions:
         if region.mask is None or not region.spans:
             continue
-        window = seen(encoder.preprocess, region.mask.width, region.mask.height)
-        pixels = window.mask(decode_mask(region.mask), encoder.preprocess.size)
+        pixels = seen_mask(region, encoder.preprocess)
         for span in encoder.tokenizer.encode_spans(_caption(sample), region.spans, encoder.context_length):
             if span is not None:
                 meant[span] = meant[span] | pixels if span in meant else pixels

@@ -12,18 +12,17 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from deixis.data.loading.crops import seen
+from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
-from deixis.inputs.masks import decode_mask
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.taps import blocks
 from deixis.ops.maps import blur, highest, hits, spearman
 from deixis.ops.saliency_metrics import area_under, changed, difficult, energy, overlap
-from deixis.types import Region, Sample, Source
+from deixis.types import Sample, Source
 from deixis.types.protocols import AnyMethod, HasConfig, OffersAttribute
 
 __all__ = [
@@ -129,15 +128,9 @@ def _masks(encoder: DualEncoder, sample: Sample) -> dict[str, Bool[Tensor, "S S"
     meant: dict[str, Tensor] = {}
     for region in sample.regions:
         if region.mask is not None and region.category:
-            pixels = _shown(encoder, region)
+            pixels = seen_mask(region, encoder.preprocess)
             meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
     return {noun: pixels for noun, pixels in meant.items() if pixels.any()}
-
-
-def _shown(encoder: DualEncoder, region: Region) -> Bool[Tensor, "S S"]:
-    assert region.mask is not None
-    window = seen(encoder.preprocess, region.mask.width, region.mask.height)
-    return window.mask(decode_mask(region.mask), encoder.preprocess.size)
 
 
 def build_explainer(name: str, settings: Mapping[str, Any], encoder: DualEncoder, seed: int = 0) -> ExplainerMethod:

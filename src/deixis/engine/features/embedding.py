@@ -25,6 +25,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
 from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
+from deixis.ops.augmentation import mirror
 from deixis.ops.collective import rank, world_size
 from deixis.types import ImageStates, Picture
 
@@ -378,7 +379,7 @@ class _Rows:
         images, texts = torch.cat(pixels) if pixels else None, [each.inputs.text for each in batch]
         fresh: dict[str, np.ndarray] = {}
         for flip in self._views:
-            rows = self._call.rows(images.flip(-1) if flip and images is not None else images, texts)
+            rows = self._call.rows(mirror(images) if flip and images is not None else images, texts)
             for each, own in zip(batch, rows, strict=True):
                 fresh |= zip(self._call.keys(each.inputs._replace(flip=flip)), own, strict=True)
         self._store.put(fresh)

@@ -194,6 +194,13 @@ class FeatureTable:
         views = (self.embedding[:, i], self.features[:, i], self.doubt[:, i])
         return FeatureTable(ids, *views, self.text[i], self.keys[i])
 
+    def without_mirror(self, rows: Sequence[int]) -> FeatureTable:
+        """With the plain view of some rows in place of their mirrored one."""
+        views = {name: getattr(self, name).clone() for name in ("embedding", "features", "doubt")}
+        for view in views.values():
+            view[1:, rows] = view[:1, rows]
+        return dataclasses.replace(self, **views)
+
     def with_text_of(self, order: Sequence[int]) -> FeatureTable:
         """The same images with the captions of other samples: row i gets the caption of `order[i]`."""
         i = torch.as_tensor(order, dtype=torch.long)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from deixis.data.loading.collate import Collate
 from deixis.engine.features.columns import PartColumns, WithColumns, read_for
-from deixis.engine.training.stages import card_of, stages
+from deixis.engine.training.stages import asked, card_of, stages
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
 from deixis.types import FieldSpec, Sample, SampleSpec, Source, Stage, ViewSpec
 from deixis.types.batch import CORE_FIELDS
-from deixis.types.protocols import AnyMethod, HasConfig
+from deixis.types.protocols import AnyMethod
 
 __all__ = [
     "collate_for",
@@ -29,8 +29,6 @@ __all__ = [
     "require_encoder",
     "tokenized",
 ]
-
-T = TypeVar("T", ViewSpec, SampleSpec)
 
 
 def encoder_of(method: AnyMethod) -> DualEncoder | None:
@@ -69,7 +67,7 @@ def columns_for(method: AnyMethod) -> PartColumns:
         DeixisError: a field names a part that can't make it.
     """
     needs = [spec for stage in (Stage(), *stages(method)) for spec in needs_of(method, stage)]
-    return PartColumns(method, needs, _asked(method, SampleSpec))
+    return PartColumns(method, needs, _main(method))
 
 
 def collate_for(
@@ -92,20 +90,23 @@ def collate_for(
     """
     stage = stage or Stage()
     needs = needs_of(method, stage)
-    sample = _asked(method, SampleSpec) or SampleSpec()
-    reader = getattr(method, sample.tokenizer, None) or _first_with(method, "tokenizer")
-    length = getattr(reader, "context_length", sample.length)
+    sample, tokenizer = _reader(method, _main(method))
+    readers = [_reader(method, spec) for spec in asked(method, SampleSpec) if spec.field != "tokens"]
+    view = stage.view or next(iter(asked(method, ViewSpec)), None)
     read = {spec.name: spec for spec in needs if spec.made is None}
     made = read_for([spec for spec in needs if spec.made is not None])
     if "captions" in made:
         read.setdefault("captions", CORE_FIELDS["captions"])
+    if view is not None and view.augment is not None and "images" in read:
+        _refuse_regions([spec for spec in needs if spec.made is not None and "T" in spec.ragged.split()])
     collate = Collate(
         source,
         tuple(read.values()),
         getattr(_first_with(method, "preprocess"), "preprocess", None) or Preprocess(size=ViewSpec().size),
-        getattr(reader, "tokenizer", None),
-        view=stage.view or _asked(method, ViewSpec),
-        sample=dataclasses.replace(sample, length=min(sample.length, length)),
+        tokenizer,
+        view=view,
+        sample=sample,
+        readers=[(spec, reader) for spec, reader in readers if reader is not None],
     )
     return WithColumns(collate, columns or columns_for(method), needs, source) if made else collate
 
@@ -156,8 +157,22 @@ def _of_texts(method: AnyMethod, texts: Sequence[str], needs: tuple[FieldSpec, .
     return collate
 
 
-def _asked(method: AnyMethod, kind: type[T]) -> T | None:
-    """The first field of the config that is of this kind."""
-    config = method.config if isinstance(method, HasConfig) else None
-    values = [getattr(config, field.name) for field in dataclasses.fields(config)] if config is not None else []
-    return next((value for value in values if isinstance(value, kind)), None)
+def _refuse_regions(made: Sequence[FieldSpec]) -> None:
+    """What a part makes of the regions of a whole image would not be that of its crop."""
+    if made:
+        raise DeixisError(
+            f"{made[0].name!r} is made of the regions of whole images, and the view cuts the images at random.",
+            "Take a view without augment, or give the regions with the data.",
+        )
+
+
+def _main(method: AnyMethod) -> SampleSpec:
+    """What is asked of the captions and their tokens."""
+    return next((spec for spec in asked(method, SampleSpec) if spec.field == "tokens"), SampleSpec())
+
+
+def _reader(method: AnyMethod, spec: SampleSpec) -> tuple[SampleSpec, Any]:
+    """The spec with texts no longer than the part can read, and the tokenizer of that part; None where it has none."""
+    part = getattr(method, spec.tokenizer, None) or _first_with(method, "tokenizer")
+    length = getattr(part, "context_length", spec.length)
+    return dataclasses.replace(spec, length=min(spec.length, length)), getattr(part, "tokenizer", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import TypeGuard, TypeVar
 
@@ -9,10 +10,12 @@ from torch import nn
 
 from deixis.errors import DeixisError
 from deixis.nn.frozen import is_frozen
-from deixis.types import CAPABILITIES, Card, Stage
-from deixis.types.protocols import AnyMethod, HasStages, TrainedMethod
+from deixis.types import CAPABILITIES, Card, SampleSpec, Stage, ViewSpec
+from deixis.types.protocols import AnyMethod, HasConfig, HasStages, TrainedMethod
 
-__all__ = ["card_of", "enter", "name_of", "offers", "stages", "trainable", "trained"]
+__all__ = ["asked", "card_of", "enter", "group_size", "name_of", "offers", "stages", "trainable", "trained"]
+
+T = TypeVar("T", ViewSpec, SampleSpec)
 
 C = TypeVar("C")
 
@@ -56,6 +59,19 @@ def trained(method: AnyMethod) -> TrainedMethod:
 def stages(method: AnyMethod) -> tuple[Stage, ...]:
     """The method's own stages, or the one that trains all that is not frozen."""
     return tuple(method.stages()) if isinstance(method, HasStages) else (Stage(),)
+
+
+def asked(method: object, kind: type[T]) -> list[T]:
+    """The fields of the config that are of this kind."""
+    config = method.config if isinstance(method, HasConfig) else None
+    fields = dataclasses.fields(config) if dataclasses.is_dataclass(config) else ()
+    values = [getattr(config, each.name) for each in fields]
+    return [value for value in values if isinstance(value, kind)]
+
+
+def group_size(method: object) -> int:
+    """How many samples of one group the method wants side by side in its batches."""
+    return max([1, *(spec.group for spec in asked(method, SampleSpec))])
 
 
 def trainable(method: AnyMethod, stage: Stage) -> dict[str, nn.Parameter]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from deixis.engine.training.stages import group_size
 from deixis.errors import DeixisError
 from deixis.ops.collective import gather
 from deixis.ops.sharding import has_shares
@@ -43,7 +44,8 @@ def backward(
         DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode), or with a method
             that can't encode a part of a batch.
     """
-    pieces = [batch] if chunk is None or chunk >= len(batch) else batch.split(chunk)
+    group = group_size(method)
+    pieces = [batch] if chunk is None or chunk >= len(batch) else batch.split(max(chunk, group), group)
     idle = 0 if chunk is None else _idle(method, len(pieces))
     if len(pieces) + idle == 1:
         with _cast(method, precision):
