@@ -93,7 +93,8 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
 
 INTRODUCTION = """**built**: it passes the contract tests of its kind. **faithful**: its tests reproduce numbers of the
 authors' code (gradients too where they are stored), or of the equations if that code does not run. **shown**: its
-claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts stay."""
+claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts
+stay."""
 
 
 def _faithful(count: int) -> str:

@@ -87,7 +87,7 @@ class Collate:
     @property
     def preprocess(self) -> Preprocess:
         """How a whole image is brought to the view's size."""
-        return self._preprocess
+        return self._views.preprocess
 
     def __call__(self, sample: Sample, draw: Draw | None = None) -> Batch:
         """A batch of this sample alone.

@@ -51,7 +51,7 @@ class ImageViews:
                 "Set one of them to 0.",
             )
         self.view = dataclasses.replace(view, size=view.size or preprocess.size)
-        self._preprocess = dataclasses.replace(preprocess, size=self.view.size)
+        self.preprocess = dataclasses.replace(preprocess, size=self.view.size)
         self.fields = fields
 
     @property
@@ -74,19 +74,19 @@ class ImageViews:
         augment, drawn = self.view.augment if draw is not None else None, draw or Draw(0, 0, sample.id)
         square = not (self.view.width or self.view.longest)
         if square and augment is None and self.fields == {"images"}:
-            return {"images": self._preprocess.read([sample.picture])}, {}, Seen(WHOLE, (self.view.size,) * 2)
+            return {"images": self.preprocess.read([sample.picture])}, {}, Seen(WHOLE, (self.view.size,) * 2)
         image = load_image(sample.picture, smallest=self._smallest())
         height, width = image.shape[1:]
         if augment is not None:
             window = random_window(drawn("image", PLACE), width, height, _allowed(augment, mirrored))
         else:
-            window = seen(self._preprocess, width, height) if square else WHOLE
+            window = seen(self.preprocess, width, height) if square else WHOLE
         size = self._size(window, width, height)
         fields: dict[str, Any] = {}
         valid: dict[str, Tensor] = {}
         if "images" in self.fields:
             whole = augment is None and square
-            fields["images"] = (self._preprocess(image) if whole else window.show(image, self._preprocess, size))[None]
+            fields["images"] = (self.preprocess(image) if whole else window.show(image, self.preprocess, size))[None]
             if self.view.longest:
                 valid = {letter: torch.ones(1, side, dtype=torch.bool) for letter, side in zip("HW", size, strict=True)}
         if self.fields & {"views", "view_boxes"}:
@@ -122,7 +122,7 @@ class ImageViews:
         if augment is not None and _colours(augment) and len(ids):
             each = [(draws(name) if draws else Draw(0, 0, name))(purpose, COLOURS) for name in ids]
             images = recoloured(images, augment, torch.tensor(each))
-        return self._preprocess.normalise(images)
+        return self.preprocess.normalise(images)
 
     def _finished_crops(
         self, views: Tensor, crop: Crop, ids: Sequence[str], draws: Callable[[str], Draw] | None, number: int
@@ -145,7 +145,7 @@ class ImageViews:
     def _smallest(self) -> int | None:
         """What a JPEG's shorter side must keep, where the largest of all views is wanted."""
         side = max([self.view.size, self.view.width, *(crop.size for crop in self.view.crops)])
-        return self._preprocess.reduce * side or None
+        return self.preprocess.reduce * side or None
 
     def _crops(self, image: UInt8[Tensor, "3 H W"], draw: Draw, mirrored: bool) -> Mapping[str, tuple[Tensor, ...]]:
         height, width = image.shape[1:]
@@ -156,7 +156,7 @@ class ImageViews:
                 random_window(draw(f"crop {group} {i}", PLACE), width, height, augment) for i in range(crop.count)
             ]
             size = (crop.size, crop.size)
-            views.append(torch.stack([window.show(image, self._preprocess, size) for window in windows])[None])
+            views.append(torch.stack([window.show(image, self.preprocess, size) for window in windows])[None])
             boxes.append(torch.tensor(windows)[None])
         made = {"views": tuple(views), "view_boxes": tuple(boxes)}
         return {name: value for name, value in made.items() if name in self.fields}
