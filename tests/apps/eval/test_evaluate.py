@@ -253,3 +253,7 @@ def test_a_run_that_was_made_from_the_data_is_reported_as_flattered(tmp_path: Pa
         chosen = settings("retrieval", model=("tiny", str(run)))
         result = evaluate(data, tmp_path / "out", chosen, quiet=True)
     assert [warning.split(" was trained")[0] for warning in result["warnings"]] == [str(run)]
+
+
+def test_a_single_protocol_or_model_may_be_named_as_it_is() -> None:
+    assert EvalSettings(protocol="knn", model="tiny") == EvalSettings(protocol=("knn",), model=("tiny",))  # type: ignore[arg-type]

@@ -21,3 +21,10 @@ class EvalSettings(EvalOptions):
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})
     model: tuple[str, ...] = ("starter",)
+
+    def __post_init__(self) -> None:
+        """A single name may be given as it is."""
+        for name in ("protocol", "model"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, (value,) if value else ())
