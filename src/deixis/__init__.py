@@ -45,7 +45,7 @@ _BESIDE_VERBS = {
     "Explainer": "deixis.apps.explain.explain",
     "FewShotClassifier": "deixis.apps.few_shot.classifier",
     "list_methods": "deixis.methods",
-    "load": "deixis.zoo",
+    "load": "deixis.apps.common.loading",
     "load_method": "deixis.apps.train.method_runs",
     "load_classifier": "deixis.apps.few_shot.classifier",
 }

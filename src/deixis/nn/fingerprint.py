@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,15 +32,15 @@ def digest_of(settings: Any, tensors: Mapping[str, Tensor]) -> str:
 
 def fingerprint(part: Any) -> str:
     """That of a part of a method: its own `fingerprint()` where it has one, else that of its class, settings
-    (`config`, `preprocess`, `tokenizer`) and tensors; of what is no module, of its value.
+    (`config`, `preprocess`, `tokenizer`) and tensors; of what is no module, of its items.
 
     Args:
-        part: a module, or plain values such as class names.
+        part: a module, or a sequence of strings such as class names.
     """
     if hasattr(part, "fingerprint"):
         return str(part.fingerprint())
     if not isinstance(part, nn.Module):
-        return digest_of(part, {})
+        return digest_of(list(part) if isinstance(part, Sequence) else str(part), {})
     described: dict[str, Any] = {name: getattr(part, name, None) for name in ("preprocess", "tokenizer")}
     settings = {
         "class": (type(part).__mro__[2] if is_frozen(part) else type(part)).__name__,

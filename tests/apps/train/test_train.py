@@ -109,6 +109,7 @@ def test_the_folder_holds_the_model_what_was_measured_and_what_it_was_made_with(
     out = place / "whole"
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert sorted(each.name for each in out.iterdir()) == [
+        "README.md",
         "method.safetensors",
         "metrics.jsonl",
         "model",
@@ -276,7 +277,7 @@ def test_stages_come_in_turn_and_a_killed_one_is_taken_up(
     run(place, tmp_path / "whole")
     assert weights(tmp_path / "whole")["seen"] == 28 + 100, "all that is not held out, once"
     found = [(line["stage"], line["step"], line["of"]) for line in lines(tmp_path / "whole")]
-    assert found == [(0, 0, 4), (0, 3, 4), (0, 4, 4), (2, 3, 8), (2, 6, 8), (2, 8, 8)]
+    assert found == [(0, 0, 4), (0, 3, 4), (0, 4, 4), (1, 1, 1), (2, 3, 8), (2, 6, 8), (2, 8, 8)]
     killed(place, tmp_path / "run", kill[1], monkeypatch, stage=kill[0])
     run(place, tmp_path / "run")
     assert same_weights(tmp_path / "run", tmp_path / "whole")
@@ -312,7 +313,10 @@ def plain(place: Path, **changed: Any) -> Source:
         ({"set": ("optim.schedule=steps",)}, "Choose constant, cosine, linear or step"),
         ({"set": ("layers=first",)}, "has no layers 'first'.*all, last or lora"),
         ({"model": "nothing"}, "no model called 'nothing'"),
-        ({"name": "zero_shot"}, "zero_shot is training-free"),
+        ({"name": "normgrad"}, "normgrad is training-free, and has nothing to build"),
+        ({"name": "retrieval"}, "retrieval measures other methods"),
+        ({"name": "coop"}, "has no labels, and coop learns classes.*--label-column"),
+        ({"source": ("more",)}, "--source 'more' names no data"),
         ({"name": "clop"}, "no method called 'clop'.*clip"),
     ],
 )

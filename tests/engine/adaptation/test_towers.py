@@ -15,8 +15,11 @@ from deixis.engine.adaptation.recipes import AdaptationRecipe
 from deixis.engine.adaptation.select import fit
 from deixis.engine.adaptation.towers import ImageTextCache, InterpolatedModel, tune
 from deixis.engine.features.store import FeatureTable, table
+from deixis.errors import DeixisError
+from deixis.methods import clip
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze, is_frozen
+from deixis.types import Stage
 from tests.pictures import captioned
 
 
@@ -156,3 +159,20 @@ def test_fit_hands_methods_that_read_pictures_to_their_towers(world: World) -> N
     found = fit(AdaptationRecipe("clip", {}, 12), world.encoder, world.table, (1, 2), 0, world.library)
     assert set(found) == {1, 2}
     assert all(isinstance(each, InterpolatedModel) for each in found.values())
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (Stage("warm", trainable=("logit_scale",)), Stage("train")),
+        (Stage("look", kind="fit"),),
+        (Stage("train", data="others"),),
+    ],
+)
+def test_a_method_of_several_stages_is_not_tuned_in_the_first_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, stages: tuple[Stage, ...]
+) -> None:
+    """What it gives would not be the method's; `deixis train` runs all of them."""
+    monkeypatch.setattr(clip.Method, "stages", lambda self: stages)
+    with pytest.raises(DeixisError, match=r"clip has the stages .*\. Train it: deixis train clip --data DATA"):
+        tuned(world)

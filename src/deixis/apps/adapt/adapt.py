@@ -32,7 +32,7 @@ from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
 from deixis.engine.adaptation.evaluate import Adapters, apply, measure_labels, measure_retrieval
 from deixis.engine.adaptation.recipes import AdaptationRecipe, adapts, recipe_for, trains_towers
 from deixis.engine.adaptation.select import Choice, Experiment, choose
-from deixis.engine.adaptation.towers import ImageTextCache
+from deixis.engine.adaptation.towers import ImageTextCache, prepared
 from deixis.engine.evaluation.calibration_fit import CalibrationResult
 from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.build import configure
@@ -151,6 +151,8 @@ def adapt(
     free_name(out, overwrite)
     source = data if isinstance(data, Source) else read(data, reading)
     encoder = _original(settings.model)
+    if trains_towers(settings.method):
+        prepared(recipe_for(settings.method, overrides(settings))[0], encoder)  # refuses before images are looked at
     collection = check_and_read(source, talk, encoder)
     _check_learnable(collection)
     collection = drop_unlabelled(collection, talk)

@@ -92,6 +92,21 @@ class FewShotClassifier:
         self.model, self.method, self.shots, self.seed = model, method, shots, seed
         self.templates, self.names, self.settings = templates, names, settings
 
+    @classmethod
+    def of(cls, method: Any, classes: Sequence[str], shots: Sequence[str]) -> FewShotClassifier:
+        """A classifier of a method that has learned elsewhere, such as in a run of `deixis train`.
+
+        Args:
+            method: that has learned classes from what its frozen encoder says of images.
+            classes: the labels, in the method's order.
+            shots: ids of the images that were learned from.
+        """
+        templates = getattr(method.config, "templates", ("a photo of a {}.",))
+        made = cls(method.encoder.name, name_of(method), None, templates=templates)
+        made.method_, made.choice_, made.notes_ = method.eval(), None, []
+        made.classes_, made.names_, made.shots_ = np.array(classes), tuple(method.names), tuple(shots)
+        return made
+
     # learning
 
     def fit(self, X: Any, y: Any = None) -> FewShotClassifier:

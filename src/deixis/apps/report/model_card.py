@@ -114,9 +114,9 @@ def _measured(subject: Subject) -> Iterator[str]:
     for name in (name for name in gain if name in before and name in after):
         if isinstance(gain[name], Mapping):
             rows.append((METRIC_NAMES[name], *(_level(each[name]) for each in (before, after)), in_points(gain[name])))
-        elif name in ("r1", "r5", "r10", "mrr"):
+        elif name in ("accuracy", "r1", "r5", "r10", "mrr"):
             told = (formatting.points(before[name]), formatting.points(after[name]), formatting.signed(gain[name]))
-            rows.append((METRIC_NAMES[f"mean_{name}"], *told))
+            rows.append((METRIC_NAMES.get(f"mean_{name}", name), *told))
     if not rows:
         return
     yield table(("measure, in points", "before", "after", "difference"), rows)

@@ -15,7 +15,7 @@ VERB = Verb(
     see=("deixis list", "deixis show", "docs/training.md"),
     group="methods",
     order=3,
-    what=("data", "config", "set", "model"),
+    what=("data", "source", "config", "set", "model"),
     rare=("chunk", "clip", "max_skipped", "workers", "tensorboard", "timeout", "shard", "log_every"),
 )
 
@@ -33,7 +33,7 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Trains a method on image-text data.
+    """Trains a method of any kind on image-text data.
 
     An interrupted run resumes when the same command is run again. Works under torchrun.
 

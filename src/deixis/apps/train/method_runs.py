@@ -1,39 +1,120 @@
-"""From a run folder to its method.
+"""From a run folder to its method, and what is written so that this is possible.
 
-`method.safetensors` holds the tensors that the run made or changed, with the method's name and settings as its
-metadata; `model/` holds the dual encoder.
+method.safetensors      the tensors that the run made or changed, and as its metadata: method, preset, overrides,
+config, and every part by name and fingerprint
+model/                  the dual encoder, with what the method changed of it (weights, adapters, scale)
+classifier.json         of methods that learn classes: their names, for `load_classifier`
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deixis import engine, zoo
+from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.few_shot.classifier import load_classifier
+from deixis.apps.report import model_card
+from deixis.apps.report.model_card import Subject
+from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.checkpoint import load_facts, load_state
+from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
-from deixis.methods import read
+from deixis.files import atomic_path
+from deixis.methods import read as read_method
+from deixis.nn.dual import DualEncoder
+from deixis.nn.fingerprint import fingerprint
+from deixis.types import Part
+from deixis.types.protocols import AnyMethod
 
-__all__ = ["STATE", "load_method"]
+__all__ = ["STATE", "facts_of", "load_method", "write_card"]
 
 STATE = "method.safetensors"
 
 
-def load_method(run: str | os.PathLike[str]) -> Any:
+def load_method(run: str | os.PathLike[str]) -> AnyMethod:
     """The method of a run, as it was at the end, in eval mode: with all that its file offers beside an encoder.
 
     Args:
-        run: a folder that `deixis train` wrote.
+        run: a folder that `deixis train` wrote, or one with a classifier.
 
     Raises:
-        DeixisError: the folder holds no method, or a part is missing.
+        DeixisError: the folder holds no method, or a part is missing or is not the one that the run was made with.
     """
     folder = Path(run)
-    facts = load_facts(folder / STATE) if (folder / STATE).is_file() else {}
-    if "method" not in facts:
-        raise DeixisError(f"{folder} holds no method of `deixis train`.", "Give the folder of such a run.")
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
-    kept = [part.name for part in read(facts["method"]).card.parts if part.kind == "dual_encoder" and not part.many]
-    parts = {kept[0]: zoo.load(folder / "model")} if kept and (folder / "model").is_dir() else {}
-    return load_state(engine.build(facts["method"], "desk", settings, parts), folder / STATE).eval()
+    if not (folder / STATE).is_file():
+        raise DeixisError(f"{folder} holds no method: there is no {STATE}.", "Give a run folder of `deixis train`.")
+    facts = load_facts(folder / STATE)
+    if "method" not in facts:  # written by `deixis adapt`, or by a classifier's `save`
+        return load_classifier(folder).method_
+    card, recorded = read_method(facts["method"]).card, facts.get("parts", {})
+    parts = {}
+    if (folder / "model").is_dir() and (encoder := next(filter(_is_encoder, card.parts), None)) is not None:
+        model = zoo.load(folder / "model")
+        parts[encoder.name] = model.with_adapters(None, None) if "adapters" in card.capabilities else model
+    method = engine.build(facts["method"], facts.get("preset", "desk"), facts["config"], parts)
+    for part in card.parts:
+        then, now = recorded.get(part.name, {}).get("fingerprint"), _fingerprint(method, part)
+        if part.frozen and then is not None and then != now:
+            raise DeixisError(
+                f"The part {part.name!r} of the run {folder} was {recorded[part.name]['name']!r} with fingerprint "
+                f"{then[:12]}, and the one here has {str(now)[:12]}.",
+                "Use the version that the run was made with, or train again.",
+            )
+    return load_state(method, folder / STATE).eval()
+
+
+def _is_encoder(part: Part) -> bool:
+    """Whether a run keeps a part as its model."""
+    return part.kind == "dual_encoder" and not part.many
+
+
+def _fingerprint(method: AnyMethod, part: Part) -> str | None:
+    value = getattr(method, part.name, None)
+    if value is None:
+        return None
+    if part.many:
+        return "+".join(fingerprint(each) for each in value)
+    if isinstance(value, DualEncoder) and "adapters" in card_of(method).capabilities:
+        value = value.with_adapters(None, None)
+    return fingerprint(value)
+
+
+def facts_of(method: AnyMethod, what: Mapping[str, Any], preset: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What must be known of a method to build it again.
+
+    Args:
+        method: at the end of a run.
+        what: with `method` and `config`.
+        preset: that the config began with.
+        overrides: what was changed of it, as on the command line.
+    """
+    parts = {
+        part.name: {"name": what["config"].get(part.name), "fingerprint": _fingerprint(method, part)}
+        for part in card_of(method).parts
+    }
+    changed = parse_overrides(what["method"], overrides, preset)
+    return {"method": what["method"], "config": what["config"], "preset": preset, "overrides": changed, "parts": parts}
+
+
+def write_card(method: AnyMethod, folder: Path, result: Mapping[str, Any]) -> None:
+    """The `README.md` of a run.
+
+    Args:
+        method: of the run.
+        folder: of the run.
+        result: what stands in its `result.json`.
+    """
+    if encoder_of(method) is not None and (folder / "model").is_dir():
+        model_card.write(folder / "README.md", Subject(zoo.load(folder / "model"), folder.name, result))
+        return
+    card, data = card_of(method), result["data"]
+    lines = [
+        f"# {card.title}, on {data['name']}",
+        f"Made by `deixis train {result['method']}` from {data['samples']} samples, fingerprint {data['fingerprint']}.",
+        f"```python\nimport deixis\n\nmethod = deixis.load_method({folder.name!r})\n```",
+    ]
+    with atomic_path(folder / "README.md") as temporary:
+        temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")

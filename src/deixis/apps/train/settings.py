@@ -15,6 +15,7 @@ class TrainSettings:
     Attributes:
         config: preset of the method's settings: `tiny`, `desk` (small) or `paper` (as published).
         set: settings to override, as name=value; `deixis show NAME` lists them.
+        source: further data, as NAME=PATH, for methods with stages that draw from it by that name.
         model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
             captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
         steps: number of optimiser steps, over all stages; 0: ten epochs.
@@ -23,7 +24,8 @@ class TrainSettings:
         chunk: gradient caching: samples per pass through the towers, with the gradient of the whole batch; 0: off.
         clip: maximum norm of the gradient; 0: as the method's settings say.
         precision: `float32`, `bf16` (mixed precision) or `auto`: bf16 if the GPU or CPU supports it in hardware.
-        held_out: fraction of the data held out to measure retrieval, split by concept.
+        held_out: fraction of the data held out to measure retrieval, or the accuracy of methods that classify, split by
+            concept.
         measure_every: steps between two such measurements; 0: only at the start and at the end.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.jsonl.
@@ -37,6 +39,7 @@ class TrainSettings:
 
     config: str = "desk"
     set: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
     model: str = ""
     steps: int = 0
     images: int = 0

@@ -6,25 +6,28 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.few_shot.class_names import names_of
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
-from deixis.engine.evaluation.retrieval_eval import can_retrieve
+from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.features.columns import PartColumns, read_for
+from deixis.engine.fewshot import learners
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
+from deixis.engine.training.checkpoint import state
 from deixis.engine.training.stages import card_of, group_size
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.ops.collective import world_size
 from deixis.types import Sample, Source, Stage
-from deixis.types.protocols import AnyMethod, HasConfig, TrainedMethod
+from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo import scratch
 
 __all__ = ["TrainingJob", "prepare"]
@@ -49,6 +52,7 @@ class TrainingJob:
         method: as it was built.
         source: all samples with what the method needs.
         train: those it learns from.
+        sources: further ones, by the name that stages know them by.
         held: those it is measured on; None where it is not measured.
         order: of the samples, on each rank.
         steps: of each stage.
@@ -57,7 +61,7 @@ class TrainingJob:
     """
 
     name: str
-    method: TrainedMethod
+    method: AnyMethod
     source: Source
     train: Source
     held: Source | None
@@ -65,11 +69,23 @@ class TrainingJob:
     steps: tuple[int, ...]
     notes: tuple[str, ...]
     columns: PartColumns
+    sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Of the method."""
         return engine.stages(self.method)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, where the method learns classes from what its encoder says of images."""
+        if self.name not in learners.offered():
+            return ()
+        return tuple(sorted({sample.label for sample in self.source.samples if sample.label}))
+
+    def source_of(self, stage: Stage) -> Source:
+        """What a stage draws from."""
+        return self.sources[stage.data] if stage.data else self.train
 
     @property
     def batch_size(self) -> int:
@@ -79,13 +95,13 @@ class TrainingJob:
     def to_dict(self) -> dict[str, Any]:
         """All that decides what is trained on what, as plain values."""
         held = 0 if self.held is None else len(self.held.samples)
-        words = ("\x1f".join((each.id, str(each.label), *each.captions)) for each in self.source.samples)
-        digest = hashlib.sha256("\x1e".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+        sources = {name: _facts(source) for name, source in self.sources.items()}
         config = self.method.config if isinstance(self.method, HasConfig) else None
         return {
             "method": self.name,
             "config": {} if config is None else dataclasses.asdict(config),
-            "data": {"name": self.source.name, "samples": len(self.source.samples), "fingerprint": digest},
+            "data": _facts(self.source),
+            **({"sources": sources} if sources else {}),
             **_vocabulary(self.method),
             "held_out": held,
             "batch_size": self.batch_size,
@@ -93,38 +109,85 @@ class TrainingJob:
         }
 
 
-def prepare(name: str, source: Source, settings: TrainSettings) -> TrainingJob:
+def prepare(
+    name: str, source: Source, settings: TrainSettings, sources: Mapping[str, Source] | None = None
+) -> TrainingJob:
     """Builds the method and sorts the data.
 
     Args:
         name: of the method.
         source: as it was read.
         settings: what the user wishes.
+        sources: further ones, by name, for stages that draw from them.
 
     Raises:
-        DeixisError: the method is not trained, a setting is none, or the data lacks what the method needs: all before
-            any work is done.
+        DeixisError: there is nothing to train or build, a setting is none, or the data lacks what the method needs: all
+            before any work is done.
     """
     _check(settings)
-    card = read_method(name).card
-    if card.kind != "trained":
-        raise DeixisError(f"{name} is {card.kind}: no step of it is a gradient's.", "`deixis list` shows what trains.")
+    sources = dict(sources or {})
+    if read_method(name).card.kind == "evaluator":
+        raise DeixisError(f"{name} measures other methods, and has nothing to train.", "`deixis list` shows what does.")
     method = _build(name, source, settings)
+    _require_work(name, method)
+    _require_sources(name, method, sources)
     usable, notes = _worded(source, method)
-    varied = _learnable(usable, method)
+    varied = _learnable(usable, method, sources)
     train, held, more = _held_out(usable, method, settings)
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
     if scratch.options(settings.model) is not None:
         more = [*more, _introduced(method)]
+    drawn = [sources[stage.data] if stage.data else train for stage in engine.stages(method)]
     group = group_size(method)
-    order = SampleOrder(_batch(train, method, settings), seed=settings.seed, group=group)
-    groups = groups_of(train.samples) if group > 1 else ()
-    plan = EpochPlan(order, shards_of(train.samples)[0], world_size(), groups=groups)
-    steps = _steps(engine.stages(method), plan, settings)
-    remainder = plan.remainder()
+    order = SampleOrder(_batch([train, *drawn], method, settings), seed=settings.seed, group=group)
+    own, *plans = (
+        EpochPlan(order, shards_of(each.samples)[0], world_size(), groups=groups_of(each.samples) if group > 1 else ())
+        for each in (train, *drawn)
+    )
+    steps = _steps(engine.stages(method), plans, settings)
+    remainder = own.remainder() if any(steps) else ""
     notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
-    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method))
+    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method), sources)
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    """What tells a collection from others."""
+    words = ("\x1f".join((each.id, str(each.label), *each.captions)) for each in source.samples)
+    digest = hashlib.sha256("\x1e".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+    return {"name": source.name, "samples": len(source.samples), "fingerprint": digest}
+
+
+def _require_work(name: str, method: AnyMethod) -> None:
+    """Refuses a method that works as it is."""
+    if not engine.stages(method) and not state(method):
+        raise DeixisError(
+            f"{name} is {card_of(method).kind}, and has nothing to build: it works as it is.",
+            f"`deixis show {name}` tells what it does.",
+        )
+    encoder = encoder_of(method)
+    if encoder is None or "adapters" not in card_of(method).capabilities:
+        return
+    if encoder.image_adapter is not None or encoder.text_adapter is not None:
+        raise DeixisError(
+            "The model has been adapted already, and adapters are not stacked.",
+            f"Train on the model it stands on: --model {encoder.name}",
+        )
+
+
+def _require_sources(name: str, method: AnyMethod, sources: Mapping[str, Source]) -> None:
+    """Refuses sources that are missing, and those that no stage draws from."""
+    wanted = {stage.data: stage.name for stage in engine.stages(method) if stage.data}
+    missing = [each for each in wanted if each not in sources]
+    if missing:
+        raise DeixisError(
+            f"The stage {wanted[missing[0]]!r} of {name} draws from {missing[0]!r}, a source beside DATA.",
+            f"Name it: --source {missing[0]}=PATH",
+        )
+    spare = [each for each in sources if each not in wanted]
+    if spare:
+        told = f"It has: {', '.join(wanted)}." if wanted else "Leave --source out."
+        raise DeixisError(f"{name} has no stage that draws from {spare[0]!r}.", told)
 
 
 def _check(settings: TrainSettings) -> None:
@@ -141,12 +204,9 @@ def _check(settings: TrainSettings) -> None:
         raise DeixisError("Both --steps and --images are given.", "Give one of them.")
 
 
-def _build(name: str, source: Source, settings: TrainSettings) -> TrainedMethod:
+def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
     changed = parse_overrides(name, settings.set, settings.config)
     parts: dict[str, Any] = {}
-    for part in read_method(name).card.parts:
-        if part.kind == "names":
-            parts[part.name] = tuple(sorted({sample.label for sample in source.samples if sample.label is not None}))
     if settings.model:
         towers = [part for part in read_method(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
         if not towers:
@@ -155,7 +215,21 @@ def _build(name: str, source: Source, settings: TrainSettings) -> TrainedMethod:
         if scratch.options(settings.model) is not None:
             _require_trainable(name, settings.model)
             changed = {**_whole(name, settings.config), **changed}
-    return engine.trained(engine.build(name, settings.config, changed, parts, settings.seed, source))
+    for part in read_method(name).card.parts:
+        if part.kind == "names":
+            changed[part.name] = _class_names(name, source)
+    return engine.build(name, settings.config, changed, parts, settings.seed, source)
+
+
+def _class_names(name: str, source: Source) -> tuple[str, ...]:
+    """What the labels of the data are called, in their order."""
+    labels = sorted({sample.label for sample in source.samples if sample.label})
+    if not labels:
+        raise DeixisError(
+            f"{source.name!r} has no labels, and {name} learns classes.",
+            "Put the images into a folder for each class, or name the column of the classes: --label-column",
+        )
+    return tuple(names_of(labels, {}))
 
 
 def _has_new_parts(method: AnyMethod) -> bool:
@@ -218,10 +292,11 @@ def _spoken(sample: Sample) -> Sample:
     return dataclasses.replace(sample, captions=captions, label=label)
 
 
-def _learnable(source: Source, method: AnyMethod) -> list[str]:
+def _learnable(source: Source, method: AnyMethod, sources: Mapping[str, Source]) -> list[str]:
     """Refuses data that lacks a field, and pairs none of which can be told from another; gives what is to be known of
     how images are varied."""
-    collates = [collate_for(method, source, stage) for stage in engine.stages(method)]
+    drawn = [(stage, sources[stage.data] if stage.data else source) for stage in engine.stages(method)]
+    collates = [collate_for(method, each, stage) for stage, each in drawn]
     notes = [note for collate in collates for note in getattr(collate, "notes", ())]
     said = {sample.captions or (sample.label,) for sample in source.samples}
     if card_of(method).min_batch > 1 and len(said) == 1 and said != {(None,)}:
@@ -236,29 +311,39 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
     """What is learned from, what is measured on, and why nothing is where nothing is."""
     if not settings.held_out:
         return source, None, []
-    if not can_retrieve(method) or not all(sample.captions or sample.label for sample in source.samples):
-        return source, None, ["Nothing is held out: the method does not compare pictures with words."]
-    groups = concept_groups(source.samples)
+    labels = None
+    if can_retrieve(method):
+        if not all(sample.words for sample in source.samples):
+            return source, None, ["Nothing is held out: some samples have no words to be found by."]
+    elif can_classify(method) and all(sample.label for sample in source.samples):
+        labels = [sample.label for sample in source.samples]
+    else:
+        return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
+    groups = concept_groups(_unworded(source.samples) if labels else source.samples)
     if len(set(groups)) < MIN_GROUPS:
-        return (
-            source,
-            None,
-            [f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."],
-        )
+        few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
+        return source, None, [few]
     share = 1 - min(settings.held_out, _HELD / len(source.samples))
-    parts = split(groups, settings.seed, share)
-    train, held = (
-        dataclasses.replace(source, samples=tuple(source.samples[i] for i in part))
-        for part in (parts.train, parts.test)
-    )
-    return train, held, []
+    parts = split(groups, settings.seed, share, labels=labels)
+    known = {source.samples[i].label for i in parts.train} if labels else set()
+    test = [i for i in parts.test if not labels or labels[i] in known]
+    if not test:
+        return source, None, ["Nothing is held out: every class has one image."]
+    train = sorted({*range(len(source.samples))}.difference(test))  # with classes of which nothing else is there
+    sides = (dataclasses.replace(source, samples=tuple(source.samples[i] for i in part)) for part in (train, test))
+    return next(sides), next(sides), []
 
 
-def _batch(train: Source, method: AnyMethod, settings: TrainSettings) -> int:
-    """Samples a step on each rank."""
-    world, least = world_size(), card_of(method).min_batch
+def _unworded(samples: Sequence[Sample]) -> list[Sample]:
+    """Where classes are told apart, images of one caption are not one thing."""
+    return [dataclasses.replace(sample, captions=()) for sample in samples]
+
+
+def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) -> int:
+    """Samples a step on each rank, no more than the smallest source has."""
+    world, least, most = world_size(), card_of(method).min_batch, min(len(source.samples) for source in drawn)
     whole = world * group_size(method)
-    size = settings.batch_size or max(whole, min(_BATCH, len(train.samples)) // whole * whole)
+    size = settings.batch_size or max(whole, min(_BATCH, most) // whole * whole)
     if size % world:
         raise DeixisError(f"A batch of {size} can't be dealt out to {world} ranks.", f"Give a multiple of {world}.")
     if size < least:
@@ -266,17 +351,20 @@ def _batch(train: Source, method: AnyMethod, settings: TrainSettings) -> int:
             f"A batch of {size} is too small: the method compares samples with one another and needs {least} or more.",
             "Give a larger --batch-size.",
         )
-    if size > len(train.samples):
+    if size > most:
         raise DeixisError(
-            f"A batch of {size} is more than the {len(train.samples)} samples to train on.",
+            f"A batch of {size} is more than the {most} samples to train on.",
             "Give a smaller --batch-size, or more data.",
         )
     return size // world
 
 
-def _steps(stages: Sequence[Stage], plan: EpochPlan, settings: TrainSettings) -> tuple[int, ...]:
-    """Of each stage; a stage that fits takes none."""
-    size = plan.order.batch_size * plan.world
-    whole = settings.steps or math.ceil(settings.images / size) or _PASSES * plan.length(0)
+def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], settings: TrainSettings) -> tuple[int, ...]:
+    """Of each stage; a stage that fits takes none. Where no number is told, a stage passes over its own source."""
     shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
-    return tuple(max(1, round(whole * share / sum(shares))) if share else 0 for share in shares)
+    steps = []
+    for share, plan in zip(shares, plans, strict=True):
+        size = plan.order.batch_size * plan.world
+        whole = settings.steps or math.ceil(settings.images / size) or _PASSES * plan.length(0)
+        steps.append(max(1, round(whole * share / sum(shares))) if share else 0)
+    return tuple(steps)

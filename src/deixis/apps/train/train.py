@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deixis import zoo
+from deixis import engine, zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, versions
+from deixis.apps.few_shot.classifier import FewShotClassifier
+from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
-from deixis.engine.evaluation.retrieval_eval import RETRIEVED, held_out
+from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
 from deixis.engine.export.export_encoder import trained_encoder
 from deixis.engine.training import launch
-from deixis.engine.training.batching import collate_for
+from deixis.engine.training.batching import collate_for, encoder_of, needs_of
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
 from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor, peak_mb
 from deixis.engine.training.shard import Shards
@@ -44,7 +46,7 @@ _MEASURED = 5
 
 def train(
     name: str,
-    data: str | Source,
+    data: str | Source | Mapping[str, str | Source],
     out: str | Path = "deixis-run",
     settings: TrainSettings | None = None,
     reading: Reading | None = None,
@@ -54,12 +56,16 @@ def train(
 ) -> Mapping[str, Any]:
     """Trains a method and writes a run folder: the trained model, `method.safetensors`, `metrics.jsonl`, `result.json`.
 
+    Stages come in turn: gradient steps, or one pass over the data; what is built without either is built and kept.
+    `deixis.load(out)` opens the model of the run, `deixis.load_method(out)` the method.
+
     A run of the same settings that was begun in `out` goes on; on a processor it ends with the same weights as one that
     was never stopped, bit for bit. Under `torchrun`, all ranks call this alike.
 
     Args:
         name: of the method.
-        data: a folder, a csv / tsv / jsonl, shards, `set:NAME`, or a source that was read already.
+        data: a folder, a csv / tsv / jsonl, shards, `set:NAME`, or a source that was read already; or several of these
+            by name, the run's own under an empty one, for stages that draw from others.
         out: the run folder.
         settings: the preset, steps, batches and the like.
         reading: columns and the like, where they are not to be guessed.
@@ -76,9 +82,25 @@ def train(
     settings = settings or TrainSettings()
     TensorBoardWriter.wanted(settings.tensorboard)
     with launch.ranks(settings.timeout):
-        source = data if isinstance(data, Source) else read(data, reading)
-        lesson = prepare(name, source, settings)
+        own, sources = _sources(data, settings.source, reading)
+        lesson = prepare(name, own, settings, sources)
         return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
+
+
+def _sources(
+    data: str | Source | Mapping[str, str | Source], further: Sequence[str], reading: Reading | None
+) -> tuple[Source, dict[str, Source]]:
+    """The run's own source, and the others by name."""
+    named: dict[str, str | Source] = dict(data) if isinstance(data, Mapping) else {"": data}
+    for each in further:
+        name, mark, path = each.partition("=")
+        if not mark or not name or not path:
+            raise DeixisError(f"--source {each!r} names no data.", "Write it as NAME=PATH.")
+        named[name] = path
+    if "" not in named:
+        raise DeixisError("The data of the run itself is missing.", "Give it under an empty name.")
+    read_ones = {name: each if isinstance(each, Source) else read(each, reading) for name, each in named.items()}
+    return read_ones.pop(""), read_ones
 
 
 def _precision(wish: str, device: torch.device) -> Precision:
@@ -101,7 +123,7 @@ class _Run:
     def __init__(self, lesson: TrainingJob, out: Path, settings: TrainSettings, talk: Reporter) -> None:
         self.lesson, self.out, self.settings, self.talk = lesson, out, settings, talk
         device = launch.device()
-        self.shards = Shards(lesson.method, device) if settings.shard else None
+        self.shards = Shards(engine.trained(lesson.method), device) if settings.shard else None
         self.method = lesson.method.to(device)
         self.numerics = Numerics(settings.clip or None, _precision(settings.precision, device))
         self.journal, self.gauge, self.clock = Journal(out / "metrics.jsonl"), CollapseWarning(), Clock()
@@ -121,7 +143,7 @@ class _Run:
         with explained(self.out), contextlib.closing(self.lesson.columns):
             self._make_columns()
             before, last = self._train(again)
-            whole = self.method if self.shards is None else self.shards.whole()
+            whole = self.method.to("cpu") if self.shards is None else self.shards.whole()
             if whole is None or rank() > 0:
                 return {}
             self.method = whole
@@ -141,7 +163,9 @@ class _Run:
         if not self.lesson.columns.calls():
             return
         with self.talk.bar("columns made by frozen parts") as bar:
-            self.lesson.columns.make(self.lesson.train, lambda names, done, total: bar(done, total))
+            for stage in self.lesson.stages:
+                names = {spec.name for spec in needs_of(self.method, stage)}
+                self.lesson.columns.make(self.lesson.source_of(stage), bar, names)
         _together()
 
     # --- training -----------------------------------------------------------------------------------------------------
@@ -169,7 +193,7 @@ class _Run:
         if not measured and self.lesson.held is not None:
             measured = [self._measure()]
             if rank() == 0:
-                steps = self.lesson.steps[0]
+                steps = next(iter(self.lesson.steps), 0)
                 self.journal.write({"stage": 0, "step": 0, "of": steps, "held_out": measured[0]})
         for each in measured:
             self.gauge.note({name: value for name, value in each.items() if name.endswith("rank")})
@@ -188,9 +212,9 @@ class _Run:
             self._fit(index, stage)
             return
         steps = lesson.steps[index]
-        with self._loader(lesson.train, stage, lesson.order) as data:
+        with self._loader(lesson.source_of(stage), stage, lesson.order) as data:
             training = Training(
-                self.method,
+                engine.trained(self.method),
                 data,
                 steps,
                 stage=stage,
@@ -219,18 +243,27 @@ class _Run:
         path, size = self._checkpoint(index), self.lesson.order.batch_size
         if path.exists():
             load_state(self.method, path)
-            return
-        with self._loader(self.lesson.train, stage, SampleOrder(size, shuffle=False, last="keep"), (0, 1)) as data:
-            fit(self.method, data, stage, self.settings.seed)
-        if rank() == 0 or has_shares(self.method):
-            save_state(self.method, path, {"done": 1})
-        _together()
+        else:
+            order = SampleOrder(size, shuffle=False, last="keep")
+            with self._loader(self.lesson.source_of(stage), stage, order, (0, 1)) as data:
+                fit(self.method, data, stage, self.settings.seed)
+                self.skipped = max(self.skipped, len(data.skipped))
+            if rank() == 0 or has_shares(self.method):
+                save_state(self.method, path, {"done": 1})
+            _together()
+        measured = [line for line in self.journal.lines() if line["stage"] == index and "held_out" in line]
+        if self.lesson.held is not None and not [line for line in measured if line["step"]]:
+            held_out = self._measure()
+            if rank() == 0:
+                self.journal.write({"stage": index, "step": 1, "of": 1, "held_out": held_out})
 
     def _loader(self, source: Source, stage: Stage, order: SampleOrder, ranks: tuple[int, int] | None = None) -> Loader:
         number = f"-{rank()}" if rank() else ""
+        # Classes and groups are numbered by all samples, of which those that train and those held out are a part.
+        whole = self.lesson.sources.get(stage.data, self.lesson.source)
         return Loader(
             source,
-            collate_for(self.method, source, stage, self.lesson.columns),
+            collate_for(self.method, whole, stage, self.lesson.columns),
             order,
             workers=self.settings.workers,
             ranks=ranks,
@@ -243,7 +276,7 @@ class _Run:
         held = self.lesson.held
         assert held is not None
         order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
-        with self._loader(held, Stage(needs=RETRIEVED), order, (0, 1)) as data:
+        with self._loader(held, Stage(needs=measured_on(self.method)), order, (0, 1)) as data:
             return held_out(self.method, data)
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -251,10 +284,12 @@ class _Run:
     def _finish(self, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, Any]:
         """All files of the finished run, `result.json` last; the checkpoints are then not needed."""
         what = self._what()
-        save_state(self.method, self.out / "method.safetensors", {"method": what["method"], "config": what["config"]})
+        facts = method_runs.facts_of(self.method, what, self.settings.config, self.settings.set)
         result = {
             "format": 1,
             **what,
+            **{key: facts[key] for key in ("preset", "overrides", "parts")},
+            **({"kind": "classes"} if self.lesson.classes else {}),
             "model": self._save_model(),
             "before": before,
             "after": after,
@@ -264,6 +299,8 @@ class _Run:
             "peak_mb": round(peak_mb(), 1),
             "versions": versions(),
         }
+        save_state(self.method, self.out / method_runs.STATE, facts)
+        method_runs.write_card(self.method, self.out, result)
         write_json(self.out / RESULT, result)
         for index in range(len(self.lesson.stages)):
             self._checkpoint(index).unlink(missing_ok=True)
@@ -271,7 +308,13 @@ class _Run:
         return result
 
     def _save_model(self) -> dict[str, Any] | None:
-        """Writes the trained encoder, where there is one that can be loaded again."""
+        """Writes the classifier, or else the trained encoder, where there is one that can be loaded again."""
+        if self.lesson.classes:
+            ids = [sample.id for sample in self.lesson.train.samples]
+            FewShotClassifier.of(self.method, self.lesson.classes, ids).write(self.out)
+            encoder = encoder_of(self.method)
+            assert encoder is not None
+            return {"name": encoder.name, "fingerprint": encoder.fingerprint(), "scale": encoder.scale}
         try:
             encoder = trained_encoder(self.method)
         except DeixisError as error:
@@ -284,8 +327,13 @@ class _Run:
 
     def _tell(self, result: Mapping[str, Any]) -> None:
         after, steps = result["after"], sum(self.lesson.steps)
-        self.talk.result(f"{self.lesson.name}: {steps} steps of {self.lesson.batch_size} samples, in {self.out}")
-        names = {"r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
+        done = (
+            f"{steps} steps of {self.lesson.batch_size} samples"
+            if steps
+            else f"built from {result['data']['samples']} samples"
+        )
+        self.talk.result(f"{self.lesson.name}: {done}, in {self.out}")
+        names = {"accuracy": "accuracy", "r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
         rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
                 if name in after and name in result["before"]]  # fmt: skip
         if rows:

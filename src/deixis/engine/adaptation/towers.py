@@ -19,15 +19,16 @@ from deixis.data.loading.sides import names_side
 from deixis.engine.adaptation.recipes import AdaptationRecipe
 from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.train import train
+from deixis.errors import DeixisError
 from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.nn.lora import low_rank_changes
 from deixis.ops.augmentation import mirror
-from deixis.types import Batch, Losses, Picture, Progress
-from deixis.types.protocols import HasScale
+from deixis.types import Batch, Losses, Picture, Progress, Stage
+from deixis.types.protocols import HasScale, TrainedMethod
 
-__all__ = ["ImageTextCache", "InterpolatedModel", "tune"]
+__all__ = ["ImageTextCache", "InterpolatedModel", "prepared", "tune"]
 
 _BATCH = 32
 
@@ -127,6 +128,32 @@ class InterpolatedModel:
         return text[[first[int(key)] for key in table.keys]]
 
 
+def prepared(
+    recipe: AdaptationRecipe, original: DualEncoder, seed: int = 0
+) -> tuple[TrainedMethod, DualEncoder, Stage]:
+    """The method on a copy of the model, that copy, and the one stage in which it is tuned.
+
+    Args:
+        recipe: a method that reads images and tokens, and its settings.
+        original: the frozen model; it is not touched.
+        seed: of weights that are new.
+
+    Raises:
+        DeixisError: the method has several stages, or one that fits or draws from other data: what would be tuned in
+            the first alone is not what the method gives.
+    """
+    model = unfreeze(copy.deepcopy(original))
+    method = engine.build(recipe.method, "desk", recipe.overrides, {"encoder": model}, seed)
+    stages = engine.stages(method)
+    if len(stages) != 1 or stages[0].kind != "train" or stages[0].data:
+        told = ", ".join(f"{stage.name} ({stage.kind})" for stage in stages)
+        raise DeixisError(
+            f"{recipe.method} has the stages {told}, and a model is adapted in one stage of training on its pairs.",
+            f"Train it: deixis train {recipe.method} --data DATA",
+        )
+    return engine.trained(method), model, stages[0]
+
+
 def tune(
     recipe: AdaptationRecipe,
     original: DualEncoder,
@@ -145,8 +172,7 @@ def tune(
         seed: of order, mirroring and dropout.
         library: where the pictures and texts are found.
     """
-    model = unfreeze(copy.deepcopy(original))
-    method = engine.trained(engine.build(recipe.method, "desk", recipe.overrides, {"encoder": model}, seed))
+    method, model, stage = prepared(recipe, original, seed)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     taken: dict[int, InterpolatedModel] = {}
 
@@ -155,7 +181,6 @@ def tune(
             scale = method.scale if isinstance(method, HasScale) else None
             taken[progress.step] = InterpolatedModel(original, _change(model, start), library, scale)
 
-    stage = engine.stages(method)[0]
     train(method, library.batches(table.ids, recipe.batch_size, seed), max(steps), stage=stage, seed=seed, on_step=keep)
     return taken
 

@@ -24,13 +24,13 @@ from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
-from deixis.engine.training.stages import card_of, stages, trained
+from deixis.engine.training.stages import stages, trained
 from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
 from deixis.types import Losses, Progress, Sample, Source, Stage
-from deixis.types.protocols import AnyMethod, HasStages
+from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
 
 __all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "TrialResult", "cost", "run_trial"]
@@ -271,7 +271,7 @@ class _Run:
             self._curve, self._pace = {int(step): value for step, value in before["curve"].items()}, before["pace"]
         self._mark(0)
         share, done = 0.0, 0
-        for number, stage in enumerate(self._stages()):
+        for number, stage in enumerate(stages(self._method)):
             share += stage.steps if stage.kind == "train" else 0.0
             end = min(round(share * self._steps), self._steps)
             self._stage(number, stage, end - done, done)
@@ -281,12 +281,6 @@ class _Run:
             self._trained.parent.mkdir(exist_ok=True)
             save_state(self._method, self._trained, {"seconds": self._pace * done})
         return self._pace * done
-
-    def _stages(self) -> tuple[Stage, ...]:
-        kind = card_of(self._method).kind
-        if isinstance(self._method, HasStages) or kind == "trained":
-            return stages(self._method)
-        return (Stage(kind="fit"),) if kind == "fitted" else ()
 
     def _loader(self, stage: Stage) -> Loader:
         encode = self._lab.collate(self._method, self._task.train, stage)
@@ -331,7 +325,7 @@ class _Run:
     def timed(self) -> tuple[float, float]:
         """Seconds of a step and of measuring; the method is worth nothing afterwards."""
         times: list[float] = []
-        for stage in [each for each in self._stages() if each.kind == "train"][:1]:
+        for stage in [each for each in stages(self._method) if each.kind == "train"][:1]:
             with self._loader(stage) as loader:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
                 run.run(lambda progress, losses: times.append(time.perf_counter()))

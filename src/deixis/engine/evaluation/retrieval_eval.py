@@ -13,19 +13,26 @@ from deixis.engine.training.stages import offers
 from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
 from deixis.ops.metrics import retrieval, retrieval_of_scores
-from deixis.types import Batch, Tokens, TokenStates
+from deixis.types import Batch, FieldSpec, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
-from deixis.types.protocols import AnyMethod, OffersCompare, OffersTokens, OffersVectors, TorchModule
+from deixis.types.protocols import AnyMethod, OffersClassify, OffersCompare, OffersTokens, OffersVectors, TorchModule
 
-__all__ = ["RETRIEVED", "at_rest", "can_retrieve", "held_out"]
-
-RETRIEVED = (CORE_FIELDS["images"], CORE_FIELDS["tokens"])
-"""What `held_out` reads of a batch, whatever a method is trained on."""
+__all__ = ["at_rest", "can_classify", "can_retrieve", "held_out", "measured_on"]
 
 
 def can_retrieve(method: AnyMethod) -> bool:
     """Whether `held_out` can measure the method."""
     return offers(method, OffersVectors) or offers(method, OffersCompare)
+
+
+def can_classify(method: AnyMethod) -> bool:
+    """Whether `held_out` can measure the share of images that the method classifies correctly."""
+    return offers(method, OffersClassify)
+
+
+def measured_on(method: AnyMethod) -> tuple[FieldSpec, ...]:
+    """The fields of the batches that `held_out` reads, whatever the method is trained on."""
+    return (CORE_FIELDS["images"], CORE_FIELDS["tokens" if can_retrieve(method) else "labels"])
 
 
 @contextlib.contextmanager
@@ -36,18 +43,19 @@ def at_rest(method: TorchModule) -> Iterator[None]:
 
 
 def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
-    """Retrieval among all samples of `batches`, both ways, and the effective ranks of their features.
+    """Retrieval among all samples of `batches`, both ways, and the effective ranks of their features; of a method that
+    classifies, the accuracy.
 
     Of images, no more than a batch is in memory: where the method scores pairs, they are read a second time once all
     captions are known.
 
     Args:
-        method: for which `can_retrieve` is true.
-        batches: with images, and the first caption in tokens; the same each time that they are iterated over.
+        method: for which `can_retrieve` or `can_classify` is true.
+        batches: with the fields of `measured_on`; the same each time that they are iterated over.
 
     Returns:
         `r1`, `r10` and `mrr`, the means of both directions (0 to 1), and `image_rank` and `text_rank`, where the method
-        gives features.
+        gives features; or `accuracy`.
 
     Raises:
         TypeError: `batches` can be iterated over once, and the method scores pairs.
@@ -56,6 +64,8 @@ def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     if offers(method, OffersCompare) and iter(batches) is batches:
         raise TypeError("batches is an iterator, and a method that scores pairs reads the images twice: give a list")
     with at_rest(method):
+        if not can_retrieve(method) and offers(method, OffersClassify):
+            return {"accuracy": _accuracy(method, (batch.to(device) for batch in batches))}
         seen = [_Encoded(method, batch.to(device)) for batch in batches]
         keys = torch.unique(_joined([each.tokens for each in seen]), dim=0, return_inverse=True)[1]
         if offers(method, OffersCompare):
@@ -71,6 +81,16 @@ def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
             if features:
                 found[f"{side}_rank"] = effective_rank(torch.cat(features))
     return found
+
+
+def _accuracy(method: OffersClassify, batches: Iterable[Batch]) -> float:
+    hits = []
+    for batch in batches:
+        assert batch.images is not None
+        assert batch.labels is not None
+        if len(batch):
+            hits.append(torch.eq(method.classify(batch.images).argmax(dim=1), batch.labels).double())
+    return float(torch.cat(hits).mean())
 
 
 class _Encoded:

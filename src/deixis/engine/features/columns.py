@@ -82,25 +82,28 @@ class PartColumns:
                 ]
             return self._calls
 
-    def make(self, source: Source, progress: Callable[[str, int, int], None] | None = None) -> int:
+    def make(
+        self,
+        source: Source,
+        progress: Callable[[int, int], None] | None = None,
+        names: Collection[str] | None = None,
+    ) -> int:
         """Makes all that is not in the store yet; under `torchrun` each rank makes its share, and all call this alike.
 
         Args:
             source: the samples.
-            progress: told the names of the fields that are made, how many samples are done, and how many there are.
+            progress: told how many samples are done, and how many there are, call by call.
+            names: of the fields that are needed; None: all.
 
         Returns:
             How many were made; samples whose image can't be read are passed over.
         """
         made = 0
         for call, specs in self.calls():
+            if names is not None and not any(spec.name in names for spec in specs):
+                continue
             items = [(sample, item) for sample in source.samples for item in self._items(sample, call)]
-
-            def tell(done: int, total: int, names: str = ", ".join(spec.name for spec in specs)) -> None:
-                if progress is not None:
-                    progress(names, done, total)
-
-            found = make(call, [item for _, item in items], self._store(), progress=tell)
+            found = make(call, [item for _, item in items], self._store(), progress=progress)
             made += found.encoded
             if "image" in call.of:
                 pairs = zip(items, found.hashes, strict=True)
@@ -201,7 +204,7 @@ class WithColumns:
 
     def make(self, source: Source) -> None:
         """Makes what these batches need of all samples of a source, ahead; else it is made when a batch is."""
-        self._columns.make(source)
+        self._columns.make(source, names=self._fields)
 
     def __call__(self, sample: Sample, draw: Draw | None = None) -> Batch:
         """A batch of this sample alone.

@@ -11,7 +11,7 @@ from torch import nn
 from deixis.errors import DeixisError
 from deixis.nn.frozen import is_frozen
 from deixis.types import CAPABILITIES, Card, SampleSpec, Stage, ViewSpec
-from deixis.types.protocols import AnyMethod, HasConfig, HasStages, TrainedMethod
+from deixis.types.protocols import AnyMethod, HasConfig, HasFinish, HasStages, TrainedMethod
 
 __all__ = ["asked", "card_of", "enter", "group_size", "name_of", "offers", "stages", "trainable", "trained"]
 
@@ -57,8 +57,13 @@ def trained(method: AnyMethod) -> TrainedMethod:
 
 
 def stages(method: AnyMethod) -> tuple[Stage, ...]:
-    """The method's own stages, or the one that trains all that is not frozen."""
-    return tuple(method.stages()) if isinstance(method, HasStages) else (Stage(),)
+    """The method's own stages, or the one that its kind asks for: to train all that is not frozen, to see the data
+    once, or none where there is nothing to build."""
+    if isinstance(method, HasStages):
+        return tuple(method.stages())
+    if card_of(method).kind == "trained":
+        return (Stage(),)
+    return (Stage(kind="fit"),) if isinstance(method, HasFinish) else ()
 
 
 def asked(method: object, kind: type[T]) -> list[T]:

@@ -93,11 +93,13 @@ def fit(method: Fitted, data: Iterable[Batch], stage: Stage | None = None, seed:
     if not isinstance(method, HasFinish):
         raise DeixisError(f"{card_of(method).title!r} has no `finish`, and can't be fitted.", "Train it.")
     enter(method, stage)
+    tensors = method.state_dict().values()
+    device = next((value.device for value in tensors), torch.device("cpu"))
     start = Progress(0, 1, stage=stage.name, seed=seed)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for batch in data if isinstance(method, HasObserve) else ():
-            method.observe(batch, start)
+            method.observe(batch.to(device), start)
         method.finish(start)
     method.eval()
     return method

@@ -70,7 +70,7 @@ def ridge(gram: Float[Tensor, "M M"], cross: Float[Tensor, "M D"], penalty: floa
 
     `n` is the number of rows, which stands in the last diagonal entry of X'X.
     """
-    weights = torch.full((len(gram),), float(penalty * gram[-1, -1]), dtype=gram.dtype)
+    weights = gram.new_full((len(gram),), float(penalty * gram[-1, -1]))
     weights[-1] = 0.0
     return torch.linalg.solve(gram + torch.diag(weights), cross)
 
@@ -95,7 +95,7 @@ class Method(nn.Module):
         """Adds a batch to X'X and X'Y."""
         features = batch.extra["image_features"].double()
         scaled = F.normalize(features, dim=-1) * features.shape[-1] ** 0.5
-        x = torch.cat([scaled, torch.ones(len(scaled), 1, dtype=torch.float64)], dim=1)
+        x = torch.cat([scaled, scaled.new_ones(len(scaled), 1)], dim=1)
         self.gram += x.T @ x
         self.cross += x.T @ (batch.extra["text_embedding"] - batch.extra["image_embedding"]).double()
 
