@@ -248,7 +248,8 @@ class FewShotClassifier:
             folder: that may hold other files.
         """
         method, encoder = self.method_, require_encoder(self.method_)
-        config = {key: value for key, value in vars(method.config).items() if key not in ("encoder", "names")}
+        settings = dataclasses.asdict(method.config).items()
+        config = {key: value for key, value in settings if key not in ("encoder", "names")}
         facts = {
             "format": FORMAT,
             "method": name_of(method),
