@@ -118,4 +118,6 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     if "-h" in flags or "--help" in flags:
         print(command_line.help_text(verb, file.VERB, file.run), end="")
         return 0
+    if hasattr(file, "rewrite"):
+        arguments = file.rewrite(arguments)
     return command_line.parse_and_run(verb, file.run, arguments)

@@ -18,6 +18,7 @@ import torch
 from deixis import zoo
 from deixis.apps.common.dataset import read
 from deixis.apps.train.callbacks import ProgressCallback
+from deixis.apps.train.command import rewrite
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import prepare
 from deixis.apps.train.train import train
@@ -194,3 +195,20 @@ def test_each_kind_is_trained_from_the_command_line(place: Path, tmp_path: Path,
     assert done.code == 0, done.err
     assert "A new model of" in done.err
     assert zoo.load(tmp_path / "run").encode_text(["qqqqqqqqqqqqqq"]).shape[0] == 1
+
+
+def test_each_part_of_a_method_is_a_flag() -> None:
+    words = ["clip", "--data", "pictures", "--encoder", "my-run", "--set", "optim.learning_rate=1"]
+    assert rewrite(words) == [*words[:3], "--set", "encoder=my-run", *words[5:]]
+    assert rewrite(["coop", "--encoder=tiny", "--out", "run"]) == ["coop", "--set", "encoder=tiny", "--out", "run"]
+    assert rewrite(["no-such-method", "--encoder", "tiny"]) == ["no-such-method", "--encoder", "tiny"]
+
+
+def test_a_part_that_can_not_be_loaded_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    captioned(tmp_path / "pictures", 4)
+    done = deixis(
+        "train", "clip", "--data", tmp_path / "pictures", "--out", tmp_path / "run", "--encoder", "no-such-run"
+    )
+    assert done.code == 2
+    assert "no-such-run" in done.err
+    assert not (tmp_path / "run").exists()

@@ -20,6 +20,8 @@ _LITERAL = re.compile(r"^VERB = (Verb\((?:[^\n]*\)$|.*?^\)$))", re.MULTILINE | r
 class Verb(NamedTuple):
     """What `apps/NAME/command.py` declares as `VERB`, a literal, beside `run`, whose signature is the flags.
 
+    Where the file also has `rewrite`, that gets the arguments first and returns those that are parsed.
+
     Attributes:
         summary: one line for `deixis --help`.
         example: a command that works as it stands.
