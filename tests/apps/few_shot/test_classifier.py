@@ -18,9 +18,8 @@ from PIL import Image
 import deixis
 from deixis import zoo
 from deixis.apps.common.dataset import read
-from deixis.apps.few_shot import class_names as app_classes
 from deixis.apps.few_shot import classifier as app
-from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.fewshot import cost, few_shot, learners
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.methods import coop
@@ -365,7 +364,7 @@ def test_what_will_take_long_is_said_before_images_are_looked_at_and_training_is
 
 def test_a_fit_that_was_interrupted_goes_on(pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = fit(*pairs, method="coop", settings={"epochs": 4})
-    monkeypatch.setattr(app_classes, "SLOW", 0.0)
+    monkeypatch.setattr(cost, "SLOW", 0.0)
     plain, steps = coop.Method.loss, []
 
     def cut(self: Any, features: Any, batch: Any, progress: Any) -> Any:

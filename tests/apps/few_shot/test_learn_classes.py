@@ -145,7 +145,7 @@ def test_captions_without_labels_are_refused_with_both_cures(place: Path) -> Non
 def test_impossible_settings_are_told_before_data_is_checked(place: Path) -> None:
     data = labelled(place / "few", 6)
     for flags, found in {
-        ("--splits", "1"): "1 split was asked for",
+        ("--splits", "1"): "1 split was requested",
         ("--shots", "0"): "--shots 0",
         ("--layers", "all"): "trains no layers",
         ("--templates", "a photo"): "no place for the name",

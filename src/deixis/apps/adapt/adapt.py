@@ -12,15 +12,13 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps.adapt import results
-from deixis.apps.adapt.settings import AdaptSettings, overrides
+from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
-from deixis.apps.index.index import index, write_index
-from deixis.apps.report import model_card
-from deixis.apps.report.model_card import Subject
+from deixis.apps.index.index import index
 from deixis.apps.report.report import render
 from deixis.apps.search.measure_calibration import as_result, of_run, write_calibration
 from deixis.data import catalogue
@@ -239,12 +237,7 @@ def _check_settings(settings: AdaptSettings) -> None:
     if settings.layers and not trains_towers(settings.method):
         raise DeixisError(f"{settings.method} trains no layers of the towers.", "Leave --layers out.")
     configure(settings.method, "desk", overrides(settings))
-    if settings.splits < 2:
-        raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
-    if not 0 < settings.train < 1:
-        raise DeixisError(f"A share of {settings.train} was asked for to train on.", "Give --train between 0 and 1.")
-    if settings.seed < 0:
-        raise DeixisError(f"The seed is {settings.seed}.", "Give --seed 0 or more.")
+    check_splits(settings)
 
 
 def _check_learnable(collection: CheckedDataset) -> None:
@@ -356,16 +349,10 @@ def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Re
     with talk.step("save"):
         zoo.save(done.encoder, folder / "model")
         vectors, _ = apply(done.experiment.table, done.adapters)
-        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
+        results.write_data(folder, done.encoder, vectors, collection, [e.to_dict() for e in done.experiment.splits])
         write_calibration(folder, done.relevance, done.encoder.fingerprint())
-        write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
-        write_json(folder / "check.json", collection.report.to_dict())
         for index, each in enumerate(results.per_split(result, arm, done.experiment)):
             (folder / f"split-{index}").mkdir()
             write_json(folder / f"split-{index}" / "result.json", each)
-    stages = {name: round(value, 2) for name, value in talk.seconds.items()}
-    result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
-    write_json(folder / "result.json", result)
-    card = Subject(done.encoder, done.folder.name, result, licences=collection.report.licences)
-    model_card.write(folder / "README.md", card)
+    results.write(folder, result, done.encoder, done.folder.name, collection, talk, clock)
     render(result, results.gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)

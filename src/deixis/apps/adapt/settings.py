@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["AdaptSettings", "overrides"]
+from deixis.errors import DeixisError
+
+__all__ = ["AdaptSettings", "check_splits", "overrides"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +41,17 @@ class AdaptSettings:
 def overrides(settings: AdaptSettings) -> dict[str, str]:
     """The settings of the method that the user has changed."""
     return {"layers": settings.layers} if settings.layers else {}
+
+
+def check_splits(settings: AdaptSettings) -> None:
+    """Makes sure that intervals can be made from the splits.
+
+    Raises:
+        DeixisError: they can't.
+    """
+    if settings.splits < 2:
+        raise DeixisError(f"{settings.splits} split was requested.", "Intervals need at least --splits 2.")
+    if not 0 < settings.train < 1:
+        raise DeixisError(f"A share of {settings.train} was requested to train on.", "Give --train between 0 and 1.")
+    if settings.seed < 0:
+        raise DeixisError(f"The seed is {settings.seed}.", "Give --seed 0 or more.")

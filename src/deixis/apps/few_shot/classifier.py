@@ -22,19 +22,20 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from deixis import zoo
-from deixis.apps.few_shot.class_names import (
-    changes,
-    estimate_cost,
-    learned,
+from deixis.apps.few_shot.classifier_inputs import (
+    few_shot_subset,
+    hashes,
+    labelled,
     model_of,
-    names_of,
+    pictures,
     remarks_on,
-    unreadable_names,
 )
-from deixis.apps.few_shot.classifier_inputs import few_shot_subset, hashes, labelled, pictures
 from deixis.engine.features.embedding import image_states
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.fewshot.benchmark import FewShotBenchmark
+from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
+from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
@@ -126,7 +127,7 @@ class FewShotClassifier:
             DeixisError: no labels, fewer than two classes, two of one name, or what the method says.
         """
         method = self.method.replace("-", "_")
-        overrides = changes(method, self.templates, self.settings)
+        overrides = learners.changed_settings(method, self.templates, self.settings)
         samples, values = labelled(X, y, "train")
         kinds = {type(value).__name__ for value in values}
         if len(kinds) > 1:
@@ -135,27 +136,16 @@ class FewShotClassifier:
         labels = [str(value) for value in classes.tolist()]
         self.notes_: list[str] = []
         encoder = model_of(self.model)
-        names = names_of(labels, {str(key): value for key, value in (self.names or {}).items()})
+        names = class_names(labels, {str(key): value for key, value in (self.names or {}).items()}, least=2)
         self._remark(*unreadable_names(encoder, names, overrides))
         few = few_shot_subset(samples, self.shots, self.seed)
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
         self._remark(*[warning] * bool(warning))
-        place = {label: i for i, label in enumerate(labels)}
         states = seen(encoder, [sample.picture for sample in few.samples], few.hashes)
-        shots = few_shot.Shots(
-            tuple(sample.id for sample in few.samples),
-            torch.tensor([place[str(sample.label)] for sample in few.samples]),
-            *states,
-            few.groups,
-        )
-        self.choice_ = None
-        if method == learners.AUTO:
-            self.choice_ = few_shot.choose(encoder, names, shots, overrides=overrides, seed=self.seed)
-            method = self.choice_.method
-            overrides = learners.settings_of(method, overrides)
-        self.method_ = learned(method, encoder, names, shots, overrides, self.seed, seconds)
-        self.classes_, self.names_, self.shots_ = classes, tuple(names), shots.ids
+        shots = FewShotBenchmark(encoder, few.known, *states).shots(range(len(few.samples)), labels)
+        self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
+        self.classes_, self.names_, self.shots_ = classes, names, shots.ids
         return self
 
     def _remark(self, *notes: str) -> None:

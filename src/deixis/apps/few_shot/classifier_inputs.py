@@ -1,4 +1,4 @@
-"""The images that a classifier is shown: whatever they come as, and the few that are drawn to learn from."""
+"""What a classifier is given: a model, images, whatever they come as, and the few that are drawn to learn from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,27 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deixis import zoo
 from deixis.apps.common.dataset import read
 from deixis.data.quality.check import duplicates
 from deixis.data.quality.image_probe import ImageProbe, probe_image
 from deixis.data.splits import concept_groups
 from deixis.engine.fewshot.draws import Labelled, draw
+from deixis.engine.fewshot.names import examples
 from deixis.errors import DeixisError
+from deixis.files import cache_dir
 from deixis.inputs.images import picture_hash, probe
 from deixis.inputs.read_ahead import read_ahead
+from deixis.nn.dual import DualEncoder
 from deixis.types import Drawing, Member, Picture, Sample, Source, Stored
 
-__all__ = ["FewShotSubset", "few_shot_subset", "hashes", "labelled", "pictures"]
+__all__ = ["FewShotSubset", "few_shot_subset", "hashes", "labelled", "model_of", "pictures", "remarks_on"]
 
 _AHEAD = 64
 """Images that are read before they are wanted."""
+
+_LOPSIDED = 10
+"""Times that the largest class may hold the images of the smallest before it is remarked on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +74,39 @@ class FewShotSubset:
     hashes: tuple[str, ...]
     groups: tuple[int, ...]
     unreadable: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> Labelled:
+        """What is known of them besides their pixels."""
+        return Labelled.of(self.samples, self.groups)
+
+
+def model_of(model: Any) -> DualEncoder:
+    """The model that is meant, in eval mode; one that was loaded lately is not loaded again.
+
+    Args:
+        model: a name, a folder, or the model itself.
+
+    Raises:
+        DeixisError: there is no such model, or it has not both towers.
+    """
+    if isinstance(model, DualEncoder):
+        return model.eval()
+    if isinstance(model, str | os.PathLike):
+        folder = Path(model)
+        files = (folder, folder / "config.json", folder / "model" / "config.json")
+        changed = tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+        return _loaded(os.fspath(model), changed, str(cache_dir()))
+    raise DeixisError(
+        f"{type(model).__name__} is no model with an image and a text tower.",
+        "Give the name of one, a model folder, or what deixis.load gave.",
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str, changed: tuple[int, ...], cache: str) -> DualEncoder:
+    """By name; times and the cache's place tell a model that changed from what it was."""
+    return zoo.load(name).eval()
 
 
 def pictures(given: Any) -> list[Picture]:
@@ -199,11 +240,7 @@ def few_shot_subset(samples: Sequence[Sample], shots: int | None, seed: int) -> 
         DeixisError: less than one image a class is asked for, or no image of a class can be read.
     """
     names = sorted({str(sample.label) for sample in samples})
-    data = Labelled(
-        tuple(sample.id for sample in samples),
-        tuple(str(sample.label) for sample in samples),
-        tuple(range(len(samples))),
-    )
+    data = Labelled.of(samples, range(len(samples)))
     count, wrong = len(samples) if shots is None else shots, dict[int, str]()
     while True:
         among = [i for i in range(len(samples)) if i not in wrong]
@@ -257,3 +294,30 @@ def _state(picture: Picture | None) -> tuple[str, int, int] | None:
 def _look_at(path: str, size: int, changed: int) -> ImageProbe:
     """Size and time are there to tell a file that changed from what it was."""
     return probe_image(Sample(path, Path(path)))
+
+
+def remarks_on(few: FewShotSubset, labels: Sequence[str], shots: int | None) -> list[str]:
+    """What there is to say of the images that were drawn.
+
+    Args:
+        few: those.
+        labels: of all classes.
+        shots: images a class that were asked for.
+    """
+    counts = Counter(sample.label for sample in few.samples)
+    notes = []
+    fewer = [label for label in labels if shots is not None and counts[label] < shots]
+    if fewer:
+        least = min(counts[label] for label in fewer)
+        notes.append(
+            f"{len(fewer)} of {len(labels)} classes have fewer than {shots} images, {least} the least; all are used: "
+            f"{examples(fewer)}."
+        )
+    if counts and max(counts.values()) > _LOPSIDED * min(counts.values()):
+        notes.append(
+            f"The largest class is learned from {max(counts.values())} images, the smallest from "
+            f"{min(counts.values())}: answers will favour large classes."
+        )
+    if few.unreadable:
+        notes.append(f"{len(few.unreadable)} images can't be read, and others are taken: {examples(few.unreadable)}.")
+    return notes

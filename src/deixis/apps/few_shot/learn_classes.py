@@ -10,29 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
 
-from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.adapt import results
+from deixis.apps.adapt.settings import AdaptSettings, check_splits
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.formatting import points
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import in_points
-from deixis.apps.few_shot.class_names import changes, estimate_cost, learned, model_of, names_of, unreadable_names
 from deixis.apps.few_shot.classifier import FewShotClassifier
-from deixis.apps.index.index import write_index
-from deixis.apps.report import model_card
-from deixis.apps.report.model_card import Subject
+from deixis.apps.few_shot.classifier_inputs import model_of
 from deixis.data.splits import concept_groups
-from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.draws import Labelled, Parts, draw, parts, two_sided
-from deixis.engine.fewshot.few_shot import Pick, Shots
+from deixis.engine.fewshot import learners
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
+from deixis.engine.fewshot.cost import estimate_cost
+from deixis.engine.fewshot.draws import Labelled
+from deixis.engine.fewshot.few_shot import Pick
+from deixis.engine.fewshot.names import class_names, unreadable_names
+from deixis.engine.fewshot.plans import FewShotPlan, few_shot_plan
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
-from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Source
@@ -44,33 +43,22 @@ _FEWEST = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
-    """All images of a run, as the frozen model sees them, and what they are."""
+class _Split:
+    """One split: what was learned from and asked about, by the class names alone and by the method."""
 
-    encoder: DualEncoder
-    data: Labelled
-    embedding: Float[Tensor, "N D"]
-    features: Float[Tensor, "N F"]
+    plan: FewShotPlan
+    before: TrialScores
+    after: TrialScores
 
-    def shots(self, index: Sequence[int], names: Sequence[str]) -> Shots:
-        i, place = torch.tensor(index), {name: number for number, name in enumerate(names)}
-        labels = torch.tensor([place[self.data.labels[j]] for j in index])
-        ids = tuple(self.data.ids[j] for j in index)
-        groups = tuple(self.data.groups[j] for j in index)
-        return Shots(ids, labels, self.embedding[i], self.features[i], groups)
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """The images that were learned from."""
+        return next(each for draws in self.plan.draws.values() for each in draws.values())
 
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """One split: which images were learned from and asked about, and which of the latter were named rightly."""
-
-    train: tuple[int, ...]
-    shots: tuple[int, ...]
-    test: tuple[int, ...]
-    before: Bool[np.ndarray, " Q"]
-    after: Bool[np.ndarray, " Q"]
-    method: str
-    choice: Pick | None
+    @property
+    def test(self) -> tuple[int, ...]:
+        """The images that were asked about."""
+        return self.plan.asks[0].images
 
 
 def learns_classes(method: str) -> str:
@@ -105,30 +93,25 @@ def learn_classes(
     collection = check_and_read(source, talk)
     source = collection.source
     labels = sorted({str(sample.label) for sample in source.samples})
-    for note in unreadable_names(encoder, names_of(labels, {}), overrides):
+    for note in unreadable_names(encoder, class_names(labels, least=2), overrides):
         talk.say(note)
     seconds, warning = estimate_cost(method, encoder, labels, settings.shots * len(labels), overrides)
     if warning:
         talk.say(f"{warning} It is learned {settings.splits + 1} times: once a split, and at last from all images.")
-    seen = _look(encoder, collection, talk)
+    bench = _bench(encoder, collection, talk)
     found = []
     with talk.step("learn"), talk.bar(f"{method}: splits") as bar:
         for index in range(settings.splits):
-            found.append(_part(method, seen, settings, overrides, settings.seed + index, seconds))
+            found.append(_split(method, bench, settings, overrides, settings.seed + index, seconds))
             bar(index + 1, settings.splits)
     classifier = _final(encoder, source, settings, talk)
-    result = _result(collection, seen, found, classifier, settings)
+    result = _result(collection, bench.data, found, classifier, settings)
     with run_folder(out, overwrite) as folder:
         with talk.step("save"):
             classifier.write(folder)
-            write_index(folder / "index", encoder, seen.embedding, source, collection.report.hashes)
-            write_json(folder / "splits.json", [_told(part, seen.data) for part in found])
-            write_json(folder / "check.json", collection.report.to_dict())
-        stages = {name: round(value, 2) for name, value in talk.seconds.items()}
-        result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
-        write_json(folder / "result.json", result)
-        card = Subject(encoder, out.name, result, licences=collection.report.licences)
-        model_card.write(folder / "README.md", card)
+            splits = [_indices(each, bench.data) for each in found]
+            results.write_data(folder, encoder, bench.embedding, collection, splits)
+        results.write(folder, result, encoder, out.name, collection, talk, clock)
     _tell(result, talk, out)
     return result
 
@@ -137,13 +120,10 @@ def _settled(method: str, settings: AdaptSettings) -> dict[str, Any]:
     """The settings of the method, when all others have been found to be possible."""
     if settings.layers:
         raise DeixisError(f"{method} trains no layers of the towers.", "Leave --layers out.")
-    if settings.splits < 2:
-        raise DeixisError(f"{settings.splits} split was asked for.", "Intervals need at least --splits 2.")
-    if not 0 < settings.train < 1:
-        raise DeixisError(f"A share of {settings.train} was asked for to train on.", "Give --train between 0 and 1.")
-    if settings.seed < 0 or settings.shots < 1:
-        raise DeixisError(f"--seed is {settings.seed} and --shots {settings.shots}.", "Give 0, and 1, or more.")
-    return changes(method, settings.templates, None)
+    check_splits(settings)
+    if settings.shots < 1:
+        raise DeixisError(f"--shots {settings.shots} images of each class were requested.", "Give 1 or more.")
+    return learners.changed_settings(method, settings.templates, None)
 
 
 def _labelled(source: Source, method: str, talk: Reporter) -> Source:
@@ -174,7 +154,8 @@ def _is_nested(name: str, label: str) -> bool:
     return label in folders[:-1]
 
 
-def _look(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> _Seen:
+def _bench(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> FewShotBenchmark:
+    """All images, as the frozen model encodes them."""
     samples = collection.source.samples
     states = embed_plain(encoder, samples, collection.report.hashes, talk)
     silent = [dataclasses.replace(sample, captions=()) for sample in samples]
@@ -185,31 +166,24 @@ def _look(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> _
             f"about others.",
             f"Give {_FEWEST} or more; `deixis.FewShotClassifier` learns from fewer, and proves nothing.",
         )
-    data = Labelled(tuple(sample.id for sample in samples), tuple(str(sample.label) for sample in samples), groups)
-    return _Seen(encoder, data, states.embedding, states.features)
+    return FewShotBenchmark(encoder, Labelled.of(samples, groups), states.embedding, states.features)
 
 
-def _part(
-    method: str, seen: _Seen, settings: AdaptSettings, overrides: dict[str, Any], seed: int, seconds: float
-) -> _Part:
+def _split(
+    method: str,
+    bench: FewShotBenchmark,
+    settings: AdaptSettings,
+    overrides: dict[str, Any],
+    seed: int,
+    seconds: float,
+) -> _Split:
     """Learns from a few images of one side of a split, and asks about the other side."""
-    encoder = seen.encoder
-    made: Parts = parts(seen.data, seed, 1 - settings.train)
-    labels = two_sided(seen.data, made)
-    names = names_of(labels, {})
-    few = draw(seen.data, made.train, labels, [settings.shots], seed)[settings.shots]
-    test = seen.data.where(made.test, labels)
-    shots, asked = seen.shots(few, labels), seen.shots(test, labels)
-    untaught = learners.candidates()[0]
-    plain = few_shot.learn(untaught, encoder, names, shots, overrides=learners.settings_of(untaught, overrides))
-    choice = few_shot.choose(encoder, names, shots, overrides=overrides, seed=seed) if method == learners.AUTO else None
-    name = method if choice is None else choice.method
-    after = learned(name, encoder, names, shots, learners.settings_of(name, overrides), seed, seconds)
-    right = [
-        (few_shot.logits(each, asked.embedding, asked.features).argmax(dim=1) == asked.labels).numpy()
-        for each in (plain, after)
-    ]
-    return _Part(made.train, few, test, right[0], right[1], name, choice)
+    made = few_shot_plan(bench.data, (settings.shots,), (seed,), split_seed=seed, test=1 - settings.train)
+    few, questions = made.draws[seed][settings.shots], [(ask.images, ask.names) for ask in made.asks]
+    plain = learners.candidates()[0]
+    before = bench.ask(plain, learners.settings_of(plain, overrides), few, made.names, questions, seed)
+    after = bench.ask(method, overrides, few, made.names, questions, seed, forecast=seconds)
+    return _Split(made, before, after)
 
 
 def _final(encoder: DualEncoder, source: Source, settings: AdaptSettings, talk: Reporter) -> FewShotClassifier:
@@ -227,17 +201,15 @@ def _final(encoder: DualEncoder, source: Source, settings: AdaptSettings, talk: 
 
 def _result(
     collection: CheckedDataset,
-    seen: _Seen,
-    found: Sequence[_Part],
+    data: Labelled,
+    found: Sequence[_Split],
     classifier: FewShotClassifier,
     settings: AdaptSettings,
 ) -> dict[str, Any]:
     source, encoder = collection.source, require_encoder(classifier.method_)
-    before, after = (
-        np.concatenate([getattr(part, name) for part in found]).astype(float) for name in ("before", "after")
-    )
-    queries = [i for part in found for i in part.test]
-    groups = np.array([seen.data.groups[i] for i in queries])
+    before, after = (np.concatenate([getattr(each, which).right[0] for each in found]) for which in ("before", "after"))
+    queries = [i for each in found for i in each.test]
+    groups = np.array([data.groups[i] for i in queries])
     measures = {
         name: cluster_bootstrap(values, groups)
         for name, values in (("before", before), ("after", after), ("difference", after - before))
@@ -251,7 +223,7 @@ def _result(
             "name": source.name,
             "images": len(source.samples),
             "classes": len(classifier.classes_),
-            "groups": len(set(seen.data.groups)),
+            "groups": len(set(data.groups)),
             "fingerprint": collection.report.fingerprint,
             "skipped": [dataclasses.asdict(item) for item in source.skipped],
         },
@@ -266,13 +238,15 @@ def _result(
             "asked": settings.method,
             "shots": settings.shots,
             "templates": list(settings.templates),
-            "chosen": [_chosen(part.method, part.choice) for part in found],
+            "chosen": [_chosen(each.after.method, each.after.choice) for each in found],
             "final": _chosen(name_of(classifier.method_), final),
         },
         "seed": settings.seed,
         **{name: {"accuracy": dict(each._asdict())} for name, each in measures.items()},
-        "per_split": [{"before": float(part.before.mean()), "after": float(part.after.mean())} for part in found],
-        "per_class": _per_class([seen.data.labels[i] for i in queries], before, after),
+        "per_split": [
+            {which: float(getattr(each, which).right[0].mean()) for which in ("before", "after")} for each in found
+        ],
+        "per_class": _per_class([data.labels[i] for i in queries], before, after),
         "notes": classifier.notes_,
         "versions": versions(),
     }
@@ -305,9 +279,10 @@ def _sentence(result: dict[str, Any], gain: Interval) -> str:
     return f"{told}: no proven gain." if gain.high >= 0 else f"{told}: worse than the names alone."
 
 
-def _told(part: _Part, data: Labelled) -> dict[str, Any]:
+def _indices(each: _Split, data: Labelled) -> dict[str, Any]:
     """A split as JSON holds it: indices as of all images, and the draw by id."""
-    return {"train": list(part.train), "test": list(part.test), "shots": [data.ids[i] for i in part.shots]}
+    train = list(each.plan.parts.train)
+    return {"train": train, "test": list(each.test), "shots": [data.ids[i] for i in each.shots]}
 
 
 def _tell(result: dict[str, Any], talk: Reporter, out: Path) -> None:

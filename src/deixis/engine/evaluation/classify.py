@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.output import Column, EvalReporter
-from deixis.engine.fewshot.benchmark import class_names
+from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
 

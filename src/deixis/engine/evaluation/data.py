@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from deixis.data.splits import concept_groups
-from deixis.engine.fewshot.benchmark import labelled, style_of
-from deixis.engine.fewshot.draws import Labelled, limited
+from deixis.engine.fewshot.benchmark import labelled
+from deixis.engine.fewshot.draws import Labelled, limited, style_of
 from deixis.errors import DeixisError
 from deixis.types import Picture, Sample, Source
 
@@ -86,13 +86,7 @@ class EvalSet:
 
     def labelled(self) -> Labelled:
         """What the few-shot protocols know of them."""
-        return Labelled(
-            ids=self.ids,
-            labels=tuple(str(sample.label) for sample in self.samples),
-            groups=self.groups,
-            sides=tuple(sample.split for sample in self.samples),
-            styles=tuple(style_of(sample) for sample in self.samples),
-        )
+        return Labelled.of(self.samples, self.groups)
 
 
 class EvalData:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.fewshot.cost import learn_resumed
 from deixis.engine.fewshot.draws import Labelled
-from deixis.engine.fewshot.few_shot import FewShotMethod
+from deixis.engine.fewshot.few_shot import FewShotMethod, Pick, Shots
+from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import card_of, name_of
 from deixis.errors import DeixisError
@@ -27,7 +28,7 @@ from deixis.ops.metrics import accuracy
 from deixis.types import Sample, Source
 from deixis.types.protocols import HasScoresOf
 
-__all__ = ["FewShotBenchmark", "Question", "TrialScores", "class_names", "labelled", "named", "style_of", "tells_new"]
+__all__ = ["FewShotBenchmark", "Question", "TrialScores", "labelled", "named", "tells_new"]
 
 Question = tuple[Sequence[int], Sequence[str]]
 """Indices of images, and the classes to choose among."""
@@ -40,10 +41,14 @@ class TrialScores:
     Attributes:
         right: for each question, 1 or 0 an image.
         seconds: of learning; on a processor those that it worked.
+        method: that learned.
+        choice: why, where `auto` chose it.
     """
 
     right: tuple[NDArray[np.float64], ...]
     seconds: float
+    method: str
+    choice: Pick | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +75,8 @@ class FewShotBenchmark:
         names: Sequence[str],
         questions: Sequence[Question],
         seed: int,
+        *,
+        forecast: float = 0.0,
     ) -> TrialScores:
         """Learns once, and answers.
 
@@ -80,24 +87,29 @@ class FewShotBenchmark:
             names: the classes that are learned.
             questions: what is asked; their classes may be others than those learned, if the method can do that.
             seed: of initial weights and order.
+            forecast: seconds that it will take about; where that is long, it is resumed after an interruption.
 
         Raises:
             DeixisError: the method can't tell new classes, or not learn these.
         """
         now = time.perf_counter if torch.cuda.is_available() else time.process_time
         start = now()
-        spoken = class_names(names)
-        learned = few_shot.learn(
-            method, self.encoder, spoken, self._shots(drawn, names), overrides=dict(settings), seed=seed
-        )
+        shots = self.shots(drawn, names)
+        learned, choice = learn_resumed(method, self.encoder, class_names(names), shots, settings, seed, forecast)
         seconds = now() - start
-        right = [self._answer(learned, indices, choice) for indices, choice in questions]
-        return TrialScores(tuple(right), seconds)
+        right = [self._answer(learned, indices, among) for indices, among in questions]
+        return TrialScores(tuple(right), seconds, name_of(learned), choice)
 
-    def _shots(self, indices: Sequence[int], names: Sequence[str]) -> few_shot.Shots:
+    def shots(self, indices: Sequence[int], names: Sequence[str]) -> Shots:
+        """Images as methods learn from them.
+
+        Args:
+            indices: of images.
+            names: the classes, in the order of the labels that they are to have.
+        """
         i = torch.tensor(list(indices), dtype=torch.long)
         ids, groups = tuple(self.data.ids[j] for j in indices), tuple(self.data.groups[j] for j in indices)
-        return few_shot.Shots(ids, self._labels(indices, names), self.embedding[i], self.features[i], groups)
+        return Shots(ids, self._labels(indices, names), self.embedding[i], self.features[i], groups)
 
     def _labels(self, indices: Sequence[int], names: Sequence[str]) -> Int64[Tensor, " B"]:
         place = {name: number for number, name in enumerate(names)}
@@ -153,21 +165,6 @@ def tells_new(method: str) -> bool:
     return isinstance(built, type) and issubclass(built, HasScoresOf)
 
 
-def class_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """What texts call classes: their labels with spaces for underscores.
-
-    Raises:
-        DeixisError: two of them become one.
-    """
-    spoken = tuple(" ".join(label.replace("_", " ").split()) for label in labels)
-    for label, name in zip(labels, spoken, strict=True):
-        if not name or spoken.count(name) > 1:
-            raise DeixisError(
-                f"The class {label!r} has no name of its own: in texts it is called {name!r}.", "Rename its folder."
-            )
-    return spoken
-
-
 def labelled(source: Source) -> Source:
     """The samples that have a class. Sets without labels are taken by what they sort their pictures by: the sub-group
     of an emoji, the topmost folder of a stamp.
@@ -188,16 +185,3 @@ def labelled(source: Source) -> Source:
 def _labelled(sample: Sample) -> Sample:
     sorted_by = str(sample.extra.get("subgroup") or sample.extra.get("folder") or "")
     return dataclasses.replace(sample, label=sample.label or sorted_by.split("/")[0].replace("-", " "))
-
-
-def style_of(sample: Sample) -> str:
-    """How a sample is drawn: what a column or the set says under `style`; of stamps, whether it is a photograph; else
-    the folder within that of its class."""
-    told = str(sample.extra.get("style") or "")
-    if not told and isinstance(photo := sample.extra.get("photo"), bool):
-        return "photograph" if photo else "drawing"
-    folders = PurePosixPath(sample.id).parent.parts
-    if told or sample.label not in folders:
-        return told
-    below = folders[folders.index(str(sample.label)) + 1 :]
-    return below[0] if below else ""

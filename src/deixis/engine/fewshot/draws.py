@@ -10,11 +10,13 @@ import collections
 import dataclasses
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from deixis.data.splits import split
 from deixis.errors import DeixisError
+from deixis.types import Sample
 
-__all__ = ["Labelled", "Parts", "draw", "halves", "limited", "parts", "two_sided"]
+__all__ = ["Labelled", "Parts", "draw", "halves", "limited", "parts", "style_of", "two_sided"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +37,39 @@ class Labelled:
     sides: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, samples: Sequence[Sample], groups: Sequence[int]) -> Labelled:
+        """What samples with labels say.
+
+        Args:
+            samples: N of them.
+            groups: of each.
+        """
+        return cls(
+            tuple(sample.id for sample in samples),
+            tuple(str(sample.label) for sample in samples),
+            tuple(groups),
+            tuple(sample.split for sample in samples),
+            tuple(style_of(sample) for sample in samples),
+        )
+
     def where(self, among: Sequence[int], names: Sequence[str], style: str | None = None) -> tuple[int, ...]:
         """Those of some images that are of some classes, and of one style where that is asked for."""
         wanted = set(names)
         return tuple(i for i in among if self.labels[i] in wanted and (style is None or self.styles[i] == style))
+
+
+def style_of(sample: Sample) -> str:
+    """How a sample is drawn: what a column or the set says under `style`; of stamps, whether it is a photograph; else
+    the folder within that of its class."""
+    told = str(sample.extra.get("style") or "")
+    if not told and isinstance(photo := sample.extra.get("photo"), bool):
+        return "photograph" if photo else "drawing"
+    folders = PurePosixPath(sample.id).parent.parts
+    if told or sample.label not in folders:
+        return told
+    below = folders[folders.index(str(sample.label)) + 1 :]
+    return below[0] if below else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,19 +17,17 @@ from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, tells_new
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, tells_new
+from deixis.engine.fewshot.cost import SLOW
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.fewshot.means import Spread, spread
+from deixis.engine.fewshot.names import class_names
 from deixis.engine.fewshot.plans import FewShotPlan, plan
 from deixis.engine.fewshot.recipe import ShotRecipe, fingerprint
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
-from deixis.methods import read
 
 __all__ = ["FewShotJob", "ProtocolResult", "ProtocolRow", "measure", "prepare"]
-
-_LONG = 60
-"""Seconds of learning above which a forecast is told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +161,10 @@ def measure(job: FewShotJob, model: EvalModel, talk: EvalReporter) -> EvalOutput
 
 def _methods(protocol: str, methods: Sequence[str]) -> tuple[str, ...]:
     methods = tuple(dict.fromkeys(methods))
-    known = [*learners.offered(), learners.AUTO]
     for name in methods:
-        if name not in known:
-            read(name) if name != learners.AUTO else None
-            raise DeixisError(f"{name} learns no classes from images.", f"These do: {', '.join(known)}.")
+        learners.require(name)
         if protocol == "base-to-new" and not tells_new(name):
-            able = ", ".join(each for each in known if tells_new(each))
+            able = ", ".join(filter(tells_new, learners.offered()))
             raise DeixisError(f"{name} knows the classes it has seen images of, and no new ones.", f"Compare: {able}.")
     return methods
 
@@ -216,7 +211,7 @@ def _tell_time(bench: FewShotBenchmark, made: FewShotPlan, methods: Sequence[str
     most = max(map(len, draws.values()))
     each = {name: few_shot.forecast(name, bench.encoder, names, most) for name in methods}
     total = sum(each.values()) * len(draws) * len(made.draws)
-    if total > _LONG:
+    if total > SLOW:
         slowest = max(each, key=each.__getitem__)
         talk.say(
             f"Learning will take up to {total / 60:.0f} minutes, most of it {slowest} ({each[slowest]:.0f} seconds, "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import all_settings, former_names, list_methods, read
 from deixis.types import FieldSpec
 
-__all__ = ["AUTO", "SPECS", "candidates", "offered", "require", "settings_of", "takes"]
+__all__ = ["AUTO", "SPECS", "candidates", "changed_settings", "offered", "require", "settings_of", "takes"]
 
 AUTO = "auto"
 SPECS = (FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("image_features", "B F"))
@@ -65,3 +66,25 @@ def takes(method: str, setting: str) -> bool:
 def settings_of(method: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the settings that a method has."""
     return {name: value for name, value in overrides.items() if takes(method, name)}
+
+
+def changed_settings(method: str, templates: Sequence[str], settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a method that are not its preset's; templates where it reads some.
+
+    Args:
+        method: one of `offered()`, or `auto`.
+        templates: sentences around a name.
+        settings: further ones.
+
+    Raises:
+        DeixisError: no such method or setting, or a template without `{}`.
+    """
+    require(method)
+    for each in templates:
+        if "{}" not in each:
+            raise DeixisError(f"The template {each!r} has no place for the name.", "Put {} where it goes.")
+    own = {"templates": tuple(templates)} if templates and takes(method, "templates") else {}
+    changed = {**own, **(settings or {})}
+    if method != AUTO:
+        configure(method, "desk", changed)
+    return changed

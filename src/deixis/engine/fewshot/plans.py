@@ -10,7 +10,7 @@ from typing import Any
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, parts, two_sided
 from deixis.errors import DeixisError
 
-__all__ = ["PLANS", "Ask", "FewShotPlan", "plan"]
+__all__ = ["PLANS", "Ask", "FewShotPlan", "few_shot_plan", "plan"]
 
 TEST = 0.4
 """Share of the images that are asked about, where the data does not name a side for the test."""
@@ -93,8 +93,29 @@ def plan(protocol: str, data: Labelled, shots: Sequence[int], seeds: int, style:
     return PLANS[protocol](data, tuple(sorted(set(shots))), range(seeds), style)
 
 
-def _few_shot(data: Labelled, shots: Sequence[int], seeds: Sequence[int], style: str) -> FewShotPlan:
-    made = parts(data, _SPLIT_SEED, TEST)
+def few_shot_plan(
+    data: Labelled,
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    style: str = "",
+    *,
+    split_seed: int = _SPLIT_SEED,
+    test: float = TEST,
+) -> FewShotPlan:
+    """Plans the protocol `few-shot`, on any split.
+
+    Args:
+        data: the images.
+        shots: images a class, ascending.
+        seeds: of the draws.
+        style: has no say here.
+        split_seed: of the parts.
+        test: share of the images that are asked about.
+
+    Raises:
+        DeixisError: there are too few classes or images.
+    """
+    made = parts(data, split_seed, test)
     names = two_sided(data, made)
     draws = {seed: draw(data, made.train, names, shots, seed) for seed in seeds}
     asks = (Ask("test", data.where(made.test, names), names),)
@@ -134,7 +155,7 @@ def _cross_style(data: Labelled, shots: Sequence[int], seeds: Sequence[int], sty
 
 
 PLANS: Mapping[str, Callable[[Labelled, Sequence[int], Sequence[int], str], FewShotPlan]] = {
-    "few-shot": _few_shot,
+    "few-shot": few_shot_plan,
     "base-to-new": _base_to_new,
     "cross-style": _cross_style,
 }

@@ -20,8 +20,9 @@ from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.benchmark import FewShotBenchmark, class_names, labelled, named, style_of, tells_new
-from deixis.engine.fewshot.draws import Labelled, halves, parts, two_sided
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, labelled, named, tells_new
+from deixis.engine.fewshot.draws import Labelled, halves, parts, style_of, two_sided
+from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
 from deixis.types import Arm, Claim, Sample, Source
@@ -119,7 +120,7 @@ def test_what_is_built_on_images_of_each_class_refuses_new_ones(bench: FewShotBe
 
 def test_folders_become_names_and_two_that_become_one_are_refused() -> None:
     assert class_names(("polar_bear", "tea  cup")) == ("polar bear", "tea cup")
-    with pytest.raises(DeixisError, match="no name of its own"):
+    with pytest.raises(DeixisError, match="have one name"):
         class_names(("polar_bear", "polar bear"))
 
 

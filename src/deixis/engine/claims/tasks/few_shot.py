@@ -218,9 +218,7 @@ def bench_of(encoder: DualEncoder, source: Source) -> FewShotBenchmark:
     groups, hashes = _checked(source, path)
     with contextlib.closing(FeatureStore()) as store:
         states = image_states(encoder, [sample.picture for sample in source.samples], hashes, store)
-    labels = tuple(str(sample.label) for sample in source.samples)
-    data = Labelled(tuple(sample.id for sample in source.samples), labels, groups)
-    return FewShotBenchmark(encoder, data, states.embedding, states.features)
+    return FewShotBenchmark(encoder, Labelled.of(source.samples, groups), states.embedding, states.features)
 
 
 def _checked(source: Source, path: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -7,7 +7,7 @@ from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import EvalOutput, EvalReporter
-from deixis.engine.fewshot.benchmark import class_names
+from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
 from deixis.types import EvalMetric, EvalProtocol
 from deixis.types.protocols import HasNames

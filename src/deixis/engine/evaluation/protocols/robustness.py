@@ -16,7 +16,8 @@ from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
 from deixis.engine.evaluation.protocols import retrieval
-from deixis.engine.fewshot.benchmark import class_names, style_of
+from deixis.engine.fewshot.draws import style_of
+from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
 from deixis.types import EvalMetric, EvalProtocol
