@@ -72,7 +72,9 @@ class _Union:
             self._parent[self.find(item)] = self.find(first if first is not None else item)
 
 
-def concept_groups(samples: Sequence[Sample], same: Iterable[Sequence[int]] = ()) -> list[int]:
+def concept_groups(
+    samples: Sequence[Sample], same: Iterable[Sequence[int]] = (), *, captions: bool = True
+) -> list[int]:
     """Puts samples into groups that must stay on one side of a split.
 
     Two samples are of one group if they share a key of `Sample.groups`, or a caption up to `normalise`, or an entry of
@@ -81,6 +83,7 @@ def concept_groups(samples: Sequence[Sample], same: Iterable[Sequence[int]] = ()
     Args:
         samples: [N] samples with distinct ids.
         same: groups of indices that show the same thing, such as `CheckReport.same`.
+        captions: whether equal captions make one group; not where labels are learned.
 
     Returns:
         [N] group numbers 0, 1, ...; numbered by the smallest id in each, so that neither the groups nor what `split`
@@ -90,7 +93,8 @@ def concept_groups(samples: Sequence[Sample], same: Iterable[Sequence[int]] = ()
     holders: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
     for index, sample in enumerate(samples):
         keys = {("group", key) for key in sample.groups}
-        keys |= {("caption", normalise(caption)) for caption in sample.captions if caption.strip()}
+        if captions:
+            keys |= {("caption", normalise(caption)) for caption in sample.captions if caption.strip()}
         for key in keys:
             holders[key].append(index)
     for members in (*holders.values(), *same):

@@ -81,15 +81,6 @@ class Config(coop.Config):
         )
 
     @classmethod
-    def desk(cls) -> Config:
-        """As published, with AdamW."""
-        return cls(
-            names=("cat", "dog"),
-            words="a photo of a",
-            optim=OptimSpec("adamw", learning_rate=0.002, weight_decay=0.0, decay_1d=True),
-        )
-
-    @classmethod
     def paper(cls) -> Config:
         """As published: four vectors from words, 50 epochs of batches of 32.
 

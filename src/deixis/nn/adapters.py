@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.nn.dual import DualEncoder
 from deixis.types.outputs import ImageStates
 
-__all__ = ["ImageResidual", "TextResidual", "from_config"]
+__all__ = ["AdaptedEncoder", "ImageResidual", "TextResidual", "from_config"]
 
 
 def from_config(config: dict[str, Any]) -> nn.Module:
@@ -101,3 +102,32 @@ class TextResidual(nn.Module):
         if not torch.compiler.is_compiling() and float(self.strength) == 0.0:
             return embedding
         return F.normalize(embedding + self.strength * self.linear(embedding), dim=-1)
+
+
+class AdaptedEncoder(nn.Module):
+    """A frozen encoder, a correction of its images, and one of its texts or none.
+
+    Args:
+        encoder: the frozen model.
+        image: the correction of images.
+        text: that of texts; None: they stay.
+    """
+
+    def __init__(self, encoder: DualEncoder, image: ImageResidual, text: TextResidual | None = None) -> None:
+        super().__init__()
+        self.encoder, self.image = encoder, image
+        self.text = nn.Identity() if text is None else text
+
+    def adapters(self) -> tuple[nn.Module, nn.Module | None]:
+        """The corrections, as `DualEncoder.with_adapters` takes them."""
+        return self.image, None if isinstance(self.text, nn.Identity) else self.text
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Corrected image embeddings, rows of length 1."""
+        return self.image(self.encoder.image_states(images))
+
+    def encode_text(
+        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Text embeddings, corrected where texts are, rows of length 1."""
+        return self.text(self.encoder.encode_text(tokens, mask=mask))

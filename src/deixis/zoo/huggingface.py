@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -26,10 +24,12 @@ from deixis.zoo.settings import (
     StrictConfig,
     check_seal,
     licence_of,
+    no_weights,
     read_json,
     read_tokenizer,
     require_vocabulary,
     scale_of,
+    scale_tensors,
     write_seal,
 )
 from deixis.zoo.weights import open_weights
@@ -132,10 +132,7 @@ def _weights(folder: Path) -> list[Path]:
             if wrong := [each for each in names if Path(each).name != each]:
                 raise DeixisError(f"{folder}/{name}.index.json names {wrong[0]!r}, outside of its folder.")
             return [folder / each for each in sorted(names)]
-    raise DeixisError(
-        f"{folder} has a config and no weights: there is none of {', '.join(WEIGHTS)}.",
-        "Fetch the checkpoint again; of a repository with large files perhaps only the pointers came.",
-    )
+    raise no_weights(folder, WEIGHTS)
 
 
 def _padding(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> int:
@@ -183,10 +180,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     kind, config, preprocess = _configs(encoder)
     image, text = cast(Vit, encoder.image_tower), encoder.text_tower
     back = read_preprocess(StrictConfig(preprocess, _PROCESSOR), image.config)
-    lead = () if kind == "clip" else (1,)
-    numbers = {"logit_scale": torch.tensor(math.log(encoder.scale)).reshape(lead)}
-    if encoder.bias is not None:
-        numbers["logit_bias"] = torch.tensor(encoder.bias).reshape(lead)
+    numbers = scale_tensors(encoder, () if kind == "clip" else (1,))
     files = {
         CONFIG: config,
         _PROCESSOR: preprocess,

@@ -27,10 +27,12 @@ from deixis.zoo.settings import (
     StrictConfig,
     check_seal,
     licence_of,
+    no_weights,
     read_json,
     read_tokenizer,
     require_vocabulary,
     scale_of,
+    scale_tensors,
     write_seal,
 )
 from deixis.zoo.weights import open_weights
@@ -132,10 +134,7 @@ def _weights(folder: Path) -> Path:
             f"{folder} holds several models: {', '.join(path.name for path in others)}.",
             f"Leave one of them there, or call the one to load {WEIGHTS[0]}.",
         )
-    raise DeixisError(
-        f"{folder} has a config and no weights: there is none of {', '.join(WEIGHTS)}.",
-        "Fetch the checkpoint again; of a repository with large files perhaps only the pointers came.",
-    )
+    raise no_weights(folder, WEIGHTS)
 
 
 def build(
@@ -193,9 +192,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     require(encoder)
     image, text = encoder.image_tower, encoder.text_tower
     model = write_towers(encoder)
-    numbers = {"logit_scale": torch.tensor(math.log(encoder.scale))}
-    if encoder.bias is not None:
-        numbers["logit_bias"] = torch.tensor(encoder.bias)
+    numbers = scale_tensors(encoder)
     preprocess, told = write_preprocess(encoder.preprocess)
     config = {"model_cfg": model, "preprocess_cfg": told}
     with atomic_folder(folder) as part:

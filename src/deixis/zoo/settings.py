@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deixis.errors import DeixisError
 from deixis.inputs.clip_bpe import ClipTokenizer, is_clip_bpe
@@ -22,10 +23,12 @@ __all__ = [
     "StrictConfig",
     "check_seal",
     "licence_of",
+    "no_weights",
     "read_json",
     "read_tokenizer",
     "require_vocabulary",
     "scale_of",
+    "scale_tensors",
     "stored_numbers",
     "write_seal",
 ]
@@ -267,6 +270,32 @@ def scale_of(logarithm: float, source: str) -> float:
     if abs(logarithm) > 50:
         raise DeixisError(f"{source}: logit_scale is {logarithm:g}, the logarithm of no scale.", "Take another file.")
     return math.exp(logarithm)
+
+
+def scale_tensors(encoder: DualEncoder, shape: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    """`logit_scale` and, where the model has a bias, `logit_bias`, as checkpoints store them.
+
+    Args:
+        encoder: the model.
+        shape: of each.
+    """
+    values = {"logit_scale": math.log(encoder.scale)}
+    if encoder.bias is not None:
+        values["logit_bias"] = encoder.bias
+    return {name: torch.tensor(value).reshape(shape) for name, value in values.items()}
+
+
+def no_weights(folder: Path, names: Sequence[str]) -> DeixisError:
+    """What there is to say where a folder has a config alone.
+
+    Args:
+        folder: that was to be loaded.
+        names: that weights may have.
+    """
+    return DeixisError(
+        f"{folder} has a config and no weights: there is none of {', '.join(names)}.",
+        "Fetch the checkpoint again; of a repository with large files perhaps only the pointers came.",
+    )
 
 
 def stored_numbers(encoder: DualEncoder) -> tuple[float, float | None]:

@@ -267,16 +267,13 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     rows = rows.without_mirror(sided)
     for note in mirror_notes(source):
         talk.say(note)
-    if source.kind == "labels":
-        unlabelled = [dataclasses.replace(sample, captions=()) for sample in source.samples]
-        groups = concept_groups(unlabelled, collection.report.same)
-        labels: list[str | None] | None = [sample.label for sample in source.samples]
-    else:
-        groups, labels = concept_groups(source.samples, collection.report.same), None
+    has_labels = source.kind == "labels"
+    groups = concept_groups(source.samples, collection.report.same, captions=not has_labels)
+    labels = [sample.label for sample in source.samples] if has_labels else None
     seeds = range(settings.seed, settings.seed + settings.splits)
     splits = [split(groups, seed, settings.train, labels=labels) for seed in seeds]
     measure, metric = measure_retrieval, "mean_mrr"
-    if source.kind == "labels":
+    if has_labels:
         measure, metric = _label_measure(rows), "accuracy"
     talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
     library = None

@@ -32,7 +32,7 @@ from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
 from deixis.types import Picture, Source
 
-__all__ = ["build", "gallery", "per_split", "tell", "told_metric", "write", "write_data"]
+__all__ = ["build", "facts", "gallery", "per_split", "tell", "told_metric", "write", "write_data"]
 
 _SHOWN = 8
 _TOP = 4
@@ -62,18 +62,37 @@ def _curve(choice: Choice, split: int) -> dict[str, Any]:
     return {"split": split, "steps": list(choice.grid.steps), "strength": [0.0, *choice.grid.strengths], "mrr": curve}
 
 
-def _data(collection: CheckedDataset, experiment: Experiment) -> dict[str, Any]:
+def facts(
+    collection: CheckedDataset, groups: Sequence[int], settings: AdaptSettings, encoder: DualEncoder
+) -> dict[str, Any]:
+    """What every run says of its data, splits and model.
+
+    Args:
+        collection: what was read and checked.
+        groups: of the samples.
+        settings: of the run.
+        encoder: the model before it was adapted.
+    """
     source, report = collection.source, collection.report
     return {
-        "path": str(source.root),
-        "name": source.name,
-        "kind": source.kind,
-        "images": len(source.samples),
-        "captions": len(set(experiment.table.keys.tolist())),
-        "groups": len(set(experiment.groups)),
-        "fingerprint": report.fingerprint,
-        "skipped": [dataclasses.asdict(item) for item in source.skipped],
-        "check": {what: [count, example] for what, count, example in report.rows()},
+        "format": 1,
+        "data": {
+            "path": str(source.root),
+            "name": source.name,
+            "images": len(source.samples),
+            "groups": len(set(groups)),
+            "fingerprint": report.fingerprint,
+            "skipped": [dataclasses.asdict(item) for item in source.skipped],
+        },
+        "split": {
+            "scheme": "concept" if source.kind == "captions" else "image groups, every class on both sides",
+            "count": settings.splits,
+            "train": settings.train,
+            "seeds": list(range(settings.seed, settings.seed + settings.splits)),
+        },
+        "model": {"name": settings.model, "fingerprint": encoder.fingerprint(), "licence": encoder.licence},
+        "seed": settings.seed,
+        "versions": versions(),
     }
 
 
@@ -110,25 +129,17 @@ def build(
     seeds = 2 if trains_towers(settings.method) else 5
     recipe, _ = recipe_for(settings.method, overrides(settings))
     spread = experiments.seed_spread(experiment, recipe, arm.results[0], seeds)
-    result: dict[str, Any] = {
-        "format": 1,
+    result = facts(collection, experiment.groups, settings, encoder)
+    result["data"] |= {
+        "kind": source.kind,
+        "captions": len(set(experiment.table.keys.tolist())),
+        "check": {what: [count, example] for what, count, example in collection.report.rows()},
+    }
+    result["split"]["index"] = None
+    result["model"]["parameters"] = sum(parameter.numel() for parameter in encoder.parameters())
+    result |= {
         "sentence": "",
-        "data": _data(collection, experiment),
-        "split": {
-            "scheme": "concept" if source.kind == "captions" else "image groups, every class on both sides",
-            "count": len(experiment.splits),
-            "train": settings.train,
-            "seeds": list(range(settings.seed, settings.seed + settings.splits)),
-            "index": None,
-        },
-        "model": {
-            "name": settings.model,
-            "fingerprint": encoder.fingerprint(),
-            "licence": encoder.licence,
-            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-        },
         "method": _method(arm, settings, final),
-        "seed": settings.seed,
         **{which: _json(arm.intervals(which)) for which in ("before", "after", "difference")},
         "t_interval": _json(arm.corrected()),
         "primary": experiment.metric,
@@ -140,7 +151,6 @@ def build(
         },
         "forgotten": "not measured",
         "kept": "adapted" if final.strength > 0 else "original",
-        "versions": versions(),
     }
     result["per_split"] = [_split_values(each) for each in arm.results]
     result["sentence"] = sentence(result, told_metric(experiment), experiment.metric)

@@ -263,8 +263,7 @@ def few_shot_subset(samples: Sequence[Sample], shots: int | None, seed: int) -> 
         wrong |= bad
     few = tuple(samples[i] for i in taken)
     _, same = duplicates(looks)
-    silent = [dataclasses.replace(sample, captions=()) for sample in few]
-    groups = tuple(concept_groups(silent, same))
+    groups = tuple(concept_groups(few, same, captions=False))
     return FewShotSubset(few, tuple(found.hash for found in looks), groups, tuple(wrong.values()))
 
 

@@ -17,7 +17,7 @@ from deixis.apps.adapt.settings import AdaptSettings, check_splits
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.formatting import points
-from deixis.apps.common.runs import Clock, free_name, run_folder, versions
+from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.common.sentences import in_points
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.few_shot.classifier_inputs import model_of
@@ -158,8 +158,7 @@ def _bench(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> 
     """All images, as the frozen model encodes them."""
     samples = collection.source.samples
     states = embed_plain(encoder, samples, collection.report.hashes, talk)
-    silent = [dataclasses.replace(sample, captions=()) for sample in samples]
-    groups = tuple(concept_groups(silent, collection.report.same))
+    groups = concept_groups(samples, collection.report.same, captions=False)
     if len(set(groups)) < _FEWEST:
         raise DeixisError(
             f"{len(samples)} images show {len(set(groups))} different things: too few to learn from some and be asked "
@@ -206,7 +205,7 @@ def _result(
     classifier: FewShotClassifier,
     settings: AdaptSettings,
 ) -> dict[str, Any]:
-    source, encoder = collection.source, require_encoder(classifier.method_)
+    encoder = require_encoder(classifier.method_)
     before, after = (np.concatenate([getattr(each, which).right[0] for each in found]) for which in ("before", "after"))
     queries = [i for each in found for i in each.test]
     groups = np.array([data.groups[i] for i in queries])
@@ -215,25 +214,10 @@ def _result(
         for name, values in (("before", before), ("after", after), ("difference", after - before))
     }
     final = classifier.choice_
-    result: dict[str, Any] = {
-        "format": 1,
+    result = results.facts(collection, data.groups, settings, encoder)
+    result["data"]["classes"] = len(classifier.classes_)
+    result |= {
         "kind": "classes",
-        "data": {
-            "path": str(source.root),
-            "name": source.name,
-            "images": len(source.samples),
-            "classes": len(classifier.classes_),
-            "groups": len(set(data.groups)),
-            "fingerprint": collection.report.fingerprint,
-            "skipped": [dataclasses.asdict(item) for item in source.skipped],
-        },
-        "split": {
-            "scheme": "image groups, every class on both sides",
-            "count": len(found),
-            "train": settings.train,
-            "seeds": list(range(settings.seed, settings.seed + len(found))),
-        },
-        "model": {"name": settings.model, "fingerprint": encoder.fingerprint(), "licence": encoder.licence},
         "method": {
             "asked": settings.method,
             "shots": settings.shots,
@@ -241,14 +225,12 @@ def _result(
             "chosen": [_chosen(each.after.method, each.after.choice) for each in found],
             "final": _chosen(name_of(classifier.method_), final),
         },
-        "seed": settings.seed,
         **{name: {"accuracy": dict(each._asdict())} for name, each in measures.items()},
         "per_split": [
             {which: float(getattr(each, which).right[0].mean()) for which in ("before", "after")} for each in found
         ],
         "per_class": _per_class([data.labels[i] for i in queries], before, after),
         "notes": classifier.notes_,
-        "versions": versions(),
     }
     result["sentence"] = _sentence(result, measures["difference"])
     return result

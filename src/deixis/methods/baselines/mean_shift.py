@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from deixis.nn.adapters import ImageResidual
+from deixis.nn.adapters import AdaptedEncoder, ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
@@ -59,18 +58,16 @@ class Config:
         return cls()
 
 
-class Method(nn.Module):
+class Method(AdaptedEncoder):
     """The frozen encoder with one vector added to its images."""
 
     sum: Tensor
     count: Tensor
 
     def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = encoder
         width, features = encoder.width, encoder.feature_width
-        self.image = ImageResidual(features, width, gated=False).requires_grad_(False)
+        super().__init__(encoder, ImageResidual(features, width, gated=False).requires_grad_(False))
+        self.config = config
         self.register_buffer("sum", torch.zeros(width, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
@@ -84,20 +81,6 @@ class Method(nn.Module):
         if not self.count:
             raise ValueError("nothing was observed")
         self.image.linear.bias.copy_(self.sum / self.count)
-
-    def adapters(self) -> tuple[nn.Module, nn.Module | None]:
-        """The image correction; texts stay."""
-        return self.image, None
-
-    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Shifted image embeddings, rows of length 1."""
-        return self.image(self.encoder.image_states(images))
-
-    def encode_text(
-        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "B D"]:
-        """Text embeddings, as the encoder gives them."""
-        return self.encoder.encode_text(tokens, mask=mask)
 
 
 CLAIMS = ()

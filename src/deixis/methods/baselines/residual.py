@@ -21,10 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
-
-from deixis.nn.adapters import ImageResidual, TextResidual
+from deixis.nn.adapters import AdaptedEncoder, ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather
 from deixis.ops.contrastive import info_nce, soft_targets
@@ -88,16 +85,14 @@ class Config:
         return cls()
 
 
-class Method(nn.Module):
+class Method(AdaptedEncoder):
     """The frozen encoder with its two corrections."""
 
     def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = encoder
         width, features = encoder.width, encoder.feature_width
-        self.image = ImageResidual(features, width, gated=config.gated, dropout=config.dropout)
-        self.text = TextResidual(width) if config.text else nn.Identity()
+        image = ImageResidual(features, width, gated=config.gated, dropout=config.dropout)
+        super().__init__(encoder, image, TextResidual(width) if config.text else None)
+        self.config = config
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Corrected embeddings of both sides, and the frozen texts for the targets.
@@ -119,20 +114,6 @@ class Method(nn.Module):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """`encode`, then `loss`."""
         return self.loss(self.encode(batch, progress), batch, progress)
-
-    def adapters(self) -> tuple[nn.Module, nn.Module | None]:
-        """The image and the text correction, as `DualEncoder.with_adapters` takes them."""
-        return self.image, self.text if self.config.text else None
-
-    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Corrected image embeddings, rows of length 1."""
-        return self.image(self.encoder.image_states(images))
-
-    def encode_text(
-        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "B D"]:
-        """Corrected text embeddings, rows of length 1."""
-        return self.text(self.encoder.encode_text(tokens, mask=mask))
 
 
 CLAIMS = ()

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.nn.adapters import ImageResidual
+from deixis.nn.adapters import AdaptedEncoder, ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
@@ -75,18 +75,16 @@ def ridge(gram: Float[Tensor, "M M"], cross: Float[Tensor, "M D"], penalty: floa
     return torch.linalg.solve(gram + torch.diag(weights), cross)
 
 
-class Method(nn.Module):
+class Method(AdaptedEncoder):
     """The frozen encoder with a correction of its images."""
 
     gram: Tensor
     cross: Tensor
 
     def __init__(self, config: Config, *, encoder: DualEncoder) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = encoder
         width, features = encoder.width, encoder.feature_width
-        self.image = ImageResidual(features, width, gated=False).requires_grad_(False)
+        super().__init__(encoder, ImageResidual(features, width, gated=False).requires_grad_(False))
+        self.config = config
         size = features + 1
         self.register_buffer("gram", torch.zeros(size, size, dtype=torch.float64))
         self.register_buffer("cross", torch.zeros(size, width, dtype=torch.float64))
@@ -106,20 +104,6 @@ class Method(nn.Module):
         solution = ridge(self.gram, self.cross, self.config.penalty).to(self.image.linear.weight.dtype)
         self.image.linear.weight.copy_(solution[:-1].T)
         self.image.linear.bias.copy_(solution[-1])
-
-    def adapters(self) -> tuple[nn.Module, nn.Module | None]:
-        """The image correction; texts stay."""
-        return self.image, None
-
-    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Corrected image embeddings, rows of length 1."""
-        return self.image(self.encoder.image_states(images))
-
-    def encode_text(
-        self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "B D"]:
-        """Text embeddings, as the encoder gives them."""
-        return self.encoder.encode_text(tokens, mask=mask)
 
 
 CLAIMS = ()

@@ -103,7 +103,7 @@ def test_the_measures_of_halves_agree_with_one_another(bench: FewShotBenchmark) 
 
 @pytest.mark.parametrize("method", few(["zero_shot", "coop", "cocoop", "pre"], "zero_shot", "coop"))
 def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: FewShotBenchmark, method: str) -> None:
-    shots = bench._shots(range(0, 40, 10), CLASSES[:2])
+    shots = bench.shots(range(0, 40, 10), CLASSES[:2])
     settings = {} if method == "zero_shot" else {"epochs": 1}
     learned = few_shot.learn(method, bench.encoder, CLASSES[:2], shots, overrides=settings)
     some = bench.embedding[:3], bench.features[:3]
@@ -122,6 +122,8 @@ def test_folders_become_names_and_two_that_become_one_are_refused() -> None:
     assert class_names(("polar_bear", "tea  cup")) == ("polar bear", "tea cup")
     with pytest.raises(DeixisError, match="have one name"):
         class_names(("polar_bear", "polar bear"))
+    with pytest.raises(DeixisError, match="have one name"):
+        class_names(("Polar bear", "polar bear"))
 
 
 def test_sets_without_labels_are_taken_by_what_they_sort_their_pictures_by() -> None:
