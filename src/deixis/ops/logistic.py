@@ -9,13 +9,42 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["directions", "solve"]
+__all__ = ["linear_layer"]
 
 _CELLS = 2**24
 """Logits that are in memory at a time."""
 
 
-def directions(features: Float[Tensor, "N F"]) -> tuple[Float[Tensor, "N G"], Float[Tensor, "R F"]]:
+def linear_layer(
+    features: Float[Tensor, "N F"],
+    labels: Int64[Tensor, " N"],
+    classes: int,
+    penalty: float,
+    *,
+    given: tuple[Float[Tensor, "N D"], Float[Tensor, "C D"]] | None = None,
+    penalised_intercept: bool = False,
+    iterations: int = 500,
+) -> tuple[Float[Tensor, "C F"], Float[Tensor, " C"]]:
+    """Weights W and intercepts b that make mean_i CE(a_i B' + W f_i / |f_i| + b, y_i) + penalty / 2 |W|^2 least.
+
+    Args:
+        features: f; they are made of length 1.
+        labels: y.
+        classes: their number (C).
+        penalty: weight of the L2 term.
+        given: a and B of logits that are there without W.
+        penalised_intercept: whether |b|^2 is penalised, too.
+        iterations: of L-BFGS, at the most.
+    """
+    rows, basis = _directions(features)
+    penalties = torch.full_like(rows[0], penalty)
+    if not penalised_intercept:
+        penalties[-1] = 0
+    weight = _solve(rows, labels, classes, penalties, given, iterations)
+    return weight[:, :-1] @ basis, weight[:, -1]
+
+
+def _directions(features: Float[Tensor, "N F"]) -> tuple[Float[Tensor, "N G"], Float[Tensor, "R F"]]:
     """Features of length 1 with a column of ones behind them, in the R directions that they have in common, in doubles.
 
     Where there are fewer images than features R is their number: a penalised weight has no part that is orthogonal to
@@ -32,25 +61,17 @@ def directions(features: Float[Tensor, "N F"]) -> tuple[Float[Tensor, "N G"], Fl
     return torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1), basis
 
 
-def solve(
+def _solve(
     rows: Float[Tensor, "N F"],
     labels: Int64[Tensor, " N"],
     classes: int,
     penalties: Float[Tensor, " F"],
-    given: tuple[Float[Tensor, "N D"], Float[Tensor, "C D"]] | None = None,
-    iterations: int = 500,
+    given: tuple[Float[Tensor, "N D"], Float[Tensor, "C D"]] | None,
+    iterations: int,
 ) -> Float[Tensor, "C F"]:
-    """W that makes mean_i CE(a_i B' + W r_i, y_i) + sum_f penalties_f / 2 |W_f|^2 least, by L-BFGS in double precision.
+    """W that makes mean_i CE(a_i B' + W r_i, y_i) + sum_f penalties_f / 2 |W_f|^2 least, in double precision.
 
     Logits are made for as many rows at a time as fit into memory, whatever N x C is.
-
-    Args:
-        rows: r, doubles.
-        labels: y.
-        classes: their number (C).
-        penalties: one a column of W.
-        given: a and B of logits that are there without W.
-        iterations: at the most.
     """
     r, c, y = rows.cpu().numpy(), penalties.cpu().numpy(), labels.cpu().numpy()
     fixed = None if given is None else (given[0].cpu().numpy(), given[1].cpu().numpy())

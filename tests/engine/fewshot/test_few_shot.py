@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis import zoo
-from deixis.engine.fewshot import few_shot, learners
+from deixis.engine.fewshot import cost, few_shot, learners
 from deixis.engine.fewshot.few_shot import Shots
 from deixis.errors import DeixisError
 from deixis.methods import coop
@@ -189,8 +189,9 @@ def test_one_image_a_class_can_choose_nothing_and_delta_is_taken(encoder: DualEn
     pick = few_shot.choose(encoder, NAMES, shots(encoder, 1))
     assert (pick.method, pick.accuracy) == ("delta", {})
     assert "5 of 5 classes have one image" in pick.why
-    learned = few_shot.learn("auto", encoder, NAMES, shots(encoder, 1))
+    learned, choice = cost.learn_resumed("auto", encoder, NAMES, shots(encoder, 1), {}, 0)
     assert type(learned).__module__.endswith("delta")
+    assert choice == pick
 
 
 def test_a_setting_that_no_candidate_has_is_named(encoder: DualEncoder) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.output import Column, EvalReporter
-from deixis.engine.fewshot.names import class_names
+from deixis.engine.fewshot.names import class_names, require_places
 from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
 
@@ -67,10 +67,9 @@ def name_logits(
     Raises:
         DeixisError: a template has no place for the name.
     """
-    bad = [template for template in templates if "{}" not in template]
-    if bad or not templates:
-        found = f"The template {bad[0]!r} has no {{}}" if bad else "There is no template"
-        raise DeixisError(f"{found}, where the class name goes.", "Give some, such as --templates 'a photo of a {}.'")
+    if not templates:
+        raise DeixisError("There is no template for the class names.", "Give some: --templates 'a photo of a {}.'")
+    require_places(templates)
     texts = [template.format(name) for name in class_names(classes) for template in templates]
     scores = model.pair_scores(data, texts, talk)
     if scores.table is not None:

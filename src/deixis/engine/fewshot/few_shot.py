@@ -134,12 +134,12 @@ def learn(
     """A method that has learned the classes.
 
     Args:
-        method: one of `offered`, or `auto`.
+        method: one of `offered`; `cost.learn_resumed` takes `auto`, too.
         encoder: the frozen model; it is frozen here.
         names: the classes, in the order of the labels.
         shots: labelled images.
-        overrides: settings that differ from the method's `desk` preset; for `auto`, those that a candidate has. Trained
-            methods take the published number of steps for `epochs` that are told, and else at most 300.
+        overrides: settings that differ from the method's `desk` preset. Trained methods take the published number of
+            steps for `epochs` that are given, and else at most 300.
         seed: of initial weights, order and folds.
         checkpoint: a file in which training is kept, for methods that are trained: is it there, training goes on.
 
@@ -147,9 +147,6 @@ def learn(
         DeixisError: no such method or setting, or classes that the method can't tell apart.
     """
     changed = dict(overrides or {})
-    if method == AUTO:
-        method = choose(encoder, names, shots, overrides=overrides, seed=seed).method
-        changed = settings_of(method, changed)
     _check(method, names, shots)
     open_penalty = takes(method, "penalty") and "penalty" not in changed and not _heavy(names, len(shots), encoder)
     if open_penalty and (parts := _parts(shots, seed)):

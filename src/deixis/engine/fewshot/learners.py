@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deixis.engine.fewshot.names import require_places
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import all_settings, former_names, list_methods, read
@@ -80,9 +81,7 @@ def changed_settings(method: str, templates: Sequence[str], settings: Mapping[st
         DeixisError: no such method or setting, or a template without `{}`.
     """
     require(method)
-    for each in templates:
-        if "{}" not in each:
-            raise DeixisError(f"The template {each!r} has no place for the name.", "Put {} where it goes.")
+    require_places(templates)
     own = {"templates": tuple(templates)} if templates and takes(method, "templates") else {}
     changed = {**own, **(settings or {})}
     if method != AUTO:

@@ -9,7 +9,7 @@ from typing import Any
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 
-__all__ = ["class_names", "examples", "unreadable_names"]
+__all__ = ["class_names", "examples", "require_places", "unreadable_names"]
 
 
 def class_names(labels: Sequence[str], words: Mapping[str, str] | None = None, *, least: int = 0) -> tuple[str, ...]:
@@ -37,6 +37,17 @@ def class_names(labels: Sequence[str], words: Mapping[str, str] | None = None, *
                 "Make them one class, or give one of them another name.",
             )
     return names
+
+
+def require_places(templates: Sequence[str]) -> None:
+    """Makes sure that each template has a place for the name.
+
+    Raises:
+        DeixisError: one has none.
+    """
+    for each in templates:
+        if "{}" not in each:
+            raise DeixisError(f"The template {each!r} has no place for the name.", "Put {} where it goes.")
 
 
 def unreadable_names(encoder: DualEncoder, names: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
-from deixis.ops.logistic import directions, solve
+from deixis.ops.logistic import linear_layer
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
@@ -109,12 +109,18 @@ class Method(nn.Module):
             self.classes.copy_(class_vectors(self.encoder, self.names, self.config.templates))
             self._named = True
         image, features, labels = (torch.cat(each) for each in zip(*self._seen, strict=True))
-        rows, basis = directions(features)
-        named = self.encoder.scale * F.normalize(image.double(), dim=-1), self.classes.double()
-        penalties = torch.full_like(rows[0], self.config.penalty)
-        weight = solve(rows, labels, len(self.names), penalties, named, self.config.iterations)
-        self.head.weight.copy_(weight[:, :-1] @ basis)
-        self.head.bias.copy_(weight[:, -1])
+        config, scale = self.config, self.encoder.scale
+        weight, intercept = linear_layer(
+            features,
+            labels,
+            len(self.names),
+            config.penalty,
+            given=(scale * F.normalize(image.double(), dim=-1), self.classes.double()),
+            penalised_intercept=True,
+            iterations=config.iterations,
+        )
+        self.head.weight.copy_(weight)
+        self.head.bias.copy_(intercept)
         self._seen.clear()
 
     def scores(self, image: Float[Tensor, "B D"], features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:

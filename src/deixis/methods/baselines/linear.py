@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.nn.dual import DualEncoder
-from deixis.ops.logistic import directions, solve
+from deixis.ops.logistic import linear_layer
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]
@@ -93,12 +93,10 @@ class Method(nn.Module):
         if not self._seen:
             raise ValueError("nothing was observed")
         features, labels = torch.cat([f for f, _ in self._seen]), torch.cat([y for _, y in self._seen])
-        rows, basis = directions(features)
-        penalties = torch.full_like(rows[0], self.config.penalty)
-        penalties[-1] = 0
-        weight = solve(rows, labels, len(self.names), penalties, iterations=self.config.iterations)
-        self.head.weight.copy_(weight[:, :-1] @ basis)
-        self.head.bias.copy_(weight[:, -1])
+        config = self.config
+        layer = linear_layer(features, labels, len(self.names), config.penalty, iterations=config.iterations)
+        self.head.weight.copy_(layer[0])
+        self.head.bias.copy_(layer[1])
         self._seen.clear()
 
     def scores(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:

@@ -7,7 +7,6 @@ training and validation images together, and the test images are looked at once.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,10 +16,10 @@ from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import EvalOutput, EvalReporter
 from deixis.engine.evaluation.probes import ProbeSplit, probe_split
-from deixis.ops.logistic import directions, solve
+from deixis.ops.logistic import linear_layer
 from deixis.types import EvalMetric, EvalProtocol
 
-__all__ = ["PENALTIES", "PROTOCOL", "measure", "prepare", "probe"]
+__all__ = ["PENALTIES", "PROTOCOL", "measure", "prepare"]
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _TRIAL, _FINAL = 100, 1000
@@ -42,25 +41,6 @@ PROTOCOL = EvalProtocol(
 )
 
 
-def probe(
-    features: Float[Tensor, "N F"], labels: Int64[Tensor, " N"], classes: int, penalty: float, iterations: int = _FINAL
-) -> tuple[Float[Tensor, "C F"], Float[Tensor, " C"]]:
-    """Weights and intercepts of the classifier on features of length 1; intercepts are not penalised.
-
-    Args:
-        features: of labelled images; they are made of length 1.
-        labels: their classes.
-        classes: how many there are (C).
-        penalty: weight of the L2 term beside the mean cross-entropy.
-        iterations: of L-BFGS, at the most.
-    """
-    rows, basis = directions(features)
-    penalties = torch.full_like(rows[0], penalty)
-    penalties[-1] = 0
-    weight = solve(rows, labels, classes, penalties, iterations=iterations)
-    return weight[:, :-1] @ basis, weight[:, -1]
-
-
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> tuple[EvalSet, ProbeSplit]:
     """The labelled images in three parts."""
     every = data.labelled(options.limit, talk.say)
@@ -76,7 +56,7 @@ def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOpt
 
     def logits(learned: tuple[int, ...], asked: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
         own = torch.tensor([label_of[i] for i in learned])
-        weight, intercept = probe(features[list(learned)], own, count, penalty, iterations)
+        weight, intercept = linear_layer(features[list(learned)], own, count, penalty, iterations=iterations)
         return features[list(asked)] @ weight.T + intercept
 
     with talk.step("learn"):
