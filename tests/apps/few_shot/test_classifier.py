@@ -342,9 +342,9 @@ def test_what_will_take_long_is_said_before_images_are_looked_at_and_training_is
 ) -> None:
     done: list[str] = []
     kept: list[Path] = []
-    seen, learn = app.seen, few_shot.learn
+    states, learn = app.image_states, few_shot.learn
     monkeypatch.setattr(few_shot, "forecast", lambda *_: 7200.0)
-    monkeypatch.setattr(app, "seen", lambda *given: done.append("seen") or seen(*given))
+    monkeypatch.setattr(app, "image_states", lambda *given: done.append("encoded") or states(*given))
 
     def learned(*given: Any, checkpoint: Path | None = None, **more: Any) -> Any:
         assert checkpoint is not None
@@ -356,7 +356,7 @@ def test_what_will_take_long_is_said_before_images_are_looked_at_and_training_is
     fit(*pairs, method="coop", settings={"epochs": 2})
     assert done == [
         "Learning 6 classes by coop will take about 2.0 hours; linear, tip and delta take far less.",
-        "seen",
+        "encoded",
     ]
     assert kept[0].suffix == ".safetensors"
     assert list(kept[0].parent.iterdir()) == []  # nothing is left when it is done

@@ -6,7 +6,6 @@ later fits begin at once.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import json
@@ -31,7 +30,6 @@ from deixis.apps.few_shot.classifier_inputs import (
     remarks_on,
 )
 from deixis.engine.features.embedding import image_states
-from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark
 from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
@@ -41,12 +39,10 @@ from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
-from deixis.nn.dual import DualEncoder
 from deixis.nn.prompts import embedding_tower, nearest
-from deixis.types import Picture
 from deixis.types.protocols import HasPrompt
 
-__all__ = ["FewShotClassifier", "load_classifier", "seen"]
+__all__ = ["FewShotClassifier", "load_classifier"]
 
 FORMAT = 1
 
@@ -142,8 +138,10 @@ class FewShotClassifier:
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
         self._remark(*[warning] * bool(warning))
-        states = seen(encoder, [sample.picture for sample in few.samples], few.hashes)
-        shots = FewShotBenchmark(encoder, few.known, *states).shots(range(len(few.samples)), labels)
+        states = image_states(encoder, [sample.picture for sample in few.samples], few.hashes)
+        shots = FewShotBenchmark(encoder, few.known, states.embedding, states.features).shots(
+            range(len(few.samples)), labels
+        )
         self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, names, shots.ids
         return self
@@ -184,7 +182,8 @@ class FewShotClassifier:
     def _logits(self, X: Any) -> Float[Tensor, "B C"]:
         self._require_fitted()
         images = pictures(X)
-        return few_shot.logits(self.method_, *seen(require_encoder(self.method_), images, hashes(images)))
+        states = image_states(require_encoder(self.method_), images, hashes(images))
+        return few_shot.logits(self.method_, states.embedding, states.features)
 
     @property
     def prompts_(self) -> list[list[tuple[str, float]]]:
@@ -347,18 +346,3 @@ def _facts(folder: Path) -> dict[str, Any]:
     if missing or facts.get("format") != FORMAT:
         raise DeixisError(f"{path} is not what this version of deixis writes.", "Upgrade deixis, or fit it anew.")
     return facts
-
-
-def seen(
-    encoder: DualEncoder, images: Sequence[Picture], contents: Sequence[str]
-) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B F"]]:
-    """Embeddings (through the model's adapter, if it has one) and features of images, from the store if they are there.
-
-    Args:
-        encoder: the model.
-        images: B of them.
-        contents: their hashes.
-    """
-    with contextlib.closing(FeatureStore()) as store:
-        states = image_states(encoder, images, contents, store)
-    return states.embedding, states.features

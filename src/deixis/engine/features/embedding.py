@@ -216,19 +216,17 @@ def encode_images(
     return packed[..., : encoder.width], packed[..., encoder.width : -1], packed[..., -1]
 
 
-def image_states(
-    encoder: DualEncoder, pictures: Sequence[Picture], hashes: Sequence[str], store: FeatureStore
-) -> ImageStates:
+def image_states(encoder: DualEncoder, pictures: Sequence[Picture], hashes: Sequence[str]) -> ImageStates:
     """The plain view of `encode_images`, its embeddings through the encoder's adapter where it has one: what methods
-    that classify read.
+    that classify read, from the user's store where it has them.
 
     Args:
         encoder: the frozen model.
         pictures: B images.
         hashes: their content hashes.
-        store: where rows are stored.
     """
-    views = encode_images(encoder, pictures, hashes, store, mirrored=False)
+    with contextlib.closing(FeatureStore()) as store:
+        views = encode_images(encoder, pictures, hashes, store, mirrored=False)
     states = ImageStates(*(view[0].clone() for view in views))  # outside inference mode, since these are trained on
     return dataclasses.replace(states, embedding=PartCall.states(encoder).embedding(states))
 

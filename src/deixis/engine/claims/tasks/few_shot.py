@@ -24,7 +24,6 @@ from deixis.data import catalogue
 from deixis.data.quality import check
 from deixis.data.splits import concept_groups
 from deixis.engine.features.embedding import image_states
-from deixis.engine.features.store import FeatureStore
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
 from deixis.engine.fewshot.means import harmonic
@@ -216,8 +215,7 @@ def bench_of(encoder: DualEncoder, source: Source) -> FewShotBenchmark:
     facts = [(sample.id, sample.label, _size(sample.picture)) for sample in source.samples]
     path = cache_dir("few-shot", f"{source.name}-{fingerprint(facts)}.json")
     groups, hashes = _checked(source, path)
-    with contextlib.closing(FeatureStore()) as store:
-        states = image_states(encoder, [sample.picture for sample in source.samples], hashes, store)
+    states = image_states(encoder, [sample.picture for sample in source.samples], hashes)
     return FewShotBenchmark(encoder, Labelled.of(source.samples, groups), states.embedding, states.features)
 
 
