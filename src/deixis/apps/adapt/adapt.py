@@ -18,7 +18,7 @@ from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unla
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
-from deixis.apps.index.index import index
+from deixis.apps.index.index import index, write_index
 from deixis.apps.report.report import render
 from deixis.apps.search.measure_calibration import as_result, of_run, write_calibration
 from deixis.data import catalogue
@@ -346,8 +346,9 @@ def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Re
     with talk.step("save"):
         zoo.save(done.encoder, folder / "model")
         vectors, _ = apply(done.experiment.table, done.adapters)
-        results.write_data(folder, done.encoder, vectors, collection, [e.to_dict() for e in done.experiment.splits])
+        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
         write_calibration(folder, done.relevance, done.encoder.fingerprint())
+        write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
         for index, each in enumerate(results.per_split(result, arm, done.experiment)):
             (folder / f"split-{index}").mkdir()
             write_json(folder / f"split-{index}" / "result.json", each)

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from deixis.apps.adapt.settings import AdaptSettings, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset
 from deixis.apps.common.runs import Clock, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
-from deixis.apps.index.index import write_index
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
 from deixis.apps.report.report import Example
@@ -32,7 +29,7 @@ from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
 from deixis.types import Picture, Source
 
-__all__ = ["build", "facts", "gallery", "per_split", "tell", "told_metric", "write", "write_data"]
+__all__ = ["build", "facts", "gallery", "per_split", "tell", "told_metric", "write"]
 
 _SHOWN = 8
 _TOP = 4
@@ -257,27 +254,6 @@ def tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     talk.result(f'Report: {out / "report.html"}\nSearch: deixis search {out} "words"   or a picture in place of words')
 
 
-def write_data(
-    folder: Path,
-    encoder: DualEncoder,
-    vectors: Float[Tensor, "N D"],
-    collection: CheckedDataset,
-    splits: Sequence[Mapping[str, Any]],
-) -> None:
-    """What a run keeps of its data: the index, the splits, and what was found when it was checked.
-
-    Args:
-        folder: of the run.
-        encoder: that gave the vectors.
-        vectors: of the images.
-        collection: checked samples.
-        splits: as JSON holds them.
-    """
-    write_index(folder / "index", encoder, vectors, collection.source, collection.report.hashes)
-    write_json(folder / "splits.json", splits)
-    write_json(folder / "check.json", collection.report.to_dict())
-
-
 def write(
     folder: Path,
     result: dict[str, Any],
@@ -287,18 +263,19 @@ def write(
     talk: Reporter,
     clock: Clock,
 ) -> None:
-    """Adds times and memory to a result, and writes it and the model card.
+    """Adds times and memory to a result, and writes it, what was found when the data was checked, and the model card.
 
     Args:
         folder: of the run.
         result: all else that is known.
         encoder: that the card is of.
         name: of the run.
-        collection: for the licences of its images.
+        collection: checked samples.
         talk: knows the seconds of each step.
         clock: was started with the run.
     """
     stages = {step: round(seconds, 2) for step, seconds in talk.seconds.items()}
     result |= {"seconds": {**clock.read(), "stages": stages}, "peak_mb": clock.peak_mb()}
+    write_json(folder / "check.json", collection.report.to_dict())
     write_json(folder / "result.json", result)
     model_card.write(folder / "README.md", Subject(encoder, name, result, licences=collection.report.licences))

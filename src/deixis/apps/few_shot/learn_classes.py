@@ -7,7 +7,7 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.common.sentences import in_points
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.few_shot.classifier_inputs import model_of
+from deixis.apps.index.index import write_index
 from deixis.data.splits import concept_groups
 from deixis.engine.fewshot import learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
@@ -32,6 +33,7 @@ from deixis.engine.fewshot.plans import FewShotPlan, few_shot_plan
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
+from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Source
@@ -42,23 +44,13 @@ _FEWEST = 10
 """Images or groups that a share of right answers is told of."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Split:
+class _Split(NamedTuple):
     """One split: what was learned from and asked about, by the class names alone and by the method."""
 
     plan: FewShotPlan
+    shots: tuple[int, ...]
     before: TrialScores
     after: TrialScores
-
-    @property
-    def shots(self) -> tuple[int, ...]:
-        """The images that were learned from."""
-        return next(each for draws in self.plan.draws.values() for each in draws.values())
-
-    @property
-    def test(self) -> tuple[int, ...]:
-        """The images that were asked about."""
-        return self.plan.asks[0].images
 
 
 def learns_classes(method: str) -> str:
@@ -109,8 +101,8 @@ def learn_classes(
     with run_folder(out, overwrite) as folder:
         with talk.step("save"):
             classifier.write(folder)
-            splits = [_indices(each, bench.data) for each in found]
-            results.write_data(folder, encoder, bench.embedding, collection, splits)
+            write_index(folder / "index", encoder, bench.embedding, source, collection.report.hashes)
+            write_json(folder / "splits.json", [_indices(each, bench.data) for each in found])
         results.write(folder, result, encoder, out.name, collection, talk, clock)
     _tell(result, talk, out)
     return result
@@ -182,7 +174,7 @@ def _split(
     plain = learners.candidates()[0]
     before = bench.ask(plain, learners.settings_of(plain, overrides), few, made.names, questions, seed)
     after = bench.ask(method, overrides, few, made.names, questions, seed, forecast=seconds)
-    return _Split(made, before, after)
+    return _Split(made, few, before, after)
 
 
 def _final(encoder: DualEncoder, source: Source, settings: AdaptSettings, talk: Reporter) -> FewShotClassifier:
@@ -207,7 +199,7 @@ def _result(
 ) -> dict[str, Any]:
     encoder = require_encoder(classifier.method_)
     before, after = (np.concatenate([getattr(each, which).right[0] for each in found]) for which in ("before", "after"))
-    queries = [i for each in found for i in each.test]
+    queries = [i for each in found for i in each.plan.asks[0].images]
     groups = np.array([data.groups[i] for i in queries])
     measures = {
         name: cluster_bootstrap(values, groups)
@@ -264,7 +256,7 @@ def _sentence(result: dict[str, Any], gain: Interval) -> str:
 def _indices(each: _Split, data: Labelled) -> dict[str, Any]:
     """A split as JSON holds it: indices as of all images, and the draw by id."""
     train = list(each.plan.parts.train)
-    return {"train": train, "test": list(each.test), "shots": [data.ids[i] for i in each.shots]}
+    return {"train": train, "test": list(each.plan.asks[0].images), "shots": [data.ids[i] for i in each.shots]}
 
 
 def _tell(result: dict[str, Any], talk: Reporter, out: Path) -> None:
