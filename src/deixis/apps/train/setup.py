@@ -11,13 +11,13 @@ from typing import Any
 
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
-from deixis.apps.few_shot.class_names import names_of
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.fewshot import learners
+from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
@@ -229,7 +229,7 @@ def _class_names(name: str, source: Source) -> tuple[str, ...]:
             f"{source.name!r} has no labels, and {name} learns classes.",
             "Put the images into a folder for each class, or name the column of the classes: --label-column",
         )
-    return tuple(names_of(labels, {}))
+    return class_names(labels, least=2)
 
 
 def _has_new_parts(method: AnyMethod) -> bool:
