@@ -299,7 +299,7 @@ def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> 
     for each in results.claims:
         each["config"].update(curve=[[1.0, 0.4], [4.0, 0.5], [16.0, 0.6]], axis="images a class", statistic="crossover")
     page = papers_page([dataclasses.replace(read("clip"), claims=(small_claim(),))], results, {}, "<!-- made -->")
-    assert "From left to right: images a class, from 1 up to 16" in page.text
+    assert "Horizontal axis: images a class, from 1 up to 16" in page.text
     assert "negative where that is other" in page.text
     drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
     words = {each.text: float(each.get("x", "nan")) for each in drawing.findall("{*}text")}
