@@ -102,6 +102,6 @@ def fetched(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         except DeixisError as error:
             if name not in fetch.recipes() or "SHA-256" in str(error):
                 raise
-            pytest.skip(f"{name} can't be had: {error}")
+            pytest.skip(f"{name} is not available: {error}")
 
     return get

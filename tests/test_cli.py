@@ -218,7 +218,7 @@ def test_a_path_that_is_missing(data: Path) -> None:
 def test_a_folder_without_images(tmp_path: Path) -> None:
     assert "holds no files" in refused("adapt", tmp_path, *QUICK)
     (tmp_path / "notes.docx").write_text("x")
-    assert "holds no images; seen: 1 .docx" in refused("adapt", tmp_path, *QUICK)
+    assert "holds no images, but 1 .docx" in refused("adapt", tmp_path, *QUICK)
 
 
 def test_a_single_image(data: Path) -> None:
@@ -398,7 +398,7 @@ def test_a_run_is_replaced_where_that_is_asked_for(data: Path, tmp_path: Path) -
 def test_a_folder_of_ones_own_is_never_replaced(data: Path, run: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(run, tmp_path / "run")
     (mine / "notes.txt").write_text("mine")
-    assert "other things in it, such as notes.txt" in refused("adapt", data, *RIDGE, "--out", mine, "--overwrite")
+    assert "other files in it, such as notes.txt" in refused("adapt", data, *RIDGE, "--out", mine, "--overwrite")
     assert (mine / "notes.txt").read_text() == "mine"
 
 
@@ -535,7 +535,7 @@ def test_a_process_that_is_stopped_says_so_and_leaves_nothing(line: str, ended: 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", SIGNALS)
 def test_the_same_command_goes_on_from_what_was_encoded_and_says_so(line: str, ended: dict[str, Ended]) -> None:
-    found = re.search(r"(\d+) of 70 images were encoded before; going on from there", ended[line].again.err)
+    found = re.search(r"(\d+) of 70 images were encoded before; resuming", ended[line].again.err)
     assert found is not None
     assert int(found[1]) >= 32
 

@@ -194,7 +194,7 @@ def labels_result(result: dict[str, Any]) -> dict[str, Any]:
     """The least that a run on labels leaves: one measure, no gain, nothing optional."""
     return {
         "format": 1,
-        "sentence": "The original model was kept: nothing tried was better beyond chance on held-out concepts.",
+        "sentence": "The original model was retained: no candidate was better beyond chance on held-out concepts.",
         "data": {"path": "shapes", "name": "shapes", "kind": "labels", "images": 90, "captions": 9, "groups": 80},
         "before": {"accuracy": _interval(0.521, 0.43, 0.61)},
         "after": {"accuracy": _interval(0.521, 0.43, 0.61)},

@@ -384,7 +384,7 @@ def fetched(name: str) -> None:
     try:
         catalogue.module(name).fetch(quiet)
     except DeixisError as error:
-        pytest.skip(f"{name} can't be had: {error}")
+        pytest.skip(f"{name} is not available: {error}")
 
 
 @pytest.mark.slow

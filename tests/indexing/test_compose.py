@@ -66,12 +66,12 @@ def test_the_same_direction_twice_is_that_direction() -> None:
     ("asked", "what"),
     [
         ({"words": None, "pictures": None}, "empty"),
-        ({"words": None, "pictures": None, "minus": np.ones(4)}, "left out"),
+        ({"words": None, "pictures": None, "minus": np.ones(4)}, "subtract"),
         ({"words": np.ones(4), "pictures": None, "minus": np.ones(4), "minus_weight": 1.0}, "cancel out"),
         ({"words": np.ones(4), "pictures": -np.ones(4)}, "cancel out"),
         ({"words": np.ones(4), "pictures": np.ones(4), "mix": 1.5}, "mix is 1.5"),
         ({"words": np.ones(4), "pictures": np.ones(4), "how": "cube"}, "'cube'"),
-        ({"words": np.ones(4), "pictures": None, "minus": np.ones(4), "minus_weight": -1.0}, "weighed -1"),
+        ({"words": np.ones(4), "pictures": None, "minus": np.ones(4), "minus_weight": -1.0}, "minus_weight is -1"),
     ],
 )
 def test_a_query_that_points_nowhere_is_told(asked: dict, what: str) -> None:

@@ -434,7 +434,7 @@ def test_a_picture_without_pixels_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("nowhere.jpg", "looked for from"), ("https://example.org/a.jpg", "not fetched"), ("a\0b.jpg", "Check the path")],
+    [("nowhere.jpg", "relative to"), ("https://example.org/a.jpg", "not downloaded"), ("a\0b.jpg", "Check the path")],
 )
 def test_a_path_that_is_not_there_is_missing(name: str, said: str) -> None:
     error = refusal(name)

@@ -571,7 +571,7 @@ REFUSED = {
     "cell": (dict(config=Config(cell="gradcam")), "no map called 'gradcam'.*grad_cam"),
     "phase": (dict(config=Config(cell="bias+median")), "no map called"),
     "layer": (dict(config=Config(layers=("0.7",))), "no layer '0.7'"),
-    "pooled": (dict(config=Config(layers=("2",))), "has no places"),
+    "pooled": (dict(config=Config(layers=("2",))), "has no positions"),
     "unrelated": (dict(score=lambda output: output.detach()[:, 0]), "no gradient"),
     "shape": (dict(score=lambda output: output.sum()), r"shape \[\]"),
     "rows": (dict(score=lambda output: output[:1, 0]), r"shape \[1\]"),

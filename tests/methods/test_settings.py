@@ -79,7 +79,7 @@ def test_a_name_is_that_of_a_setting_or_refused_with_those_near() -> None:
 def test_settings_are_typed_as_name_and_value() -> None:
     texts = ("optim.learning-rate=1", "warmup=0.1", "optim.betas=0.8,0.9", "optim.no_decay=words", "epsilon=1e-3")
     texts += ('optim.groups=[{"prefix": "encoder.", "scale": 3}]', "text_rate=2", "rank=4", "optim.nesterov=yes")
-    with pytest.raises(DeixisError, match="true or false is wanted"):
+    with pytest.raises(DeixisError, match="true or false is expected"):
         parse_overrides("clip", texts, "desk")
     optim = configure("clip", "desk", parse_overrides("clip", (*texts[:6], texts[7]), "desk")).optim
     assert (optim.learning_rate, optim.warmup, optim.betas, optim.no_decay) == (1.0, 0.1, (0.8, 0.9), ("words",))

@@ -586,7 +586,7 @@ def test_unknown_rules_unknown_layers_and_scores_beside_the_input_are_refused() 
         relevance(model, x, first, rules="epsilom")
     with pytest.raises(DeixisError, match="no layer 'fc'"):
         relevance(model, x, first, layers=("fc",))
-    with pytest.raises(DeixisError, match="does not hang on the input"):
+    with pytest.raises(DeixisError, match="does not depend on the input"):
         relevance(model, x, lambda y: torch.ones(2))
     with pytest.raises(ValueError, match="alpha - beta must be 1"):
         AlphaBeta(2.0, 2.0)

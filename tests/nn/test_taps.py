@@ -200,7 +200,7 @@ def test_a_layer_behind_the_score_is_refused() -> None:
     model = Plain()
     with taps(model, ("conv1", "head")) as tapped:
         model(X)
-        with pytest.raises(DeixisError, match="does not hang on the layer 'head'"):
+        with pytest.raises(DeixisError, match="does not depend on the layer 'head'"):
             tapped.gradients(tapped.activation("conv1").mean())
 
 
@@ -376,7 +376,7 @@ def test_a_grid_stays_and_one_with_channels_last_is_turned() -> None:
 @pytest.mark.parametrize(
     ("shape", "before", "message"),
     [
-        ((2, 8), None, "has no places"),
+        ((2, 8), None, "has no positions"),
         ((2, 1, 8), None, None),
         ((2, 240, 8), None, "do not lie on a grid"),
         ((2, 197, 8), 0, "do not lie on a grid"),

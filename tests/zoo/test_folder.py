@@ -222,7 +222,7 @@ def test_a_newer_format_is_told_as_such(folder: Path) -> None:
 
 def test_a_base_that_is_another_model_by_now_is_refused(folder: Path) -> None:
     changed(folder, base_fingerprint="0" * 64)
-    with pytest.raises(DeixisError, match=r"stands on 'tiny' with fingerprint 000000000000, and the one here has"):
+    with pytest.raises(DeixisError, match=r"is built on 'tiny' with fingerprint 000000000000, and the one here has"):
         zoo.load(folder)
 
 
@@ -235,7 +235,7 @@ def test_a_base_that_is_not_there_is_refused(base: object, folder: Path) -> None
 
 def test_a_folder_that_stands_on_itself_is_refused(folder: Path) -> None:
     changed(folder, base=str(folder))
-    with pytest.raises(DeixisError, match="as the model it stands on, and that is none"):
+    with pytest.raises(DeixisError, match="as its base model, which does not exist"):
         zoo.load(folder)
 
 

@@ -119,14 +119,14 @@ def _require_groups(members: Mapping[int, Sequence[int]], minimum: int, purpose:
         raise DeixisError(
             f"{total} samples form {len(members)} groups that must stay together (one thing, or one caption), and "
             f"{purpose} needs at least {minimum}.",
-            f"Add images of at least {minimum - len(members)} other things, or check the group column and captions.",
+            f"Add images of at least {minimum - len(members)} other objects, or check the group column and captions.",
         )
     largest = max(members.values(), key=len, default=[])
     if total and len(largest) > LARGEST_SHARE * total:
         raise DeixisError(
             f"One group that must stay together holds {len(largest)} of {total} samples "
             f"({len(largest) / total:.0%}; at most {LARGEST_SHARE:.0%} can be split).",
-            "Give captions that tell its images apart, or a finer group column.",
+            "Give captions that distinguish its images, or a finer group column.",
         )
 
 

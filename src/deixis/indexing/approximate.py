@@ -132,10 +132,12 @@ class Approximate:
         """What was measured, in words."""
         told = ", ".join(f"{share:.1%} with {each}" for each, share in self.recalls.items())
         wanted, got = float(self.facts["recall"]), self.recalls[self.expansion]
-        short = "" if got >= wanted else f" That is short of the {wanted:.1%} wanted: raise connectivity and expansion."
+        short = (
+            "" if got >= wanted else f" That is less than the {wanted:.1%} required: raise connectivity and expansion."
+        )
         return (
-            f"Of the {self.facts['k']} best answers to {self.facts['queries']} of the collection's own vectors the "
-            f"graph finds {told} nodes in hand; searches keep {self.expansion}.{short}"
+            f"Of the {self.facts['k']} nearest neighbours of {self.facts['queries']} vectors of the index itself, the "
+            f"graph returns {told} candidates; searches use {self.expansion}.{short}"
         )
 
     def search(

@@ -65,13 +65,13 @@ def compose(
     if how not in HOW:
         raise DeixisError(f"There is no way of mixing called {how!r}.", f"There are: {', '.join(HOW)}.")
     if not 0 <= mix <= 1:
-        raise DeixisError(f"The mix is {mix}.", "Give 0 for the words alone, 1 for the pictures alone, or between.")
+        raise DeixisError(f"The mix is {mix}.", "Give a number from 0 (text only) to 1 (pictures only).")
     if not 0 <= minus_weight < np.inf:
-        raise DeixisError(f"What is left out is weighed {minus_weight}.", "Give 0 or more.")
+        raise DeixisError(f"minus_weight is {minus_weight}.", "Give 0 or more.")
     asked = [_unit(np.asarray(each, np.float64)) for each in (words, pictures) if each is not None]
     if not asked:
         raise DeixisError(
-            "Nothing is asked for, only something left out." if minus is not None else "The query is empty.",
+            "The query only has terms to subtract." if minus is not None else "The query is empty.",
             "Give some words, or a picture.",
         )
     query = asked[0] if len(asked) == 1 else _mixed(asked[0], asked[1], mix, how)
@@ -93,7 +93,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length < 1e-9:
         raise DeixisError(
-            "The parts of the query cancel out: what is left points nowhere.",
-            "Leave out less, or weigh the parts otherwise.",
+            "The parts of the query cancel out: the sum is zero.",
+            "Subtract less, or weight the parts differently.",
         )
     return np.asarray(vector / length)

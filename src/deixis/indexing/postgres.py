@@ -35,8 +35,8 @@ from deixis.indexing import postgres_form as form
 from deixis.indexing.exact import margin, rescored
 from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
-from deixis.indexing.postgres_link import connect, database_errors, driver, kept, statement
-from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, named
+from deixis.indexing.postgres_link import close_on_error, connect, database_errors, driver, statement
+from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, with_ids
 from deixis.indexing.segments import live_rows, unit
 
 __all__ = ["Match", "Postgres"]
@@ -86,7 +86,7 @@ class Postgres:
             DeixisError: no server, or no such collection on it.
         """
         check_name(table)
-        with database_errors(), kept(connect(dsn)) as connection:
+        with database_errors(), close_on_error(connect(dsn)) as connection:
             about = about_collection(connection, table)
             if about is None:
                 raise DeixisError(
@@ -113,7 +113,7 @@ class Postgres:
         """
         about = {"model": model, "fingerprint": fingerprint, "dtype": dtype, "width": width}
         made = cls(dsn, table, about)
-        with kept(made), made._transaction() as cursor:
+        with close_on_error(made), made._transaction() as cursor:
             made._create(cursor)
         return made
 
@@ -145,7 +145,7 @@ class Postgres:
         made = cls(dsn, table, about)
         if graph:
             made._check_graph()
-        with kept(made), made._transaction() as cursor:
+        with close_on_error(made), made._transaction() as cursor:
             if replace and about_collection(cursor.connection, table) is not None:
                 cursor.execute(statement("DROP TABLE {}", table))
             made._create(cursor)
@@ -250,7 +250,7 @@ class Postgres:
     def _copy(self, cursor: Any, blocks: Any, items: Any) -> None:
         copying = statement("COPY {} (id, item, facts, embedding) FROM STDIN (FORMAT BINARY)", self.table)
         with cursor.copy(copying) as copy:
-            for data in form.copied(blocks, named(items), self.about["dtype"]):
+            for data in form.copied(blocks, with_ids(items), self.about["dtype"]):
                 copy.write(data)
 
     def _check_graph(self) -> None:

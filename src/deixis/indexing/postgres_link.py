@@ -8,7 +8,7 @@ from typing import Any
 
 from deixis.errors import DeixisError, require
 
-__all__ = ["connect", "database_errors", "driver", "kept", "statement"]
+__all__ = ["close_on_error", "connect", "database_errors", "driver", "statement"]
 
 _GONE = ("08", "57", "28", "3D")
 _CURES = {
@@ -57,7 +57,7 @@ def connect(dsn: str) -> Any:
 
 
 @contextlib.contextmanager
-def kept(opened: Any) -> Iterator[Any]:
+def close_on_error(opened: Any) -> Iterator[Any]:
     """Closes what was opened where something goes wrong; else it stays open."""
     try:
         yield opened

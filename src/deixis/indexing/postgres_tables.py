@@ -9,7 +9,7 @@ from deixis.errors import DeixisError
 from deixis.indexing import postgres_form as form
 from deixis.indexing.postgres_link import statement
 
-__all__ = ["ABOUT", "about_collection", "check_name", "graph_sql", "named"]
+__all__ = ["ABOUT", "about_collection", "check_name", "graph_sql", "with_ids"]
 
 ABOUT = "deixis_collections"
 """The table that tells of all collections."""
@@ -29,7 +29,7 @@ def check_name(table: str) -> None:
         raise DeixisError(f"A table can't be called {table!r}.", "Choose a name of up to 63 bytes, such as my_photos.")
 
 
-def named(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def with_ids(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The items, each of which must have an `id`."""
     for place, item in enumerate(items):
         if not isinstance(item.get("id"), str):

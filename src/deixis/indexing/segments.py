@@ -220,7 +220,7 @@ def unit(vectors: Float[np.ndarray, "N D"], what: str, start: int = 0) -> Float[
     if bad.any():
         first = int(np.argmax(bad))
         found = "is all zeros" if np.isfinite(largest[first, 0]) else "holds NaN or infinity"
-        raise DeixisError(f"{what} {start + first} {found}: it points nowhere.", "Encode it again, or leave it out.")
+        raise DeixisError(f"{what} {start + first} {found}: it has no direction.", "Encode it again, or leave it out.")
     wide /= largest
     wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
     return wide.astype(np.float32)

@@ -138,7 +138,7 @@ class ClipTokenizer(Tokenizer):
         except Exception as error:  # whatever gzip or tokenizers meet
             raise DeixisError(
                 f"The file {os.fspath(path)!r} is no table of merges that can be read: {error}",
-                "It should hold two parts a line, under a first line that tells the version.",
+                "It should hold two parts per line, after a first line with the version.",
             ) from error
 
     @classmethod

@@ -46,7 +46,7 @@ def load_cutout(
     """
     if side is not None and not (side >= 1 and side * side <= max_pixels):
         raise DeixisError(
-            f"A cut-out is wanted with a side of {side:,} pixels.",
+            f"A cut-out is requested with a side of {side:,} pixels.",
             f"Ask for 1 to {int(max_pixels**0.5):,} pixels, or raise the limit (max_pixels).",
         )
     with opened(source, max_pixels=max_pixels) as picture:

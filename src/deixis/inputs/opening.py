@@ -151,7 +151,7 @@ def _stream(source: str | os.PathLike[str] | Member | Stored | bytes, name: str)
             archive.seek(source.offset)
             return io.BytesIO(archive.read(source.size))
     if isinstance(source, Stored):
-        with _explained(name, "what it lies in can't be read"):
+        with _explained(name, "its container can't be read"):
             return io.BytesIO(source.read())
     return io.BytesIO(source) if isinstance(source, bytes) else _open_file(name)
 
@@ -167,9 +167,9 @@ def _open_file(name: str) -> io.BufferedIOBase:
         return open(name, "rb")
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         if re.match(r"[a-zA-Z][\w+.-]+://", name):
-            cure = "Addresses are not fetched: download the image first, and give its path."
+            cure = "URLs are not downloaded: download the image first, and give its path."
         else:
-            cure = f"Check the path; it was looked for from {os.getcwd()}."
+            cure = f"Check the path, which is relative to {os.getcwd()}."
         raise ImageError(f"{name!r} does not exist.", cure, "missing") from error
     except PermissionError as error:
         raise ImageError(
@@ -177,7 +177,7 @@ def _open_file(name: str) -> io.BufferedIOBase:
         ) from error
     except OSError as error:
         raise ImageError(
-            f"{name} can't be opened: {error.strerror or error}.", "Check the disk it lies on.", "unreadable"
+            f"{name} can't be opened: {error.strerror or error}.", "Check its disk.", "unreadable"
         ) from error
 
 

@@ -225,7 +225,7 @@ class DualEncoder(nn.Module):
         """
         if self.traits.similarity == "none":
             raise DeixisError(
-                f"{self.name} can't {what}: its training compared no embeddings, so that they mean nothing.",
+                f"{self.name} can't {what}: its training compared no embeddings, so they are meaningless.",
                 "Measure it with `deixis eval`, or train a method that offers encode_image: see `deixis list`.",
             )
 

@@ -59,8 +59,8 @@ def embedding_tower(tower: nn.Module, name: str = "this model") -> EmbeddingTowe
     if not isinstance(tower, EmbeddingTower):
         raise DeixisError(
             f"Prompts can't be learned for {name}: its text tower ({type(tower).__name__}) takes token numbers alone, "
-            "and a learned vector is no token.",
-            "Take a model with a transformer over words, or a method that learns on images alone: linear, tip.",
+            "and a learned vector has none.",
+            "Take a model with a transformer over words, or a method that uses images only: linear, tip.",
         )
     return tower
 

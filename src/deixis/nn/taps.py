@@ -136,7 +136,7 @@ class Tapped:
         )
         for name, gradient in zip(layers, found, strict=True):
             if gradient is None:
-                raise DeixisError(f"The score does not hang on the layer {name!r}.", "Name one that lies before it.")
+                raise DeixisError(f"The score does not depend on the layer {name!r}.", "Name one that lies before it.")
         return {name: to_float32(each) / factor for name, each in zip(layers, found, strict=True)}
 
     def _take(self, key: tuple[str, bool], value: Tensor) -> Tensor:
@@ -208,11 +208,11 @@ def require_tappable(model: nn.Module) -> None:
         where = f"The layer {name!r}" if name else "The model"
         if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
             raise DeixisError(
-                f"{where} is compiled: its inner layers can't be watched.",
-                "Give the model as it was before torch.compile (`model._orig_mod`), or make it anew.",
+                f"{where} is compiled: its inner layers can't be hooked.",
+                "Give the model from before torch.compile (`model._orig_mod`), or create it again.",
             )
         if isinstance(module, torch.jit.ScriptModule):
-            raise DeixisError(f"{where} is TorchScript: its inner layers can't be watched.", "Give the Python model.")
+            raise DeixisError(f"{where} is TorchScript: its inner layers can't be hooked.", "Give the Python model.")
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise DeixisError(f"{where} is wrapped in {type(module).__name__}.", "Give what it wraps: `model.module`.")
     if any(value.is_inference() for value in model.parameters()):
@@ -331,7 +331,7 @@ def to_grid(
         return cells, states.new_zeros(len(states), 0, cells.shape[1])
     if states.dim() != 3:
         raise DeixisError(
-            f"A layer that gives {list(states.shape)} has no places.",
+            f"A layer that gives {list(states.shape)} has no positions.",
             "Name one before the pooling, that gives [B, D, h, w] or [B, N, D].",
         )
     count = states.shape[1]

@@ -94,7 +94,7 @@ def load(folder: Path) -> DualEncoder:
     config = _config(folder / "config.json")
     if not isinstance(config["base"], str) or Path(config["base"]).resolve() == folder.resolve():
         raise DeixisError(
-            f"{folder / 'config.json'} names {config['base']!r} as the model it stands on, and that is none.",
+            f"{folder / 'config.json'} names {config['base']!r} as its base model, which does not exist.",
             "Adapt again.",
         )
     base = _whole(folder, config) if "whole" in config else _base(folder, config)
@@ -141,7 +141,8 @@ def _base(folder: Path, config: dict[str, Any]) -> DualEncoder:
     found, wanted = base.fingerprint(), config["base_fingerprint"]
     if found != wanted:
         raise DeixisError(
-            f"{folder} stands on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has {found[:12]}.",
+            f"{folder} is built on {config['base']!r} with fingerprint {wanted[:12]}, and the one here has "
+            f"{found[:12]}.",
             "Use the version of deixis and of the weights it was made with, or adapt again.",
         )
     return base

@@ -49,6 +49,6 @@ def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
     except Exception as error:  # the hub's own, and those of whatever it speaks through
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise DeixisError(
-            f"{PREFIX}{repository} can't be had from the hub: {lines[0] if lines else type(error).__name__}",
+            f"{PREFIX}{repository} is not available from the hub: {lines[0] if lines else type(error).__name__}",
             "Check the name and the network; or fetch the folder by other means and load it by its path.",
         ) from error

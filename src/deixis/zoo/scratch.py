@@ -149,7 +149,7 @@ def _require_image(size: str, image_size: int, image: str) -> None:
     _require_known("image", image, _IMAGES)
     step = REDUCTION if image == "resnet" else PATCH
     if image_size < step or (image == "resnet" and image_size % step):
-        raise DeixisError(f"Images of {image_size} pixels are asked for.", f"Ask for {step}, or a multiple of it.")
+        raise DeixisError(f"Images of {image_size} pixels are requested.", f"Ask for {step}, or a multiple of it.")
 
 
 def _require_known(what: str, value: str, known: Sequence[str]) -> None:
@@ -176,7 +176,7 @@ def options(name: str) -> dict[str, Any] | None:
         kind = next((kind for kind, fits in kinds.items() if fits), "")
         if not kind or kind in found:
             raise DeixisError(
-                f"There is no new model {name!r}: {part!r} " + ("is one thing too many." if kind else "is unknown."),
+                f"There is no new model {name!r}: {part!r} " + ("is one too many." if kind else "is unknown."),
                 f"Say {NAME}, and after colons any of: {', '.join(_IMAGES)}; {', '.join(_TEXTS)}; {', '.join(SIZES)}; "
                 f"the side of the images in pixels. Such as {NAME}:resnet:base:96.",
             )
@@ -261,7 +261,7 @@ def words_of(texts: Iterable[str]) -> Tokenizer:
         clean = each.encode("utf-8", "replace").decode("utf-8")
         counts.update(word for word, _ in split.pre_tokenize_str(lower.normalize_str(clean)))
     if not counts:
-        raise DeixisError("There are no words to make a vocabulary of.", "Give texts with words in them.")
+        raise DeixisError("There are no words for a vocabulary.", "Give texts with words in them.")
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = {word: number for number, word in enumerate([*MARKS, *(w for w in ordered if w not in MARKS)])}
     rules = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=MARKS[3]))

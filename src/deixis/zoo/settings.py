@@ -135,7 +135,7 @@ class StrictConfig:
         """Raises an error where an entry is left that nobody asked for."""
         if self._left:
             name, value = next(iter(self._left.items()))
-            raise self.wrong(name, value, "It is not known here, and might change what the model gives.")
+            raise self.wrong(name, value, "It is not known here, and might change the model's output.")
 
     def wrong(self, name: str, value: Any, cure: str) -> DeixisError:
         """The error that says so."""

@@ -86,7 +86,7 @@ def _create(name: str, request: _Request) -> Any:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cure = "Check the network and the tag after the dot"
         raise DeixisError(
-            f"The network {name!r} can't be had: {lines[0].rstrip('.') if lines else type(error).__name__}.",
+            f"The network {name!r} is not available: {lines[0].rstrip('.') if lines else type(error).__name__}.",
             f"{cure}; or take random weights: {PREFIX}{request.network}:{_UNTRAINED}"
             if request.pretrained
             else "Choose another size or network.",

@@ -97,7 +97,7 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> tuple[str, torch.dtype]:
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
-            raise pickle.UnpicklingError("it asks for something that is no storage")
+            raise pickle.UnpicklingError("it requests something that is not a storage")
         return f"{self._root}/data/{pid[2]}", pid[1]
 
 

@@ -114,7 +114,7 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(run: Run
 
 def test_the_tables_fit_eighty_columns(run: Run) -> None:
     lines = run.answer.out.splitlines()
-    table = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("Kept:"))]
+    table = lines[1 : next(i for i, line in enumerate(lines) if line.startswith(("Retained:", "Saved:")))]
     assert max(map(len, table)) <= 80
     assert not any(line.strip() in MEASURES for line in table)
 
@@ -222,7 +222,7 @@ def test_where_nothing_is_better_the_original_is_kept_bit_for_bit(place: Path) -
     settings = AdaptSettings(model="tiny", method="mean_shift", splits=2)
     done = adapt(str(labelled(place / "plain classes", 24)), place / "kept", settings, quiet=True)
     assert done.result["kept"] == "original"
-    assert done.result["sentence"].startswith("The original model was kept")
+    assert done.result["sentence"].startswith("The original model was retained")
     kept, original = front.load(place / "kept"), front.load("tiny")
     assert kept.fingerprint() == original.fingerprint()
     assert all(value["high"] == 0 for value in done.result["controls"]["shuffled captions"].values())

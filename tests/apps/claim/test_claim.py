@@ -84,7 +84,7 @@ def test_a_claim_is_tried_and_its_rows_are_kept(
     assert [row["baseline"] for row in verdicts] == ["noisy"]
     assert not any(row["commit"].endswith("+changes") for row in [*rows, *verdicts])
     app.claim("", ClaimSettings(folder=str(tmp_path / "runs")), everything=True)
-    assert "1 claims are up to date, 0 are to be tried" in capsys.readouterr().err
+    assert "1 claims are up to date, 0 are to be tested" in capsys.readouterr().err
     assert len(lines(root / "results" / "claims.jsonl")) == 10
 
 
@@ -161,7 +161,7 @@ def test_without_a_repository_rows_stay_in_the_run_folder_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(app, "repository", lambda file: None)
     app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
-    assert "does not lie in a git repository" in capsys.readouterr().err
+    assert "is not in a git repository" in capsys.readouterr().err
     [kept] = (tmp_path / "runs").rglob("claims-*.jsonl")
     assert len(lines(kept)) == 10
     (tmp_path / "alone.py").write_text("")
@@ -172,7 +172,7 @@ def test_unknown_names_and_too_much_asked_for_are_one_message() -> None:
     assert "There is no method called 'clap'" in deixis("claim", "clap").err
     assert "Give the name of a method, or --all" in deixis("claim").err
     assert "Give the name of a method, or --all" in deixis("claim", "clip", "--all").err
-    assert "ridge makes no claim" in deixis("claim", "ridge").err
+    assert "ridge has no claim" in deixis("claim", "ridge").err
 
 
 def test_a_line_that_is_no_row_is_named(root: Path) -> None:

@@ -91,9 +91,9 @@ def test_what_was_encoded_before_is_not_encoded_again_and_this_is_said(
     found, encoder = check_and_read(read(str(captioned(tmp_path / "pictures", 5))), QUIET), zoo.load("tiny")
     samples, hashes = found.source.samples, found.report.hashes
     embed(encoder, samples[:2], hashes[:2], Reporter(), mirrored=True)
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     first = embed(encoder, samples, hashes, Reporter(), mirrored=True)
-    assert "2 of 5 images were encoded before; going on from there" in capsys.readouterr().err
+    assert "2 of 5 images were encoded before; resuming" in capsys.readouterr().err
     encoder.image_tower = torch.nn.Identity()  # would fail, were it asked
     encoder.image_tower.width, encoder.image_tower.feature_width = 16, 24
     encoder.fingerprint = zoo.load("tiny").fingerprint

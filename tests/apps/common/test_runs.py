@@ -73,7 +73,7 @@ def test_another_run_is_replaced_only_where_that_is_asked_for(tmp_path: Path) ->
 def test_a_folder_with_other_things_in_it_is_never_replaced(names: tuple[str, ...], tmp_path: Path) -> None:
     folder = put(tmp_path / "folder", *names)
     for overwrite in (False, True):
-        with pytest.raises(DeixisError, match="other things in it"):
+        with pytest.raises(DeixisError, match="other files in it"):
             free_name(folder, overwrite)
     assert files(folder) == set(names)
 

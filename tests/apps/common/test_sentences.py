@@ -63,7 +63,9 @@ def test_the_primary_measure_decides_and_not_the_one_that_is_told() -> None:
 
 def test_where_the_original_was_kept_this_is_said_first() -> None:
     text = told((0.0, 0.0, 0.0), kept="original")
-    assert text.startswith("The original model was kept: nothing tried was better beyond chance on held-out concepts")
+    assert text.startswith(
+        "The original model was retained: no candidate was better beyond chance on held-out concepts"
+    )
     assert "difference between 0 and 0" in text
 
 

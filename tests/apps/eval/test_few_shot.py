@@ -110,8 +110,8 @@ def test_styles_are_the_folders_within_a_class(tmp_path: Path) -> None:
     [
         ({"methods": ("linear",), "protocol": ("base-to-new",)}, "no new ones"),
         ({"methods": ("normgrad",)}, "learns no classes"),
-        ({"shots": (0,)}, "images a class are asked for"),
-        ({"seeds": 0}, "draws are asked for"),
+        ({"shots": (0,)}, "images per class are requested"),
+        ({"seeds": 0}, "draws are requested"),
         ({"protocol": ("cross-style",)}, "no style"),
     ],
 )

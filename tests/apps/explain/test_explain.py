@@ -22,7 +22,7 @@ import deixis
 from deixis.apps.explain import explain as app
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.inputs import framed
-from deixis.data.loading.crops import seen
+from deixis.data.loading.crops import visible_window
 from deixis.engine.evaluation.saliency_checks import entries
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
@@ -109,7 +109,7 @@ def test_pictures_in_pieces_are_explained_as_all_at_once(
     monkeypatch.setattr(app, "_BATCH", 2)
     pieces = deixis.explain(encoder, pictures, TEXTS, method="grad_cam")
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-3, atol=1e-5)
-    assert (len(pieces.pictures), len(pieces.windows), len(pieces.words), pieces.asked) == (3, 3, 3, whole.asked)
+    assert (len(pieces.pictures), len(pieces.windows), len(pieces.words), pieces.targets) == (3, 3, 3, whole.targets)
 
 
 def test_layers_are_named_as_in_the_tower_or_in_the_whole_model(encoder: DualEncoder, picture: Image.Image) -> None:
@@ -240,7 +240,7 @@ def test_a_class_may_be_one_for_all_one_an_image_or_several_an_image() -> None:
     for target in ([3, 1], torch.tensor([3, 1])):
         mixed = deixis.explain(model, IMAGES, target=target)
         torch.testing.assert_close(mixed.maps, torch.stack([each[3].maps[0], each[1].maps[1]]))
-        assert mixed.asked == (("class 3",), ("class 1",))
+        assert mixed.targets == (("class 3",), ("class 1",))
     several = deixis.explain(model, IMAGES, target=torch.tensor([[0, 2], [1, 3]]))
     torch.testing.assert_close(several.maps[1, 1], each[3].maps[1], rtol=1e-4, atol=1e-5)
     free = deixis.explain(model, IMAGES, target=lambda output: output[:, 2])
@@ -253,7 +253,7 @@ def test_without_a_target_the_likeliest_class_of_each_image_is_explained() -> No
     likeliest = model(IMAGES).argmax(1)
     found = deixis.explain(model, IMAGES)
     torch.testing.assert_close(found.maps, deixis.explain(model, IMAGES, target=likeliest).maps)
-    assert found.asked == tuple((f"class {each}",) for each in likeliest.tolist())
+    assert found.targets == tuple((f"class {each}",) for each in likeliest.tolist())
 
 
 def test_outputs_that_hold_logits_are_read_as_logits() -> None:
@@ -284,7 +284,7 @@ def test_what_the_model_sees_lies_where_it_was_in_the_picture(mode: Any, size: t
     picture = Image.new("RGB", size)
     picture.paste((255, 255, 255), (spot[0] - 2, spot[1] - 2, spot[0] + 3, spot[1] + 3))
     preprocess = Preprocess(32, mode=mode, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fill=0)
-    window = seen(preprocess, *size)
+    window = visible_window(preprocess, *size)
     values = preprocess.read([picture])[0, 0].clamp(0, 1)
     found = Explanation("", (("",),), torch.ones(1), values[None], {}, pictures=(picture,), windows=(window,))
     placed = found.on_picture()
@@ -307,7 +307,7 @@ def test_what_an_unknown_transform_keeps_of_a_picture_is_found(mode: Any, size: 
     preprocess = Preprocess(48, mode=mode, crop_share=0.8 if mode == "crop" else 1.0)
     found = framed(as_transform(preprocess), size)
     assert found is not None
-    assert found == pytest.approx(seen(preprocess, *size), abs=0.01)
+    assert found == pytest.approx(visible_window(preprocess, *size), abs=0.01)
 
 
 def test_a_mirrored_view_is_found_and_what_is_no_view_is_not() -> None:
@@ -442,7 +442,7 @@ def _of_inference() -> nn.Module:
 REFUSED: dict[str, tuple[Any, str]] = {
     "layer": (dict(layers=("stage3",)), "no layer 'stage3'. Near names: stage"),
     "layer of relevance": (dict(layers=("stage3",), method="relevance"), "no layer 'stage3'. Near names: stage"),
-    "pooled layer": (dict(layers=("head",)), "has no places"),
+    "pooled layer": (dict(layers=("head",)), "has no positions"),
     "method": (dict(method="gradcam"), "no method 'gradcam'. Did you mean grad_cam"),
     "setting": (dict(layer="stage2"), "no setting 'layer'. Did you mean layers"),
     "rules": (dict(method="relevance", rules="gama"), "no set of rules 'gama'"),
@@ -459,7 +459,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "one image": (dict(images=IMAGES[0]), "one image has B = 1"),
     "files": (dict(images="photo.jpg"), "preprocess="),
     "missing": (dict(images="nothing.jpg", preprocess=Preprocess(8)), "nothing.jpg"),
-    "sizes": (dict(images=[Image.new("RGB", (4, 4))], preprocess=lambda x: x), "must make of every picture a tensor"),
+    "sizes": (dict(images=[Image.new("RGB", (4, 4))], preprocess=lambda x: x), "must give for every picture a tensor"),
     "parallel": (dict(model=nn.DataParallel(Classifier())), "DataParallel.*model.module"),
     "inference": (dict(model=_of_inference()), "copy.deepcopy"),
 }

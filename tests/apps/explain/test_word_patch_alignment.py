@@ -96,5 +96,5 @@ def test_what_can_not_be_aligned_is_refused(encoder: DualEncoder, picture: Image
     with pytest.raises(DeixisError, match="A Linear has no words and patches"):
         align_words(torch.nn.Linear(1, 1), picture, CAPTION)
     planted(encoder).image_tokens = lambda images: TokenStates(torch.eye(16)[None], torch.ones(1, 16) > 0)  # type: ignore[method-assign]
-    with pytest.raises(DeixisError, match="lie on no grid"):
+    with pytest.raises(DeixisError, match="do not form a grid"):
         align_words(encoder, picture, CAPTION)

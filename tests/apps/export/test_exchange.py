@@ -79,4 +79,4 @@ def test_the_recall_of_a_graph_is_printed(run: Path, capsys: pytest.CaptureFixtu
     made = approximate(run)
     said = capsys.readouterr().out
     assert made.sentence == " ".join(said.split())
-    assert "100.0% with 64 nodes in hand" in said
+    assert "100.0% with 64 candidates" in said

@@ -204,7 +204,7 @@ def test_what_8_bits_cost_is_measured_on_the_runs_own_test_pairs(run: Path, made
     asked = set(json.loads((run / "split-0" / "result.json").read_text())["split"]["test"])
     items = [item for _, item in Index.open(run / "index").items() if item["id"] in asked]
     assert told["pairs"] == len(items) == len(asked)
-    assert "fitted on these pairs" in told["note"]
+    assert "trained on these pairs" in told["note"]
     encoder = zoo.load(run)
     pixels = encoder.preprocess.read([item["path"] for item in items])
     tokens, keys = encoder.tokenize([item["captions"][0] for item in items]), torch.arange(len(items))
@@ -311,7 +311,7 @@ def test_adapters_have_no_place_elsewhere_and_onnx_is_offered(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ((), "Nothing to write was asked for"),
+        ((), "Nothing to write was requested"),
         (("--onnx", "--to", "openclip"), "Both ONNX and a layout"),
         (("--to", "tensorflow"), "no layout 'tensorflow'"),
     ],
@@ -340,7 +340,7 @@ def test_a_name_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "letter.txt").write_text("dear")
     for overwrite in (False, True):
-        with pytest.raises(DeixisError, match="other things in it"):
+        with pytest.raises(DeixisError, match="other files in it"):
             export("tiny", ONNX, out=tmp_path / "out", overwrite=overwrite)
     assert (tmp_path / "out" / "letter.txt").read_text() == "dear"
     zoo.save(zoo.load("tiny"), tmp_path / "run" / "model")

@@ -181,7 +181,7 @@ def test_the_nearest_words_of_vectors_that_were_not_moved_are_those_they_started
     (found,) = clf.prompts_
     assert "".join(token for token, _ in found).replace("Ġ", " ") == "a red bird"
     assert max(far for _, far in found) < 0.01
-    with pytest.raises(AttributeError, match="linear learns no vectors"):
+    with pytest.raises(AttributeError, match="linear learns no prompt vectors"):
         _ = fit(*pairs).prompts_
 
 
@@ -209,7 +209,7 @@ def test_what_is_no_classifier_or_a_damaged_one_is_told(
 ) -> None:
     with pytest.raises(DeixisError, match="holds no classifier"):
         deixis.load_classifier(tmp_path)
-    with pytest.raises(DeixisError, match="holds other things than a classifier"):
+    with pytest.raises(DeixisError, match="holds files other than a classifier"):
         fitted.save(data)
     fitted.save(tmp_path / "kept")
     fitted.save(tmp_path / "kept")  # one's own may be replaced
@@ -319,12 +319,12 @@ def test_a_name_that_is_too_long_is_cut_and_said_or_refused_where_vectors_must_f
 def test_what_is_missing_or_wrong_is_told_before_any_work(pairs: Any, data: Path) -> None:
     X, y = pairs
     for cure, call in {
-        "nothing yet": lambda: deixis.FewShotClassifier(**QUICK).predict(X),
+        "not fitted yet": lambda: deixis.FewShotClassifier(**QUICK).predict(X),
         "neither y, nor pairs": lambda: fit(X),
         "images and 35 labels": lambda: fit(X, y[:-1]),
         "images without a label": lambda: fit(str(data / y[0])),
-        "takes two": lambda: fit(X[:3], [y[0]] * 3),
-        "0] images a class": lambda: fit(X, y, shots=0),
+        "needs at least two": lambda: fit(X[:3], [y[0]] * 3),
+        "0] images per class": lambda: fit(X, y, shots=0),
         "no method called 'cop'": lambda: fit(X, y, method="cop"),
         "several types: int, str": lambda: fit(X, [1, *y[1:]]),
         "learns no classes": lambda: fit(X, y, method="residual"),
@@ -355,7 +355,7 @@ def test_what_will_take_long_is_said_before_images_are_looked_at_and_training_is
     monkeypatch.setattr(app.warnings, "warn", lambda note, **_: done.append(note))
     fit(*pairs, method="coop", settings={"epochs": 2})
     assert done == [
-        "Learning 6 classes by coop will take about 2.0 hours; linear, tip and delta take far less.",
+        "Training 6 classes by coop will take about 2.0 hours; linear, tip and delta take far less.",
         "encoded",
     ]
     assert kept[0].suffix == ".safetensors"

@@ -57,7 +57,10 @@ def test_the_first_line_is_the_plain_sentence_with_before_and_after(run: Run) ->
     assert run.answer.code == 0, run.answer.err
     assert run.answer.out.splitlines()[0] == run.result["sentence"]
     before, after = (100 * run.result[which]["accuracy"]["value"] for which in ("before", "after"))
-    assert f"the class names alone tell {before:.0f} rightly, and {after:.0f} after linear" in run.result["sentence"]
+    assert (
+        f"{before:.0f} are classified correctly by class names alone, and {after:.0f} by linear"
+        in run.result["sentence"]
+    )
     assert after > before + 30
 
 
@@ -158,7 +161,7 @@ def test_impossible_settings_are_told_before_data_is_checked(place: Path) -> Non
 
 def test_too_few_images_to_prove_anything_are_refused(place: Path) -> None:
     answer = deixis("adapt", labelled(place / "six", 6), "--method", "tip", *FLAGS, "--out", place / "none")
-    assert "6 images show 6 different things" in answer.err
+    assert "6 images show 6 different objects" in answer.err
     assert not (place / "none").exists()
 
 

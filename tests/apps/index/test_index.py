@@ -249,7 +249,7 @@ def test_a_store_that_is_full_is_told(kept: Path, monkeypatch: pytest.MonkeyPatc
     code, _, err = deixis("index", "pictures", "--out", "anew", "--model", "tiny")
     assert code == 2
     assert "full" in err
-    assert "make room" in err
+    assert "free some space" in err
     assert not (kept / "anew").exists()
 
 
@@ -261,7 +261,7 @@ def test_what_makes_no_sense_is_refused(kept: Path) -> None:
         (("pictures", "--out", "index", "--add", "--update"), "--add and --update were asked for. Choose one."),
         (("pictures", "--out", "index", "--add", "--overwrite"), "--add and --overwrite"),
         (("pictures", "index", "--out", "anew"), "2 collections were given. Index the first"),
-        (("pictures", "--out", "nowhere", "--add"), "There is no folder nowhere. Make it first: deixis index DATA"),
+        (("pictures", "--out", "nowhere", "--add"), "There is no folder nowhere. Create it first: deixis index DATA"),
         (("nowhere", "--out", "index", "--update"), "nowhere"),
         (("pictures", "--out", "pictures", "--update"), "pictures is no index"),
     ):

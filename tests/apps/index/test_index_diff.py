@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deixis.apps.index.index_diff import Changed, IndexDiff, Item, index_diff, items_of, named
+from deixis.apps.index.index_diff import Changed, IndexDiff, Item, index_diff, items_of, matching_ids
 from deixis.errors import DeixisError
 from deixis.types import Member, Sample, Skipped, Source
 
@@ -172,13 +172,13 @@ def test_columns_come_along_as_far_as_they_are_numbers_and_words(tmp_path: Path)
 def test_things_are_named_by_id_by_path_and_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = listed(tmp_path / "photos", {"a.png": "1", "sub/b.png": "2", "sub/c.png": "3", "subway.png": "4"})
     monkeypatch.chdir(tmp_path)
-    assert named(items, ["a.png"]) == ["a.png"]
-    assert named(items, ["photos/sub", tmp_path / "photos" / "a.png", "sub/b.png"]) == [
+    assert matching_ids(items, ["a.png"]) == ["a.png"]
+    assert matching_ids(items, ["photos/sub", tmp_path / "photos" / "a.png", "sub/b.png"]) == [
         "sub/b.png",
         "sub/c.png",
         "a.png",
     ]
-    with pytest.raises(DeixisError, match=r"called subwy\.png.*Did you mean: subway\.png"):
-        named(items, ["a.png", "subwy.png"])
+    with pytest.raises(DeixisError, match=r"path subwy\.png.*Did you mean: subway\.png"):
+        matching_ids(items, ["a.png", "subwy.png"])
     with pytest.raises(DeixisError, match="Give ids or paths as `deixis search` prints them"):
-        named(items, ["quite something else"])
+        matching_ids(items, ["quite something else"])

@@ -83,7 +83,7 @@ def test_shards_are_replaced_only_where_that_is_asked_for(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("out", "said"),
     [
-        ("pictures", "holds other things than shards"),
+        ("pictures", "holds files other than shards"),
         ("pictures/a.txt", "is a file; shards go into a folder"),
         ("/proc/deixis/shards", "can't be written in /proc"),
         (".", "the folder you are in"),

@@ -95,7 +95,7 @@ def test_what_was_forgotten_is_told_where_it_was_measured(result: dict[str, Any]
 def test_a_kept_original_is_not_called_adapted(labels_result: dict[str, Any], tiny: DualEncoder) -> None:
     page = card(Subject(tiny, "run", labels_result))
     assert "the original" in page.split("\n# ")[1].splitlines()[0]
-    assert "bought nothing that could be proven" in page
+    assert "gave no proven gain" in page
     assert "adapted to" not in page
     assert "then fitted" not in page
     agree(page, labels_result)
@@ -198,7 +198,7 @@ def test_names_of_users_break_neither_table_nor_head(tiny: DualEncoder, result: 
 def test_licences_of_the_pictures_are_told_where_the_data_tells_them(tiny: DualEncoder, result: dict[str, Any]) -> None:
     page = card(Subject(tiny, "run", result, licences={"licence": {"CC-BY-4.0": 700, "": 60}}))
     assert "* Pictures, by their column `licence`: 700 CC-BY-4.0, 60 (none)" in section(page, "Licences")
-    assert "collection does not tell" in card(Subject(tiny, "run", result))
+    assert "not stated by the data" in card(Subject(tiny, "run", result))
 
 
 # how to load it

@@ -222,10 +222,10 @@ def test_a_folder_gets_a_report_and_nothing_half_written(result, tmp_path):
 @pytest.mark.parametrize(
     ("kept", "low", "high", "words"),
     [
-        ("adapted", 0.01, 0.05, "The adapted model was kept."),
+        ("adapted", 0.01, 0.05, "The adapted model was saved."),
         ("adapted", -0.01, 0.05, "but there is no proven gain"),
-        ("adapted", -0.05, -0.01, "on the test part it did worse"),
-        ("original", 0.01, 0.05, "The original model was kept: no proven gain."),
+        ("adapted", -0.05, -0.01, "on the test part it is worse"),
+        ("original", 0.01, 0.05, "The original model was retained: no proven gain."),
     ],
 )
 def test_the_verdict_claims_no_more_than_the_interval(result, kept, low, high, words):
@@ -261,7 +261,7 @@ def test_labels_are_said_to_be_tested_on_new_pictures_and_not_on_new_concepts(la
 
 
 def test_a_control_is_explained_by_its_name():
-    assert "dealt out at random" in formatting.control_meaning("shuffled_captions")
+    assert "shuffled at random" in formatting.control_meaning("shuffled_captions")
     assert "without learning" in formatting.control_meaning("mean-shift")
     assert formatting.control_meaning("something new")
 

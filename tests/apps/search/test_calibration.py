@@ -220,7 +220,7 @@ def test_with_another_collection_in_it_an_index_is_measured_again_on_all_its_cap
 
 def test_with_another_collection_a_trained_model_is_no_longer_told_to_be_sure(encoder: DualEncoder, run: Path) -> None:
     opened = Index.open(run / "index")
-    assert "no longer told" in measure_again(run, encoder, opened)
+    assert "no longer reported" in measure_again(run, encoder, opened)
     assert read_calibration(run, encoder.fingerprint()) is None
     assert measure_again(run, encoder, opened) == ""  # there is nothing to take back
 
@@ -283,5 +283,5 @@ def test_the_report_draws_how_far_chances_can_be_believed(result: dict[str, Any]
     result["relevance"]["says_nothing_matches"] = False
     section = relevance(result, "concepts")
     assert section is not None
-    assert "It is never said that nothing here matches" in section.nothing
+    assert "A search never reports that nothing here matches" in section.nothing
     assert relevance({"relevance": as_result(None)}, "concepts") is None

@@ -115,7 +115,7 @@ def test_a_text_file_is_no_picture_to_search_with(place: Path) -> None:
 
 
 def test_fewer_than_one_answer_is_refused(place: Path) -> None:
-    assert "Ask for at least 1" in deixis("search", place / "plain", "words", "--k", "0").err
+    assert "Request at least 1" in deixis("search", place / "plain", "words", "--k", "0").err
 
 
 def test_the_index_of_another_model_is_refused(place: Path, adapted: Path, copy: Path) -> None:
@@ -197,7 +197,7 @@ def test_several_texts_share_as_they_are_weighed(place: Path) -> None:
 
 
 def test_only_something_left_out_is_no_query(place: Path) -> None:
-    assert "Nothing is asked for, only something left out" in deixis("search", place / "plain", "--minus", "a").err
+    assert "The query only has terms to subtract" in deixis("search", place / "plain", "--minus", "a").err
     assert "The query is empty" in deixis("search", place / "plain").err
 
 
@@ -253,7 +253,7 @@ def test_a_graph_answers_as_the_exact_search_does_until_the_index_changes(
 ) -> None:
     copied = tmp_path / "index"
     done = deixis("index", place / "pictures", "--model", "tiny", "--out", copied, "--approximate")
-    assert (done.code, "nodes in hand" in done.out) == (0, True), done.err
+    assert (done.code, "candidates" in done.out) == (0, True), done.err
     searcher = Searcher(copied)
     asked = []
     search_graph = Approximate.search

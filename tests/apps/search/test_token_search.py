@@ -96,7 +96,7 @@ def test_embeddings_of_such_a_model_are_the_mean_direction_of_its_tokens(place: 
 
 def test_no_chances_are_told_which_were_measured_on_embeddings(place: Path) -> None:
     assert deixis.search(place / "index", QUERY)[0].relevance is None
-    with pytest.raises(DeixisError, match="least relevance"):
+    with pytest.raises(DeixisError, match="minimum relevance"):
         deixis.search(place / "index", QUERY, min_relevance=0.5)
 
 

@@ -169,7 +169,7 @@ def test_words_and_picture_are_mixed_by_the_slider(screen: Screen, shop: Path, s
 
 def test_what_is_left_out_is_a_chip_that_can_be_taken_away(screen: Screen, searcher: Searcher) -> None:
     screen.open("#q=boat")
-    field = screen.field("Without: words to keep away from")
+    field = screen.field("Without: words to subtract")
     field.fill("red")
     field.press("Enter")
     screen.shows(_titles(searcher.search(Query(("boat",), minus_texts=("red",)), 8)))
@@ -203,7 +203,7 @@ def test_nothing_matches_is_said_aloud_and_the_nearest_are_kept_behind_a_button(
         screen = Screen(browser, other.address).open("#q=a+helicopter&where=kind%3Dcup")
         screen.page.get_by_role("heading", name="Nothing here matches").wait_for()
         assert screen.titles() == []
-        screen.button("Show the nearest all the same").click()
+        screen.button("Show the nearest anyway").click()
         screen.shows(_titles(searcher.search("a helicopter", 8, where=["kind=cup"])))
         assert "grayscale" in screen.page.locator(".tile img").first.evaluate("e => getComputedStyle(e).filter")
         screen.open("#q=a+submarine&where=kind%3Dcup").button("Drop the filters").click()
@@ -269,8 +269,8 @@ def test_back_and_forward_and_a_copied_link_bring_a_search_again(
     screen.page.go_forward()
     screen.page.go_forward()
     screen.shows(_titles(searcher.search("bird", 8)))
-    screen.field("Without: words to keep away from").fill("a lamp & a boat")
-    screen.field("Without: words to keep away from").press("Enter")
+    screen.field("Without: words to subtract").fill("a lamp & a boat")
+    screen.field("Without: words to subtract").press("Enter")
     wanted = _titles(searcher.search(Query(("bird",), minus_texts=("a lamp & a boat",)), 8))
     screen.shows(wanted)
     other = Screen(browser, screen.address)

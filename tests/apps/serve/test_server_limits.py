@@ -112,7 +112,7 @@ def test_a_text_of_ten_thousand_letters_is_refused_and_one_with_nul_is_words(ser
     ("body", "said"),
     [
         ({"texts": [" "]}, "empty"),
-        ({"minus_texts": ["red"]}, "only something left out"),
+        ({"minus_texts": ["red"]}, "only has terms to subtract"),
         ({"texts": ["a"] * 65}, "body.texts"),
         ({"images": ["a"] * 17}, "body.images"),
         ({"texts": ["red"], "k": 0}, "body.k"),

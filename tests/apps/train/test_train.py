@@ -232,7 +232,7 @@ def test_overwriting_begins_anew_also_where_a_run_was_killed(
 def test_a_folder_with_other_things_is_left_alone(place: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear Sir or Madam")
     for overwrite in (False, True):
-        with pytest.raises(DeixisError, match=r"other things in it, such as letter\.txt"):
+        with pytest.raises(DeixisError, match=r"other files in it, such as letter\.txt"):
             run(place, tmp_path, overwrite=overwrite)
     assert [each.name for each in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -306,8 +306,8 @@ def plain(place: Path, **changed: Any) -> Source:
         ({"config": "large"}, "There is no preset 'large'"),
         ({"set": ("learning_rat=1",)}, "has no setting 'learning_rat'.*learning_rate"),
         ({"set": ("learning_rate",)}, "sets nothing.*name=value"),
-        ({"set": ("learning_rate=fast",)}, "'fast', and a number is wanted"),
-        ({"set": ("rank=0.5",)}, "a whole number is wanted"),
+        ({"set": ("learning_rate=fast",)}, "'fast', and a number is expected"),
+        ({"set": ("rank=0.5",)}, "a whole number is expected"),
         ({"set": ("optim.warmup=1.5",)}, "a whole number of steps, or a share"),
         ({"set": ("optimiser=adam",)}, "Choose adamw, sgd, lars or lamb"),
         ({"set": ("optim.schedule=steps",)}, "Choose constant, cosine, linear or step"),
@@ -329,9 +329,9 @@ def test_what_can_not_be_is_refused_before_anything_is_written(
 
 
 def test_data_that_lacks_what_the_method_needs_is_refused(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeixisError, match=r"40 of 40 samples .* have nothing to make 'tokens' from"):
+    with pytest.raises(DeixisError, match=r"40 of 40 samples .* lack the data for 'tokens': "):
         run(place, tmp_path / "run", data=plain(place, captions=()))
-    with pytest.raises(DeixisError, match="All 40 samples say 'a thing': there is nothing to tell apart"):
+    with pytest.raises(DeixisError, match="All 40 samples say 'a thing': there is nothing to distinguish"):
         run(place, tmp_path / "run", data=plain(place, captions=("a thing",)))
     assert list(tmp_path.iterdir()) == []
 
@@ -345,7 +345,7 @@ def test_blank_captions_are_no_captions(place: Path, tmp_path: Path) -> None:
     assert len(made.source.samples) == 37
     assert made.source.samples[0].captions == source.samples[3].captions
     assert "3 of 40 samples have no words, and are left out." in made.notes
-    with pytest.raises(DeixisError, match="nothing to make 'tokens' from"):
+    with pytest.raises(DeixisError, match="lack the data for 'tokens': "):
         setup.prepare("clip", dataclasses.replace(source, samples=blank), SETTINGS)
 
 

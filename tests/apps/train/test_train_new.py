@@ -108,7 +108,7 @@ def test_a_new_model_is_trained_whole_and_not_as_one_is_tuned(place: Path, name:
 
 
 def test_a_method_that_keeps_its_model_as_it_is_needs_a_trained_one(place: Path) -> None:
-    with pytest.raises(DeixisError, match=r"coop leaves its model as it is.*random numbers"):
+    with pytest.raises(DeixisError, match=r"coop does not train its model.*random weights"):
         prepare("coop", read(str(place / "pictures")), SETTINGS)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deixis import zoo
 from deixis.data.loading.collate import Collate
-from deixis.data.loading.crops import Window, seen
+from deixis.data.loading.crops import Window, visible_window
 from deixis.data.loading.sampler import Draw
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageError
@@ -370,14 +370,14 @@ def test_several_fields_of_tokens_have_tokenizers_lengths_and_texts_of_their_own
         assert longest == len(TOKENIZER(["a dog that runs on a beach"], 40).ids[0])
         assert not found.extra["long_tokens"][~found.valid["G"]].any()
     assert len({tuple(rows[0].tokens.flatten().tolist()) for rows in draws.values()}) == 2
-    with pytest.raises(DeixisError, match="nothing to make 'long_tokens' from: a"):
+    with pytest.raises(DeixisError, match="lack the data for 'long_tokens': a"):
         Collate(source(captioned("a dog")), needs, PREPROCESS, TOKENIZER, readers=readers)
 
 
 def test_what_a_model_sees_of_an_image_that_is_far_too_long() -> None:
-    pad = seen(dataclasses.replace(PREPROCESS, mode="pad"), 100, 50)
+    pad = visible_window(dataclasses.replace(PREPROCESS, mode="pad"), 100, 50)
     assert pad == (0.0, -0.5, 1.0, 1.5)
-    crop = seen(PREPROCESS, 64, 32)
+    crop = visible_window(PREPROCESS, 64, 32)
     assert crop == (0.25, 0.0, 0.75, 1.0)
 
 
@@ -394,9 +394,7 @@ def test_an_image_that_cannot_be_read_is_told_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["images", "captions", "tokens", "labels", "boxes", "masks", "spans", "phrases"])
 def test_samples_that_lack_what_is_asked_for_are_named_at_the_start(name: str) -> None:
     data = source(Sample("bare 1", None), Sample("bare 2", None))
-    with pytest.raises(
-        DeixisError, match=rf"2 of 2 samples of 'toy' have nothing to make '{name}' from: bare 1, bare 2"
-    ):
+    with pytest.raises(DeixisError, match=rf"2 of 2 samples of 'toy' lack the data for '{name}': bare 1, bare 2"):
         collate(data, name)
 
 

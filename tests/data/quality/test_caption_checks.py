@@ -44,7 +44,7 @@ def test_a_model_of_many_languages_is_no_reason_to_warn() -> None:
 
 def test_repeats_are_a_fault_only_where_they_are_the_rule() -> None:
     assert not told("one", "one", "two")["caption_repeated"].reason
-    assert "stand more than once" in told("one", "one", "one", "two", "two")["caption_repeated"].reason
+    assert "occur more than once" in told("one", "one", "one", "two", "two")["caption_repeated"].reason
     assert told("one", "one", "one", "two", "two")["caption_repeated"].count == 3
 
 

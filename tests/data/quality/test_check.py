@@ -130,7 +130,7 @@ WARNED = {
     "skipped": "04.txt",
     "box_outside": "15.png: region 0 (cat) at 0.5, 0.5, 1.25, 0.75",
     "box_empty": "16.png: region 0 at 0.5, 0.5, 0.5, 0.75",
-    "span_outside": "16.png: region 0 speaks of characters 6 to 70 of 7",
+    "span_outside": "16.png: region 0 refers to characters 6 to 70 of 7",
     "region_unknown": "17.png: question 'Which?' points to region 3 of 0",
     "caption_missing": "04.png",
     "answer_missing": "17.png: What is it?",
@@ -194,8 +194,8 @@ def test_the_sentence_tells_the_worst_first_and_its_cure(tmp_path: Path) -> None
     assert report.reason.startswith(
         "6 of 34 images can't be read; 1 of 3 held-out samples share an image with another side of the split; "
     )
-    assert report.reason.endswith("16 more warnings stand in the table.")
-    assert report.cure.startswith("Mend or remove them. Take them out of one side")
+    assert report.reason.endswith("16 more warnings are in the table.")
+    assert report.cure.startswith("Fix or remove them. Remove them from one split")
 
 
 def test_the_usable_source_goes_with_hashes_and_duplicates(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_too_few_captions_are_unusable_with_the_arithmetic(tmp_path: Path) -> No
     report = check(read(folder(tmp_path, 12)))
     assert report.status == 2
     assert report.reason == (
-        "Nothing can be learned: 12 distinct captions on 12 readable images, and at least 20 are needed."
+        "Training is impossible: 12 distinct captions on 12 readable images, and at least 20 are needed."
     )
     assert report.cure == "Caption 8 or more further images, each in its own words."
 
@@ -510,7 +510,7 @@ def test_words_alone_need_no_image(tmp_path: Path) -> None:
     assert report.sizes == report.exact == report.same == ()
     assert len(report.hashes) == 25
     few = check(Source("s", tmp_path, "text", "jsonl", samples[:3]))
-    assert few.reason == "Nothing can be learned: 3 distinct captions, and at least 20 are needed."
+    assert few.reason == "Training is impossible: 3 distinct captions, and at least 20 are needed."
 
 
 def test_questions_and_phrases_are_words_too(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_span_must_lie_in_the_first_caption(span: tuple[int, int]) -> None:
     found = told(
         Sample("a", None, ("two cats", "and another, longer one"), regions=(Region(BOX, spans=((0, 8), span)),))
     )
-    assert found == {"span_outside": (f"a: region 0 speaks of characters {span[0]} to {span[1]} of 8",)}
+    assert found == {"span_outside": (f"a: region 0 refers to characters {span[0]} to {span[1]} of 8",)}
 
 
 def test_a_span_without_a_caption_lies_outside() -> None:

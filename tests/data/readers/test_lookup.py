@@ -40,7 +40,7 @@ def test_beside_the_table_comes_before_the_folders_beside_it(tmp_path: Path) -> 
 
 def test_a_name_in_two_folders_is_not_guessed_unless_the_tables_own_name_tells(tmp_path: Path) -> None:
     put(tmp_path, "train2017/a.jpg", "val2017/a.jpg")
-    assert where(Lookup(tmp_path / "data.csv"), "a.jpg") == "lies in several folders"
+    assert where(Lookup(tmp_path / "data.csv"), "a.jpg") == "is in several folders"
     assert where(Lookup(tmp_path / "instances_val2017.json"), "a.jpg") == "val2017/a.jpg"
 
 

@@ -99,7 +99,7 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
 def test_train_and_test_folders_are_no_classes(tmp_path: Path) -> None:
     source = read(put(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg"))
     assert labels(source) == {"train/cat/1.jpg": "cat", "train/dog/2.jpg": "dog", "test/cat/3.jpg": "cat"}
-    assert said(source, "test, train were taken for splits")
+    assert said(source, "test, train were read as splits")
 
 
 @pytest.mark.parametrize("names", [["cat/1.jpg", "cat/2.jpg"], ["cat/1.jpg", "dog/2.jpg", "3.jpg"], ["1.jpg"]])
@@ -259,7 +259,7 @@ def test_a_csv_is_read_by_its_column_names(tmp_path: Path) -> None:
     assert first.captions == ('a red, "nice" mug',)
     assert (first.label, first.groups, dict(first.extra)) == ("mug", ("group:1",), {"artist": "Ann"})
     assert second.id == "b.jpg"
-    assert said(source, "Rows with the same 'group' are kept on one side")
+    assert said(source, "Rows with the same 'group' stay in the same split")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_rows_that_point_nowhere_are_skipped_counted_and_explained(tmp_path: Pat
         "sub": "is not a file",
     }
     assert source.skipped[1].detail == "line 8"
-    assert said(source, "1 skipped, is a URL (such as https://x.org/a.jpg). Addresses aren't fetched: download")
+    assert said(source, "1 skipped, is a URL (such as https://x.org/a.jpg). URLs are not downloaded: download")
     assert said(source, f"relative to the table's folder, {tmp_path}")
 
 
@@ -411,7 +411,7 @@ def test_rows_of_one_image_count_once_when_left_out(tmp_path: Path) -> None:
         ("t.json", b"[]", "an empty json list"),
         ("t.json", b"[1, 2]", "a json list of int"),
         ("t.json", b'"x"', "a json str, of a form"),
-        ("t.json", b'[{"image": "a', "no valid JSON: line 1, column 12: .*cut short"),
+        ("t.json", b'[{"image": "a', "no valid JSON: line 1, column 12: .*truncated"),
         ("t.json", b"a\0b", "no valid JSON: line 1, column 1"),
         ("t.json", b"[" * 100_000, "nested too deeply"),
         ("t.json", b'[{"caption": "x"}]', r"no column that names the image files; its columns are 'caption'"),
@@ -421,7 +421,7 @@ def test_rows_of_one_image_count_once_when_left_out(tmp_path: Path) -> None:
         ("t.csv", b"path,caption\n", "holds no rows"),
         ("t.csv", b"a.jpg,a red mug\nb.jpg,x\n", r"columns are 'a.jpg', 'a red mug'.*put a header.*path,caption"),
         ("t.csv", b"nr,words\n1,x\n", r"columns are 'nr', 'words'.*--path-column.*--caption-column"),
-        ("t.csv", b"url,caption\nhttp://x/a.jpg,x\n", "Addresses aren't fetched: download the images first"),
+        ("t.csv", b"url,caption\nhttp://x/a.jpg,x\n", "URLs are not downloaded: download the images first"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_cure(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -471,7 +471,7 @@ def test_a_folder_without_images_tells_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(DeixisError, match="holds no files"):
         read(tmp_path)
     put(tmp_path, "a.pdf", "b.pdf", "c", "d.zip")
-    with pytest.raises(DeixisError, match=r"holds no images; seen: 2 \.pdf, 1 without an extension, 1 \.zip.*Unpack"):
+    with pytest.raises(DeixisError, match=r"holds no images, but 2 \.pdf, 1 without an extension, 1 \.zip.*Unpack"):
         read(tmp_path)
     put(tmp_path, "list.csv")
     with pytest.raises(DeixisError, match=r"To read the table, give its path: .*list\.csv"):

@@ -286,7 +286,7 @@ def test_a_folder_with_other_things_in_it_is_never_touched(tmp_path: Path) -> No
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(DeixisError, match=r"holds other things .* such as notes.txt"):
+        with pytest.raises(DeixisError, match=r"holds files other .* such as notes.txt"):
             pack(sheets(2), out, overwrite=overwrite)
     assert tree(out) == {"notes.txt": b"mine"}
 
@@ -297,7 +297,7 @@ def test_shards_that_others_wrote_are_not_replaced_even_if_they_have_an_index(tm
     (out / "shard-000000.idx.json").unlink()
     read_shards(packed.shards)
     assert len(tree(out)) == 2
-    with pytest.raises(DeixisError, match="holds other things"):
+    with pytest.raises(DeixisError, match="holds files other"):
         pack(sheets(2), out, overwrite=True)
 
 

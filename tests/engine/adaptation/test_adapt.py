@@ -15,11 +15,11 @@ from deixis.engine.adaptation.adapt import (
     AdaptationArm,
     AdaptationPlan,
     SplitResult,
-    dealt_out,
     forgotten,
     refit,
     run,
     seed_spread,
+    shuffled_captions,
 )
 from deixis.engine.adaptation.evaluate import measure_retrieval
 from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid
@@ -41,7 +41,7 @@ def experiment(gain: float = 1.0, splits: int = 3, concepts: int = 60) -> Experi
 
 @given(groups=st.lists(st.integers(0, 8), min_size=1, max_size=30), seed=st.integers(0, 9))
 def test_all_images_of_a_concept_get_captions_of_one_other_concept(groups: list[int], seed: int) -> None:
-    order = dealt_out(groups, seed)
+    order = shuffled_captions(groups, seed)
     giver = {}
     for place, source in enumerate(order):
         assert giver.setdefault(groups[place], groups[source]) == groups[source]
@@ -50,8 +50,8 @@ def test_all_images_of_a_concept_get_captions_of_one_other_concept(groups: list[
 
 def test_the_deal_hangs_on_the_seed() -> None:
     groups = list(range(30))
-    assert dealt_out(groups, 1) == dealt_out(groups, 1)
-    assert dealt_out(groups, 1) != dealt_out(groups, 2)
+    assert shuffled_captions(groups, 1) == shuffled_captions(groups, 1)
+    assert shuffled_captions(groups, 1) != shuffled_captions(groups, 2)
 
 
 # Running

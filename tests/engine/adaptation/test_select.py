@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deixis.engine.adaptation.adapt import dealt_out
+from deixis.engine.adaptation.adapt import shuffled_captions
 from deixis.engine.adaptation.evaluate import Adapters, measure_retrieval
 from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid
 from deixis.engine.adaptation.select import Choice, choose, fit
@@ -25,7 +25,7 @@ SMALL = Grid(steps=(2, 4), repeats=1)
 def chosen(
     world: World, recipe: AdaptationRecipe = RIDGE, grid: Grid = ONCE, seed: int = 0, shuffled: bool = False
 ) -> Choice:
-    order = dealt_out(world.groups, seed) if shuffled else range(len(world.groups))
+    order = shuffled_captions(world.groups, seed) if shuffled else range(len(world.groups))
     table = world.table.with_text_of(list(order))
     return choose(recipe, grid, world.experiment([]), table, world.groups, seed)
 

@@ -71,7 +71,7 @@ def test_no_seed_that_chooses_settings_is_reported(tried: Any) -> None:
     tuning = {unit.seed for unit in units if unit.split == "validation"}
     reported = {unit.seed for unit in units if unit.split == "test"}
     assert (tuning, reported) == ({TUNING_SEED}, set(range(LEAST_SEEDS)))
-    with pytest.raises(DeixisError, match="seeds are asked for"):
+    with pytest.raises(DeixisError, match="seeds are requested"):
         design(seeds=TUNING_SEED + 1)
 
 
@@ -363,7 +363,7 @@ def test_processes_give_what_one_process_gives_and_their_errors_arrive(tmp_path:
 def test_a_process_that_dies_is_an_error_with_its_cure() -> None:
     with pytest.raises(DeixisError, match="ended with the code 7") as caught:
         run_in_subprocesses([_die])
-    assert "goes on from there" in str(caught.value)
+    assert "Run the same command to resume" in str(caught.value)
 
 
 def _die() -> None:

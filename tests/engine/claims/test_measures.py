@@ -286,7 +286,7 @@ def _without(**changes: Any) -> Source:
         ("zero_shot", _without(label=None), "no label"),
         ("zero_shot", _without(label="star"), "nothing to choose"),
         ("binding", _without(extra={}), "No caption names two things"),
-        ("pointing", _without(regions=()), "No caption tells where"),
+        ("pointing", _without(regions=()), "No caption has a span"),
         ("composed", _without(extra={}), "No scene comes with changes"),
         ("recall_at_1", _without(captions=()), "has no caption"),
         ("recall_at_1", dataclasses.replace(SOURCE, samples=()), "no samples"),

@@ -302,7 +302,7 @@ carded(Naming, capabilities=("classify",))
 def test_a_classifier_is_asked_by_the_names_that_it_has_learned() -> None:
     known = data_of([each for each in LABELLED if each.label != "gnu"])
     assert mean(run("classification", EvalModel("naming", Naming()), known), "top1") == 1.0
-    with pytest.raises(DeixisError, match="not learned 1 of the 7 classes, such as 'gnu'"):
+    with pytest.raises(DeixisError, match="not trained on 1 of the 7 classes, such as 'gnu'"):
         run("classification", EvalModel("naming", Naming()), data_of(LABELLED))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.engine.evaluation.retrieval_eval import at_rest, can_retrieve, held_out
+from deixis.engine.evaluation.retrieval_eval import can_retrieve, eval_without_grad, held_out
 from deixis.types import Batch, TokenStates
 from tests.contract import changed, snapshot
 from tests.toys import carded
@@ -98,7 +98,7 @@ def test_measuring_changes_neither_weights_nor_modes_nor_random_numbers() -> Non
     assert method.norm.training
     assert torch.equal(torch.random.get_rng_state(), random)
     method.norm.eval()
-    with at_rest(method):
+    with eval_without_grad(method):
         assert not method.training
         assert not torch.is_grad_enabled()
     assert (method.training, method.norm.training) == (True, False)

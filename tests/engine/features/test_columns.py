@@ -247,7 +247,7 @@ def test_a_picture_that_can_not_be_read_is_left_to_the_loader(holder: Holder, so
 def test_a_part_that_trains_makes_no_column(encoder: DualEncoder) -> None:
     holder = nn.Module()
     holder.encoder = encoder
-    with pytest.raises(DeixisError, match="'encoder' that makes it is not frozen"):
+    with pytest.raises(DeixisError, match="'encoder' that computes it is not frozen"):
         PartColumns(holder, (IMAGE,))
 
 

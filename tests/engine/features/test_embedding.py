@@ -217,7 +217,7 @@ def test_an_adapter_is_applied_to_what_the_towers_said(encoder: DualEncoder, sto
 
 def test_rows_that_have_gone_from_the_store_are_told(encoder: DualEncoder, store: FeatureStore) -> None:
     found = encode_once(encoder, [kept(0)], store)
-    with pytest.raises(DeixisError, match=r"features\.sqlite have lost some.*DEIXIS_CACHE"):
+    with pytest.raises(DeixisError, match=r"just stored in .*features\.sqlite are missing.*DEIXIS_CACHE"):
         vectors(encoder, [*found.hashes, "0" * 64], store)
 
 

@@ -46,7 +46,7 @@ def test_a_class_with_fewer_images_gives_all_it_has_and_one_with_none_is_refused
     assert len(draw(data, range(6), ("ant", "bee"), (16,), 0)[16]) == 6
     with pytest.raises(DeixisError, match="no image of 'cow'"):
         draw(data, range(6), ("ant", "cow"), (1,), 0)
-    with pytest.raises(DeixisError, match="images a class"):
+    with pytest.raises(DeixisError, match="images per class"):
         draw(data, range(6), ("ant", "bee"), (0,), 0)
 
 
@@ -91,7 +91,7 @@ def test_a_class_that_can_not_be_on_both_sides_is_left_out_and_one_class_is_refu
     data = labelled(("ant", "bee", "cow"), each=4)
     lonely = dataclasses.replace(data, groups=(*data.groups[:8], 99, 99, 99, 99))
     assert two_sided(lonely, parts(lonely)) == ("ant", "bee")
-    with pytest.raises(DeixisError, match="images to learn from and others to be asked about"):
+    with pytest.raises(DeixisError, match="images to train on and others to test on"):
         two_sided(lonely, dataclasses.replace(parts(lonely), test=()))
 
 
@@ -157,7 +157,7 @@ def test_across_styles_one_is_learned_and_no_thing_learned_is_asked_about_in_ano
 
 def test_classes_that_are_short_of_images_are_told() -> None:
     made = plan("few-shot", labelled(each=6), (1, 16), 1)
-    assert "fewer than 16 images" in made.notes[0]
+    assert "fewer than 16 training images" in made.notes[0]
 
 
 def test_a_recipe_has_another_hash_when_anything_is_another() -> None:

@@ -234,5 +234,5 @@ def test_in_one_process_all_stays_as_it_is() -> None:
 
 
 def test_frozen_towers_are_not_shared_out() -> None:
-    with pytest.raises(DeixisError, match=r"No tower of .* trains.*without --shard"):
+    with pytest.raises(DeixisError, match=r"No tower of .* is trained.*without --shard"):
         shared(engine.build("residual", "tiny"))

@@ -126,7 +126,7 @@ def test_a_transformer_refuses_images_of_another_size() -> None:
     [
         ("timm:regnety_02", r"timm has no network 'regnety_02'. Did you mean .*regnety_002"),
         ("timm:regnety_002:trained", r"names no network of timm. Write timm:NAME, and after colons untrained"),
-        ("timm:regnety_002.nobody", r"can't be had: Invalid pretrained tag"),
+        ("timm:regnety_002.nobody", r"is not available: Invalid pretrained tag"),
         ("timm:", r"names no network of timm"),
     ],
 )

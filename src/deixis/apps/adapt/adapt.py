@@ -200,11 +200,11 @@ def adapt_or_index(
         return
     talk = Reporter(quiet)
     talk.result(
-        f"{data} holds {len(source.samples)} images and neither captions nor labels: nothing can be learned from it, "
+        f"{data} holds {len(source.samples)} images and neither captions nor labels: nothing can be trained on it, "
         "but it can be searched."
     )
     index(source, out, settings.model, overwrite=overwrite, quiet=quiet)
-    talk.result(f"To begin labelling, the most telling images first: deixis label {data}")
+    talk.result(f"To start labelling, most informative images first: deixis label {data}")
 
 
 def _original(name: str) -> DualEncoder:
@@ -213,7 +213,7 @@ def _original(name: str) -> DualEncoder:
     if encoder.image_adapter is not None or encoder.text_adapter is not None:
         raise DeixisError(
             f"{name} has been adapted already, and adapters are not stacked.",
-            f"Adapt the model it stands on (--model {encoder.name}) to all your images together.",
+            f"Adapt the original model (--model {encoder.name}) to all your images together.",
         )
     return encoder
 
@@ -245,7 +245,7 @@ def _check_learnable(collection: CheckedDataset) -> None:
         raise DeixisError(
             f"{collection.source.root} holds {len(collection.source.samples)} images and neither captions nor labels: "
             "there is nothing to learn from.",
-            "Search it as it is with `deixis index`, or begin a table of captions with `deixis label`.",
+            "Make it searchable with `deixis index`, or start a table of captions with `deixis label`.",
         )
     if collection.report.status == 2:
         raise DeixisError(collection.report.reason, collection.report.cure)

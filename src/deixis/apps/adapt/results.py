@@ -29,13 +29,13 @@ from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
 from deixis.types import Picture, Source
 
-__all__ = ["build", "facts", "gallery", "per_split", "tell", "told_metric", "write"]
+__all__ = ["build", "facts", "gallery", "headline_metric", "per_split", "tell", "write"]
 
 _SHOWN = 8
 _TOP = 4
 
 
-def told_metric(experiment: Experiment) -> str:
+def headline_metric(experiment: Experiment) -> str:
     """The metric of the plain sentence: among the first ten where a test gallery holds enough pictures for that."""
     if experiment.metric == "accuracy":
         return "accuracy"
@@ -140,7 +140,7 @@ def build(
         **{which: _json(arm.intervals(which)) for which in ("before", "after", "difference")},
         "t_interval": _json(arm.corrected()),
         "primary": experiment.metric,
-        "told": told_metric(experiment),
+        "told": headline_metric(experiment),
         "training_seeds": _spread(experiment.metric, spread),
         "slices": {name: _json(arm.intervals("difference", mask)) for name, mask in slices.items()},
         "controls": {
@@ -150,7 +150,7 @@ def build(
         "kept": "adapted" if final.strength > 0 else "original",
     }
     result["per_split"] = [_split_values(each) for each in arm.results]
-    result["sentence"] = sentence(result, told_metric(experiment), experiment.metric)
+    result["sentence"] = sentence(result, headline_metric(experiment), experiment.metric)
     return result
 
 
@@ -246,10 +246,10 @@ def tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     talk.table("beside", ("what", f"{METRIC_NAMES[primary]}, difference"), beside)
     kept = result["method"]["final"]
     if result["kept"] == "original":
-        talk.result("Kept: the original model.")
+        talk.result("Retained: the original model.")
     else:
         talk.result(
-            f"Kept: the adapted model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."
+            f"Saved: the adapted model (strength {kept['strength']}, {kept['steps']} steps; fitted on all pairs)."
         )
     talk.result(f'Report: {out / "report.html"}\nSearch: deixis search {out} "words"   or a picture in place of words')
 

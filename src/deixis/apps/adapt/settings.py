@@ -52,6 +52,6 @@ def check_splits(settings: AdaptSettings) -> None:
     if settings.splits < 2:
         raise DeixisError(f"{settings.splits} split was requested.", "Intervals need at least --splits 2.")
     if not 0 < settings.train < 1:
-        raise DeixisError(f"A share of {settings.train} was requested to train on.", "Give --train between 0 and 1.")
+        raise DeixisError(f"A share of {settings.train} was requested to train on.", "Give a fraction between 0 and 1.")
     if settings.seed < 0:
         raise DeixisError(f"The seed is {settings.seed}.", "Give --seed 0 or more.")

@@ -40,7 +40,7 @@ def claim(
             first step.
     """
     if bool(name) == everything:
-        raise DeixisError("Nothing, or too much, is to be tried.", "Give the name of a method, or --all.")
+        raise DeixisError("Either a method or --all is required, not both.", "Give the name of a method, or --all.")
     talk, root = Reporter(quiet), repository(Path(__file__))
     ledger = Ledger(root) if root is not None else None
     names = [each for each in list_methods() if read(each).claims] if everything else [name]
@@ -49,9 +49,11 @@ def claim(
     if everything and ledger is not None:
         known = [design for design in designs if up_to_date(design, ledger)]
         designs = [design for design in designs if design not in known]
-        talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tried.")
+        talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tested.")
         chosen = {
-            each.paper: (each, claims.kept(each, ledger.rows(each.paper))) for each in known if each.claim.primary
+            each.paper: (each, claims.stored_settings(each, ledger.rows(each.paper)))
+            for each in known
+            if each.claim.primary
         }
     keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
     _tell_costs(designs, Path(folder), jobs, talk)
@@ -66,7 +68,7 @@ def claim(
 def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: TrialBackend) -> list[Design]:
     found = read(name).claims
     if not found:
-        raise DeixisError(f"{name} makes no claim.", "`deixis claim --all` tries those that there are.")
+        raise DeixisError(f"{name} has no claim.", "`deixis claim --all` tests all that exist.")
     commit = ledger.commit() if ledger is not None else ""
     seeds = 2 if settings.small else settings.seeds
     designs = [Design(name, each, seeds, settings.arm, settings.small, commit, lab) for each in found]
@@ -88,10 +90,10 @@ Keep = Callable[[Sequence[dict[str, object]], Sequence[dict[str, object]], Desig
 def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger | None, talk: Reporter) -> Keep | None:
     """What adds rows to the results; None, with the reason said, where they stay in the run folder."""
     if not settings.record or not all(design.whole for design in designs):
-        talk.say("Rows stay in the run folder: this is a look, not a trial by the rules.")
+        talk.say("Rows stay in the run folder: this is a quick look, not a full test.")
         return None
     if ledger is None:
-        talk.say("Rows stay in the run folder: deixis does not lie in a git repository here.")
+        talk.say("Rows stay in the run folder: deixis is not in a git repository here.")
         return None
     for design in designs:
         ledger.require(design.paper, read(design.paper).claims)
@@ -110,7 +112,7 @@ def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Report
     for design in designs:
         first = next((each for each in designs if each.paper == design.paper and each.claim.primary), design)
         if set(claims.shared_runs(design, first)) == set(design.chosen):
-            talk.say(f"{design.paper}: {design.claim.statement}\n  read from what is trained for the first claim")
+            talk.say(f"{design.paper}: {design.claim.statement}\n  read from the models trained for the first claim")
             continue
         costs, runs = claims.pilot(design, folder / design.paper, jobs), claims.needed(design)
         seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in costs}
@@ -162,7 +164,7 @@ def _counted(place: Path, design: Design, jobs: int, bar: Callable[[int, int], N
 def _choice(arm: str, tuned: TunedArm) -> str:
     """What was chosen for an arm, in words."""
     if not tuned.tried:
-        return f"{arm}: as it stands, nothing to choose"
+        return f"{arm}: default settings, nothing to tune"
     setting = ", ".join(f"{key} {value}" for key, value in tuned.setting.items()) or "as it stands"
     failed = sum(value is None for _, value in tuned.tried)
     text = f"{arm}: {setting}, the best of {len(tuned.tried)} trials" + (

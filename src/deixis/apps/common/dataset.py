@@ -107,7 +107,7 @@ def _require_some(usable: Source, source: Source) -> None:
         first = usable.skipped[len(source.skipped)].detail
         raise DeixisError(
             f"None of the {len(source.samples)} images of {source.root} can be read; the first: {first}",
-            "Give pictures that an image viewer opens.",
+            "Give pictures that an image viewer can open.",
         )
 
 
@@ -119,8 +119,8 @@ def drop_unlabelled(collection: CheckedDataset, talk: Reporter) -> CheckedDatase
     if len(kept) == len(source.samples):
         return collection
     talk.say(
-        f"{len(source.samples) - len(kept)} of {len(source.samples)} images have no {what}, and are left out. "
-        "`deixis index` with the new model makes all searchable."
+        f"{len(source.samples) - len(kept)} of {len(source.samples)} images have no {what}, and are skipped. "
+        "`deixis index` with the new model makes all of them searchable."
     )
     place = {old: new for new, old in enumerate(kept)}
     same = ([place[i] for i in group if i in place] for group in report.same)
@@ -236,7 +236,7 @@ def embed(
 
             def update(done: int, total: int) -> None:
                 if not told and done > 0:
-                    talk.say(f"{done} of {total} images were encoded before; going on from there")
+                    talk.say(f"{done} of {total} images were encoded before; resuming")
                 told.append(done)
                 bar(done, total)
 

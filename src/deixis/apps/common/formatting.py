@@ -68,18 +68,18 @@ MEASURES: dict[str, str] = {
     "R@1": "Of 100 searches, in how many the right answer comes first.",
     "R@5": "Of 100 searches, in how many the right answer is among the first five.",
     "R@10": "Of 100 searches, in how many the right answer is among the first ten.",
-    "MRR": "Mean reciprocal rank: a search earns 100 when the right answer comes first, 50 when second, 33 when third, "
+    "MRR": "Mean reciprocal rank: a search scores 100 if the correct result is first, 50 if it is second, 33 if third, "
     "and so on; this is the mean.",
     "Accuracy": "Of 100 pictures, for how many the class that the model puts first is the right one.",
 }
 
 CONTROLS: dict[str, str] = {
-    "shuffled captions": "The captions were dealt out at random: nothing true can be learned, so a gain here would "
-    "mean that the measurement itself is at fault.",
-    "mean shift": "Pictures and texts were only moved to a common centre: shows how much could be had without learning "
+    "shuffled captions": "The captions were shuffled at random: there is nothing to learn, so a gain here would mean "
+    "that the measurement itself is wrong.",
+    "mean shift": "Pictures and texts were only moved to a common centre: shows the gain without learning "
     "anything about these pictures.",
-    "naive recipe": "The same adapter, trained long and kept without looking: shows what the choice on validation "
-    "protects from.",
+    "naive recipe": "The same adapter, trained long and without selection: shows what selection on validation "
+    "data prevents.",
     "ridge": "A linear map in closed form, from picture features to text: shows what the simplest fit to the same "
     "pairs would do.",
 }

@@ -62,5 +62,5 @@ def _value(name: str, text: str, old: Any, kind: Any) -> Any:
     if type(new) is not type(old) and old is not None:
         kinds = {bool: "true or false", int: "a whole number", float: "a number"}
         wanted = kinds.get(type(old), f"of the kind of {old!r}")
-        raise DeixisError(f"--set {name}={text} is {new!r}, and {wanted} is wanted.", f"It is {old!r} in the preset.")
+        raise DeixisError(f"--set {name}={text} is {new!r}, and {wanted} is expected.", f"It is {old!r} in the preset.")
     return new

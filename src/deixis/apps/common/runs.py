@@ -72,7 +72,7 @@ def free_name(out: Path, overwrite: bool) -> None:
     foreign = next((each for each in out.rglob("*") if not each.is_dir() and not _is_of_a_run(each, out)), None)
     if foreign is not None or not any((out / each).is_file() for each in _MARKS):
         what = f", such as {foreign.relative_to(out)}" if foreign is not None else ""
-        raise DeixisError(f"{out} is a folder with other things in it{what}.", "Choose another --out.")
+        raise DeixisError(f"{out} is a folder with other files in it{what}.", "Choose another --out.")
     if not overwrite:
         raise DeixisError(f"{out} holds another run.", "Choose another --out, or replace it with --overwrite.")
 

@@ -48,7 +48,7 @@ def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
         told = f"of 100 searches by words, the right picture {place} in {before} before and {after} after"
     told += f" (difference between {low} and {high})"
     if result["kept"] == "original":
-        return f"The original model was kept: nothing tried was better beyond chance on held-out {held_out}; {told}."
+        return f"The original model was retained: no candidate was better beyond chance on held-out {held_out}; {told}."
     gain = result["difference"][primary]  # type: ignore[index]
     if gain["low"] > 0:
         return f"Adapted: {told}."

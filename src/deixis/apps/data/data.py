@@ -31,7 +31,7 @@ def run(action: str, name: str = "") -> None:
         ]
         talk.table("deixis data get NAME", ("name", "size", "with", "fields", "licence", "what"), rows)
         made = "; ".join(f"set:{name} ({', '.join(catalogue.card(name).fields)})" for name in catalogue.generated())
-        talk.result(f"As DATA, give set:NAME, or set:NAME/PART. Made from others when they are read: {made}.")
+        talk.result(f"As DATA, give set:NAME, or set:NAME/PART. Generated from others when they are read: {made}.")
     else:
         raise DeixisError(f"`deixis data` got {action!r} {name!r}.", "It takes `list`, or `get NAME`.")
 

@@ -104,7 +104,7 @@ def _outside(talk: Reporter) -> list[OutOfDomainSet]:
         try:
             found.append(OutOfDomainSet(name, _fetched(name, talk)))
         except DeixisError as error:
-            talk.say(f"{name} can't be had here, so forgetting is not measured on it: {error.found}")
+            talk.say(f"{name} is not available here, so forgetting is not measured on it: {error.found}")
     return found
 
 

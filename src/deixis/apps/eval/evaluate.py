@@ -13,7 +13,7 @@ from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.eval.comparison import ModelComparison
 from deixis.apps.eval.details import write_detail
-from deixis.apps.eval.models import has_seen, load_model
+from deixis.apps.eval.models import load_model, was_trained_on
 from deixis.apps.eval.settings import EvalSettings
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
@@ -30,8 +30,8 @@ __all__ = ["evaluate"]
 
 
 _SEEN = (
-    "{} was trained on this data: what is measured here flatters it. Give data that it has not seen; what it is worth "
-    "on concepts that were held out stands in its own result.json."
+    "{} was trained on this data, so these results are too high. Give data that it was not trained on; its "
+    "results on held-out concepts are in its own result.json."
 )
 
 
@@ -84,7 +84,7 @@ def evaluate(
 
     known = EvalData(source, check)
     jobs, reasons = _jobs(known, settings, talk)
-    warnings = [_SEEN.format(name) for name in dict.fromkeys(settings.model) if has_seen(name, known)]
+    warnings = [_SEEN.format(name) for name in dict.fromkeys(settings.model) if was_trained_on(name, known)]
     for warning in warnings:
         talk.say(warning)
     with run_folder(Path(out), overwrite) as folder:

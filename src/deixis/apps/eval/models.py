@@ -12,7 +12,7 @@ from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
 from deixis.zoo.parts import part_kind
 
-__all__ = ["has_seen", "load_model"]
+__all__ = ["load_model", "was_trained_on"]
 
 _TOWER = "image_tower"
 
@@ -37,7 +37,7 @@ def load_model(name: str) -> EvalModel:
     return EvalModel(name, zoo.load(name))
 
 
-def has_seen(name: str, data: EvalData) -> bool:
+def was_trained_on(name: str, data: EvalData) -> bool:
     """Whether a run was made from some data: by their fingerprint, or by their name and the number of samples.
 
     Args:

@@ -23,12 +23,12 @@ __all__ = ["write"]
 
 _TITLES = {
     "few-shot": "share of right answers, by images a class",
-    "base-to-new": "share of right answers on classes that were learned and on new ones",
+    "base-to-new": "accuracy on the classes that were trained on and on new ones",
     "cross-style": "share of right answers, by style",
 }
 _OF_MEANS, _MEAN_OF = "H of the averages", "average of H"
 _H = {
-    _OF_MEANS: "the harmonic mean of the two average accuracies (as CoCoOp's tables)",
+    _OF_MEANS: "the harmonic mean of the two average accuracies (as in CoCoOp's tables)",
     _MEAN_OF: "the average over draws of each draw's harmonic mean (as PRE's table)",
 }
 
@@ -138,15 +138,15 @@ def _notes(found: ProtocolResult) -> list[str]:
     draws, asked = len(found.recipe.seeds), found.plan.asks
     images = ", ".join(f"{len(ask.images)} of {len(ask.names)} classes ({ask.name})" for ask in asked)
     notes = [
-        f"In per cent. {draws} draw{'s' * (draws != 1)} of {', '.join(map(str, found.recipe.shots))} images a class, "
-        f"asked about the same pictures: {images}.",
-        "Brackets and error bars: 95 % t interval over draws; it does not say how far other pictures would differ. "
-        "Differences: 95 % interval over the pictures asked about, copies and one concept together."
+        f"In per cent. {draws} draw{'s' * (draws != 1)} of {', '.join(map(str, found.recipe.shots))} images per class, "
+        f"tested on the same pictures: {images}.",
+        "Brackets and error bars: 95 % t interval over draws; it does not include the variation over test pictures. "
+        "Differences: 95 % interval over the test pictures, duplicates and one concept together."
         if draws > 1
-        else "One draw: no error bars. Differences: 95 % interval over the pictures asked about.",
+        else "One draw: no error bars. Differences: 95 % interval over the test pictures.",
     ]
     if found.plan.protocol == "base-to-new":
-        notes.append("Each half is told apart by itself. " + "; ".join(f"{name}: {text}" for name, text in _H.items()))
+        notes.append("Each half is classified separately. " + "; ".join(f"{name}: {text}" for name, text in _H.items()))
     return [*notes, f"Recipe {found.recipe.hash}: recipe.json; parts and draws: shots.json; every number: rows.jsonl."]
 
 
@@ -160,5 +160,5 @@ def _chart(found: ProtocolResult, title: str) -> Chart:
         spreads = [found.spread(method, k, asked) for _, k, asked in columns]
         series.append(Series(method, [ChartPoint(x, *each) for x, each in zip(places, spreads, strict=True)]))
     ticks = [(x, heading[:24]) for x, (heading, _, _) in zip(places, columns, strict=True)]
-    axis = "images a class" if few else f"asked about, {found.recipe.shots[-1]} images a class learned"
+    axis = "images a class" if few else f"tested on, {found.recipe.shots[-1]} training images per class"
     return Chart(title, axis, ticks, series, joined=few)

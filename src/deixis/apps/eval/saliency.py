@@ -54,11 +54,11 @@ def write(found: SaliencyResult, folder: Path, talk: Reporter) -> Mapping[str, A
     """
     order = {name: agreement(found.rows, name) for name in _COLUMNS}
     _write(found, order, folder, talk)
-    _sheet(found.entries, found.asked, found.encoder).save(folder / "plot-maps.png")
+    _sheet(found.entries, found.queries, found.encoder).save(folder / "plot-maps.png")
     return {
         "data": found.data,
-        "pictures": len(found.asked.images),
-        "questions": len(found.asked.picture),
+        "pictures": len(found.queries.images),
+        "questions": len(found.queries.picture),
         "rows": [_plain(row) for row in found.rows],
         "agreement": {name: None if math.isnan(value) else value for name, value in order.items()},
     }
@@ -76,14 +76,14 @@ def _plain(row: SaliencyRow) -> dict[str, Any]:
 
 
 def _write(found: SaliencyResult, order: Mapping[str, float], folder: Path, talk: Reporter) -> None:
-    title = f"{found.encoder.name} on {found.data}: do maps tell the truth?"
+    title = f"{found.encoder.name} on {found.data}: are saliency maps correct?"
     head, cells = ["method", "layer", *_COLUMNS.values()], [_cells(row) for row in found.rows]
     checked = [row for row in found.rows if row.cascade]
     blocks = list(checked[0].cascade) if checked else []
     after = [[row.method, row.layer, *(f"{row.cascade[name]:+.2f}" for name in blocks)] for row in checked]
-    notes = _notes(found.asked, order)
+    notes = _notes(found.queries, order)
     talk.table(title, ["method", "layer", *(_COLUMNS[name] for name in _TOLD)], [_told(row) for row in found.rows])
-    talk.say("Brackets, and what became of the maps when weights were made random: table.html.")
+    talk.say("Brackets, and what became of the maps with random weights: table.html.")
     chart = _chart(found.rows, title)
     chart.save(folder / "plot.png")
     tables = [("measures", head, cells), ("weights made random, from the output to...", head[:2] + blocks, after)]
@@ -91,7 +91,7 @@ def _write(found: SaliencyResult, order: Mapping[str, float], folder: Path, talk
         "model": found.encoder.name,
         "weights": found.encoder.fingerprint(),
         "data": found.data,
-        "pictures": len(found.asked.images),
+        "pictures": len(found.queries.images),
     }
     write_page(folder, title, chart.svg(), tables, notes, recipe)
     lines = [title, *("\t".join(each) for each in (head, *cells)), *notes]
@@ -122,14 +122,14 @@ def _cell(row: SaliencyRow, name: str) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _notes(asked: SaliencyQueries, order: Mapping[str, float]) -> list[str]:
+def _notes(queries: SaliencyQueries, order: Mapping[str, float]) -> list[str]:
     agreed = ", ".join(f"{_COLUMNS[name]} {value:.2f}" for name, value in order.items() if not math.isnan(value))
     return [
         "Brackets: 95 % interval over pictures. Insertion, deletion, absent nouns and random weights: on the first few "
         "pictures.",
-        f"{int(asked.others.sum())} of {len(asked.others)} things have another beside them; difficult: these, where "
-        "the thing takes less than a quarter of the picture.",
-        "Pointing: within 15 pixels of 224; exact: on the thing itself. Energy: share of the map inside the mask. "
+        f"{int(queries.others.sum())} of {len(queries.others)} objects have another beside them; difficult: these, if "
+        "the object takes less than a quarter of the picture.",
+        "Pointing: within 15 pixels of 224; exact: on the object itself. Energy: share of the map inside the mask. "
         "Overlap: of the mask and as many of the highest pixels. Insertion and deletion: mean probability of the noun "
         "among all nouns, into and out of a strong blur.",
         "Two things: rank correlation of the maps for two things of one picture. Absent noun: that of a map with the "
@@ -150,9 +150,9 @@ def _chart(rows: Sequence[SaliencyRow], title: str) -> Chart:
     return Chart(f"{title} Pointing game", "layer of the map", ticks, series, joined=False)
 
 
-def _sheet(todo: Sequence[SaliencyEntry], asked: SaliencyQueries, encoder: DualEncoder) -> Image.Image:
+def _sheet(todo: Sequence[SaliencyEntry], queries: SaliencyQueries, encoder: DualEncoder) -> Image.Image:
     """The first questions, one a line, with the maps of each row."""
-    few = asked.part(min(_SHOWN, len(asked.images)))
+    few = queries.part(min(_SHOWN, len(queries.images)))
     wanted = [entry for entry in todo if entry.learned]
     maps = {(entry.method, entry.layer): to_unit(entry.maps(few, None)) for entry in wanted}
     rows = []

@@ -104,12 +104,12 @@ class Explainer:
     ) -> Explanation:
         """As `explain`."""
         batches = _batches(images)
-        asked = [texts] if isinstance(texts, str) else list(texts or ())
+        queries = [texts] if isinstance(texts, str) else list(texts or ())
         with evaluating(self.model), torch.inference_mode(False):
             if isinstance(self.model, DualEncoder):
-                parts = self._of_pairs(self.model, batches, asked, target)
+                parts = self._of_pairs(self.model, batches, queries, target)
             else:
-                parts = self._of_classes(batches, asked, target)
+                parts = self._of_classes(batches, queries, target)
         return joined(parts, flat=isinstance(texts, str))
 
     def attribute(self, inputs: Any, target: Any = None) -> Float[Tensor, "*B H W"]:
@@ -174,10 +174,10 @@ class Explainer:
         maps: Maps,
         words: Words,
     ) -> Explanation:
-        asked = (tuple(texts),) * len(looks.pixels) if texts else score.asked
+        targets = (tuple(texts),) * len(looks.pixels) if texts else score.targets
         return Explanation(
             self.settings.method,
-            asked,
+            targets,
             score.values,
             maps.image,
             maps.raw,

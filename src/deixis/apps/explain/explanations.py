@@ -33,7 +33,7 @@ class Explanation:
 
     Attributes:
         method: what made the maps.
-        asked: of each image the texts or classes.
+        targets: of each image the texts or classes.
         scores: what is explained: similarities (less those of other texts), or a classifier's outputs.
         maps: at the size of the model's input, finite, within `range`; 0 x 0 where only words were asked for.
         raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range. `input` is
@@ -45,7 +45,7 @@ class Explanation:
     """
 
     method: str
-    asked: tuple[tuple[str, ...], ...]
+    targets: tuple[tuple[str, ...], ...]
     scores: Float[Tensor, "*B"]
     maps: Float[Tensor, "*B H W"]
     raw: Mapping[str, Float[Tensor, "*B h w"]]
@@ -93,21 +93,21 @@ class Explanation:
             DeixisError: there is no picture.
         """
         self._require_pictures()
-        return sheet([self._row(each) for each in (range(len(self.asked)) if images is None else images)])
+        return sheet([self._row(each) for each in (range(len(self.targets)) if images is None else images)])
 
     def _row(self, image: int) -> list[Panel]:
         panels = []
-        for text, asked in enumerate(self.asked[image]):
+        for text, target in enumerate(self.targets[image]):
             score = self.scores[image] if self.scores.ndim == 1 else self.scores[image, text]
             drawn = self.overlay(image, text) if self.maps.shape[-1] else self.pictures[image]
             words = self.words[image][text] if self.words else ()
-            panels.append(Panel(drawn, f"{asked}: {score:.3g}", words))
+            panels.append(Panel(drawn, f"{target}: {score:.3g}", words))
         return [Panel(self.pictures[image], ", ".join([self.method, *self.raw])), *panels]
 
     def _placed(self, image: int, text: int) -> tuple[Tensor, Bool[Tensor, "_h _w"]]:
         self._require_pictures()
         if not self.maps.shape[-1]:
-            raise DeixisError("There is no map: only words were asked for.", "Leave tower='text' out.")
+            raise DeixisError("There is no map: only words were requested.", "Leave tower='text' out.")
         chosen = self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]
         return on_picture(chosen.cpu(), self.windows[image], self.pictures[image].size)
 
@@ -116,17 +116,19 @@ class Explanation:
             raise DeixisError("There are no pictures to draw on.", "Take the maps themselves: .maps.")
 
     def _repr_png_(self) -> bytes | None:
-        return png(self.sheet(range(min(_ROWS, len(self.asked))))) if self.pictures else None
+        return png(self.sheet(range(min(_ROWS, len(self.targets))))) if self.pictures else None
 
     def __repr__(self) -> str:
-        images, low, high = len(self.asked), *self.range
+        images, low, high = len(self.targets), *self.range
         layers = f", of {', '.join(self.raw)}" if self.raw else ""
         lines = [
             f"Explanation by {self.method} of {count(images)} image{'s' * (images != 1)}",
             f"  maps {list(self.maps.shape)} from {low:g} to {high:g}{layers}",
         ]
-        for asked, words in zip(self.asked[0], self.words[0] if self.words else [()] * len(self.asked[0]), strict=True):
-            lines.append(f"  {asked}" + "".join(f"  {word} {share:.0%}" for word, share in words))
+        for target, words in zip(
+            self.targets[0], self.words[0] if self.words else [()] * len(self.targets[0]), strict=True
+        ):
+            lines.append(f"  {target}" + "".join(f"  {word} {share:.0%}" for word, share in words))
         return "\n".join(lines)
 
 
@@ -145,7 +147,7 @@ def joined(parts: Sequence[Explanation], flat: bool) -> Explanation:
 
     return dataclasses.replace(
         first,
-        asked=sum((each.asked for each in parts), ()),
+        targets=sum((each.targets for each in parts), ()),
         scores=rows([each.scores for each in parts]),
         maps=rows([each.maps for each in parts]),
         raw={name: rows([each.raw[name] for each in parts]) for name in first.raw},

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.data.loading.crops import Window, seen
+from deixis.data.loading.crops import Window, visible_window
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource, open_image
 from deixis.inputs.preprocess import Preprocess
@@ -73,13 +73,13 @@ def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Tr
         return ModelInputs(images, pictures, (_WHOLE,) * len(pictures))
     if transform is None:
         raise DeixisError(
-            "Pictures were given, and nothing that makes the model's input of them.",
+            "Pictures were given without a transform to the model's input.",
             "Give preprocess=, the transform that belongs to the weights; or give a batch of tensors.",
         )
     sources = [_source(each) for each in images]
     if isinstance(transform, Preprocess):
         pictures = tuple(open_image(each, smallest=LONGEST) for each in sources)
-        windows = tuple(seen(transform, *each.size) for each in pictures)
+        windows = tuple(visible_window(transform, *each.size) for each in pictures)
         return ModelInputs(transform.read(sources), tuple(map(_small, pictures)), windows)
     pictures = tuple(open_image(each) for each in sources)
     pixels = _stacked([transform(each) for each in pictures])
@@ -113,7 +113,7 @@ def _stacked(rows: Sequence[Any]) -> Tensor:
     if len(shapes) != 1 or not isinstance(rows[0], Tensor):
         raise DeixisError(
             f"The transform gives {' and '.join(map(str, sorted(map(str, shapes))))}.",
-            "It must make of every picture a tensor [3, H, W] of the same size.",
+            "It must give for every picture a tensor [3, H, W] of the same size.",
         )
     return torch.stack(list(rows))
 

@@ -46,7 +46,7 @@ class RecordedScore:
         return found
 
     @property
-    def asked(self) -> tuple[tuple[str, ...], ...]:
+    def targets(self) -> tuple[tuple[str, ...], ...]:
         """What was asked of each image, in words."""
         rows = (self.values[:, None] if self.values.ndim == 1 else self.values).shape
         if not isinstance(self._score, ClassScore) or self._score.chosen is None:
@@ -87,7 +87,7 @@ class ClassScore:
             what = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise DeixisError(
                 f"The model gives {what}, and no scores of classes [B, C].",
-                "Give as target= a function of the model's output that gives one number an image.",
+                "Give as target= a function of the model's output that returns one number per image.",
             )
         if self.chosen is None:
             self.chosen = logits.detach().argmax(1)
@@ -113,7 +113,7 @@ def of_each(target: Target | None, count: int) -> Int64[Tensor, " B"] | Int64[Te
     if wanted.is_floating_point() or wanted.ndim > 2 or len(wanted) != count or not wanted.numel():
         raise DeixisError(
             f"The target {str(target)[:60]} does not name classes of {count} image{'s' * (count != 1)}.",
-            "Give one number, one an image, or a tensor [B, T] for T an image.",
+            "Give one number, one per image, or a tensor [B, T] for T per image.",
         )
     return wanted.long()
 

@@ -69,12 +69,12 @@ def align_words(model: Model, image: ImageSource, caption: str) -> Alignment:
     encoder = _encoder(model)
     spans = encoder.tokenizer.words(caption, encoder.context_length)
     if not spans:
-        raise DeixisError(f"The caption {caption!r} has no words.", "Give one that tells what is in the picture.")
+        raise DeixisError(f"The caption {caption!r} has no words.", "Give one that describes the picture.")
     with evaluating(encoder), torch.no_grad():
         pixels = encoder.read_images([image])
         patches, tokens = encoder.image_tokens(pixels), encoder.text_tokens(encoder.tokenize([caption]))
     if patches.grid is None:
-        raise DeixisError("The patches of this image tower lie on no grid.", "Give a model with a ViT or a ResNet.")
+        raise DeixisError("The patches of this image tower do not form a grid.", "Give a model with a ViT or a ResNet.")
     cosines = F.normalize(tokens.states[0], dim=-1) @ F.normalize(patches.states[0], dim=-1).T
     nearest = cosines.masked_fill(~tokens.mask[0][:, None], -torch.inf).argmax(0)
     similarity = torch.stack([cosines[begin:end].mean(0) for _, _, begin, end in spans])

@@ -56,4 +56,6 @@ def export_index(
     writable(out)
     with explained(out):
         (exchange.to_npy if to == "npy" else exchange.to_faiss)(index, out, replace=overwrite)
-    talk.result(f"{len(index)} vectors, {maker}, are in {out}{os.sep}vectors.{to}, their items in items.jsonl beside.")
+    talk.result(
+        f"{len(index)} vectors, {maker}, are in {out}{os.sep}vectors.{to}, their items in items.jsonl beside them."
+    )

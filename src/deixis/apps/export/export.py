@@ -20,7 +20,7 @@ from deixis.apps.common.formatting import points
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points
-from deixis.apps.export.export_pairs import Material, Wanted, read_and_encode
+from deixis.apps.export.export_pairs import Material, PairLimits, read_and_encode
 from deixis.apps.export.settings import ExportSettings
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Form, Subject
@@ -41,8 +41,8 @@ _METRICS = tuple(
     f"{side}_{name}" for side in ("image_to_text", "text_to_image", "mean") for name in ("r1", "r10", "mrr")
 )
 _FITTED = (
-    "The model was fitted on these pairs, too: the levels are no test of it, and on pairs that it has not seen, which "
-    "--data can name, 8 bits may cost more."
+    "The model was trained on these pairs, too: the levels are no test of it, and on new pairs, which --data can name, "
+    "the loss by 8 bits may be larger."
 )
 Encode = Callable[[Any], Tensor]
 
@@ -79,14 +79,12 @@ def export(
     encoder, told = _model(Path(run), str(run)), _read(Path(run) / "result.json")
     encoder.require_embeddings("be exported")
     if encoder.traits.similarity == "tokens":
-        talk.say(
-            "The model compares token by token. What is exported gives the mean of the tokens, one embedding each."
-        )
+        talk.say("The model compares token by token. The export gives the mean of the tokens, one embedding each.")
     with run_folder(out, overwrite) as folder:
         if settings.to:
             made, form = _for_program(folder, encoder, settings.to, str(run)), settings.to
         else:
-            wanted = Wanted(_PAIRS, _CALIBRATION, _FEWEST) if settings.int8 else Wanted()
+            wanted = PairLimits(_PAIRS, _CALIBRATION, _FEWEST) if settings.int8 else PairLimits()
             material = read_and_encode(Path(run), settings.data, encoder, wanted, talk, reading)
             made, form = _as_graphs(folder, encoder, material, settings.int8, talk), "onnx"
         if settings.int8:
@@ -126,7 +124,7 @@ def _check(settings: ExportSettings, run: Path, out: Path) -> None:
     if bool(settings.to) == graphs:
         found = "both ONNX and a layout" if graphs else "nothing to write"
         raise DeixisError(
-            f"{found[0].upper()}{found[1:]} was asked for.", "Give --onnx, or --to openclip, or the like."
+            f"{found[0].upper()}{found[1:]} was requested.", "Give --onnx, or --to openclip or another format."
         )
     if graphs:
         onnx.require_packages()
@@ -208,7 +206,7 @@ def _as_graphs(folder: Path, encoder: DualEncoder, material: Material, int8: boo
 @torch.no_grad()
 def _checked(encoder: DualEncoder, graphs: onnx.Graphs, material: Material) -> dict[str, Any]:
     """How far the graphs are from the model, on a few of the pictures and texts, one by one and in batches."""
-    most = Wanted().tested
+    most = PairLimits().tested
     pixels, tokens = material.pixels(material.squares[:most]), encoder.tokenize(material.texts[:most])
     worst, first = {}, slice(0, 1)
     wanted = encoder.encode_image(pixels)
@@ -238,7 +236,7 @@ def _require_equal(differences: Mapping[str, float], what: str) -> None:
         if not found <= LIMIT:
             raise DeixisError(
                 f"{what} would give other {side} embeddings than the model: they differ by up to {found:.2g}, and "
-                f"{LIMIT:g} is let pass. Nothing was written.",
+                f"the tolerance is {LIMIT:g}. Nothing was written.",
                 "Use the model in deixis, and report which model it is.",
             )
 
@@ -306,7 +304,7 @@ def _tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
         worst = ", ".join(f"{value:.1e} ({side})" for side, value in check["largest_difference"].items())
         talk.result(
             f"Checked by onnxruntime on {check['images']} pictures and {check['texts']} texts, {check['from']}: the "
-            f"largest difference of embeddings is {worst}; up to {result['limit']:g} is let pass."
+            f"largest difference of embeddings is {worst}; the tolerance is {result['limit']:g}."
         )
     if "int8" in result:
         _tell_cost(result["int8"], sizes, talk)

@@ -22,13 +22,13 @@ from deixis.inputs.images import ImageSource
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
 
-__all__ = ["ExportPair", "Material", "Wanted", "read_and_encode"]
+__all__ = ["ExportPair", "Material", "PairLimits", "read_and_encode"]
 
 _TEXTS = ("a red bird", "a wooden boat on a lake", "", "three people in the rain, seen from behind")
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class PairLimits:
     """How much is read.
 
     Attributes:
@@ -89,7 +89,7 @@ class Material:
 
 
 def read_and_encode(
-    run: Path, data: str, encoder: DualEncoder, wanted: Wanted, talk: Reporter, reading: Reading | None = None
+    run: Path, data: str, encoder: DualEncoder, wanted: PairLimits, talk: Reporter, reading: Reading | None = None
 ) -> Material:
     """Reads pictures of DATA, where told, else of the run's own index: those of its first split's test side.
 

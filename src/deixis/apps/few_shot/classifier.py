@@ -196,7 +196,7 @@ class FewShotClassifier:
         """
         self._require_fitted()
         if not isinstance(self.method_, HasPrompt):
-            raise AttributeError(f"{name_of(self.method_)} learns no vectors that stand in a prompt")
+            raise AttributeError(f"{name_of(self.method_)} learns no prompt vectors")
         encoder = require_encoder(self.method_)
         with torch.no_grad():
             tower = embedding_tower(encoder.text_tower, encoder.name)
@@ -209,7 +209,7 @@ class FewShotClassifier:
 
     def _require_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise DeixisError("This classifier has learned nothing yet.", "Call its fit, or load a saved one.")
+            raise DeixisError("This classifier is not fitted yet.", "Call its fit, or load a saved one.")
 
     # keeping
 
@@ -226,7 +226,7 @@ class FewShotClassifier:
             and not (target / "classifier.json").is_file()
             and (target.is_file() or any(target.iterdir()))
         ):
-            raise DeixisError(f"{target} holds other things than a classifier.", "Choose another folder.")
+            raise DeixisError(f"{target} holds files other than a classifier's.", "Choose another folder.")
         with atomic_folder(target) as part:
             self.write(part)
 
@@ -320,7 +320,7 @@ def load_classifier(folder: str | os.PathLike[str]) -> FewShotClassifier:
     facts = _facts(folder)
     encoder = zoo.load(folder / "model")
     if encoder.fingerprint() != facts["model_fingerprint"]:
-        raise DeixisError(f"The model in {folder} is not the one that the classifier was made with.", "Fit it anew.")
+        raise DeixisError(f"The model in {folder} is not the one that the classifier was made with.", "Fit it again.")
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
     names = tuple(facts["names"])
     method = few_shot.build(facts["method"], encoder, names, config)
@@ -342,7 +342,7 @@ def _facts(folder: Path) -> dict[str, Any]:
         known = {"method", "config", "classes", "names", "choice", "shots", "parameters", "model_fingerprint"}
         missing = known - facts.keys()
     except (OSError, ValueError, AttributeError) as error:
-        raise DeixisError(f"{path} can't be read: {error}.", "Fit it anew.") from error
+        raise DeixisError(f"{path} can't be read: {error}.", "Fit it again.") from error
     if missing or facts.get("format") != FORMAT:
-        raise DeixisError(f"{path} is not what this version of deixis writes.", "Upgrade deixis, or fit it anew.")
+        raise DeixisError(f"{path} is not what this version of deixis writes.", "Upgrade deixis, or fit it again.")
     return facts

@@ -199,7 +199,7 @@ def labelled(given: Any, labels: Any = None, side: str = "") -> tuple[list[Sampl
         given, labels = _unzipped(given)
     images, values = pictures(given), [_plain(value) for value in labels]
     if len(images) != len(values):
-        raise DeixisError(f"There are {len(images)} images and {len(values)} labels.", "Give one label an image.")
+        raise DeixisError(f"There are {len(images)} images and {len(values)} labels.", "Give one label per image.")
     rows = [(i, image, value) for i, (image, value) in enumerate(zip(images, values, strict=True)) if _told(value)]
     samples = [Sample(f"{i}: {_name(image)}", image, label=str(value)) for i, image, value in rows]
     return samples, [value for _, _, value in rows]
@@ -314,8 +314,8 @@ def remarks_on(few: FewShotSubset, labels: Sequence[str], shots: int | None) -> 
         )
     if counts and max(counts.values()) > _LOPSIDED * min(counts.values()):
         notes.append(
-            f"The largest class is learned from {max(counts.values())} images, the smallest from "
-            f"{min(counts.values())}: answers will favour large classes."
+            f"The largest class has {max(counts.values())} images, the smallest from "
+            f"{min(counts.values())}: predictions will favour large classes."
         )
     if few.unreadable:
         notes.append(f"{len(few.unreadable)} images can't be read, and others are taken: {examples(few.unreadable)}.")

@@ -89,7 +89,7 @@ def learn_classes(
         talk.say(note)
     seconds, warning = estimate_cost(method, encoder, labels, settings.shots * len(labels), overrides)
     if warning:
-        talk.say(f"{warning} It is learned {settings.splits + 1} times: once a split, and at last from all images.")
+        talk.say(f"{warning} It is trained {settings.splits + 1} times: once per split, and finally on all images.")
     bench = _bench(encoder, collection, talk)
     found = []
     with talk.step("learn"), talk.bar(f"{method}: splits") as bar:
@@ -126,12 +126,12 @@ def _labelled(source: Source, method: str, talk: Reporter) -> Source:
         raise DeixisError(
             f"{source.root} holds {what}, and {method} learns classes.",
             "Put the images into a folder for each class, or name the column that holds the classes with "
-            "--label-column; captions are learned from by --method residual.",
+            "--label-column; for captions use --method residual.",
         )
     deep = [sample.id for sample in kept if _is_nested(sample.id, str(sample.label))]
     if deep:
         talk.say(
-            f"{len(deep)} images lie in folders below those of the classes, such as {deep[0]}: they are of the class "
+            f"{len(deep)} images are in sub-folders of class folders, such as {deep[0]}: they count to the class "
             "above. For the finer classes, give the folder in which these lie."
         )
     bare = len(source.samples) - len(kept)
@@ -153,9 +153,9 @@ def _bench(encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> 
     groups = concept_groups(samples, collection.report.same, captions=False)
     if len(set(groups)) < _FEWEST:
         raise DeixisError(
-            f"{len(samples)} images show {len(set(groups))} different things: too few to learn from some and be asked "
-            f"about others.",
-            f"Give {_FEWEST} or more; `deixis.FewShotClassifier` learns from fewer, and proves nothing.",
+            f"{len(samples)} images show {len(set(groups))} different objects: too few to train on some and test "
+            "on others.",
+            f"Give {_FEWEST} or more; `deixis.FewShotClassifier` trains on fewer, without a measurement.",
         )
     return FewShotBenchmark(encoder, Labelled.of(samples, groups), states.embedding, states.features)
 
@@ -246,8 +246,10 @@ def _per_class(
 def _sentence(result: dict[str, Any], gain: Interval) -> str:
     method, shots = result["method"]["final"]["method"], result["method"]["shots"]
     before, after = (points(result[name]["accuracy"]["value"], 0) for name in ("before", "after"))
-    told = f"Of 100 images that were not learned from, the class names alone tell {before} rightly, and {after} after "
-    told += f"{method} saw at most {shots} of each class"
+    told = (
+        f"Of 100 images that were not trained on, {before} are classified correctly by class names alone, and {after} "
+    )
+    told += f"by {method} with at most {shots} training images per class"
     if gain.low > 0:
         return f"{told}."
     return f"{told}: no proven gain." if gain.high >= 0 else f"{told}: worse than the names alone."

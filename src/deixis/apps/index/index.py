@@ -17,7 +17,7 @@ from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.index.approximate import approximate
-from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, named
+from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
 from deixis.engine.features.embedding import vectors
@@ -191,16 +191,16 @@ def remove(folder: str | Path, names: Sequence[str | Path], *, talk: Reporter | 
         DeixisError: there is no such index, or a name means nothing in it; nothing is removed then.
     """
     opened = _opened(Path(folder))
-    ids = named([item for _, item in opened.items()], names)
+    ids = matching_ids([item for _, item in opened.items()], names)
     with explained(Path(folder)):
         changes.remove(opened.folder, ids)
-    (talk or Reporter(quiet=True)).result(f"{len(ids)} removed from {folder}; {len(opened) - len(ids)} kept.")
+    (talk or Reporter(quiet=True)).result(f"{len(ids)} removed from {folder}; {len(opened) - len(ids)} remain.")
     return Changed(removed=tuple(ids), kept=len(opened) - len(ids))
 
 
 def _opened(run: Path) -> Index:
     """The index in a run folder."""
-    return opened_index(run, f"Make it first: deixis index DATA --out {run}")
+    return opened_index(run, f"Create it first: deixis index DATA --out {run}")
 
 
 def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
@@ -209,14 +209,14 @@ def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
     if not model and not (run / "model" / "config.json").is_file():
         raise DeixisError(
             f"The model {name!r} that made the index is not in {run / 'model'} any more.",
-            "Copy it back, or name one that is the same with --model; it is kept there again.",
+            "Copy it back, or name an identical one with --model, which is then stored there again.",
         )
     encoder = zoo.load(model or run / "model").eval()
     if encoder.fingerprint() != made:
         raise DeixisError(
             f"The index {opened.folder} was made by the model {name!r} ({made[:12]}); {model or run / 'model'} is "
             f"another one ({encoder.fingerprint()[:12]}), whose vectors can't be compared with those in the index.",
-            f"Name the model that made it with --model, or index anew: deixis index DATA --out {run} --overwrite",
+            f"Name the model that made it with --model, or index again: deixis index DATA --out {run} --overwrite",
         )
     return encoder
 

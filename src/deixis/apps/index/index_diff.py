@@ -21,7 +21,7 @@ from typing import Any
 from deixis.errors import DeixisError
 from deixis.types import Skipped, Source, place
 
-__all__ = ["Changed", "IndexDiff", "Item", "index_diff", "items_of", "named"]
+__all__ = ["Changed", "IndexDiff", "Item", "index_diff", "items_of", "matching_ids"]
 
 Item = dict[str, Any]
 
@@ -224,7 +224,7 @@ def _free(wished: str, name: str, taken: Container[str]) -> str:
     return next(each for each in itertools.chain([wished], longer) if each not in taken)
 
 
-def named(items: Sequence[Item], names: Sequence[str | Path]) -> list[str]:
+def matching_ids(items: Sequence[Item], names: Sequence[str | Path]) -> list[str]:
     """The ids of all items that are meant by ids or paths; a folder means all that lies in it.
 
     Raises:
@@ -241,7 +241,7 @@ def named(items: Sequence[Item], names: Sequence[str | Path]) -> list[str]:
             )
             near = difflib.get_close_matches(name, dict.fromkeys(itertools.islice(known, _COMPARED)), n=_NEAR)
             raise DeixisError(
-                f"Nothing in the index is called {name}, or lies there.",
+                f"The index has no item with the id or path {name}.",
                 f"Did you mean: {', '.join(near)}?" if near else "Give ids or paths as `deixis search` prints them.",
             )
         found |= dict.fromkeys(ids)

@@ -83,7 +83,7 @@ def label(
         writer.writerow(["path", "caption", "label"])
         for i in order:
             writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
-    talk.result(f"{len(order)} images in {out}, most telling first ({len(doubles)} doubles left out).")
+    talk.result(f"{len(order)} images in {out}, most informative first ({len(doubles)} duplicates skipped).")
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out
 

@@ -61,6 +61,6 @@ def _tell(packed: Packed, out: Path, name: str, talk: Reporter) -> None:
         f"{sum(packed.counts)} samples in {count} shard{'s' if count > 1 else ''} of {samples}, "
         f"{packed.bytes / 1e6:,.1f} MB, in {out}."
     )
-    talk.result(f"Every verb reads them: deixis check {out}")
+    talk.result(f"Every command reads them: deixis check {out}")
     pattern = f"{name}-{{000000..{last:06}}}.tar" if count > 1 else f"{name}-000000.tar"
     talk.result(f"webdataset reads {out / pattern}; at most {count} of its workers have something to do.")

@@ -63,5 +63,5 @@ def picture_texts(column: str, texts: Any, shown: Sequence[PictureView]) -> list
         DeixisError: they are not one a picture.
     """
     if len(texts) != len(shown):
-        raise DeixisError(f"The method gave {len(texts)} texts for {len(shown)} pictures.", "Mend the method.")
+        raise DeixisError(f"The method gave {len(texts)} texts for {len(shown)} pictures.", "Fix the method.")
     return [PictureText(each.path, each.picture, column, (text,)) for each, text in zip(shown, texts, strict=True)]

@@ -42,8 +42,9 @@ def relevance(result: Mapping[str, Any], unseen: str) -> CalibrationSection | No
         return None
     last = part["points"][-1]
     sentence = (
-        f"Of the results with the best scores it was told that {in_words(last['told'])} are right; of 100 such, "
-        f"{_of_hundred({**last, 'value': last['came']})} were. What is told is {points(part['ece'])} points off on "
+        f"For the results with the best scores the prediction was that {in_words(last['told'])} are right; of 100 "
+        f"such, "
+        f"{_of_hundred({**last, 'value': last['came']})} were. Predictions are {points(part['ece'])} points off on "
         "average."
     )
     basis = (
@@ -62,14 +63,14 @@ def _nothing(part: Mapping[str, Any]) -> str:
     false, misses = (_of_hundred(tried[name]) for name in ("false_answers", "misses"))
     if part["says_nothing_matches"]:
         return (
-            "Where the best result is too poor, a search is told that nothing here matches. Of 100 searches for what "
-            f"is not there, {false} are answered all the same; of 100 for what is there, {misses} are told that "
-            "nothing matches."
+            "If the best score is too low, a search reports that nothing here matches. Of 100 searches for absent "
+            f"concepts, {false} return results nevertheless; of 100 for present ones, {misses} report that nothing "
+            "matches."
         )
     return (
-        "It is never said that nothing here matches: this model can hardly tell. The best threshold that was tried "
-        f"would still answer {false} of 100 searches for what is not there, and tell {misses} of 100 for what is there "
-        "that nothing matches."
+        "A search never reports that nothing here matches, since this model can hardly detect it. The best threshold "
+        f"would still return results for {false} of 100 searches for absent concepts, and report that nothing matches "
+        f"for {misses} of 100 searches for present ones."
     )
 
 
@@ -83,10 +84,10 @@ def _rows(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("results that are right, of 100", points(part["matched"])),
         ("Brier score (0 is best)", f"{part['brier']:.4f}"),
-        ("Brier score of telling the mean every time", f"{part['brier_of_the_mean']:.4f}"),
+        ("Brier score of always predicting the mean", f"{part['brier_of_the_mean']:.4f}"),
         ("expected calibration error, in points", points(part["ece"])),
         ("curve", f"{curve} (log loss {', '.join(f'{name} {loss:.4f}' for name, loss in part['log_loss'].items())})"),
-        ("answered though not there, of 100", _of_hundred(part["false_answers"])),
-        ("told nothing though there, of 100", _of_hundred(part["misses"])),
-        ("area under the ROC curve, there against not there", f"{part['tried']['auc']:.3f}"),
+        ("results although absent, of 100", _of_hundred(part["false_answers"])),
+        ("no result although present, of 100", _of_hundred(part["misses"])),
+        ("area under the ROC curve, present against absent", f"{part['tried']['auc']:.3f}"),
     ]

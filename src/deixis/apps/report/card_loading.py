@@ -42,7 +42,7 @@ def loading(subject: Subject) -> Iterator[str]:
     yield block(_deixis_lines(subject, folder))
     if subject.form == "deixis":
         if os.path.isabs(subject.encoder.name):
-            yield f"It stands on the checkpoint {code(subject.base)}, which must lie where it lay when this was made."
+            yield f"It is built on the checkpoint {code(subject.base)}, which must lie where it lay when this was made."
         yield _elsewhere(subject, folder)
 
 

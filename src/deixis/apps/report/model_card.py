@@ -85,12 +85,12 @@ def _what(subject: Subject) -> Iterator[str]:
     size = sum(parameter.numel() for parameter in encoder.parameters())
     if subject.learns_classes:
         title, kind = f"Classes of {data}, on {base}", f"The classes of {data}, learned by {code(subject.method)}."
-        kind += f" Its features are those of {base}, which is as it was."
+        kind += f" Its features are those of {base}, which is unchanged."
     elif not result:
         title, kind = f"{base}, as it is", f"{base} as it is."
     elif subject.is_original:
         title = f"{base}, the original"
-        kind = f"{base} as it was: adapting it to {data} bought nothing that could be proven, so the original was kept."
+        kind = f"{base} unchanged: adapting it to {data} gave no proven gain, so the original was retained."
     else:
         done = "trained on" if result.get("verb") == "train" else "adapted to"
         title = f"{base}, {done} {data}"
@@ -132,12 +132,12 @@ def _how_measured(subject: Subject) -> str:
     if not split:
         return f"Measured on {subject.result.get('held_out', 0)} samples of concepts that were held out; no intervals."
     if split.get("scheme") == "concept":
-        held_out = "concepts that were not learned from"
+        held_out = "concepts that were not trained on"
     else:
-        held_out = "pictures that were not learned from"
+        held_out = "pictures that were not trained on"
     told = f"Measured on {held_out}, over {split.get('count')} splits; in brackets, 95 % intervals."
     if subject.learns_classes:
-        return f"{told} Before: by the names of the classes alone. What is left here was learned from all pictures."
+        return f"{told} Before: from the class names alone. The saved classifier was trained on all pictures."
     if subject.is_original:
         return told
     return f"{told} The model that is left here was then fitted on all pairs, by the same recipe."
@@ -207,12 +207,12 @@ def _told(value: Any) -> bool:
 
 
 def _licences(subject: Subject) -> Iterator[str]:
-    lines = [f"* Weights: {inline(subject.encoder.licence) or 'not told by the model.'}"]
+    lines = [f"* Weights: {inline(subject.encoder.licence) or 'not stated by the model.'}"]
     for column, values in subject.licences.items():
         told = ", ".join(f"{count} {inline(value) or '(none)'}" for value, count in values.items())
         lines.append(f"* Pictures, by their column {code(column)}: {told}")
     if subject.result and not subject.licences:
-        lines.append("* Pictures: their collection does not tell. They are not part of the weights.")
+        lines.append("* Pictures: not stated by the data. They are not part of the weights.")
     yield "\n".join(lines)
 
 

@@ -139,14 +139,14 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
     kept, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
     tone = change.tone if change else "unclear"
     if kept == "original":
-        title = "The original model was kept: no proven gain."
+        title = "The original model was retained: no proven gain."
         tone = "unclear"
     elif tone == "better":
-        title = "The adapted model was kept."
+        title = "The adapted model was saved."
     elif tone == "worse":
-        title = "The adapted model was kept, but on the test part it did worse."
+        title = "The adapted model was saved, but on the test part it is worse."
     else:
-        title = "The adapted model was kept, but there is no proven gain."
+        title = "The adapted model was saved, but there is no proven gain."
     return Verdict(tone, title, [line for line in (_decided(result), _tested(result), _saved(result)) if line])
 
 
@@ -195,7 +195,7 @@ def _saved(result: Mapping[str, Any]) -> str:
     return (
         f"The saved model was fitted once more, on all pairs, with {plain(final['steps'])} steps at strength "
         f"{plain(final['strength'])}. The figures below come from the models of the splits, each tested on "
-        f"{unseen(result)} that it had never met."
+        f"{unseen(result)} that it was not trained on."
     )
 
 

@@ -48,7 +48,7 @@ def nothing_matches(count: int) -> str:
         count: pictures that were searched.
     """
     what = "the one picture" if count == 1 else f"the {count:,} pictures"
-    return f"Nothing here matches, as far as the model can tell from {what} searched. Try other, plainer words."
+    return f"Nothing here matches, as far as the model can judge from {what} searched. Try other, simpler words."
 
 
 def read_calibration(run: Path, fingerprint: str) -> Calibration | None:
@@ -74,13 +74,13 @@ def read_calibration(run: Path, fingerprint: str) -> Calibration | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DeixisError(
             f"{file} can't be read: it is damaged ({type(error).__name__}).",
-            "Remove it to search without chances, or make the folder again.",
+            "Remove it to search without probabilities, or create the folder again.",
         ) from error
     if calibration is None:
-        raise DeixisError(f"{file} has another format.", "Make the folder again with this version of deixis.")
+        raise DeixisError(f"{file} has another format.", "Create the folder again with this version of deixis.")
     if model != fingerprint:
         raise DeixisError(
             f"{file} was measured for another model than the one that made the index.",
-            "Remove it to search without chances, or make the folder again.",
+            "Remove it to search without probabilities, or create the folder again.",
         )
     return calibration

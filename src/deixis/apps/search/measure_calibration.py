@@ -269,7 +269,7 @@ def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
         return ""
     (run / FILE).unlink()
     if _trained(run / "model"):
-        return "How likely results are right was measured without this collection, and is no longer told."
+        return "How likely results are right was measured without this data, and is no longer reported."
     rows, items = zip(*index.items(), strict=True)
     samples = tuple(
         Sample(str(item["id"]), Path(item["path"]), tuple(item["captions"]), item["label"]) for item in items

@@ -26,7 +26,7 @@ class Query:
         images: pictures, likewise: paths, file contents (bytes) or Pillow images.
         minus_texts: words whose direction is taken away.
         minus_images: pictures likewise.
-        mix: where both are given, 0 asks by the words alone, 1 by the pictures alone.
+        mix: where both are given, 0: texts only, 1: pictures only.
         how: of mixing, see `indexing.compose`.
         minus_weight: how much weighs what is taken away.
         weights: of the texts, then of the images; equal where none are given. They say how several words share their
@@ -115,6 +115,6 @@ def require_answers(k: int, min_relevance: float = 0.0) -> None:
         DeixisError: k below 1, or a chance that is none.
     """
     if k < 1:
-        raise DeixisError(f"{k} answers were asked for.", "Ask for at least 1 (--k).")
+        raise DeixisError(f"{k} results were requested.", "Request at least 1 (--k).")
     if not 0 <= min_relevance <= 1:
-        raise DeixisError(f"A relevance of {min_relevance} was asked for.", "Give a chance from 0 to 1.")
+        raise DeixisError(f"A relevance of {min_relevance} was requested.", "Give a probability from 0 to 1.")

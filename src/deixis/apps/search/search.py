@@ -127,7 +127,7 @@ def _tell_pairs(
         rows = [{"score": score, "a": a, "b": b} for score, a, b in pairs]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
         return
-    talk.result("similarity  pictures" if pairs else f"No two pictures are as alike as {settings.near:g}.")
+    talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {settings.near:g}.")
     for score, a, b in pairs:
         talk.result(f"{score:10.3f}  {_from_here(str(a['path']))}  {_from_here(str(b['path']))}")
 

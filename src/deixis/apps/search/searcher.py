@@ -280,11 +280,11 @@ class Searcher:
     def _unmeasured(self, query: Query | None) -> tuple[str, str]:
         if query is not None and not query.plain:
             return (
-                "A least relevance was asked for, and chances are measured for a single text only.",
+                "A minimum relevance was requested, but probabilities are measured for a single text only.",
                 "Ask with one text, or leave --min-relevance out.",
             )
         return (
-            f"A least relevance was asked for, and {self.run} was made without measuring any.",
+            f"A minimum relevance was requested, but {self.run} was made without measuring any.",
             "Make it from pictures with captions or labels, or leave --min-relevance out.",
         )
 
@@ -320,4 +320,4 @@ class Searcher:
 def _sure(best: SearchHit) -> str:
     if best.relevance is None:
         return ""
-    return f"Of searches that go like this, the first is what was asked for in {relevance.in_words(best.relevance)}."
+    return f"In searches with such scores, the first result is relevant in {relevance.in_words(best.relevance)}."

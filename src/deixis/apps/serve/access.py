@@ -67,17 +67,17 @@ def chosen_token(token: str, host: str) -> str:
     if token == "auto":
         return secrets.token_urlsafe(24)
     if not all("!" <= letter <= "~" for letter in token):
-        raise DeixisError("The token has letters that no header can hold.", "Give ASCII letters, digits and signs.")
+        raise DeixisError("The token has characters that a header can't hold.", "Give ASCII letters, digits and signs.")
     beyond = not is_loopback(host)
     if beyond and not token:
         raise DeixisError(
             f"{host} can be reached from other machines, and whoever reaches it could search your pictures.",
-            "Let clients show a token, such as the one that --token auto makes; or listen on 127.0.0.1.",
+            "Require a token (--token auto generates one), or listen on 127.0.0.1.",
         )
     if beyond and len(token) < _LEAST:
         raise DeixisError(
-            f"The token has {len(token)} letters, and can be guessed.",
-            f"Give {_LEAST} or more, or --token auto, which makes one.",
+            f"The token has {len(token)} characters, and can be guessed.",
+            f"Give {_LEAST} or more, or --token auto, which generates one.",
         )
     return token
 
@@ -181,5 +181,5 @@ def _require_own_origin(method: str, host: str, headers: Headers) -> None:
     foreign = origin is not None and _split(origin)[0] != host
     if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise RequestError(
-            403, "A page of another site asked for this.", "Ask from the server's own page, or a program."
+            403, "The request came from a page of another site.", "Ask from the server's own page, or a program."
         )

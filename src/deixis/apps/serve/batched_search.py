@@ -58,12 +58,12 @@ class Encoding:
     Attributes:
         texts: words; of a search those that are asked for, then those to be left out.
         pixels: pictures, preprocessed, in the same order.
-        asked: the search; None where the vectors themselves are wanted.
+        job: the search; None where the vectors themselves are wanted.
     """
 
     texts: tuple[str, ...]
     pixels: Float[Tensor, "m 3 H W"] | None
-    asked: SearchJob | None = None
+    job: SearchJob | None = None
 
     @property
     def weight(self) -> int:
@@ -90,15 +90,15 @@ class BatchedSearch:
         pointed: dict[int, Float32[np.ndarray, " D"]] = {}
         for place, (work, (texts, images)) in enumerate(zip(works, self._encoded(works), strict=True)):
             try:
-                if work.asked is None:
+                if work.job is None:
                     answers[place] = np.concatenate([texts, images]).tolist()
-                elif work.asked.query is None:
-                    answers[place] = _as_it_lies(index, work.asked)
+                elif work.job.query is None:
+                    answers[place] = _as_it_lies(index, work.job)
                 else:
-                    pointed[place] = _direction(index, work.asked, work.asked.query, texts, images)
+                    pointed[place] = _direction(index, work.job, work.job.query, texts, images)
             except Exception as error:
                 answers[place] = error
-        self._search({place: work.asked for place, work in enumerate(works) if work.asked}, pointed, answers)
+        self._search({place: work.job for place, work in enumerate(works) if work.job}, pointed, answers)
         return [answers[place] for place in range(len(works))]
 
     def _encoded(
@@ -118,26 +118,26 @@ class BatchedSearch:
         return [(words[[distinct[text] for text in work.texts]], own) for work, own in zip(works, images, strict=True)]
 
     def _search(
-        self, asked: Mapping[int, SearchJob], pointed: Mapping[int, Float32[np.ndarray, " D"]], answers: dict[int, Any]
+        self, job: Mapping[int, SearchJob], pointed: Mapping[int, Float32[np.ndarray, " D"]], answers: dict[int, Any]
     ) -> None:
         """Looks for all directions that have the same conditions at once."""
         alike: dict[tuple[Any, ...], list[int]] = collections.defaultdict(list)
         for place in pointed:
-            each = asked[place]
+            each = job[place]
             alike[each.where, each.min_relevance, each.query is not None and each.query.plain].append(place)
         for (where, least, _), places in alike.items():
             try:
                 found = self._searcher.search_vectors(
                     np.stack([pointed[place] for place in places]),
-                    [asked[place].query for place in places],
-                    max(asked[place].most for place in places),
+                    [job[place].query for place in places],
+                    max(job[place].most for place in places),
                     where=where,
                     min_relevance=least,
                 )
             except Exception as error:
                 answers.update(dict.fromkeys(places, error))
             else:
-                answers.update({place: _page(asked[place], one) for place, one in zip(places, found, strict=True)})
+                answers.update({place: _page(job[place], one) for place, one in zip(places, found, strict=True)})
 
 
 def item_of(index: Index, row: int) -> dict[str, Any]:
@@ -158,27 +158,27 @@ def item_of(index: Index, row: int) -> dict[str, Any]:
 
 def _direction(
     index: Index,
-    asked: SearchJob,
+    job: SearchJob,
     query: Query,
     texts: Float32[np.ndarray, "n D"],
     images: Float32[np.ndarray, "m D"],
 ) -> Float32[np.ndarray, " D"]:
     """The query as one vector."""
-    if asked.like is not None:
-        item_of(index, asked.like)
-        images = np.concatenate([index.vector(asked.like)[None], images])
+    if job.like is not None:
+        item_of(index, job.like)
+        images = np.concatenate([index.vector(job.like)[None], images])
     plus, shown = len(query.texts), len(query.images)
     return Searcher.composed(query, texts[:plus], images[:shown], texts[plus:], images[shown:])
 
 
-def _page(asked: SearchJob, answer: SearchResults) -> SearchResults:
+def _page(job: SearchJob, answer: SearchResults) -> SearchResults:
     """The part of an answer that was asked for."""
-    others = [each for each in answer if each.row != asked.like]
-    return dataclasses.replace(answer, found=others[asked.offset : asked.offset + asked.k])
+    others = [each for each in answer if each.row != job.like]
+    return dataclasses.replace(answer, found=others[job.offset : job.offset + job.k])
 
 
-def _as_it_lies(index: Index, asked: SearchJob) -> SearchResults:
+def _as_it_lies(index: Index, job: SearchJob) -> SearchResults:
     """The collection in its order, where nothing is asked for."""
-    rows = np.flatnonzero(index.where(asked.where))
-    chosen = rows[asked.offset : asked.offset + asked.k].tolist()
+    rows = np.flatnonzero(index.where(job.where))
+    chosen = rows[job.offset : job.offset + job.k].tolist()
     return SearchResults([SearchHit(float("nan"), index.item(row), row) for row in chosen], False, "", len(rows))

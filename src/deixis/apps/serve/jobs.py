@@ -56,7 +56,7 @@ class Jobs:
         """Begins to look a folder through; while that runs already, it is the same job.
 
         Raises:
-            Refused: there is no such folder, or another is being looked through.
+            Refused: there is no such folder, or another is being indexed.
         """
         if not 0 <= folder < len(self.folders):
             raise RequestError(404, f"There is no folder {folder}.", "GET /folders lists those that the owner named.")
@@ -66,9 +66,7 @@ class Jobs:
                     return number
                 if state.state == "running":
                     name = self.folders[state.folder][0]
-                    raise RequestError(
-                        429, f"{name} is being looked through.", "Ask when that is done.", {"Retry-After": "5"}
-                    )
+                    raise RequestError(429, f"{name} is being indexed.", "Ask when that is done.", {"Retry-After": "5"})
             number, state = next(self._numbers), State(folder)
             self._states[number] = state
             for old in list(self._states)[:-_KEPT]:

@@ -120,9 +120,7 @@ def _asked(request: SearchRequest) -> SearchJob:
     query = None
     if images or request.texts or request.minus_texts or request.minus_images:
         if request.offset + request.k > _DEEPEST:
-            raise RequestError(
-                422, f"A search lists its first {_DEEPEST:,} answers.", "Say more precisely what is wanted."
-            )
+            raise RequestError(422, f"A search lists its first {_DEEPEST:,} answers.", "Make the query more specific.")
         query = Query(
             texts=tuple(request.texts),
             images=(_STAND_IN,) * images,

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from deixis.apps.serve.access import REPORT_POLICY
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import MOST
-from deixis.apps.serve.pictures import PLACEHOLDER, Gone, Pictures, Small
+from deixis.apps.serve.pictures import PLACEHOLDER, MissingPicture, Pictures, Small
 from deixis.apps.serve.schemas import Folder, Health, Item, Job, JobNumber, ListedItem, RunInfo
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.errors import DeixisError
@@ -37,7 +37,7 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
     304: {"description": "It has not changed."},
     404: {
         "content": {"image/svg+xml": {}, "application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
-        "description": "The file has gone: a picture that says so. There is no such row: an error.",
+        "description": "A placeholder picture if the file is missing; an error if there is no such row.",
     },
 }
 
@@ -181,7 +181,7 @@ async def _picture(desk: ServerState, row: int, side: int, request: Request) -> 
         try:
             small = await desk.painters(_small, desk, row, side, request.headers.get("if-none-match", ""))
         except (DeixisError, OSError) as error:
-            if isinstance(error, RequestError) and not isinstance(error, Gone):
+            if isinstance(error, RequestError) and not isinstance(error, MissingPicture):
                 raise
             return Response(PLACEHOLDER, 404, {"Cache-Control": "no-store"}, "image/svg+xml")
     # Rows may stand for something else after a change of the index, so each use asks whether it still holds.

@@ -21,7 +21,7 @@ from deixis.inputs.opening import opened
 from deixis.inputs.upright import orientation
 from deixis.types import Member
 
-__all__ = ["PLACEHOLDER", "Gone", "Pictures", "Small", "located"]
+__all__ = ["PLACEHOLDER", "MissingPicture", "Pictures", "Small", "located"]
 
 PLACEHOLDER = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120"><rect width="160" height="120" fill="#999" '
@@ -39,7 +39,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Gone(RequestError):
+class MissingPicture(RequestError):
     """What was indexed is not where it was.
 
     Args:
@@ -51,7 +51,7 @@ class Gone(RequestError):
             404, f"{place} is not there any more.", "Bring the index up to date: deixis index DATA --out RUN --update"
         )
 
-    def __reduce__(self) -> tuple[type[Gone], tuple[str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[MissingPicture], tuple[str]]:  # type: ignore[override]
         return type(self), (self.found.removesuffix(" is not there any more."),)
 
 
@@ -102,7 +102,7 @@ class Pictures:
         """What `small` would be marked by; no picture is decoded.
 
         Raises:
-            Gone: the file.
+            MissingPicture: the file.
         """
         return _mark(located(str(item["path"])), _step(side))
 
@@ -114,7 +114,7 @@ class Pictures:
             side: pixels.
 
         Raises:
-            Gone: the file.
+            MissingPicture: the file.
             ImageError: it can't be read.
         """
         source, side = located(str(item["path"])), _step(side)
@@ -149,11 +149,11 @@ def located(place: str) -> Path | Member:
         place: as `types.place` told it.
 
     Raises:
-        Gone: it is not there any more, or lies where it can't be read again, such as in a table.
+        MissingPicture: it is not there any more, or lies where it can't be read again, such as in a table.
     """
     found = find_picture(place)
     if found is None:
-        raise Gone(place)
+        raise MissingPicture(place)
     return found
 
 

@@ -35,7 +35,7 @@ _PICTURE = "A picture's file in base64, or as a data address (data:image/png;bas
 
 Text = Annotated[str, Field(examples=["a red bird"])]
 Picture = Annotated[str, Field(description=_PICTURE)]
-Row = Annotated[int, Field(ge=0, le=_ROWS, description="A row of the index, as searches give it.")]
+Row = Annotated[int, Field(ge=0, le=_ROWS, description="A row of the index, as returned by a search.")]
 Condition = Annotated[str, Field(max_length=500, examples=["label=bird"])]
 
 
@@ -50,12 +50,12 @@ class SearchRequest(_Sent):
         json_schema_extra={"examples": [{"texts": ["a red bird"], "minus_texts": ["a cage"], "k": 20}]}
     )
 
-    texts: list[Text] = Field(default=[], max_length=TEXTS, description="Words; several are asked for together.")
+    texts: list[Text] = Field(default=[], max_length=TEXTS, description="Texts; several are combined into one query.")
     minus_texts: list[Text] = Field(default=[], max_length=TEXTS, description="Words that are to be left out.")
     images: list[Picture] = Field(default=[], max_length=IMAGES)
     minus_images: list[Picture] = Field(default=[], max_length=IMAGES)
     like: Row | None = Field(default=None, description="Something in the index, in place of a picture of one's own.")
-    mix: float = Field(default=0.5, ge=0, le=1, description="0 asks by the words alone, 1 by the pictures alone.")
+    mix: float = Field(default=0.5, ge=0, le=1, description="0: texts only, 1: pictures only.")
     k: int = Field(default=20, ge=1, le=MOST)
     offset: int = Field(default=0, ge=0, le=_ROWS, description="How many of the first answers are left out.")
     where: list[Condition] = Field(default=[], max_length=16, description="Conditions that all must hold.")
@@ -67,14 +67,14 @@ class ListedItem(BaseModel):
 
     row: int
     id: str
-    score: float | None = Field(description="Cosine similarity with what was asked for.")
-    relevance: float | None = Field(description="The chance that it is what was asked for; null where not measured.")
+    score: float | None = Field(description="Cosine similarity with the query.")
+    relevance: float | None = Field(description="The probability that the result is relevant; null if not measured.")
     width: int
     height: int
     name: str
     captions: list[str]
     label: str | None
-    place: str = Field(description="Where it lies on the disk of the server.")
+    place: str = Field(description="Path on the disk of the server.")
 
 
 class SearchResult(BaseModel):

@@ -51,8 +51,8 @@ _HEADERS = {
 _STATUSES = {
     400: "The body can't be read.",
     401: "The token is missing.",
-    403: "Asked by another site, or by a foreign name.",
-    404: "There is no such thing.",
+    403: "The request came from another site or host name.",
+    404: "Not found.",
     408: "The body took too long.",
     413: "The body, or a picture, is too large.",
     422: "Something in it is not as it must be.",
@@ -265,9 +265,9 @@ def listening(host: str, port: int) -> socket.socket:
 
 def _taken(host: str, port: int, error: OSError) -> DeixisError:
     if error.errno == errno.EADDRINUSE:
-        return DeixisError(f"Port {port} of {host} is taken.", "Give another --port; --port 0 takes a free one.")
+        return DeixisError(f"Port {port} of {host} is in use.", "Give another --port; --port 0 chooses a free one.")
     if error.errno == errno.EACCES:
-        return DeixisError(f"Port {port} is not for users.", "Give a --port above 1023; --port 0 takes a free one.")
+        return DeixisError(f"Port {port} is not for users.", "Give a --port above 1023; --port 0 chooses a free one.")
     return DeixisError(f"{host}, port {port}, can't be listened on: {error.strerror}.", "Check --host and --port.")
 
 

@@ -160,7 +160,7 @@ class ServerState:
         """
         if self.grounder is None:
             raise RequestError(
-                501, "This model can't point at things.", "Ask /explain where in a picture it sees words."
+                501, "This model can't locate objects.", "Ask /explain where in a picture it sees words."
             )
 
     def grounded(self, picture: Image.Image, text: str, count: int) -> Grounding:

@@ -199,7 +199,7 @@ def _check(settings: TrainSettings) -> None:
             raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give 0 or more.")
     for name in ("held_out", "max_skipped"):
         if not 0 <= getattr(settings, name) < 1:
-            raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give a share below 1.")
+            raise DeixisError(f"--{name.replace('_', '-')} is {getattr(settings, name)}.", "Give a fraction below 1.")
     if settings.steps and settings.images:
         raise DeixisError("Both --steps and --images are given.", "Give one of them.")
 
@@ -243,7 +243,7 @@ def _require_trainable(name: str, model: str) -> None:
     """Refuses a model of random weights for a method that leaves its model as it is."""
     if any(part.frozen and part.kind in ("dual_encoder", "image_tower") for part in read_method(name).card.parts):
         raise DeixisError(
-            f"{name} leaves its model as it is, and {model!r} is random numbers.",
+            f"{name} does not train its model, and {model!r} has random weights.",
             "Train it first: deixis train clip --data ... --model scratch",
         )
 
@@ -259,7 +259,7 @@ def _whole(name: str, preset: str) -> dict[str, Any]:
 def _introduced(method: AnyMethod) -> str:
     encoder = encoder_of(method)
     count = sum(value.numel() for value in (method if encoder is None else encoder).parameters()) / 1e6
-    said = f"A new model of {count:.2g} million random weights is trained whole"
+    said = f"A new model of {count:.2g} million random weights is trained completely"
     words = "" if encoder is None else f"; it knows {encoder.tokenizer.vocabulary - len(scratch.MARKS)} words"
     return f"{said}{words}."
 
@@ -301,8 +301,8 @@ def _learnable(source: Source, method: AnyMethod, sources: Mapping[str, Source])
     said = {sample.captions or (sample.label,) for sample in source.samples}
     if card_of(method).min_batch > 1 and len(said) == 1 and said != {(None,)}:
         raise DeixisError(
-            f"All {len(source.samples)} samples say {next(iter(said))[0]!r}: there is nothing to tell apart.",
-            "Give captions that tell what each picture shows.",
+            f"All {len(source.samples)} samples say {next(iter(said))[0]!r}: there is nothing to distinguish.",
+            "Give captions that describe each picture.",
         )
     return list(dict.fromkeys(notes))
 
@@ -345,7 +345,7 @@ def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) 
     whole = world * group_size(method)
     size = settings.batch_size or max(whole, min(_BATCH, most) // whole * whole)
     if size % world:
-        raise DeixisError(f"A batch of {size} can't be dealt out to {world} ranks.", f"Give a multiple of {world}.")
+        raise DeixisError(f"A batch of {size} can't be divided among {world} ranks.", f"Give a multiple of {world}.")
     if size < least:
         raise DeixisError(
             f"A batch of {size} is too small: the method compares samples with one another and needs {least} or more.",

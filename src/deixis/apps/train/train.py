@@ -188,7 +188,7 @@ class _Run:
         _together()
         kept = self.journal.lines()
         if again:
-            self.talk.say(f"{self.out} was begun before; going on at step {done}.")
+            self.talk.say(f"{self.out} was started before; resuming at step {done}.")
         measured = [line["held_out"] for line in kept if "held_out" in line]
         if not measured and self.lesson.held is not None:
             measured = [self._measure()]
@@ -318,7 +318,7 @@ class _Run:
         try:
             encoder = trained_encoder(self.method)
         except DeixisError as error:
-            self.talk.say(f"The encoder is no model that can be named, and stays in method.safetensors: {error}")
+            self.talk.say(f"The encoder can't be saved as a model of its own, and is in method.safetensors: {error}")
             return None
         if encoder is None:
             return None

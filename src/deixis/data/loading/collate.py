@@ -80,7 +80,7 @@ class Collate:
         keys = sorted({group_of(each) for each in source.samples})
         self._groups = {key: number for number, key in enumerate(keys)}
         if self._asks("tokens", "spans") and self._tokenizer is None:
-            raise DeixisError("Tokens are asked for, and there is no tokenizer.", "Give the model's tokenizer.")
+            raise DeixisError("Tokens are required, and there is no tokenizer.", "Give the model's tokenizer.")
         for name in self.needs:
             self._refuse_lacking(source, name)
 
@@ -227,9 +227,9 @@ class Collate:
         lacking = [sample.id for sample in source.samples if not has(sample)]
         if len(lacking) > (len(source.samples) - 1 if name in _OF_REGIONS else 0):
             raise DeixisError(
-                f"{len(lacking)} of {len(source.samples)} samples of {source.name!r} have nothing to make {name!r} "
-                f"from: {', '.join(lacking[:3])}{'...' if len(lacking) > 3 else ''}",
-                "Leave these samples out, or give them what is missing.",
+                f"{len(lacking)} of {len(source.samples)} samples of {source.name!r} lack the data for {name!r}: "
+                f"{', '.join(lacking[:3])}{'...' if len(lacking) > 3 else ''}",
+                "Remove these samples, or add what is missing.",
             )
 
 
@@ -280,6 +280,6 @@ def _column(sample: Sample, spec: FieldSpec) -> Any:
         return torch.as_tensor(value, dtype=_DTYPES[spec.dtype])[None]
     except (TypeError, ValueError, RuntimeError) as error:
         raise DeixisError(
-            f"The column {spec.name!r} of the sample {sample.id!r} holds {value!r:.80}, and numbers are wanted.",
-            "Mend the column, or leave the sample out.",
+            f"The column {spec.name!r} of the sample {sample.id!r} holds {value!r:.80}, and numbers are expected.",
+            "Fix the column, or remove the sample.",
         ) from error

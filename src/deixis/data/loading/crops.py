@@ -20,7 +20,17 @@ from deixis.ops import augmentation
 from deixis.types.samples import Region
 from deixis.types.specs import Augment
 
-__all__ = ["COLOURS", "PLACE", "WHOLE", "Window", "random_window", "recoloured", "region_mask", "seen", "seen_mask"]
+__all__ = [
+    "COLOURS",
+    "PLACE",
+    "WHOLE",
+    "Window",
+    "random_window",
+    "recoloured",
+    "region_mask",
+    "seen_mask",
+    "visible_window",
+]
 
 PLACE, COLOURS = 5, 10
 """Numbers that `random_window` and `recoloured` take for each image."""
@@ -74,7 +84,7 @@ WHOLE = Window(0.0, 0.0, 1.0, 1.0)
 """All of an image."""
 
 
-def seen(preprocess: Preprocess, width: int, height: int) -> Window:
+def visible_window(preprocess: Preprocess, width: int, height: int) -> Window:
     """The part of an image of `width` x `height` pixels that `preprocess` keeps."""
     if preprocess.mode == "squash":
         return Window(0.0, 0.0, 1.0, 1.0)
@@ -98,7 +108,7 @@ def region_mask(region: Region, window: Window, size: tuple[int, int]) -> Bool[T
 def seen_mask(region: Region, preprocess: Preprocess) -> Bool[Tensor, "S S"]:
     """What a model sees of a region that has a mask."""
     assert region.mask is not None
-    window = seen(preprocess, region.mask.width, region.mask.height)
+    window = visible_window(preprocess, region.mask.width, region.mask.height)
     return region_mask(region, window, (preprocess.size, preprocess.size))
 
 

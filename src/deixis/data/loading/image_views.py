@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from deixis.data.loading.crops import COLOURS, PLACE, WHOLE, Window, random_window, recoloured, seen
+from deixis.data.loading.crops import COLOURS, PLACE, WHOLE, Window, random_window, recoloured, visible_window
 from deixis.data.loading.sampler import Draw
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
@@ -80,7 +80,7 @@ class ImageViews:
         if augment is not None:
             window = random_window(drawn("image", PLACE), width, height, _allowed(augment, mirrored))
         else:
-            window = seen(self.preprocess, width, height) if square else WHOLE
+            window = visible_window(self.preprocess, width, height) if square else WHOLE
         size = self._size(window, width, height)
         fields: dict[str, Any] = {}
         valid: dict[str, Tensor] = {}

@@ -142,7 +142,7 @@ class Loader:
         if differ:
             raise DeixisError(
                 f"The state is that of another run: {'; '.join(differ)}.",
-                "Go on with the data and settings it was made with, or begin anew.",
+                "Resume with the data and settings it was made with, or start again.",
             )
         self.close()
         self._place = self._begun = places[position]
@@ -201,7 +201,7 @@ class Loader:
                 f"{len(self.skipped)} of {self._made_for['samples']} samples can't be read so far, more than "
                 f"{self._max_skipped:.1%}: {', '.join(f'{count} {reason}' for reason, count in reasons)}. "
                 f"The last one: {self.skipped[-1].detail}",
-                "See all of them with: deixis check DATA. Mend or remove them, or raise the limit (max_skipped).",
+                "See all of them with: deixis check DATA. Fix or remove them, or raise the limit (max_skipped).",
             )
 
 

@@ -163,7 +163,7 @@ class EpochPlan:
                 f"There are {shards} shards for {self.world} ranks x {threads} readers = {readers} readers, and "
                 "each is to have a shard of its own (split_by='shard').",
                 f"Pack into {readers} shards or more (deixis pack --size, with a smaller size), use fewer workers, or "
-                "deal out samples instead (split_by='sample').",
+                "divide samples instead (split_by='sample').",
             )
 
     def batches(self, epoch: int, rank: int = 0) -> list[Indices]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from deixis.data.quality.languages import language
-from deixis.data.quality.report import Finding, found
+from deixis.data.quality.report import Finding, as_findings
 from deixis.data.readers.captions import MAX_CAPTION, excerpt
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.types.samples import Sample
@@ -85,13 +85,13 @@ def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected
     def show(text: str) -> str:
         return f"{holders[text]}: {excerpt(text)}"
 
-    told = found(
+    told = as_findings(
         "caption_missing", "images without a caption", missing, len(samples),
-        "images have no caption", "Caption them, or nothing is learned from them.",
-    ) + found(
+        "images have no caption", "Caption them, or they can't be trained on.",
+    ) + as_findings(
         "caption_wordless", "captions without letters", wordless, len(counts),
         "captions hold no letters", "Check that the text files hold captions.", show,
-    ) + found(
+    ) + as_findings(
         "caption_cut", "captions cut at the context length", cut or [], len(counts),
         f"captions are longer than {reader.name if reader else ''}", "Put what matters first.", show,
     )  # fmt: skip
@@ -116,10 +116,10 @@ def _repeated(counts: collections.Counter[str], show: Callable[[str], str]) -> l
     """Captions that stand more than once; a warning where they are the rule."""
     spare = counts.total() - len(counts)
     many = spare > len(counts)
-    told = found(
+    told = as_findings(
         "caption_repeated", "repeated captions", [text for text, times in counts.most_common() if times > 1],
-        counts.total(), "captions stand more than once, most of all" if many else "",
-        "Captions that tell images apart teach more." if many else "",
+        counts.total(), "captions occur more than once, most often" if many else "",
+        "Captions that distinguish images are better training data." if many else "",
         lambda text: f"{counts[text]} times: {show(text)}",
     )  # fmt: skip
     return [dataclasses.replace(each, count=spare) for each in told]
@@ -132,7 +132,7 @@ def _foreign(
     warned = (reader is None or reader.english) and len(foreign) >= _FEW * distinct
     kinds = collections.Counter(foreign.values()).most_common(3)
     listed = ", ".join(f"{count} {name}" for name, count in kinds)
-    return found(
+    return as_findings(
         "caption_foreign", "captions not in English", list(foreign), distinct,
         f"captions are not in English ({listed})" if warned else "",
         "Translate them, or take a model of many languages." if warned else "",
@@ -142,10 +142,10 @@ def _foreign(
 
 def _odd(counts: collections.Counter[str], show: Callable[[str], str]) -> list[Finding]:
     control, long = [text for text in counts if _CONTROL.search(text)], [text for text in counts if len(text) > LONG]
-    return found(
+    return as_findings(
         "caption_control", "captions with control characters", control, len(counts),
         "captions hold NUL or other characters that are no text", "Check how the captions were written.", show,
-    ) + found(
+    ) + as_findings(
         "caption_long", f"captions over {LONG:,} characters", long, len(counts),
         f"captions have more than {LONG:,} characters", "Give a caption, not a document.", show,
     )  # fmt: skip

@@ -17,7 +17,16 @@ from deixis.data.quality.image_probe import THUMBNAIL, ImageProbe, misnamed, pro
 from deixis.data.quality.leaks import leaks
 from deixis.data.quality.licences import licences
 from deixis.data.quality.region_checks import check_regions
-from deixis.data.quality.report import EXAMPLES, MIN_PAIRS, CheckReport, Finding, as_text, found, verdict, worst_first
+from deixis.data.quality.report import (
+    EXAMPLES,
+    MIN_PAIRS,
+    CheckReport,
+    Finding,
+    as_findings,
+    as_text,
+    verdict,
+    worst_first,
+)
 from deixis.data.readers.captions import excerpt
 from deixis.types.samples import Sample, Source
 
@@ -133,13 +142,13 @@ def _image_findings(report: CheckReport) -> list[Finding]:
     silent = report.kind == "images" and not (report.captions["total"] or report.regions)
     return [
         *([_SILENT] if silent else []),
-        *found(
+        *as_findings(
             "unreadable", "images that can't be read", report.unreadable, report.images,
-            "images can't be read", "Mend or remove them.", as_text,
+            "images can't be read", "Fix or remove them.", as_text,
         ),
-        *found(
+        *as_findings(
             "skipped", "entries that the reader left out", report.skipped, report.samples + len(report.skipped),
-            "entries were skipped", "The notes of the source tell the cures.", as_text,
+            "entries were skipped", "The notes of the source say how to fix them.", as_text,
         ),
         *_copies("exact", "exact duplicates", report.exact, report.images, "images are copies of others"),
         *_copies("near", "near duplicates", near, report.images, "images look like others"),
@@ -148,7 +157,7 @@ def _image_findings(report: CheckReport) -> list[Finding]:
 
 _SILENT = Finding(
     "nothing_said", "", 1, 1, (),
-    "there are neither captions nor labels: the images can be searched, but nothing learned",
+    "there are neither captions nor labels: the images can be searched, but not trained on",
     "Caption or label them; `deixis label` writes a table to fill in.",
 )  # fmt: skip
 
@@ -158,7 +167,7 @@ def _copies(name: str, what: str, groups: Sequence[Sequence[str]], total: int, r
     cure = "Copies stay on one side of a split; remove them to learn no image twice."
     return [
         dataclasses.replace(each, examples=tuple(excerpt(_equal(group), 160) for group in groups[:EXAMPLES]))
-        for each in found(name, what, spare, total, reason, cure, _equal)
+        for each in as_findings(name, what, spare, total, reason, cure, _equal)
     ]
 
 
@@ -172,8 +181,8 @@ def _misnamed(samples: Sequence[Sample], seen: Sequence[ImageProbe]) -> list[Fin
         for sample, each in zip(samples, seen, strict=True)
         if each.format and (promised := misnamed(sample, each.format))
     ]
-    return found(
-        "suffix", "images of another format than their name says", wrong, len(samples),
+    return as_findings(
+        "suffix", "images whose format does not match their extension", wrong, len(samples),
         "images bear the suffix of another format", "They are read all the same; rename them for other programs.",
     )  # fmt: skip
 
@@ -187,11 +196,11 @@ def _label_findings(report: CheckReport, samples: Sequence[Sample]) -> list[Find
     lopsided = report.labels[most] > _LOPSIDED * report.labels[least]
     balance = f"the largest class has {report.labels[most]} images, the smallest {report.labels[least]}"
     return [
-        *found(
+        *as_findings(
             "label_missing", "images without a label", bare, len(samples),
-            "images have no label", "Label them, or nothing is learned from them.",
+            "images have no label", "Label them, or they can't be trained on.",
         ),
-        *found(
+        *as_findings(
             "class_single", "classes with one image", single, len(report.labels),
             "classes have one image, which can't be on both sides of a split", "Add images to them.",
         ),

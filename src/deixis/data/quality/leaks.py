@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence
 
-from deixis.data.quality.report import Finding, found
+from deixis.data.quality.report import Finding, as_findings
 from deixis.data.splits import normalise
 from deixis.types.samples import Sample
 
@@ -38,11 +38,11 @@ def leaks(samples: Sequence[Sample], same: Iterable[Sequence[int]]) -> list[Find
     return [
         finding
         for name, what, cure, sets in (
-            ("image", "an image", "Take them out of one side, or the test measures what was learned by heart.", same),
+            ("image", "an image", "Remove them from one split, or the test measures memorisation.", same),
             ("caption", "a caption", "Put images with one caption on one side.", captions.values()),
             ("group", "a group", "Put what is of one group on one side.", groups.values()),
         )
-        for finding in found(
+        for finding in as_findings(
             f"leak_{name}", f"held out, with {what} of another side", _crossing(samples, sets), held_out,
             f"held-out samples share {what} with another side of the split", cure,
         )

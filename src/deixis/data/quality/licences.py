@@ -6,7 +6,7 @@ import collections
 import re
 from collections.abc import Sequence
 
-from deixis.data.quality.report import Finding, found
+from deixis.data.quality.report import Finding, as_findings
 from deixis.types.samples import Sample
 
 __all__ = ["licences"]
@@ -24,7 +24,7 @@ def licences(samples: Sequence[Sample]) -> tuple[dict[str, dict[str, int]], list
     columns = dict.fromkeys(key for sample in samples for key in sample.extra if _COLUMN.search(str(key)))
     told = {column: _values(samples, column) for column in columns}
     bare = [sample.id for sample in samples if columns and not any(_value(sample, column) for column in columns)]
-    finding = found(
+    finding = as_findings(
         "licence_missing", "samples without a licence", bare, len(samples),
         "samples have no licence, while others do", "Ask who made them, or leave them out.",
     )  # fmt: skip

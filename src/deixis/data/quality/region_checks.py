@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deixis.data.quality.report import Finding, found
+from deixis.data.quality.report import Finding, as_findings
 from deixis.types.samples import Region, Sample
 
 __all__ = ["check_regions"]
@@ -24,14 +24,22 @@ def check_regions(samples: Sequence[Sample]) -> list[Finding]:
     mute = [
         f"{s.id}: {q.question or '(no question)'}" for s, q in asked if not (q.answer.strip() and q.question.strip())
     ]
-    mend = "Mend or remove them: what is learned from them is wrong."
+    fix = "Fix or remove them: training on them gives wrong results."
     return (
-        found("box_outside", "boxes outside the image", outside, len(places), "boxes lie outside their image", mend)
-        + found("box_empty", "boxes without area", empty, len(places), "boxes have no area", mend)
-        + found("span_outside", "spans outside the caption", spans, len(places), "spans lie outside the caption", mend)
-        + found("region_unknown", "pointers to no region", unknown, len(places), "pointers lead to no region", mend)
-        + found("answer_missing", "questions without an answer", mute, len(asked), "questions have no answer", mend)
-    )  # fmt: skip
+        as_findings(
+            "box_outside", "boxes outside the image", outside, len(places), "boxes are outside their image", fix
+        )
+        + as_findings("box_empty", "boxes without area", empty, len(places), "boxes have no area", fix)
+        + as_findings(
+            "span_outside", "spans outside the caption", spans, len(places), "spans are outside the caption", fix
+        )
+        + as_findings(
+            "region_unknown", "pointers to no region", unknown, len(places), "pointers lead to no region", fix
+        )
+        + as_findings(
+            "answer_missing", "questions without an answer", mute, len(asked), "questions have no answer", fix
+        )
+    )
 
 
 def _inside(box: Sequence[float]) -> bool:
@@ -52,7 +60,7 @@ def _spans(sample: Sample, index: int, region: Region) -> Iterator[str]:
     length = len(sample.captions[0]) if sample.captions else 0
     for start, end in region.spans:
         if not 0 <= start < end <= length:
-            yield f"{sample.id}: region {index} speaks of characters {start} to {end} of {length}"
+            yield f"{sample.id}: region {index} refers to characters {start} to {end} of {length}"
 
 
 def _unknown(sample: Sample) -> Iterator[str]:

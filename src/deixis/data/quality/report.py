@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from deixis.data.readers.captions import excerpt
 from deixis.types.samples import Skipped, Source
 
-__all__ = ["EXAMPLES", "MIN_PAIRS", "CheckReport", "Finding", "as_text", "found", "verdict", "worst_first"]
+__all__ = ["EXAMPLES", "MIN_PAIRS", "CheckReport", "Finding", "as_findings", "as_text", "verdict", "worst_first"]
 
 MIN_PAIRS = 20
 """Distinct captions, or labelled images, below which nothing can be learned and proven."""
@@ -49,7 +49,7 @@ class Finding:
 Case = TypeVar("Case")
 
 
-def found(
+def as_findings(
     name: str,
     what: str,
     cases: Sequence[Case],
@@ -251,7 +251,7 @@ def verdict(report: CheckReport) -> tuple[int, str, str]:
         return 2, *unusable
     warnings = [finding for finding in report.findings if finding.reason]
     told, rest = warnings[:_IN_A_SENTENCE], len(warnings) - _IN_A_SENTENCE
-    parts = [finding.reason for finding in told] + ([f"{rest} more warnings stand in the table"] if rest > 0 else [])
+    parts = [finding.reason for finding in told] + ([f"{rest} more warnings are in the table"] if rest > 0 else [])
     cures = dict.fromkeys(finding.cure for finding in told if finding.cure)
     return min(1, len(warnings)), f"{'; '.join(parts)}." if parts else "", " ".join(cures)
 
@@ -260,25 +260,25 @@ def _unusable(report: CheckReport) -> tuple[str, str] | None:
     readable = report.images - len(report.unreadable)
     if not readable and report.kind != "text":
         return (
-            f"Nothing can be learned: none of the {report.images} images can be read.",
+            f"Training is impossible: none of the {report.images} images can be read.",
             f"The first: {report.unreadable[0].detail}" if report.unreadable else "Give a folder with images.",
         )
     distinct = (report.captions["distinct"] or 0) + report.regions + report.questions
     if report.kind in ("captions", "text") and distinct < MIN_PAIRS:
         of = f" on {readable} readable images" if readable else ""
         return (
-            f"Nothing can be learned: {distinct} distinct captions{of}, and at least {MIN_PAIRS} are needed.",
+            f"Training is impossible: {distinct} distinct captions{of}, and at least {MIN_PAIRS} are needed.",
             f"Caption {MIN_PAIRS - distinct} or more further images, each in its own words.",
         )
     if report.kind == "labels" and len(report.labels) < 2:
         return (
-            f"Nothing can be learned: all {readable} readable images have one label, and at least 2 are needed.",
+            f"Training is impossible: all {readable} readable images have one label, and at least 2 are needed.",
             "Add images of another class.",
         )
     labelled = sum(report.labels.values())
     if report.kind == "labels" and labelled < MIN_PAIRS:
         return (
-            f"Nothing can be learned: {labelled} labelled images, and at least {MIN_PAIRS} are needed.",
+            f"Training is impossible: {labelled} labelled images, and at least {MIN_PAIRS} are needed.",
             f"Add {MIN_PAIRS - labelled} or more labelled images.",
         )
     return None

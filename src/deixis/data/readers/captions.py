@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "is_text", "texts_in", "whole"]
+__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "full_path", "is_text", "texts_in"]
 
 MAX_CAPTION = 10_000
 """Characters of a caption that are kept; far more than any text tower reads."""
@@ -99,7 +99,7 @@ def excerpt(text: str, limit: int = 80) -> str:
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
-def whole(path: str | os.PathLike[str]) -> str:
+def full_path(path: str | os.PathLike[str]) -> str:
     """A path as it can stand in a message, never cut, since it is there to be copied."""
     return excerpt(os.fspath(path), sys.maxsize)
 

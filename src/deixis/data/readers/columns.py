@@ -118,11 +118,15 @@ def _found(columns: Sequence[str], role: str) -> str | None:
     return next((named[name] for name in _NAMES[role] if name in named), None)
 
 
-def captions_among(columns: Sequence[str], told: Columns, where: str, notes: list[str]) -> tuple[str, ...]:
+def captions_among(columns: Sequence[str], user_columns: Columns, where: str, notes: list[str]) -> tuple[str, ...]:
     """The caption columns: those told; else the first known name and its numbered siblings (`caption`, `caption_2`)."""
-    if told.caption is not None:
-        whole = told.caption in columns
-        names = [told.caption] if whole else [name.strip() for name in told.caption.split(",") if name.strip()]
+    if user_columns.caption is not None:
+        whole = user_columns.caption in columns
+        names = (
+            [user_columns.caption]
+            if whole
+            else [name.strip() for name in user_columns.caption.split(",") if name.strip()]
+        )
         if not names:
             raise DeixisError("--caption-column names no column.", f"The columns are {listed(columns)}.")
         return tuple(dict.fromkeys(_told(columns, name, "caption", where) for name in names))
@@ -137,21 +141,21 @@ def captions_among(columns: Sequence[str], told: Columns, where: str, notes: lis
     return used
 
 
-def choose(table: ColumnTable, told: Columns) -> Chosen:
+def choose(table: ColumnTable, user_columns: Columns) -> Chosen:
     """The columns of a table by what they hold; remarks about the choice go into the table's notes.
 
     Raises:
         DeixisError: no column names the images, or one that was told isn't there; the message lists those that are.
     """
     columns, where, notes = table.columns, table.path.name, table.notes
-    path = _one(columns, told.path, "path", where) or table.pictures or _found(columns, "path")
+    path = _one(columns, user_columns.path, "path", where) or table.pictures or _found(columns, "path")
     if path is None:
         raise _without_path(columns, where)
-    captions = tuple(name for name in captions_among(columns, told, where, notes) if name != path)
-    label, group = _one(columns, told.label, "label", where), _one(columns, told.group, "group", where)
+    captions = tuple(name for name in captions_among(columns, user_columns, where, notes) if name != path)
+    label, group = _one(columns, user_columns.label, "label", where), _one(columns, user_columns.group, "group", where)
     label = label or _found(columns, "label")
     if group is None and (group := _found(columns, "group")) is not None:
-        notes.append(f"Rows with the same {group!r} are kept on one side of a split.")
+        notes.append(f"Rows with the same {group!r} stay in the same split.")
     if not captions and label is None and len(columns) > 1:
         notes.append(
             f"No caption or label column was recognised among {listed(columns)}; "
@@ -170,7 +174,7 @@ def _without_path(columns: Sequence[str], where: str) -> DeixisError:
         return DeixisError(found, "The first row looks like data: put a header above it, such as: path,caption")
     if any(plain(name) in _URL_NAMES for name in columns):
         return DeixisError(
-            found, "Addresses aren't fetched: download the images first, then name the files in a column."
+            found, "URLs are not downloaded: download the images first, then name the files in a column."
         )
     return DeixisError(
         found, "Name it with --path-column (and the others with --caption-column, --label-column, --group)."

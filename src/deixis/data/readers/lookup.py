@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import excerpt, is_text, whole
+from deixis.data.readers.captions import excerpt, full_path, is_text
 from deixis.data.readers.tars import TarEntry, listing
 from deixis.errors import DeixisError
 from deixis.types.samples import Member, Picture, Skipped
@@ -86,7 +86,7 @@ class Lookup:
             hits = [folder for folder in hits if os.path.basename(folder).casefold() in self._hint] or hits
         if len(hits) > 1:
             where = ", ".join(map(self._relative, hits[:3]))
-            return Skipped(excerpt(name, 200), "lies in several folders", where)
+            return Skipped(excerpt(name, 200), "is in several folders", where)
         if not hits:
             return None
         self._found[self._relative(hits[0])] += 1
@@ -123,7 +123,7 @@ class Lookup:
         if not self._found:
             return []
         where = ", ".join(f"{excerpt(name, 60)} ({count})" for name, count in self._found.most_common(5))
-        return [f"Images were found in these folders of {whole(self.root)}: {where}."]
+        return [f"Images were found in these folders of {full_path(self.root)}: {where}."]
 
 
 def _below(base: Path) -> Sequence[Path]:

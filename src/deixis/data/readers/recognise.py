@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import excerpt, whole
+from deixis.data.readers.captions import excerpt, full_path
 from deixis.data.readers.columns import Columns, ColumnTable
 from deixis.data.readers.formats.folders import Walk, read_folder
 from deixis.data.readers.formats.tables import TABLE_SUFFIXES, read_json, read_table, table_of
@@ -38,87 +38,89 @@ _MAGIC = {
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 
-def recognise(path: Path, told: Columns) -> Source:
+def recognise(path: Path, user_columns: Columns) -> Source:
     """Reads a folder, a file, or the files that a pattern such as `shard-{0000..0099}.tar` names.
 
     Args:
         path: what the user gave.
-        told: the columns that the user named.
+        user_columns: the columns that the user named.
 
     Raises:
         DeixisError: there is nothing, or nothing that can be read; the message tells what would be.
     """
     try:
         if path.is_dir():
-            return _folder(path, told)
+            return _folder(path, user_columns)
         if path.exists():
-            return _file(path, told)
+            return _file(path, user_columns)
         if _BRACES.search(str(path)):
-            return _several(_named_by(path), told, path)
+            return _several(_named_by(path), user_columns, path)
         raise missing(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DeixisError(f"{whole(path)} can't be read: {reason}.", "Check the path and its permissions.") from error
+        raise DeixisError(
+            f"{full_path(path)} can't be read: {reason}.", "Check the path and its permissions."
+        ) from error
 
 
-def recognise_table(table: ColumnTable, told: Columns) -> Source:
+def recognise_table(table: ColumnTable, user_columns: Columns) -> Source:
     """Reads rows as what their columns show them to be: conversations, refs, records with regions, or plain rows."""
     from deixis.data.readers.formats import conversations, refer
 
-    if told == Columns():
+    if user_columns == Columns():
         if conversations.holds_conversations(table):
             return conversations.from_conversations(table)
         if refer.holds_refs(table):
             return refer.from_refs(table)
         if refer.holds_regions(table):
             return refer.from_records(table)
-    return from_rows(table, told)
+    return from_rows(table, user_columns)
 
 
 # Folders and patterns
 
 
-def _folder(path: Path, told: Columns) -> Source:
+def _folder(path: Path, user_columns: Columns) -> Source:
     from deixis.data.readers.formats.coco import annotation_files, read_coco
 
     annotations = annotation_files(path)
     if annotations:
-        _refuse_columns(path, told)
+        _refuse_columns(path, user_columns)
         return read_coco(path, dict.fromkeys(annotations))
     walk = Walk(path)
     for suffix in () if walk.images else (".tar", ".parquet"):
         files = [path / name for name in walk.files if name.lower().endswith(suffix)]
         if files:
-            return _several(files, told, path)
-    _refuse_columns(path, told)
+            return _several(files, user_columns, path)
+    _refuse_columns(path, user_columns)
     return read_folder(path, walk)
 
 
-def _refuse_columns(path: Path, told: Columns, what: str = "is a folder, and a folder has no columns") -> None:
-    if told != Columns():
-        raise DeixisError(f"{whole(path)} {what}.", "Leave the column flags out, or give a csv with the columns.")
+def _refuse_columns(path: Path, user_columns: Columns, what: str = "is a folder, and a folder has no columns") -> None:
+    if user_columns != Columns():
+        raise DeixisError(f"{full_path(path)} {what}.", "Leave the column flags out, or give a csv with the columns.")
 
 
-def _several(files: Sequence[Path], told: Columns, root: Path) -> Source:
+def _several(files: Sequence[Path], user_columns: Columns, root: Path) -> Source:
     """Reads files of one kind as one collection."""
     suffixes = sorted({path.suffix.lower() for path in files})
     if suffixes == [".tar"]:
-        return _shards(files, told, root)
+        return _shards(files, user_columns, root)
     if suffixes == [".parquet"]:
         from deixis.data.readers.formats.parquet import read_parquet
 
-        table = read_parquet(files, told)
-        return recognise_table(table if root == table.path else dataclasses.replace(table, root=root), told)
+        table = read_parquet(files, user_columns)
+        return recognise_table(table if root == table.path else dataclasses.replace(table, root=root), user_columns)
     raise DeixisError(
-        f"{whole(root)} names {len(files)} files that end in {', '.join(suffixes) or 'nothing'}.",
+        f"{full_path(root)} names {len(files)} files that end in {', '.join(suffixes) or 'nothing'}.",
         "Several at once may be shards (.tar) or .parquet files.",
     )
 
 
-def _shards(files: Sequence[Path], told: Columns, root: Path) -> Source:
+def _shards(files: Sequence[Path], user_columns: Columns, root: Path) -> Source:
     from deixis.data.readers.formats.shards import read_shards
 
-    _refuse_columns(root, told, "is read as shards, which have no columns")
+    _refuse_columns(root, user_columns, "is read as shards, which have no columns")
     return read_shards(files)
 
 
@@ -136,7 +138,7 @@ def _named_by(pattern: Path) -> list[Path]:
     files = [Path("".join(each)) for each in itertools.product(*parts, [text[at:]])]
     gone = [file for file in files if not file.is_file()]
     if gone:
-        some = ", ".join(whole(file) for file in gone[:3])
+        some = ", ".join(full_path(file) for file in gone[:3])
         raise DeixisError(
             f"{len(gone)} of the {len(files)} files that {excerpt(text, 200)} names are missing: "
             f"{some}{', ...' if len(gone) > 3 else ''}.",
@@ -158,15 +160,15 @@ def _alternatives(match: re.Match[str], text: str) -> list[str]:
 # Files
 
 
-def _file(path: Path, told: Columns) -> Source:
+def _file(path: Path, user_columns: Columns) -> Source:
     if not path.is_file():
-        raise DeixisError(f"{whole(path)} is neither a folder nor a regular file.", UNDERSTOOD)
+        raise DeixisError(f"{full_path(path)} is neither a folder nor a regular file.", UNDERSTOOD)
     suffix = _kind_of_file(path)
     readers: dict[str, Callable[[], Source]] = {
-        **dict.fromkeys(TABLE_SUFFIXES, lambda: recognise_table(read_table(path, told), told)),
-        ".json": lambda: _json(path, told),
-        ".parquet": lambda: _several([path], told, path),
-        ".tar": lambda: _shards([path], told, path),
+        **dict.fromkeys(TABLE_SUFFIXES, lambda: recognise_table(read_table(path, user_columns), user_columns)),
+        ".json": lambda: _json(path, user_columns),
+        ".parquet": lambda: _several([path], user_columns, path),
+        ".tar": lambda: _shards([path], user_columns, path),
     }
     if suffix not in readers:
         raise refused(path, suffix)
@@ -179,15 +181,15 @@ def _kind_of_file(path: Path) -> str:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), path.suffix.lower())
 
 
-def _json(path: Path, told: Columns) -> Source:
+def _json(path: Path, user_columns: Columns) -> Source:
     from deixis.data.readers.formats import coco
 
     value: Any = read_json(path)
     if isinstance(value, ColumnTable):
-        return recognise_table(value, told)
+        return recognise_table(value, user_columns)
     if coco.is_coco(value):
-        _refuse_columns(path, told, "is COCO's json, which has no columns")
+        _refuse_columns(path, user_columns, "is COCO's json, which has no columns")
         return coco.read_coco(path, {path: value})
     if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        return recognise_table(table_of(value, path), told)
+        return recognise_table(table_of(value, path), user_columns)
     raise unknown_json(path, value)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from deixis.data.readers.captions import NOT_UTF8, excerpt, whole
+from deixis.data.readers.captions import NOT_UTF8, excerpt, full_path
 from deixis.data.readers.lookup import NOT_IN_SHARD
 from deixis.data.readers.regions import PARTS
 from deixis.data.readers.rows import NOT_TEXT
@@ -42,7 +42,7 @@ _REFUSED = {
     ),
     **dict.fromkeys(
         (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
-        ("is an archive, which isn't read directly.", "Unpack it, and give the folder that comes out."),
+        ("is an archive, which isn't read directly.", "Unpack it, and give the resulting folder."),
     ),
     **dict.fromkeys(
         (".p", ".pkl", ".pickle"),
@@ -74,9 +74,9 @@ _EXPECTED = frozenset({*PARTS, "was not downloaded"})
 
 _CURES = {
     **PARTS,
-    "is a URL": "Addresses aren't fetched: download the images first, and name the files.",
+    "is a URL": "URLs are not downloaded: download the images first, and name the files.",
     "file not found": "Paths are read relative to the table's folder, {root}, or to a folder in it.",
-    "lies in several folders": "Name the folder as well, such as photos/a.jpg.",
+    "is in several folders": "Name the folder as well, such as photos/a.jpg.",
     NOT_IN_SHARD: "A file within a shard is named shard.tar/0001.jpg, as `deixis label` writes it.",
     "path is empty": "Fill in the path column.",
     "path is not text": "Name the column that holds the names of files: --path-column.",
@@ -87,13 +87,13 @@ _CURES = {
     "quotation mark not closed": "Close it, or double it where it belongs to the text.",
     "not valid JSON": "Each line must be one JSON object.",
     "not a JSON object": "Each line, or each element of the list, must be one JSON object.",
-    "second label of an image": "The first was kept; give one label for each image.",
-    "second split of an image": "The first was kept; an image stands on one side.",
+    "second label of an image": "The first was used; give one label for each image.",
+    "second split of an image": "The first was used; an image belongs to one split.",
     "caption file is too large": "A caption file holds one caption a line.",
-    "link points nowhere": "Mend the link, or remove it.",
+    "link points nowhere": "Fix the link, or remove it.",
     "no image": "The files of a sample have one name, up to its first dot.",
-    "second file of a name": "The first was kept; each file of a sample needs an ending of its own.",
-    "shard is cut short or damaged": "What stands before the damage was read; copy or download the shard again.",
+    "second file of a name": "The first was used; each file of a sample needs its own extension.",
+    "shard is cut short or damaged": "The part before the damage was read; copy or download the shard again.",
     "is a link": "Write the shard with the files themselves: tar --dereference",
     "turns that can't be read": "Turns are objects with from (human, gpt) and value, each question before its answer.",
     "several images in one conversation": "One image a conversation is understood.",
@@ -105,15 +105,15 @@ def missing(path: Path) -> DeixisError:
     """A path that isn't there, with one of nearly that name if there is one."""
     names = os.listdir(path.parent) if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
-    cure = f"Did you mean {whole(path.parent / near[0])}?" if near else "Check the path."
-    return DeixisError(f"{whole(path)} does not exist.", cure)
+    cure = f"Did you mean {full_path(path.parent / near[0])}?" if near else "Check the path."
+    return DeixisError(f"{full_path(path)} does not exist.", cure)
 
 
 def refused(path: Path, suffix: str) -> DeixisError:
     """A file of a kind (`suffix`, which its bytes tell) that isn't read."""
-    name = whole(path)
+    name = full_path(path)
     if suffix in IMAGE_SUFFIXES:
-        return DeixisError(f"{name} is a single image.", f"Give the folder that holds it: {whole(path.parent)}")
+        return DeixisError(f"{name} is a single image.", f"Give the folder that holds it: {full_path(path.parent)}")
     if suffix in _REFUSED:
         found, cure = _REFUSED[suffix]
         own = path.suffix.lower()
@@ -132,7 +132,7 @@ def unknown_json(path: Path, value: object) -> DeixisError:
         seen = f"a json object with the keys {keys}{', ...' if len(value) > 8 else ''}" if value else "an empty json"
     elif isinstance(value, list):
         seen = f"a json list of {type(value[0]).__name__}" if value else "an empty json list"
-    return DeixisError(f"{whole(path)} is {seen}, of a form that isn't known.", _JSON)
+    return DeixisError(f"{full_path(path)} is {seen}, of a form that isn't known.", _JSON)
 
 
 def _reasons(skipped: Sequence[Skipped]) -> list[tuple[str, int, Skipped]]:
@@ -143,7 +143,7 @@ def _reasons(skipped: Sequence[Skipped]) -> list[tuple[str, int, Skipped]]:
 
 def _cure(reason: str, source: Source) -> str:
     root = source.root if source.root.is_dir() else source.root.parent
-    return _CURES.get(reason, "").replace("{root}", whole(root.resolve()))
+    return _CURES.get(reason, "").replace("{root}", full_path(root.resolve()))
 
 
 def skip_notes(source: Source) -> list[str]:
@@ -174,5 +174,5 @@ def refuse_if_little_is_left(source: Source, max_skipped: float) -> None:
     what = "None of it could be used" if not kept else f"Above the limit of {max_skipped:.0%}"
     cures = " ".join(filter(None, (_cure(reason, source) for reason, _, _ in _reasons(source.skipped))))
     raise DeixisError(
-        f"{left_out} of {total} entries of {whole(source.root)} had to be skipped: {counts}. {what}.", cures
+        f"{left_out} of {total} entries of {full_path(source.root)} had to be skipped: {counts}. {what}.", cures
     )

@@ -28,10 +28,10 @@ MAX_ANSWER = 100_000
 
 PARTS = {
     "box is not four numbers": "A bbox is x, y, width, height in pixels; a box is x0, y0, x1, y1 from 0 to 1.",
-    "box has no area": "Those boxes were left out, and their images kept.",
+    "box has no area": "Those boxes were skipped, their images were not.",
     "box is not from 0 to 1": "Divide by the image's width and height, or call it bbox: x, y, width, height in pixels.",
     "image has no width and height": "Boxes in pixels need them: put width and height beside the image's name.",
-    "mask can't be read": "The boxes were kept without it. A mask is polygons, or run lengths of the image's size.",
+    "mask can't be read": "The boxes are used without it. A mask is polygons, or run lengths of the image's size.",
     "span outside the caption": "A span is a start and an end in characters of the first caption.",
     "region is not an object": "Each region is an object with a box.",
     "question without words": "A question and its answer are texts.",
@@ -292,7 +292,7 @@ def _mask_size(told: Mapping[str, Any], size: tuple[float, float] | None) -> tup
     height, width = list_of(told.get("size")) or (told.get("height"), told.get("width"))
     own = _size({"width": width, "height": height}) or size
     if own is None or size not in (None, own):
-        raise ValueError("The mask is of another size than its image, or of none that is told.")
+        raise ValueError("The mask is of another size than its image, or of unknown size.")
     if own[0] * own[1] > MAX_PIXELS:
         raise ValueError(f"A mask of {own[0]:,.0f} x {own[1]:,.0f} is larger than any image that is read.")
     return int(own[0]), int(own[1])

@@ -33,17 +33,17 @@ def kind_of(samples: Iterable[Sample]) -> str:
     return next((kind for kind in ("captions", "labels", "images") if kind in seen), "text")
 
 
-def from_rows(table: ColumnTable, told: Columns) -> Source:
+def from_rows(table: ColumnTable, user_columns: Columns) -> Source:
     """Samples of a table with a row for each image, or several. What is in no chosen column is kept in `extra`.
 
     Args:
         table: as read.
-        told: the columns that the user named.
+        user_columns: the columns that the user named.
 
     Raises:
         DeixisError: no path column, or a column that isn't there; the message lists the columns seen.
     """
-    chosen, tally, lookup = choose(table, told), Tally(), Lookup(table.path)
+    chosen, tally, lookup = choose(table, user_columns), Tally(), Lookup(table.path)
     samples, skipped = _samples(table, chosen, lookup, tally)
     empty = [name for name in chosen.captions if not any(texts_in(row.get(name)) for _, row in table.rows)]
     notes = [*table.notes, *lookup.notes()]

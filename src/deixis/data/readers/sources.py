@@ -56,8 +56,8 @@ def read(
         DeixisError: the path is missing or of a kind that can't be read, a column is missing, nothing is there, or more
             than `max_skipped` of it had to be left out.
     """
-    told = Columns(path_column, caption_column, label_column, group_column)
-    source = _source(path, told)
+    user_columns = Columns(path_column, caption_column, label_column, group_column)
+    source = _source(path, user_columns)
     if names_as_captions:
         source = _captioned_by_name(source)
     refuse_if_little_is_left(source, max_skipped)
@@ -69,17 +69,17 @@ def read(
     return dataclasses.replace(source, notes=(*source.notes, *skip_notes(source)))
 
 
-def _source(path: Any, told: Columns) -> Source:
+def _source(path: Any, user_columns: Columns) -> Source:
     if is_dataset(path):
-        return recognise_table(read_dataset(path, told), told)
+        return recognise_table(read_dataset(path, user_columns), user_columns)
     if not isinstance(path, str | os.PathLike):
         raise DeixisError(f"A {type(path).__name__} can't be read as data.", UNDERSTOOD)
     text = os.fspath(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:/", text):  # a Path makes one slash of two
-        raise DeixisError(f"{excerpt(text, 200)} is a URL.", "Addresses aren't fetched: download it first.")
+        raise DeixisError(f"{excerpt(text, 200)} is a URL.", "URLs are not downloaded: download it first.")
     if "\0" in text:
         raise DeixisError(f"{excerpt(text)} holds a NUL character, so it is no path.", "Check the path.")
-    return recognise(Path(text), told)
+    return recognise(Path(text), user_columns)
 
 
 def _without_words(source: Source) -> str:
@@ -87,7 +87,7 @@ def _without_words(source: Source) -> str:
         return "There are questions, and neither captions nor labels."
     if any(sample.regions for sample in source.samples):
         return "There are boxes, and neither captions nor labels."
-    return "Neither captions nor labels were found; --names-as-captions takes the file names as captions."
+    return "Neither captions nor labels were found; --names-as-captions uses the file names as captions."
 
 
 def _captioned_by_name(source: Source) -> Source:
@@ -98,7 +98,7 @@ def _captioned_by_name(source: Source) -> Source:
         for sample, stem in ((sample, PurePosixPath(sample.id).stem) for sample in source.samples)
     )
     made = sum(new is not old for new, old in zip(samples, source.samples, strict=True))
-    told = sum(bool(s.captions) for s in samples) - sum(bool(s.captions) for s in source.samples)
-    note = f"{told} captions were taken from file names; {made - told} names hold no words."
+    named = sum(bool(s.captions) for s in samples) - sum(bool(s.captions) for s in source.samples)
+    note = f"{named} captions were taken from file names; {made - named} names hold no words."
     kind = "captions" if any(sample.captions for sample in samples) else source.kind
     return dataclasses.replace(source, kind=kind, samples=samples, notes=(*source.notes, note))

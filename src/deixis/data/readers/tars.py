@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from deixis.data.readers.captions import excerpt, is_text, whole
+from deixis.data.readers.captions import excerpt, full_path, is_text
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types.samples import Skipped
@@ -101,7 +101,7 @@ def _walk(tar: Path) -> Listing:
             archive = tarfile.open(fileobj=file, mode="r:", errors="surrogateescape")  # noqa: SIM115
         except _BROKEN as error:
             raise DeixisError(
-                f"{whole(tar)} is not a tar archive ({error}).", "Leave it out, or copy or download it again."
+                f"{full_path(tar)} is not a tar archive ({error}).", "Leave it out, or copy or download it again."
             ) from error
         fault = _members(archive, size, entries, skipped) or _end(file, archive.offset, size)
     if fault:
@@ -113,8 +113,8 @@ def _refuse_compressed(tar: Path, head: bytes) -> None:
     for magic, (name, command) in _COMPRESSED.items():
         if head.startswith(magic):
             raise DeixisError(
-                f"{whole(tar)} is compressed ({name}), and only a plain tar can be read at any place.",
-                f"Unpack it to a plain tar: {command} {whole(tar)}",
+                f"{full_path(tar)} is compressed ({name}), and only a plain tar can be read at any place.",
+                f"Unpack it to a plain tar: {command} {full_path(tar)}",
             )
 
 

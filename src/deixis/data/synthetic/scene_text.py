@@ -187,7 +187,7 @@ def words(
     width, height = size
     if not (32 <= width <= 1024 and 16 <= height <= 256) or seed < 0 or count < 0:
         raise DeixisError(
-            f"{count} words of {width} x {height} pixels with the seed {seed} are asked for.",
+            f"{count} words of {width} x {height} pixels with the seed {seed} are requested.",
             "Ask for 32 x 16 to 1024 x 256 pixels; count and seed are not negative.",
         )
     if split not in SPLITS:

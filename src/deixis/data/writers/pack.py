@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deixis.data.readers.captions import excerpt, is_text, whole
+from deixis.data.readers.captions import excerpt, full_path, is_text
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.records import to_record
 from deixis.data.readers.sources import MAX_SKIPPED
@@ -119,12 +119,12 @@ def check_place(out: Path, overwrite: bool) -> None:
         DeixisError: it is not.
     """
     if out.exists() and not out.is_dir():
-        raise DeixisError(f"{whole(out)} is a file; shards go into a folder.", "Choose another --shards.")
+        raise DeixisError(f"{full_path(out)} is a file; shards go into a folder.", "Choose another --shards.")
     if not out.is_dir():
         return
     if out.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise DeixisError(
-            f"{whole(out)} is the folder you are in, or one above.", "Name one inside it, such as --shards shards."
+            f"{full_path(out)} is the folder you are in, or one above.", "Name one inside it, such as --shards shards."
         )
     found = sorted(out.iterdir())
     packed = {each for each in found if each.suffix == ".tar" and is_packed(each)}
@@ -132,11 +132,11 @@ def check_place(out: Path, overwrite: bool) -> None:
     foreign = next((each for each in found if each not in packed), None)
     if foreign is not None:
         raise DeixisError(
-            f"{whole(out)} holds other things than shards of deixis, such as {excerpt(foreign.name)}.",
+            f"{full_path(out)} holds files other than shards of deixis, such as {excerpt(foreign.name)}.",
             "Choose another --shards.",
         )
     if found and not overwrite:
-        raise DeixisError(f"{whole(out)} holds shards already.", "Choose another --shards, or --overwrite them.")
+        raise DeixisError(f"{full_path(out)} holds shards already.", "Choose another --shards, or --overwrite them.")
 
 
 def _check_room(source: Source, out: Path) -> None:
@@ -145,7 +145,7 @@ def _check_room(source: Source, out: Path) -> None:
     free = shutil.disk_usage(place).free
     if need > free:
         raise DeixisError(
-            f"The shards take about {need / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free at {whole(place)}.",
+            f"The shards take about {need / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free at {full_path(place)}.",
             "Free some space, or choose another --shards.",
         )
 
@@ -169,7 +169,7 @@ def _refuse_if_little_is_left(source: Source, skipped: Sequence[Skipped], max_sk
     counts = collections.Counter(item.reason for item in reasons)
     what = "; ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "it holds none"
     raise DeixisError(
-        f"{left} of {total} samples of {whole(source.root)} can't be packed ({what}), above the limit of "
+        f"{left} of {total} samples of {full_path(source.root)} can't be packed ({what}), above the limit of "
         f"{max_skipped:.0%}. Nothing was written.",
         f"The first: {reasons[0].detail or reasons[0].path}" if reasons else "Give a source with images.",
     )

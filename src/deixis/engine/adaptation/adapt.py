@@ -18,11 +18,11 @@ __all__ = [
     "AdaptationPlan",
     "Experiment",
     "SplitResult",
-    "dealt_out",
     "forgotten",
     "refit",
     "run",
     "seed_spread",
+    "shuffled_captions",
 ]
 
 
@@ -124,7 +124,7 @@ def run(
         groups = [experiment.groups[i] for i in split.train]
         seed = experiment.seed + index
         if plan.shuffled:
-            train = train.with_text_of(dealt_out(groups, seed))
+            train = train.with_text_of(shuffled_captions(groups, seed))
         adapters, choice = _adapt(experiment, plan, train, groups, seed)
         before, after = experiment.measure(test, (None, None)), experiment.measure(test, adapters)
         results.append(SplitResult(index, tuple(split.test), before, after, adapters, choice))
@@ -133,7 +133,7 @@ def run(
     return AdaptationArm(tuple(results), tuple(experiment.groups))
 
 
-def dealt_out(groups: Sequence[int], seed: int) -> list[int]:
+def shuffled_captions(groups: Sequence[int], seed: int) -> list[int]:
     """Whose caption each sample gets when captions are dealt out at random: those of one other concept for all of a
     concept's images, so that held-out concepts stay unseen.
 

@@ -29,12 +29,12 @@ __all__ = [
     "compare_arms",
     "here",
     "in_processes",
-    "kept",
     "needed",
     "pilot",
     "report",
     "reuse_tuning",
     "shared_runs",
+    "stored_settings",
     "tune",
 ]
 
@@ -80,9 +80,9 @@ class Design:
         if unknown:
             raise DeixisError(f"The claim has no arm {unknown[0]!r}.", f"Its arms are {', '.join(names)}.")
         if len(names) < 2:
-            raise DeixisError(f"A claim of {self.paper} has one arm.", "Give it one more, to be compared with.")
+            raise DeixisError(f"A claim of {self.paper} has one arm.", "Give it one more to compare with.")
         if not 2 <= self.seeds < TUNING_SEED:
-            raise DeixisError(f"{self.seeds} seeds are asked for.", f"Give at least 2; {LEAST_SEEDS} for a verdict.")
+            raise DeixisError(f"{self.seeds} seeds are requested.", f"Give at least 2; {LEAST_SEEDS} for a verdict.")
         if self.claim.minimum_effect <= (1 if self.claim.statistic == "ratio" else 0):
             raise DeixisError(
                 f"The smallest effect worth having is {self.claim.minimum_effect:g}.", "It must be above none at all."
@@ -260,7 +260,7 @@ def reuse_tuning(design: Design, first: Design, tuned: Mapping[str, TunedArm]) -
     return dataclasses.replace(design, follows={arm: tuned[o].setting for arm, o in shared_runs(design, first).items()})
 
 
-def kept(design: Design, rows: Sequence[Mapping[str, Any]]) -> dict[str, TunedArm]:
+def stored_settings(design: Design, rows: Sequence[Mapping[str, Any]]) -> dict[str, TunedArm]:
     """What was chosen for the arms, from the rows that were added then.
 
     Args:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes.wording import article
-from deixis.engine.evaluation.retrieval_eval import at_rest
+from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
@@ -73,7 +73,7 @@ def values(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -
         raise DeixisError(f"There is no measure {name!r}.", f"There are: {', '.join(MEASURES)}.")
     if not source.samples:
         raise DeixisError(f"{source.name!r} has no samples to measure {name} on.", "Ask for more scenes.")
-    with at_rest(method):
+    with eval_without_grad(method):
         return MEASURES[name](method, source.samples, batch_size)
 
 
@@ -169,16 +169,14 @@ def _pointing(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> 
         for words, (_, spans) in zip(maps.cpu(), block, strict=True):
             found += [_points(words[begin:end].mean(0), image.grid, pixels) for (begin, end), pixels in spans.items()]
     if not found:
-        raise DeixisError(
-            "No caption tells where it speaks of a thing with a mask.", "Give scenes with masks, and no noise."
-        )
+        raise DeixisError("No caption has a span for an object with a mask.", "Give scenes with masks, and no noise.")
     return torch.cat(found)
 
 
 def _points(heat: Float[Tensor, " N"], grid: tuple[int, int] | None, pixels: Bool[Tensor, "H W"]) -> Tensor:
     """1 where a patch that the thing covers well is hotter than all others: well is half as much as any patch."""
     if grid is None:
-        raise DeixisError("The patches of this image tower lie on no grid.", "Measure something else of it.")
+        raise DeixisError("The patches of this image tower do not form a grid.", "Measure something else of it.")
     covered = F.adaptive_avg_pool2d(pixels.float()[None], grid).flatten()
     return _first(heat[None], (covered >= covered.max() / 2)[None])
 

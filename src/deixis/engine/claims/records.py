@@ -122,11 +122,11 @@ class Ledger:
             raise DeixisError(
                 f"The code is not as committed ({', '.join(changed[:3])}{', ...' * (len(changed) > 3)}), and rows must "
                 "say which code and which claim gave them.",
-                "Commit it, and run the same command again: finished units are kept. To try things: --no-record.",
+                "Commit it, and run the same command again: finished runs are stored. To experiment: --no-record.",
             )
         if len({claim.statement for claim in claims}) < len(claims):
             raise DeixisError(
-                f"Two claims of {paper} have the same statement.", "Give each its own, or rows can't be told apart."
+                f"Two claims of {paper} have the same statement.", "Give each its own, or rows can't be distinguished."
             )
         present = {claim_hash(claim) for claim in claims}
         gone = {row["claim"] for row in self.rows(paper) if row["config"]["claim"] not in present}
@@ -134,7 +134,7 @@ class Ledger:
             raise DeixisError(
                 f"A claim of {paper} was changed or removed after its first rows: {sorted(gone)[0]!r}.",
                 "Put it back as it was (git log -p shows it), and add the new one beside it, with a statement of its "
-                "own: a claim stays with what came out.",
+                "own: a claim and its result are never removed.",
             )
 
     def rows(self, paper: str = "", claim: str = "") -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def _read(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
                 raise ValueError(f"its keys are {', '.join(row)}")
         except ValueError as error:
             raise DeixisError(
-                f"Line {number} of {path} is no row: {error}.", "Take the file from git again, or mend the line."
+                f"Line {number} of {path} is no row: {error}.", "Take the file from git again, or fix the line."
             ) from error
         found.append(row)
     return found

@@ -72,7 +72,7 @@ def _check(process: SpawnProcess, answer: Connection) -> None:
             found, cure = "", ""
     raise DeixisError(
         found or f"A process of the claim ended with the code {process.exitcode}.",
-        cure or "Code -9 means that memory ran out, or that somebody killed it. The same command goes on from there.",
+        cure or "Code -9 means that memory ran out, or that it was killed. Run the same command to resume.",
     )
 
 

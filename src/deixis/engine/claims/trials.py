@@ -237,7 +237,7 @@ class _Run:
         if not 2 <= unit.points <= self._steps + 1:
             raise DeixisError(
                 f"{unit.budget} images in batches of {task.batch_size} are {self._steps} steps, and a curve of "
-                f"{unit.points} points is asked for.",
+                f"{unit.points} points is requested.",
                 "Give a larger budget or smaller batches.",
             )
         self._trained = folder / "trained" / f"{unit.training}.safetensors"

@@ -63,7 +63,7 @@ class PairedComparison:
             if self.seeds_wanted
             else "the difference is so near to the smallest one worth having that no number of seeds would settle it"
         )
-        return f"{text}. A true effect of {self.visible:.3g} would be seen {POWER:.0%} of the time; {wanted}"
+        return f"{text}. A true effect of {self.visible:.3g} would be detected {POWER:.0%} of the time; {wanted}"
 
 
 def verdict(interval: Interval, minimum_effect: float) -> Verdict:

@@ -167,7 +167,7 @@ class EvalData:
         kept = limited([str(s.label or "") for s in source.samples], limit, [s.split for s in source.samples])
         if len(kept) < len(source.samples):
             if say is not None:
-                say(f"{len(kept)} of {len(source.samples)} images are used, nearly equally many of each class.")
+                say(f"{len(kept)} of {len(source.samples)} images are used, with nearly equal numbers per class.")
             source = dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept))
         key = tuple(f"{sample.id}\x1f{sample.label}" for sample in source.samples)
         if key not in self._checked:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.output import EvalReporter
-from deixis.engine.evaluation.retrieval_eval import at_rest
+from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.features.embedding import encode_images, fitting, vectors
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training.batching import encoder_of
@@ -129,7 +129,7 @@ class EvalModel:
     def text_embeddings(self, texts: Sequence[str]) -> Float[Tensor, "M D"]:
         """Of length 1, in the space shared with images."""
         encoder, found = self.require_encoder(), []
-        with at_rest(self.model):
+        with eval_without_grad(self.model):
             for start in range(0, len(texts), _TEXTS):
                 tokens = encoder.tokenize(list(texts[start : start + _TEXTS]))
                 rows = self.model.encode_text(tokens.ids, mask=tokens.mask)
@@ -168,7 +168,7 @@ class EvalModel:
         rows = self._rows if name else {}
         todo = {h: i for i, h in reversed(list(enumerate(data.hashes))) if (name, h) not in rows}
         places = sorted(todo.values())
-        with talk.step("encode"), talk.bar("encode images") as bar, at_rest(self.model):
+        with talk.step("encode"), talk.bar("encode images") as bar, eval_without_grad(self.model):
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 pictures = [data.samples[i].picture for i in some]

@@ -17,7 +17,7 @@ from deixis.types import Batch, FieldSpec, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
 from deixis.types.protocols import AnyMethod, OffersClassify, OffersCompare, OffersTokens, OffersVectors, TorchModule
 
-__all__ = ["at_rest", "can_classify", "can_retrieve", "held_out", "measured_on"]
+__all__ = ["can_classify", "can_retrieve", "eval_without_grad", "held_out", "measured_on"]
 
 
 def can_retrieve(method: AnyMethod) -> bool:
@@ -36,7 +36,7 @@ def measured_on(method: AnyMethod) -> tuple[FieldSpec, ...]:
 
 
 @contextlib.contextmanager
-def at_rest(method: TorchModule) -> Iterator[None]:
+def eval_without_grad(method: TorchModule) -> Iterator[None]:
     """In eval mode, without gradients; modes and the global random numbers are afterwards what they were."""
     with evaluating(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
         yield
@@ -63,7 +63,7 @@ def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     device = next(method.parameters()).device
     if offers(method, OffersCompare) and iter(batches) is batches:
         raise TypeError("batches is an iterator, and a method that scores pairs reads the images twice: give a list")
-    with at_rest(method):
+    with eval_without_grad(method):
         if not can_retrieve(method) and offers(method, OffersClassify):
             return {"accuracy": _accuracy(method, (batch.to(device) for batch in batches))}
         seen = [_Encoded(method, batch.to(device)) for batch in batches]

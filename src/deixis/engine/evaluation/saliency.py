@@ -105,8 +105,8 @@ def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQ
     nouns = tuple(sorted({noun for _, noun, _ in found}))
     if len(nouns) < 2:
         raise DeixisError(
-            f"{source.name!r} shows {len(nouns)} kinds of things with masks; at least two are needed, to ask for one "
-            "and for another.",
+            f"{source.name!r} shows {len(nouns)} kinds of things with masks; at least two are needed, to compare "
+            "queries.",
             "Give pictures whose regions have masks and classes: set:scenes (made of stamps), or COCO's instances.",
         )
     with evaluating(encoder), torch.no_grad():
@@ -151,22 +151,22 @@ def build_explainer(name: str, settings: Mapping[str, Any], encoder: DualEncoder
     return method
 
 
-def explain(method: OffersAttribute, asked: SaliencyQueries, nouns: Int64[Tensor, " Q"] | None = None) -> Maps:
+def explain(method: OffersAttribute, queries: SaliencyQueries, nouns: Int64[Tensor, " Q"] | None = None) -> Maps:
     """The map of each question. Questions of one picture share the forward pass.
 
     Args:
         method: what makes the maps.
-        asked: the questions.
+        queries: the questions.
         nouns: asked for in place of the questions' own.
     """
-    nouns, found = asked.noun if nouns is None else nouns, []
-    for start in range(0, len(asked.images), _CHUNK):
-        images = asked.images[start : start + _CHUNK]
-        inside = (asked.picture >= start) & (asked.picture < start + len(images))
-        rows, place = asked.picture[inside] - start, _places(asked.picture[inside])
+    nouns, found = queries.noun if nouns is None else nouns, []
+    for start in range(0, len(queries.images), _CHUNK):
+        images = queries.images[start : start + _CHUNK]
+        inside = (queries.picture >= start) & (queries.picture < start + len(images))
+        rows, place = queries.picture[inside] - start, _places(queries.picture[inside])
         table = torch.zeros(len(images), int(place.max()) + 1, dtype=torch.long)
         table[rows, place] = nouns[inside]
-        texts = asked.texts[table]
+        texts = queries.texts[table]
 
         def score(output: Tensor, texts: Tensor = texts) -> Tensor:
             return torch.einsum("bd,btd->bt", output, texts.to(output))
@@ -184,12 +184,12 @@ def _places(pictures: Int64[Tensor, " Q"]) -> Int64[Tensor, " Q"]:
 # --- one number a question --------------------------------------------------------------------------------------------
 
 
-def localisation(maps: Maps, asked: SaliencyQueries) -> dict[str, Float[Tensor, " Q"]]:
+def localisation(maps: Maps, queries: SaliencyQueries) -> dict[str, Float[Tensor, " Q"]]:
     """Maps against masks: `pointing` (the highest pixel is nearer to the thing than 15 pixels of 224), that of the
     `difficult` questions (NaN for others), `exact` (it lies on the thing), `energy` and `overlap`."""
-    points, masks = highest(maps), asked.masks
+    points, masks = highest(maps), queries.masks
     hit = hits(points, masks, max(1.0, _TOLERANCE * maps.shape[-1])).double()
-    hard = difficult(masks, asked.others)
+    hard = difficult(masks, queries.others)
     return {
         "pointing": hit,
         "difficult": torch.where(hard, hit, torch.full_like(hit, torch.nan)),
@@ -199,17 +199,17 @@ def localisation(maps: Maps, asked: SaliencyQueries) -> dict[str, Float[Tensor, 
     }
 
 
-def between_things(maps: Maps, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
+def between_things(maps: Maps, queries: SaliencyQueries) -> Float[Tensor, " Q"]:
     """Rank correlation of a question's map with that of the next question about the same picture, in turn; 1 is a map
     that does not care what it is asked for. NaN where nothing else is in the picture, or a map is constant."""
-    place, counts = _places(asked.picture), torch.bincount(asked.picture)[asked.picture]
+    place, counts = _places(queries.picture), torch.bincount(queries.picture)[queries.picture]
     following = torch.arange(len(maps)) - place + (place + 1) % counts
     found = spearman(maps, maps[following])
-    return torch.where(asked.others, found, torch.full_like(found, torch.nan))
+    return torch.where(queries.others, found, torch.full_like(found, torch.nan))
 
 
 def perturbation(
-    encoder: DualEncoder, maps: Maps, asked: SaliencyQueries, steps: int = 6, fill: Literal["blur", "mean"] = "blur"
+    encoder: DualEncoder, maps: Maps, queries: SaliencyQueries, steps: int = 6, fill: Literal["blur", "mean"] = "blur"
 ) -> dict[str, Float[Tensor, " Q"]]:
     """Areas under the probability of what was asked for, among all nouns, while pixels go (`deletion`, low is good) or
     come (`insertion`, high is good).
@@ -217,7 +217,7 @@ def perturbation(
     Args:
         encoder: whose score it is.
         maps: of the questions.
-        asked: the questions.
+        queries: the questions.
         steps: in which all pixels change.
         fill: what is left where a pixel went: a strong blur, or the mean colour of the encoder's training images.
     """
@@ -225,11 +225,11 @@ def perturbation(
     with evaluating(encoder), torch.no_grad():
         for start in range(0, len(maps), _CHUNK):
             part = slice(start, start + _CHUNK)
-            images, nouns = asked.images[asked.picture[part]], asked.noun[part]
+            images, nouns = queries.images[queries.picture[part]], queries.noun[part]
             nothing = blur(images, images.shape[-1] / 20) if fill == "blur" else torch.zeros_like(images)
             for name, begin, end in (("deletion", images, nothing), ("insertion", nothing, images)):
                 curve = [
-                    (encoder.encode_image(each) @ asked.texts.T).softmax(1).gather(1, nouns[:, None])[:, 0]
+                    (encoder.encode_image(each) @ queries.texts.T).softmax(1).gather(1, nouns[:, None])[:, 0]
                     for each in changed(begin, maps[part], steps, end)
                 ]
                 found[name].append(area_under(torch.stack(curve)))
@@ -246,34 +246,34 @@ def _at(method: ExplainerMethod, layer: str) -> ExplainerMethod:
     return again
 
 
-def _pointing(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
-    return localisation(explain(method, asked), asked)["exact"]
+def _pointing(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
+    return localisation(explain(method, queries), queries)["exact"]
 
 
-def _pointing_early(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
+def _pointing_early(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
     """The mean over all blocks but the last, each alone."""
     early = blocks(require_encoder(method).image_tower)[:-1]
-    return torch.stack([_pointing(_at(method, layer), asked) for layer in early]).mean(0)
+    return torch.stack([_pointing(_at(method, layer), queries) for layer in early]).mean(0)
 
 
-def _overlap(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
-    return localisation(explain(method, asked), asked)["overlap"]
+def _overlap(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
+    return localisation(explain(method, queries), queries)["overlap"]
 
 
-def _class_sensitivity(method: ExplainerMethod, asked: SaliencyQueries) -> Tensor:
+def _class_sensitivity(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
     """(1 - rank correlation) / 2 of the maps for the likeliest noun and for the least likely one, the mean over all
     blocks, each alone: one value a picture. A constant map tells nothing apart: 0, as if both were the same."""
     encoder = require_encoder(method)
     with evaluating(encoder), torch.no_grad():
-        scores = encoder.encode_image(asked.images) @ asked.texts.T
+        scores = encoder.encode_image(queries.images) @ queries.texts.T
     ends = torch.stack([scores.argmax(1), scores.argmin(1)], dim=1)
     pictures = torch.arange(len(ends)).repeat_interleave(2)
-    size = asked.masks.shape[-2:]
+    size = queries.masks.shape[-2:]
     both = dataclasses.replace(
-        asked,
+        queries,
         picture=pictures,
         noun=ends.flatten(),
-        masks=asked.masks.new_zeros(len(pictures), *size),
+        masks=queries.masks.new_zeros(len(pictures), *size),
         others=torch.ones_like(pictures, dtype=torch.bool),
     )
     found = []
@@ -293,7 +293,7 @@ METRICS: Mapping[str, Callable[[ExplainerMethod, SaliencyQueries], Float[Tensor,
 64 pixels a tolerance of 15 would reach a quarter of the image."""
 
 
-def measured(name: str, method: ExplainerMethod, asked: SaliencyQueries) -> Float[Tensor, " Q"]:
+def measured(name: str, method: ExplainerMethod, queries: SaliencyQueries) -> Float[Tensor, " Q"]:
     """The values of one of `METRICS`.
 
     Raises:
@@ -301,4 +301,4 @@ def measured(name: str, method: ExplainerMethod, asked: SaliencyQueries) -> Floa
     """
     if name not in METRICS:
         raise DeixisError(f"There is no measure {name!r} of maps.", f"There are: {', '.join(METRICS)}.")
-    return METRICS[name](method, asked)
+    return METRICS[name](method, queries)

@@ -103,14 +103,14 @@ class SaliencyResult(NamedTuple):
         data: name of the pictures.
         encoder: whose scores were explained.
         entries: what made the maps.
-        asked: the questions.
+        queries: the questions.
         rows: one an entry.
     """
 
     data: str
     encoder: DualEncoder
     entries: Sequence[SaliencyEntry]
-    asked: SaliencyQueries
+    queries: SaliencyQueries
     rows: Sequence[SaliencyRow]
 
 
@@ -167,22 +167,22 @@ def _made(
     name: str, encoder: DualEncoder, settings: Mapping[str, Any]
 ) -> Callable[[SaliencyQueries, Tensor | None], Tensor]:
     method = build_explainer(name, settings, encoder)
-    return lambda asked, nouns: explain(method, asked, nouns)
+    return lambda queries, nouns: explain(method, queries, nouns)
 
 
 def _baseline(name: str) -> Callable[[SaliencyQueries, Tensor | None], Tensor]:
-    def maps(asked: SaliencyQueries, nouns: Tensor | None) -> Tensor:
-        size = asked.images.shape[-2:]
+    def maps(queries: SaliencyQueries, nouns: Tensor | None) -> Tensor:
+        size = queries.images.shape[-2:]
         if name == "centre":
-            return centre((size[0], size[1])).expand(len(asked.picture), *size)
+            return centre((size[0], size[1])).expand(len(queries.picture), *size)
         if name == "edges":
-            return edges(asked.images)[asked.picture]
-        return torch.rand(len(asked.picture), *size, generator=torch.Generator().manual_seed(0))
+            return edges(queries.images)[queries.picture]
+        return torch.rand(len(queries.picture), *size, generator=torch.Generator().manual_seed(0))
 
     return maps
 
 
-def measure(entry: SaliencyEntry, encoder: DualEncoder, asked: SaliencyQueries, seed: int = 0) -> SaliencyRow:
+def measure(entry: SaliencyEntry, encoder: DualEncoder, queries: SaliencyQueries, seed: int = 0) -> SaliencyRow:
     """All that is measured of an entry: truth against masks, insertion and deletion, how far the map cares what it is
     asked for (`class_sensitivity`: the rank correlation between things of one picture; `random_label`: that with the
     map for a noun that is not there), and the cascade. Low is good for these three.
@@ -190,18 +190,18 @@ def measure(entry: SaliencyEntry, encoder: DualEncoder, asked: SaliencyQueries, 
     Args:
         entry: what makes the maps.
         encoder: whose score is explained.
-        asked: the questions.
+        queries: the questions.
         seed: of absent nouns and random weights.
     """
-    maps = entry.maps(asked, None)
-    few = asked.part(_FEW)
+    maps = entry.maps(queries, None)
+    few = queries.part(_FEW)
     there = maps[: len(few.picture)]
-    values = {**localisation(maps, asked), "class_sensitivity": between_things(maps, asked)}
+    values = {**localisation(maps, queries), "class_sensitivity": between_things(maps, queries)}
     values |= perturbation(encoder, there, few)
     values["random_label"] = spearman(there, entry.maps(few, absent(few, seed)))
     metrics, halves = {}, {}
     for name, found in values.items():
-        picture = asked.picture[: len(found)]
+        picture = queries.picture[: len(found)]
         if (interval := _interval(found, picture)) is not None:
             metrics[name] = interval
             first = picture < (int(picture[-1]) + 1) / 2
@@ -222,13 +222,13 @@ def _interval(values: Float[Tensor, " Q"], pictures: Int64[Tensor, " Q"]) -> Int
     return cluster_bootstrap(values[known].double().cpu().numpy(), pictures[known].cpu().numpy())
 
 
-def absent(asked: SaliencyQueries, seed: int) -> Int64[Tensor, " Q"]:
+def absent(queries: SaliencyQueries, seed: int) -> Int64[Tensor, " Q"]:
     """For each question a noun that its picture does not show, at random; the question's own where it shows all."""
-    there = torch.zeros(len(asked.images), len(asked.nouns), dtype=torch.bool)
-    there[asked.picture, asked.noun] = True
-    chances = torch.rand(there[asked.picture].shape, generator=torch.Generator().manual_seed(seed))
-    chances[there[asked.picture]] = -1.0
-    return torch.where(chances.amax(1) < 0, asked.noun, chances.argmax(1))
+    there = torch.zeros(len(queries.images), len(queries.nouns), dtype=torch.bool)
+    there[queries.picture, queries.noun] = True
+    chances = torch.rand(there[queries.picture].shape, generator=torch.Generator().manual_seed(seed))
+    chances[there[queries.picture]] = -1.0
+    return torch.where(chances.amax(1) < 0, queries.noun, chances.argmax(1))
 
 
 def stages(tower: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:

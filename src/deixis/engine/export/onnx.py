@@ -144,7 +144,7 @@ def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> A
             tower = type(getattr(encoder, f"{side}_tower")).__name__
             why = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
             raise DeixisError(
-                f"The {side} tower ({tower}) does something that can't be written as ONNX: {why}",
+                f"The {side} tower ({tower}) contains an operation that can't be exported to ONNX: {why}",
                 "Use the model in deixis; `deixis.load` needs torch.",
             ) from error
 

@@ -199,7 +199,7 @@ class WithColumns:
             raise DeixisError(
                 f"{len(lacking)} of {len(source.samples)} samples of {source.name!r} have no image to make {names} "
                 f"from: {', '.join(lacking[:3])}{'...' if len(lacking) > 3 else ''}",
-                "Leave these samples out, or give them what is missing.",
+                "Remove these samples, or add what is missing.",
             )
 
     def make(self, source: Source) -> None:
@@ -246,7 +246,7 @@ def _checked(method: AnyMethod, spec: FieldSpec) -> tuple[Made, Any]:
         raise DeixisError(f"The field {spec.name!r} is made by the part {made.part!r}, {found}.", "Name another part.")
     if isinstance(part, nn.Module) and not is_frozen(part):
         raise DeixisError(
-            f"The field {spec.name!r} is made once, and the part {made.part!r} that makes it is not frozen.",
+            f"The field {spec.name!r} is computed once, but the part {made.part!r} that computes it is not frozen.",
             "Declare the part frozen, or call it in `encode`.",
         )
     return made, part

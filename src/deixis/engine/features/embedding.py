@@ -355,7 +355,7 @@ class _Rows:
         rows = self.find(inputs)
         if any(each not in rows for each in inputs):
             raise DeixisError(
-                f"The features kept in {self._store.path} have lost some that were put there a moment ago.",
+                f"Features that were just stored in {self._store.path} are missing.",
                 "Run again; several processes need one cache folder for all (DEIXIS_CACHE), and it must hold all that "
                 f"one run needs (DEIXIS_FEATURES_GB, now {self._store.limit / 2**30:g}).",
             )

@@ -82,8 +82,8 @@ class FeatureStore:
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise DeixisError(
-                f"The features kept in {self.path} can't be used: {error}.",
-                "Wait for other runs, make room, or name another cache folder with DEIXIS_CACHE.",
+                f"The features stored in {self.path} can't be used: {error}.",
+                "Wait for other runs, free some space, or name another cache folder with DEIXIS_CACHE.",
             ) from error
 
     def _set_aside(self) -> None:

@@ -28,7 +28,7 @@ from deixis.ops.metrics import accuracy
 from deixis.types import Sample, Source
 from deixis.types.protocols import HasScoresOf
 
-__all__ = ["FewShotBenchmark", "Question", "TrialScores", "labelled", "named", "tells_new"]
+__all__ = ["FewShotBenchmark", "Question", "TrialScores", "classifies_new", "labelled", "named"]
 
 Question = tuple[Sequence[int], Sequence[str]]
 """Indices of images, and the classes to choose among."""
@@ -143,7 +143,7 @@ def named(
             return method.scores_of(embedding, names)
     if any(need.name == "labels" for need in card_of(method).needs):
         raise DeixisError(
-            f"{name_of(method)} knows the classes it has seen images of, and no new ones.",
+            f"{name_of(method)} knows only the classes it was trained on, and no new ones.",
             "Compare methods that go by class names on new classes: zero_shot, coop, cocoop, pre.",
         )
     # What learns nothing is as good for new classes as for old ones.
@@ -151,7 +151,7 @@ def named(
     return few_shot.logits(again, embedding, features)
 
 
-def tells_new(method: str) -> bool:
+def classifies_new(method: str) -> bool:
     """Whether a method can be asked about classes of which it has seen no image.
 
     Args:
@@ -176,7 +176,7 @@ def labelled(source: Source) -> Source:
     count = len({sample.label for sample in samples})
     if count < 2:
         raise DeixisError(
-            f"{source.name} has {count} {'class' if count == 1 else 'classes'}, and telling apart takes two.",
+            f"{source.name} has {count} {'class' if count == 1 else 'classes'}, and classification needs at least two.",
             "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
         )
     return dataclasses.replace(source, samples=samples, kind="labels")

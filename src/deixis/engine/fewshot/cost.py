@@ -49,7 +49,7 @@ def estimate_cost(
         return seconds, ""
     time = f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
     cure = "zero_shot and tip take the least" if not trained else "linear, tip and delta take far less"
-    return seconds, f"Learning {len(names)} classes by {method} will take about {time}; {cure}."
+    return seconds, f"Training {len(names)} classes by {method} will take about {time}; {cure}."
 
 
 def learn_resumed(

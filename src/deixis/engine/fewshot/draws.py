@@ -129,8 +129,8 @@ def two_sided(data: Labelled, made: Parts) -> tuple[str, ...]:
     names = tuple(sorted(set.intersection(*sides))) if made.train and made.test else ()
     if len(names) < 2:
         raise DeixisError(
-            f"Of {len(set(data.labels))} classes {len(names)} have images to learn from and others to be asked about.",
-            "Give at least two classes with two images or more that are no copies of each other.",
+            f"Of {len(set(data.labels))} classes {len(names)} have images to train on and others to test on.",
+            "Give at least two classes with two images or more that are not duplicates of each other.",
         )
     return names
 
@@ -154,7 +154,7 @@ def draw(
         DeixisError: a K below 1, or a class without an image.
     """
     if not shots or min(shots) < 1:
-        raise DeixisError(f"{list(shots)} images a class are asked for.", "Give 1 or more, as in --shots 1 4 16.")
+        raise DeixisError(f"{list(shots)} images per class are requested.", "Give 1 or more, as in --shots 1 4 16.")
     members: dict[str, list[int]] = {name: [] for name in names}
     for i in among:
         if data.labels[i] in members:

@@ -17,7 +17,7 @@ from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.benchmark import FewShotBenchmark, tells_new
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, classifies_new
 from deixis.engine.fewshot.cost import SLOW
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.fewshot.means import Spread, spread
@@ -163,9 +163,9 @@ def _methods(protocol: str, methods: Sequence[str]) -> tuple[str, ...]:
     methods = tuple(dict.fromkeys(methods))
     for name in methods:
         learners.require(name)
-        if protocol == "base-to-new" and not tells_new(name):
-            able = ", ".join(filter(tells_new, learners.offered()))
-            raise DeixisError(f"{name} knows the classes it has seen images of, and no new ones.", f"Compare: {able}.")
+        if protocol == "base-to-new" and not classifies_new(name):
+            able = ", ".join(filter(classifies_new, learners.offered()))
+            raise DeixisError(f"{name} knows only the classes it was trained on, and no new ones.", f"Compare: {able}.")
     return methods
 
 
@@ -214,7 +214,7 @@ def _tell_time(bench: FewShotBenchmark, made: FewShotPlan, methods: Sequence[str
     if total > SLOW:
         slowest = max(each, key=each.__getitem__)
         talk.say(
-            f"Learning will take up to {total / 60:.0f} minutes, most of it {slowest} ({each[slowest]:.0f} seconds, "
+            f"Training will take up to {total / 60:.0f} minutes, most of it {slowest} ({each[slowest]:.0f} seconds, "
             f"{len(draws) * len(made.draws)} times). Fewer --shots, --seeds or --methods take less."
         )
 

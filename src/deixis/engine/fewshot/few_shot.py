@@ -261,7 +261,9 @@ def logits(
 def _check(method: str, names: Sequence[str], shots: Shots) -> None:
     require(method)
     if len(names) < 2:
-        raise DeixisError(f"There is {len(names)} class, and telling apart takes two.", "Give images of another.")
+        raise DeixisError(
+            f"There is {len(names)} class, and classification needs at least two.", "Give images of another class."
+        )
     if len(shots) and int(shots.labels.max()) >= len(names):
         raise ValueError(f"a label is {int(shots.labels.max())}, and there are {len(names)} names")
 
@@ -336,8 +338,8 @@ def _alone(shots: Shots, method: str) -> str:
     counts = torch.bincount(shots.labels)
     few = int((counts == 1).sum())
     return (
-        f"{few} of {len(counts)} classes have one image: nothing can be held out to choose by. {method} keeps "
-        "near to what the class names say."
+        f"{few} of {len(counts)} classes have one image: nothing can be held out for selection. {method} stays "
+        "close to zero-shot."
     )
 
 

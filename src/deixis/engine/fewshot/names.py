@@ -24,7 +24,9 @@ def class_names(labels: Sequence[str], words: Mapping[str, str] | None = None, *
         DeixisError: there are fewer classes, nothing is left of a name, or two have one name, whatever its case.
     """
     if len(labels) < least:
-        raise DeixisError(f"There is {len(labels)} class, and telling apart takes two.", "Give images of another.")
+        raise DeixisError(
+            f"There is {len(labels)} class, and classification needs at least two.", "Give images of another class."
+        )
     names = tuple(" ".join((words or {}).get(label, label).replace("_", " ").split()) for label in labels)
     first: dict[str, str] = {}
     for label, name in zip(labels, names, strict=True):
@@ -77,10 +79,10 @@ def unreadable_names(encoder: DualEncoder, names: Sequence[str], overrides: Mapp
             if other is not name:
                 raise DeixisError(
                     f"The classes {_short(other)} and {_short(name)} have one name, as far as {encoder.name} can read.",
-                    "Give one of them other words, or learn without the names: linear.",
+                    "Rename one of them, or use a method without names: linear.",
                 )
     if overrides.get("templates") and all(name.isnumeric() for name in names):
-        notes.append("The classes are called by numbers, which say nothing to a text tower; tell their names.")
+        notes.append("The class names are numbers, which mean nothing to a text tower; give their names.")
     return notes
 
 

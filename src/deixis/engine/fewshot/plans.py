@@ -89,7 +89,7 @@ def plan(protocol: str, data: Labelled, shots: Sequence[int], seeds: int, style:
         DeixisError: there are too few classes, images or styles.
     """
     if seeds < 1:
-        raise DeixisError(f"{seeds} draws are asked for.", "Give 1 or more; 3 show how much they differ.")
+        raise DeixisError(f"{seeds} draws are requested.", "Give 1 or more; 3 show how much they differ.")
     return PLANS[protocol](data, tuple(sorted(set(shots))), range(seeds), style)
 
 
@@ -136,7 +136,7 @@ def _cross_style(data: Labelled, shots: Sequence[int], seeds: Sequence[int], sty
     untold = counts.pop("", 0)
     if len(counts) < 2 or untold:
         raise DeixisError(
-            f"Of {untold} images no style is told, and the others are of {len(counts)}.",
+            f"Of {untold} images have no style, and the others have {len(counts)}.",
             "Give a table with a column `style`, or sub-folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
         )
     learned = style or min(counts, key=lambda each: (-counts[each], each))
@@ -170,7 +170,7 @@ def _notes(data: Labelled, train: Sequence[int], names: Sequence[str], shots: Se
     notes = []
     if short:
         told = ", ".join(f"{name} {count}" for count, name in short[:5]) + (", ..." if len(short) > 5 else "")
-        notes.append(f"{len(short)} classes have fewer than {max(shots)} images to learn from, and give all: {told}.")
+        notes.append(f"{len(short)} classes have fewer than {max(shots)} training images, and all are used: {told}.")
     if gone:
         told = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
         notes.append(f"{len(gone)} classes have no images for both sides, and are left out: {told}.")

@@ -111,7 +111,9 @@ def load_training(path: _Path, method: AnyMethod, optimiser: torch.optim.Optimiz
     trained = _trained(method, optimiser)
     strangers = sorted(moments.keys() - trained.keys())
     if strangers:
-        raise DeixisError(f"{os.fspath(path)} holds moments of {strangers[0]!r}, which does not train here.", _FIT)
+        raise DeixisError(
+            f"{os.fspath(path)} holds optimiser state of {strangers[0]!r}, which is not trained here.", _FIT
+        )
     _fill(method, own, path)
     held = {
         index: {moment: _laid_out(value, parameter) for moment, value in moments[name].items()}

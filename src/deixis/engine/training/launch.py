@@ -64,7 +64,7 @@ def _told(timeout: float) -> Iterator[None]:
         if isinstance(error, dist.DistError) or _GONE.search(str(error)):
             raise DeixisError(
                 f"Another rank has ended, or has not answered for {timeout:g} seconds.",
-                "Its own message, above or in its log, tells why. Run the same command again: it goes on from the last "
+                "Its own message, above or in its log, says why. Run the same command again to resume from the last "
                 "checkpoint.",
             ) from error
         raise

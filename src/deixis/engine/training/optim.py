@@ -33,7 +33,7 @@ def optim_spec(method: AnyMethod) -> OptimSpec:
     parts: tuple[OptimSpec | OptimGroup, ...] = (spec, *spec.groups)
     if isinstance(method, HasRate) and any(each.warmup or each.schedule not in (None, "constant") for each in parts):
         raise DeixisError(
-            f"{name_of(method)} has a schedule of its own, and another one is asked for.",
+            f"{name_of(method)} has a schedule of its own, and another one is requested.",
             "Leave optim.schedule and optim.warmup as they are.",
         )
     names = [name for name, _ in method.named_parameters()]

@@ -45,7 +45,7 @@ class Shards:
         encoder = encoder_of(method)
         if encoder is None or is_frozen(encoder):
             raise DeixisError(
-                f"No tower of {card_of(method).title!r} trains, and there is nothing to share out.",
+                f"No tower of {card_of(method).title!r} is trained, so there is nothing to shard.",
                 "Train it without --shard.",
             )
         self._method = method

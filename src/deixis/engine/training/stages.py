@@ -46,12 +46,12 @@ def trained(method: AnyMethod) -> TrainedMethod:
     """The method itself, if it is one that trains.
 
     Raises:
-        DeixisError: no step of it is a gradient's.
+        DeixisError: it has no gradient steps.
     """
     if card_of(method).kind != "trained" or not isinstance(method, TrainedMethod):
         raise DeixisError(
-            f"{name_of(method)} is {card_of(method).kind}: no step of it is a gradient's.",
-            "`deixis list` shows what trains.",
+            f"{name_of(method)} is {card_of(method).kind}: it has no gradient steps.",
+            "`deixis list` shows the trained methods.",
         )
     return method
 

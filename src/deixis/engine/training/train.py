@@ -250,7 +250,7 @@ class Training:
         where = f"in {_first(wrong)}" if wrong else "in the sum of its squares"
         raise DeixisError(
             f"The gradient is not finite at step {progress.step}, {where}; the loss is.{seen}",
-            "Try a lower learning rate, or float32 where it was bf16.",
+            "Try a lower learning rate, or float32 instead of bf16.",
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class Training:
         if differ or "done" not in facts:
             raise DeixisError(
                 f"{path} is the checkpoint of another run: {'; '.join(differ) or 'it has no steps'}.",
-                "Go on with the settings it was made with, or remove it to begin anew.",
+                "Resume with the settings it was made with, or remove it to start again.",
             )
         random = load_training(path, self._method, self._optimiser)
         if isinstance(self._data, Loader) and facts["data"] is not None:

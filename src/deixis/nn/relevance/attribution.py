@@ -86,7 +86,7 @@ def _collected(scores: Tensor, ends: Mapping[str, Tensor | None], inputs: Tensor
     reached = {name: each for name, each in ends.items() if each is not None}
     if "" not in reached or not scores.requires_grad or scores.ndim not in (1, 2):
         raise DeixisError(
-            f"The score, of shape {list(scores.shape)}, does not hang on the input, or is not [B] or [B, K].",
+            f"The score, of shape {list(scores.shape)}, does not depend on the input, or is not [B] or [B, K].",
             "Let it be a function of the model's output, and the model one that passes gradients on.",
         )
     rows = []

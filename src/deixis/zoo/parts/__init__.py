@@ -77,7 +77,7 @@ def texts_of(source: Source) -> list[str]:
     if not any(text.strip() for text in texts):
         raise DeixisError(
             f"{source.name!r} has no captions, and a new model knows the words of its captions alone.",
-            "Put captions beside the pictures, or take what the files are called: --names-as-captions",
+            "Put captions beside the pictures, or use the file names: --names-as-captions",
         )
     return texts
 

@@ -117,5 +117,5 @@ def test_answers_are_bounded_and_cleaned(tmp_path: Path) -> None:
 def test_a_json_that_is_cut_short_is_refused_with_the_place(tmp_path: Path) -> None:
     path = beside(tmp_path, [talk(("human", "Eh?"), ("gpt", "Yes."))])
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DeixisError, match=r"is no valid JSON: line 1, column \d+: .*cut short"):
+    with pytest.raises(DeixisError, match=r"is no valid JSON: line 1, column \d+: .*truncated"):
         read(path)

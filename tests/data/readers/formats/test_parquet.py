@@ -137,12 +137,12 @@ def test_what_img2dataset_downloaded_is_found_by_its_key(tmp_path: Path) -> None
 def test_images_of_img2dataset_that_lie_in_a_shard_are_read_from_there(tmp_path: Path) -> None:
     path = downloaded(tmp_path, ["success"])
     (tmp_path / "00000.tar").write_bytes(b"")
-    with pytest.raises(DeixisError, match=r"list of what lies in 00000\.tar\. Give the shard"):
+    with pytest.raises(DeixisError, match=r"list of the content of 00000\.tar\. Give the shard"):
         read(path)
 
 
 def test_a_list_of_addresses_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DeixisError, match="Addresses aren't fetched"):
+    with pytest.raises(DeixisError, match="URLs are not downloaded"):
         read(write(tmp_path / "x.parquet", {"url": ["https://x.org/a"], "caption": ["x"]}))
 
 
@@ -201,7 +201,7 @@ def test_a_cell_without_an_image_is_said_to_be_empty_when_it_is_decoded(tmp_path
 
 def test_large_row_groups_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deixis.data.readers.formats.parquet.LARGE_GROUP", 2)
-    assert said(read(hub(tmp_path)), "3 images lie in one row group")
+    assert said(read(hub(tmp_path)), "3 images are in one row group")
     assert not said(read(hub(tmp_path, row_group_size=2)), "row group")
 
 

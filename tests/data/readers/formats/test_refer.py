@@ -232,7 +232,7 @@ def test_refs_are_joined_with_their_boxes_and_with_those_nobody_speaks_of(tmp_pa
 def test_refs_without_their_instances_are_refused(tmp_path: Path) -> None:
     path = refs(tmp_path)
     (tmp_path / "instances.json").unlink()
-    with pytest.raises(DeixisError, match=r"stand in another file.*Put RefCOCO's instances\.json into the same folder"):
+    with pytest.raises(DeixisError, match=r"are in another file.*Put RefCOCO's instances\.json into the same folder"):
         read(path)
 
 

@@ -20,7 +20,7 @@ from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.benchmark import FewShotBenchmark, labelled, named, tells_new
+from deixis.engine.fewshot.benchmark import FewShotBenchmark, classifies_new, labelled, named
 from deixis.engine.fewshot.draws import Labelled, halves, parts, style_of, two_sided
 from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
@@ -113,9 +113,9 @@ def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: F
 
 
 def test_what_is_built_on_images_of_each_class_refuses_new_ones(bench: FewShotBenchmark) -> None:
-    with pytest.raises(DeixisError, match="linear knows the classes it has seen"):
+    with pytest.raises(DeixisError, match="linear knows only the classes it was trained on"):
         bench.ask("linear", {}, range(0, 40, 10), CLASSES[:2], [((50,), CLASSES[2:4])], 0)
-    assert [name for name in learners.offered() if tells_new(name)] == ["cocoop", "coop", "pre", "zero_shot"]
+    assert [name for name in learners.offered() if classifies_new(name)] == ["cocoop", "coop", "pre", "zero_shot"]
 
 
 def test_folders_become_names_and_two_that_become_one_are_refused() -> None:
@@ -135,7 +135,7 @@ def test_sets_without_labels_are_taken_by_what_they_sort_their_pictures_by() -> 
     )
     found = labelled(Source("some", Path("."), "captions", "a list", samples))
     assert [sample.label for sample in found.samples] == ["animals", "food fruit", "tool"]
-    with pytest.raises(DeixisError, match="telling apart takes two"):
+    with pytest.raises(DeixisError, match="classification needs at least two"):
         labelled(Source("some", Path("."), "captions", "a list", samples[2:]))
 
 

@@ -141,8 +141,8 @@ def test_the_encoder_reads_the_scenes_and_knows_their_words() -> None:
     [
         ({"colour": "red"}, "no option 'colour'.*cast, nouns"),
         ({"count": 1}, "count is 1"),
-        ({"batch_size": 64}, "batch of 64 is asked for, and there are 24"),
-        ({"nouns": 99}, "99 nouns are asked for.*emoji/all"),
+        ({"batch_size": 64}, "batch of 64 is requested, and there are 24"),
+        ({"nouns": 99}, "99 nouns are requested.*emoji/all"),
         ({"noise": 0.7}, "noise is 0.7"),
         ({"cast": "spoons"}, "no cast called 'spoons'"),
     ],

@@ -17,7 +17,7 @@ export class Folders {
     try {
       const folders = await call("folders");
       if (!folders.length) {
-        const words = "No folder was named. Pictures can be added from here when the page is started with one:";
+        const words = "No folder was named. To add pictures from here, start the server with one:";
         const how = "deixis serve INDEX --folder my-photos";
         host.replaceChildren(make("p", {}, words), make("pre", { tabIndex: 0 }, how));
         return;

@@ -17,7 +17,7 @@ async function prepared(file) {
   let bytes = file;
   if (bitmap && file.size > AS_IS) bytes = await drawn(bitmap, SENT, 0.92);
   if (!bitmap && file.size > 8 * AS_IS) {
-    throw new Trouble(`${file.name} is no picture that this browser can open.`, "Save it as JPEG or PNG first.");
+    throw new Trouble(`${file.name} is not a picture that this browser can open.`, "Save it as JPEG or PNG first.");
   }
   const look = bitmap ? await address(await drawn(bitmap, 96, 0.8)) : "";
   const data = (await address(bytes)).replace(/^[^,]*,/, "");
@@ -115,7 +115,7 @@ export class Form {
     try {
       const room = MOST - this.query().pictures.length;
       if (files.length > room) {
-        throw new Trouble(`A search takes up to ${MOST} pictures.`, "Take one away first.");
+        throw new Trouble(`A search takes up to ${MOST} pictures.`, "Remove one first.");
       }
       const pictures = await Promise.all(files.map(prepared));
       this.change({ pictures: [...this.query().pictures, ...pictures], tab: "search", see: null }, "now");

@@ -165,7 +165,7 @@ function say(found) {
 function told(found) {
   const count = counted(found.total);
   if (!asks(query)) return `${count}${query.where.length ? " pass the filters" : ""}`;
-  if (found.nothing) return "The nearest, though none of them seems to match.";
+  if (found.nothing) return "The nearest results, though none of them seems to match.";
   if (found.sentence) return `${count}, best first. ${found.sentence}`;
   const why = run.calibrated ? "is measured for one phrase by itself only" : "was not measured for this collection";
   return `${count}, best first. The scores are plain similarities: how sure they are ${why}.`;
@@ -179,12 +179,12 @@ function nothing(found) {
   }
   const filtered = query.where.length || (query.sure && plain(query));
   const tips = [];
-  if (asks(query)) tips.push("Say what is to be seen, in plain words: “a red cup” rather than an article number.");
-  if (query.minus.length) tips.push("Words to keep away from may have gone too far.");
-  if (filtered) tips.push("The filters leave some pictures out.");
+  if (asks(query)) tips.push("Describe what the picture shows in simple words: “a red cup” rather than an article number.");
+  if (query.minus.length) tips.push("The words after “without” may exclude too much.");
+  if (filtered) tips.push("The filters exclude some pictures.");
   const some = found.items.length > 0;
   const buttons = [
-    ...(some ? [make("button", { type: "button", onclick: nearest }, "Show the nearest all the same")] : []),
+    ...(some ? [make("button", { type: "button", onclick: nearest }, "Show the nearest anyway")] : []),
     ...(query.minus.length ? [act("Search without “without”", { minus: [] })] : []),
     ...(filtered ? [act("Drop the filters", { where: [], sure: 0 })] : []),
     ...(asks(query) ? [act("Show all pictures", { ...NOTHING, where: [] })] : []),

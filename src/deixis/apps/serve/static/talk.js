@@ -68,7 +68,7 @@ export const $ = id => document.getElementById(id);
 
 /** Shows what went wrong, with a button that tries again. */
 export function complain(place, error, again) {
-  const { found, cure } = error instanceof Trouble ? error : new Trouble("This page has a fault.", String(error));
+  const { found, cure } = error instanceof Trouble ? error : new Trouble("Error in this page.", String(error));
   place.replaceChildren(make("strong", {}, found), ...(cure ? [make("p", {}, cure)] : []));
   if (again) place.append(make("button", { type: "button", onclick: again }, "Try again"));
   place.hidden = false;

@@ -1,7 +1,7 @@
 // One picture, large: what is known of it, where it lies, what is like it, and why it was found.
 import { $, call, chance, complain, large, make, said, thumbnail, title } from "./talk.js";
 
-const LEGEND = "Warm colours are where the match hangs on the picture. "
+const LEGEND = "Warm colours mark the regions that the match depends on. "
   + "A word shows its own map; its bar is its share.";
 
 export class View {

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import excerpt, whole
+from deixis.data.readers.captions import excerpt, full_path
 from deixis.data.readers.formats.tables import read_json
 from deixis.data.readers.lookup import Lookup
 from deixis.data.readers.names import split_of
@@ -87,8 +87,9 @@ def read_coco(root: Path, files: Mapping[Path, Any | None]) -> Source:
         read += _File(path, data, lookup, gathering).gather(optional=len(files) > 1)
     if not read:
         raise DeixisError(
-            f"None of the {len(files)} json files of {whole(root)} could be used. {' '.join(gathering.notes)}".strip(),
-            "COCO's json holds the lists images and annotations, and its images lie beside it or in folders there.",
+            f"None of the {len(files)} json files of {full_path(root)} could be used. "
+            f"{' '.join(gathering.notes)}".strip(),
+            "COCO's json holds the lists images and annotations, and its images are beside it or in folders there.",
         )
     return gathering.source(root, root.stem if root.is_file() else root.resolve().name, "COCO json")
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, is_text, whole
+from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text
 from deixis.data.readers.names import split_of
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
@@ -183,7 +183,7 @@ def _splits(folders: Mapping[str, tuple[str, ...]], notes: list[str]) -> dict[st
     if not splits or not all(splits.values()):
         return {}
     names = ", ".join(sorted({parts[0] for parts in folders.values()}))
-    notes.append(f"{names} were taken for splits, not classes: the samples say which; `deixis adapt` makes its own.")
+    notes.append(f"{names} were read as splits, not classes; `deixis adapt` makes its own.")
     return splits
 
 
@@ -206,7 +206,7 @@ def _remarks(root: Path, files: Sequence[str]) -> list[str]:
     notes = []
     tables = [name for name in files if "/" not in name and _suffix(name) in _TABLES]
     if tables:
-        notes.append(f"{excerpt(tables[0])} was not read; to use it as the table, give {whole(root / tables[0])}.")
+        notes.append(f"{excerpt(tables[0])} was not read; to use it as the table, give {full_path(root / tables[0])}.")
     others = [name for name in files if _suffix(name) not in IMAGE_SUFFIXES | _TABLES | {".txt"}]
     if others:
         notes.append(f"Files that are no images were left out: {_counted(others)}.")
@@ -215,13 +215,13 @@ def _remarks(root: Path, files: Sequence[str]) -> list[str]:
 
 def _without_images(root: Path, files: Sequence[str]) -> DeixisError:
     if not files:
-        return DeixisError(f"The folder {whole(root)} holds no files.", "Give a folder with images, or a table.")
-    found = f"The folder {whole(root)} holds no images; seen: {_counted(files)}."
+        return DeixisError(f"The folder {full_path(root)} holds no files.", "Give a folder with images, or a table.")
+    found = f"The folder {full_path(root)} holds no images, but {_counted(files)}."
     table = next((name for name in files if _suffix(name) in _TABLES), None)
     if table is not None:
-        return DeixisError(found, f"To read the table, give its path: {whole(root / table)}")
+        return DeixisError(found, f"To read the table, give its path: {full_path(root / table)}")
     if any(_suffix(name) == ".arrow" for name in files):
         return DeixisError(found, f"To read what datasets saved: read(datasets.load_from_disk({str(root)!r}))")
     if any(_suffix(name) in _ARCHIVES for name in files):
-        return DeixisError(found, "Unpack the archive first, and give the folder that comes out.")
+        return DeixisError(found, "Unpack the archive first, and give the resulting folder.")
     return DeixisError(found, f"Images are files that end in {', '.join(sorted(IMAGE_SUFFIXES))}.")

@@ -53,12 +53,12 @@ def is_dataset(value: Any) -> bool:
     return hasattr(value, "column_names") and hasattr(value, "features")
 
 
-def read_dataset(data: Any, told: Columns) -> ColumnTable:
+def read_dataset(data: Any, user_columns: Columns) -> ColumnTable:
     """The rows of a dataset; of a dict of them one after another, with its keys as splits.
 
     Args:
         data: a dataset or a dict of them.
-        told: the columns that the user named.
+        user_columns: the columns that the user named.
 
     Raises:
         DeixisError: the dataset is a stream, which has no rows to count.
@@ -73,7 +73,7 @@ def read_dataset(data: Any, told: Columns) -> ColumnTable:
                 "The dataset is a stream: its rows come once, and can't be counted or shuffled.",
                 "Load it whole (load_dataset without streaming=True), or write it as shards.",
             )
-        _add(table, part, str(split), told)
+        _add(table, part, str(split), user_columns)
         columns.update(dict.fromkeys([*part.column_names, *(["split"] if split else [])]))
     table.columns = list(columns)
     return table
@@ -85,15 +85,21 @@ def _title(dataset: Any) -> str:
     return str(name).replace("/", "_") if name else "dataset"
 
 
-def _add(table: ColumnTable, dataset: Any, split: str, told: Columns) -> None:
+def _add(table: ColumnTable, dataset: Any, split: str, user_columns: Columns) -> None:
     if hasattr(dataset, "with_format"):
         dataset = dataset.with_format(None)  # as Python's own types, whatever it was set to
     images = [name for name in dataset.column_names if type(dataset.features.get(name)).__name__ == "Image"]
-    picture = told.path if told.path in images else images[0] if images and told.path is None else None
+    picture = (
+        user_columns.path
+        if user_columns.path in images
+        else images[0]
+        if images and user_columns.path is None
+        else None
+    )
     if picture is not None:
         raw = dataset.select_columns([picture]).cast_column(picture, type(dataset.features[picture])(decode=False))
         table.pictures = picture
-    if len(images) > 1 and told.path is None:
+    if len(images) > 1 and user_columns.path is None:
         table.notes.append(f"Images are read from {picture!r}; path_column names another of {listed(images)}.")
     others = [name for name in dataset.column_names if name not in images]
     words = {name: _class_names(dataset.features.get(name)) for name in others}

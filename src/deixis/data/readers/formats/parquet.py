@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import decode, excerpt, is_text, whole
+from deixis.data.readers.captions import decode, excerpt, full_path, is_text
 from deixis.data.readers.columns import Columns, ColumnTable, captions_among, listed, plain
 from deixis.data.readers.names import split_of_file
 from deixis.errors import DeixisError, require
@@ -71,11 +71,11 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own errors are among these
         raise DeixisError(
-            f"{whole(path)} can't be read as parquet: {excerpt(str(error), 200)}", "Copy or download it again."
+            f"{full_path(path)} can't be read as parquet: {excerpt(str(error), 200)}", "Copy or download it again."
         ) from error
 
 
-def read_parquet(paths: Sequence[Path], told: Columns) -> ColumnTable:
+def read_parquet(paths: Sequence[Path], user_columns: Columns) -> ColumnTable:
     """The rows of parquet files, one after another.
 
     Images may be named by a column, or lie in one: bytes, or the struct of bytes and path that `datasets` writes. They
@@ -84,7 +84,7 @@ def read_parquet(paths: Sequence[Path], told: Columns) -> ColumnTable:
 
     Args:
         paths: the files; the name of one such as `train-00000-of-00002.parquet` tells the split.
-        told: the columns that the user named.
+        user_columns: the columns that the user named.
 
     Raises:
         DeixisError: pyarrow is missing, or a file is cut short or no parquet.
@@ -92,7 +92,7 @@ def read_parquet(paths: Sequence[Path], told: Columns) -> ColumnTable:
     tables = []
     for path in paths:
         with _explained(path):
-            tables.append(_File(path, _open(path), told, named=len(paths) > 1).table())
+            tables.append(_File(path, _open(path), user_columns, named=len(paths) > 1).table())
     if len(tables) == 1:
         return tables[0]
     first = tables[0]
@@ -112,8 +112,8 @@ def read_parquet(paths: Sequence[Path], told: Columns) -> ColumnTable:
 class _File:
     """One parquet file."""
 
-    def __init__(self, path: Path, file: Any, told: Columns, named: bool) -> None:
-        self.path, self.file, self.told, self.named = path, file, told, named
+    def __init__(self, path: Path, file: Any, user_columns: Columns, named: bool) -> None:
+        self.path, self.file, self.user_columns, self.named = path, file, user_columns, named
         self.schema = file.schema_arrow
         self.notes: list[str] = []
         self.picture = self._picture_column()
@@ -126,8 +126,8 @@ class _File:
         for number, row in enumerate(self._rows(columns), 1):
             table.rows.append((number, row))
         if not table.rows:
-            raise DeixisError(f"{whole(self.path)} holds no rows.", "Give one row for each image.")
-        if {"key", "status", "url"} <= set(columns) and self.told.path is None and self.picture is None:
+            raise DeixisError(f"{full_path(self.path)} holds no rows.", "Give one row for each image.")
+        if {"key", "status", "url"} <= set(columns) and self.user_columns.path is None and self.picture is None:
             self._downloaded(table)
         split = split_of_file(self.path.stem)
         if split and "split" not in columns:
@@ -138,16 +138,20 @@ class _File:
 
     def _picture_column(self) -> str | None:
         """The column with images in it: the one told, or the first; None where files are named."""
-        holding = [field.name for field in self.schema if _holds_images(field, self.told.path)]
-        if self.told.path is not None:
-            return self.told.path if self.told.path in holding else None
+        holding = [field.name for field in self.schema if _holds_images(field, self.user_columns.path)]
+        if self.user_columns.path is not None:
+            return self.user_columns.path if self.user_columns.path in holding else None
         if len(holding) > 1:
             self.notes.append(f"Images are read from {holding[0]!r}; --path-column names another of {listed(holding)}.")
         return holding[0] if holding else None
 
     def _columns(self) -> list[str]:
         """The columns that are kept: not bytes, unless they are words or the image."""
-        words = {*captions_among(self.schema.names, self.told, self.path.name, []), self.told.label, self.told.path}
+        words = {
+            *captions_among(self.schema.names, self.user_columns, self.path.name, []),
+            self.user_columns.label,
+            self.user_columns.path,
+        }
         left = [f.name for f in self.schema if _is_bytes(f.type) or _holds_images(f, None)]
         left = [name for name in left if name != self.picture and name not in words]
         if left:
@@ -175,7 +179,7 @@ class _File:
             largest = max(self.file.metadata.row_group(g).num_rows for g in range(self.file.num_row_groups))
             if largest > LARGE_GROUP:
                 self.notes.append(
-                    f"{largest} images lie in one row group, which is read as a whole for each; `deixis pack` writes "
+                    f"{largest} images are in one row group, which is read completely for each; `deixis pack` writes "
                     "them as shards."
                 )
 
@@ -220,8 +224,8 @@ class _File:
         tar = self.path.with_suffix(".tar")
         if not folder.is_dir() and tar.is_file():
             raise DeixisError(
-                f"{whole(self.path)} is img2dataset's list of what lies in {excerpt(tar.name)}.",
-                f"Give the shard, which holds the captions as well: {whole(tar)}",
+                f"{full_path(self.path)} is img2dataset's list of the content of {excerpt(tar.name)}.",
+                f"Give the shard, which holds the captions as well: {full_path(tar)}",
             )
         names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
         files = {os.path.splitext(name)[0]: name for name in names if _pictured(name)}
@@ -244,10 +248,10 @@ def _is_bytes(kind: Any) -> bool:
     return str(kind) in {"binary", "large_binary", "binary_view"} or str(kind).startswith("fixed_size_binary")
 
 
-def _holds_images(field: Any, told: str | None) -> bool:
+def _holds_images(field: Any, user_columns: str | None) -> bool:
     """Whether a column holds images: a struct with bytes inside, or bytes under a usual name or the one told."""
     if _is_bytes(field.type):
-        return plain(field.name) in _BYTES_NAMES or field.name == told
+        return plain(field.name) in _BYTES_NAMES or field.name == user_columns
     inside = _inside(field.type)
     return "bytes" in inside and _is_bytes(inside["bytes"])
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import is_text, whole
+from deixis.data.readers.captions import full_path, is_text
 from deixis.data.readers.columns import Chosen, Columns, ColumnTable, choose
 from deixis.data.readers.formats.coco import is_coco, read_coco
 from deixis.data.readers.formats.tables import read_json
@@ -130,7 +130,7 @@ def _instances(refs: Path) -> tuple[Path, Mapping[str, Any]]:
         if is_coco(data):
             return path, data
     raise DeixisError(
-        f"{whole(refs)} holds RefCOCO's refs, and their boxes stand in another file, which is not beside it.",
+        f"{full_path(refs)} holds RefCOCO's refs, and their boxes are in another file, which is not beside it.",
         "Put RefCOCO's instances.json into the same folder.",
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, is_text, texts_in, whole
+from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text, texts_in
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.names import split_of_file
 from deixis.data.readers.records import from_record
@@ -81,10 +81,12 @@ def _shard_name(archive: Path, root: Path) -> str:
 
 
 def _without_samples(root: Path, reader: _Reader) -> DeixisError:
-    found = f"{whole(root)} holds no samples."
+    found = f"{full_path(root)} holds no samples."
     if reader.skipped:
         first = reader.skipped[0]
-        found = f"{whole(root)} holds no sample that can be used: {excerpt(first.path)} {first.reason} {first.detail}"
+        found = (
+            f"{full_path(root)} holds no sample that can be used: {excerpt(first.path)} {first.reason} {first.detail}"
+        )
     return DeixisError(found.strip(), "A shard holds files of one name for each sample, such as 0001.jpg and 0001.txt.")
 
 
@@ -112,7 +114,7 @@ class _Reader:
                     self._add(_Draft(archive, file, f"{shard}/{key}", fields), shard)
         except OSError as error:
             raise DeixisError(
-                f"{whole(archive)} can't be read: {error.strerror or error}.", "Check the path and its permissions."
+                f"{full_path(archive)} can't be read: {error.strerror or error}.", "Check the path and its permissions."
             ) from error
 
     def settled(self) -> list[Sample]:

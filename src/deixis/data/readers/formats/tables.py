@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.data.readers.captions import decode, excerpt, whole
+from deixis.data.readers.captions import decode, excerpt, full_path
 from deixis.data.readers.columns import Columns, ColumnTable, captions_among
 from deixis.errors import DeixisError
 from deixis.types.samples import Skipped
@@ -26,19 +26,19 @@ MAX_LINES = 100
 _FIELD_LIMIT = 2**26
 
 
-def read_table(path: Path, told: Columns) -> ColumnTable:
+def read_table(path: Path, user_columns: Columns) -> ColumnTable:
     """The rows of a csv, tsv or jsonl file.
 
     Args:
         path: the table.
-        told: the columns that the user named; they decide whether a csv's last cell may hold separators.
+        user_columns: the columns that the user named; they decide whether a csv's last cell may hold separators.
 
     Raises:
         DeixisError: there are no rows, or no csv could look so.
     """
     suffix = path.suffix.lower()
     text = decode(path.read_bytes())
-    table = _read_lines(text, path) if suffix in LINES else _read_csv(text, path, told)
+    table = _read_lines(text, path) if suffix in LINES else _read_csv(text, path, user_columns)
     if not table.rows and not table.skipped:
         raise DeixisError(
             f"{excerpt(path.name)} holds no rows.", "Give one row for each image, such as: a.jpg,a red bird"
@@ -56,13 +56,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text, parse_constant=lambda name: None)
     except RecursionError as error:
-        raise DeixisError(f"{whole(path)} is nested too deeply.", "Write plain lists and objects.") from error
+        raise DeixisError(f"{full_path(path)} is nested too deeply.", "Write plain lists and objects.") from error
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip()[:1] == "{":
             return _read_lines(text, path)
         raise DeixisError(
-            f"{whole(path)} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
-            "Mend it there, or write it again; a file that was cut short ends so too.",
+            f"{full_path(path)} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
+            "Fix it there, or write it again; the file may be truncated.",
         ) from error
 
 
@@ -97,12 +97,12 @@ def _unique(names: Sequence[str]) -> list[str]:
     return columns
 
 
-def _read_csv(text: str, path: Path, told: Columns) -> ColumnTable:
+def _read_csv(text: str, path: Path, user_columns: Columns) -> ColumnTable:
     mark = _delimiter(text, tabs=path.suffix.lower() == ".tsv")
     with _long_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
         try:
-            return _csv_rows(reader, mark, path, told)
+            return _csv_rows(reader, mark, path, user_columns)
         except csv.Error as error:
             raise DeixisError(
                 f"Line {reader.line_num} can't be read as a table: {error}.",
@@ -110,12 +110,14 @@ def _read_csv(text: str, path: Path, told: Columns) -> ColumnTable:
             ) from error
 
 
-def _csv_rows(reader: Any, mark: str, path: Path, told: Columns) -> ColumnTable:
+def _csv_rows(reader: Any, mark: str, path: Path, user_columns: Columns) -> ColumnTable:
     """The rows of a csv reader. A row with too many cells is one with separators in its last cell, if that is the only
     caption; else it is left out."""
     header: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
     table = ColumnTable(path, path.suffix.lower()[1:], _unique(header), [])
-    last_is_caption = bool(table.columns) and captions_among(table.columns, told, "", []) == (table.columns[-1],)
+    last_is_caption = bool(table.columns) and captions_among(table.columns, user_columns, "", []) == (
+        table.columns[-1],
+    )
     start, joined = reader.line_num, 0
     for cells in reader:
         line, start = start + 1, reader.line_num

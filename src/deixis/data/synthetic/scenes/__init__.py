@@ -59,7 +59,7 @@ def scenes(
     """
     config = config or SceneConfig()
     if not SIDES[0] <= side <= SIDES[1]:
-        raise DeixisError(f"Scenes with a side of {side} pixels are asked for.", f"Ask for {SIDES[0]} to {SIDES[1]}.")
+        raise DeixisError(f"Scenes with a side of {side} pixels are requested.", f"Ask for {SIDES[0]} to {SIDES[1]}.")
     if seed < 0 or count < 0:
         raise DeixisError(f"The seed is {seed} and the count {count}.", "Neither can be negative.")
     stage = SceneStage(part(assemble(config), split, config.unseen), split, side, config, _photos(config, split))

@@ -141,7 +141,7 @@ def _zipf_sums(count: int) -> np.ndarray:
 
 @functools.cache
 def _beside() -> tuple[str, ...]:
-    rng, words = _rng(0, "words beside the point"), dict[str, None]()
+    rng, words = _rng(0, "irrelevant words"), dict[str, None]()
     while len(words) < _BESIDE:
         words[_made_up(rng) + _made_up(rng)] = None
     return tuple(words)

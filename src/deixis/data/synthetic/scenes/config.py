@@ -106,7 +106,9 @@ class SceneConfig:
                 raise DeixisError(f"{name} is {getattr(self, name)}.", "It is a share: from 0 to 1.")
         low, high = self.objects
         if not 1 <= low <= high <= 8:
-            raise DeixisError(f"A scene of {low} to {high} things is asked for.", "Ask for 1 to 8, the fewer first.")
+            raise DeixisError(
+                f"A scene of {low} to {high} objects is requested.", "Request 1 to 8, the smaller number first."
+            )
         if min(self.repeats, self.named) < 1 or min(self.phrases, self.questions, self.changes) < 0:
             raise DeixisError(
                 f"repeats is {self.repeats}, named {self.named}, phrases {self.phrases}, questions {self.questions}, "

@@ -44,8 +44,8 @@ class Options:
         held: scenes to tune on, and as many to report on.
         changes: of each held-out scene, the most pictures in which one thing is another, for composed queries.
         noise: share of the training captions that are wrong, more for some nouns than for others, up to 0.5.
-        messy: whether the training captions are messy: many words for a noun, words beside the point.
-        irrelevant: share of words beside the point in messy captions.
+        messy: whether the training captions are messy: many words for a noun, irrelevant words.
+        irrelevant: share of irrelevant words in messy captions.
         text: the text tower: `transformer` or `bag`.
         image: the image tower: `vit`, `vit-mean` or `resnet`, see `deixis.zoo.scratch.build`.
         size: of the towers, one of `deixis.zoo.scratch.SIZES`.
@@ -107,8 +107,8 @@ def _require(options: Options) -> None:
             raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
     if options.batch_size > options.count:
         raise DeixisError(
-            f"A batch of {options.batch_size} is asked for, and there are {options.count} scenes.",
-            "Ask for smaller batches or more scenes.",
+            f"A batch of {options.batch_size} is requested, and there are {options.count} scenes.",
+            "Request smaller batches or more scenes.",
         )
 
 
@@ -120,8 +120,8 @@ def _nouns(options: Options) -> tuple[str, ...]:
     wanted = max(options.nouns, options.held_nouns)
     if len(there) < max(2, wanted):
         raise DeixisError(
-            f"{wanted or 2} nouns are asked for, and of the cast {options.cast!r} only {len(there)} are in all splits.",
-            "Ask for fewer nouns, or for another cast: emoji/all has six drawings of each noun.",
+            f"{wanted or 2} nouns are requested, and of the cast {options.cast!r} only {len(there)} are in all splits.",
+            "Request fewer nouns, or another cast: emoji/all has six drawings of each noun.",
         )
     ordered = sorted(there, key=lambda noun: (zlib.crc32(noun.encode()), noun))
     return tuple(ordered[: options.nouns or None])

@@ -42,8 +42,8 @@ def measure(plan: EvalSet, model: EvalModel, options: EvalOptions, talk: EvalRep
     unknown = [label for label in labels if spoken[label] not in place]
     if unknown:
         raise DeixisError(
-            f"{model.name} has not learned {len(unknown)} of the {len(labels)} classes, such as {unknown[0]!r}.",
-            f"It has learned: {', '.join(names[:9]) or 'none'}. Measure it on these, or by another --protocol.",
+            f"{model.name} was not trained on {len(unknown)} of the {len(labels)} classes, such as {unknown[0]!r}.",
+            f"It was trained on: {', '.join(names[:9]) or 'none'}. Measure it on these, or with another --protocol.",
         )
     order = [place[spoken[label]] for label in labels]
     classes = [*labels, *(name for name in names if name not in order)]

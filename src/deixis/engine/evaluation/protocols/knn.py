@@ -65,7 +65,7 @@ def neighbour_scores(
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> tuple[EvalSet, ProbeSplit]:
     """The labelled images in two parts."""
     if not options.neighbours or min(options.neighbours) < 1:
-        raise DeixisError(f"{list(options.neighbours)} neighbours are asked for.", "Give 1 or more: --neighbours 20")
+        raise DeixisError(f"{list(options.neighbours)} neighbours are requested.", "Give 1 or more: --neighbours 20")
     every = data.labelled(options.limit, talk.say)
     return every, probe_split(every)
 

@@ -57,7 +57,7 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
     if len(styles) < 2:
         raise DeixisError(f"The images are of {len(styles)} styles, and comparing takes two.", CURES["style"])
     if len(used.samples) < len(every.samples):
-        talk.say(f"{len(used.samples)} of {len(every.samples)} images are compared by their style.")
+        talk.say(f"{len(used.samples)} of {len(every.samples)} images have a style and are compared.")
     return _Plan(used, classes, styles)
 
 

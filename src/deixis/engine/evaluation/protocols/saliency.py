@@ -42,7 +42,7 @@ PROTOCOL = EvalProtocol(
 
 
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> Source:
-    """The pictures; which of their things are seen hangs on the model."""
+    """The pictures; which of their objects are visible depends on the model's crop."""
     return data.source
 
 
@@ -50,26 +50,28 @@ def measure(plan: Source, model: EvalModel, options: EvalOptions, talk: EvalRepo
     """All measures of every map."""
     encoder = model.require_encoder()
     todo = entries(encoder, options.methods)
-    asked = questions(encoder, plan, options.limit or PICTURES)
-    talk.say(f"{len(asked.picture)} things of {len(asked.nouns)} nouns are asked for in {len(asked.images)} pictures.")
+    queries = questions(encoder, plan, options.limit or PICTURES)
+    talk.say(
+        f"{len(queries.picture)} objects of {len(queries.nouns)} nouns are queried in {len(queries.images)} pictures."
+    )
     rows = []
     with talk.step("explain"), talk.bar("explain and measure") as bar:
         for done, entry in enumerate(todo):
             bar(done, len(todo))
-            rows.append(measure_entry(entry, encoder, asked))
+            rows.append(measure_entry(entry, encoder, queries))
         bar(len(todo), len(todo))
-    arms = {f"{row.method}, {row.layer}".strip(", "): _columns(row, asked) for row in rows}
-    facts = {"pictures": len(asked.images), "questions": len(asked.picture)}
-    return EvalOutput(arms, (), facts, SaliencyResult(plan.name, encoder, todo, asked, rows))
+    arms = {f"{row.method}, {row.layer}".strip(", "): _columns(row, queries) for row in rows}
+    facts = {"pictures": len(queries.images), "questions": len(queries.picture)}
+    return EvalOutput(arms, (), facts, SaliencyResult(plan.name, encoder, todo, queries, rows))
 
 
-def _columns(row: SaliencyRow, asked: SaliencyQueries) -> dict[Column, QueryValues]:
+def _columns(row: SaliencyRow, queries: SaliencyQueries) -> dict[Column, QueryValues]:
     found = {}
     for name, values in row.values.items():
-        known, pictures = np.isfinite(values), asked.picture[: len(values)].numpy()
+        known, pictures = np.isfinite(values), queries.picture[: len(values)].numpy()
         if known.any():
-            nouns = [asked.nouns[i] for i in asked.noun[: len(values)].tolist()]
-            queries = [f"{picture}: {noun}" for picture, noun in zip(pictures, nouns, strict=True)]
-            kept = tuple(query for query, has in zip(queries, known, strict=True) if has)
-            found[Column(name)] = QueryValues(values[known], kept, pictures[known])
+            nouns = [queries.nouns[i] for i in queries.noun[: len(values)].tolist()]
+            names = [f"{picture}: {noun}" for picture, noun in zip(pictures, nouns, strict=True)]
+            named = tuple(name for name, has in zip(names, known, strict=True) if has)
+            found[Column(name)] = QueryValues(values[known], named, pictures[known])
     return found
