@@ -113,6 +113,9 @@ def _value(hint: Any, value: Any, refusal: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DeixisError(f"{refusal} {value!r}.", "Give a number.")
         return float(value)
+    kind = next((each for each in (hint, *kinds) if dataclasses.is_dataclass(each)), None)
+    if kind is not None and isinstance(value, Mapping):
+        return _made(kind, value)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(_made(kinds[0], each) if isinstance(each, Mapping) else _fixed(each) for each in value)
     return value
