@@ -203,6 +203,7 @@ def pieces() -> list[Batch]:
     """Two batches of other sizes and lengths, that have a caption in common."""
     first = batch_of(torch.tensor([[[4, 5]], [[7, 0]], [[9, 9]]]))
     second = batch_of(torch.tensor([[[7, 0, 0]], [[4, 5, 6]]]), seed=1)
+    first, second = (dataclasses.replace(each, valid={"L": each.tokens != 0}) for each in (first, second))
     return [first, dataclasses.replace(second, ids=("x", "y"))]
 
 

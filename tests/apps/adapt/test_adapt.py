@@ -271,7 +271,7 @@ def test_images_without_words_are_left_out_and_counted(tmp_path: Path) -> None:
         path.unlink()
     code, _, err = deixis("adapt", data, *QUICK, "--method", "ridge", "--out", tmp_path / "run")
     assert code == 0
-    assert "12 of 48 images have no caption, and are left out" in err
+    assert "12 of 48 images have no caption, and are skipped" in err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["data"]["images"] == 36
     assert [item["reason"] for item in result["data"]["skipped"]] == ["no caption"] * 12

@@ -257,7 +257,7 @@ def test_a_class_with_one_image_is_learned_and_a_lopsided_draw_is_said(pairs: An
     with pytest.warns(UserWarning, match="1 of 6 classes have fewer than 5 images, 1 the least"):
         clf = fit([X[i] for i in kept], [y[i] for i in kept])
     assert y[0] in clf.classes_
-    with pytest.warns(UserWarning, match="largest class is learned from 12 images, the smallest from 1"):
+    with pytest.warns(UserWarning, match="largest class has 12 images, the smallest 1"):
         fit(
             [X[i] for i in kept for _ in range(2 if y[i] != y[0] else 1)],
             [y[i] for i in kept for _ in range(2 if y[i] != y[0] else 1)],

@@ -180,7 +180,7 @@ def test_pictures_are_removed_by_path_or_id_and_a_wrong_name_removes_nothing(kep
     assert "pictures/o1.png" in err
     assert "Did you mean: pictures/01.png" in err
     code, out, _ = deixis("index", "pictures/00.png", "large.jpg", "--out", "index", "--remove")
-    assert (code, out) == (0, "2 removed from index; 9 kept.\n")
+    assert (code, out) == (0, "2 removed from index; 9 remain.\n")
     assert (kept / "pictures" / "00.png").exists()
     assert "2 added; 9 kept" in deixis("index", "pictures", "--out", "index", "--add").out
 

@@ -278,8 +278,8 @@ def test_the_report_draws_how_far_chances_can_be_believed(result: dict[str, Any]
     page = render(result, [], tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count('<circle class="dot" cx=') >= 5
     assert 'class="reliability"' in page
-    assert "it was told that about 8 in 10 are right; of 100 such, 77 (68.0–86.0) were" in page
-    assert "Of 100 searches for what is not there, 9 (6.0–13.0) are answered all the same" in page
+    assert "the prediction was that about 8 in 10 are right; of 100 such, 77 (68.0–86.0) were" in page
+    assert "Of 100 searches for absent concepts, 9 (6.0–13.0) return results nevertheless" in page
     result["relevance"]["says_nothing_matches"] = False
     section = relevance(result, "concepts")
     assert section is not None

@@ -314,7 +314,7 @@ def remarks_on(few: FewShotSubset, labels: Sequence[str], shots: int | None) -> 
         )
     if counts and max(counts.values()) > _LOPSIDED * min(counts.values()):
         notes.append(
-            f"The largest class has {max(counts.values())} images, the smallest from "
+            f"The largest class has {max(counts.values())} images, the smallest "
             f"{min(counts.values())}: predictions will favour large classes."
         )
     if few.unreadable:

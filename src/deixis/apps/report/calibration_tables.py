@@ -43,9 +43,8 @@ def relevance(result: Mapping[str, Any], unseen: str) -> CalibrationSection | No
     last = part["points"][-1]
     sentence = (
         f"For the results with the best scores the prediction was that {in_words(last['told'])} are right; of 100 "
-        f"such, "
-        f"{_of_hundred({**last, 'value': last['came']})} were. Predictions are {points(part['ece'])} points off on "
-        "average."
+        f"such, {_of_hundred({**last, 'value': last['came']})} were. Predictions are {points(part['ece'])} points off "
+        "on average."
     )
     basis = (
         f"Measured on {count(part['queries'])} searches by words for {count(part['concepts'])} "
