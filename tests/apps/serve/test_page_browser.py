@@ -156,7 +156,7 @@ def test_a_picture_finds_itself(screen: Screen, shop: Path, searcher: Searcher, 
 
 def test_words_and_picture_are_mixed_by_the_slider(screen: Screen, shop: Path, searcher: Searcher) -> None:
     screen.open("#q=bird")
-    slider = screen.page.get_by_role("slider", name="Words or picture")
+    slider = screen.page.get_by_role("slider", name="Weight of picture against words")
     assert not slider.is_visible()
     screen.bring("paste", "7.png", _photo(shop, 7))
     picture = shop / "photos" / "007.png"
@@ -358,7 +358,7 @@ def test_similar_ones_are_a_search_of_its_own_that_words_can_join(screen: Screen
     screen.shows(_titles(searcher.like(40, 8)))
     assert "#like=40" in page.url
     page.get_by_role("searchbox").fill("boat")
-    page.get_by_role("slider", name="Words or picture").wait_for()
+    page.get_by_role("slider", name="Weight of picture against words").wait_for()
     screen.button("Take away the picture: a picture of the collection").click()
     screen.shows(_titles(searcher.search("boat", 8)))
 
