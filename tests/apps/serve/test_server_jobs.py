@@ -72,7 +72,7 @@ def test_one_folder_at_a_time_with_progress(named: Running, folders: Folders) ->
     folders.go.clear()
     job = named.post("/folders/0/update", {}).json()["job"]
     assert named.post("/folders/0/update", {}).json()["job"] == job
-    assert "photos is being looked through" in problem(named.post("/folders/1/update", {}), 429)
+    assert "photos is being indexed" in problem(named.post("/folders/1/update", {}), 429)
     assert named.get(f"/jobs/{job}").json()["total"] in (0, 3)
     folders.go.set()
     assert ended(named, job) == {"done": 3, "total": 3, "state": "done", "message": "2 added."}
