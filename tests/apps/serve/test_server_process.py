@@ -51,11 +51,11 @@ def test_it_ends_when_it_is_told_to_though_clients_hold_on_and_the_model_is_at_w
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_told_with_the_cure_before_the_model_is_loaded(collection: Path) -> None:
+def test_a_port_in_use_is_reported_with_the_cure_before_the_model_is_loaded(collection: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         code, out, err = deixis("serve", collection / "run", "--port", str(other.getsockname()[1]))
     assert (code, out) == (2, "")
-    assert "is taken" in err
+    assert "is in use" in err
     assert "--port 0" in err
 
 
