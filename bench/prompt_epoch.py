@@ -31,11 +31,11 @@ from torch.nn import functional as F
 from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
 from deixis.engine.training.train import train
 from deixis.methods import coop
+from deixis.nn.adaptation.prompts import ClassTexts
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze
-from deixis.nn.prompts import ClassTexts
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Batch, FieldSpec, Losses, Progress
 from deixis.zoo import load
 

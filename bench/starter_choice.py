@@ -25,8 +25,8 @@ from bench.rows import RESULTS, environment
 from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.datasets.sources import fetch
-from deixis.nn.conse import ConSE
 from deixis.nn.dual import DualEncoder
+from deixis.nn.vision.conse import ConSE
 from deixis.ops.metrics import retrieval
 from deixis.zoo.starter import PROMPTS, class_prompts
 

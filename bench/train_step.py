@@ -34,8 +34,8 @@ from deixis.engine import backward
 from deixis.engine.training.train import train
 from deixis.methods.clip import Config, Method
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Batch, Losses, Progress
 from deixis.zoo import load, openclip
 from deixis.zoo.places import fill

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 
 __all__ = ["assert_gradient", "assert_gradients", "close", "deviation", "resnet", "stored", "text_tower", "vit"]
 

@@ -22,9 +22,6 @@ BY_LISTING = (
 
 OF_EACH_FILE = {"methods": ("Method", "Config"), "engine": ("Options",)}
 
-# Of networks, each module is one idea by itself, and what papers share moves there: it grows with the papers, too.
-ONE_IDEA_A_FILE = ("nn",)
-
 # Strings of the engine and the apps that equal a method's name, and may: another thing of that name, or a choice that
 # is made for users. Everything else goes by cards and capabilities.
 METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
@@ -50,14 +47,14 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
 
 
 def room_size(root: Path) -> list[str]:
-    """A folder has at most 16 modules beside its `__init__`; those of one file a kind, or an idea, are exempt."""
+    """A folder has at most 16 modules beside its `__init__`; those of one file a kind are exempt."""
     rooms = collections.Counter(
         module.place.parent.as_posix() for module in modules(root) if module.stem != "__init__" and module.place.parts
     )
     return [
         f"{room}: {count} modules, {ROOM_MODULES} at most"
         for room, count in sorted(rooms.items())
-        if count > ROOM_MODULES and room not in (*BY_LISTING, *ONE_IDEA_A_FILE)
+        if count > ROOM_MODULES and room not in BY_LISTING
     ]
 
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from deixis import zoo
 from deixis.methods import get
+from deixis.nn.adaptation.prompts import ClassTexts, EmbeddingTower
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze
-from deixis.nn.prompts import ClassTexts, EmbeddingTower
-from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.types import Batch, FieldSpec
 from tests.clip_golden import text_tower
 

@@ -43,7 +43,7 @@ PLANTED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
     "room_size": (
         {f"ops/{letter}.py": "" for letter in "abcdefghijklmnopq"},
         "ops: 17 modules, 16 at most",
-        {f"{room}/{letter}.py": "" for room in ("methods", "nn") for letter in "abcdefghijklmnopq"}
+        {f"methods/{letter}.py": "" for letter in "abcdefghijklmnopq"}
         | {f"ops/{name}.py": "" for name in ("__init__", *"abcdefghijklmnop")}
         | {"ops/more/q.py": ""},
     ),

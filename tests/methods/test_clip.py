@@ -17,7 +17,7 @@ from deixis.engine.training.optim import parameter_groups
 from deixis.engine.training.train import train
 from deixis.methods import clip
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.ops import collective
 from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, OptimSpec, Progress, Stage
@@ -175,8 +175,8 @@ def test_gradient_caching_serves_a_tower_with_still_batch_norms() -> None:
 
 
 def test_a_new_clip_learns_a_few_pairs() -> None:
-    from deixis.nn.text import TextConfig, TextTransformer
-    from deixis.nn.vit import Vit, VitConfig
+    from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+    from deixis.nn.vision.vit import Vit, VitConfig
 
     image = Vit(VitConfig(32, 16, 16, 1, 2, 32, 8, activation="quick_gelu", patch_dropout=0.25))
     text = TextTransformer(TextConfig(20, 6, 16, 1, 2, 32, 8, activation="quick_gelu"))

@@ -13,9 +13,9 @@ from deixis import engine, zoo
 from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.methods import coop
-from deixis.nn.adapters import TextResidual
-from deixis.nn.bag_of_words import BagConfig, BagOfWords
+from deixis.nn.adaptation.adapters import TextResidual
 from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.language.bag_of_words import BagConfig, BagOfWords
 from deixis.types import Progress
 from tests.prompting import NAMES, clip_like, few_images, golden_batch, golden_method
 from tests.support import load_golden

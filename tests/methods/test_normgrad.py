@@ -26,7 +26,7 @@ from deixis.nn.frozen import freeze
 from deixis.nn.modified_backward import EXCITATION, Rewritten
 from deixis.nn.relevance import pair_score
 from deixis.nn.taps import taps
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.ops.maps import highest, hits, per_class, spearman
 from tests.support import explained, load_golden
 

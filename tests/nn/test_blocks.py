@@ -6,7 +6,7 @@ import timm
 from torch import nn
 
 from deixis.nn.blocks import last_block
-from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 
 
 class Wrapped(nn.Module):

@@ -14,10 +14,10 @@ from torch import nn
 
 from deixis import zoo
 from deixis.inputs.images import ImageError
-from deixis.nn.adapters import ImageResidual, TextResidual
-from deixis.nn.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.adaptation.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder, ImageTower, TextTower
-from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from tests.zoo import checkpoints
 
 TEXTS = ["a red bird", "", "two boats on a lake, seen from above"]

@@ -14,7 +14,8 @@ from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRu
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
-from deixis.nn.attention import Attention
+from deixis.nn.layers.attention import Attention
+from deixis.nn.layers.transformer import TransformerBlock
 from deixis.nn.relevance import (
     AlphaBeta,
     Epsilon,
@@ -26,7 +27,6 @@ from deixis.nn.relevance import (
     ZPlus,
     relevance,
 )
-from deixis.nn.transformer import TransformerBlock
 from tests.support import load_golden
 
 SMALL = 1e-9

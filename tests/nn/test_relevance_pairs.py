@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from deixis import zoo
-from deixis.nn.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.dual import DualEncoder
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.nn.relevance import Epsilon, Rules, pair_score, relevance, text_relevance
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 
 TIGHT = Rules(Epsilon(1e-12), Epsilon(1e-12), norm=Epsilon(1e-12), epsilon=1e-12, attention="constant")
 SIZES = {"width": 8, "depth": 2, "heads": 2, "hidden": 12, "out": 6}

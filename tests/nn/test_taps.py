@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from deixis.errors import DeixisError
 from deixis.nn.frozen import freeze
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.taps import blocks, eval_with_grad, names, taps, to_grid
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 
 X = torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from deixis import zoo
 from deixis.errors import DeixisError
-from deixis.nn.adapters import ImageResidual, TextResidual
+from deixis.nn.adaptation.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.zoo import folder as folders
 from deixis.zoo import scratch

@@ -109,7 +109,7 @@ def test_the_name_loads_the_same_model_from_anywhere(folder: Path, monkeypatch: 
 
 
 def test_an_adapted_model_stands_on_a_checkpoint_folder(folder: Path, tmp_path: Path) -> None:
-    from deixis.nn.adapters import TextResidual
+    from deixis.nn.adaptation.adapters import TextResidual
 
     encoder = zoo.load(folder)
     zoo.save(encoder.with_adapters(None, TextResidual(32)), tmp_path / "adapted")
@@ -334,7 +334,7 @@ def test_a_model_that_the_layout_has_no_place_for_is_not_written(tmp_path: Path)
 
 
 def test_adapters_and_other_precisions_are_not_lost_without_a_word(folder: Path, tmp_path: Path) -> None:
-    from deixis.nn.adapters import TextResidual
+    from deixis.nn.adaptation.adapters import TextResidual
 
     encoder = zoo.load(folder)
     with pytest.raises(DeixisError, match="adapters"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from deixis.errors import DeixisError
-from deixis.nn.bag_of_words import BagOfWords
 from deixis.nn.dual import ImageTower, TextTower
+from deixis.nn.language.bag_of_words import BagOfWords
 from deixis.zoo.scratch import MARKS, build, described, is_new, options, rebuilt, words_of
 
 TEXTS = ("A red dog and a small cat.", "Two dogs, a pepper-pot!", "A cat on grey ground.")

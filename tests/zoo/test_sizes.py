@@ -10,7 +10,7 @@ import torch
 from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.nn.positions import resize_grid, resize_length
+from deixis.nn.layers.positions import resize_grid, resize_length
 from tests.zoo.checkpoints import RESNET, TEXTS, VIT, open_clip_config, open_clip_folder
 
 

@@ -15,7 +15,7 @@ from deixis import zoo
 from deixis.data.datasets.sources import fetch
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
-from deixis.nn.conse import ConSE
+from deixis.nn.vision.conse import ConSE
 from deixis.ops.metrics import retrieval
 from deixis.zoo import starter
 

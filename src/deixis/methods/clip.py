@@ -29,9 +29,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from deixis.nn.adaptation.lora import add_low_rank
 from deixis.nn.blocks import last_block
 from deixis.nn.dual import DualEncoder
-from deixis.nn.lora import add_low_rank
 from deixis.ops.collective import gather_ragged
 from deixis.ops.contrastive import info_nce
 from deixis.types import (

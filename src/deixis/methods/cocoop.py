@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.methods import coop
+from deixis.nn.adaptation.prompts import ClassTexts
 from deixis.nn.dual import DualEncoder
-from deixis.nn.prompts import ClassTexts
 from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress
 
 __all__ = ["CARD", "CLAIMS", "Config", "MetaNet", "Method"]

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
+from deixis.nn.adaptation.prompts import ClassTexts, embedding_tower, start_vectors
 from deixis.nn.dual import DualEncoder
-from deixis.nn.prompts import ClassTexts, embedding_tower, start_vectors
 from deixis.ops.collective import mean_count
 from deixis.types import Arm, Batch, Card, Claim, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress
 

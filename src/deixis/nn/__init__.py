@@ -1,4 +1,5 @@
-"""Modules with parameters, one idea a file: attention, bert, conse, adapters, dual, frozen."""
+"""Networks, one idea a module: `layers`, the `vision` and `language` networks made of them, what `adaptation` adds to a
+trained one, `relevance` (how its scores are explained), and beside these what holds for any of them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.nn.adapters import from_config
+from deixis.nn.adaptation.adapters import from_config
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.zoo import scratch, starter
 

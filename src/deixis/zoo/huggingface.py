@@ -15,8 +15,8 @@ from deixis.files import atomic_folder
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.text import TextTransformer
-from deixis.nn.vit import Vit
+from deixis.nn.language.text_transformer import TextTransformer
+from deixis.nn.vision.vit import Vit
 from deixis.zoo.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
 from deixis.zoo.openclip import build
 from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places

@@ -7,8 +7,8 @@ from typing import Any
 
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
-from deixis.nn.text import TextConfig
-from deixis.nn.vit import VitConfig
+from deixis.nn.language.text_transformer import TextConfig
+from deixis.nn.vision.vit import VitConfig
 from deixis.zoo.openclip_config import MEAN, STD
 from deixis.zoo.settings import StrictConfig
 

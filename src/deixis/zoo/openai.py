@@ -14,10 +14,10 @@ from deixis.errors import DeixisError
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.modified_resnet import ModifiedResNetConfig
-from deixis.nn.text import TextConfig
-from deixis.nn.transformer import Activation
-from deixis.nn.vit import VitConfig
+from deixis.nn.language.text_transformer import TextConfig
+from deixis.nn.layers.transformer import Activation
+from deixis.nn.vision.modified_resnet import ModifiedResNetConfig
+from deixis.nn.vision.vit import VitConfig
 from deixis.zoo.openclip import HINTS, build, parts
 from deixis.zoo.openclip_config import MEAN, STD
 from deixis.zoo.places import fill

@@ -18,9 +18,9 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.zoo.openclip_config import read_preprocess, read_towers, unlike, write_preprocess, write_towers
 from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places
 from deixis.zoo.settings import (

@@ -8,9 +8,9 @@ from typing import Any
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Mode, Preprocess
 from deixis.nn.dual import DualEncoder
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.zoo.settings import StrictConfig
 
 __all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "unlike", "write_preprocess", "write_towers"]

@@ -18,12 +18,12 @@ from torch import nn
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.nn.bag_of_words import BagConfig, BagOfWords
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.modified_resnet import REDUCTION, ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.towers import ImageHalf
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.encoders import ImageHalf
+from deixis.nn.language.bag_of_words import BagConfig, BagOfWords
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.modified_resnet import REDUCTION, ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 
 __all__ = [
     "MARKS",

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
-from deixis.nn.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.positions import resize_grid, resize_length
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.layers.positions import resize_grid, resize_length
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 
 __all__ = ["resize"]
 

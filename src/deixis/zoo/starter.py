@@ -27,9 +27,9 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path, cache_dir, content_hash
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.nn.bert import Bert, BertConfig, MeanPooledText
-from deixis.nn.conse import ClassifierTower, ConSE
 from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.vision.conse import ClassifierTower, ConSE
 
 __all__ = [
     "CENTRED",

@@ -10,7 +10,7 @@ import torch
 
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
-from deixis.nn.towers import TimmEncoder
+from deixis.nn.encoders import TimmEncoder
 
 __all__ = ["PREFIX", "load"]
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.nn.bert import Bert, BertConfig, MeanPooledText
-from deixis.nn.conse import ClassifierTower, ConSE
 from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.vision.conse import ClassifierTower, ConSE
 
 __all__ = ["byte_tokenizer", "load"]
 

@@ -28,7 +28,7 @@ from deixis.apps.index.index import index
 from deixis.engine.export import onnx
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
-from deixis.nn.adapters import ImageResidual, TextResidual
+from deixis.nn.adaptation.adapters import ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
 from deixis.types import Tokens

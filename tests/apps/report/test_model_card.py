@@ -20,9 +20,9 @@ from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject, card
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.inputs.preprocess import Preprocess
-from deixis.nn.adapters import TextResidual
+from deixis.nn.adaptation.adapters import TextResidual
 from deixis.nn.dual import DualEncoder, Traits
-from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.zoo import scratch
 from tests.commands import deixis, own_cache
 from tests.pictures import captioned, labelled

@@ -19,7 +19,7 @@ from deixis.engine.adaptation.evaluate import (
     set_strength,
 )
 from deixis.engine.features.store import FeatureTable
-from deixis.nn.adapters import ImageResidual, TextResidual
+from deixis.nn.adaptation.adapters import ImageResidual, TextResidual
 from deixis.ops.metrics import retrieval
 from deixis.ops.stats import cluster_bootstrap
 from tests.planted import planted

@@ -21,7 +21,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.images import ImageError
 from deixis.inputs.preprocess import Preprocess
 from deixis.methods import list_methods, read
-from deixis.nn.adapters import ImageResidual
+from deixis.nn.adaptation.adapters import ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
 from deixis.types import Batch, FieldSpec, Made, Sample, Source, Tokens

@@ -15,9 +15,9 @@ from torch import nn
 from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
+from deixis.nn.encoders import ImageHalf
 from deixis.nn.fingerprint import fingerprint
 from deixis.nn.frozen import is_frozen
-from deixis.nn.towers import ImageHalf
 from deixis.types import Card, Part
 from deixis.zoo import scratch
 from tests.support import texts

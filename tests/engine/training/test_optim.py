@@ -19,7 +19,7 @@ from deixis.engine.training.optim import make_optimiser, optim_spec, parameter_g
 from deixis.engine.training.train import Numerics, Training, train
 from deixis.errors import DeixisError
 from deixis.nn.blocks import layer_numbers
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Losses, OptimGroup, OptimSpec, Part, Progress
 from tests.toys import TwoTowers, carded, pairs
 

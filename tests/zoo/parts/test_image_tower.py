@@ -11,10 +11,10 @@ from PIL import Image
 from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
+from deixis.nn.encoders import ImageHalf, TimmEncoder
 from deixis.nn.fingerprint import fingerprint
-from deixis.nn.plain_cnn import PlainCnn, PlainCnnConfig
-from deixis.nn.pyramid import levels_of
-from deixis.nn.towers import ImageHalf, TimmEncoder
+from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
+from deixis.nn.vision.pyramid import levels_of
 from deixis.types.protocols import ImageEncoder
 from deixis.zoo import scratch
 from tests.support import few

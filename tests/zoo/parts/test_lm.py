@@ -7,7 +7,7 @@ import torch
 
 from deixis import zoo
 from deixis.errors import DeixisError
-from deixis.nn.causal_lm import CausalLm
+from deixis.nn.language.causal_lm import CausalLm
 from tests.support import texts
 
 TEXTS = ["a red bird sings", "a boat"]

@@ -10,9 +10,9 @@ import torch
 
 from deixis import zoo
 from deixis.nn.dual import DualEncoder, Traits
+from deixis.nn.encoders import TextHalf
 from deixis.nn.fingerprint import fingerprint
-from deixis.nn.text import TextConfig, TextTransformer
-from deixis.nn.towers import TextHalf
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.types.outputs import Tokens
 from deixis.types.protocols import TextEncoder
 from tests.support import texts

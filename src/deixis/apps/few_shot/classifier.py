@@ -39,7 +39,7 @@ from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
-from deixis.nn.prompts import embedding_tower, nearest
+from deixis.nn.adaptation.prompts import embedding_tower, nearest
 from deixis.types.protocols import HasPrompt
 
 __all__ = ["FewShotClassifier", "load_classifier"]

@@ -21,9 +21,9 @@ from deixis.engine.features.store import FeatureTable
 from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.inputs.read_ahead import read_ahead
+from deixis.nn.adaptation.lora import low_rank_changes
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
-from deixis.nn.lora import low_rank_changes
 from deixis.ops.augmentation import mirror
 from deixis.types import Batch, Losses, Picture, Progress, Stage
 from deixis.types.protocols import HasScale, TrainedMethod

@@ -10,8 +10,8 @@ import torch
 from deixis import zoo
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import card_of, offers
+from deixis.nn.adaptation.lora import low_rank_changes
 from deixis.nn.dual import DualEncoder, Similarity
-from deixis.nn.lora import low_rank_changes
 from deixis.types.protocols import AnyMethod, HasScale, OffersAdapters, OffersEncodeImage, OffersTokens
 from deixis.zoo import scratch
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from deixis.methods.baselines import bag_of_words
 from deixis.nn.dual import DualEncoder
-from deixis.nn.transformer import TransformerEncoder
+from deixis.nn.layers.transformer import TransformerEncoder
 from deixis.types import Batch, Card, Features, FieldSpec, OptimSpec, Part, Progress, Stage
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method"]

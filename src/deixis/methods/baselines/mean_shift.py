@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deixis.nn.adapters import AdaptedEncoder, ImageResidual
+from deixis.nn.adaptation.adapters import AdaptedEncoder, ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 

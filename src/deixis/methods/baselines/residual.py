@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deixis.nn.adapters import AdaptedEncoder, ImageResidual, TextResidual
+from deixis.nn.adaptation.adapters import AdaptedEncoder, ImageResidual, TextResidual
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import gather
 from deixis.ops.contrastive import info_nce, soft_targets

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.nn.adapters import AdaptedEncoder, ImageResidual
+from deixis.nn.adaptation.adapters import AdaptedEncoder, ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 

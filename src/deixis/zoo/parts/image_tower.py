@@ -6,7 +6,7 @@ from typing import Any
 
 from deixis import zoo
 from deixis.nn.dual import DualEncoder
-from deixis.nn.towers import ImageHalf
+from deixis.nn.encoders import ImageHalf
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import ImageEncoder
 from deixis.zoo import scratch, timm_networks

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from deixis.nn.causal_lm import CausalLm, CausalLmConfig
+from deixis.nn.language.causal_lm import CausalLm, CausalLmConfig
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import LanguageModel
 from deixis.zoo import scratch, tiny

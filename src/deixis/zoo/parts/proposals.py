@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from deixis.inputs.preprocess import Preprocess
-from deixis.nn.grid_proposals import GridProposals
+from deixis.nn.vision.grid_proposals import GridProposals
 from deixis.types import PartKind, PartSource, Source
 from deixis.types import protocols as contracts
 from deixis.zoo.parts import no_such_part

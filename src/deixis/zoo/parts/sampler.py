@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deixis.nn.disc_sampler import DiscSampler
+from deixis.nn.vision.disc_sampler import DiscSampler
 from deixis.types import PartKind, PartSource, Source
 from deixis.types import protocols as contracts
 from deixis.zoo.parts import no_such_part

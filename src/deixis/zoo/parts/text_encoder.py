@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deixis.nn.dual import DualEncoder
-from deixis.nn.towers import TextHalf
+from deixis.nn.encoders import TextHalf
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import TextEncoder
 from deixis.zoo import starter

@@ -29,10 +29,10 @@ from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.evaluation.saliency import SaliencyQueries, build_explainer, measured, questions
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.preprocess import Preprocess
-from deixis.nn.bag_of_words import BagConfig, BagOfWords
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze
-from deixis.nn.plain_cnn import PlainCnn, PlainCnnConfig
+from deixis.nn.language.bag_of_words import BagConfig, BagOfWords
+from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.types import Source
 from deixis.types.cards import TaskCard
 from deixis.zoo.scratch import MARKS, words_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.adapters import ImageResidual, TextResidual, from_config
+from deixis.nn.adaptation.adapters import ImageResidual, TextResidual, from_config
 from deixis.types import ImageStates
 
 

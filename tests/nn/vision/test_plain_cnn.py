@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from deixis.nn.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.nn.taps import blocks, taps
+from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 
 TOWER = PlainCnn(PlainCnnConfig((4, 6, 8), 3)).eval()
 IMAGES = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))

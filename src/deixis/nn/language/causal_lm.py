@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deixis.errors import DeixisError
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.nn.transformer import TransformerEncoder
+from deixis.nn.layers.transformer import TransformerEncoder
 
 __all__ = ["CausalLm", "CausalLmConfig"]
 

@@ -9,7 +9,7 @@ import torch
 from open_clip.model import resize_pos_embed, resize_text_pos_embed
 
 from deixis.errors import DeixisError
-from deixis.nn.positions import require_side, resize_grid, resize_length
+from deixis.nn.layers.positions import require_side, resize_grid, resize_length
 
 
 @pytest.mark.parametrize("side", [3, 5, 9])

@@ -15,8 +15,8 @@ from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder
-from deixis.nn.positions import require_side
-from deixis.nn.pyramid import feature_maps, final_map, levels_of
+from deixis.nn.layers.positions import require_side
+from deixis.nn.vision.pyramid import feature_maps, final_map, levels_of
 from deixis.types.outputs import TokenStates
 
 __all__ = ["ImageHalf", "TextHalf", "TimmEncoder"]
@@ -138,7 +138,7 @@ class TimmEncoder(_ImagePart):
         return final_map(self.network, self._enter(images))
 
     def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
-        """One map a stride, from the finest to the coarsest, see `deixis.nn.pyramid`."""
+        """One map a stride, from the finest to the coarsest, see `deixis.nn.vision.pyramid`."""
         return feature_maps(self.network, self._enter(images))
 
     def _enter(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from deixis.nn.bag_of_words import BagConfig, BagOfWords
 from deixis.nn.dual import TextTower
+from deixis.nn.language.bag_of_words import BagConfig, BagOfWords
 
 START, END = 1, 2
 TEXTS = torch.tensor([[START, 7, 9, 7, END], [START, 5, END, 0, 0], [START, END, 0, 0, 0]])

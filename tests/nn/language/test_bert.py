@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deixis.nn.bert import Bert, BertConfig, MeanPooledText
+from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
 
 CONFIG = BertConfig(vocabulary=20, width=8, depth=2, heads=2, hidden=12, positions=10, kinds=2)
 TOKENS = torch.tensor([[1, 5, 7, 2], [1, 9, 2, 0]])

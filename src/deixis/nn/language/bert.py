@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.attention import Attention
+from deixis.nn.layers.attention import Attention
 from deixis.types.outputs import TokenStates
 
 __all__ = ["Bert", "BertConfig", "BertLayer", "MeanPooledText"]

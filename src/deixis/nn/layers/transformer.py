@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.attention import Attention
+from deixis.nn.layers.attention import Attention
 
 __all__ = ["ACTIVATIONS", "Activation", "KeysAndValues", "Mlp", "TransformerBlock", "TransformerEncoder", "quick_gelu"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deixis.nn.conse import ClassifierTower, ConSE
+from deixis.nn.vision.conse import ClassifierTower, ConSE
 
 CLASSES, WIDTH, FEATURES = 7, 5, 6
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deixis import zoo
-from deixis.nn.lora import add_low_rank, low_rank_changes
+from deixis.nn.adaptation.lora import add_low_rank, low_rank_changes
 
 
 def network() -> nn.Module:

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.attention import Attention
-from deixis.nn.positions import require_side
-from deixis.nn.pyramid import Level
-from deixis.nn.transformer import Activation, Mlp, TransformerBlock, TransformerEncoder
+from deixis.nn.layers.attention import Attention
+from deixis.nn.layers.positions import require_side
+from deixis.nn.layers.transformer import Activation, Mlp, TransformerBlock, TransformerEncoder
+from deixis.nn.vision.pyramid import Level
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["AttentionMapPool", "Vit", "VitConfig"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from deixis import zoo
-from deixis.nn.attention import Attention
+from deixis.nn.adaptation.prompts import ClassTexts, Place, nearest, place, start_vectors
 from deixis.nn.dual import DualEncoder
-from deixis.nn.prompts import ClassTexts, Place, nearest, place, start_vectors
+from deixis.nn.layers.attention import Attention
 from tests.prompting import NAMES, clip_like, plain
 from tests.support import few
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.nn.pyramid import Level, feature_maps, levels_of
+from deixis.nn.vision.pyramid import Level, feature_maps, levels_of
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["ClassifierTower", "ConSE"]

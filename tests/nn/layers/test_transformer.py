@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deixis.nn.transformer import ACTIVATIONS, Mlp, TransformerBlock, TransformerEncoder
+from deixis.nn.layers.transformer import ACTIVATIONS, Mlp, TransformerBlock, TransformerEncoder
 
 
 def test_a_block_adds_attention_and_then_a_perceptron() -> None:

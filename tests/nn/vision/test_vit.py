@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import ImageTower
-from deixis.nn.transformer import quick_gelu
-from deixis.nn.vit import Vit, VitConfig
+from deixis.nn.layers.transformer import quick_gelu
+from deixis.nn.vision.vit import Vit, VitConfig
 from tests.clip_golden import close, vit
 from tests.support import load_golden
 

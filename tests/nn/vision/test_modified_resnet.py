@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import ImageTower
-from deixis.nn.modified_resnet import AttentionPool, ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.modified_resnet import AttentionPool, ModifiedResNet, ModifiedResNetConfig
 from deixis.ops.contrastive import info_nce
 from tests.clip_golden import assert_gradient, assert_gradients, close, resnet, stored
 from tests.support import load_golden

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import TextTower
-from deixis.nn.text import TextConfig, TextTransformer
+from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from tests.clip_golden import close, text_tower
 from tests.support import load_golden
 

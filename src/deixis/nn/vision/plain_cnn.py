@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deixis.nn.pyramid import Level
+from deixis.nn.vision.pyramid import Level
 from deixis.types.outputs import ImageStates, TokenStates
 
 __all__ = ["PlainCnn", "PlainCnnConfig"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.transformer import Activation, KeysAndValues, TransformerBlock, TransformerEncoder
+from deixis.nn.layers.transformer import Activation, KeysAndValues, TransformerBlock, TransformerEncoder
 from deixis.types.outputs import TokenStates
 
 __all__ = ["TextConfig", "TextTransformer"]

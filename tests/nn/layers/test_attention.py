@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from deixis.nn.attention import Attention, attend, attend_with_weights
+from deixis.nn.layers.attention import Attention, attend, attend_with_weights
 
 
 def heads(*shape: int) -> tuple[torch.Tensor, ...]:
