@@ -37,9 +37,10 @@ from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Batch, Losses, Progress
-from deixis.zoo import load, openclip
-from deixis.zoo.places import fill
-from deixis.zoo.weights import Weights
+from deixis.zoo import load
+from deixis.zoo.layouts import openclip
+from deixis.zoo.layouts.places import fill
+from deixis.zoo.layouts.weights import Weights
 
 __all__ = ["CASES", "RACE", "SIDES", "TOLERANCE", "Shape", "differences", "main", "model_of", "noise", "steps"]
 

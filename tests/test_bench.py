@@ -38,8 +38,8 @@ from bench.rows import (
 from bench.startup import CASES, stopwatch
 from deixis.inputs.images import load_image
 from deixis.ops.metrics import TIE
-from deixis.zoo import openclip
-from deixis.zoo.places import gather
+from deixis.zoo.layouts import openclip
+from deixis.zoo.layouts.places import gather
 from tests.support import few
 
 PROJECT = Path(__file__).parents[1]

@@ -76,7 +76,9 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
         return _load_folder(folder, key, layout, options)
     path = Path(key)
     if path.is_file() and path.suffix in _SUFFIXES:
-        encoder: DualEncoder = importlib.import_module("deixis.zoo.openai").load(path, os.path.abspath(key), **options)
+        encoder: DualEncoder = importlib.import_module("deixis.zoo.layouts.openai").load(
+            path, os.path.abspath(key), **options
+        )
         return encoder
     for folder in (path, path / "model"):
         if _layouts(folder) or (folder / "config.json").is_file():
@@ -119,8 +121,8 @@ def _load_folder(folder: Path, name: str, layout: str | None, options: dict[str,
     chosen = layout or (found[0] if found else "folder")
     if chosen in LAYOUTS and chosen not in found:
         raise DeixisError(f"{folder} holds no model for {chosen}.", f"It holds: {', '.join(found) or 'none'}.")
-    arguments = (folder, name) if chosen in LAYOUTS else (folder,)
-    encoder: DualEncoder = importlib.import_module(f"deixis.zoo.{chosen}").load(*arguments, **options)
+    arguments, prefix = ((folder, name), "layouts.") if chosen in LAYOUTS else ((folder,), "")
+    encoder: DualEncoder = importlib.import_module(f"deixis.zoo.{prefix}{chosen}").load(*arguments, **options)
     return encoder
 
 
@@ -149,7 +151,7 @@ def save_as(encoder: DualEncoder, folder: str | os.PathLike[str], layout: str) -
             f"The model compares {encoder.traits.similarity}, and {layout} compares embeddings that it never trained.",
             "Use zoo.save(encoder, folder), or ONNX graphs, which give the mean of the tokens.",
         )
-    importlib.import_module(f"deixis.zoo.{layout}").save(encoder, Path(folder))
+    importlib.import_module(f"deixis.zoo.layouts.{layout}").save(encoder, Path(folder))
 
 
 def layouts_for(encoder: DualEncoder) -> list[str]:
@@ -160,6 +162,6 @@ def layouts_for(encoder: DualEncoder) -> list[str]:
     found = []
     for layout in LAYOUTS:
         with contextlib.suppress(DeixisError):
-            importlib.import_module(f"deixis.zoo.{layout}").require(encoder)
+            importlib.import_module(f"deixis.zoo.layouts.{layout}").require(encoder)
             found.append(layout)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deixis.errors import DeixisError
-from deixis.zoo import huggingface, openclip
+from deixis.zoo.layouts import huggingface, openclip
 
 __all__ = ["PREFIX", "snapshot"]
 

@@ -18,11 +18,11 @@ from deixis.nn.language.text_transformer import TextConfig
 from deixis.nn.layers.transformer import Activation
 from deixis.nn.vision.modified_resnet import ModifiedResNetConfig
 from deixis.nn.vision.vit import VitConfig
-from deixis.zoo.openclip import HINTS, build, parts
-from deixis.zoo.openclip_config import MEAN, STD
-from deixis.zoo.places import fill
-from deixis.zoo.settings import require_vocabulary, scale_of
-from deixis.zoo.weights import Weights, open_weights
+from deixis.zoo.layouts.openclip import HINTS, build, parts
+from deixis.zoo.layouts.openclip_config import MEAN, STD
+from deixis.zoo.layouts.places import fill
+from deixis.zoo.layouts.settings import require_vocabulary, scale_of
+from deixis.zoo.layouts.weights import Weights, open_weights
 
 __all__ = ["load"]
 

@@ -21,9 +21,9 @@ from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.vision.vit import Vit, VitConfig
-from deixis.zoo.openclip_config import read_preprocess, read_towers, unlike, write_preprocess, write_towers
-from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places
-from deixis.zoo.settings import (
+from deixis.zoo.layouts.openclip_config import read_preprocess, read_towers, unlike, write_preprocess, write_towers
+from deixis.zoo.layouts.places import Hint, NameRule, TowerPlaces, fill, gather, places
+from deixis.zoo.layouts.settings import (
     StrictConfig,
     check_seal,
     licence_of,
@@ -35,7 +35,7 @@ from deixis.zoo.settings import (
     scale_tensors,
     write_seal,
 )
-from deixis.zoo.weights import open_weights
+from deixis.zoo.layouts.weights import open_weights
 
 __all__ = ["CONFIG", "HINTS", "WEIGHTS", "build", "load", "parts", "require", "save"]
 

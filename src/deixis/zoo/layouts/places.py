@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
-from deixis.zoo.weights import Weights
+from deixis.zoo.layouts.weights import Weights
 
 __all__ = ["Hint", "NameRule", "Place", "TowerPlaces", "fill", "gather", "places"]
 

@@ -16,8 +16,8 @@ import torch
 from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
-from deixis.zoo import torchscript
-from deixis.zoo.weights import open_weights
+from deixis.zoo.layouts import torchscript
+from deixis.zoo.layouts.weights import open_weights
 from tests.zoo import checkpoints as tiny
 
 VISIONS = {"vit": tiny.VIT, "resnet": tiny.RESNET}

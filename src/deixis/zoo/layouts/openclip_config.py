@@ -11,7 +11,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.vision.vit import Vit, VitConfig
-from deixis.zoo.settings import StrictConfig
+from deixis.zoo.layouts.settings import StrictConfig
 
 __all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "unlike", "write_preprocess", "write_towers"]
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from deixis.errors import DeixisError
-from deixis.zoo import torchscript
+from deixis.zoo.layouts import torchscript
 
 __all__ = ["Weights", "open_weights"]
 

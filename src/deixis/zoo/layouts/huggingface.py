@@ -17,10 +17,10 @@ from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.text_transformer import TextTransformer
 from deixis.nn.vision.vit import Vit
-from deixis.zoo.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
-from deixis.zoo.openclip import build
-from deixis.zoo.places import Hint, NameRule, TowerPlaces, fill, gather, places
-from deixis.zoo.settings import (
+from deixis.zoo.layouts.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
+from deixis.zoo.layouts.openclip import build
+from deixis.zoo.layouts.places import Hint, NameRule, TowerPlaces, fill, gather, places
+from deixis.zoo.layouts.settings import (
     StrictConfig,
     check_seal,
     licence_of,
@@ -32,7 +32,7 @@ from deixis.zoo.settings import (
     scale_tensors,
     write_seal,
 )
-from deixis.zoo.weights import open_weights
+from deixis.zoo.layouts.weights import open_weights
 
 __all__ = ["CONFIG", "KINDS", "WEIGHTS", "load", "require", "save"]
 

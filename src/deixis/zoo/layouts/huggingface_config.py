@@ -9,8 +9,8 @@ from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.language.text_transformer import TextConfig
 from deixis.nn.vision.vit import VitConfig
-from deixis.zoo.openclip_config import MEAN, STD
-from deixis.zoo.settings import StrictConfig
+from deixis.zoo.layouts.openclip_config import MEAN, STD
+from deixis.zoo.layouts.settings import StrictConfig
 
 __all__ = ["read_preprocess", "read_towers", "refuse", "write_preprocess", "write_towers"]
 

@@ -435,7 +435,7 @@ _MEASURE = """
 import sys, torch
 from pathlib import Path
 from deixis import zoo
-import deixis.zoo.openclip
+import deixis.zoo.layouts.openclip
 
 def told(name):
     lines = Path("/proc/self/status").read_text().splitlines()
