@@ -1,4 +1,4 @@
-"""What runs methods: builds them, trains and fits them, measures them. It never asks for a method's name.
+"""What runs methods: builds them, trains and fits them, measures them. It never depends on a method's name.
 
 The names below load on first use: what protocols declare is read without torch.
 """

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 LEAST_SEEDS = 5
-"""Seeds below which there is no verdict that is kept."""
+"""Seeds below which no verdict is recorded."""
 
 TUNING_SEED = 1_000_000
 """The seed that settings are chosen with; those that are reported are 0, 1, 2... and stay below it."""
@@ -58,8 +58,8 @@ class Design:
         paper: whose claim it is.
         claim: what is tried.
         seeds: how many are reported.
-        arms: only these; empty is all. Then nothing is kept.
-        small: a twentieth of the images, two seeds and no tuning, to see whether all works. Nothing is kept.
+        arms: only these; empty is all. Then nothing is recorded.
+        small: a twentieth of the images, two seeds and no tuning, to see whether all works. Nothing is recorded.
         commit: of the code; it ends in `+changes` where that is not as committed.
         lab: what it is run with.
         follows: arm -> the settings that another claim chose for it, see `reuse_tuning`.
@@ -111,7 +111,7 @@ class Design:
 
     @property
     def axis(self) -> str:
-        """What curves run over; empty for the images seen."""
+        """What curves run over; empty for the number of training images."""
         return read_task(self.claim.data).card.axis if self.claim.data in list_tasks() else ""
 
     @property

@@ -1,6 +1,6 @@
 """What an arm of a claim is measured by: one number for a method and held-out scenes, the same way for every method.
 
-A method is asked through what it can do: `compare`, where its card names that, else `encode_image` and `encode_text`.
+A method is measured by its capabilities: `compare`, where its card names that, else `encode_image` and `encode_text`.
 Ties count against it.
 """
 
@@ -83,7 +83,7 @@ def scores(
     """How well each text fits each image, as the method says.
 
     Args:
-        method: in the mode it shall be asked in.
+        method: in the mode to be measured in.
         images: preprocessed.
         tokens: of the texts.
         batch_size: images that go through the method at a time.
@@ -188,20 +188,20 @@ def _changed(
     encoder = require_encoder(method)
     if not offers(method, OffersVectors):
         raise DeixisError("The method has no one vector of a picture to add words to.", "Measure something else of it.")
-    asked = [(row, change) for row, sample in enumerate(samples) for change in sample.extra.get("changes", ())]
-    if not asked:
+    changed = [(row, change) for row, sample in enumerate(samples) for change in sample.extra.get("changes", ())]
+    if not changed:
         raise DeixisError(
             "No scene comes with changes, which composed queries ask for.", "Give scenes that do (changes=4)."
         )
-    pictures = [*(s.picture for s in samples), *(change.scene for _, change in asked)]
+    pictures = [*(s.picture for s in samples), *(change.scene for _, change in changed)]
     blocks = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     gallery = torch.cat([method.encode_image(encoder.read_images(block)) for block in blocks])
-    own = torch.tensor([row for row, _ in asked], device=gallery.device)
-    text = method.encode_text(*encoder.tokenize([change.words for _, change in asked]))
+    own = torch.tensor([row for row, _ in changed], device=gallery.device)
+    text = method.encode_text(*encoder.tokenize([change.words for _, change in changed]))
     found = ((weights[0] * gallery[own] + weights[1] * text) @ gallery.T).cpu()
     if not weights[1]:
-        found[torch.arange(len(asked)), own.cpu()] = found.amin(1)
-    return _first(found, torch.arange(len(pictures)) == len(samples) + torch.arange(len(asked))[:, None])
+        found[torch.arange(len(changed)), own.cpu()] = found.amin(1)
+    return _first(found, torch.arange(len(pictures)) == len(samples) + torch.arange(len(changed))[:, None])
 
 
 MEASURES: Mapping[str, Callable[[AnyMethod, Sequence[Sample], int], Tensor]] = {

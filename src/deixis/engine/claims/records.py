@@ -1,4 +1,4 @@
-"""The rows of claims: what they are made of, and when they may be added to the results that are kept."""
+"""The rows of claims: what they are made of, and when they may be added to the committed results."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
     """Runs a unit, or goes on with it, or reads what came out of it before.
 
     Training that fails (a loss that is not finite, a setting that can't be) is an outcome where settings are tried, and
-    an error where results are reported. The weights of those are kept, and a unit of two points that would train the
+    an error where results are reported. The weights of those are saved, and a unit of two points that would train the
     same is measured on them.
 
     Args:
@@ -315,7 +315,7 @@ class _Run:
         return on_step
 
     def _mark(self, step: int) -> None:
-        """A point of the curve; kept at once, for after a kill the steps before the checkpoint do not come again."""
+        """A point of the curve; written at once, for after a kill the steps before the checkpoint do not come again."""
         if step in self._curve:
             return
         with torch.random.fork_rng(devices=[]):
@@ -336,7 +336,7 @@ class _Run:
 
 
 def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
-    """What a unit takes, from a few steps of it; kept in a file."""
+    """What a unit takes, from a few steps of it; cached in a file."""
     path = folder / f"{unit.name}.cost.json"
     if not path.exists():
         start, busy = time.perf_counter(), time.process_time()

@@ -72,7 +72,7 @@ def at_edge(tried: Tried) -> list[str]:
 def next_trials(tried: Mapping[str, Tried]) -> dict[str, list[Setting]]:
     """Further settings where the best of an arm lies at an edge, equally many for every arm; else none.
 
-    An arm at an edge goes on beyond it; one that is not looks between its best and the neighbours instead.
+    An arm at an edge goes on beyond it; one that is not searches between its best and the neighbours instead.
 
     Args:
         tried: arm -> what it tried so far.

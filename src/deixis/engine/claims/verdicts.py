@@ -1,4 +1,4 @@
-"""From paired differences to one of four verdicts, with what the seeds could have seen."""
+"""From paired differences to one of four verdicts, with what the seeds could have detected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["POWER", "PairedComparison", "Verdict", "detectable", "judge", "overa
 Verdict = Literal["shown", "not shown", "reversed", "inconclusive"]
 
 POWER = 0.8
-"""The chance that is meant by "would be seen" and "would settle it"."""
+"""The chance that is meant by "would be detected" and "would settle it"."""
 
 _MOST_SEEDS = 1000
 """Beyond which nobody trains that many."""

@@ -5,7 +5,7 @@
 mean and deviation being those of the query's cosines with all pictures: some words are near to everything. `evidence`
 is the log odds of a match.
 
-A collection grows, and the best of more pictures looks better by mere luck. If what is added is about other things,
+A collection grows, and the best of more pictures scores higher by chance. If what is added is about other things,
 matches are rarer by the factor of growth, and the log odds of a result fall by its logarithm. The best evidence among
 pictures that don't match rises in proportion to that logarithm; by how much is measured, by halving the gallery.
 """
@@ -65,7 +65,7 @@ class Calibration:
         count: pictures in the galleries that `evidence` is of.
         searched: pictures in the galleries that `presence` is of.
         growth: how much the best evidence grows, without any match, with the logarithm of the number of pictures.
-        threshold: of `present`, below which nothing matches; 0 where that can't be told.
+        threshold: of `present`, below which nothing matches; 0 where no threshold separates them.
     """
 
     evidence: Logistic

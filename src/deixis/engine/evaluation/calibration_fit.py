@@ -48,7 +48,7 @@ TOP = 10
 """Results of each search that are looked at."""
 
 MIN_CONCEPTS = 20
-"""Concepts below which nothing is fitted: with fewer, one more or less decides what is told."""
+"""Concepts below which nothing is fitted: with fewer, one more or less decides the result."""
 
 FALSE_ANSWERS = 0.1
 """Share of searches for what is not there that may be answered, if few enough of the others fall silent with them."""
@@ -57,8 +57,8 @@ MOST_MISSED = 0.5
 """Share of searches for what is there that "nothing here matches" may be said to."""
 
 WORTH = 0.6
-"""The mean of both shares that are told rightly, there or not, below which "nothing here matches" is never said: at
-half, the sentence would be a coin's."""
+"""The mean of both shares that are classified correctly, there or not, below which "nothing here matches" is not
+said: at half, the sentence would be a coin's."""
 
 _FOLDS, _BLOCK, _HALVES, _DRAWS = 5, 256, 4, 1000
 
@@ -115,18 +115,18 @@ def ask(
     Args:
         queries: unit vectors of texts.
         gallery: unit vectors of pictures.
-        concepts: what each query looks for.
-        gallery_concepts: what each picture is.
+        concepts: of each query.
+        gallery_concepts: of each picture.
         seed: of the halves.
     """
     halves = np.random.default_rng(seed).random((_HALVES, len(gallery))) < 0.5
     parts = []
     for start in range(0, len(queries), _BLOCK):
-        asked, scores = concepts[start : start + _BLOCK], queries[start : start + _BLOCK] @ gallery.T
-        match = asked[:, None] == gallery_concepts[None, :]
-        kept = match.any(1) & ~match.all(1)
-        if kept.any():
-            parts.append(_asked(scores[kept].astype(np.float64), match[kept], asked[kept], halves))
+        queried, scores = concepts[start : start + _BLOCK], queries[start : start + _BLOCK] @ gallery.T
+        match = queried[:, None] == gallery_concepts[None, :]
+        usable = match.any(1) & ~match.all(1)
+        if usable.any():
+            parts.append(_labelled(scores[usable].astype(np.float64), match[usable], queried[usable], halves))
     if not parts:
         none = np.zeros((0, 2))
         return LabelledQueries(
@@ -135,7 +135,7 @@ def ask(
     return LabelledQueries.join(parts)
 
 
-def _asked(scores: np.ndarray, match: np.ndarray, concepts: np.ndarray, halves: np.ndarray) -> LabelledQueries:
+def _labelled(scores: np.ndarray, match: np.ndarray, concepts: np.ndarray, halves: np.ndarray) -> LabelledQueries:
     k = min(TOP, scores.shape[1])
     rows = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     rows = np.take_along_axis(rows, np.argsort(-np.take_along_axis(scores, rows, 1), axis=1, kind="stable"), 1)
@@ -157,7 +157,7 @@ def _asked(scores: np.ndarray, match: np.ndarray, concepts: np.ndarray, halves: 
 
 
 class CalibrationPoint(NamedTuple):
-    """Of results whose chance was told as `told`, the share that matched, with its 95 % interval."""
+    """Of results whose reported chance was `told`, the share that matched, with its 95 % interval."""
 
     told: float
     came: float
@@ -185,7 +185,7 @@ class Presence(NamedTuple):
 
     @property
     def worth(self) -> bool:
-        """Whether enough is told rightly for the threshold to be used."""
+        """Whether enough queries are classified correctly for the threshold to be used."""
         return 1 - (self.false_answers.value + self.misses.value) / 2 >= WORTH
 
 
@@ -197,9 +197,9 @@ class CalibrationResult:
         calibration: fitted on all.
         queries: how many searches.
         concepts: of how many concepts.
-        matched: share of the results looked at that match.
+        matched: share of the results at the top that match.
         log_loss: by kind of curve, of which the better was taken.
-        brier: of the chances told.
+        brier: of the reported chances.
         error: their expected calibration error.
         points: of the reliability diagram.
         presence: of the threshold, whether or not it is worth using.
@@ -216,37 +216,37 @@ class CalibrationResult:
     presence: Presence
 
 
-def fit(asked: LabelledQueries, count: int | None = None, seed: int = 0) -> CalibrationResult | None:
+def fit(searches: LabelledQueries, count: int | None = None, seed: int = 0) -> CalibrationResult | None:
     """Fits a calibration and measures it; None where there are too few concepts, or nearly all queries are of one.
 
     Args:
-        asked: searches by a model that did not see their concepts; pairs that it was trained on must not be in it.
+        searches: by a model that was not trained on their concepts.
         count: pictures that matches are as common among as in the galleries, where these are a random sample of it
             with all concepts; None: those of the galleries.
         seed: of the folds.
     """
-    counts = np.unique(asked.concepts, return_counts=True)[1]
-    if len(counts) < MIN_CONCEPTS or counts.max() > LARGEST_SHARE * len(asked):
+    counts = np.unique(searches.concepts, return_counts=True)[1]
+    if len(counts) < MIN_CONCEPTS or counts.max() > LARGEST_SHARE * len(searches):
         return None
-    told, there, gone = _cross_validated(asked, seed)
-    right, clusters = asked.match.ravel(), np.repeat(asked.concepts, asked.match.shape[1])
-    losses = {kind: log_loss(each.ravel(), right) for kind, each in told.items()}
+    predicted, there, gone = _cross_validated(searches, seed)
+    right, clusters = searches.match.ravel(), np.repeat(searches.concepts, searches.match.shape[1])
+    losses = {kind: log_loss(each.ravel(), right) for kind, each in predicted.items()}
     kind = min(losses, key=losses.__getitem__)
-    chances = told[kind].ravel()
-    parts = _Parts.of(asked)
-    presence = _presence(asked, parts, there, gone)
+    chances = predicted[kind].ravel()
+    parts = _Parts.of(searches)
+    presence = _presence(searches, parts, there, gone)
     calibration = Calibration(
         evidence=parts.evidence,
         curve=parts.curve if kind == "isotonic" else None,
         presence=parts.presence,
-        count=count or round(asked.count),
-        searched=round(asked.count),
+        count=count or round(searches.count),
+        searched=round(searches.count),
         growth=parts.growth,
         threshold=presence.threshold if presence.worth else 0.0,
     )
     return CalibrationResult(
         calibration=calibration,
-        queries=len(asked),
+        queries=len(searches),
         concepts=len(counts),
         matched=float(right.mean()),
         log_loss=losses,
@@ -266,35 +266,35 @@ class _Parts(NamedTuple):
     growth: float
 
     @classmethod
-    def of(cls, asked: LabelledQueries) -> _Parts:
+    def of(cls, searches: LabelledQueries) -> _Parts:
         """The best fit."""
-        right = asked.match.ravel()
-        evidence = logistic(asked.top.reshape(-1, 2), right)
-        there, gone, halved = (evidence.log_odds(each) for each in (asked.present, asked.absent, asked.halved))
-        presence = logistic(np.concatenate([there, gone])[:, None], np.repeat([True, False], len(asked)))
+        right = searches.match.ravel()
+        evidence = logistic(searches.top.reshape(-1, 2), right)
+        there, gone, halved = (evidence.log_odds(each) for each in (searches.present, searches.absent, searches.halved))
+        presence = logistic(np.concatenate([there, gone])[:, None], np.repeat([True, False], len(searches)))
         growth = float(np.clip((gone - halved).mean() / math.log(2), 0, 1))
-        return cls(evidence, isotonic(evidence.log_odds(asked.top).ravel(), right), presence, growth)
+        return cls(evidence, isotonic(evidence.log_odds(searches.top).ravel(), right), presence, growth)
 
 
-Told = dict[str, Float[np.ndarray, "Q k"]]
-Seen = dict[str, Float[np.ndarray, " Q"]]
+_Predicted = dict[str, Float[np.ndarray, "Q k"]]
+_Checks = dict[str, Float[np.ndarray, " Q"]]
 
 
-def _cross_validated(asked: LabelledQueries, seed: int) -> tuple[Told, Seen, Seen]:
+def _cross_validated(searches: LabelledQueries, seed: int) -> tuple[_Predicted, _Checks, _Checks]:
     """Chances of results, by kind of curve; and of queries with their concept there, and gone, the chance that it is
     there and whether they are answered: each by what was fitted to other concepts."""
-    told: Told = {kind: np.zeros(asked.match.shape) for kind in ("logistic", "isotonic")}
-    there, gone = ({name: np.zeros(len(asked)) for name in ("chance", "answered")} for _ in range(2))
-    for part in folds(asked.concepts.tolist(), _FOLDS, seed):
-        fitted, held, test = asked.take(part.train), asked.take(part.test), list(part.test)
+    predicted: _Predicted = {kind: np.zeros(searches.match.shape) for kind in ("logistic", "isotonic")}
+    there, gone = ({name: np.zeros(len(searches)) for name in ("chance", "answered")} for _ in range(2))
+    for part in folds(searches.concepts.tolist(), _FOLDS, seed):
+        fitted, held, test = searches.take(part.train), searches.take(part.test), list(part.test)
         parts = _Parts.of(fitted)
         odds = parts.evidence.log_odds(held.top)
-        told["logistic"][test], told["isotonic"][test] = parts.evidence(held.top), parts.curve(odds)
+        predicted["logistic"][test], predicted["isotonic"][test] = parts.evidence(held.top), parts.curve(odds)
         threshold, _ = _threshold(*(_present(parts, each) for each in (fitted.present, fitted.absent)))
         for values, best in ((there, held.present), (gone, held.absent)):
             values["chance"][test] = _present(parts, best)
             values["answered"][test] = values["chance"][test] >= threshold
-    return told, there, gone
+    return predicted, there, gone
 
 
 def _present(parts: _Parts, best: Float[np.ndarray, "Q 2"]) -> Float[np.ndarray, " Q"]:
@@ -302,7 +302,7 @@ def _present(parts: _Parts, best: Float[np.ndarray, "Q 2"]) -> Float[np.ndarray,
 
 
 def _threshold(there: Float[np.ndarray, " Q"], gone: Float[np.ndarray, " Q"]) -> tuple[float, str]:
-    """The lowest chance at which few enough are answered in vain, or else the one that tells most rightly; at neither
+    """The lowest chance at which few enough are answered in vain, or else the one that is right most often; at neither
     may too many be missed."""
     values = np.unique(np.concatenate([there, gone]))
     places = np.append(values[0], (values[1:] + values[:-1]) / 2)
@@ -315,10 +315,10 @@ def _threshold(there: Float[np.ndarray, " Q"], gone: Float[np.ndarray, " Q"]) ->
     return float(places[np.argmin(wrong)]), "balanced"
 
 
-def _presence(asked: LabelledQueries, parts: _Parts, there: Seen, gone: Seen) -> Presence:
-    threshold, rule = _threshold(*(_present(parts, each) for each in (asked.present, asked.absent)))
-    false = _interval(gone["answered"] > 0, asked.concepts)
-    misses = _interval(there["answered"] == 0, asked.concepts)
+def _presence(searches: LabelledQueries, parts: _Parts, there: _Checks, gone: _Checks) -> Presence:
+    threshold, rule = _threshold(*(_present(parts, each) for each in (searches.present, searches.absent)))
+    false = _interval(gone["answered"] > 0, searches.concepts)
+    misses = _interval(there["answered"] == 0, searches.concepts)
     ordered = np.sort(gone["chance"])
     below = sum(np.searchsorted(ordered, there["chance"], side) for side in ("left", "right"))
     return Presence(threshold, rule, false, misses, float(np.mean(below) / (2 * len(ordered))))
@@ -336,7 +336,7 @@ def _points(
 
 def _interval(values: Bool[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -> Interval:
     """A share with its interval over concepts, no narrower than independent cases would have it: where none or all are
-    right, resampling sees no doubt."""
+    right, resampling finds no uncertainty."""
     share = float(values.mean())
     low, high = _wilson(share, len(values))
     if len(np.unique(clusters)) > 1:

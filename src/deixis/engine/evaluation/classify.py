@@ -62,7 +62,7 @@ def name_logits(
         data: N images.
         classes: labels; underscores are read as spaces.
         templates: sentences with `{}`.
-        talk: is told how far it is.
+        talk: receives the progress.
 
     Raises:
         DeixisError: a template has no place for the name.

@@ -22,7 +22,7 @@ CURES = {
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
     "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
 }
-"""Field -> how data with it looks."""
+"""Field -> a description of data that has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ class EvalSet:
 
 
 class EvalData:
-    """Data as it was read; images are checked when a protocol asks for them, and only once.
+    """Data as it was read; images are checked when a protocol needs them, and only once.
 
     Args:
         source: the samples.
@@ -133,7 +133,7 @@ class EvalData:
 
     @property
     def fingerprints(self) -> frozenset[str]:
-        """Of the sets of samples that protocols have asked for."""
+        """Of the sets of samples that protocols have requested."""
         return frozenset(each.fingerprint for each in self._checked.values() if each.fingerprint)
 
     def labelled(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
@@ -141,7 +141,7 @@ class EvalData:
 
         Args:
             limit: the most samples, of each class nearly equally many; 0: all.
-            say: is told how many a limit leaves.
+            say: receives how many a limit leaves.
 
         Raises:
             DeixisError: there are fewer than two classes.
@@ -153,7 +153,7 @@ class EvalData:
 
         Args:
             limit: the most samples; 0: all.
-            say: is told how many a limit leaves.
+            say: receives how many a limit leaves.
 
         Raises:
             DeixisError: there are none.
@@ -164,11 +164,11 @@ class EvalData:
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
     def _set(self, source: Source, limit: int, say: Callable[[str], None] | None) -> EvalSet:
-        kept = limited([str(s.label or "") for s in source.samples], limit, [s.split for s in source.samples])
-        if len(kept) < len(source.samples):
+        retained = limited([str(s.label or "") for s in source.samples], limit, [s.split for s in source.samples])
+        if len(retained) < len(source.samples):
             if say is not None:
-                say(f"{len(kept)} of {len(source.samples)} images are used, with nearly equal numbers per class.")
-            source = dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept))
+                say(f"{len(retained)} of {len(source.samples)} images are used, with nearly equal numbers per class.")
+            source = dataclasses.replace(source, samples=tuple(source.samples[i] for i in retained))
         key = tuple(f"{sample.id}\x1f{sample.label}" for sample in source.samples)
         if key not in self._checked:
             self._checked[key] = self._check(source)

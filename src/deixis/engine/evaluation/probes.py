@@ -39,7 +39,7 @@ class ProbeSplit(NamedTuple):
 
 
 def probe_split(data: EvalSet, validation: bool = False) -> ProbeSplit:
-    """Divides images so that copies and pictures of one concept are in one part; sides that the data names are kept.
+    """Divides images so that copies and pictures of one concept are in one part; splits that the data names are used.
 
     Args:
         data: labelled images.

@@ -66,18 +66,18 @@ def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     with eval_without_grad(method):
         if not can_retrieve(method) and offers(method, OffersClassify):
             return {"accuracy": _accuracy(method, (batch.to(device) for batch in batches))}
-        seen = [_Encoded(method, batch.to(device)) for batch in batches]
-        keys = torch.unique(_joined([each.tokens for each in seen]), dim=0, return_inverse=True)[1]
+        encoded = [_Encoded(method, batch.to(device)) for batch in batches]
+        keys = torch.unique(_joined([each.tokens for each in encoded]), dim=0, return_inverse=True)[1]
         if offers(method, OffersCompare):
-            captions = [each.tokens for each in seen]
+            captions = [each.tokens for each in encoded]
             scores = [_scores(method, batch.to(device), captions) for batch in batches]
             values = retrieval_of_scores(torch.cat(scores), keys)
         else:
-            image, text = (torch.cat([getattr(each, side) for each in seen]).float() for side in ("image", "text"))
+            image, text = (torch.cat([getattr(each, side) for each in encoded]).float() for side in ("image", "text"))
             values = retrieval(image, text, keys)
         found = {name: float(values[f"mean_{name}"].mean()) for name in ("r1", "r10", "mrr")}
         for side in ("image", "text"):
-            features = [getattr(each, side) for each in seen if getattr(each, side) is not None]
+            features = [getattr(each, side) for each in encoded if getattr(each, side) is not None]
             if features:
                 found[f"{side}_rank"] = effective_rank(torch.cat(features))
     return found

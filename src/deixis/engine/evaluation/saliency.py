@@ -1,4 +1,4 @@
-"""What is asked of saliency maps: pictures of several things with their masks, each thing in turn, and what maps of
+"""Queries for saliency maps: pictures of several things with their masks, each thing in turn, and what maps of
 them are measured by."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 PROMPT = "a picture of {}"
-"""What is asked for; `{}` is the noun with its article."""
+"""The text of a query; `{}` is the noun with its article."""
 
 _CHUNK = 16
 
@@ -61,10 +61,10 @@ class SaliencyQueries:
 
     Attributes:
         images: preprocessed [B, 3, S, S].
-        nouns: what can be asked for.
+        nouns: all that occur.
         texts: of each noun, scaled so that the product with an embedding is the model's score [C, D].
         picture: of each question [Q].
-        noun: that each question asks for [Q].
+        noun: of each query [Q].
         masks: where it is [Q, S, S].
         others: whether a thing of another noun is in the picture, too [Q].
     """
@@ -79,16 +79,16 @@ class SaliencyQueries:
 
     def part(self, pictures: int) -> SaliencyQueries:
         """The questions about the first so many pictures."""
-        kept = self.picture < pictures
-        fields = {name: getattr(self, name)[kept] for name in ("picture", "noun", "masks", "others")}
+        retained = self.picture < pictures
+        fields = {name: getattr(self, name)[retained] for name in ("picture", "noun", "masks", "others")}
         return dataclasses.replace(self, images=self.images[:pictures], **fields)
 
 
 def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQueries:
-    """Asks for every kind of thing that a picture shows and that has a mask; things of one noun are one question.
+    """A query for every kind of thing that a picture shows and that has a mask; things of one noun are one query.
 
     Args:
-        encoder: whose eyes the pictures are seen with.
+        encoder: by whose preprocessing the pictures are read.
         source: regions with masks and categories.
         limit: the most pictures; 0: all.
 
@@ -157,7 +157,7 @@ def explain(method: OffersAttribute, queries: SaliencyQueries, nouns: Int64[Tens
     Args:
         method: what makes the maps.
         queries: the questions.
-        nouns: asked for in place of the questions' own.
+        nouns: queried in place of the queries' own.
     """
     nouns, found = queries.noun if nouns is None else nouns, []
     for start in range(0, len(queries.images), _CHUNK):
@@ -201,7 +201,7 @@ def localisation(maps: Maps, queries: SaliencyQueries) -> dict[str, Float[Tensor
 
 def between_things(maps: Maps, queries: SaliencyQueries) -> Float[Tensor, " Q"]:
     """Rank correlation of a question's map with that of the next question about the same picture, in turn; 1 is a map
-    that does not care what it is asked for. NaN where nothing else is in the picture, or a map is constant."""
+    that does not depend on the query. NaN where nothing else is in the picture, or a map is constant."""
     place, counts = _places(queries.picture), torch.bincount(queries.picture)[queries.picture]
     following = torch.arange(len(maps)) - place + (place + 1) % counts
     found = spearman(maps, maps[following])
@@ -211,7 +211,7 @@ def between_things(maps: Maps, queries: SaliencyQueries) -> Float[Tensor, " Q"]:
 def perturbation(
     encoder: DualEncoder, maps: Maps, queries: SaliencyQueries, steps: int = 6, fill: Literal["blur", "mean"] = "blur"
 ) -> dict[str, Float[Tensor, " Q"]]:
-    """Areas under the probability of what was asked for, among all nouns, while pixels go (`deletion`, low is good) or
+    """Areas under the probability of the queried noun, among all nouns, while pixels go (`deletion`, low is good) or
     come (`insertion`, high is good).
 
     Args:
@@ -262,7 +262,7 @@ def _overlap(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
 
 def _class_sensitivity(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
     """(1 - rank correlation) / 2 of the maps for the likeliest noun and for the least likely one, the mean over all
-    blocks, each alone: one value a picture. A constant map tells nothing apart: 0, as if both were the same."""
+    blocks, each alone: one value a picture. A constant map ranks nothing: 0, as if both were the same."""
     encoder = require_encoder(method)
     with evaluating(encoder), torch.no_grad():
         scores = encoder.encode_image(queries.images) @ queries.texts.T

@@ -2,7 +2,7 @@
 
 * Cascading randomisation (Adebayo et al. 2018): block by block, from the output to the input, weights become normal
   numbers of each tensor's own mean and deviation; a map that stays the same does not show what the model learned.
-* Random labels: nothing is trained here, so the labels that are exchanged are the texts: what is asked for is a noun
+* Random labels: nothing is trained here, so the labels that are exchanged are the texts: the query is a noun
   that the picture does not show. (For a model that is trained on random labels, see
   `deixis.engine.claims.tasks.explained.classifier`.)
 * Agreement: whether two halves of the pictures put the rows of the table in the same order.
@@ -65,7 +65,7 @@ class SaliencyEntry:
     Attributes:
         method: its name.
         layer: where the map is made; empty where that means nothing.
-        maps: makes the map of each question; nouns may be asked for in place of the questions' own.
+        maps: makes the map of each question; nouns may be queried in place of the queries' own.
         learned: whether it hangs on the model.
     """
 
@@ -210,8 +210,8 @@ def measure(entry: SaliencyEntry, encoder: DualEncoder, queries: SaliencyQueries
     if entry.learned:
         for name in cascade(encoder.image_tower, seed):
             after[name] = float(spearman(there, entry.maps(few, None)).nanmean())
-    kept = {name: found.double().cpu().numpy() for name, found in values.items()}
-    return SaliencyRow(entry.method, entry.layer, metrics, halves, after, kept)
+    per_query = {name: found.double().cpu().numpy() for name, found in values.items()}
+    return SaliencyRow(entry.method, entry.layer, metrics, halves, after, per_query)
 
 
 def _interval(values: Float[Tensor, " Q"], pictures: Int64[Tensor, " Q"]) -> Interval | None:

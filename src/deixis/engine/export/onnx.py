@@ -60,8 +60,8 @@ def graph_name(side: str, int8: bool = False) -> str:
 def effective(encoder: DualEncoder) -> DualEncoder:
     """The encoder without adapters that change nothing, since their strength is 0: its embeddings are the same."""
     adapters = (encoder.image_adapter, encoder.text_adapter)
-    kept = (None if each is None or float(getattr(each, "strength", 1.0)) == 0 else each for each in adapters)
-    return encoder.with_adapters(*kept)
+    active = (None if each is None or float(getattr(each, "strength", 1.0)) == 0 else each for each in adapters)
+    return encoder.with_adapters(*active)
 
 
 def preprocessing(encoder: DualEncoder) -> dict[str, Any]:
@@ -99,19 +99,19 @@ class _Side(nn.Module):
         return self.encoder.encode_image(values) if mask is None else self.encoder.encode_text(values, mask=mask)
 
 
-def write(encoder: DualEncoder, folder: Path, told: Mapping[str, str] | None = None) -> None:
+def write(encoder: DualEncoder, folder: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes `image.onnx` and `text.onnx`.
 
     Args:
         encoder: is not changed.
         folder: is there already.
-        told: further entries of `metadata_props`, or others in place of those of `facts`.
+        metadata: further entries of `metadata_props`, or others in place of those of `facts`.
 
     Raises:
         DeixisError: a package is missing, or a tower does something that ONNX has no operator for.
     """
     require_packages()
-    entries = facts(encoder) | dict(told or {})
+    entries = facts(encoder) | dict(metadata or {})
     plain = effective(encoder)
     side = plain.preprocess.size
     length = min(plain.context_length, 8)

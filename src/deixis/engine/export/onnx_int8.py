@@ -53,7 +53,7 @@ def quantise(folder: Path, calibration: Float[Tensor, "B 3 S S"]) -> Mapping[str
 
 
 def _prepare(source: Path, target: Path) -> None:
-    """What onnxruntime wants before: constants folded, batch norms merged, shapes told."""
+    """What onnxruntime wants before: constants folded, batch norms merged, shapes inferred."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     # Its symbolic shapes break off at an Expand of an unknown size; those of ONNX itself suffice.
@@ -103,8 +103,8 @@ def _is_convolutional(path: Path) -> bool:
 def _keep_metadata(source: Path, target: Path) -> None:
     import onnx
 
-    model, told = onnx.load(target), onnx.load(source, load_external_data=False).metadata_props
-    onnx.helper.set_model_props(model, {each.key: each.value for each in told} | {"int8": "true"})
+    model, metadata = onnx.load(target), onnx.load(source, load_external_data=False).metadata_props
+    onnx.helper.set_model_props(model, {each.key: each.value for each in metadata} | {"int8": "true"})
     onnx.save(model, target)
 
 

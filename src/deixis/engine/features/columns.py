@@ -92,7 +92,7 @@ class PartColumns:
 
         Args:
             source: the samples.
-            progress: told how many samples are done, and how many there are, call by call.
+            progress: called with the number of samples done and the total.
             names: of the fields that are needed; None: all.
 
         Returns:

@@ -55,7 +55,7 @@ class Pass:
     Attributes:
         hashes: of each picture's content; empty where it can't be read.
         failures: why not, by the picture's place.
-        encoded: contents that the model was asked about; all others were known before.
+        encoded: contents that were encoded; all others were stored before.
     """
 
     hashes: tuple[str, ...]
@@ -185,10 +185,10 @@ def encode_images(
     """Embeddings, features and doubts of images whose contents are known, from the store where it has them.
 
     Args:
-        encoder: whose towers are asked (without its adapters).
+        encoder: whose towers encode (without its adapters).
         pictures: B images.
         hashes: their content hashes.
-        store: where rows are kept; each batch is kept as soon as it is there.
+        store: where rows are stored; each batch as soon as it is computed.
         mirrored: also encode each image mirrored (V = 2 instead of 1).
         progress: called with images done and images in all, equal ones counted once.
         batch_size: images that the model is given at once; 0: see `fitting`.

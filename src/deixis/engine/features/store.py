@@ -1,4 +1,4 @@
-"""What frozen towers say of each image, computed once per content and kept.
+"""Outputs of frozen towers for each image, computed once per content and stored.
 
 The store is one SQLite file: a killed run keeps what it had, two runs may share it, and a damaged file is set aside and
 begun anew, since all in it can be computed again.
@@ -149,13 +149,13 @@ class FeatureStore:
 
 def _limit() -> int:
     """Bytes that the features of all models and collections may take in the cache."""
-    told = os.environ.get("DEIXIS_FEATURES_GB", "")
+    value = os.environ.get("DEIXIS_FEATURES_GB", "")
     try:
-        limit = int(float(told or _GIGABYTES) * 2**30)
+        limit = int(float(value or _GIGABYTES) * 2**30)
     except (ValueError, OverflowError):
         limit = 0
     if limit <= 0:
-        raise DeixisError(f"DEIXIS_FEATURES_GB is {told!r}.", f"Give gigabytes, such as {_GIGABYTES}.")
+        raise DeixisError(f"DEIXIS_FEATURES_GB is {value!r}.", f"Give gigabytes, such as {_GIGABYTES}.")
     return limit
 
 

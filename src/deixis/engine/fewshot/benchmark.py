@@ -1,4 +1,4 @@
-"""A method learns a few images and is asked about others: the one step of which all few-shot protocols are made."""
+"""A method learns a few images and is tested on others: the one step of which all few-shot protocols are made."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TrialScores:
 
 @dataclasses.dataclass(frozen=True)
 class FewShotBenchmark:
-    """Images that a frozen encoder has seen, with their classes.
+    """Images encoded by a frozen encoder, with their classes.
 
     Attributes:
         encoder: the frozen model.
@@ -85,7 +85,7 @@ class FewShotBenchmark:
             settings: that differ from its `desk` preset.
             drawn: indices of the images that are learned from.
             names: the classes that are learned.
-            questions: what is asked; their classes may be others than those learned, if the method can do that.
+            questions: test images and classes; the classes may be others than those learned, if the method can do that.
             seed: of initial weights and order.
             forecast: seconds that it will take about; where that is long, it is resumed after an interruption.
 
@@ -129,7 +129,7 @@ def named(
 
     Args:
         method: that `few_shot.learn` gave.
-        names: of the classes that are asked for.
+        names: of the classes to choose from.
         embedding: of images.
         features: of the same.
 
@@ -152,7 +152,7 @@ def named(
 
 
 def classifies_new(method: str) -> bool:
-    """Whether a method can be asked about classes of which it has seen no image.
+    """Whether a method can predict classes of which it has learned no image.
 
     Args:
         method: its name.

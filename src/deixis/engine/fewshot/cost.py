@@ -16,7 +16,7 @@ from deixis.nn.dual import DualEncoder
 __all__ = ["SLOW", "Learned", "estimate_cost", "learn_resumed"]
 
 SLOW = 60.0
-"""Seconds of a forecast from which it is reported before the work begins, and training is kept in a checkpoint."""
+"""Seconds of a forecast from which it is reported before the work begins, and training writes a checkpoint."""
 
 _MANY = 500
 """Classes from which a forecast is made for methods that are not trained, too."""
@@ -61,7 +61,7 @@ def learn_resumed(
     seed: int,
     seconds: float = 0.0,
 ) -> Learned:
-    """What `few_shot.learn` gives; where that takes long, training is kept and resumes after an interruption.
+    """What `few_shot.learn` gives; where that takes long, training is saved and resumes after an interruption.
 
     Args:
         method: that learns; of `auto` the one that it chooses.

@@ -1,4 +1,4 @@
-"""Which images are learned from and which are asked about, with few of each class: parts, draws and halves.
+"""Training and test images, with few of each class: parts, draws and halves.
 
 The parts are made by group, so that near-duplicates and views of one thing never stand on both sides. A draw of few
 images comes from the training part alone, and a smaller draw is the beginning of a larger one.
@@ -54,7 +54,7 @@ class Labelled:
         )
 
     def where(self, among: Sequence[int], names: Sequence[str], style: str | None = None) -> tuple[int, ...]:
-        """Those of some images that are of some classes, and of one style where that is asked for."""
+        """Those of some images that are of some classes, and of one style where that is given."""
         wanted = set(names)
         return tuple(i for i in among if self.labels[i] in wanted and (style is None or self.styles[i] == style))
 
@@ -62,12 +62,12 @@ class Labelled:
 def style_of(sample: Sample) -> str:
     """How a sample is drawn: what a column or the set says under `style`; of stamps, whether it is a photograph; else
     the folder within that of its class."""
-    told = str(sample.extra.get("style") or "")
-    if not told and isinstance(photo := sample.extra.get("photo"), bool):
+    style = str(sample.extra.get("style") or "")
+    if not style and isinstance(photo := sample.extra.get("photo"), bool):
         return "photograph" if photo else "drawing"
     folders = PurePosixPath(sample.id).parent.parts
-    if told or sample.label not in folders:
-        return told
+    if style or sample.label not in folders:
+        return style
     below = folders[folders.index(str(sample.label)) + 1 :]
     return below[0] if below else ""
 
@@ -84,7 +84,7 @@ class Parts:
 def parts(data: Labelled, seed: int = 0, test: float = 0.4, validation: float = 0.0) -> Parts:
     """Splits images by group, class by class.
 
-    Where the data names a side for training and one for the test, these are kept; of the former, what is of a group of
+    Where the data names a split for training and one for the test, these are used; of the former, what is of a group of
     the latter is left out.
 
     Args:
@@ -171,11 +171,11 @@ def _order(data: Labelled, members: Sequence[int], name: str, seed: int) -> list
     rng = random.Random(f"{seed}/{name}")
     mixed = sorted(members, key=lambda i: data.ids[i])
     rng.shuffle(mixed)
-    seen: collections.Counter[int] = collections.Counter()
+    drawn: collections.Counter[int] = collections.Counter()
     turns = {}
     for i in mixed:
-        turns[i] = seen[data.groups[i]]
-        seen[data.groups[i]] += 1
+        turns[i] = drawn[data.groups[i]]
+        drawn[data.groups[i]] += 1
     return sorted(mixed, key=lambda i: turns[i])  # sorting keeps the order of equals
 
 

@@ -1,4 +1,4 @@
-"""The few-shot protocols on anybody's images: every method learns the same draws and is asked about the same images.
+"""The few-shot protocols on anybody's images: every method learns the same draws and is tested on the same images.
 
 Nothing is chosen by what is reported: methods that choose settings do so within the images they learn from.
 """
@@ -32,7 +32,7 @@ __all__ = ["FewShotJob", "ProtocolResult", "ProtocolRow", "measure", "prepare"]
 
 @dataclasses.dataclass(frozen=True)
 class FewShotJob:
-    """What is learned and asked, the same for all models.
+    """Draws and test questions, the same for all models.
 
     Attributes:
         data: the labelled images.
@@ -58,7 +58,7 @@ class ProtocolRow:
         seed: of the draw.
         asked: the question's name.
         classes: to choose among.
-        images: that were asked about.
+        images: that were tested.
         accuracy: share of right answers.
         seconds: of learning.
     """
@@ -80,7 +80,7 @@ class ProtocolResult:
 
     Attributes:
         name: of the data.
-        plan: what was learned and asked.
+        plan: draws and test questions.
         recipe: what it hangs on.
         rows: the results.
         right: (method, K, question) -> right answers of each image, averaged over the draws.
@@ -96,7 +96,7 @@ class ProtocolResult:
 
     @property
     def methods(self) -> list[str]:
-        """In the order in which they were asked."""
+        """In the order in which they were tested."""
         return list(self.recipe.methods)
 
     def values(self, method: str, shots: int, asked: str) -> list[float]:
@@ -110,7 +110,7 @@ class ProtocolResult:
 
     @property
     def columns(self) -> list[tuple[str, int, str]]:
-        """What is told of each method: a heading, K and the question."""
+        """The columns reported of each method: a heading, K and the question."""
         if self.plan.protocol == "few-shot":
             return [(str(k), k, "test") for k in self.recipe.shots]
         return [(ask.name, self.recipe.shots[-1], ask.name) for ask in self.plan.asks]
@@ -126,10 +126,10 @@ def prepare(
         methods: that are compared where the options name none.
         data: with a class for each image.
         options: methods, shots, seeds, limit and style.
-        talk: is told what happens.
+        talk: receives progress and messages.
 
     Raises:
-        DeixisError: the data or a method can't do this; told before a model is loaded.
+        DeixisError: the data or a method can't do this; raised before a model is loaded.
     """
     chosen = _methods(protocol, options.methods or methods)
     every = data.labelled(options.limit, talk.say)

@@ -1,7 +1,7 @@
-"""Classes learned from a few labelled images, of which a frozen encoder has told all it knows.
+"""Classes learned from a few labelled images, as features of a frozen encoder.
 
-A penalty that is not told is chosen by stratified cross-validation on the images themselves: the one under which images
-that were held out are explained best (mean cross-entropy). `auto` asks in the same way which of the cheap methods is
+A penalty that is not set is chosen by stratified cross-validation on the images themselves: the one under which images
+that were held out are explained best (mean cross-entropy). `auto` chooses in the same way which of the cheap methods is
 right most often. Images of one group are held out together, and a class with a single group never is, as nothing would
 be left to learn it from.
 """
@@ -51,10 +51,10 @@ _ITERATIONS = 60
 
 _BATCH = 32
 _STEPS = 300
-"""The most steps where no number of epochs is asked for; batches are then as large as the epochs need."""
+"""The most steps where no number of epochs is given; batches are then as large as the epochs need."""
 
 _KEPT = 20
-"""Times that training is kept in a checkpoint."""
+"""How often training is saved in a checkpoint."""
 
 _CELLS = 2**24
 
@@ -141,10 +141,10 @@ def learn(
         overrides: settings that differ from the method's `desk` preset. Trained methods take the published number of
             steps for `epochs` that are given, and else at most 300.
         seed: of initial weights, order and folds.
-        checkpoint: a file in which training is kept, for methods that are trained: is it there, training goes on.
+        checkpoint: a file in which training is saved, for methods that are trained; where it exists, training resumes.
 
     Raises:
-        DeixisError: no such method or setting, or classes that the method can't tell apart.
+        DeixisError: no such method or setting, or classes that the method can't distinguish.
     """
     changed = dict(overrides or {})
     _check(method, names, shots)
@@ -153,7 +153,7 @@ def learn(
         changed["penalty"] = _Trial(method, encoder, names, shots, changed).penalty(parts)
     built = build(method, encoder, names, changed, seed)
     if card_of(built).kind == "trained":
-        size, steps = _length(built.config.epochs, len(shots), len(names), told="epochs" in changed)
+        size, steps = _length(built.config.epochs, len(shots), len(names), given="epochs" in changed)
         training = Training(trained(built), batches(shots.batch(), size, seed), steps, seed=seed)
         training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
         return built
@@ -219,7 +219,7 @@ def forecast(
     start = time.perf_counter()
     built = build(method, encoder, some, overrides or {})
     if card_of(built).kind == "trained":
-        size, steps = _length(built.config.epochs, count, len(names), told="epochs" in (overrides or {}))
+        size, steps = _length(built.config.epochs, count, len(names), given="epochs" in (overrides or {}))
         wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
         extra = {name: torch.ones(size, width) for name, width in wide.items()}
         specs = {spec.name: spec for spec in SPECS}
@@ -269,7 +269,7 @@ def _check(method: str, names: Sequence[str], shots: Shots) -> None:
 
 
 def _heavy(names: Sequence[str], count: int, encoder: DualEncoder) -> bool:
-    """Whether the classes are so many that a penalty is better told than tried out."""
+    """Whether the classes are so many that a penalty is better given than tuned."""
     return 4.0 * count * len(names) * min(count, encoder.feature_width) > _HEAVY
 
 
@@ -291,18 +291,18 @@ def build(
     return built
 
 
-def _length(epochs: int, count: int, classes: int, told: bool) -> tuple[int, int]:
+def _length(epochs: int, count: int, classes: int, given: bool) -> tuple[int, int]:
     """Samples a batch, and steps: the published batches of 32, without what is left over; or larger ones, as far as
     their logits fit into memory."""
     size = min(_BATCH, count)
     steps = epochs * (count // size)
-    if told or steps <= _STEPS:
+    if given or steps <= _STEPS:
         return size, steps
     return min(count, -(-count * epochs // _STEPS), max(size, _CELLS // classes)), _STEPS
 
 
 def _fitted(method: FewShotMethod, shots: Shots) -> FewShotMethod:
-    """A method that is not trained, after it has seen the images."""
+    """A method that is not trained, fitted to the images."""
     if card_of(method).kind == "fitted":
         return fit(method, [shots.batch().to(require_encoder(method).device)])
     return method.eval()
@@ -316,13 +316,13 @@ def _parts(shots: Shots, seed: int) -> list[Split]:
     for label, group in zip(labels, groups, strict=True):
         of_class.setdefault(label, set()).add(group)
     many = {label for label, own in of_class.items() if len(own) > 1}
-    kept = [i for i, label in enumerate(labels) if label in many]
-    sizes = torch.bincount(torch.tensor([groups[i] for i in kept], dtype=torch.long))
-    if 2 * len(many) <= len(of_class) or len(many) < 2 or int(sizes.max()) > LARGEST_SHARE * len(kept):
+    usable = [i for i, label in enumerate(labels) if label in many]
+    sizes = torch.bincount(torch.tensor([groups[i] for i in usable], dtype=torch.long))
+    if 2 * len(many) <= len(of_class) or len(many) < 2 or int(sizes.max()) > LARGEST_SHARE * len(usable):
         return []
     count = min(_FOLDS, max(len(own) for own in of_class.values()))
-    found = folds([groups[i] for i in kept], count, seed, labels=[str(labels[i]) for i in kept])
-    tests = [tuple(kept[i] for i in part.test) for part in found if part.test]
+    found = folds([groups[i] for i in usable], count, seed, labels=[str(labels[i]) for i in usable])
+    tests = [tuple(usable[i] for i in part.test) for part in found if part.test]
     return [Split(tuple(sorted(set(range(len(shots))).difference(test))), test) for test in tests]
 
 

@@ -1,4 +1,4 @@
-"""What classes are called in texts, and whether a model can tell these names apart."""
+"""What classes are called in texts, and whether a model can distinguish these names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each protocol learns and asks, before any image is encoded: classes, parts, draws and questions."""
+"""What each protocol learns and tests, before any image is encoded: classes, parts, draws and questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deixis.errors import DeixisError
 __all__ = ["PLANS", "Ask", "FewShotPlan", "few_shot_plan", "plan"]
 
 TEST = 0.4
-"""Share of the images that are asked about, where the data does not name a side for the test."""
+"""Share of the images for the test, where the data does not name a test split."""
 
 _SPLIT_SEED = 0
 
@@ -43,7 +43,7 @@ class FewShotPlan:
         names: those that are learned.
         parts: the same for all draws.
         draws: seed -> K -> images.
-        asks: what is asked after each learning.
+        asks: the tests of each trained method.
         notes: what a user should know of it.
     """
 
@@ -78,7 +78,7 @@ def plan(protocol: str, data: Labelled, shots: Sequence[int], seeds: int, style:
 
     Args:
         protocol: `few-shot` (all classes, every K of `shots`), `base-to-new` (half of the classes are learned, and both
-            halves asked about, each by itself) or `cross-style` (learned in one style, asked about in each). The last
+            halves tested, each by itself) or `cross-style` (learned in one style, tested in each). The last
             two take the largest of `shots`.
         data: the images.
         shots: images a class.
@@ -110,7 +110,7 @@ def few_shot_plan(
         seeds: of the draws.
         style: has no say here.
         split_seed: of the parts.
-        test: share of the images that are asked about.
+        test: share of the images for the test.
 
     Raises:
         DeixisError: there are too few classes or images.
@@ -133,10 +133,10 @@ def _base_to_new(data: Labelled, shots: Sequence[int], seeds: Sequence[int], sty
 
 def _cross_style(data: Labelled, shots: Sequence[int], seeds: Sequence[int], style: str) -> FewShotPlan:
     counts = Counter(data.styles)
-    untold = counts.pop("", 0)
-    if len(counts) < 2 or untold:
+    unknown = counts.pop("", 0)
+    if len(counts) < 2 or unknown:
         raise DeixisError(
-            f"Of {untold} images have no style, and the others have {len(counts)}.",
+            f"{unknown} images have no style; the others have {len(counts)} styles, and two are needed.",
             "Give a table with a column `style`, or sub-folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
         )
     learned = style or min(counts, key=lambda each: (-counts[each], each))
@@ -169,9 +169,9 @@ def _notes(data: Labelled, train: Sequence[int], names: Sequence[str], shots: Se
     gone = sorted(set(data.labels) - set(names))
     notes = []
     if short:
-        told = ", ".join(f"{name} {count}" for count, name in short[:5]) + (", ..." if len(short) > 5 else "")
-        notes.append(f"{len(short)} classes have fewer than {max(shots)} training images, and all are used: {told}.")
+        listed = ", ".join(f"{name} {count}" for count, name in short[:5]) + (", ..." if len(short) > 5 else "")
+        notes.append(f"{len(short)} classes have fewer than {max(shots)} training images, and all are used: {listed}.")
     if gone:
-        told = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
-        notes.append(f"{len(gone)} classes have no images for both sides, and are left out: {told}.")
+        listed = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
+        notes.append(f"{len(gone)} classes have no images for both sides, and are left out: {listed}.")
     return tuple(notes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deixis.data.loading.collate import Collate
 from deixis.engine.features.columns import PartColumns, WithColumns, read_for
-from deixis.engine.training.stages import asked, card_of, stages
+from deixis.engine.training.stages import card_of, config_specs, stages
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
@@ -91,8 +91,8 @@ def collate_for(
     stage = stage or Stage()
     needs = needs_of(method, stage)
     sample, tokenizer = _reader(method, _main(method))
-    readers = [_reader(method, spec) for spec in asked(method, SampleSpec) if spec.field != "tokens"]
-    view = stage.view or next(iter(asked(method, ViewSpec)), None)
+    readers = [_reader(method, spec) for spec in config_specs(method, SampleSpec) if spec.field != "tokens"]
+    view = stage.view or next(iter(config_specs(method, ViewSpec)), None)
     read = {spec.name: spec for spec in needs if spec.made is None}
     made = read_for([spec for spec in needs if spec.made is not None])
     if "captions" in made:
@@ -167,8 +167,8 @@ def _refuse_regions(made: Sequence[FieldSpec]) -> None:
 
 
 def _main(method: AnyMethod) -> SampleSpec:
-    """What is asked of the captions and their tokens."""
-    return next((spec for spec in asked(method, SampleSpec) if spec.field == "tokens"), SampleSpec())
+    """The requested form of the captions and their tokens."""
+    return next((spec for spec in config_specs(method, SampleSpec) if spec.field == "tokens"), SampleSpec())
 
 
 def _reader(method: AnyMethod, spec: SampleSpec) -> tuple[SampleSpec, Any]:

@@ -28,7 +28,7 @@ def configure(name: str, preset: str = "desk", overrides: Mapping[str, Any] | No
         overrides: as `deixis.methods.change_settings` takes them.
 
     Raises:
-        DeixisError: no such method, preset or setting, or none of a setting's values; what there is, is told.
+        DeixisError: no such method, preset or setting, or none of a setting's values; the message lists the valid ones.
     """
     config_class = get(name).Config  # not the one that is read: that is equal, but methods compare against their own
     if preset not in ("tiny", "desk", "paper"):
@@ -93,7 +93,7 @@ def _part(part: Part, config: Any, given: Mapping[str, Any], options: Mapping[st
 
 
 def _one(part: Part, value: Any, options: Mapping[str, Any]) -> Any:
-    """One thing of the kind that `part` asks for, loaded if `value` is a name, frozen if the part is."""
+    """One thing of the kind that `part` declares, loaded if `value` is a name, frozen if the part is."""
     value = zoo.load_part(part.kind, value, **options)
     if part.frozen and isinstance(value, nn.Module):
         freeze(value)

@@ -79,8 +79,8 @@ def save_training(
 
     Args:
         path: of the file.
-        method: its state is kept, as by `save_state`.
-        optimiser: its moments are kept, its settings are not.
+        method: its state is saved, as by `save_state`.
+        optimiser: its moments are saved, its settings are not.
         facts: plain values, see `load_facts`.
         more: further tensors, such as states of random generators.
     """

@@ -29,7 +29,7 @@ def device() -> torch.device:
 
 @contextlib.contextmanager
 def ranks(timeout: float = 600) -> Iterator[None]:
-    """Joins the process group that `torchrun` tells of in the environment, and leaves it; in one process does nothing.
+    """Joins the process group that `torchrun` describes in the environment, and leaves it; in one process does nothing.
 
     Args:
         timeout: seconds after which a rank that does not answer is given up.
@@ -45,7 +45,7 @@ def ranks(timeout: float = 600) -> Iterator[None]:
         torch.cuda.set_device(here)
     patience = datetime.timedelta(seconds=timeout)
     try:
-        with _told(timeout):
+        with _backend_errors(timeout):
             dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=patience)
             yield
             dist.barrier()  # else the first to end closes the door on those that still write
@@ -56,8 +56,8 @@ def ranks(timeout: float = 600) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(timeout: float) -> Iterator[None]:
-    """Says in words what a backend says when a rank is gone."""
+def _backend_errors(timeout: float) -> Iterator[None]:
+    """Turns a backend's error when a rank is gone into a message."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

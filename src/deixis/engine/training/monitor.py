@@ -1,4 +1,4 @@
-"""What a run tells of itself while it trains: a line every few steps, kept in a file that a killed run mends."""
+"""Metrics of a run while it trains: a line every few steps, in a file that a resumed run repairs."""
 
 from __future__ import annotations
 
@@ -125,11 +125,13 @@ class Journal:
     def rewind(self, stage: int, step: int) -> list[Line]:
         """Takes out what lies behind `step` of the stage with number `stage`: it comes again. Gives what is left."""
         lines = self.lines()
-        kept = [line for line in lines if (line["stage"], line["step"]) <= (stage, step)]
+        retained = [line for line in lines if (line["stage"], line["step"]) <= (stage, step)]
         if self.path.exists():
             with atomic_path(self.path) as part:
-                part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in kept), encoding="utf-8")
-        return kept
+                part.write_text(
+                    "".join(json.dumps(line, allow_nan=False) + "\n" for line in retained), encoding="utf-8"
+                )
+        return retained
 
 
 def _parsed(text: str) -> Line | None:

@@ -1,4 +1,4 @@
-"""What a method's `OptimSpec` asks for: groups of parameters, the optimiser, and the learning rates of each step."""
+"""What a method's `OptimSpec` stands for: groups of parameters, the optimiser, and the learning rates of each step."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def optim_spec(method: AnyMethod) -> OptimSpec:
 
 
 def make_optimiser(method: AnyMethod, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser that the method's config asks for.
+    """The optimiser of the method's config.
 
     Args:
         method: whose config says how.

@@ -13,7 +13,7 @@ from deixis.nn.frozen import is_frozen
 from deixis.types import CAPABILITIES, Card, SampleSpec, Stage, ViewSpec
 from deixis.types.protocols import AnyMethod, HasConfig, HasFinish, HasStages, TrainedMethod
 
-__all__ = ["asked", "card_of", "enter", "group_size", "name_of", "offers", "stages", "trainable", "trained"]
+__all__ = ["card_of", "config_specs", "enter", "group_size", "name_of", "offers", "stages", "trainable", "trained"]
 
 T = TypeVar("T", ViewSpec, SampleSpec)
 
@@ -57,8 +57,8 @@ def trained(method: AnyMethod) -> TrainedMethod:
 
 
 def stages(method: AnyMethod) -> tuple[Stage, ...]:
-    """The method's own stages, or the one that its kind asks for: to train all that is not frozen, to see the data
-    once, or none where there is nothing to build."""
+    """The method's own stages, or the one that its kind implies: to train all that is not frozen, to read the
+    data once, or none where there is nothing to build."""
     if isinstance(method, HasStages):
         return tuple(method.stages())
     if card_of(method).kind == "trained":
@@ -66,7 +66,7 @@ def stages(method: AnyMethod) -> tuple[Stage, ...]:
     return (Stage(kind="fit"),) if isinstance(method, HasFinish) else ()
 
 
-def asked(method: object, kind: type[T]) -> list[T]:
+def config_specs(method: object, kind: type[T]) -> list[T]:
     """The fields of the config that are of this kind."""
     config = method.config if isinstance(method, HasConfig) else None
     fields = dataclasses.fields(config) if dataclasses.is_dataclass(config) else ()
@@ -76,7 +76,7 @@ def asked(method: object, kind: type[T]) -> list[T]:
 
 def group_size(method: object) -> int:
     """How many samples of one group the method wants side by side in its batches."""
-    return max([1, *(spec.group for spec in asked(method, SampleSpec))])
+    return max([1, *(spec.group for spec in config_specs(method, SampleSpec))])
 
 
 def trainable(method: AnyMethod, stage: Stage) -> dict[str, nn.Parameter]:

@@ -41,8 +41,8 @@ def backward(
         precision: of the forward pass, hence of the backward pass.
 
     Raises:
-        DeixisError: `chunk` with a layer that looks at the whole batch (batch norm in training mode), or with a method
-            that can't encode a part of a batch.
+        DeixisError: `chunk` with a layer that mixes samples (batch norm in training mode), or with a method that
+            can't encode a part of a batch.
     """
     group = group_size(method)
     pieces = [batch] if chunk is None or chunk >= len(batch) else batch.split(max(chunk, group), group)

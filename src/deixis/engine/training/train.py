@@ -30,7 +30,7 @@ Fitted = TypeVar("Fitted", bound=AnyMethod)
 OnStep = Callable[[Progress, Losses], None]
 
 _NAMED = 3
-"""Names that a message tells at the most."""
+"""The most names that a message lists."""
 
 
 def batches(batch: Batch, size: int, seed: int) -> Iterator[Batch]:
@@ -59,7 +59,7 @@ def train(
     chunk: int | None = None,
     on_step: OnStep | None = None,
 ) -> Trained:
-    """Trains `method` for `steps` optimiser steps, as the `OptimSpec` of its config asks for.
+    """Trains `method` for `steps` optimiser steps, as the `OptimSpec` of its config says.
 
     Args:
         method: built by `deixis.engine.training.build`.
@@ -110,7 +110,7 @@ class Numerics:
     """How a step computes.
 
     Attributes:
-        clip: what the norm of all gradients together is held to; None: what the method's config asks for.
+        clip: what the norm of all gradients together is held to; None: that of the method's config.
         precision: of the products in the forward pass, `float32` or `bf16`.
     """
 
@@ -182,7 +182,7 @@ class Training:
         Args:
             on_step: called after each step, the method then being in training mode; those between the last checkpoint
                 and a kill come again.
-            checkpoint: a file in which the run is kept. Is it there, the run goes on from it. Ranks share it.
+            checkpoint: a file in which the run is saved; where it exists, the run resumes from it. Ranks share it.
             every: steps from one write to the next; the last step is always written.
 
         Raises:
@@ -238,18 +238,19 @@ class Training:
         good = total(torch.stack([loss.isfinite().float(), norm.isfinite().float(), norm / world_size()])).tolist()
         if good[0] == good[1] == world_size():
             return float(good[2])
-        seen = _infinite_fields(batch)
+        infinite = _infinite_fields(batch)
         if good[0] < world_size():
             parts = {name: float(part.detach()) for name, part in losses.parts.items()}
             raise DeixisError(
-                f"The loss is not a finite number at step {progress.step}: {parts}.{seen}", "Try a lower learning rate."
+                f"The loss is not a finite number at step {progress.step}: {parts}.{infinite}",
+                "Try a lower learning rate.",
             )
         grads = {name: p.grad for name, p in self._chosen.items() if p.grad is not None}
         bad = total(torch.stack([(~own(grad).isfinite()).any().long() for grad in grads.values()])).tolist()
         wrong = [name for name, ranks in zip(grads, bad, strict=True) if ranks]
         where = f"in {_first(wrong)}" if wrong else "in the sum of its squares"
         raise DeixisError(
-            f"The gradient is not finite at step {progress.step}, {where}; the loss is.{seen}",
+            f"The gradient is not finite at step {progress.step}, {where}; the loss is.{infinite}",
             "Try a lower learning rate, or float32 instead of bf16.",
         )
 

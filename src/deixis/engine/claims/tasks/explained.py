@@ -2,7 +2,7 @@
 
 An arm trains nothing here: it explains the classifier of its seed, and its curve is the mean of the measure over the
 first so many scenes. All arms explain the same classifier. It is trained once a seed, from shapes that are all tinted,
-so that a colour tells nothing and early layers do not know the class, and kept in the cache.
+so that colour carries no information and early layers do not separate the classes, and cached.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
 """Shapes that differ at 64 pixels."""
 
 _VERSION = 1
-"""Of the training below: what is kept was made by the same."""
+"""Version of the training below, part of the cache's key."""
 
 _POINTS = 4
 _LEARNING_RATE, _DECAY, _BATCH = 6e-3, 0.05, 64
@@ -114,11 +114,11 @@ class SaliencyTask:
         Raises:
             DeixisError: there is no such metric, or the method can't make the map.
         """
-        asked, start = self._asked(split, max(budget, 2)), time.process_time()
-        values = measured(metric, build_explainer(method, settings, self.encoder, self.seed), asked)
+        queries, start = self._queries(split, max(budget, 2)), time.process_time()
+        values = measured(metric, build_explainer(method, settings, self.encoder, self.seed), queries)
         seconds = time.process_time() - start
-        whole = len(asked.images)
-        owner = asked.picture if len(values) == len(asked.picture) else torch.arange(whole)
+        whole = len(queries.images)
+        owner = queries.picture if len(values) == len(queries.picture) else torch.arange(whole)
         counts = sorted({max(1, whole * step // _POINTS) for step in range(1, _POINTS + 1)})
         return tuple((float(count), float(values[owner < count].mean())) for count in counts), seconds
 
@@ -129,7 +129,7 @@ class SaliencyTask:
         self.curve(method, settings, metric, "validation", some)
         return (time.perf_counter() - start) * max(budget, 2) / some
 
-    def _asked(self, split: str, count: int) -> SaliencyQueries:
+    def _queries(self, split: str, count: int) -> SaliencyQueries:
         source = held_out(self.options, self.seed, "val" if split == "validation" else "test", count)
         return questions(self.encoder, source)
 

@@ -1,7 +1,7 @@
-"""Where few-shot claims meet: real images that a frozen encoder has seen once, and a curve over images a class.
+"""Where few-shot claims meet: real images that a frozen encoder has encoded once, and a curve over images a class.
 
 An arm is no run by steps here: it learns anew from 1, 2, 4... images of each class, and the curve is how often it is
-then right about the part that is asked, averaged over the sets. Parts do not change with the seed, which draws the
+then right about the part that is tested, averaged over the sets. Parts do not change with the seed, which draws the
 images that are learned from (and, for new classes, which half of them is new): so no image that settings were chosen by
 is ever reported on.
 """
@@ -44,7 +44,7 @@ TASK = TaskCard(
 
 METRICS = TASK.metrics
 """What can be measured: on all classes; or, half of the classes being learned, on these, on the others, and the
-harmonic mean of both. Classes are told apart within their half. Settings of the last two are chosen by accuracy on the
+harmonic mean of both. Classes compete within their half. Settings of the last two are chosen by accuracy on the
 learned classes: new ones that were chosen by would be no new ones."""
 
 _TEST, _VALIDATION = 0.35, 0.15
@@ -101,7 +101,7 @@ class FewShotTask:
             method: by name.
             settings: that differ from its `desk` preset.
             metric: one of `METRICS`.
-            split: the part that is asked about.
+            split: the part that is tested.
             budget: images a class at the most; where that leaves fewer than two numbers, as in a look at whether all
                 works, 1 and 2 are taken.
 
@@ -198,12 +198,12 @@ def _chosen(source: Source, options: Options) -> Source:
         for sample in source.samples
         if sample.label in large
     ]
-    kept = limited([str(sample.label) for sample in samples], options.most * len(large))
-    return dataclasses.replace(source, samples=tuple(samples[i] for i in kept))
+    retained = limited([str(sample.label) for sample in samples], options.most * len(large))
+    return dataclasses.replace(source, samples=tuple(samples[i] for i in retained))
 
 
 def bench_of(encoder: DualEncoder, source: Source) -> FewShotBenchmark:
-    """A source as the encoder sees it; kept in the cache, for every process that tries an arm asks for it.
+    """A source as the encoder sees it; cached, for every process that tries an arm needs it.
 
     Args:
         encoder: the frozen model.

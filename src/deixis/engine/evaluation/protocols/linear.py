@@ -54,10 +54,10 @@ def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOpt
     labels, count = labels_of(data.take(split.all), split.classes), len(split.classes)
     label_of = dict(zip(split.all, labels.tolist(), strict=True))
 
-    def logits(learned: tuple[int, ...], asked: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
+    def logits(learned: tuple[int, ...], queried: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
         own = torch.tensor([label_of[i] for i in learned])
         weight, intercept = linear_layer(features[list(learned)], own, count, penalty, iterations=iterations)
-        return features[list(asked)] @ weight.T + intercept
+        return features[list(queried)] @ weight.T + intercept
 
     with talk.step("learn"):
         held = torch.tensor([label_of[i] for i in split.validation])

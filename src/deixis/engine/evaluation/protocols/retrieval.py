@@ -94,7 +94,7 @@ def values(plan: Pairs, model: EvalModel, talk: EvalReporter) -> dict[Column, Qu
     Args:
         plan: what is retrieved.
         model: that is measured.
-        talk: is told how far it is.
+        talk: receives the progress.
     """
     scores = model.pair_scores(plan.data, plan.texts, talk)
     image_of, text_of = plan.pairs.unbind(1)
