@@ -1,6 +1,6 @@
 """Where samples come from: folders and tables, sets from package registries, what is checked and split before use.
 
-`read` loads what it needs when it is asked for; importing this loads no torch.
+`read` loads what it needs when it is called; importing this loads no torch.
 """
 
 from __future__ import annotations

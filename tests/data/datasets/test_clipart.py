@@ -89,8 +89,8 @@ def test_drawings_come_with_captions_and_what_is_left_out_is_counted(apt: Apt) -
         "left out: icons, buttons, logos, patterns, shapes, game pieces (1)",
         "left out: no English words (1)",
         "left out: not marked as public domain (1)",
-        "left out: nothing to be seen on white (1)",
-        "left out: stand in a second place (2)",
+        "left out: nothing visible on white (1)",
+        "left out: duplicates of another file (2)",
     ]
     assert (cache_dir("sets", "clipart") / "copyright").read_text() == "public domain"
     with Image.open(source.samples[0].picture) as image:  # of the drawing alone, without its page

@@ -406,7 +406,7 @@ def test_rows_of_one_image_count_once_when_left_out(tmp_path: Path) -> None:
         ("t.feather", b"ARROW1", "Arrow file.*as parquet"),
         ("t.zip", b"PK\x03\x04", "archive.*Unpack"),
         ("t.tar.gz", b"\x1f\x8b", "archive.*Unpack"),
-        ("t.json", b"{}", "an empty json, of a form that isn't known.*COCO's"),
+        ("t.json", b"{}", "an empty json, of a form that isn't supported.*COCO's"),
         ("t.json", b'{"info": 1, "a\\u0000": []}', r"a json object with the keys 'info', 'a\\\\x00', of a form"),
         ("t.json", b"[]", "an empty json list"),
         ("t.json", b"[1, 2]", "a json list of int"),

@@ -40,9 +40,9 @@ def fetch(say: Callable[[str], None]) -> Path:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
     if not finished(_NAME):
-        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, marker):
             pictures = share / "games" / _PACKAGE / "res/images/art4apps"
-            told["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
+            marker["files"] = copy_files(pictures, folder / "pictures", (".jpg",))
     return home(_NAME)
 
 

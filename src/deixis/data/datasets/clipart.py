@@ -4,7 +4,7 @@ They come from the Debian package `openclipart-svg`, as SVG with a title and tag
 files whose longer side is 256 pixels, without the empty page around: the ready-made pictures of `openclipart-png` are
 five times the download, from 3 to 29,700 pixels wide, and some show "linked image not found".
 
-Left out are the folders of icons, buttons, logos, patterns, stars and game pieces; what stands in a second place; what
+Left out are the folders of icons, buttons, logos, patterns, stars and game pieces; duplicates; what
 holds text, which no font draws alike on two machines; what is not marked as public domain; what has no English words.
 
 Two drawings are of one concept if they share what they show, its head noun, or folder and file name (without numbers);
@@ -63,9 +63,9 @@ def fetch(say: Callable[[str], None]) -> Path:
     """
     if not finished(_NAME):
         require_renderer()
-        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, marker):
             say(f"drawing at {SIDE} pixels (a minute or two)")
-            told["files"], told["left_out"] = _draw_all(share / "openclipart/svg", folder)
+            marker["files"], marker["left_out"] = _draw_all(share / "openclipart/svg", folder)
     return home(_NAME)
 
 
@@ -80,7 +80,7 @@ def read() -> Source:
     root = home(_NAME)
     try:
         rows = [json.loads(line) for line in (root / _FACTS).read_text(encoding="utf-8").splitlines()]
-        told = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
         facts = [DrawingFacts(**{**row, "tags": tuple(row["tags"])}) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeixisError(
@@ -90,7 +90,7 @@ def read() -> Source:
     samples = tuple(
         _sample(each, caption, root / "pictures" / f"{each.path}.png") for each, caption in captioned if caption
     )
-    left_out = {**told["left_out"], "no English words": len(facts) - len(samples)}
+    left_out = {**marker["left_out"], "no English words": len(facts) - len(samples)}
     notes = tuple(f"left out: {why} ({count})" for why, count in left_out.items())
     return Source(_NAME, root, "captions", "png with titles and tags", samples, (), notes)
 
@@ -109,20 +109,20 @@ def _draw_all(root: Path, folder: Path) -> tuple[int, Mapping[str, int]]:
     """Writes the pictures and what is said of them; gives how many, and how many were left out for which reason."""
     reasons: collections.Counter[str] = collections.Counter()
     seen: set[str] = set()
-    kept = []
+    drawn = []
     for path in sorted(root.rglob("*.svg"), key=lambda path: (-len(path.parts), path)):  # the finer folder says more
         place = path.relative_to(root).with_suffix("").as_posix()
         try:
             if place.startswith(_LEFT_OUT):
                 raise _Unfit("icons, buttons, logos, patterns, shapes, game pieces")
-            kept.append(_draw(path, place, folder / "pictures", seen))
+            drawn.append(_draw(path, place, folder / "pictures", seen))
         except _Unfit as unfit:
             reasons[str(unfit)] += 1
-    if not kept:
+    if not drawn:
         raise DeixisError(f"The package {_PACKAGE} holds no drawing where it should.", "Its layout may have changed.")
-    lines = (json.dumps(facts._asdict(), ensure_ascii=False) for facts in sorted(kept))
+    lines = (json.dumps(facts._asdict(), ensure_ascii=False) for facts in sorted(drawn))
     (folder / _FACTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return len(kept), dict(reasons.most_common())
+    return len(drawn), dict(reasons.most_common())
 
 
 class _Unfit(Exception):
@@ -130,7 +130,7 @@ class _Unfit(Exception):
 
 
 def _draw(path: Path, place: str, folder: Path, seen: set[str]) -> DrawingFacts:
-    _unless_seen(path.resolve().as_posix(), seen)
+    _unless_duplicate(path.resolve().as_posix(), seen)
     text = path.read_text(encoding="utf-8", errors="replace")
     facts = _facts(text, place)
     try:
@@ -138,18 +138,18 @@ def _draw(path: Path, place: str, folder: Path, seen: set[str]) -> DrawingFacts:
     except ValueError as error:
         raise _Unfit("could not be drawn") from error
     if is_blank(picture):
-        raise _Unfit("nothing to be seen on white")
+        raise _Unfit("nothing visible on white")
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
-    _unless_seen(pixels, seen)
+    _unless_duplicate(pixels, seen)
     target = folder / f"{place}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target)
     return facts
 
 
-def _unless_seen(key: str, seen: set[str]) -> None:
+def _unless_duplicate(key: str, seen: set[str]) -> None:
     if key in seen:
-        raise _Unfit("stand in a second place")
+        raise _Unfit("duplicates of another file")
     seen.add(key)
 
 

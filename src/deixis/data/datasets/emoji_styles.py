@@ -1,6 +1,6 @@
 """The same emoji in six styles: for models that must know a thing again however it is drawn.
 
-The styles are npm packages of Iconify (`@iconify-json/*`), each a JSON file of SVG drawings by name. Kept are the
+The styles are npm packages of Iconify (`@iconify-json/*`), each a JSON file of SVG drawings by name. Retained are the
 1,051 names that all six hold and mean the same by, so that each concept has one picture in every style; they are drawn
 once, as PNG files of 128 pixels with transparency. Labels and tags come from `emojibase-data`, as for the set `emoji`,
 whose keys of concepts these samples share: a split by concept holds over both sets.
@@ -49,7 +49,7 @@ class Style(NamedTuple):
         version: of the package `@iconify-json/STYLE`.
         sha256: of its archive, hexadecimal.
         licence: of the drawings, as SPDX writes it.
-        author: whom the licence asks to name.
+        author: whom the licence requires to name.
     """
 
     version: str
@@ -123,17 +123,17 @@ def fetch(say: Callable[[str], None]) -> Path:
     require_renderer()
     with workshop(_NAME) as work:
         icons = {style: _icons(style, work, say) for style in STYLES}
-        with writing(_NAME, licence=DATASET.licence, side=SIDE) as (folder, told):
-            told["packages"] = {f"@iconify-json/{style}": STYLES[style].version for style in STYLES}
-            told["packages"] |= emoji.fetch_words(work, folder, say)
-            told["licences"] = {style: {"licence": s.licence, "author": s.author} for style, s in STYLES.items()}
+        with writing(_NAME, licence=DATASET.licence, side=SIDE) as (folder, marker):
+            marker["packages"] = {f"@iconify-json/{style}": STYLES[style].version for style in STYLES}
+            marker["packages"] |= emoji.fetch_words(work, folder, say)
+            marker["licences"] = {style: {"licence": s.licence, "author": s.author} for style, s in STYLES.items()}
             codes, failed = _codes(icons.values()), []
             for style, each in icons.items():
                 say(f"drawing {len(codes)} emoji of the style {style}")
                 failed += _draw(each, codes, folder / "pictures" / style)
-            told["files"] = len(codes) * len(STYLES) - len(failed)
-            told["failed"] = failed
-    say(f"{_NAME}: {told['files']} pictures in {home(_NAME)}, {len(failed)} could not be drawn")
+            marker["files"] = len(codes) * len(STYLES) - len(failed)
+            marker["failed"] = failed
+    say(f"{_NAME}: {marker['files']} pictures in {home(_NAME)}, {len(failed)} could not be drawn")
     return home(_NAME)
 
 
@@ -161,8 +161,8 @@ def read(part: str = "") -> Source:
 
 
 def _failed(root: Path) -> tuple[Skipped, ...]:
-    told = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    return tuple(Skipped(name, "could not be drawn", why) for name, why in told["failed"])
+    marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    return tuple(Skipped(name, "could not be drawn", why) for name, why in marker["failed"])
 
 
 def _icons(style: str, work: Path, say: Callable[[str], None]) -> Icons:
@@ -197,7 +197,7 @@ def _draw(icons: Icons, codes: Mapping[str, str], folder: Path) -> list[tuple[st
         try:
             picture = render_svg(icons.svg(name))
             if is_blank(picture):
-                raise ValueError("nothing is to be seen")
+                raise ValueError("nothing is visible")
             picture.save(folder / f"{code}.png")
         except (KeyError, ValueError) as error:
             failed.append((f"{folder.name}/{code}.png", f"{name}: {error}"))

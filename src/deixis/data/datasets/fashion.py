@@ -85,10 +85,10 @@ def fetch(say: Callable[[str], None]) -> Path:
         DeixisError: the package cannot be had (see `packages.debian_package`), or holds something else.
     """
     if not finished(_NAME):
-        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, marker):
             for name, (inside, sha256) in _ARRAYS.items():
                 _unpack(share / "datasets/fashion-mnist" / f"{inside}.gz", folder / name, sha256)
-            told["files"] = len(_ARRAYS)
+            marker["files"] = len(_ARRAYS)
     return home(_NAME)
 
 

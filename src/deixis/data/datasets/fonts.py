@@ -40,18 +40,18 @@ def fetch(say: Callable[[str], None]) -> Path:
     """
     if finished(_NAME):
         return home(_NAME)
-    with workshop(_NAME) as work, writing(_NAME, licence=DATASET.licence) as (folder, told):
-        told["packages"], told["files"] = {}, 0
+    with workshop(_NAME) as work, writing(_NAME, licence=DATASET.licence) as (folder, marker):
+        marker["packages"], marker["files"] = {}, 0
         for family in FAMILIES:
             package = f"fonts-{family}"
             unpacked = debian_package(package, work, say)
             share = unpacked.folder / "usr/share"
-            told["packages"][package] = unpacked.version
-            told["files"] += copy_files(share / "fonts", folder / family, SUFFIXES)
+            marker["packages"][package] = unpacked.version
+            marker["files"] += copy_files(share / "fonts", folder / family, SUFFIXES)
             notice = share / "doc" / package / "copyright"
             if notice.is_file():
                 shutil.copyfile(notice, folder / family / "copyright")
-    say(f"{_NAME}: {told['files']} fonts in {home(_NAME)}")
+    say(f"{_NAME}: {marker['files']} fonts in {home(_NAME)}")
     return home(_NAME)
 
 

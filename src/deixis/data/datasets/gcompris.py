@@ -2,8 +2,8 @@
 
 They come from the Debian package `gcompris-qt-data`, out of Qt's resource files. The described ones (`set:gcompris`)
 are of farm animals, animals and music of the world, and monuments: the first caption is the title, the second the
-description, one to five sentences that often tell more than can be seen. The labelled ones (`set:gcompris/labels`) are
-of tools, renewable energy, fish, monuments and other things.
+description, one to five sentences that often say more than the picture shows. The labelled ones
+(`set:gcompris/labels`) are of tools, renewable energy, fish, monuments and other things.
 
 Each picture has an author and a licence of its own. Debian's notice, the file `copyright` in the set's folder, names
 them for 146 of the 224 files, and some pictures have been exchanged since: look closely before you pass one on.
@@ -63,8 +63,8 @@ def fetch(say: Callable[[str], None]) -> Path:
         DeixisError: the package cannot be had (see `packages.debian_package`), or holds far fewer than it should.
     """
     if not finished(_NAME):
-        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
-            told["files"] = 0
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, marker):
+            marker["files"] = 0
             for kind, enough in _ENOUGH.items():
                 count = sum(_unpack(path, folder) for path in sorted((share / "gcompris-qt/rcc").glob(f"{kind}*.rcc")))
                 if count < enough:
@@ -73,7 +73,7 @@ def fetch(say: Callable[[str], None]) -> Path:
                         "expected.",
                         "Its layout may have changed.",
                     )
-                told["files"] += count
+                marker["files"] += count
     return home(_NAME)
 
 

@@ -3,7 +3,7 @@
 They come from the Debian package `opencv-doc` (its samples and scene texts) and, where apt has it, from `darknet`.
 There are no captions, and the names would be bad ones: these are for trying out, and for backgrounds. About a third
 are photographs (`set:photos/photographs`); the others show words on signs, chessboards to calibrate cameras with,
-drawings and diagrams. What each is was told by eye. Masks that belong to a picture are no samples; their paths stand in
+drawings and diagrams. They were labelled by eye. Masks that belong to a picture are no samples; their paths are in
 `extra`.
 
 Pictures of one scene (a stereo pair, a sharp and a blurred one) are of one group.
@@ -58,12 +58,12 @@ def fetch(say: Callable[[str], None]) -> Path:
         DeixisError: `opencv-doc` cannot be had (see `packages.debian_package`); `darknet` may be missing.
     """
     if not finished(_NAME):
-        with from_debian(_NAME, _SAMPLES, DATASET.licence, say) as (share, folder, told):
+        with from_debian(_NAME, _SAMPLES, DATASET.licence, say) as (share, folder, marker):
             examples = share / "doc" / _SAMPLES / "examples"
-            told["files"] = sum(
+            marker["files"] = sum(
                 copy_files(examples / part, folder / part, (".jpg", ".png")) for part in ("data", "text")
             )
-            told["files"] += _add_darknet(share.parents[2], folder, say)
+            marker["files"] += _add_darknet(share.parents[2], folder, say)
     return home(_NAME)
 
 

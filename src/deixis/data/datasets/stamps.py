@@ -62,8 +62,8 @@ def fetch(say: Callable[[str], None]) -> Path:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
     if not finished(_NAME):
-        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, told):
-            told["files"] = copy_files(share / "tuxpaint/stamps", folder / "stamps", (".png", ".txt"))
+        with from_debian(_NAME, _PACKAGE, DATASET.licence, say) as (share, folder, marker):
+            marker["files"] = copy_files(share / "tuxpaint/stamps", folder / "stamps", (".png", ".txt"))
     return home(_NAME)
 
 
@@ -79,7 +79,7 @@ def more_parts() -> tuple[str, ...]:
 
 
 def read(part: str = "") -> Source:
-    """The stamps that are kept, in the order of their paths.
+    """The stamps that are used, in the order of their paths.
 
     Each sample's `extra` holds `photo` (bool), `animal` (a photograph of an animal), `folder`, and `family` (`chess`,
     `notes`, `digits`, `dreidels`, or empty).
@@ -112,7 +112,7 @@ def translations(sample: Sample) -> dict[str, str]:
 
 
 def masked(sample: Sample) -> Sample | None:
-    """The stamp with one region: what is seen of it, exact to the pixel (alpha of one half or more), which the whole
+    """The stamp with one region: its visible part, exact to the pixel (alpha of one half or more), which the whole
     caption speaks of; its category is the head noun. None for a stamp without transparency.
 
     Raises:
@@ -175,7 +175,7 @@ def family(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """Folder and file name without the numbers and single letters at its end, which tell variants apart:
+    """Folder and file name without the numbers and single letters at its end, which distinguish variants:
     `animals/mammals/cats/lion-2.png` gives `animals/mammals/cats/lion`. Of a mere number, the folder is left."""
     path = PurePosixPath(name)
     return (path.parent / re.sub(r"(?:[-_](?:\d+|[a-z]))+$|\d+$", "", path.stem)).as_posix()

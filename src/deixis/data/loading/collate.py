@@ -1,4 +1,4 @@
-"""From a sample to its row of a `Batch`: exactly the fields that a method asks for."""
+"""From a sample to its row of a `Batch`: exactly the fields that a method requires."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deixis.data.loading.crops import WHOLE, region_mask
-from deixis.data.loading.image_views import ImageViews, Seen
+from deixis.data.loading.image_views import ImageViews, Visible
 from deixis.data.loading.sampler import Draw, group_of
 from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.errors import DeixisError
@@ -32,10 +32,10 @@ _OF_REGIONS = ("boxes", "masks", "spans", "phrases")
 class Collate:
     """Makes batches of one sample; `deixis.types.batch.concatenate` joins them. May be called from many threads.
 
-    With a `Draw`, the captions are drawn, images are varied where the view asks for it and crops are placed at random,
+    With a `Draw`, the captions are drawn, images are varied where the view says so and crops are placed at random,
     as the seed, the epoch and the sample's id say. Without one, the first captions and the model's own view of the
     image are taken. Boxes, masks, spans, phrases and all columns with one entry a region follow the image and the text;
-    regions outside what is seen are left out of all of them.
+    regions outside the visible part are left out of all of them.
 
     What can be done for many samples at once is done by `finish`: a loader joins what `row` gives and calls it once a
     batch. Called, it does both for one sample.
@@ -68,9 +68,11 @@ class Collate:
         self.sample, self._tokenizer = sample or SampleSpec(), tokenizer
         self._readers = {spec.field: (spec, reader) for spec, reader in readers if spec.field in self.needs}
         self._per_region = [spec.name for spec in needs if spec.name not in CORE_FIELDS and _per_region(spec)]
-        # What regions need to know of an image: which part of it is seen.
-        asked = self._asks("masks", "boxes") or ("images" in self.needs and self._asks(*_OF_REGIONS, *self._per_region))
-        placed = {"regions"} if asked else set()
+        # What regions need to know of an image: which part of it is visible.
+        needed = self._asks("masks", "boxes") or (
+            "images" in self.needs and self._asks(*_OF_REGIONS, *self._per_region)
+        )
+        placed = {"regions"} if needed else set()
         self._views = ImageViews(
             view or ViewSpec(size=preprocess.size), preprocess, frozenset(_OF_IMAGES & set(self.needs) | placed)
         )
@@ -105,9 +107,9 @@ class Collate:
         """As a call, but for what `finish` does; images then have 8 bits a value where that is left."""
         fields: dict[str, Any] = {"ids": (sample.id,)}
         valid: dict[str, Tensor] = {}
-        seen = Seen(WHOLE, (self._views.view.size,) * 2)
+        visible = Visible(WHOLE, (self._views.view.size,) * 2)
         if sample.image is not None and self._views.fields:
-            images, valid, seen = self._views.row(
+            images, valid, visible = self._views.row(
                 sample, draw, self._views.mirrors and may_mirror(self._source, sample)
             )
             fields |= images
@@ -123,7 +125,7 @@ class Collate:
         specs = {name: spec for name, spec in self.needs.items() if name not in CORE_FIELDS}
         extra = {name: self._extra(sample, draw, spec, valid) for name, spec in specs.items()}
         if self._asks(*_OF_REGIONS, *self._per_region):
-            valid["T"] = self._regions(sample, seen, captions, fields, extra)
+            valid["T"] = self._regions(sample, visible, captions, fields, extra)
         batch = Batch(**fields, valid=valid, extra=extra, specs=specs)
         # What differs in size from sample to sample is finished before it is padded.
         finish = self._views.view.longest > 0
@@ -149,7 +151,7 @@ class Collate:
     # --- words --------------------------------------------------------------------------------------------------------
 
     def _captions(self, sample: Sample, draw: Draw | None, spec: SampleSpec) -> tuple[str, ...]:
-        """As many captions as are asked for: drawn from the sample's, again from the first where it has too few."""
+        """As many captions as are requested: drawn from the sample's, again from the first where it has too few."""
         words = _words(sample, spec.column)
         count, keep = spec.captions, 1 if "spans" in self.needs and not spec.column else 0  # spans speak of the first
         if draw is not None and len(words) > count:
@@ -168,8 +170,8 @@ class Collate:
         """A further field: tokens of a reader, or the column of that name. Adds what of it is real."""
         ragged = spec.ragged.split()
         if spec.name in self._readers:
-            told, reader = self._readers[spec.name]
-            value, valid[ragged[0]] = self._tokens(self._captions(sample, draw, told), told, reader)
+            sample_spec, reader = self._readers[spec.name]
+            value, valid[ragged[0]] = self._tokens(self._captions(sample, draw, sample_spec), sample_spec, reader)
             return value
         value = _column(sample, spec)
         axes = spec.axes.split()
@@ -181,26 +183,26 @@ class Collate:
     # --- regions ------------------------------------------------------------------------------------------------------
 
     def _regions(
-        self, sample: Sample, seen: Seen, captions: Sequence[str], fields: dict[str, Any], extra: dict[str, Any]
+        self, sample: Sample, visible: Visible, captions: Sequence[str], fields: dict[str, Any], extra: dict[str, Any]
     ) -> Tensor:
-        """Adds the fields with one entry a region, and takes out of columns those that are not seen; gives the mask of
-        the regions that are, [1, T]."""
-        boxes = [seen.window.box(region.box) for region in sample.regions]
-        kept = [number for number, box in enumerate(boxes) if box is not None]
-        regions = [sample.regions[number] for number in kept]
+        """Adds the fields with one entry a region, and takes those that are not visible out of columns; returns the
+        mask of the regions that are, [1, T]."""
+        boxes = [visible.window.box(region.box) for region in sample.regions]
+        inside = [number for number, box in enumerate(boxes) if box is not None]
+        regions = [sample.regions[number] for number in inside]
         if "boxes" in self.needs:
-            fields["boxes"] = torch.tensor([boxes[number] for number in kept]).reshape(1, len(kept), 4)
+            fields["boxes"] = torch.tensor([boxes[number] for number in inside]).reshape(1, len(inside), 4)
         if "masks" in self.needs:
-            masks = [region_mask(region, seen.window, seen.size) for region in regions]
-            fields["masks"] = torch.stack(masks)[None] if masks else torch.zeros(1, 0, *seen.size, dtype=torch.bool)
+            masks = [region_mask(region, visible.window, visible.size) for region in regions]
+            fields["masks"] = torch.stack(masks)[None] if masks else torch.zeros(1, 0, *visible.size, dtype=torch.bool)
         if "phrases" in self.needs:
             fields["phrases"] = (tuple(_phrase(region) for region in regions),)
         if "spans" in self.needs:
             fields["spans"] = self._spans(captions[0] if captions else "", regions)
         for name in self._per_region:
             _require_paired(sample, name, extra[name].shape[1])
-            extra[name] = extra[name][:, kept]
-        return torch.ones(1, len(kept), dtype=torch.bool)
+            extra[name] = extra[name][:, inside]
+        return torch.ones(1, len(inside), dtype=torch.bool)
 
     def _spans(self, caption: str, regions: Sequence[Region]) -> Tensor:
         """[1, T, S, 2]: where the caption speaks of each region, in tokens."""

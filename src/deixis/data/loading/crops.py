@@ -41,7 +41,7 @@ _JITTERS = (augmentation.brightness, augmentation.contrast, augmentation.saturat
 
 class Window(NamedTuple):
     """A rectangle of an image, in shares of its width and height; beyond 0 to 1 lies padding, and one with x0 > x1 is
-    seen mirrored."""
+    mirrored."""
 
     x0: float
     y0: float

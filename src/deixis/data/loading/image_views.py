@@ -1,4 +1,4 @@
-"""The image fields of a batch, as a `ViewSpec` asks: cut out one by one, colours varied a batch at a time."""
+"""The image fields of a batch, as a `ViewSpec` says: cut out one by one, colours varied a batch at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deixis.types.batch import Batch
 from deixis.types.samples import Sample
 from deixis.types.specs import Augment, Crop, ViewSpec
 
-__all__ = ["ImageViews", "Seen"]
+__all__ = ["ImageViews", "Visible"]
 
 
-class Seen(NamedTuple):
+class Visible(NamedTuple):
     """Of one image, what `images` shows: which part of it, and how many pixels high and wide."""
 
     window: Window
@@ -36,9 +36,9 @@ class ImageViews:
     and turns it into what the model takes.
 
     Args:
-        view: what is asked for.
+        view: the requested one.
         preprocess: how images are brought to the model's size and values.
-        fields: which of the three are made, and whether others need to know what is seen (`regions`).
+        fields: which of the three are made, and whether others need to know the visible part (`regions`).
 
     Raises:
         DeixisError: the view contradicts itself.
@@ -60,8 +60,10 @@ class ImageViews:
         varied = [crop.augment for crop in self.view.crops] if self.fields & {"views", "view_boxes"} else []
         return any(each.flip > 0 for each in [*varied, self.view.augment] if each is not None)
 
-    def row(self, sample: Sample, draw: Draw | None, mirrored: bool) -> tuple[dict[str, Any], dict[str, Tensor], Seen]:
-        """Of one image: its fields, what of them is real, and what is seen of it.
+    def row(
+        self, sample: Sample, draw: Draw | None, mirrored: bool
+    ) -> tuple[dict[str, Any], dict[str, Tensor], Visible]:
+        """Of one image: its fields, what of them is real, and the visible part.
 
         Args:
             sample: that has it.
@@ -74,7 +76,7 @@ class ImageViews:
         augment, drawn = self.view.augment if draw is not None else None, draw or Draw(0, 0, sample.id)
         square = not (self.view.width or self.view.longest)
         if square and augment is None and self.fields == {"images"}:
-            return {"images": self.preprocess.read([sample.picture])}, {}, Seen(WHOLE, (self.view.size,) * 2)
+            return {"images": self.preprocess.read([sample.picture])}, {}, Visible(WHOLE, (self.view.size,) * 2)
         image = load_image(sample.picture, smallest=self._smallest())
         height, width = image.shape[1:]
         if augment is not None:
@@ -91,7 +93,7 @@ class ImageViews:
                 valid = {letter: torch.ones(1, side, dtype=torch.bool) for letter, side in zip("HW", size, strict=True)}
         if self.fields & {"views", "view_boxes"}:
             fields |= self._crops(image, drawn, mirrored)
-        return fields, valid, Seen(window, size)
+        return fields, valid, Visible(window, size)
 
     def finish(self, batch: Batch, draws: Callable[[str], Draw] | None) -> Batch:
         """Varies colours and normalises: for values of 8 bits, which must not be padded.

@@ -67,7 +67,7 @@ class Loader:
         ranks: this rank and how many there are; by default as `deixis.ops.collective` says.
         max_skipped: the share of the source's samples of which a rank may find no more unreadable; a single one always
             may be.
-        on_skip: told of each sample that is left out, once, when its batch is delivered.
+        on_skip: called with each sample that is left out, once, when its batch is delivered.
 
     Raises:
         DeixisError: there are too few samples for a batch, or too few shards where they are dealt out.
@@ -127,7 +127,7 @@ class Loader:
         """Goes on behind what was delivered when `state()` gave `state`.
 
         Raises:
-            DeixisError: it is the state of other samples or of another order; all that differs is told.
+            DeixisError: it is the state of other samples or of another order; the message lists all that differs.
         """
         made_for = state.get("of")
         epoch, position = state.get("epoch"), state.get("position")

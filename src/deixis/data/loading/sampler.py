@@ -139,7 +139,7 @@ class EpochPlan:
         sizes: samples of each shard.
         world: how many ranks there are.
         readers: threads that read, on each rank; they do not change the order.
-        groups: a number for the group of each sample, where the order asks for groups (`groups_of`).
+        groups: a number for the group of each sample, where the order needs groups (`groups_of`).
 
     Raises:
         DeixisError: there is nothing to read, or there are fewer shards than readers where shards are dealt out.
@@ -153,7 +153,7 @@ class EpochPlan:
 
     def __post_init__(self) -> None:
         if self.order.group > 1 and len(self.groups) != sum(self.sizes):
-            raise ValueError(f"{sum(self.sizes)} samples, and groups are told of {len(self.groups)}")
+            raise ValueError(f"{sum(self.sizes)} samples, and groups are given for {len(self.groups)}")
         shards, threads = len(self.sizes), max(1, self.readers)
         readers = self.world * threads
         if not sum(self.sizes):
@@ -255,14 +255,14 @@ class EpochPlan:
         """The groups of the next batch of all ranks, different ones as long as there are."""
         wanted = min(len(waiting), self.order.batch_size * self.world // self.order.group)
         taken: list[Indices] = []
-        known: set[int] = set()
+        drawn_numbers: set[int] = set()
         later: list[tuple[int, Indices]] = []
         while waiting and len(taken) < wanted:
             number, some = waiting.popleft()
-            if number in known:
+            if number in drawn_numbers:
                 later.append((number, some))
             else:
-                known.add(number)
+                drawn_numbers.add(number)
                 taken.append(some)
         waiting.extendleft(reversed(later))
         while len(taken) < wanted:

@@ -22,7 +22,7 @@ LONG = 2_000
 """Characters above which a caption is rather a document."""
 
 _FEW = 0.01
-_ASKED = 1000
+_CHUNK = 1000
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
 
 
@@ -32,7 +32,7 @@ class Reader:
 
     Attributes:
         name: the limit and the model, for tables.
-        overflow: tells of each text whether it would be cut.
+        overflow: whether each text would be cut.
         english: whether it knows hardly anything but English.
     """
 
@@ -52,7 +52,7 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class Wording:
-    """Figures on the captions and the languages seen, as in `CheckReport`; and what to look at."""
+    """Figures on the captions and the languages that occur, as in `CheckReport`; and what to look at."""
 
     figures: dict[str, int | None]
     languages: dict[str, int]
@@ -60,7 +60,7 @@ class Wording:
 
 
 def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected: bool) -> Wording:
-    """Looks at all captions, at each distinct one once.
+    """Checks all captions, each distinct one once.
 
     Args:
         samples: whatever is said about them.
@@ -71,7 +71,7 @@ def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected
     holders = {caption: sample.id for sample in reversed(samples) for caption in sample.captions}
     missing = [sample.id for sample in samples if expected and not _worded(sample)]
     wordless = [text for text in counts if not any(map(str.isalpha, text))]
-    cut = None if reader is None else [text for text, over in _asked(list(counts), reader) if over]
+    cut = None if reader is None else [text for text, over in _overflows(list(counts), reader) if over]
     foreign = {text: name for text in counts if (name := language(text))}
     figures: dict[str, int | None] = {
         "total": counts.total(),
@@ -85,7 +85,7 @@ def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected
     def show(text: str) -> str:
         return f"{holders[text]}: {excerpt(text)}"
 
-    told = as_findings(
+    findings = as_findings(
         "caption_missing", "images without a caption", missing, len(samples),
         "images have no caption", "Caption them, or they can't be trained on.",
     ) + as_findings(
@@ -95,10 +95,10 @@ def check_captions(samples: Sequence[Sample], reader: Reader | None, *, expected
         "caption_cut", "captions cut at the context length", cut or [], len(counts),
         f"captions are longer than {reader.name if reader else ''}", "Put what matters first.", show,
     )  # fmt: skip
-    told += (
+    findings += (
         _repeated(counts, show) + _foreign(foreign, counts.total() and len(counts), reader, show) + _odd(counts, show)
     )
-    return Wording(figures, dict(collections.Counter(foreign.values()).most_common()), told)
+    return Wording(figures, dict(collections.Counter(foreign.values()).most_common()), findings)
 
 
 def _worded(sample: Sample) -> bool:
@@ -106,9 +106,9 @@ def _worded(sample: Sample) -> bool:
     return bool(sample.captions or sample.questions or any(region.phrases for region in sample.regions))
 
 
-def _asked(texts: Sequence[str], reader: Reader) -> Iterator[tuple[str, bool]]:
-    for start in range(0, len(texts), _ASKED):
-        part = texts[start : start + _ASKED]
+def _overflows(texts: Sequence[str], reader: Reader) -> Iterator[tuple[str, bool]]:
+    for start in range(0, len(texts), _CHUNK):
+        part = texts[start : start + _CHUNK]
         yield from zip(part, reader.overflow(part), strict=True)
 
 
@@ -116,13 +116,13 @@ def _repeated(counts: collections.Counter[str], show: Callable[[str], str]) -> l
     """Captions that stand more than once; a warning where they are the rule."""
     spare = counts.total() - len(counts)
     many = spare > len(counts)
-    told = as_findings(
+    findings = as_findings(
         "caption_repeated", "repeated captions", [text for text, times in counts.most_common() if times > 1],
         counts.total(), "captions occur more than once, most often" if many else "",
         "Captions that distinguish images are better training data." if many else "",
         lambda text: f"{counts[text]} times: {show(text)}",
     )  # fmt: skip
-    return [dataclasses.replace(each, count=spare) for each in told]
+    return [dataclasses.replace(each, count=spare) for each in findings]
 
 
 def _foreign(

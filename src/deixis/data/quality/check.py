@@ -34,7 +34,7 @@ __all__ = ["MIN_PAIRS", "CheckReport", "Reader", "check", "duplicates"]
 
 _LOPSIDED = 10
 _TINY = 48
-"""Pixels of the longer side below which images hold too little to be told apart: half of Fashion-MNIST, of 28 x 28,
+"""Pixels of the longer side below which images hold too little to be distinguished: half of Fashion-MNIST, of 28 x 28,
 would be called copies. Only equal bytes count there."""
 
 _WORDS_WANTED = ("captions", "text")
@@ -56,13 +56,13 @@ def check(
         source: what `sources.read` gave.
         reader: whose context the captions must fit; or why that is not measured.
         progress: called with (images done, images in all).
-        threads: decoding threads; as many as there are cores, but 8 at most, where not told.
+        threads: decoding threads; as many as there are cores, but 8 at most, where not given.
     """
-    looks = probe_images(source.samples, threads or min(8, len(os.sched_getaffinity(0))), progress)
-    good = [index for index, each in enumerate(looks) if each.skipped is None]
-    samples, seen = [source.samples[index] for index in good], [looks[index] for index in good]
-    exact, same = duplicates(seen)
-    near = [group for group in same if len({seen[index].hash for index in group}) > 1]
+    probed = probe_images(source.samples, threads or min(8, len(os.sched_getaffinity(0))), progress)
+    good = [index for index, each in enumerate(probed) if each.skipped is None]
+    samples, readable = [source.samples[index] for index in good], [probed[index] for index in good]
+    exact, same = duplicates(readable)
+    near = [group for group in same if len({readable[index].hash for index in group}) > 1]
     words = check_captions(
         samples, reader if isinstance(reader, Reader) else None, expected=source.kind in _WORDS_WANTED
     )
@@ -75,9 +75,9 @@ def check(
         notes=source.notes,
         samples=len(source.samples),
         images=sum(sample.image is not None for sample in source.samples),
-        formats=dict(collections.Counter(each.format for each in seen if each.format).most_common()),
-        sizes=_sizes([each.size for each in seen if each.hash]),
-        unreadable=tuple(each.skipped for each in looks if each.skipped is not None),
+        formats=dict(collections.Counter(each.format for each in readable if each.format).most_common()),
+        sizes=_sizes([each.size for each in readable if each.hash]),
+        unreadable=tuple(each.skipped for each in probed if each.skipped is not None),
         skipped=source.skipped,
         exact=tuple(tuple(samples[index].id for index in group) for group in exact),
         near=tuple(tuple(samples[index].id for index in group) for group in near),
@@ -90,11 +90,13 @@ def check(
         questions=sum(len(sample.questions) for sample in samples),
         licences=columns,
         findings=(),
-        hashes=tuple(each.hash for each in seen),
+        hashes=tuple(each.hash for each in readable),
         same=same,
-        fingerprint=_fingerprint(samples, [each.hash for each in seen]),
+        fingerprint=_fingerprint(samples, [each.hash for each in readable]),
     )
-    findings = words.findings + unlicensed + leaks(samples, same) + check_regions(samples) + _misnamed(samples, seen)
+    findings = (
+        words.findings + unlicensed + leaks(samples, same) + check_regions(samples) + _misnamed(samples, readable)
+    )
     findings += _image_findings(report) + _label_findings(report, samples)
     report = dataclasses.replace(report, findings=worst_first(findings))
     status, reason, cure = verdict(report)
@@ -113,22 +115,22 @@ def _fingerprint(samples: Sequence[Sample], hashes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def duplicates(seen: Sequence[ImageProbe]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
+def duplicates(readable: Sequence[ImageProbe]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
     """Index groups with equal bytes, and index groups that are equal or look alike."""
     by_hash: dict[str, list[int]] = collections.defaultdict(list)
-    for index, each in enumerate(seen):
+    for index, each in enumerate(readable):
         if each.hash:
             by_hash[each.hash].append(index)
     exact = [group for group in by_hash.values() if len(group) > 1]
-    copies = [group for group in by_hash.values() if max(seen[group[0]].size) >= _TINY]
-    first = [seen[group[0]] for group in copies]
+    copies = [group for group in by_hash.values() if max(readable[group[0]].size) >= _TINY]
+    first = [readable[group[0]] for group in copies]
     codes = np.array([each.code for each in first], dtype=np.uint64)
     thumbnails = np.array([each.thumbnail for each in first], dtype=np.uint8).reshape(len(first), 3 * THUMBNAIL**2)
     linked: dict[int, list[int]] = collections.defaultdict(list)
     for group, member_of in zip(copies, alike(codes, thumbnails), strict=True):
         linked[int(member_of)] += group
     same = [sorted(group) for group in linked.values() if len(group) > 1]
-    same += [group for group in exact if max(seen[group[0]].size) < _TINY]
+    same += [group for group in exact if max(readable[group[0]].size) < _TINY]
     return exact, tuple(tuple(group) for group in sorted(same))
 
 
@@ -175,10 +177,10 @@ def _equal(group: Sequence[str]) -> str:
     return " = ".join(map(excerpt, group[:3])) + (" = ..." if len(group) > 3 else "")
 
 
-def _misnamed(samples: Sequence[Sample], seen: Sequence[ImageProbe]) -> list[Finding]:
+def _misnamed(samples: Sequence[Sample], readable: Sequence[ImageProbe]) -> list[Finding]:
     wrong = [
         f"{sample.id}: a {promised} by its name, a {each.format} by its bytes"
-        for sample, each in zip(samples, seen, strict=True)
+        for sample, each in zip(samples, readable, strict=True)
         if each.format and (promised := misnamed(sample, each.format))
     ]
     return as_findings(

@@ -22,7 +22,7 @@ def alike(codes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], block: int =
     """Sets of images that look alike, linked from neighbour to neighbour.
 
     Two images are linked if their hashes differ in at most `NEAR_DUPLICATE_BITS` bits and their thumbnails agree too:
-    the hash looks at coarse shapes, and small drawings on white share those.
+    the hash describes coarse shapes, and small drawings on white share those.
 
     Args:
         codes: [N] perceptual hashes.

@@ -54,20 +54,20 @@ class ImageProbe:
 def probe_images(
     samples: Sequence[Sample], threads: int, progress: Callable[[int, int], None] | None
 ) -> list[ImageProbe]:
-    """Looks at all images of a collection, a few ahead of what is told.
+    """Probes all images of a collection, a few ahead of the progress reported.
 
     Args:
         samples: with an image or without.
         threads: that decode.
         progress: called with (images done, images in all), on the calling thread.
     """
-    looks: list[ImageProbe] = []
+    probed: list[ImageProbe] = []
     with read_ahead(probe_image, samples, threads=max(1, threads), ahead=_AHEAD) as results:
         for found in results:
-            looks.append(found)
+            probed.append(found)
             if progress is not None:
-                progress(len(looks), len(samples))
-    return looks
+                progress(len(probed), len(samples))
+    return probed
 
 
 def probe_image(sample: Sample) -> ImageProbe:

@@ -1,12 +1,11 @@
-"""Which captions are not English, told by their letters and their small words; no dictionary, no model.
+"""Which captions are not English, judged by their letters and their function words; no dictionary, no model.
 
-A text mostly in other letters than Latin ones is told by its script. In Latin letters, the small words that nearly
-every sentence holds vote for their language, letters that English lacks count as well, and small words of English vote
-against. A caption of a word or two without any of these ("Leuchtturm") can't be told from English, so what is counted
-is a lower bound: of the captions of the Tux Paint stamps, 3 or 4 words long, 44 % of those in the languages below are
-told, of longer texts 61 %, and of what is in other letters nearly all.
-Neighbours (Danish and Norwegian, Spanish and Catalan) are taken for one another at times: the name is a guess, while
-"not English" hardly ever errs.
+A text mostly in other letters than Latin ones goes by its script. In Latin letters, the small words that nearly every
+sentence holds vote for their language, letters that English lacks count as well, and small words of English vote
+against. A caption of a word or two without any of these ("Leuchtturm") can't be distinguished from English, so the
+count is a lower bound: of the captions of the Tux Paint stamps, 3 or 4 words long, 44 % of those in the languages below
+are recognised, of longer texts 61 %, and of what is in other letters nearly all. Neighbours (Danish and Norwegian,
+Spanish and Catalan) are taken for one another at times: the name is a guess, while "not English" hardly ever errs.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ _SCRIPTS = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "H
 
 
 def language(caption: str) -> str:
-    """The language or script of a caption that is not English; empty where it is English or can't be told.
+    """The language or script of a caption that is not English; empty where it is English or can't be determined.
 
     Args:
         caption: any text; its first 1,000 characters are looked at.

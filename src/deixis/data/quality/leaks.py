@@ -62,8 +62,8 @@ def _crossing(samples: Sequence[Sample], sets: Iterable[Sequence[int]]) -> list[
             for index in members:
                 if samples[index].split not in ("", samples[train].split):
                     twins.setdefault(index, train)
-    return [f"{_told(samples[index])} = {_told(samples[other])}" for index, other in sorted(twins.items())]
+    return [f"{_described(samples[index])} = {_described(samples[other])}" for index, other in sorted(twins.items())]
 
 
-def _told(sample: Sample) -> str:
+def _described(sample: Sample) -> str:
     return f"{sample.id} ({sample.split})"

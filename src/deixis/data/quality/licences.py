@@ -16,19 +16,19 @@ _NONE = frozenset({"", "none", "nan", "null", "n/a", "unknown"})
 
 
 def licences(samples: Sequence[Sample]) -> tuple[dict[str, dict[str, int]], list[Finding]]:
-    """The samples by licence, for each column that tells licences; and those that have none there.
+    """The samples by licence, for each column with licences; and those that have none there.
 
     Returns:
         Column -> value -> samples; the empty value stands for none, unknown included. And what to look at.
     """
     columns = dict.fromkeys(key for sample in samples for key in sample.extra if _COLUMN.search(str(key)))
-    told = {column: _values(samples, column) for column in columns}
+    by_column = {column: _values(samples, column) for column in columns}
     bare = [sample.id for sample in samples if columns and not any(_value(sample, column) for column in columns)]
     finding = as_findings(
         "licence_missing", "samples without a licence", bare, len(samples),
         "samples have no licence, while others do", "Ask who made them, or leave them out.",
     )  # fmt: skip
-    return told, finding if len(bare) < len(samples) else []
+    return by_column, finding if len(bare) < len(samples) else []
 
 
 def _value(sample: Sample, column: str) -> str:

@@ -18,11 +18,13 @@ def check_regions(samples: Sequence[Sample]) -> list[Finding]:
     places = [(sample, index, region) for sample in samples for index, region in enumerate(sample.regions)]
     outside = [_box(*place) for place in places if not _inside(place[2].box)]
     empty = [_box(*place) for place in places if not _has_area(place[2].box)]
-    spans = [told for place in places for told in _spans(*place)]
-    unknown = [told for sample in samples for told in _unknown(sample)]
-    asked = [(sample, question) for sample in samples for question in sample.questions]
+    spans = [span for place in places for span in _spans(*place)]
+    unknown = [pointer for sample in samples for pointer in _unknown(sample)]
+    every_question = [(sample, question) for sample in samples for question in sample.questions]
     mute = [
-        f"{s.id}: {q.question or '(no question)'}" for s, q in asked if not (q.answer.strip() and q.question.strip())
+        f"{s.id}: {q.question or '(no question)'}"
+        for s, q in every_question
+        if not (q.answer.strip() and q.question.strip())
     ]
     fix = "Fix or remove them: training on them gives wrong results."
     return (
@@ -37,7 +39,7 @@ def check_regions(samples: Sequence[Sample]) -> list[Finding]:
             "region_unknown", "pointers to no region", unknown, len(places), "pointers lead to no region", fix
         )
         + as_findings(
-            "answer_missing", "questions without an answer", mute, len(asked), "questions have no answer", fix
+            "answer_missing", "questions without an answer", mute, len(every_question), "questions have no answer", fix
         )
     )
 

@@ -33,7 +33,7 @@ class Finding:
         count: how many cases there are.
         total: of how many.
         examples: the first cases, at most `EXAMPLES`; each begins with the id of its sample.
-        reason: the warning, as part of a sentence; empty: told, but nothing to mend.
+        reason: the warning, as part of a sentence; empty: reported, but nothing to fix.
         cure: what to do about it.
     """
 
@@ -85,7 +85,7 @@ _WORST_FIRST = (
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings in the order in which they are told."""
+    """The findings in the order in which they are reported."""
     return tuple(sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.name)))
 
 
@@ -250,9 +250,9 @@ def verdict(report: CheckReport) -> tuple[int, str, str]:
     if unusable is not None:
         return 2, *unusable
     warnings = [finding for finding in report.findings if finding.reason]
-    told, rest = warnings[:_IN_A_SENTENCE], len(warnings) - _IN_A_SENTENCE
-    parts = [finding.reason for finding in told] + ([f"{rest} more warnings are in the table"] if rest > 0 else [])
-    cures = dict.fromkeys(finding.cure for finding in told if finding.cure)
+    reported, rest = warnings[:_IN_A_SENTENCE], len(warnings) - _IN_A_SENTENCE
+    parts = [finding.reason for finding in reported] + ([f"{rest} more warnings are in the table"] if rest > 0 else [])
+    cures = dict.fromkeys(finding.cure for finding in reported if finding.cure)
     return min(1, len(warnings)), f"{'; '.join(parts)}." if parts else "", " ".join(cures)
 
 

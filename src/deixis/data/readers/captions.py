@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "full_path", "is_text", "texts_in"]
 
 MAX_CAPTION = 10_000
-"""Characters of a caption that are kept; far more than any text tower reads."""
+"""Characters of a caption that are retained; far more than any text tower reads."""
 
 NOT_UTF8 = "caption is not UTF-8"
 
@@ -53,13 +53,13 @@ class Tally:
         return clean, [*places, at]
 
     def _one(self, text: str, of: str) -> str:
-        kept = text
+        clean = text
         if not text.isprintable():
-            kept = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
-            self.controls += [of] * (len(kept) < len(text))
-        kept = " ".join(kept.split())
-        self.cut += [of] * (len(kept) > MAX_CAPTION)
-        return kept[:MAX_CAPTION].rstrip()
+            clean = "".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace())
+            self.controls += [of] * (len(clean) < len(text))
+        clean = " ".join(clean.split())
+        self.cut += [of] * (len(clean) > MAX_CAPTION)
+        return clean[:MAX_CAPTION].rstrip()
 
     def notes(self) -> list[str]:
         """One remark for each kind of repair that was made, with the first case."""

@@ -1,4 +1,4 @@
-"""Which column of a table holds what: told by the user, or found by its usual name."""
+"""Which column of a table holds what: named by the user, or found by its usual name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _URL_NAMES = frozenset({"url", "image_url", "img_url", "link", "uri"})
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which column holds what, as told by the user; None is found by name. Several caption columns: with commas."""
+    """Which column holds what, as named by the user; None is found by name. Several caption columns: with commas."""
 
     path: str | None = None
     caption: str | None = None
@@ -56,7 +56,7 @@ class Chosen:
 
     @property
     def all(self) -> frozenset[str | None]:
-        """Those that are not kept in `extra`. The split is: it may have been more than train, val or test."""
+        """Those that are not in `extra`. The split is: it may have been more than train, val or test."""
         return frozenset({self.path, *self.captions, self.label, self.group})
 
 
@@ -97,7 +97,7 @@ def plain(name: str) -> str:
     return re.sub(r"[\s\-.]+", "_", name.strip().casefold())
 
 
-def _told(columns: Sequence[str], name: str, role: str, where: str) -> str:
+def _chosen(columns: Sequence[str], name: str, role: str, where: str) -> str:
     for same in (lambda column: column == name, lambda column: plain(column) == plain(name)):
         found = next(filter(same, columns), None)
         if found is not None:
@@ -119,7 +119,7 @@ def _found(columns: Sequence[str], role: str) -> str | None:
 
 
 def captions_among(columns: Sequence[str], user_columns: Columns, where: str, notes: list[str]) -> tuple[str, ...]:
-    """The caption columns: those told; else the first known name and its numbered siblings (`caption`, `caption_2`)."""
+    """The caption columns: those given; else the usual name and its numbered siblings (`caption`, `caption_2`)."""
     if user_columns.caption is not None:
         whole = user_columns.caption in columns
         names = (
@@ -129,7 +129,7 @@ def captions_among(columns: Sequence[str], user_columns: Columns, where: str, no
         )
         if not names:
             raise DeixisError("--caption-column names no column.", f"The columns are {listed(columns)}.")
-        return tuple(dict.fromkeys(_told(columns, name, "caption", where) for name in names))
+        return tuple(dict.fromkeys(_chosen(columns, name, "caption", where) for name in names))
     base = re.compile(rf"({'|'.join(_NAMES['caption'])})_?\d*")
     stems = {column: match.group(1) for column in columns if (match := base.fullmatch(plain(column)))}
     first = next((name for name in _NAMES["caption"] if name in stems.values()), None)
@@ -145,7 +145,7 @@ def choose(table: ColumnTable, user_columns: Columns) -> Chosen:
     """The columns of a table by what they hold; remarks about the choice go into the table's notes.
 
     Raises:
-        DeixisError: no column names the images, or one that was told isn't there; the message lists those that are.
+        DeixisError: no column names the images, or one that was given isn't there; the message lists those that are.
     """
     columns, where, notes = table.columns, table.path.name, table.notes
     path = _one(columns, user_columns.path, "path", where) or table.pictures or _found(columns, "path")
@@ -165,7 +165,7 @@ def choose(table: ColumnTable, user_columns: Columns) -> Chosen:
 
 
 def _one(columns: Sequence[str], name: str | None, role: str, where: str) -> str | None:
-    return None if name is None else _told(columns, name, role, where)
+    return None if name is None else _chosen(columns, name, role, where)
 
 
 def _without_path(columns: Sequence[str], where: str) -> DeixisError:

@@ -1,4 +1,4 @@
-"""What file names tell: captions where the user asks for it, and which images belong together."""
+"""What file names say: captions where the user requests it, and which images belong together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MACHINE_MADE = frozenset(
     "screenshot signal slide snap snapchat snapshot stp telegram temp tmp unnamed unsplash untitled vid vlcsnap "
     "wechat whatsapp wp".split()
 )
-"""First words of names that cameras, phones and programs give; they say nothing about what is seen."""
+"""First words of names that cameras, phones and programs give; they say nothing about the content."""
 
 _SUFFIX = re.compile(r"^(.*?)(?:[\s_\-.]*\(?\d+\)?|[\s_\-.]+\(?[A-Za-z]\)?)$", re.DOTALL)
 
@@ -43,7 +43,7 @@ def split_of(word: str) -> str:
 
 
 def split_of_file(stem: str) -> str:
-    """The side that the name of a shard or a table tells: the first or last word of `train-00000-of-00010` or
+    """The split that the name of a shard or a table says: the first or last word of `train-00000-of-00010` or
     `cc3m-validation-0042`, numbers left aside; else empty."""
     words = [word for word in re.split(r"[\W_]+", stem) if word and word != "of" and not word.isdigit()]
     return next(filter(None, map(split_of, [*words[:1], *words[-1:]])), "")

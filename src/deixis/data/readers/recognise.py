@@ -46,7 +46,7 @@ def recognise(path: Path, user_columns: Columns) -> Source:
         user_columns: the columns that the user named.
 
     Raises:
-        DeixisError: there is nothing, or nothing that can be read; the message tells what would be.
+        DeixisError: there is nothing, or nothing that can be read; the message says what would be.
     """
     try:
         if path.is_dir():

@@ -125,14 +125,14 @@ def refused(path: Path, suffix: str) -> DeixisError:
 
 
 def unknown_json(path: Path, value: object) -> DeixisError:
-    """A json of no known form, with what was seen in it."""
-    seen = f"a json {'list' if isinstance(value, list) else type(value).__name__}"
+    """A json of no supported form, with its content."""
+    content = f"a json {'list' if isinstance(value, list) else type(value).__name__}"
     if isinstance(value, dict):
         keys = ", ".join(repr(excerpt(str(key), 40)) for key in list(value)[:8])
-        seen = f"a json object with the keys {keys}{', ...' if len(value) > 8 else ''}" if value else "an empty json"
+        content = f"a json object with the keys {keys}{', ...' if len(value) > 8 else ''}" if value else "an empty json"
     elif isinstance(value, list):
-        seen = f"a json list of {type(value[0]).__name__}" if value else "an empty json list"
-    return DeixisError(f"{full_path(path)} is {seen}, of a form that isn't known.", _JSON)
+        content = f"a json list of {type(value[0]).__name__}" if value else "an empty json list"
+    return DeixisError(f"{full_path(path)} is {content}, of a form that isn't supported.", _JSON)
 
 
 def _reasons(skipped: Sequence[Skipped]) -> list[tuple[str, int, Skipped]]:
@@ -161,17 +161,17 @@ def refuse_if_little_is_left(source: Source, max_skipped: float) -> None:
         DeixisError: nothing could, or more than `max_skipped` of it was left out.
     """
     left_out = len({item.path for item in source.skipped if item.reason not in _EXPECTED})
-    kept = len(source.samples)
+    usable = len(source.samples)
     words = _ABOUT_WORDS | _EXPECTED
-    total = kept + len({item.path for item in source.skipped if item.reason not in words})
-    if kept and left_out <= max_skipped * total:
+    total = usable + len({item.path for item in source.skipped if item.reason not in words})
+    if usable and left_out <= max_skipped * total:
         return
-    if not kept:
+    if not usable:
         left_out = total = len({item.path for item in source.skipped})
     counts = "; ".join(
         f"{count} {reason} (such as {excerpt(first.path)})" for reason, count, first in _reasons(source.skipped)
     )
-    what = "None of it could be used" if not kept else f"Above the limit of {max_skipped:.0%}"
+    what = "None of it could be used" if not usable else f"Above the limit of {max_skipped:.0%}"
     cures = " ".join(filter(None, (_cure(reason, source) for reason, _, _ in _reasons(source.skipped))))
     raise DeixisError(
         f"{left_out} of {total} entries of {full_path(source.root)} had to be skipped: {counts}. {what}.", cures

@@ -24,7 +24,7 @@ BEYOND = 2.0
 """A fraction of an image beyond which a number is taken for pixels."""
 
 MAX_ANSWER = 100_000
-"""Characters of a question or an answer that are kept."""
+"""Characters of a question or an answer that are retained."""
 
 PARTS = {
     "box is not four numbers": "A bbox is x, y, width, height in pixels; a box is x0, y0, x1, y1 from 0 to 1.",
@@ -51,8 +51,8 @@ class Draft:
     Attributes:
         id: the path of its image.
         image: where it lies, if there is one.
-        size: width and height of the image in pixels, where they are known.
-        extra: what else is known of it.
+        size: width and height of the image in pixels, where they are given.
+        extra: further columns.
         split: `train`, `val`, `test` or empty.
         own: whether its caption has spans, so that nothing else may be put to it.
         captions: cleaned.
@@ -88,13 +88,13 @@ class Gathering:
 
     def draft(self, name: str, image: Picture | None, entry: Mapping[str, Any], split: str, own: bool) -> Draft:
         """The sample to which an entry of an image belongs: a new one if the entry has a caption of its `own`, or if
-        the image was seen on another side of a split."""
+        the image occurs in another split."""
         size = _size(entry)
-        for known in () if own else self._drafts[name]:
-            if not known.own and (not split or known.split in ("", split)):
-                known.split, known.size = known.split or split, known.size or size
-                known.extra = {**entry, **known.extra}
-                return known
+        for earlier in () if own else self._drafts[name]:
+            if not earlier.own and (not split or earlier.split in ("", split)):
+                earlier.split, earlier.size = earlier.split or split, earlier.size or size
+                earlier.extra = {**entry, **earlier.extra}
+                return earlier
         made = Draft(name, image, size, entry, split, own)
         self._drafts[name].append(made)
         return made
@@ -111,25 +111,25 @@ class Gathering:
 
     def regions(self, draft: Draft, entries: Sequence[Any], categories: Mapping[Any, str]) -> None:
         """Adds things in the image; what is wrong with one is counted. Its caption, if it has spans, comes before."""
-        kept: dict[int, Region] = {}
+        retained: dict[int, Region] = {}
         for index, entry in enumerate(entries):
             region = self._region(draft, entry, categories)
             if region is not None:
-                kept[index] = region
-        place = {old: len(draft.regions) + new for new, old in enumerate(kept)}
-        draft.regions += [_moved(region, place) for region in kept.values()]
+                retained[index] = region
+        place = {old: len(draft.regions) + new for new, old in enumerate(retained)}
+        draft.regions += [_moved(region, place) for region in retained.values()]
 
     def questions(self, draft: Draft, entries: Iterable[Any]) -> None:
         """Adds questions with their answers."""
         for entry in entries:
-            told = entry if isinstance(entry, dict) else {}
-            question, answer, kind = (_text(told.get(key, "")) for key in ("question", "answer", "kind"))
+            fields = entry if isinstance(entry, dict) else {}
+            question, answer, kind = (_text(fields.get(key, "")) for key in ("question", "answer", "kind"))
             if not question or answer is None or kind is None:
                 self.skipped.append(Skipped(draft.id, "question without words", excerpt(repr(entry))))
                 continue
-            rests = (index for index in list_of(told.get("regions")) if type(index) is int)
-            known = tuple(index for index in rests if 0 <= index < len(draft.regions))
-            draft.questions.append(Question(question, answer, kind, known))
+            rests = (index for index in list_of(fields.get("regions")) if type(index) is int)
+            rest = tuple(index for index in rests if 0 <= index < len(draft.regions))
+            draft.questions.append(Question(question, answer, kind, rest))
 
     def source(self, path: Path, name: str, layout: str) -> Source:
         """All that was gathered."""
@@ -165,8 +165,8 @@ class Gathering:
             cell(entry, "category") or cell(entry, "label") or categories.get(key_of(entry.get("category_id")), "")
         )
         further = {key: value for key, value in entry.items() if key not in _OWN}
-        told = entry.get("attributes")
-        attributes = {**further, **told} if isinstance(told, dict) else further
+        own = entry.get("attributes")
+        attributes = {**further, **own} if isinstance(own, dict) else further
         return Region(box, category, self._phrases(draft, entry), spans, mask, attributes)
 
     def _spans(self, draft: Draft, entry: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
@@ -181,16 +181,16 @@ class Gathering:
         return tuple(found)
 
     def _phrases(self, draft: Draft, entry: Mapping[str, Any]) -> tuple[Phrase, ...]:
-        told = next((entry[key] for key in _PHRASES if key in entry), None)
+        given = next((entry[key] for key in _PHRASES if key in entry), None)
         phrases = []
-        for item in [told] if isinstance(told, str | dict) else list_of(told):
+        for item in [given] if isinstance(given, str | dict) else list_of(given):
             text = item.get("text", item.get("sent", item.get("raw"))) if isinstance(item, dict) else item
             if not isinstance(text, str) or not is_text(text):
                 self.skipped.append(Skipped(draft.id, NOT_UTF8 if isinstance(text, str) else NOT_TEXT, "of a region"))
                 continue
             relates = list_of(item.get("relates")) if isinstance(item, dict) else []
-            known = tuple(index for index in relates if type(index) is int)
-            phrases += [Phrase(words, known) for words in self._tally.clean([text], draft.id)]
+            rest = tuple(index for index in relates if type(index) is int)
+            phrases += [Phrase(words, rest) for words in self._tally.clean([text], draft.id)]
         return tuple(phrases)
 
 
@@ -229,7 +229,7 @@ def key_of(value: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Words as they are asked or answered, lines and all; None where it isn't text."""
+    """The words of a question or an answer, lines and all; None where it isn't text."""
     if not isinstance(value, str) or not is_text(value):
         return None
     return "".join(c for c in value[:MAX_ANSWER] if unicodedata.category(c) != "Cc" or c.isspace()).strip()
@@ -269,9 +269,9 @@ def _mask(value: Any, size: tuple[float, float] | None) -> Mask | None:
     """A mask as polygons or as run lengths, also COCO's packed ones; ValueError where it is neither."""
     if not value:
         return None
-    told = value if isinstance(value, dict) else {"polygons": value}
-    width, height = _mask_size(told, size)
-    outlines, counts = told.get("polygons"), told.get("counts")
+    given = value if isinstance(value, dict) else {"polygons": value}
+    width, height = _mask_size(given, size)
+    outlines, counts = given.get("polygons"), given.get("counts")
     if outlines:
         polygons = [outlines] if _numbers(outlines) else outlines
         if not all(len(p) >= 6 and len(p) % 2 == 0 and _numbers(p) for p in polygons):
@@ -287,9 +287,9 @@ def _mask(value: Any, size: tuple[float, float] | None) -> Mask | None:
     return Mask(width, height, counts=runs)
 
 
-def _mask_size(told: Mapping[str, Any], size: tuple[float, float] | None) -> tuple[int, int]:
-    """Width and height of a mask; those of its image, where both are told."""
-    height, width = list_of(told.get("size")) or (told.get("height"), told.get("width"))
+def _mask_size(given: Mapping[str, Any], size: tuple[float, float] | None) -> tuple[int, int]:
+    """Width and height of a mask; those of its image, where both are given."""
+    height, width = list_of(given.get("size")) or (given.get("height"), given.get("width"))
     own = _size({"width": width, "height": height}) or size
     if own is None or size not in (None, own):
         raise ValueError("The mask is of another size than its image, or of unknown size.")

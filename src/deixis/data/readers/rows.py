@@ -29,19 +29,19 @@ class _Draft:
 
 def kind_of(samples: Iterable[Sample]) -> str:
     """The kind of a `Source` with these samples."""
-    seen = {"captions" if s.captions else "labels" if s.label else "images" for s in samples if s.image is not None}
-    return next((kind for kind in ("captions", "labels", "images") if kind in seen), "text")
+    kinds = {"captions" if s.captions else "labels" if s.label else "images" for s in samples if s.image is not None}
+    return next((kind for kind in ("captions", "labels", "images") if kind in kinds), "text")
 
 
 def from_rows(table: ColumnTable, user_columns: Columns) -> Source:
-    """Samples of a table with a row for each image, or several. What is in no chosen column is kept in `extra`.
+    """Samples of a table with a row for each image, or several. What is in no chosen column goes into `extra`.
 
     Args:
         table: as read.
         user_columns: the columns that the user named.
 
     Raises:
-        DeixisError: no path column, or a column that isn't there; the message lists the columns seen.
+        DeixisError: no path column, or a column that isn't there; the message lists the columns there are.
     """
     chosen, tally, lookup = choose(table, user_columns), Tally(), Lookup(table.path)
     samples, skipped = _samples(table, chosen, lookup, tally)

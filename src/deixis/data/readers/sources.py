@@ -39,7 +39,7 @@ def read(
     json with boxes, expressions or conversations, or COCO's; webdataset shards, also as a pattern with braces;
     a `datasets.Dataset`. docs/data.md shows each.
 
-    Samples come in a fixed order. Where no group column is told or found, images that seem to show one thing are
+    Samples come in a fixed order. Where no group column is given or found, images that seem to show one thing are
     grouped by their name prefixes, and a note says so. What can't be used is left out, counted, and listed with the
     reason; the notes tell the cure.
 

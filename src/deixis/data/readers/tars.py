@@ -1,4 +1,4 @@
-"""What lies in a tar, and where: found by a walk over its headers, kept in an index beside it. Nothing is unpacked."""
+"""What a tar holds, and where: from a walk over its headers, stored in an index beside it. Nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def listing(tar: Path) -> Listing:
         DeixisError: it is compressed, or no tar.
         OSError: it can't be read.
     """
-    known = _from_index(tar)
-    if known is not None:
-        return known
+    indexed = _from_index(tar)
+    if indexed is not None:
+        return indexed
     found = _walk(tar)
     with contextlib.suppress(OSError):
         write_index(tar, found)
@@ -83,8 +83,8 @@ def listing(tar: Path) -> Listing:
 
 def is_packed(tar: Path) -> bool:
     """Whether a tar is one that `deixis.data.writers.pack` wrote, as its index says."""
-    known = _from_index(tar)
-    return known is not None and known.packed
+    indexed = _from_index(tar)
+    return indexed is not None and indexed.packed
 
 
 # The walk

@@ -1,4 +1,4 @@
-"""Generated pictures of single words as cameras see them: real fonts, turned, bent, seen askew, blurred, on a ground.
+"""Generated pictures of single words as cameras see them: real fonts, turned, bent, askew, blurred, on a ground.
 
 `words(seed=0, count=1000)` gives a `Source` whose captions and labels are the words. Nothing is drawn before it is
 looked at. The word of an index hangs on the seed, the split and the settings alone.
@@ -85,7 +85,7 @@ class SceneTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TextStyle:
-    """How a word is seen.
+    """How a word is rendered.
 
     Attributes:
         ground: what is behind it.
@@ -118,7 +118,7 @@ class Lettering:
         text: the word.
         font: the file; None for Pillow's own.
         size: width and height in pixels.
-        look: how it is seen.
+        look: how it is rendered.
     """
 
     text: str
@@ -141,8 +141,8 @@ class Lettering:
             picture = picture.filter(ImageFilter.GaussianBlur(self.look.blur))
         rng = np.random.Generator(np.random.PCG64(self.look.seed))
         noise = rng.integers(-self.look.grain, self.look.grain + 1, (height, width, 1), dtype=np.int16)
-        seen = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
-        return 255 - seen if self.look.inverse else seen
+        noisy = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+        return 255 - noisy if self.look.inverse else noisy
 
     def letters(self) -> Image.Image:
         """Where the letters are, from 0 to 255, turned and bent but not blurred."""
@@ -204,8 +204,8 @@ def _families(config: SceneTextConfig, split: str) -> Mapping[str, tuple[Path | 
     if config.fonts == "builtin":
         return {"builtin": (None,)}
     found = faces() if config.fonts == "set" else {path.stem: (path,) for path in map(Path, config.fonts)}
-    kept = _part(tuple(found), split) if config.unseen in ("font", "both") else tuple(found)
-    return {family: found[family] for family in kept}
+    chosen = _part(tuple(found), split) if config.unseen in ("font", "both") else tuple(found)
+    return {family: found[family] for family in chosen}
 
 
 def _part(names: tuple[str, ...], split: str) -> tuple[str, ...]:
@@ -291,7 +291,7 @@ def _face(font: Path | None) -> ImageFont.FreeTypeFont:
 
 
 def _line(text: str, font: Path | None) -> UInt8[np.ndarray, "H W"]:
-    """The letters in one line, without a margin; one pixel where nothing of the word can be seen in that font."""
+    """The letters in one line, without a margin; one pixel where nothing of the word is visible in that font."""
     face = _face(font)
     left, top, right, bottom = (int(edge) for edge in face.getbbox(text))
     image = Image.new("L", (max(1, right - left), max(1, bottom - top)))

@@ -266,8 +266,8 @@ def _image(sample: Sample) -> tuple[str, bytes]:
 
 def _suffix(name: str, format_name: str) -> str:
     """How a file of a format is called, whatever it was called before: others tell it by its name."""
-    known = FORMATS.get("JPEG" if format_name == "MPO" else format_name)
-    return known.suffixes[0][1:] if known is not None else Path(name).suffix[1:].lower()
+    image_format = FORMATS.get("JPEG" if format_name == "MPO" else format_name)
+    return image_format.suffixes[0][1:] if image_format is not None else Path(name).suffix[1:].lower()
 
 
 def _png(drawing: Drawing) -> bytes:

@@ -1,4 +1,4 @@
-"""Where fetched sets lie: a folder each in the cache, with the marker `set.json` that tells a finished one.
+"""Where fetched sets lie: a folder each in the cache, with the marker `set.json` in a finished one.
 
 Nothing of a set is part of deixis: the user's own package client brings it, and it is left with its licence beside.
 """
@@ -44,8 +44,8 @@ def home(name: str) -> Path:
 
 @contextlib.contextmanager
 def workshop(name: str) -> Iterator[Path]:
-    """Yields a folder for what is downloaded on the way to a set: kept if the block fails, so that what came whole is
-    not fetched again, and removed if it ends well.
+    """Yields a folder for what is downloaded on the way to a set: retained if the block fails, so that complete files
+    are not fetched again, and removed if it ends well.
 
     Raises:
         DeixisError: the cache can't be written, or is full.
@@ -71,12 +71,12 @@ def writing(name: str, **facts: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
 
     Args:
         name: the set.
-        facts: for the marker, such as `licence`; the block may add to the dictionary that is yielded beside.
+        facts: in the marker, such as `licence`; the block may add to the dictionary that is yielded beside.
     """
     with atomic_folder(cache_dir("sets", name)) as folder:
-        facts_written: dict[str, Any] = {"name": name, **facts}
-        yield folder, facts_written
-        write_json(folder / MARKER, facts_written)
+        marker: dict[str, Any] = {"name": name, **facts}
+        yield folder, marker
+        write_json(folder / MARKER, marker)
 
 
 @contextlib.contextmanager
@@ -90,17 +90,17 @@ def from_debian(
         name: the set.
         package: the Debian package.
         licence: for the marker.
-        say: told what is being done, a line at a time.
+        say: receives what is being done, a line at a time.
 
     Raises:
         DeixisError: the package cannot be had; see `packages.debian_package`.
     """
     with workshop(name) as work:
         unpacked = debian_package(package, work, say)
-        with writing(name, licence=licence, package=package, version=unpacked.version) as (folder, told):
+        with writing(name, licence=licence, package=package, version=unpacked.version) as (folder, marker):
             share = unpacked.folder / "usr/share"
             notice = share / "doc" / package / "copyright"
             if notice.is_file():
                 shutil.copyfile(notice, folder / "copyright")
-            yield share, folder, told
-    say(f"{name}: {told['files']} files in {home(name)}")
+            yield share, folder, marker
+    say(f"{name}: {marker['files']} files in {home(name)}")

@@ -114,8 +114,8 @@ def describe(facts: DrawingFacts) -> str:
         return thing if re.search(r"(?i)flag|banner|ensign|pennant|jack", thing) else f"flag of {thing}"
     if thing and _is_map(facts):
         place, _, look = _LOOKS.sub(r"|\1", thing).partition("|")
-        known = re.search(r"(?i)map|globe|earth|hemisphere", thing)
-        return thing if known else f"map of {place}" + (look and f", {look.lower()}")
+        keywords = re.search(r"(?i)map|globe|earth|hemisphere", thing)
+        return thing if keywords else f"map of {place}" + (look and f", {look.lower()}")
     kind = _KINDS.get(facts.path.rsplit("/", 1)[0], "")
     kind = next((f"a {kind}" for kind in ("road sign", "map symbol") if kind in facts.title.lower()), kind)
     if not kind or kind.split()[-1] in thing or re.search("symbol|icon|logo", thing):
@@ -148,8 +148,8 @@ def _tidy(title: str) -> str:
 def _from_tags(facts: DrawingFacts) -> str:
     folders = set(facts.path.split("/"))
     tags = (tag.strip().lower() for tag in facts.tags)
-    known = (tag for tag in tags if tag and tag not in _WIDE_TAGS | folders and not _JUNK_TAG.fullmatch(tag))
-    return ", ".join(list(dict.fromkeys(known))[:2])
+    keywords = (tag for tag in tags if tag and tag not in _WIDE_TAGS | folders and not _JUNK_TAG.fullmatch(tag))
+    return ", ".join(list(dict.fromkeys(keywords))[:2])
 
 
 def _capitals(words: str) -> str:

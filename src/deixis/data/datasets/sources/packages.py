@@ -55,7 +55,7 @@ def debian_package(name: str, into: Path, say: Callable[[str], None]) -> Unpacke
         name: the package, such as `tuxpaint-stamps-default`.
         into: an existing folder; the files come to lie in `into/NAME`, the archive beside them. An archive that lies
             there already, from a run that was broken off, is not fetched again.
-        say: told what is being done, a line at a time.
+        say: receives what is being done, a line at a time.
 
     Raises:
         DeixisError: apt-get or dpkg-deb is missing, the lists are empty or old, the package is unknown, there is no
@@ -94,7 +94,7 @@ def npm_package(name: str, version: str, into: Path, say: Callable[[str], None],
         version: the exact version.
         into: an existing folder; the files come to lie in a folder inside, the archive beside it. A pinned archive that
             lies there already, from a run that was broken off, is not fetched again.
-        say: told what is being done, a line at a time.
+        say: receives what is being done, a line at a time.
         sha256: the archive's SHA-256, hexadecimal, if pinned.
 
     Raises:

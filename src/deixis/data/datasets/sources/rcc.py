@@ -2,7 +2,7 @@
 
 All numbers are big-endian. The header is `qres`, the version, and where tree, data and names start. The tree is a list
 of entries of 14 bytes (22 from version 2 on, which adds a time); entry 0 is the root. An entry names itself by an
-offset into the names and has flags; a folder then tells how many children it has and which is the first, a file where
+offset into the names and has flags; a folder then says how many children it has and which is the first, a file where
 its bytes lie. These are preceded by their length; compressed with zlib, they start with the length they had before.
 """
 
@@ -61,12 +61,12 @@ class _Resources(NamedTuple):
 
     def entries(self) -> Iterator[tuple[str, int, int]]:
         """Path, flags and offset of the data of each file."""
-        waiting, seen = [(0, "", 0)], set()
+        waiting, visited = [(0, "", 0)], set()
         while waiting:
             index, path, depth = waiting.pop()
-            if index in seen or depth > _DEEPEST:
+            if index in visited or depth > _DEEPEST:
                 raise _Broken("its folders form a ring")
-            seen.add(index)
+            visited.add(index)
             place = self.tree + index * self.entry_size
             name, flags = self.numbers("IH", place)
             own = f"{path}/{self.name(name)}".lstrip("/") if index else ""
@@ -106,7 +106,7 @@ def read_rcc(path: Path, suffixes: tuple[str, ...], *, limit: int = LIMIT) -> di
                 limit -= len(files[name])
     except (_Broken, zlib.error) as error:
         raise DeixisError(
-            f"The resource file {path.name} is damaged, or of a form that isn't known: {error}.", "Fetch it again."
+            f"The resource file {path.name} is damaged, or of a form that isn't supported: {error}.", "Fetch it again."
         ) from error
     return files
 

@@ -1,1 +1,1 @@
-"""One reader for each form that data sets come in; `recognise` tells which it is."""
+"""One reader for each form that data sets come in; `recognise` chooses."""

@@ -54,7 +54,7 @@ def _files(folder: Path, ending: str) -> list[Path]:
 
 
 def split_in(path: Path) -> str:
-    """The side of a split that a file's name tells, or that of its folder: `train` of `instances_train2017.json`."""
+    """The split that a file's name says, or that of its folder: `train` of `instances_train2017.json`."""
     words = [word for name in (path.stem, path.parent.name) for word in re.split(r"[\W_]+", name)]
     return next(filter(None, map(split_of, words)), "")
 
@@ -62,8 +62,8 @@ def split_in(path: Path) -> str:
 def read_coco(root: Path, files: Mapping[Path, Any | None]) -> Source:
     """Reads COCO's json, one or several: what they say of one image is put together.
 
-    Boxes become x0 y0 x1 y1 from 0 to 1; those that reach out of the image are kept as they are. Of an annotation,
-    `iscrowd`, `area` and whatever else it holds are kept as attributes.
+    Boxes become x0 y0 x1 y1 from 0 to 1; those that reach out of the image stay as they are. Of an annotation,
+    `iscrowd`, `area` and whatever else it holds become attributes.
 
     Args:
         root: what the user gave, a folder or the one file.
@@ -110,11 +110,11 @@ class _File:
             self.to.notes.append(f"{excerpt(self.path.name)} was left out: none of its {len(found)} images is there.")
             return False
         self.to.skipped += missing
-        annotations, known = self._by_image(), _categories(self.data)
+        annotations, categories = self._by_image(), _categories(self.data)
         for entry, where in zip(entries, found, strict=True):
             mine = annotations.pop(key_of(entry.get("id")), [])
             if not isinstance(where, Skipped):
-                self._add(entry, where, mine, known)
+                self._add(entry, where, mine, categories)
         lost = sum(map(len, annotations.values()))
         if lost:
             self.to.notes.append(
@@ -139,7 +139,7 @@ class _File:
         return grouped
 
     def _add(
-        self, entry: Mapping[str, Any], where: tuple[str, Picture], mine: Sequence[Any], known: Mapping[Any, str]
+        self, entry: Mapping[str, Any], where: tuple[str, Picture], mine: Sequence[Any], categories: Mapping[Any, str]
     ) -> None:
         extra = {"image_id": entry.get("id"), **{key: value for key, value in entry.items() if key not in _OWN}}
         split = split_of(cell(entry, "split") or "") or self.split
@@ -148,7 +148,7 @@ class _File:
         for each in [entry, *words]:
             if "caption" in each:
                 self.to.caption(draft, each["caption"])
-        self.to.regions(draft, [each for each in mine if "bbox" in each or "caption" not in each], known)
+        self.to.regions(draft, [each for each in mine if "bbox" in each or "caption" not in each], categories)
 
 
 def _categories(data: Mapping[str, Any]) -> dict[Any, str]:

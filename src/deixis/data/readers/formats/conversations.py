@@ -70,22 +70,22 @@ def _image(row: Mapping[str, Any], where: str, lookup: Lookup) -> tuple[str, Any
 
 def _pairs(turns: Sequence[Any]) -> list[tuple[str, str]] | None:
     """Questions with the answers that follow them; None where there are none, or a turn is of another form."""
-    pairs, asked = [], ""
+    pairs, pending = [], ""
     for role, text in _said(turns):
         if role is None:
             return None
         if role in _ASKING:
-            asked = f"{asked}\n{text}".strip()
-        elif role in _ANSWERING and asked:
-            pairs.append((asked, text))
-            asked = ""
+            pending = f"{pending}\n{text}".strip()
+        elif role in _ANSWERING and pending:
+            pairs.append((pending, text))
+            pending = ""
     return pairs or None
 
 
 def _said(turns: Sequence[Any]) -> Iterator[tuple[str | None, str]]:
     for turn in turns:
-        told = turn if isinstance(turn, dict) else {}
-        role, text = told.get("from", told.get("role")), told.get("value", told.get("content"))
+        fields = turn if isinstance(turn, dict) else {}
+        role, text = fields.get("from", fields.get("role")), fields.get("value", fields.get("content"))
         if isinstance(text, list):  # the parts of a message
             parts = (part.get("text") for part in list_of(text) if isinstance(part, dict))
             text = "\n".join(part for part in parts if isinstance(part, str))

@@ -102,15 +102,15 @@ def read_folder(root: Path, walk: Walk | None = None) -> Source:
 
     * A `.txt` file of the same name beside an image holds its captions, one a line.
     * Else images that lie in two or more sub-folders only, and not beside them, are labelled by sub-folder (`train`
-      and `test` folders above the classes are seen as such).
+      and `test` folders above the classes are read as such).
     * Else the images are alone.
 
     Args:
         root: the folder.
-        walk: what is in it, if that is known already.
+        walk: what is in it, if it was listed already.
 
     Raises:
-        DeixisError: no image is there; the message tells what is.
+        DeixisError: no image is there; the message says what is.
     """
     walk = walk or Walk(root)
     images = walk.images

@@ -50,7 +50,7 @@ class ParquetImage:
         return f"{self.file}/{self.column}, row {self.row} of group {self.group}"
 
     def read(self) -> bytes:
-        """The bytes of the file in it; the row group last read is kept."""
+        """The bytes of the file in it; the row group last read is cached."""
         cell = _cells(self.file, self.column, self.group)[self.row].as_py()
         value = cell.get("bytes") if isinstance(cell, dict) else cell
         return value if isinstance(value, bytes) else b""
@@ -79,11 +79,11 @@ def read_parquet(paths: Sequence[Path], user_columns: Columns) -> ColumnTable:
     """The rows of parquet files, one after another.
 
     Images may be named by a column, or lie in one: bytes, or the struct of bytes and path that `datasets` writes. They
-    stay in the file until they are wanted. The table that img2dataset writes is known: its images are looked for by
+    stay in the file until they are wanted. The table that img2dataset writes is recognised: its images are found by
     their keys, and what it did not download is left out.
 
     Args:
-        paths: the files; the name of one such as `train-00000-of-00002.parquet` tells the split.
+        paths: the files; the name of one such as `train-00000-of-00002.parquet` gives the split.
         user_columns: the columns that the user named.
 
     Raises:
@@ -137,7 +137,7 @@ class _File:
         return table
 
     def _picture_column(self) -> str | None:
-        """The column with images in it: the one told, or the first; None where files are named."""
+        """The column with images in it: the one given, or the first; None where files are named."""
         holding = [field.name for field in self.schema if _holds_images(field, self.user_columns.path)]
         if self.user_columns.path is not None:
             return self.user_columns.path if self.user_columns.path in holding else None
@@ -146,7 +146,7 @@ class _File:
         return holding[0] if holding else None
 
     def _columns(self) -> list[str]:
-        """The columns that are kept: not bytes, unless they are words or the image."""
+        """The columns that are retained: not bytes, unless they are words or the image."""
         words = {
             *captions_among(self.schema.names, self.user_columns, self.path.name, []),
             self.user_columns.label,
@@ -161,7 +161,7 @@ class _File:
     def _rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         plainly = [name for name in columns if name != self.picture]
         prefix, number = f"{self.path.stem}/" if self.named else "", 0
-        seen: set[str] = set()
+        keys_used: set[str] = set()
         for group in range(self.file.num_row_groups):
             size = self.file.metadata.row_group(group).num_rows
             names = self._names(group, size)
@@ -171,8 +171,8 @@ class _File:
                     row[self.picture] = names[index]
                 elif self.picture is not None:
                     own = os.path.basename(names[index] or "") or f"{number:06}"
-                    own = own if own not in seen else f"{number:06}"
-                    seen.add(own)
+                    own = own if own not in keys_used else f"{number:06}"
+                    keys_used.add(own)
                     row[self.picture] = (f"{prefix}{own}", ParquetImage(self.path, self.picture, group, index))
                 yield row
         if self.picture is not None and self.file.num_row_groups:
@@ -229,15 +229,15 @@ class _File:
             )
         names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
         files = {os.path.splitext(name)[0]: name for name in names if _pictured(name)}
-        kept = []
+        rows_used = []
         for number, row in table.rows:
             if row.get("status") != "success":
                 why = row.get("error_message") or row.get("status") or ""
                 table.skipped.append(Skipped(excerpt(str(row.get("url")), 200), NOT_DOWNLOADED, excerpt(str(why), 200)))
                 continue
             key = str(row.get("key"))
-            kept.append((number, {**row, "key": f"{folder.name}/{files.get(key, key)}"}))
-        table.rows = kept
+            rows_used.append((number, {**row, "key": f"{folder.name}/{files.get(key, key)}"}))
+        table.rows = rows_used
 
 
 def _pictured(name: str) -> bool:
@@ -249,7 +249,7 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _holds_images(field: Any, user_columns: str | None) -> bool:
-    """Whether a column holds images: a struct with bytes inside, or bytes under a usual name or the one told."""
+    """Whether a column holds images: a struct with bytes inside, or bytes under a usual name or the one given."""
     if _is_bytes(field.type):
         return plain(field.name) in _BYTES_NAMES or field.name == user_columns
     inside = _inside(field.type)

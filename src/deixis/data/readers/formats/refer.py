@@ -69,9 +69,9 @@ def _add(gathering: Gathering, found: tuple[str, Any], row: Mapping[str, Any], c
     words = [key for key in dict.fromkeys(("caption", *chosen.captions)) if key not in of_a_region]
     label = chosen.label if chosen.label not in of_a_region else "label"
     used = {*_OF_AN_IMAGE, *words, label, chosen.group, *of_a_region}
-    told = row.get("extra")
+    given_extra = row.get("extra")
     extra = {key: value for key, value in row.items() if key not in used}
-    extra = {**extra, **told} if isinstance(told, dict) else extra
+    extra = {**extra, **given_extra} if isinstance(given_extra, dict) else extra
     draft = gathering.draft(*found, extra, split_of(cell(row, "split") or ""), own)
     for caption in map(row.get, dict.fromkeys((*words, "captions"))):
         for text in caption if isinstance(caption, list) else [] if caption is None else [caption]:

@@ -39,8 +39,8 @@ def read_shards(paths: Sequence[Path]) -> Source:
     * The image is the first file of a key whose ending is that of an image (`KEY.jpg` before `KEY.mask.png`).
     * Captions are the lines of the text; else `caption` or `text` of the json. The label is the text of `cls`, else
       `label` of the json. What is left of the json is `extra`, as are the other files, each a `Member`.
-    * A json that `deixis.data.writers.pack` wrote tells all that a sample holds.
-    * The name of a shard such as `train-0000.tar` tells the split, where nothing else does.
+    * A json that `deixis.data.writers.pack` wrote says all that a sample holds.
+    * The name of a shard such as `train-0000.tar` gives the split, where nothing else does.
 
     No archive is unpacked. Its contents are listed by an index beside it, which is made where it is missing or out of
     date and the folder can be written to.

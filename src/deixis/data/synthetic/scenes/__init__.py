@@ -1,4 +1,4 @@
-"""Generated scenes of real cut-outs: of each thing, box, mask, looks and place are known, and what can be said of it.
+"""Generated scenes of real cut-outs: of each thing, box, mask, look and place are known, and what can be said of it.
 
 `scenes(seed=0, count=1000)` gives a `Source`. Nothing is drawn before it is looked at: a sample's image is a `Drawing`.
 The scene of an index hangs on the seed, the split, the side and the settings alone, not on the others.
@@ -20,7 +20,7 @@ from deixis.data.synthetic.scenes.changes import Change, changes
 from deixis.data.synthetic.scenes.config import SIDES, SceneConfig
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.drawing import Scene
-from deixis.data.synthetic.scenes.expressions import Known, expressions, position
+from deixis.data.synthetic.scenes.expressions import GroundTruth, expressions, position
 from deixis.data.synthetic.scenes.layout import SceneStage, arrange, ground_for, plan
 from deixis.data.synthetic.scenes.object_bank import assemble, home, part, share
 from deixis.data.synthetic.scenes.questions import questions
@@ -44,7 +44,7 @@ def scenes(
     `cutout`, and `families` (of its phrases: `unary`, `comparison`, `relation`). The sample's `extra` holds
     `background`, `at_home` (whether it is the noun's own), `sentences` (a long caption: text, regions named, whether
     true), `noisy` (how the caption was spoilt, or empty), `true_caption`, `swapped` (a caption that is wrong since the
-    colours of two nouns are exchanged; empty where it names no two), and, where the config asks for any, `changes` (a
+    colours of two nouns are exchanged; empty where it names no two), and, where the config wants any, `changes` (a
     `Change` each: the scene with one thing in another tint, or one thing more, and the words for it).
 
     Args:
@@ -84,34 +84,34 @@ def _rng(stage: SceneStage, seed: int, index: int, purpose: str) -> np.random.Ge
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def _scene(stage: SceneStage, seed: int, index: int) -> tuple[Scene, Known]:
+def _scene(stage: SceneStage, seed: int, index: int) -> tuple[Scene, GroundTruth]:
     rng = _rng(stage, seed, index, "picture")
     plans = plan(rng, stage)
     ground = ground_for(_rng(stage, seed, index, "ground"), plans[0].cutout.noun, stage)
     scene, facts = arrange(rng, plans, ground, f"scene {stage.split} {seed}-{index}", stage)
-    return scene, Known(facts)
+    return scene, GroundTruth(facts)
 
 
-def _short(stage: SceneStage, seed: int, index: int, scene: Scene, known: Known) -> captions.Text:
+def _short(stage: SceneStage, seed: int, index: int, scene: Scene, truth: GroundTruth) -> captions.Text:
     rng = _rng(stage, seed, index, "caption")
-    return captions.short_caption(rng, known, scene.ground.name, stage.config.named)
+    return captions.short_caption(rng, truth, scene.ground.name, stage.config.named)
 
 
 def _sample(stage: SceneStage, seed: int, index: int) -> Sample:
-    scene, known = _scene(stage, seed, index)
-    text = _short(stage, seed, index, scene, known)
+    scene, truth = _scene(stage, seed, index)
+    text = _short(stage, seed, index, scene, truth)
     caption, kind = _spoilt(stage, seed, index, text.text)
-    label, names = known.facts[0].noun, stage.config.backgrounds
+    label, names = truth.facts[0].noun, stage.config.backgrounds
     extra = {
         "background": scene.ground.name,
         "at_home": scene.ground.name == names[home(label, names)],
-        "sentences": _sentences(stage, seed, index, scene, known),
+        "sentences": _sentences(stage, seed, index, scene, truth),
         "noisy": kind,
         "true_caption": text.text,
-        "swapped": captions.swapped(_rng(stage, seed, index, "swap"), text, known.facts),
+        "swapped": captions.swapped(_rng(stage, seed, index, "swap"), text, truth.facts),
     }
     if stage.config.changes:
-        extra["changes"] = changes(_rng(stage, seed, index, "changes"), scene, known.facts, stage)
+        extra["changes"] = changes(_rng(stage, seed, index, "changes"), scene, truth.facts, stage)
     return Sample(
         id=f"{stage.split}/{seed}/{index:06d}",
         image=scene,
@@ -121,9 +121,9 @@ def _sample(stage: SceneStage, seed: int, index: int) -> Sample:
         extra=extra,
         split=stage.split,
         regions=_regions(
-            _rng(stage, seed, index, "expressions"), stage.config, scene, known, {} if kind else text.spans
+            _rng(stage, seed, index, "expressions"), stage.config, scene, truth, {} if kind else text.spans
         ),
-        questions=tuple(questions(_rng(stage, seed, index, "questions"), known, stage)),
+        questions=tuple(questions(_rng(stage, seed, index, "questions"), truth, stage)),
     )
 
 
@@ -135,25 +135,25 @@ def _spoilt(stage: SceneStage, seed: int, index: int, caption: str) -> tuple[str
     return captions.noisy(rng, caption, _short(stage, seed, another, *_scene(stage, seed, another)).text)
 
 
-def _sentences(stage: SceneStage, seed: int, index: int, scene: Scene, known: Known) -> list[dict[str, Any]]:
-    there = {fact.noun for fact in known.facts}
+def _sentences(stage: SceneStage, seed: int, index: int, scene: Scene, truth: GroundTruth) -> list[dict[str, Any]]:
+    there = {fact.noun for fact in truth.facts}
     absent = [noun for noun in stage.nouns if noun not in there] if stage.config.invented else []
     rng = _rng(stage, seed, index, "sentences")
-    return captions.long_caption(rng, known, scene.ground.name, stage.config.invented, absent)
+    return captions.long_caption(rng, truth, scene.ground.name, stage.config.invented, absent)
 
 
 def _regions(
     rng: np.random.Generator,
     config: SceneConfig,
     scene: Scene,
-    known: Known,
+    truth: GroundTruth,
     spans: Mapping[int, list[tuple[int, int]]],
 ) -> tuple[Region, ...]:
     layers = scene.layers() if config.masks else None
-    nouns = [fact.noun for fact in known.facts]
+    nouns = [fact.noun for fact in truth.facts]
     regions = []
-    for number, fact in enumerate(known.facts):
-        said = expressions(rng, known, number, config.phrases)
+    for number, fact in enumerate(truth.facts):
+        said = expressions(rng, truth, number, config.phrases)
         attributes = {
             "size": fact.size,
             "colour": fact.colour,

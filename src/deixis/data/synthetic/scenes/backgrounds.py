@@ -15,7 +15,7 @@ from deixis.inputs.images import load_image
 
 __all__ = ["Ground", "words_for"]
 
-_PHOTO = 320  # the shorter side of photographs as they are kept, in pixels
+_PHOTO = 320  # the shorter side of photographs in memory, in pixels
 _COARSE = 14  # what they are reduced to on the way, in pixels
 
 
@@ -26,7 +26,7 @@ class Ground:
     Attributes:
         pattern: one of `config.PATTERNS`.
         colour: a key of `config.SHADES`; empty for a photograph.
-        seed: what tells two of one kind apart: their shade, direction, grain or crop.
+        seed: what distinguishes two of one kind: their shade, direction, grain or crop.
         photo: the photograph, if it is one.
     """
 
@@ -72,7 +72,7 @@ def _photo(path: Path) -> Image.Image:
 
 
 def _crop(path: Path, side: int, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
-    """So blurred that nothing in it can be told: what is not in the words must not be in the picture."""
+    """So blurred that nothing in it can be recognised: what is not in the words must not be in the picture."""
     image = _photo(path)
     edge = int(rng.integers(_PHOTO // 2, _PHOTO + 1))
     x, y = (int(rng.integers(0, length - edge + 1)) for length in image.size)

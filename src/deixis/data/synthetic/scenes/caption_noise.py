@@ -59,11 +59,11 @@ def messy(source: Source, seed: int, irrelevant: float = 0.4) -> Source:
     """
     if not 0 <= irrelevant < 1:
         raise DeixisError(f"irrelevant is {irrelevant}.", "It is a share: from 0 to below 1.")
-    known = {region.category for sample in source.samples for region in sample.regions}
+    categories = {region.category for sample in source.samples for region in sample.regions}
     samples = []
     for sample in source.samples:
         rng = _rng(seed, f"mess {sample.id}")
-        samples.append(_said(sample, _mess(rng, sample.captions[0], known, irrelevant), "messy"))
+        samples.append(_said(sample, _mess(rng, sample.captions[0], categories, irrelevant), "messy"))
     return dataclasses.replace(source, samples=tuple(samples))
 
 

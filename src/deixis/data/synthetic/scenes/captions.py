@@ -10,7 +10,7 @@ import numpy as np
 
 from deixis.data.synthetic.scenes.backgrounds import words_for
 from deixis.data.synthetic.scenes.config import SIZES
-from deixis.data.synthetic.scenes.expressions import RELATIONS, Known, position
+from deixis.data.synthetic.scenes.expressions import RELATIONS, GroundTruth, position
 from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.data.synthetic.scenes.wording import NUMBERS, article, describe, plural, size_word, spoken_list
 
@@ -41,26 +41,26 @@ class Text:
         return self
 
 
-def short_caption(rng: np.random.Generator, known: Known, background: str, named: int) -> Text:
+def short_caption(rng: np.random.Generator, truth: GroundTruth, background: str, named: int) -> Text:
     """A sentence such as `Two red birds and a small dog on a plain blue background`.
 
     All things of a noun are named or none, so that the numbers are true.
 
     Args:
         rng: draws how it is put.
-        known: all things.
+        truth: all things.
         background: its name.
         named: the most nouns that are named.
     """
-    groups = _by_noun(known.facts)
+    groups = _by_noun(truth.facts)
     nouns = [list(groups)[i] for i in rng.permutation(len(groups))[: max(1, min(named, len(groups)))]]
     before, after = _FRAMES[int(rng.choice(len(_FRAMES), p=_FRAME_WEIGHTS))]
     text = Text().add(before)
     mentions: list[tuple[str, list[int]]] = []
     colours, sizes = bool(rng.random() < 0.8), bool(rng.random() < 0.4)
     for noun in nouns:
-        mentions += _mentions(rng, known.facts, groups[noun], colours, sizes)
-    glued = _related(rng, known, mentions) or spoken_list([words for words, _ in mentions])
+        mentions += _mentions(rng, truth.facts, groups[noun], colours, sizes)
+    glued = _related(rng, truth, mentions) or spoken_list([words for words, _ in mentions])
     for glue, (words, things) in zip(glued, mentions, strict=True):
         text.add(glue).add(words, *things)
     if rng.random() < 0.5:
@@ -80,11 +80,11 @@ def _mentions(
     rng: np.random.Generator, facts: Sequence[ThingFacts], things: list[int], colours: bool, sizes: bool
 ) -> list[tuple[str, list[int]]]:
     """One noun's things, in words: those that look alike are counted together."""
-    apart = rng.random() < 0.6 or len(things) == 1
+    distinct = rng.random() < 0.6 or len(things) == 1
     alike: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
     for thing in things:
         look = (facts[thing].colour if colours else "", facts[thing].size if sizes else "")
-        alike[look if apart else ("", "")].append(thing)
+        alike[look if distinct else ("", "")].append(thing)
     return [(_counted(facts[group[0]].noun, *look, len(group)), group) for look, group in alike.items()]
 
 
@@ -93,32 +93,32 @@ def _counted(noun: str, colour: str, size: str, count: int) -> str:
     return f"{article(words) if count == 1 else NUMBERS[count]} {words}"
 
 
-def _related(rng: np.random.Generator, known: Known, mentions: Sequence[tuple[str, list[int]]]) -> list[str]:
+def _related(rng: np.random.Generator, truth: GroundTruth, mentions: Sequence[tuple[str, list[int]]]) -> list[str]:
     """Between two single things, sometimes, how they lie to one another instead of `and`."""
     if len(mentions) != 2 or any(len(things) != 1 for _, things in mentions) or rng.random() < 0.5:
         return []
     [[one], [other]] = (things for _, things in mentions)
-    true = [spoken[0] for name, spoken in RELATIONS.items() if known.lies[name, one, other]]
+    true = [spoken[0] for name, spoken in RELATIONS.items() if truth.holds[name, one, other]]
     return ["", f" {true[0]} "] if true else []
 
 
 def long_caption(
-    rng: np.random.Generator, known: Known, background: str, invented: float, absent: Sequence[str]
+    rng: np.random.Generator, truth: GroundTruth, background: str, invented: float, absent: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Sentences, each with the numbers of the things that it names (`regions`) and whether it is `true`.
 
     Args:
         rng: draws how it is put.
-        known: all things.
+        truth: all things.
         background: its name.
         invented: how likely each sentence is followed by one about a thing that is not there.
         absent: nouns of things that are not there.
     """
-    count = len(known.facts)
-    sentences = [_overview(known.facts)]
-    sentences += [_single(known.facts, number) for number in rng.permutation(count).tolist()]
-    sentences += _two_relations(rng, known)
-    sentences.append(_told(f"{'They are' if count > 1 else 'It is'} on {words_for(background)[0]}."))
+    count = len(truth.facts)
+    sentences = [_overview(truth.facts)]
+    sentences += [_single(truth.facts, number) for number in rng.permutation(count).tolist()]
+    sentences += _two_relations(rng, truth)
+    sentences.append(_sentence(f"{'They are' if count > 1 else 'It is'} on {words_for(background)[0]}."))
     told = []
     for sentence in sentences:
         told.append(sentence)
@@ -127,7 +127,7 @@ def long_caption(
     return told
 
 
-def _told(text: str, *regions: int, true: bool = True) -> dict[str, Any]:
+def _sentence(text: str, *regions: int, true: bool = True) -> dict[str, Any]:
     return {"text": text, "regions": tuple(regions), "true": true}
 
 
@@ -135,25 +135,25 @@ def _overview(facts: Sequence[ThingFacts]) -> dict[str, Any]:
     groups = [(_counted(noun, "", "", len(things)), len(things)) for noun, things in _by_noun(facts).items()]
     words = [group for group, _ in groups]
     listed = "".join(glue + each for glue, each in zip(spoken_list(words), words, strict=True))
-    return _told(f"There {'are' if groups[0][1] > 1 else 'is'} {listed}.", *range(len(facts)))
+    return _sentence(f"There {'are' if groups[0][1] > 1 else 'is'} {listed}.", *range(len(facts)))
 
 
 def _single(facts: Sequence[ThingFacts], number: int) -> dict[str, Any]:
     fact, where = facts[number], position(facts[number])
     place = _WHERE.get(where, f"on the {where}" if where in ("left", "right") else f"at the {where}")
     if sum(other.noun == fact.noun for other in facts) > 1:
-        looks = f"{size_word(fact.size)} and {fact.colour}" if fact.colour else size_word(fact.size)
-        return _told(f"One of the {plural(fact.noun)} is {looks}, {place}.", number)
-    return _told(f"The {describe(fact.noun, fact.colour, fact.size)} is {place}.", number)
+        adjectives = f"{size_word(fact.size)} and {fact.colour}" if fact.colour else size_word(fact.size)
+        return _sentence(f"One of the {plural(fact.noun)} is {adjectives}, {place}.", number)
+    return _sentence(f"The {describe(fact.noun, fact.colour, fact.size)} is {place}.", number)
 
 
-def _two_relations(rng: np.random.Generator, known: Known) -> list[dict[str, Any]]:
-    true, told = known.true_relations(), []
+def _two_relations(rng: np.random.Generator, truth: GroundTruth) -> list[dict[str, Any]]:
+    true, told = truth.true_relations(), []
     for i in rng.permutation(len(true))[:2].tolist():
         name, one, other = true[i]
         spoken = RELATIONS[name][int(rng.integers(2))]
-        words = f"The {known.names[one][0].words} is {spoken} the {known.names[other][0].words}."
-        told.append(_told(words, one, other))
+        words = f"The {truth.names[one][0].words} is {spoken} the {truth.names[other][0].words}."
+        told.append(_sentence(words, one, other))
     return told
 
 
@@ -161,7 +161,7 @@ def _invention(rng: np.random.Generator, absent: Sequence[str]) -> dict[str, Any
     noun, size = absent[int(rng.integers(len(absent)))], tuple(SIZES)[int(rng.integers(len(SIZES)))]
     where = ("on the left", "on the right", "at the top", "at the bottom")[int(rng.integers(4))]
     words = describe(noun, size=size)
-    return _told(f"There is {article(words)} {words} {where}.", true=False)
+    return _sentence(f"There is {article(words)} {words} {where}.", true=False)
 
 
 def swapped(rng: np.random.Generator, text: Text, facts: Sequence[ThingFacts]) -> str:

@@ -19,7 +19,7 @@ from deixis.data.synthetic.scenes.wording import article, describe
 __all__ = ["Change", "changes"]
 
 _TRIES = 30  # places that are tried for a thing that is added
-_DRAWS = 8  # draws for each change that is asked for, since some repeat others or find no place
+_DRAWS = 8  # draws for each requested change, since some repeat others or find no place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Change:
 
     Attributes:
         words: what is there now and was not: `a blue star`, where the star had another colour or where there was none.
-        scene: what is seen then; a `types.Drawing`.
+        scene: after the change; a `types.Drawing`.
     """
 
     words: str
@@ -98,8 +98,8 @@ def _free(scene: Scene, new: PlacedCutout, places: Sequence[tuple[int, int]], ov
     areas, left = np.array([item.solid().sum() for item in scene.items]), _counted(layers, count)
     for x, y in places if solid.any() else ():
         hidden = _counted(layers[y : y + new.size[1], x : x + new.size[0]][solid], count)
-        kept = (left - hidden >= (1 - overlap) * areas) & (left > hidden)
-        if kept[hidden > 0].all():
+        visible = (left - hidden >= (1 - overlap) * areas) & (left > hidden)
+        if visible[hidden > 0].all():
             return x, y
     return None
 

@@ -75,7 +75,7 @@ class SceneConfig:
         rho: how strongly the background hangs on the first noun: each noun has one background of its own, which it is
             shown on with this probability, and else on any, evenly.
         named: the most nouns that a caption names.
-        noise: share of captions that are wrong: another scene's, shuffled or cut short (`extra["noisy"]` tells).
+        noise: share of captions that are wrong: another scene's, shuffled or cut short (`extra["noisy"]` says which).
         invented: share of further sentences in the long caption that speak of what is not there.
         phrases: the most referring expressions of a thing.
         questions: the most questions of a scene.

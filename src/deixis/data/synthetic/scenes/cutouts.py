@@ -1,4 +1,4 @@
-"""Cut-outs, and their pixels at the size that a scene needs; decoded once a process, kept small."""
+"""Cut-outs, and their pixels at the size that a scene needs; decoded once a process, in a small size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deixis.inputs.cutouts import load_cutout
 __all__ = ["LONGEST", "SOLID", "Cutout", "pixels", "size_of"]
 
 LONGEST = 128
-"""The longer side, in pixels, of cut-outs as they are kept; nothing in a scene is larger."""
+"""The longer side, in pixels, of cut-outs in memory; nothing in a scene is larger."""
 
 SOLID = 128
 """A pixel whose alpha is at least this belongs to the thing."""
@@ -42,7 +42,7 @@ class Cutout:
 
 
 @functools.lru_cache(maxsize=1024)
-def _kept(picture: Path | Shape) -> Image.Image:
+def _cached(picture: Path | Shape) -> Image.Image:
     """The cut-out without margin, its colours multiplied with alpha, so that it can be resized as it is."""
     array = picture.draw(LONGEST) if isinstance(picture, Shape) else load_cutout(picture, side=LONGEST)
     return Image.fromarray(array).convert("RGBa")
@@ -51,14 +51,14 @@ def _kept(picture: Path | Shape) -> Image.Image:
 @functools.lru_cache(maxsize=1024)
 def _half(picture: Path | Shape) -> Image.Image:
     """The same, for what is to be small: reducing it costs a quarter."""
-    return _kept(picture).reduce(2)
+    return _cached(picture).reduce(2)
 
 
 def size_of(picture: Path | Shape, longest: int) -> tuple[int, int]:
     """Width and height of a cut-out whose longer side is to be `longest` pixels."""
-    kept = _kept(picture)
-    scale = longest / max(kept.size)
-    return max(1, round(kept.width * scale)), max(1, round(kept.height * scale))
+    cutout_image = _cached(picture)
+    scale = longest / max(cutout_image.size)
+    return max(1, round(cutout_image.width * scale)), max(1, round(cutout_image.height * scale))
 
 
 @functools.lru_cache(maxsize=256)
@@ -70,7 +70,7 @@ def pixels(picture: Path | Shape, size: tuple[int, int], flip: bool = False) -> 
         size: width and height in pixels, as `size_of` gives them.
         flip: mirrored left to right.
     """
-    source = _kept(picture) if max(size) > LONGEST // 2 else _half(picture)
+    source = _cached(picture) if max(size) > LONGEST // 2 else _half(picture)
     image = source.resize(size, Image.Resampling.BILINEAR).convert("RGBA")
     if flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -1,4 +1,4 @@
-"""A scene as a picture: a background and what is pasted on it. Drawn when it is asked for, the same each time."""
+"""A scene as a picture: a background and what is pasted on it. Drawn on demand, the same each time."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Scene:
         return np.array(canvas)
 
     def layers(self) -> Int8[np.ndarray, "H W"]:
-        """The number of the item that is seen at each pixel; -1 where it is the background."""
-        seen = np.full((self.side, self.side), -1, np.int8)
+        """The number of the item that is visible at each pixel; -1 where it is the background."""
+        visible = np.full((self.side, self.side), -1, np.int8)
         for number, item in enumerate(self.items):
             (width, height), solid = item.size, item.solid()
-            seen[item.y : item.y + height, item.x : item.x + width][solid] = number
-        return seen
+            visible[item.y : item.y + height, item.x : item.x + width][solid] = number
+        return visible
 
 
 def tint(cut: UInt8[np.ndarray, "H W 4"], colour: str) -> UInt8[np.ndarray, "H W 3"]:

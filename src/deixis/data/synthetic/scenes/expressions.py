@@ -1,4 +1,4 @@
-"""What can be said of one thing in a scene and of no other: its looks, its place, by comparison, by relation.
+"""What can be said of one thing in a scene and of no other: its appearance, its place, by comparison, by relation.
 
 Words such as `left of` are not sharp. Each is therefore true, false, or neither for a thing, and an expression is used
 only if it is true of one thing and false of all others.
@@ -15,12 +15,12 @@ from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.data.synthetic.scenes.wording import describe
 from deixis.types import Phrase
 
-__all__ = ["FAMILIES", "RELATIONS", "Description", "Known", "expressions", "position"]
+__all__ = ["FAMILIES", "RELATIONS", "Description", "GroundTruth", "expressions", "position"]
 
 FAMILIES = ("unary", "comparison", "relation")
 
 CLEAR = 0.12
-"""How far two middles lie apart, in sides of the image, for one to be left of the other or above it. At 0 or less it is
+"""The distance of two centres, in sides of the image, for one to be left of the other or above it. At 0 or less it is
 not so; between the two nothing is said."""
 
 RELATIONS: Mapping[str, tuple[str, ...]] = {
@@ -71,21 +71,23 @@ class Description:
         return fact.noun == self.noun and self.colour in ("", fact.colour) and self.size in ("", fact.size)
 
 
-class Known:
-    """What is known of a scene's things, and what follows from it.
+class GroundTruth:
+    """The things of a scene, and what follows from them.
 
     Attributes:
         facts: of each thing.
-        looks: of each thing, all descriptions that fit it; the noun alone is the first.
+        descriptions: of each thing, all descriptions that fit it; the noun alone is the first.
         names: of each thing, the descriptions that fit it alone, the shortest first.
-        lies: (relation, one, other) -> whether it is so; None where it can't be said.
+        holds: (relation, one, other) -> whether it is so; None where it can't be said.
     """
 
     def __init__(self, facts: Sequence[ThingFacts]) -> None:
         self.facts = tuple(facts)
-        self.looks = [_descriptions(fact) for fact in facts]
-        self.names = [[each for each in looks if sum(map(each.fits, facts)) == 1] for looks in self.looks]
-        self.lies = {
+        self.descriptions = [_descriptions(fact) for fact in facts]
+        self.names = [
+            [each for each in descriptions if sum(map(each.fits, facts)) == 1] for descriptions in self.descriptions
+        ]
+        self.holds = {
             (name, i, j): so
             for i, one in enumerate(facts)
             for j, other in enumerate(facts)
@@ -95,7 +97,7 @@ class Known:
 
     def true_relations(self) -> list[tuple[str, int, int]]:
         """Those that are so, between things that have a name."""
-        return [key for key, so in self.lies.items() if so and self.names[key[1]] and self.names[key[2]]]
+        return [key for key, so in self.holds.items() if so and self.names[key[1]] and self.names[key[2]]]
 
 
 def _descriptions(fact: ThingFacts) -> list[Description]:
@@ -129,19 +131,19 @@ def position(fact: ThingFacts) -> str:
     return f"{row} {column}".strip() or "centre"
 
 
-def expressions(rng: np.random.Generator, known: Known, number: int, most: int) -> list[tuple[Phrase, str]]:
+def expressions(rng: np.random.Generator, truth: GroundTruth, number: int, most: int) -> list[tuple[Phrase, str]]:
     """Referring expressions for one thing, each with its family: one of each family by turns, without repetition.
 
     Args:
         rng: draws which are taken.
-        known: all things in the scene.
+        truth: all things in the scene.
         number: of the thing.
         most: how many at the most.
     """
     found = {
-        "unary": list(_unary(known, number)),
-        "comparison": list(_compared(known, number)),
-        "relation": list(_related(rng, known, number)),
+        "unary": list(_unary(truth, number)),
+        "comparison": list(_compared(truth, number)),
+        "relation": list(_related(rng, truth, number)),
     }
     chosen: list[tuple[Phrase, str]] = []
     while len(chosen) < most and any(found.values()):
@@ -151,39 +153,39 @@ def expressions(rng: np.random.Generator, known: Known, number: int, most: int) 
     return chosen
 
 
-def _others(known: Known, number: int) -> list[ThingFacts]:
+def _others(truth: GroundTruth, number: int) -> list[ThingFacts]:
     """The other things of its noun."""
-    noun = known.facts[number].noun
-    return [fact for i, fact in enumerate(known.facts) if i != number and fact.noun == noun]
+    noun = truth.facts[number].noun
+    return [fact for i, fact in enumerate(truth.facts) if i != number and fact.noun == noun]
 
 
-def _unary(known: Known, number: int) -> Iterator[Phrase]:
-    fact, others = known.facts[number], _others(known, number)
-    for each in known.names[number]:
+def _unary(truth: GroundTruth, number: int) -> Iterator[Phrase]:
+    fact, others = truth.facts[number], _others(truth, number)
+    for each in truth.names[number]:
         yield Phrase(f"the {each.words}")
     for words, measure in _PLACES.items():
         if measure(fact) < 0.35 and all(measure(other) > 0.5 for other in others):
             yield Phrase(f"the {fact.noun} {words}")
 
 
-def _compared(known: Known, number: int) -> Iterator[Phrase]:
-    fact, others = known.facts[number], _others(known, number)
+def _compared(truth: GroundTruth, number: int) -> Iterator[Phrase]:
+    fact, others = truth.facts[number], _others(truth, number)
     for word, (measure, gap) in _EXTREMES.items() if others else ():
         if measure(fact) + gap < min(map(measure, others)):
             yield Phrase(f"the {word} {fact.noun}")
 
 
-def _related(rng: np.random.Generator, known: Known, number: int) -> Iterator[Phrase]:
+def _related(rng: np.random.Generator, truth: GroundTruth, number: int) -> Iterator[Phrase]:
     """`the red bird left of the dog`; one that other birds would fit but for the relation, where there is one."""
     needed: list[Phrase] = []
     spare: list[Phrase] = []
-    for anchor, names in enumerate(known.names):
+    for anchor, names in enumerate(truth.names):
         for name, spoken in RELATIONS.items():
-            if not names or not known.lies.get((name, number, anchor)):
+            if not names or not truth.holds.get((name, number, anchor)):
                 continue
             words = f"{spoken[int(rng.integers(len(spoken)))]} the {names[0].words}"
-            for each in known.looks[number][:2]:
-                rivals = [i for i, fact in enumerate(known.facts) if i not in (number, anchor) and each.fits(fact)]
-                if all(known.lies[name, i, anchor] is False for i in rivals):
+            for each in truth.descriptions[number][:2]:
+                rivals = [i for i, fact in enumerate(truth.facts) if i not in (number, anchor) and each.fits(fact)]
+                if all(truth.holds[name, i, anchor] is False for i in rivals):
                     (needed if rivals else spare).append(Phrase(f"the {each.words} {words}", (anchor,)))
     yield from needed or spare[:2]

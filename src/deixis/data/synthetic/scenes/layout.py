@@ -1,4 +1,4 @@
-"""Which things a scene holds and where they stand; what is known of each afterwards."""
+"""Which things a scene holds and where they stand; the facts about each."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ThingPlan:
 
 @dataclasses.dataclass(frozen=True)
 class ThingFacts:
-    """What is known of a thing in a scene.
+    """The facts about a thing in a scene.
 
     Attributes:
         cutout: what was pasted.
@@ -160,7 +160,7 @@ def arrange(
         if len(placed) == len(plans):
             break
     if not placed:
-        raise DeixisError(f"Nothing can be seen of {plans[0].cutout.name} at {side} pixels.", "Ask for larger images.")
+        raise DeixisError(f"Nothing of {plans[0].cutout.name} is visible at {side} pixels.", "Use larger images.")
     scene = Scene(name, side, ground, tuple(item for _, item in placed))
     facts = _facts(scene, [each for each, _ in placed])
     first = plans[0].cutout.noun
@@ -170,7 +170,7 @@ def arrange(
 def _placed(
     rng: np.random.Generator, plans: Sequence[ThingPlan], side: int, overlap: float
 ) -> list[tuple[ThingPlan, PlacedCutout]]:
-    seen = np.full((side, side), len(plans), np.int8)
+    topmost = np.full((side, side), len(plans), np.int8)
     areas, left = np.zeros(len(plans), int), np.zeros(len(plans), int)
     placed: list[tuple[ThingPlan, PlacedCutout]] = []
     for each in plans:
@@ -178,7 +178,7 @@ def _placed(
         solid = PlacedCutout(each.cutout.picture, 0, 0, (width, height), each.flip).solid()
         places = rng.random((_TRIES, 2)) * (side - width + 1, side - height + 1)
         for x, y in places.astype(int).tolist() if solid.any() else ():
-            window = seen[y : y + height, x : x + width]
+            window = topmost[y : y + height, x : x + width]
             hidden = np.bincount(window[solid], minlength=len(plans))[: len(plans)]
             if (left - hidden >= (1 - overlap) * areas)[hidden > 0].all() and (left - hidden > 0)[hidden > 0].all():
                 number = len(placed)

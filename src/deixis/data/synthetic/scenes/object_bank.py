@@ -57,7 +57,7 @@ _NOT_NAMES = frozenset(
 
 
 def assemble(config: SceneConfig) -> tuple[Cutout, ...]:
-    """All cut-outs of a cast, those of the nouns that are asked for.
+    """All cut-outs of a cast, those of the nouns that are given.
 
     Raises:
         DeixisError: the set is not in the cache, there is no such cast, or no cut-out is left.
