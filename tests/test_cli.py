@@ -89,6 +89,22 @@ def test_help_of_every_verb_loads_no_torch() -> None:
     assert house.heavy_imports("\n".join(lines), search=(SOURCE,)) == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "spared"),
+    [
+        ("import deixis", ["typing", "dataclasses"]),
+        ("from deixis.apps.list.catalogue import listing; listing()", ["dataclasses", "deixis.types.specs"]),
+    ],
+)
+def test_what_must_answer_at_once_loads_nothing_that_takes_as_long_as_its_answer(
+    statement: str, spared: list[str]
+) -> None:
+    code = f"import sys\nsys.path[:0] = [{str(SOURCE)!r}]\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert "deixis" in done.stdout.split()
+    assert not {*spared} & {*done.stdout.split()}
+
+
 def flags(verb: str) -> set[str]:
     text = re.sub(r"\x1b\[[0-9;]*m", "", deixis(verb, "--help").out)
     return set(re.findall(r"--[a-z][a-z-]*", text)) - {"--help"}

@@ -13,9 +13,12 @@ The verbs below load what they need on first use; importing deixis loads no torc
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from deixis.errors import DeixisError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` would take as long to load as Python itself takes to start
+    from typing import Any
 
 __version__ = "0.1.0"
 

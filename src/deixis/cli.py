@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -75,6 +74,8 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(verbs())}."
         print(f"deixis: there is no command {verb!r}. {hint}", file=sys.stderr)
         return 2
+    import signal  # it takes a millisecond to load, of the twenty in which help answers
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _stop)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deixis.errors import DeixisError
-from deixis.methods import _registry, get, list_methods, read
+from deixis.methods import _registry, get, list_methods, read, summaries
 from deixis.types import ViewSpec, specs
 
 PRESETS = "\n".join(
@@ -82,6 +82,22 @@ def test_methods_are_listed_by_role(write: Write) -> None:
     assert list_methods("paper") == ["alpha"]
     assert list_methods("baseline") == ["middle"]
     assert list_methods("ancestor") == []
+
+
+def test_summaries_say_what_cards_say() -> None:
+    cards = {name: read(name).card for name in list_methods()}
+    assert {name: tuple(each) for name, each in summaries().items()} == {
+        name: (card.title, card.kind, card.role) for name, card in cards.items()
+    }
+
+
+def test_a_card_that_cannot_be_summarised_from_its_constants_is_read_whole(write: Write) -> None:
+    written = 'title="A paper", year=2020, kind="trained"'
+    write(
+        paper=PAPER.replace(written, '"A paper", 2020, kind="trained"'),
+        other=PAPER.replace(written, 'title=_AXES + "!", year=2020, kind="fitted", role="ancestor"'),
+    )
+    assert summaries() == {"other": ("B D!", "fitted", "ancestor"), "paper": ("A paper", "trained", "paper")}
 
 
 @pytest.mark.parametrize("ask", [read, get])

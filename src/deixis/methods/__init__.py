@@ -6,11 +6,17 @@ file, hence without torch; the file itself is imported by `get`.
 
 from __future__ import annotations
 
-from deixis.methods._registry import Literals, get, list_methods, read
-from deixis.methods._settings import all_settings, change_settings, former_names, setting_types
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deixis.methods._registry import Literals, Summary, get, list_methods, read, summaries
+
+if TYPE_CHECKING:  # listing methods does not need them
+    from deixis.methods._settings import all_settings, change_settings, former_names, setting_types
 
 __all__ = [
     "Literals",
+    "Summary",
     "all_settings",
     "change_settings",
     "former_names",
@@ -18,4 +24,12 @@ __all__ = [
     "list_methods",
     "read",
     "setting_types",
+    "summaries",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the functions of settings on first use."""
+    if name in __all__:
+        return getattr(importlib.import_module("deixis.methods._settings"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
-import difflib
 import functools
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import deixis.types.specs as specs
 from deixis.errors import DeixisError
-from deixis.types.literals import read_declared
+from deixis.types.literals import parse, read_constants, read_declared
 
-if TYPE_CHECKING:  # it needs torch, and listing methods does not
+if TYPE_CHECKING:  # listing methods needs neither, and the first loads torch
     from deixis.types.protocols import MethodFile
+    from deixis.types.specs import Card, Claim
 
-__all__ = ["Literals", "get", "list_methods", "read"]
+__all__ = ["Literals", "Summary", "get", "list_methods", "read", "summaries"]
 
 _HERE = Path(__file__).parent
 _DECLARED = ("CARD", "CLAIMS")
 
 
-@dataclasses.dataclass(frozen=True)
-class Literals:
+class Summary(NamedTuple):
+    """Who a method is, in short: what a list of all methods shows.
+
+    Attributes:
+        title: see `Card`, as for the others.
+        kind: whether it is trained, fitted, training-free or an evaluator.
+        role: `paper`, `baseline` or `ancestor`.
+    """
+
+    title: str
+    kind: str
+    role: str = "paper"
+
+
+class Literals(NamedTuple):
     """What a method file declares.
 
     Attributes:
@@ -39,9 +50,9 @@ class Literals:
     name: str
     path: Path
     doc: str
-    card: specs.Card
+    card: Card
     config: Any
-    claims: tuple[specs.Claim, ...]
+    claims: tuple[Claim, ...]
 
 
 def _files() -> dict[str, Path]:
@@ -51,12 +62,34 @@ def _files() -> dict[str, Path]:
 
 def list_methods(role: str | None = None) -> list[str]:
     """Names of all methods, in alphabetical order; `role` (`paper`, `baseline`, `ancestor`) keeps only those."""
-    return [name for name in sorted(_files()) if role is None or read(name).card.role == role]
+    if role is None:
+        return sorted(_files())
+    return [name for name, summary in summaries().items() if summary.role == role]
+
+
+def summaries() -> dict[str, Summary]:
+    """Name -> summary of all methods, in alphabetical order.
+
+    Of each file only the lines of its `CARD` are parsed, and of these only constants are read: `deixis list` must not
+    be waited for. A card that is written in another way is read whole.
+    """
+    return {name: _summary(name, path) for name, path in sorted(_files().items())}
+
+
+def _summary(name: str, path: Path) -> Summary:
+    written = read_constants(path, "CARD")
+    fields = {key: written[key] for key in Summary._fields if key in written}
+    if "title" in fields and "kind" in fields:
+        return Summary(**fields)
+    card = read(name).card
+    return Summary(card.title, card.kind, card.role)
 
 
 def _path(name: str) -> Path:
     files = _files()
     if name not in files:
+        import difflib
+
         near = difflib.get_close_matches(name, files, n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`deixis list` shows all."
         raise DeixisError(f"There is no method called {name!r}.", hint)
@@ -81,12 +114,15 @@ def read(name: str) -> Literals:
         DeixisError: no method has that name.
         TypeError: the file declares something that is no literal; the line is told.
     """
+    import deixis.types.specs as specs
+
     path = _path(name)
+    tree = parse(path)
     scope: dict[str, Any] = {key: getattr(specs, key) for key in specs.__all__}
     # The module in which the types of the settings have a meaning, for whoever asks for them.
     scope["__name__"] = specs.__name__
-    scope |= {alias: _Parent(parent) for alias, parent in _parents(path).items()}
-    found = read_declared(path, _DECLARED, "Config", scope, specs.__all__)
+    scope |= {alias: _Parent(parent) for alias, parent in _parents(tree).items()}
+    found = read_declared(tree, path, _DECLARED, "Config", scope, specs.__all__)
     return Literals(name, path, found["__doc__"], found["CARD"], found["Config"], found["CLAIMS"])
 
 
@@ -102,9 +138,8 @@ class _Parent:
         raise TypeError(f"a literal may use {self._name}.Config of its parent, not {self._name}.{attribute}")
 
 
-def _parents(path: Path) -> dict[str, str]:
+def _parents(tree: ast.Module) -> dict[str, str]:
     """The methods that a file imports: the name they have in it -> their own."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     known = _files()
     return {

@@ -11,7 +11,7 @@ The axis letters, as they stand in signatures (jaxtyping) all over the package:
 | F | width of a tower's features | | T | targets (boxes, phrases) of a sample |
 | C | classes | | H W | height and width, or a grid |
 
-`specs` (cards, configs, fields) and `samples` need no torch; `Batch` and the outputs load on first use.
+Each module loads on first use of one of its names; only `outputs` and `batch` need torch.
 """
 
 from __future__ import annotations
@@ -19,56 +19,46 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from deixis.types.evaluation import EvalMetric, EvalProtocol
-from deixis.types.samples import (
-    Drawing,
-    Mask,
-    Member,
-    Phrase,
-    Picture,
-    Question,
-    Region,
-    Sample,
-    Skipped,
-    Source,
-    Stored,
-    place,
-)
-from deixis.types.specs import (
-    CAPABILITIES,
-    Arm,
-    Augment,
-    Capability,
-    Card,
-    Claim,
-    Crop,
-    FieldSpec,
-    Made,
-    OptimGroup,
-    OptimSpec,
-    Part,
-    PartKind,
-    PartSource,
-    SampleSpec,
-    Stage,
-    Variant,
-    ViewSpec,
-)
-
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
+    from deixis.types.evaluation import EvalMetric, EvalProtocol
     from deixis.types.outputs import Detections, Features, ImageStates, Losses, Progress, Tokens, TokenStates
+    from deixis.types.samples import (
+        Drawing,
+        Mask,
+        Member,
+        Phrase,
+        Picture,
+        Question,
+        Region,
+        Sample,
+        Skipped,
+        Source,
+        Stored,
+        place,
+    )
+    from deixis.types.specs import (
+        CAPABILITIES,
+        Arm,
+        Augment,
+        Capability,
+        Card,
+        Claim,
+        Crop,
+        FieldSpec,
+        Made,
+        OptimGroup,
+        OptimSpec,
+        Part,
+        PartKind,
+        PartSource,
+        SampleSpec,
+        Stage,
+        Variant,
+        ViewSpec,
+    )
 
-_LAZY = {
-    "Batch": "deixis.types.batch",
-    "Detections": "deixis.types.outputs",
-    "Features": "deixis.types.outputs",
-    "ImageStates": "deixis.types.outputs",
-    "Losses": "deixis.types.outputs",
-    "Progress": "deixis.types.outputs",
-    "TokenStates": "deixis.types.outputs",
-    "Tokens": "deixis.types.outputs",
-}
+_MODULES = ("specs", "samples", "evaluation", "outputs", "batch")  # those without torch first
 
 __all__ = [
     "CAPABILITIES",
@@ -115,6 +105,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in __all__:
+        modules = (importlib.import_module(f"deixis.types.{each}") for each in _MODULES)
+        return next(getattr(module, name) for module in modules if name in module.__all__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,34 @@
 """What a file declares as a literal, read from its source without importing it: hence without torch."""
 
 from __future__ import annotations
+import __future__
 
 import ast
-import dataclasses
-from collections.abc import Container, Iterable, Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-__all__ = ["read_declared", "read_literal", "require_literal"]
+__all__ = ["evaluate", "parse", "read_constants", "read_declared", "read_literal", "require_literal"]
 
+_OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv,
+}
 _ALLOWED = (
-    *(ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
-    *(ast.Div, ast.Pow, ast.FloorDiv, ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Load, ast.Starred),
+    *(ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.USub, ast.BinOp, *_OPERATIONS),
+    *(ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Load, ast.Starred),
 )
+
+
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def require_literal(value: ast.expr, path: Path, names: Container[str], calls: Container[str]) -> None:
@@ -41,6 +56,55 @@ def require_literal(value: ast.expr, path: Path, names: Container[str], calls: C
         raise TypeError(f"{path.name}, line {line}: {found}; see deixis/types/literals.py")
 
 
+def evaluate(value: ast.expr, names: Mapping[str, Any]) -> Any:
+    """The value of an expression that `require_literal` let pass. Nothing is compiled, which takes most of the time of
+    `eval`.
+
+    Args:
+        value: the expression.
+        names: what its names stand for.
+    """
+    match value:
+        case ast.Constant():
+            return value.value
+        case ast.Name():
+            return names[value.id]
+        case ast.Attribute():
+            return getattr(evaluate(value.value, names), value.attr)
+        case ast.Tuple():
+            return tuple(_items(value.elts, names))
+        case ast.List():
+            return _items(value.elts, names)
+        case ast.Dict():
+            return _entries(zip(value.keys, value.values, strict=True), names)
+        case ast.UnaryOp():
+            return -evaluate(value.operand, names)
+        case ast.BinOp():
+            return _OPERATIONS[type(value.op)](evaluate(value.left, names), evaluate(value.right, names))
+        case ast.Call():
+            keywords = _entries(((each.arg, each.value) for each in value.keywords), names)
+            return evaluate(value.func, names)(*_items(value.args, names), **keywords)
+    raise TypeError(f"line {value.lineno}: {type(value).__name__} is no literal")
+
+
+def _items(values: Sequence[ast.expr], names: Mapping[str, Any]) -> list[Any]:
+    items: list[Any] = []
+    for each in values:
+        items += evaluate(each.value, names) if isinstance(each, ast.Starred) else [evaluate(each, names)]
+    return items
+
+
+def _entries(pairs: Iterable[tuple[ast.expr | str | None, ast.expr]], names: Mapping[str, Any]) -> dict[Any, Any]:
+    """Of a dictionary, or the keywords of a call; one without a key is unpacked."""
+    entries: dict[Any, Any] = {}
+    for key, each in pairs:
+        if key is None:
+            entries |= evaluate(each, names)
+        else:
+            entries[evaluate(key, names) if isinstance(key, ast.expr) else key] = evaluate(each, names)
+    return entries
+
+
 def read_literal(path: Path, name: str, classes: Mapping[str, type]) -> Any:
     """The value that a file assigns to `name` at its top level.
 
@@ -52,23 +116,58 @@ def read_literal(path: Path, name: str, classes: Mapping[str, type]) -> Any:
     Raises:
         TypeError: the file assigns nothing to that name, or no literal.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    value = _assigned(parse(path), name)
+    if value is None:
+        raise TypeError(f"{path.name} declares no {name}")
+    require_literal(value, path, classes, classes)
+    return evaluate(value, classes)
+
+
+def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
+        value: ast.expr | None = getattr(node, "value", None)
         if value is not None and any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            require_literal(value, path, classes, classes)
-            return eval(compile(ast.Expression(value), str(path), "eval"), {"__builtins__": {}, **classes})
-    raise TypeError(f"{path.name} declares no {name}")
+            return value
+    return None
+
+
+def read_constants(path: Path, name: str) -> dict[str, Any]:
+    """Those keyword arguments that are constants, of the call that a file assigns to `name`; neither the rest of the
+    file nor the rest of the call is looked at. Empty where no call with keywords alone is assigned.
+
+    Args:
+        path: of the file.
+        name: such as `CARD`.
+    """
+    value = _assigned(_parse_assignment(path, name), name)
+    if not isinstance(value, ast.Call) or value.args:
+        return {}
+    return {each.arg: each.value.value for each in value.keywords if each.arg and isinstance(each.value, ast.Constant)}
+
+
+def _parse_assignment(path: Path, name: str) -> ast.Module:
+    """The syntax tree of the lines that assign to `name`: to the next line that could begin a statement. What is cut
+    off too early is no valid source, and the whole file is parsed instead."""
+    text = path.read_text(encoding="utf-8")
+    match list(re.finditer(rf"^{name}\b", text, re.MULTILINE)):
+        case [found]:
+            end = re.compile(r"^[^\s)\]}#]", re.MULTILINE).search(text, found.end())
+            try:
+                return ast.parse(text[found.start() : end.start() if end else len(text)])
+            except SyntaxError:
+                pass
+    return ast.parse(text, filename=str(path))
 
 
 def read_declared(
-    path: Path, names: Sequence[str], settings: str, scope: Mapping[str, Any], calls: Iterable[str]
+    tree: ast.Module, path: Path, names: Sequence[str], settings: str, scope: Mapping[str, Any], calls: Iterable[str]
 ) -> dict[str, Any]:
     """What a file declares at its top level: literals in capitals, and one dataclass of settings with its presets.
 
     Args:
-        path: of the file.
+        tree: of the file.
+        path: of the file, for messages.
         names: what must be there and be a literal, such as `CARD`; others in capitals are read where they are.
         settings: name of the class.
         scope: what the declarations may name.
@@ -80,16 +179,28 @@ def read_declared(
     Raises:
         TypeError: something is missing, or no literal; the line is in the message.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    import dataclasses
+    from typing import Literal
+
     found = {**scope, "dataclass": dataclasses.dataclass, "dataclasses": dataclasses, "Literal": Literal}
     reader = _Declarations(path, names, settings, set(found), {*calls, "cls"})
-    body = [node for node in tree.body if reader.declares(node)]
-    future = ast.parse("from __future__ import annotations").body
-    exec(compile(ast.Module([*future, *body], []), str(path), "exec"), found)
+    for node in tree.body:
+        if not reader.declares(node):
+            continue
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            found |= dict.fromkeys(_names(node), evaluate(node.value, found))
+        else:
+            code = compile(ast.Module([node], []), str(path), "exec", __future__.annotations.compiler_flag)
+            exec(code, found)
     missing = [each for each in (*names, settings) if each not in found]
     if missing:
         raise TypeError(f"{path.name} declares no {', '.join(missing)}")
     return {**found, "__doc__": ast.get_docstring(tree) or ""}
+
+
+def _names(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 class _Declarations:
@@ -107,8 +218,7 @@ class _Declarations:
             self.known.add(self.settings)
             return True
         if isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            assigned = [target.id for target in targets if isinstance(target, ast.Name)]
+            assigned = _names(node)
             if node.value is None or not any(name.isupper() for name in assigned):
                 return False
             try:

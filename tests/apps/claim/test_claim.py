@@ -276,15 +276,15 @@ def kept_rows() -> Results:
 
 
 def test_without_rows_the_page_says_so() -> None:
-    claimed = dataclasses.replace(read("clip"), claims=(small_claim(),))
-    page = papers_page([claimed, dataclasses.replace(read("clip"), claims=())], Results(), {"clip": 2}, "<!-- made -->")
+    claimed = read("clip")._replace(claims=(small_claim(),))
+    page = papers_page([claimed, read("clip")._replace(claims=())], Results(), {"clip": 2}, "<!-- made -->")
     assert "| 2 golden files | fit, area: not yet run |" in page.text
     assert "| no claim yet |" in page.text
     assert page.pictures == {}
 
 
 def test_with_rows_the_page_has_verdicts_numbers_and_a_curve() -> None:
-    claimed = dataclasses.replace(read("clip"), claims=(small_claim(),))
+    claimed = read("clip")._replace(claims=(small_claim(),))
     results = kept_rows()
     page = papers_page([claimed], results, {}, "<!-- made -->")
     assert "**shown**, 0.2, 95 % interval 0.1 to 0.3 over 5 seeds" in page.text
@@ -298,7 +298,7 @@ def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> 
     results = kept_rows()
     for each in results.claims:
         each["config"].update(curve=[[1.0, 0.4], [4.0, 0.5], [16.0, 0.6]], axis="images a class", statistic="crossover")
-    page = papers_page([dataclasses.replace(read("clip"), claims=(small_claim(),))], results, {}, "<!-- made -->")
+    page = papers_page([read("clip")._replace(claims=(small_claim(),))], results, {}, "<!-- made -->")
     assert "Horizontal axis: images a class, from 1 up to 16" in page.text
     assert "negative where that is other" in page.text
     drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])

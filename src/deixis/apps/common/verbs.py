@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ GROUPS = ("your pictures", "pictures, one by one", "data", "methods")
 """Headings of `deixis --help`, in this order; others follow them."""
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # pathlib takes longer to load than all else here
-_LITERAL = re.compile(r"^VERB = (Verb\((?:[^\n]*\)$|.*?^\)$))", re.MULTILINE | re.DOTALL)
+_START = "\nVERB = "
 
 
 class Verb(NamedTuple):
@@ -66,10 +65,12 @@ def read_verb(name: str, root: str | os.PathLike[str] = _HERE) -> Verb | None:
             text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    found = _LITERAL.search(text)
-    if found is None:
+    _, start, rest = text.partition(_START)
+    line = rest.partition("\n")[0]
+    literal = line if line.endswith(")") else rest.partition("\n)\n")[0] + "\n)"
+    if not start or not literal.startswith("Verb("):
         raise TypeError(f"{name}/command.py declares no `VERB = Verb(...)`")
-    verb: Verb = eval(found[1], {"__builtins__": {}, "Verb": Verb})
+    verb: Verb = eval(literal, {"__builtins__": {}, "Verb": Verb})
     return verb
 
 

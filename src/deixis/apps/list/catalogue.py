@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from deixis.methods import list_methods, read
+from deixis.methods import summaries
 
 __all__ = ["listing"]
 
 
 def listing() -> str:
     """All methods, a line each, papers first."""
-    cards = {name: read(name).card for name in list_methods()}
-    order = sorted(cards, key=lambda name: (("paper", "ancestor", "baseline").index(cards[name].role), name))
+    found = summaries()
+    order = sorted(found, key=lambda name: (("paper", "ancestor", "baseline").index(found[name].role), name))
     width = max(map(len, order))
     return "\n".join(
-        f"{name:<{width}}  {cards[name].kind:<13}  {cards[name].role:<8}  {cards[name].title}" for name in order
+        f"{name:<{width}}  {found[name].kind:<13}  {found[name].role:<8}  {found[name].title}" for name in order
     )

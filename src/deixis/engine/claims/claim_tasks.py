@@ -16,7 +16,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source, cards
 from deixis.types.cards import TaskCard
-from deixis.types.literals import read_declared
+from deixis.types.literals import parse, read_declared
 
 __all__ = ["CurveTask", "TaskLiterals", "TrainingTask", "list_tasks", "make_task", "read_task"]
 
@@ -102,7 +102,7 @@ def read_task(name: str) -> TaskLiterals:
 @functools.cache
 def _read(path: Path) -> TaskLiterals:
     scope = {"TaskCard": TaskCard, "__name__": cards.__name__}
-    found = read_declared(path, ("TASK",), "Options", scope, ("TaskCard",))
+    found = read_declared(parse(path), path, ("TASK",), "Options", scope, ("TaskCard",))
     return TaskLiterals(path.stem, found["__doc__"], found["TASK"], found["Options"])
 
 
