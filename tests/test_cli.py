@@ -583,6 +583,40 @@ def test_a_reader_that_leaves_early_is_no_error_worth_a_word(arguments: tuple[st
     assert (process.returncode, err) == (141, "")
 
 
+def redirected(*arguments: object, by: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process whose output a shell has redirected, such as by `2>&-`."""
+    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from deixis.cli import main; main()"
+    words = [sys.executable, "-c", code, *map(str, arguments)]
+    script = f'"$@" {by}'
+    return subprocess.run(["sh", "-c", script, "sh", *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",), ("show", "residual")])
+def test_output_that_cannot_be_written_is_one_line_and_an_exit_code(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        process = start(*arguments, cwd=tmp_path, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (74, "deixis: the output can't be written: No space left on device.\n")
+
+
+def test_output_that_is_closed_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    done = redirected("list", by=">&-", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (74, "")
+    assert done.stderr == "deixis: standard output is closed, so the result was not printed.\n"
+
+
+@pytest.mark.parametrize("errors", ["2>/dev/full", "2>&-"])
+def test_where_no_error_can_be_printed_the_exit_code_still_says_it(errors: str, tmp_path: Path) -> None:
+    done = redirected("check", "nowhere", by=errors, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_remarks_that_cannot_be_written_do_not_stop_the_work(tmp_path: Path) -> None:
+    done = redirected("check", captioned(tmp_path / "pictures", 2), by="2>/dev/full", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout.startswith("pictures: unusable.")
+
+
 @pytest.mark.slow
 def test_work_whose_result_nobody_reads_is_done_all_the_same(data: Path, place: Path, tmp_path: Path) -> None:
     read, write = os.pipe()

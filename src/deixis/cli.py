@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -29,19 +30,69 @@ def _help() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 wrong input, 130 stopped by Ctrl-C, 143 by SIGTERM, 141 where the
-    reader of the output has gone."""
+    """Runs the command line and exits: 0 done, 2 wrong input, 74 where the output can't be written, 130 stopped by
+    Ctrl-C, 143 by SIGTERM, 141 where the reader of the output has gone."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that has no true minus
+    closed = _open_streams()
     try:
         code = _answer(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = 141
+    except OSError:
+        if (refusal := _refusal()) is None:
+            raise
+        _discard_output()
+        _to_stderr(f"deixis: the output can't be written: {refusal}.")
+        code = 74
+    if closed is not None and closed.written:
+        _to_stderr("deixis: standard output is closed, so the result was not printed.")
+        code = code or 74
     _leave(code)
+
+
+class _ClosedOutput(io.StringIO):
+    """Stands for a standard output that was closed (`>&-`), and records whether something was to be printed."""
+
+    written = False
+
+    def write(self, text: str) -> int:
+        self.written = self.written or bool(text.strip())
+        return len(text)
+
+
+def _open_streams() -> _ClosedOutput | None:
+    """Standard output and error that can be written to, whatever the terminal; the stand-in where output is closed."""
+    closed = None
+    if sys.stdout is None:
+        sys.stdout = closed = _ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = _ClosedOutput()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no true minus
+    return closed
+
+
+def _refusal() -> str | None:
+    """Why standard output takes nothing; None where it does, and an error was of something else."""
+    try:
+        print(flush=True)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _discard_output() -> None:
+    """Sends what is still buffered nowhere, so that the interpreter does not fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_stderr(text: str) -> None:
+    """Prints an error; where nobody can read it the exit code says all."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> NoReturn:
@@ -72,7 +123,7 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
 
         near = difflib.get_close_matches(verb, verbs(), n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(verbs())}."
-        print(f"deixis: there is no command {verb!r}. {hint}", file=sys.stderr)
+        _to_stderr(f"deixis: there is no command {verb!r}. {hint}")
         return 2
     import signal  # it takes a millisecond to load, of the twenty in which help answers
 
@@ -82,10 +133,10 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
     try:
         return _run(verb, arguments)
     except DeixisError as error:
-        print(f"deixis {verb}: {error}", file=sys.stderr)
+        _to_stderr(f"deixis {verb}: {error}")
         return 2
     except _Stopped as stopped:
-        print(_STOPPED, file=sys.stderr)
+        _to_stderr(_STOPPED)
         return 128 + stopped.number
 
 

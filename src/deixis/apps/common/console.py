@@ -49,8 +49,13 @@ class Reporter:
         self._err = _Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
     def say(self, text: str) -> None:
-        """One remark, on standard error."""
-        self._err.print(_literal(text))
+        """One remark, on standard error; where that takes nothing, as on a full disk, the work goes on without."""
+        try:
+            self._err.print(_literal(text))
+        except BrokenPipeError:
+            raise
+        except OSError:
+            self._err.quiet = True
 
     def result(self, text: str) -> None:
         """One line of the result, on standard output."""
