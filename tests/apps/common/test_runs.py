@@ -16,7 +16,8 @@ import pytest
 
 from deixis.apps.adapt.adapt import adapt
 from deixis.apps.adapt.settings import AdaptSettings
-from deixis.apps.common.runs import Clock, free_name, run_folder, versions, writable
+from deixis.apps.common import runs
+from deixis.apps.common.runs import Clock, Reservation, free_name, reserve, run_folder, versions, writable
 from deixis.errors import DeixisError
 from deixis.indexing.changes import build
 from tests.pictures import captioned
@@ -49,6 +50,33 @@ def test_a_free_name_is_taken_without_a_trace(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     free_name(tmp_path / "empty", overwrite=False)
     assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_what_another_process_writes_is_refused_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_PATIENCE", 0.0)
+    other = Reservation(os.path.realpath(tmp_path / "run"))  # unknown to `reserve`, as one of another process is
+    with pytest.raises(DeixisError, match=r"Another process is writing .*run at this moment. .*another --out"):
+        free_name(tmp_path / "run", overwrite=True)
+    free_name(tmp_path / "another run", overwrite=False)
+    assert os.listdir(tmp_path) == []
+    del other
+    mine = free_name(tmp_path / "run", overwrite=False)
+    assert reserve(tmp_path / "here" / ".." / "run") is mine  # one process may ask again, under any name of the place
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_no_reservation(tmp_path: Path) -> None:
+    code = (
+        "import time; from pathlib import Path; from deixis.apps.common.runs import reserve;"
+        f"mine = reserve(Path({str(tmp_path / 'run')!r})); print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(DeixisError, match="Another process is writing"):
+            reserve(tmp_path / "run")
+        process.kill()
+    assert reserve(tmp_path / "run") is not None
 
 
 def test_another_run_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:

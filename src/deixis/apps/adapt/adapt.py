@@ -146,7 +146,7 @@ def adapt(
     """
     settings, out, talk, clock = settings or AdaptSettings(), Path(out), Reporter(quiet), Clock()
     _check_settings(settings)
-    free_name(out, overwrite)
+    _reservation = free_name(out, overwrite)
     source = data if isinstance(data, Source) else read(data, reading)
     encoder = _original(settings.model)
     if trains_towers(settings.method):

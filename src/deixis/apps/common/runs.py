@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib.metadata
 import os
 import platform
 import re
 import resource
+import socket
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +21,17 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.indexing.index import Index
 
-__all__ = ["Clock", "explained", "free_name", "opened_index", "run_folder", "versions", "writable"]
+__all__ = [
+    "Clock",
+    "Reservation",
+    "explained",
+    "free_name",
+    "opened_index",
+    "reserve",
+    "run_folder",
+    "versions",
+    "writable",
+]
 
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html"
@@ -54,13 +67,79 @@ def opened_index(run: Path, cure: str = "", *, verify: bool = False) -> Index:
     return Index.open(run / "index" if (run / "index").is_dir() else run, verify=verify)
 
 
-def free_name(out: Path, overwrite: bool) -> None:
-    """Makes sure, before any work, that a run can be written at `out`.
+class Reservation:
+    """The right to write at one place, until this object or its process ends. It leaves no file behind.
+
+    It is a socket in Linux's abstract namespace, so that it also ends with a killed process; on other systems, and
+    between machines that share a disk, nothing is reserved.
 
     Raises:
-        DeixisError: `out` holds something already, or its folder can't be written to.
+        OSError: another process has it.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._socket = None
+        if platform.system() == "Linux":
+            self._socket = socket.socket(socket.AF_UNIX)
+            name = hashlib.sha256(os.fsencode(place)).hexdigest()
+            try:
+                self._socket.bind(f"\0deixis-{os.getuid()}-{name}")
+            except OSError:
+                self._socket.close()
+                raise
+
+    def __del__(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+_RESERVED: weakref.WeakValueDictionary[str, Reservation] = weakref.WeakValueDictionary()
+_PATIENCE = 2.0
+"""Seconds for which a run waits for one that was just killed, whose worker processes still end."""
+
+
+def reserve(out: Path) -> Reservation | None:
+    """Reserves `out` for this process; hold the result for as long as you write.
+
+    Of several ranks the first reserves for all.
+
+    Raises:
+        DeixisError: another process writes there.
+    """
+    place = os.path.realpath(out)
+    if os.environ.get("RANK", "0") != "0":
+        return None
+    end = time.monotonic() + _PATIENCE
+    while (mine := _RESERVED.get(place)) is None:
+        try:
+            _RESERVED[place] = mine = Reservation(place)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None  # a system that forbids such sockets
+            if time.monotonic() > end:
+                raise DeixisError(
+                    f"Another process is writing {out} at this moment.", "Wait for it, or choose another --out."
+                ) from error
+            time.sleep(0.05)
+    return mine
+
+
+def free_name(out: Path, overwrite: bool) -> Reservation | None:
+    """Makes sure, before any work, that a run can be written at `out`, and that nobody else does so meanwhile.
+
+    Returns:
+        The reservation of `out`: hold it until the run is written.
+
+    Raises:
+        DeixisError: `out` holds something already, its folder can't be written to, or another process writes there.
     """
     writable(out)
+    reservation = reserve(out)
+    _check_free(out, overwrite)
+    return reservation
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise DeixisError(f"{out} is a file; a run is a folder.", "Choose another --out.")
     if not out.is_dir():
@@ -107,7 +186,7 @@ def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     Raises:
         DeixisError: `out` has been taken meanwhile, or the disk is full or refuses.
     """
-    free_name(out, overwrite)
+    _reservation = free_name(out, overwrite)
     with explained(out), atomic_folder(out) as folder:
         yield folder
 

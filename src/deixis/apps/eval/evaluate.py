@@ -73,7 +73,7 @@ def evaluate(
     settings = settings or EvalSettings()
     for name in settings.protocol:
         read_protocol(name)
-    free_name(Path(out), overwrite)
+    _reservation = free_name(Path(out), overwrite)
     talk, clock = Reporter(quiet), Clock()
     source = data if isinstance(data, Source) else read(data, reading)
 

@@ -75,7 +75,7 @@ def export(
     """
     settings, out, talk, clock = settings or ExportSettings(), Path(out), Reporter(quiet), Clock()
     _check(settings, Path(run), out)
-    free_name(out, overwrite)
+    _reservation = free_name(out, overwrite)
     encoder, told = _model(Path(run), str(run)), _read(Path(run) / "result.json")
     encoder.require_embeddings("be exported")
     if encoder.traits.similarity == "tokens":

@@ -79,7 +79,7 @@ def learn_classes(
     """
     out, talk, clock, method = Path(out), Reporter(quiet), Clock(), learns_classes(settings.method)
     overrides = _settled(method, settings)
-    free_name(out, overwrite)
+    _reservation = free_name(out, overwrite)
     source = _labelled(source, method, talk)
     encoder = model_of(settings.model)
     collection = check_and_read(source, talk)

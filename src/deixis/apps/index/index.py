@@ -95,7 +95,7 @@ def index(
     out = Path(out)
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = Reporter(quiet or rank() > 0)
-        free_name(out, overwrite)
+        _reservation = free_name(out, overwrite)
         source = data if isinstance(data, Source) else read(str(data), reading)
         encoder = zoo.load(model).eval().to(launch.device())
         encoder.require_embeddings("index pictures")

@@ -15,7 +15,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
-from deixis.apps.common.runs import Clock, explained, versions
+from deixis.apps.common.runs import Clock, explained, reserve, versions
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
@@ -134,6 +134,7 @@ class _Run:
         self._say_all(self.lesson.notes)
         if self.shards is not None and world_size() == 1:
             self.talk.say("--shard changes nothing: there is one process, and it holds all.")
+        _reservation = reserve(self.out)
         again = begin(self.out, self._what(), overwrite) if rank() == 0 else False
         _together()
         done = finished(self.out)
