@@ -36,9 +36,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev,data]'
 	@touch $@
 
-demo: $(READY) ## adapt a model to real pictures and write runs/demo; DATA=folder takes your own
+demo: $(READY) ## adapt a model to real pictures and write a new folder in runs; DATA=folder takes your own
 	$(BIN)/deixis data get starter
-	$(BIN)/deixis demo $(if $(DATA),"$(DATA)") --out runs/demo
+	$(BIN)/deixis demo $(if $(DATA),"$(DATA)")
 
 # What can't be fetched is said here, and its tests are skipped with the same reason.
 test: $(READY) ## run every test, the slow ones too

@@ -123,3 +123,11 @@ def test_where_the_stamps_cannot_be_had_ones_own_pictures_are_offered(monkeypatc
     monkeypatch.setattr(demo.fetch, "get", get)
     with pytest.raises(DeixisError, match=r"no apt-get here\. Use Debian or Ubuntu\. .*make demo DATA=folder"):
         demo.demo()
+
+
+def test_each_demo_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "demo-2", "demo-3"):
+        assert demo.new_folder() == Path("runs", name)
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert demo.new_folder("../pictures/my-photos/") == Path("runs/my-photos")

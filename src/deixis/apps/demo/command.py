@@ -16,12 +16,12 @@ VERB = Verb(
 )
 
 
-def run(data: str = "", /, out: str = "runs/demo", small: bool = False, overwrite: bool = False) -> int:
+def run(data: str = "", /, out: str = "", small: bool = False, overwrite: bool = False) -> int:
     """Runs `deixis adapt` with all controls on a public data set (the Tux Paint stamps) or on DATA.
 
     Args:
         data: your own images instead of the stamps.
-        out: run folder to write.
+        out: run folder to write; without it a new one in `runs`, such as `runs/demo` or `runs/my-photos-2`.
         small: use fewer images and splits, for a quick look.
         overwrite: replace an existing run in that folder.
     """

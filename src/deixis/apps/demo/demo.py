@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.types import Source
 
-__all__ = ["bars", "demo", "slices_of"]
+__all__ = ["bars", "demo", "new_folder", "slices_of"]
 
 NAIVE = {"gated": False, "text": False, "dropout": 0.0}
 PLANS = {
@@ -39,12 +40,12 @@ STARTER = {"image_to_text_r10": 48, "text_to_image_r1": 23, "text_to_image_r10":
 when its recipe was found."""
 
 
-def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwrite: bool = False) -> int:
+def demo(data: str = "", out: str = "", *, small: bool = False, overwrite: bool = False) -> int:
     """Runs the main job with all controls and writes `summary.json` into the run folder.
 
     Args:
         data: one's own images; empty takes the Tux Paint stamps, fetched where they are missing.
-        out: the run folder.
+        out: the run folder; empty takes a new one in `runs`, as `new_folder` names it.
         small: a third of the pictures, two splits, nothing outside: a first look.
         overwrite: replace the run that is there.
 
@@ -52,6 +53,7 @@ def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwri
         0; whether the bars held stands in the table that is printed last, and in `summary.json`.
     """
     clock, talk = Clock(), Reporter()
+    out = out or str(new_folder(data))
     settings = AdaptSettings(splits=2) if small else AdaptSettings()
     if data:
         source = read(data)
@@ -78,6 +80,17 @@ def demo(data: str = "", out: str = "runs/demo", *, small: bool = False, overwri
         ]
         talk.table("the bar of the demo, in points", ("what", "measured", "wanted", ""), rows)
     return 0
+
+
+def new_folder(data: str = "") -> Path:
+    """A folder in `runs` that is not there yet: `demo`, or the name of DATA, with a number where that is taken.
+
+    >>> new_folder("set:emoji"), new_folder("pictures/")
+    (PosixPath('runs/emoji'), PosixPath('runs/pictures'))
+    """
+    name = Path(data.removeprefix("set:")).resolve().stem if data else "demo"
+    numbered = (Path("runs", f"{name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([Path("runs", name)], numbered) if not place.exists())
 
 
 def _third(name: str) -> bool:

@@ -10,7 +10,7 @@ __all__ = ["VERB", "run"]
 
 VERB = Verb(
     "measure and compare models by published protocols",
-    example="deixis eval my-photos --model starter my-run --protocol zero-shot knn",
+    example="deixis eval my-classes --model starter my-run --protocol zero-shot knn",
     arguments="DATA --model NAME",
     see=("deixis adapt", "docs/protocols.md"),
     group="methods",

@@ -9,7 +9,7 @@ __all__ = ["VERB", "run"]
 
 VERB = Verb(
     "start a csv of captions, most informative images first",
-    example="deixis label my-photos --out labels.csv",
+    example="deixis label unsorted --out labels.csv",
     arguments="DATA",
     see=("deixis check", "deixis adapt", "docs/data.md"),
     group="data",
