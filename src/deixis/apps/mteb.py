@@ -6,7 +6,7 @@ from deixis.apps.mteb import MtebEncoder, MtebSearch
 mteb.evaluate(MtebEncoder("my-run"), mteb.get_tasks(tasks=["Flickr30kT2IRetrieval"]))
 
 `MtebEncoder` follows mteb's protocol of encoders: mteb searches by itself. `MtebSearch` follows that of searches: the
-index of this library answers, exactly, and only the best are kept.
+index of this library answers, exactly, and only the best are retained.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MtebEncoder:
         Args:
             inputs: batches, each a mapping with `text` or `image` (Pillow images), or both, which are then mixed half
                 and half (ALIGN, section 7).
-            **options: what mteb tells besides: `batch_size` counts, the task does not.
+            **options: what mteb passes besides: `batch_size` counts, the task does not.
 
         Raises:
             DeixisError: a batch holds neither.
@@ -85,10 +85,10 @@ class MtebEncoder:
         words = (
             None if texts is None else self.encoder.encode_text([str(text) for text in texts], size).numpy(force=True)
         )
-        seen = None if images is None else self.encoder.encode_image(list(images), size).numpy(force=True)
-        if words is None or seen is None:
-            return np.asarray(words if seen is None else seen)
-        return np.stack([compose(w, s, how="sum") for w, s in zip(words, seen, strict=True)])
+        images_rows = None if images is None else self.encoder.encode_image(list(images), size).numpy(force=True)
+        if words is None or images_rows is None:
+            return np.asarray(words if images_rows is None else images_rows)
+        return np.stack([compose(w, s, how="sum") for w, s in zip(words, images_rows, strict=True)])
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Float[Tensor, "N M"]:
         """The cosine of each of the first with each of the second."""
@@ -122,7 +122,7 @@ class MtebSearch:
         Args:
             corpus: a `datasets.Dataset` with `id` and `text` or `image`, or both.
             encode_kwargs: as `encode` takes them.
-            **task: what mteb tells besides; it makes no difference.
+            **task: what mteb passes besides; it makes no difference.
         """
         names, vectors = self._encoded(corpus, encode_kwargs or {})
         model = self.encoder.encoder
@@ -145,8 +145,8 @@ class MtebSearch:
             queries: a `datasets.Dataset`, as the corpus.
             top_k: how many a query.
             encode_kwargs: as `encode` takes them.
-            top_ranked: the documents to choose among, by query; all where not told.
-            **task: what mteb tells besides; it makes no difference.
+            top_ranked: the documents to choose among, by query; all where not given.
+            **task: what mteb passes besides; it makes no difference.
 
         Raises:
             DeixisError: nothing was indexed.

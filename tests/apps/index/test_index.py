@@ -258,7 +258,7 @@ def test_a_store_that_is_full_is_told(kept: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_makes_no_sense_is_refused(kept: Path) -> None:
     for arguments, said in (
-        (("pictures", "--out", "index", "--add", "--update"), "--add and --update were asked for. Choose one."),
+        (("pictures", "--out", "index", "--add", "--update"), "--add and --update were requested. Choose one."),
         (("pictures", "--out", "index", "--add", "--overwrite"), "--add and --overwrite"),
         (("pictures", "index", "--out", "anew"), "2 collections were given. Index the first"),
         (("pictures", "--out", "nowhere", "--add"), "There is no folder nowhere. Create it first: deixis index DATA"),

@@ -36,8 +36,8 @@ def claim(
         lab: what units are run with; tests give toys.
 
     Raises:
-        DeixisError: no such method or claim, or the rows could not be kept (see `Ledger.require`); told before the
-            first step.
+        DeixisError: no such method or claim, or the rows could not be recorded (see `Ledger.require`); raised before
+            the first step.
     """
     if bool(name) == everything:
         raise DeixisError("Either a method or --all is required, not both.", "Give the name of a method, or --all.")

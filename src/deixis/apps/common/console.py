@@ -36,7 +36,7 @@ class _Rate(ProgressColumn):
 
 
 class Reporter:
-    """Tells a person what happens; a terminal sees bars, a log file plain lines.
+    """Messages and progress for a person; a terminal sees bars, a log file plain lines.
 
     Args:
         quiet: say nothing but results and errors.
@@ -107,23 +107,23 @@ class Reporter:
             yield self._twentieths(title)
 
     def _twentieths(self, title: str) -> Callable[[Mapping[str, str], float], None]:
-        told = [-1]
+        last = [-1]
 
         def update(values: Mapping[str, str], share: float) -> None:
             part = int(20 * share)
-            if part > told[0]:
-                told[0] = part
+            if part > last[0]:
+                last[0] = part
                 self.say(f"{title}: {', '.join(f'{name} {value}' for name, value in values.items())}")
 
         return update
 
     def _lines(self, name: str) -> Callable[[int, int], None]:
-        told = [-1]
+        last = [-1]
 
         def update(done: int, total: int) -> None:
             quarter = 4 * done // total if total else 4
-            if quarter > told[0]:
-                told[0] = quarter
+            if quarter > last[0]:
+                last[0] = quarter
                 self.say(f"{name}: {done} of {total}")
 
         return update

@@ -115,21 +115,23 @@ def drop_unlabelled(collection: CheckedDataset, talk: Reporter) -> CheckedDatase
     """The samples with words to learn from: a label where there are labels, else a caption. The others are skipped."""
     source, report = collection.source, collection.report
     what = "label" if source.kind == "labels" else "caption"
-    kept = [i for i, s in enumerate(source.samples) if (s.label if source.kind == "labels" else s.captions)]
-    if len(kept) == len(source.samples):
+    retained = [i for i, s in enumerate(source.samples) if (s.label if source.kind == "labels" else s.captions)]
+    if len(retained) == len(source.samples):
         return collection
     talk.say(
-        f"{len(source.samples) - len(kept)} of {len(source.samples)} images have no {what}, and are skipped. "
+        f"{len(source.samples) - len(retained)} of {len(source.samples)} images have no {what}, and are skipped. "
         "`deixis index` with the new model makes all of them searchable."
     )
-    place = {old: new for new, old in enumerate(kept)}
+    place = {old: new for new, old in enumerate(retained)}
     same = ([place[i] for i in group if i in place] for group in report.same)
     bare = (Skipped(s.id, f"no {what}") for i, s in enumerate(source.samples) if i not in place)
     return CheckedDataset(
-        dataclasses.replace(source, samples=tuple(source.samples[i] for i in kept), skipped=(*source.skipped, *bare)),
+        dataclasses.replace(
+            source, samples=tuple(source.samples[i] for i in retained), skipped=(*source.skipped, *bare)
+        ),
         dataclasses.replace(
             report,
-            hashes=tuple(report.hashes[i] for i in kept),
+            hashes=tuple(report.hashes[i] for i in retained),
             same=tuple(tuple(group) for group in same if len(group) > 1),
         ),
     )
@@ -150,15 +152,15 @@ def in_a_sentence(label: str) -> str:
 def check(
     data: str, reading: Reading | None = None, *, model: str = "", json: str | Path = "", quiet: bool = False
 ) -> checks.CheckReport:
-    """Looks at DATA without learning anything: corrupt, doubled, missing, cut, lopsided, leaking.
+    """Checks DATA without learning anything: corrupt, duplicate, missing, truncated, imbalanced, leaking.
 
     Args:
         data: what `read` takes.
         reading: columns and the like, where they are not to be guessed.
         model: whose context the captions must fit, see `reader`.
         json: a file to write the report to, or `-` for standard output, which then holds nothing else; its keys are
-            told at `CheckReport.to_dict`.
-        quiet: print nothing, but what `json` asks for.
+            described at `CheckReport.to_dict`.
+        quiet: print nothing, but what `json` requests.
 
     Returns:
         The report; its `status` is 0 clean, 1 warnings, 2 unusable.
@@ -200,7 +202,7 @@ def reader(model: str = "") -> checks.Reader | str:
     """Whose tokens a check counts.
 
     Args:
-        model: a name or a model folder. Where none is told: CLIP's encoding with its 77 tokens, which nearly every
+        model: a name or a model folder. Where none is given: CLIP's encoding with its 77 tokens, which nearly every
             image-text model reads, if its table is in the cache; else the starter's, if that is.
 
     Returns:
@@ -230,14 +232,14 @@ def embed(
 ) -> tuple[Float[Tensor, "V B D"], Float[Tensor, "V B F"], Float[Tensor, "V B"]]:
     """Encodes the images of samples with the frozen towers, from the store where they were encoded before."""
     store = FeatureStore()
-    told: list[int] = []
+    reported: list[int] = []
     try:
         with talk.step("encode"), talk.bar("encode images") as bar:
 
             def update(done: int, total: int) -> None:
-                if not told and done > 0:
+                if not reported and done > 0:
                     talk.say(f"{done} of {total} images were encoded before; resuming")
-                told.append(done)
+                reported.append(done)
                 bar(done, total)
 
             pictures = [sample.picture for sample in samples]
@@ -260,7 +262,7 @@ def embed_pairs(
     Args:
         encoder: the frozen model.
         collection: checked samples.
-        talk: is told how far it is.
+        talk: receives the progress.
         mirrored: whether each image is also encoded mirrored.
         prefix: what the ids begin with.
     """
@@ -295,16 +297,16 @@ def encode_source(
 ) -> EncodedSource:
     """Reads and encodes the images of a source in one pass, with the frozen towers, into the store.
 
-    In place of `check_and_read` and `embed` where nothing is learned: nobody asks then what looks alike or what is
-    lopsided, and a picture that can't be read is found by encoding it.
+    In place of `check_and_read` and `embed` where nothing is learned: nobody needs to know then what looks alike or
+    what is lopsided, and a picture that can't be read is found by encoding it.
 
     Args:
-        encoder: whose towers are asked.
+        encoder: whose towers encode.
         source: with images.
-        store: where rows are kept.
-        talk: is told how far it is.
+        store: where rows are stored.
+        talk: receives the progress.
         known: hashes of contents that need no encoding.
-        progress: told, too, with (images done, images in all); what it raises ends the pass.
+        progress: called, too, with (images done, images in all); what it raises ends the pass.
 
     Raises:
         DeixisError: a sample has no image, or none of the images can be read.

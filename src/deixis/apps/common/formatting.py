@@ -115,7 +115,7 @@ def control_meaning(name: str) -> str:
 
 
 def points(share: Number, digits: int = 1) -> str:
-    """A share in 0..1 as points, with one decimal where not told otherwise: 0.592 becomes `59.2`."""
+    """A share in 0..1 as points, with one decimal by default: 0.592 becomes `59.2`."""
     text = f"{100 * share:.{digits}f}"
     return text.replace("-", "" if float(text) == 0 else MINUS)
 

@@ -36,7 +36,7 @@ def parse_overrides(method: str, texts: Sequence[str], preset: str) -> dict[str,
             )
         name = name.strip().replace("-", "_")
         now = former.get(name, name)
-        # An unknown name is told by `configure`, which knows what is near; a former one may mean part of a setting.
+        # An unknown name is an error of `configure`, which suggests near ones; a former one may mean part of a setting.
         known = now in held and not (now != name and isinstance(held[now], tuple))
         found[name] = _value(name, value.strip(), held[now], kinds[now]) if known else _literal(value.strip())
     return found

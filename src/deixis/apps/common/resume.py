@@ -25,14 +25,14 @@ def begin(out: Path, run: Mapping[str, Any], overwrite: bool) -> bool:
 
     Args:
         out: the run folder.
-        run: all that decides what the run does, as plain values; kept in `run.json`.
+        run: all that decides what the run does, as plain values; written to `run.json`.
         overwrite: replace the run that is there.
 
     Returns:
         Whether the same run was begun there before.
 
     Raises:
-        DeixisError: `out` holds another run (all that differs is told), or other things, or can't be written.
+        DeixisError: `out` holds another run (the message lists all that differs), or other things, or can't be written.
     """
     wanted = json.loads(json.dumps(run))
     if (out / RUN).is_file() and not overwrite:
@@ -43,7 +43,7 @@ def begin(out: Path, run: Mapping[str, Any], overwrite: bool) -> bool:
     free_name(out, overwrite)
     with explained(out):
         if out.is_dir() and any(out.iterdir()):
-            shutil.rmtree(out)  # `free_name` has seen nothing in it but a run
+            shutil.rmtree(out)  # `free_name` allows nothing in it but a run
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RUN, wanted)
     return False
@@ -69,7 +69,7 @@ def _migrated(run: dict[str, Any]) -> dict[str, Any]:
     try:
         config = dataclasses.asdict(restored(run["method"], run["config"]))
     except (KeyError, TypeError, DeixisError):
-        return run  # of a method or with settings that are no more: all that differs is told
+        return run  # of a method or with settings that are no more: the message lists all that differs
     return {**run, "config": json.loads(json.dumps(config))}
 
 

@@ -36,25 +36,25 @@ def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
 
     Args:
         result: `before`, `after`, `difference` (metric -> value, low, high) and `kept`, as in `result.json`.
-        metric: the one that is told, such as `text_to_image_r10`.
+        metric: the one that is reported, such as `text_to_image_r10`.
         primary: the one that decides whether a gain is proven.
     """
     before, after, low, high = _counts(result, metric)
     held_out = "pictures" if metric == "accuracy" else "concepts"
     if metric == "accuracy":
-        told = f"of 100 pictures, {before} were given the right class before and {after} after"
+        said = f"of 100 pictures, {before} were given the right class before and {after} after"
     else:
         place = "came first" if metric.endswith("r1") else f"was among the first {_words(metric)}"
-        told = f"of 100 searches by words, the right picture {place} in {before} before and {after} after"
-    told += f" (difference between {low} and {high})"
+        said = f"of 100 searches by words, the right picture {place} in {before} before and {after} after"
+    said += f" (difference between {low} and {high})"
     if result["kept"] == "original":
-        return f"The original model was retained: no candidate was better beyond chance on held-out {held_out}; {told}."
+        return f"The original model was retained: no candidate was better beyond chance on held-out {held_out}; {said}."
     gain = result["difference"][primary]  # type: ignore[index]
     if gain["low"] > 0:
-        return f"Adapted: {told}."
+        return f"Adapted: {said}."
     if gain["high"] < 0:
-        return f"Adapting made it worse: {told}. Use the original model."
-    return f"No proven gain: {told}; the interval of the primary measure includes 0."
+        return f"Adapting made it worse: {said}. Use the original model."
+    return f"No proven gain: {said}; the interval of the primary measure includes 0."
 
 
 def _words(metric: str) -> str:

@@ -122,7 +122,7 @@ def _outside(talk: Reporter) -> list[OutOfDomainSet]:
 
 
 def slices_of(source: Source) -> dict[str, np.ndarray]:
-    """The parts of the stamps that are measured apart: name -> [B] booleans."""
+    """The parts of the stamps that are measured separately: name -> [B] booleans."""
     photo = np.array([bool(sample.extra["photo"]) for sample in source.samples])
     family = np.array([bool(sample.extra["family"]) for sample in source.samples])
     animal = np.array([bool(sample.extra["animal"]) for sample in source.samples])
@@ -169,7 +169,7 @@ def _summary(done: AdaptResult, clock: Clock) -> dict[str, Any]:
 
 
 def _points(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """In points, with one decimal more than is told."""
+    """In points, with one decimal more than is reported."""
     return {
         name: {key: round(100 * v, 2) for key, v in value._asdict().items()}
         for name, value in values.items()

@@ -17,7 +17,7 @@ __all__ = ["Chart", "ChartPoint", "Series"]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 56, 150, 34, 48
 _INKS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5230")
-"""Colours that most colour-blind people can tell apart (Okabe and Ito)."""
+"""Colours that most colour-blind people can distinguish (Okabe and Ito)."""
 
 _FAINT, _TEXT, _PAPER = "#dddddd", "#333333", "#ffffff"
 _SHARP = 2
@@ -126,7 +126,7 @@ class Chart:
         return shapes
 
     def _range(self) -> tuple[float, float, float]:
-        """The lowest and the highest line of the grid, and how far lines are apart."""
+        """The lowest and the highest line of the grid, and the distance of lines."""
         ends = [end for each in self.series for p in each.points for end in (p.value, p.low, p.high) if end is not None]
         low, high = min(ends, default=0.0), max(ends, default=1.0)
         step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / each <= 7 or each == 0.2)

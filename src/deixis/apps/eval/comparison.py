@@ -76,8 +76,8 @@ class ModelComparison:
         order = {metric.name: number for number, metric in enumerate(self.protocol.metrics)}
         found = dict.fromkeys((arm, column) for output in self.outputs.values() for arm, column, _ in output)
         arms = list(dict.fromkeys(arm for arm, _ in found))
-        kept = [each for each in found if each[1].metric in order]
-        return sorted(kept, key=lambda each: (arms.index(each[0]), order[each[1].metric]))
+        retained = [each for each in found if each[1].metric in order]
+        return sorted(retained, key=lambda each: (arms.index(each[0]), order[each[1].metric]))
 
     def _estimate(self, model: str, arm: str, column: Column) -> MeanInterval | None:
         values = self.outputs[model].arms.get(arm, {}).get(column)
@@ -137,11 +137,14 @@ class ModelComparison:
         notes = [f"In per cent, {interval}" if concepts > 1 else "In per cent. There is one concept: no intervals."]
         if others:
             notes.append(f"Differences are to {first}, on the same queries; without brackets where these differ.")
-        told: dict[str, list[str]] = {}
+        models_of: dict[str, list[str]] = {}
         for model, output in self.outputs.items():
             for note in output.notes:
-                told.setdefault(note, []).append(model)
-        notes += [note if len(told[note]) == len(self.outputs) else f"{', '.join(told[note])}: {note}" for note in told]
+                models_of.setdefault(note, []).append(model)
+        notes += [
+            note if len(models_of[note]) == len(self.outputs) else f"{', '.join(models_of[note])}: {note}"
+            for note in models_of
+        ]
         if self.protocol.test:
             notes.append(f"Measured on: {self.protocol.test}.")
         return notes

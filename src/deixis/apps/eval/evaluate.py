@@ -123,10 +123,10 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
             jobs.append(_Job(name, load_protocol(name).prepare(data, settings, talk), able))
         except DeixisError as error:
             reasons[name] = error.found
-    told = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+    refused = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
     if not jobs:
-        raise DeixisError(f"No protocol fits {data.source.name} and {', '.join(settings.model)}:{told}", "Name one.")
-    talk.say(f"Protocols that fit: {', '.join(job.name for job in jobs)}. Left out:{told or ' none'}")
+        raise DeixisError(f"No protocol fits {data.source.name} and {', '.join(settings.model)}:{refused}", "Name one.")
+    talk.say(f"Protocols that fit: {', '.join(job.name for job in jobs)}. Left out:{refused or ' none'}")
     return jobs, reasons
 
 

@@ -41,12 +41,13 @@ def was_trained_on(name: str, data: EvalData) -> bool:
     """Whether a run was made from some data: by their fingerprint, or by their name and the number of samples.
 
     Args:
-        name: of a model; what is no run has seen nothing.
-        data: whose fingerprints are known once protocols have asked for samples.
+        name: of a model; what is no run was trained on none of it.
+        data: whose fingerprints are known once protocols have requested samples.
     """
     try:
-        told = json.loads((Path(name) / "result.json").read_text(encoding="utf-8"))["data"]
-        named = (told.get("name"), told.get("samples"))
-        return told.get("fingerprint") in data.fingerprints or named == (data.source.name, len(data.source.samples))
+        trained_on = json.loads((Path(name) / "result.json").read_text(encoding="utf-8"))["data"]
+        named = (trained_on.get("name"), trained_on.get("samples"))
+        here = (data.source.name, len(data.source.samples))
+        return trained_on.get("fingerprint") in data.fingerprints or named == here
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

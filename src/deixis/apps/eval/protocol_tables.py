@@ -107,7 +107,7 @@ def _cell(value: Spread) -> str:
 
 
 def _differences(found: ProtocolResult) -> list[dict[str, Any]]:
-    """Of each method to the first: with the most images a class, on each question, over the pictures asked about."""
+    """Of each method to the first: with the most images a class, on each question, over the test pictures."""
     first, *others = found.methods
     k, said = found.recipe.shots[-1], []
     for method in others:
@@ -135,8 +135,8 @@ def _change(value: Mapping[str, float] | None) -> str:
 
 
 def _notes(found: ProtocolResult) -> list[str]:
-    draws, asked = len(found.recipe.seeds), found.plan.asks
-    images = ", ".join(f"{len(ask.images)} of {len(ask.names)} classes ({ask.name})" for ask in asked)
+    draws, tests = len(found.recipe.seeds), found.plan.asks
+    images = ", ".join(f"{len(ask.images)} of {len(ask.names)} classes ({ask.name})" for ask in tests)
     notes = [
         f"In per cent. {draws} draw{'s' * (draws != 1)} of {', '.join(map(str, found.recipe.shots))} images per class, "
         f"tested on the same pictures: {images}.",

@@ -158,7 +158,7 @@ def _sheet(todo: Sequence[SaliencyEntry], queries: SaliencyQueries, encoder: Dua
     rows = []
     for number in range(min(_SHOWN, len(few.picture))):
         picture, noun = _picture(few.images[few.picture[number]]), few.nouns[int(few.noun[number])]
-        panels = [Panel(picture, f"asked for: {noun}")]
+        panels = [Panel(picture, f"query: {noun}")]
         panels += [Panel(tinted(picture, found[number]), " ".join(key)) for key, found in maps.items()]
         rows.append(panels)
     return sheet(rows)

@@ -132,16 +132,16 @@ class Explainer:
             directions = encoder.encode_text(texts)
             others = encoder.encode_text(self.settings.others) if self.settings.others else None
         parts = []
-        for looks in self._looked(batches):
+        for inputs in self._inputs(batches):
             if callable(target):
                 score = RecordedScore(target)
             else:
-                score = RecordedScore(pair_score(directions.expand(len(looks.pixels), -1, -1), others))
-            maps = self._maps(looks.pixels, score)
+                score = RecordedScore(pair_score(directions.expand(len(inputs.pixels), -1, -1), others))
+            maps = self._maps(inputs.pixels, score)
             words: Words = ()
             if texts and self.settings.tower != "image":
                 words = words_of(encoder, texts, score.output, self._explaining)
-            parts.append(self._part(looks, score, texts, maps, words))
+            parts.append(self._part(inputs, score, texts, maps, words))
         return parts
 
     def _of_classes(self, batches: list[Any], texts: list[str], target: Target | None) -> list[Explanation]:
@@ -151,30 +151,30 @@ class Explainer:
                 "Give target=, the number of a class; or a DualEncoder, such as deixis.load gives.",
             )
         parts, done, wanted = [], 0, of_each(target, sum(map(len, batches)))
-        for looks in self._looked(batches):
-            end = done + len(looks.pixels)
+        for inputs in self._inputs(batches):
+            end = done + len(inputs.pixels)
             score = RecordedScore(
                 target if callable(target) else ClassScore(None if wanted is None else wanted[done:end])
             )
-            parts.append(self._part(looks, score, [], self._maps(looks.pixels, score), ()))
+            parts.append(self._part(inputs, score, [], self._maps(inputs.pixels, score), ()))
             done = end
         return parts
 
-    def _looked(self, batches: list[Any]) -> Iterator[ModelInputs]:
+    def _inputs(self, batches: list[Any]) -> Iterator[ModelInputs]:
         device = next((each.device for each in self.model.parameters()), None)
         for batch in batches:
-            looks = model_inputs(batch, self.preprocess)
-            yield looks._replace(pixels=looks.pixels.to(device)) if device else looks
+            inputs = model_inputs(batch, self.preprocess)
+            yield inputs._replace(pixels=inputs.pixels.to(device)) if device else inputs
 
     def _part(
         self,
-        looks: ModelInputs,
+        inputs: ModelInputs,
         score: RecordedScore,
         texts: list[str],
         maps: Maps,
         words: Words,
     ) -> Explanation:
-        targets = (tuple(texts),) * len(looks.pixels) if texts else score.targets
+        targets = (tuple(texts),) * len(inputs.pixels) if texts else score.targets
         return Explanation(
             self.settings.method,
             targets,
@@ -183,8 +183,8 @@ class Explainer:
             maps.raw,
             _SIGNED if maps.signed else _UNIT,
             words,
-            looks.pictures,
-            looks.windows,
+            inputs.pictures,
+            inputs.windows,
         )
 
     def _maps(self, pixels: Tensor, score: RecordedScore) -> Maps:
@@ -237,7 +237,7 @@ def explain_file(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Explanation:
-    """Explains one picture: writes overlays as PNG and the maps as .npy beside, and tells the words' shares.
+    """Explains one picture: writes overlays as PNG and the maps as .npy beside, and prints the words' shares.
 
     Args:
         photo: path of the picture.

@@ -73,7 +73,7 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
         name: of a method that offers `attribute`, or of one of its variants.
 
     Raises:
-        DeixisError: there is none; near names are told.
+        DeixisError: there is none; the message suggests near names.
     """
     cards = {each: read(each).card for each in list_methods()}
     able = {each: card for each, card in cards.items() if "attribute" in card.capabilities}

@@ -22,24 +22,24 @@ __all__ = ["Explanation", "joined"]
 _ROWS = 8
 """Images that a notebook shows by itself."""
 _SMOOTH = 100
-"""What part of the longer side the Gaussian deviates by that makes single pixels seen."""
+"""What part of the longer side the Gaussian deviates by that makes single pixels visible."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """Why images scored as they did. A notebook shows it by itself.
 
-    There is an axis T behind B where several texts or classes were asked of each image.
+    There is an axis T behind B where each image has several target texts or classes.
 
     Attributes:
         method: what made the maps.
         targets: of each image the texts or classes.
         scores: what is explained: similarities (less those of other texts), or a classifier's outputs.
-        maps: at the size of the model's input, finite, within `range`; 0 x 0 where only words were asked for.
+        maps: at the size of the model's input, finite, within `range`; 0 x 0 where only words were explained.
         raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range. `input` is
             the relevance of pixels, summed over colours.
         range: the least and the greatest value of `maps`: 0 and 1, or -1 and 1 where values below 0 speak against.
-        words: of each image, of each text: the words with their shares; empty where no words were asked for.
+        words: of each image, of each text: the words with their shares; empty where words were not explained.
         pictures: of each image, small enough to be shown.
         windows: the part of each picture that the model sees, and the map covers.
     """
@@ -69,7 +69,7 @@ class Explanation:
     def overlay(self, image: int = 0, text: int = 0) -> Image.Image:
         """The picture in grey with the map over it in colour; what the model did not see is pale.
 
-        A map below 0, too, of single pixels, is smoothed to be seen, and then drawn to its greatest value.
+        A map below 0, too, of single pixels, is smoothed to be visible, and then drawn to its greatest value.
 
         Args:
             image: which image.

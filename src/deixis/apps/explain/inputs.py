@@ -85,8 +85,8 @@ def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Tr
     pixels = _stacked([transform(each) for each in pictures])
     frames = {size: framed(transform, size) for size in {each.size for each in pictures}}
     found = tuple(frames[each.size] for each in pictures)
-    kept = [p if f else _shown(x) for p, f, x in zip(pictures, found, pixels, strict=True)]
-    return ModelInputs(pixels, tuple(map(_small, kept)), tuple(each or _WHOLE for each in found))
+    shown = [p if f else _shown(x) for p, f, x in zip(pictures, found, pixels, strict=True)]
+    return ModelInputs(pixels, tuple(map(_small, shown)), tuple(each or _WHOLE for each in found))
 
 
 def _source(image: Any) -> ImageSource:
@@ -146,7 +146,7 @@ def on_picture(
         size: of the picture: width and height in pixels.
 
     Returns:
-        The map, and which pixels were seen.
+        The map, and which pixels were visible.
     """
     x, y = (
         (2 * ((torch.arange(count) + 0.5) / count - low) / (high - low) - 1).to(values)

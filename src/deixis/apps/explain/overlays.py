@@ -120,8 +120,8 @@ def _wrapped(text: str) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
-    kept = [_cut(line, _SIDE) for line in lines[:3]]
-    return [*kept[:2], _cut(" ".join(lines[2:]), _SIDE)] if len(lines) > 3 else kept
+    shown = [_cut(line, _SIDE) for line in lines[:3]]
+    return [*shown[:2], _cut(" ".join(lines[2:]), _SIDE)] if len(lines) > 3 else shown
 
 
 def _cut(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""The score that is explained: kept with what it was computed from; of classes; and its side of words."""
+"""The score that is explained: recorded with what it was computed from; of classes; and its side of words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RecordedScore:
 
     @property
     def targets(self) -> tuple[tuple[str, ...], ...]:
-        """What was asked of each image, in words."""
+        """The targets of each image, in words."""
         rows = (self.values[:, None] if self.values.ndim == 1 else self.values).shape
         if not isinstance(self._score, ClassScore) or self._score.chosen is None:
             return (tuple(f"score {each}" if rows[1] > 1 else "score" for each in range(rows[1])),) * rows[0]
@@ -98,7 +98,7 @@ class ClassScore:
 
 
 def of_each(target: Target | None, count: int) -> Int64[Tensor, " B"] | Int64[Tensor, "B T"] | None:
-    """The classes that are asked of each of `count` images.
+    """The target classes of each of `count` images.
 
     Raises:
         DeixisError: they are not one or T an image.

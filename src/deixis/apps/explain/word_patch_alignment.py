@@ -37,7 +37,7 @@ class Alignment:
     """The words of a caption (L) and the patches of a picture, compared.
 
     Attributes:
-        seen: what the model sees of the picture.
+        seen: the part of the picture that the model is given.
         words: of the caption, in order; those beyond the model's context are left out.
         similarity: cosine of each word with each patch, the mean over the word's tokens.
         chosen_by: patches to which a token of this word is the nearest of all tokens, those around the text included.

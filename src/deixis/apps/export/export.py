@@ -76,7 +76,7 @@ def export(
     settings, out, talk, clock = settings or ExportSettings(), Path(out), Reporter(quiet), Clock()
     _check(settings, Path(run), out)
     _reservation = free_name(out, overwrite)
-    encoder, told = _model(Path(run), str(run)), _read(Path(run) / "result.json")
+    encoder, of_run = _model(Path(run), str(run)), _read(Path(run) / "result.json")
     encoder.require_embeddings("be exported")
     if encoder.traits.similarity == "tokens":
         talk.say("The model compares token by token. The export gives the mean of the tokens, one embedding each.")
@@ -88,7 +88,7 @@ def export(
             material = read_and_encode(Path(run), settings.data, encoder, wanted, talk, reading)
             made, form = _as_graphs(folder, encoder, material, settings.int8, talk), "onnx"
         if settings.int8:
-            made["int8"]["note"] = "" if settings.data or told.get("kept") != "adapted" else _FITTED
+            made["int8"]["note"] = "" if settings.data or of_run.get("kept") != "adapted" else _FITTED
         result = {
             "format": 1,
             "verb": "export",
@@ -105,7 +105,7 @@ def export(
             "versions": versions() | _more_versions(),
         }
         licences = _read(Path(run) / "check.json").get("licences") or {}
-        subject = Subject(encoder, out.name, told, cast(Form, form), result, licences)
+        subject = Subject(encoder, out.name, of_run, cast(Form, form), result, licences)
         model_card.write(folder / "README.md", subject)
         result["files"] = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         write_json(folder / "export.json", result)
@@ -297,8 +297,8 @@ def _retrieval(image: Float[Tensor, "B D"], text: Float[Tensor, "B D"], keys: In
 
 def _tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     sizes = {name: size for name, size in result["files"].items() if name.endswith((".onnx", ".data", ".safetensors"))}
-    told = ", ".join(f"{name} ({size / 1e6:.3g} MB)" for name, size in sizes.items())
-    talk.result(f"Written to {out}: {told}.")
+    files = ", ".join(f"{name} ({size / 1e6:.3g} MB)" for name, size in sizes.items())
+    talk.result(f"Written to {out}: {files}.")
     check = result.get("check")
     if check is not None:
         worst = ", ".join(f"{value:.1e} ({side})" for side, value in check["largest_difference"].items())

@@ -91,7 +91,7 @@ class Material:
 def read_and_encode(
     run: Path, data: str, encoder: DualEncoder, wanted: PairLimits, talk: Reporter, reading: Reading | None = None
 ) -> Material:
-    """Reads pictures of DATA, where told, else of the run's own index: those of its first split's test side.
+    """Reads pictures of DATA, where given, else of the run's own index: those of its first split's test side.
 
     Where there is no picture to be had and nothing is to be measured, a few are made up.
 
@@ -143,15 +143,15 @@ def _of_run(run: Path) -> tuple[list[ExportPair], list[ExportPair], str]:
     ]
     if not entries:
         return [], [], f"the pictures of {run.name} are not where they were"
-    asked = _asked(run / "split-0" / "result.json")
-    if not asked:
+    test_ids = _test_queries(run / "split-0" / "result.json")
+    if not test_ids:
         return *_halves(entries), f"a half of the pictures of {run.name}, drawn at random"
-    tested = [each for each in entries if each.id in asked]
-    others = [each for each in entries if each.id not in asked]
+    tested = [each for each in entries if each.id in test_ids]
+    others = [each for each in entries if each.id not in test_ids]
     return _shuffled(tested), _shuffled(others), f"the test pairs of the first split of {run.name}"
 
 
-def _asked(path: Path) -> set[str]:
+def _test_queries(path: Path) -> set[str]:
     """Ids of the test samples of a split; none where the run has none."""
     try:
         return set(json.loads(path.read_text(encoding="utf-8"))["split"]["test"])
@@ -187,7 +187,7 @@ def _read(
             break
         try:
             squares.append(encoder.preprocess.square(entry.picture))
-        except DeixisError:  # the run has told of it
+        except DeixisError:  # the run has reported it
             continue
         texts.append(entry.text)
         bar(len(texts), min(most, len(entries)))

@@ -1,6 +1,6 @@
 """A few labelled images as an estimator, by the rules of scikit-learn, which need not be installed.
 
-The frozen tower looks at each image once: what it says is kept on disk by the image's content, so that folds, grids and
+The frozen tower encodes each image once: its output is stored on disk by the image's content, so that folds, grids and
 later fits begin at once.
 """
 

@@ -174,7 +174,7 @@ def labelled(given: Any, labels: Any = None, side: str = "") -> tuple[list[Sampl
     """Images with the label of each; those without one are left out.
 
     Args:
-        given: as for `pictures`, or, where no labels are told, pairs of an image and its label.
+        given: as for `pictures`, or, where no labels are given, pairs of an image and its label.
         labels: one an image; None: those of the folder or source, or of the pairs.
         side: of a source that names sides, the one that is wanted, if it has any of it: `train`, `val` or `test`.
 
@@ -187,14 +187,14 @@ def labelled(given: Any, labels: Any = None, side: str = "") -> tuple[list[Sampl
     if labels is None and isinstance(given, str | os.PathLike):
         given = read(os.fspath(given))
     if labels is None and isinstance(given, Source):
-        kept = [sample for sample in given.samples if sample.label]
-        if not kept:
+        labelled = [sample for sample in given.samples if sample.label]
+        if not labelled:
             raise DeixisError(
                 f"{given.root} holds {len(given.samples)} images without a label: there are no classes to learn.",
                 "Put the images into a folder for each class, or name the column of a table that holds the classes.",
             )
-        kept = [sample for sample in kept if sample.split == side] or kept
-        return kept, [sample.label for sample in kept]
+        labelled = [sample for sample in labelled if sample.split == side] or labelled
+        return labelled, [sample.label for sample in labelled]
     if labels is None:
         given, labels = _unzipped(given)
     images, values = pictures(given), [_plain(value) for value in labels]
@@ -237,7 +237,7 @@ def few_shot_subset(samples: Sequence[Sample], shots: int | None, seed: int) -> 
         seed: of the draw.
 
     Raises:
-        DeixisError: less than one image a class is asked for, or no image of a class can be read.
+        DeixisError: less than one image a class is requested, or no image of a class can be read.
     """
     names = sorted({str(sample.label) for sample in samples})
     data = Labelled.of(samples, range(len(samples)))
@@ -252,25 +252,25 @@ def few_shot_subset(samples: Sequence[Sample], shots: int | None, seed: int) -> 
                 "Give images of it, or leave the class out.",
             )
         taken = draw(data, among, names, [count], seed)[count]
-        looks = _looks([samples[i] for i in taken])
+        probed = _probe_all([samples[i] for i in taken])
         bad = {
             i: f"{found.skipped.path}: {found.skipped.reason}"
-            for i, found in zip(taken, looks, strict=True)
+            for i, found in zip(taken, probed, strict=True)
             if found.skipped
         }
         if not bad:
             break
         wrong |= bad
     few = tuple(samples[i] for i in taken)
-    _, same = duplicates(looks)
+    _, same = duplicates(probed)
     groups = tuple(concept_groups(few, same, captions=False))
-    return FewShotSubset(few, tuple(found.hash for found in looks), groups, tuple(wrong.values()))
+    return FewShotSubset(few, tuple(found.hash for found in probed), groups, tuple(wrong.values()))
 
 
-def _looks(samples: Sequence[Sample]) -> list[ImageProbe]:
+def _probe_all(samples: Sequence[Sample]) -> list[ImageProbe]:
     """One look at each; at a file that did not change, the one from before, since folds and grids show images often."""
-    with read_ahead(_look, samples, ahead=_AHEAD) as looks:
-        return list(looks)
+    with read_ahead(_look, samples, ahead=_AHEAD) as probed:
+        return list(probed)
 
 
 def _look(sample: Sample) -> ImageProbe:
@@ -301,7 +301,7 @@ def remarks_on(few: FewShotSubset, labels: Sequence[str], shots: int | None) -> 
     Args:
         few: those.
         labels: of all classes.
-        shots: images a class that were asked for.
+        shots: images a class that were requested.
     """
     counts = Counter(sample.label for sample in few.samples)
     notes = []

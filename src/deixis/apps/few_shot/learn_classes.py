@@ -41,11 +41,11 @@ from deixis.types import Source
 __all__ = ["learn_classes", "learns_classes"]
 
 _FEWEST = 10
-"""Images or groups that a share of right answers is told of."""
+"""Images or groups below which no share of right answers is reported."""
 
 
 class _Split(NamedTuple):
-    """One split: what was learned from and asked about, by the class names alone and by the method."""
+    """One split: training and test images, by the class names alone and by the method."""
 
     plan: FewShotPlan
     shots: tuple[int, ...]
@@ -120,24 +120,24 @@ def _settled(method: str, settings: AdaptSettings) -> dict[str, Any]:
 
 def _labelled(source: Source, method: str, talk: Reporter) -> Source:
     """The samples with a label."""
-    kept = tuple(sample for sample in source.samples if sample.label)
-    if not kept:
+    labelled = tuple(sample for sample in source.samples if sample.label)
+    if not labelled:
         what = "captions and no labels" if source.kind == "captions" else "no labels"
         raise DeixisError(
             f"{source.root} holds {what}, and {method} learns classes.",
             "Put the images into a folder for each class, or name the column that holds the classes with "
             "--label-column; for captions use --method residual.",
         )
-    deep = [sample.id for sample in kept if _is_nested(sample.id, str(sample.label))]
+    deep = [sample.id for sample in labelled if _is_nested(sample.id, str(sample.label))]
     if deep:
         talk.say(
             f"{len(deep)} images are in sub-folders of class folders, such as {deep[0]}: they count to the class "
             "above. For the finer classes, give the folder in which these lie."
         )
-    bare = len(source.samples) - len(kept)
+    bare = len(source.samples) - len(labelled)
     if bare:
         talk.say(f"{bare} of {len(source.samples)} images have no label, and are left out.")
-    sideless = tuple(dataclasses.replace(sample, split="") for sample in kept)  # sides are made anew, several times
+    sideless = tuple(dataclasses.replace(sample, split="") for sample in labelled)  # sides are made anew, several times
     return dataclasses.replace(source, kind="labels", samples=sideless)
 
 
@@ -168,7 +168,7 @@ def _split(
     seed: int,
     seconds: float,
 ) -> _Split:
-    """Learns from a few images of one side of a split, and asks about the other side."""
+    """Learns from a few images of one side of a split, and tests on the other side."""
     made = few_shot_plan(bench.data, (settings.shots,), (seed,), split_seed=seed, test=1 - settings.train)
     few, questions = made.draws[seed][settings.shots], [(ask.images, ask.names) for ask in made.asks]
     plain = learners.candidates()[0]
@@ -246,13 +246,13 @@ def _per_class(
 def _sentence(result: dict[str, Any], gain: Interval) -> str:
     method, shots = result["method"]["final"]["method"], result["method"]["shots"]
     before, after = (points(result[name]["accuracy"]["value"], 0) for name in ("before", "after"))
-    told = (
+    sentence = (
         f"Of 100 images that were not trained on, {before} are classified correctly by class names alone, and {after} "
     )
-    told += f"by {method} with at most {shots} training images per class"
+    sentence += f"by {method} with at most {shots} training images per class"
     if gain.low > 0:
-        return f"{told}."
-    return f"{told}: no proven gain." if gain.high >= 0 else f"{told}: worse than the names alone."
+        return f"{sentence}."
+    return f"{sentence}: no proven gain." if gain.high >= 0 else f"{sentence}: worse than the names alone."
 
 
 def _indices(each: _Split, data: Labelled) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def ground(model: Model, images: Any, phrases: str | Sequence[str], *, count: in
 
 
 def ground_with(method: Any, phrases: Sequence[str], count: int = 1) -> BatchPredictor:
-    """What asks the method for the phrases, batch by batch; a phrase is a sentence of its own.
+    """Calls the method with the phrases, batch by batch; a phrase is a sentence of its own.
 
     Raises:
         DeixisError: there is no phrase, an empty one, or no box is wanted.

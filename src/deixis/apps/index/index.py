@@ -136,7 +136,7 @@ def update(
         reading: columns and the like, where they are not to be guessed.
         model: the model that made the index, where the one in the folder can't be had.
         progress: called on the calling thread with images done and images in all; what it raises ends the update.
-        talk: is told what happens.
+        talk: receives progress and messages.
 
     Raises:
         DeixisError: there is no such index, its model is missing or another one, or as `index`.
@@ -185,7 +185,7 @@ def remove(folder: str | Path, names: Sequence[str | Path], *, talk: Reporter | 
     Args:
         folder: what `deixis index` or `deixis adapt` wrote.
         names: ids or paths; a folder means all that lies in it.
-        talk: is told what happens.
+        talk: receives progress and messages.
 
     Raises:
         DeixisError: there is no such index, or a name means nothing in it; nothing is removed then.
@@ -237,7 +237,7 @@ def index_folder(
     wished = [name for name in ("add", "update", "remove") if getattr(settings, name)]
     if len(wished) > 1 or (wished and overwrite):
         both = " and ".join(f"--{name}" for name in (*wished, *(["overwrite"] if overwrite else [])))
-        raise DeixisError(f"{both} were asked for.", "Choose one.")
+        raise DeixisError(f"{both} were requested.", "Choose one.")
     if settings.approximate:
         package()  # before any work
     talk = Reporter(quiet)

@@ -26,7 +26,7 @@ __all__ = ["Changed", "IndexDiff", "Item", "index_diff", "items_of", "matching_i
 Item = dict[str, Any]
 
 _OWN = ("id", "path", "captions", "label", "hash", "root")
-_NEAR, _COMPARED = 3, 20_000  # names that are told, of how many that are looked at
+_NEAR, _COMPARED = 3, 20_000  # names that a message suggests, of how many that are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Changed:
     def sentence(self) -> str:
         """The same in words."""
         what = {"added": self.added, "changed": self.changed, "moved": self.moved, "removed": self.removed}
-        told = [f"{len(ids)} {verb}" for verb, ids in what.items() if ids]
-        return f"{', '.join(told) or 'nothing changed'}; {self.kept} kept, {len(self.skipped)} skipped."
+        changes = [f"{len(ids)} {verb}" for verb, ids in what.items() if ids]
+        return f"{', '.join(changes) or 'nothing changed'}; {self.kept} kept, {len(self.skipped)} skipped."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,20 +174,20 @@ def _plan(
         ids["changed" if known else "moved" if was else "added"].append(written["id"])
         items.append(written)
         out += [was["id"]] if was else []
-    told = {what: tuple(each) for what, each in ids.items()}
+    changed = {what: tuple(each) for what, each in ids.items()}
     return IndexDiff(
-        tuple(items), tuple(out), Changed(**told, removed=tuple(removed), kept=kept, skipped=source.skipped)
+        tuple(items), tuple(out), Changed(**changed, removed=tuple(removed), kept=kept, skipped=source.skipped)
     )
 
 
 def _by_place(items: Iterable[Item]) -> dict[tuple[str, int], Item]:
     """Items by path; a table may name one picture several times, then by number, too."""
-    seen: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     found = {}
     for item in items:
         path = str(item.get("path"))
-        found[path, seen[path]] = item
-        seen[path] += 1
+        found[path, counts[path]] = item
+        counts[path] += 1
     return found
 
 
@@ -228,7 +228,7 @@ def matching_ids(items: Sequence[Item], names: Sequence[str | Path]) -> list[str
     """The ids of all items that are meant by ids or paths; a folder means all that lies in it.
 
     Raises:
-        DeixisError: a name means nothing in the index; near ones are told.
+        DeixisError: a name means nothing in the index; the message suggests near ones.
     """
     found: dict[str, None] = {}
     by_id = {str(each["id"]) for each in items}

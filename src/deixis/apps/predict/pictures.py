@@ -104,7 +104,7 @@ def predict(
         method: in whose eyes; mode and weights are afterwards as before.
         pictures: any number.
         run: calls the method on a batch.
-        skip: told of each picture that can't be read; without it such a picture is an error.
+        skip: called with each picture that can't be read; without it such a picture is an error.
 
     Raises:
         DeixisError: a picture can't be read, and `skip` is None.

@@ -24,7 +24,7 @@ class PictureText:
         picture: small enough to be shown.
         column: what the words are: `caption`, `answer` or `text`.
         texts: the words; one, or one a question.
-        questions: what was asked; empty where nothing was.
+        questions: of each picture; empty where there were none.
     """
 
     path: str

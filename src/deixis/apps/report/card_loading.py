@@ -64,17 +64,17 @@ def _deixis_lines(subject: Subject, folder: str) -> str:
 def _elsewhere(subject: Subject, folder: str) -> str:
     """What other programs can have of a run's model."""
     plain = effective(subject.encoder)
-    told = f"For onnxruntime: {code(f'deixis export {folder} --onnx')}."
+    text = f"For onnxruntime: {code(f'deixis export {folder} --onnx')}."
     if subject.learns_classes:
-        return f"{told} That writes the towers, without the classifier."
+        return f"{text} That writes the towers, without the classifier."
     names = {"openclip": "open_clip", "huggingface": "transformers"}
     fit = zoo.layouts_for(plain)
     for layout in fit:
-        told += f" For {names[layout]}: {code(f'deixis export {folder} --to {layout}')}."
+        text += f" For {names[layout]}: {code(f'deixis export {folder} --to {layout}')}."
     if not fit:
         why = "adapters" if plain.image_adapter or plain.text_adapter else "towers"
-        told += f" open_clip and transformers have no place for its {why}."
-    return told
+        text += f" open_clip and transformers have no place for its {why}."
+    return text
 
 
 def _with_onnxruntime(subject: Subject) -> Iterator[str]:

@@ -53,16 +53,16 @@ class Subject:
     @property
     def base(self) -> str:
         """What the encoder, or the one it was made from, is called."""
-        told = (self.result.get("model") or {}).get("name")
-        return public_name(str(told or self.encoder.name))
+        name = (self.result.get("model") or {}).get("name")
+        return public_name(str(name or self.encoder.name))
 
     @property
     def method(self) -> str:
         """How the run learned; empty where there was none."""
-        told = self.result.get("method")
-        if isinstance(told, Mapping):
-            return str(told.get("name") or (told.get("final") or {}).get("method") or "")
-        return str(told or "")
+        method = self.result.get("method")
+        if isinstance(method, Mapping):
+            return str(method.get("name") or (method.get("final") or {}).get("method") or "")
+        return str(method or "")
 
 
 def inline(text: str, escape: bool = True) -> str:

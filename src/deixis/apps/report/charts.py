@@ -80,7 +80,7 @@ class IntervalPlot(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """Chances told, from left to right, and shares that came true, from top to bottom: places in per cent of the
+    """Predicted chances, from left to right, and observed shares, from top to bottom: places in per cent of the
     square, each with those of the ends of its interval; and the marks on both axes."""
 
     dots: list[tuple[Number, Number, Number, Number]]

@@ -57,12 +57,12 @@ def card(subject: Subject) -> str:
 
 
 def _head(subject: Subject) -> str:
-    told = subject.encoder.licence
-    licence = _hub_licence(told)
+    text = subject.encoder.licence
+    licence = _hub_licence(text)
     classes = subject.learns_classes and subject.form == "deixis"
     head: dict[str, Any] = {"license": licence}
     if licence == "other":
-        head["license_name"] = inline(told, escape=False)
+        head["license_name"] = inline(text, escape=False)
     head["library_name"] = _LIBRARIES[subject.form]
     head["pipeline_tag"] = "image-classification" if classes else "zero-shot-image-classification"
     head["tags"] = ["image-text", "retrieval", "deixis", *(["onnx"] if subject.form == "onnx" else [])]
@@ -71,10 +71,10 @@ def _head(subject: Subject) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
 
 
-def _hub_licence(told: str) -> str:
-    """A licence as model hubs call it: `apache-2.0`; `unknown` where none is told, `other` for those of other names."""
-    first = told.lower().split(" ")[0].strip(",;()")
-    if not told:
+def _hub_licence(text: str) -> str:
+    """The name of a licence on model hubs: `apache-2.0`; `unknown` where none is given, `other` for all the rest."""
+    first = text.lower().split(" ")[0].strip(",;()")
+    if not text:
         return "unknown"
     return first if first in _HUB_LICENCES else "other"
 
@@ -115,8 +115,8 @@ def _measured(subject: Subject) -> Iterator[str]:
         if isinstance(gain[name], Mapping):
             rows.append((METRIC_NAMES[name], *(_level(each[name]) for each in (before, after)), in_points(gain[name])))
         elif name in ("accuracy", "r1", "r5", "r10", "mrr"):
-            told = (formatting.points(before[name]), formatting.points(after[name]), formatting.signed(gain[name]))
-            rows.append((METRIC_NAMES.get(f"mean_{name}", name), *told))
+            cells = (formatting.points(before[name]), formatting.points(after[name]), formatting.signed(gain[name]))
+            rows.append((METRIC_NAMES.get(f"mean_{name}", name), *cells))
     if not rows:
         return
     yield table(("measure, in points", "before", "after", "difference"), rows)
@@ -135,12 +135,12 @@ def _how_measured(subject: Subject) -> str:
         held_out = "concepts that were not trained on"
     else:
         held_out = "pictures that were not trained on"
-    told = f"Measured on {held_out}, over {split.get('count')} splits; in brackets, 95 % intervals."
+    sentence = f"Measured on {held_out}, over {split.get('count')} splits; in brackets, 95 % intervals."
     if subject.learns_classes:
-        return f"{told} Before: from the class names alone. The saved classifier was trained on all pictures."
+        return f"{sentence} Before: from the class names alone. The saved classifier was trained on all pictures."
     if subject.is_original:
-        return told
-    return f"{told} The model that is left here was then fitted on all pairs, by the same recipe."
+        return sentence
+    return f"{sentence} The model that is left here was then fitted on all pairs, by the same recipe."
 
 
 def _forgotten(subject: Subject) -> Iterator[str]:
@@ -165,9 +165,9 @@ def _data(subject: Subject) -> Iterator[str]:
     counts = [(data.get(key), word) for key, word in (("images", "pictures"), ("samples", "samples"))]
     counts += [(data.get("captions"), "classes" if data.get("kind") == "labels" else "captions")]
     counts += [(data.get("classes"), "classes"), (data.get("groups"), "concept groups")]
-    told = ", ".join(f"{formatting.count(value)} {word}" for value, word in counts if value is not None)
+    sentence = ", ".join(f"{formatting.count(value)} {word}" for value, word in counts if value is not None)
     left_out = len(data["skipped"]) if "skipped" in data else subject.result.get("skipped", 0)
-    yield f"{inline(str(data.get('name') or ''))}: {told}; {left_out} left out."
+    yield f"{inline(str(data.get('name') or ''))}: {sentence}; {left_out} left out."
     if data.get("fingerprint"):
         over = "the contents of the pictures, their captions and labels"
         if subject.result.get("verb") == "train":
@@ -202,15 +202,15 @@ def _recipe(subject: Subject) -> Iterator[str]:
 
 
 def _told(value: Any) -> bool:
-    """Whether a setting is told: neither empty nor a path of somebody's machine."""
+    """Whether a setting is listed: neither empty nor a path of somebody's machine."""
     return value not in (None, "", (), [], {}) and public_name(str(value)) == str(value)
 
 
 def _licences(subject: Subject) -> Iterator[str]:
     lines = [f"* Weights: {inline(subject.encoder.licence) or 'not stated by the model.'}"]
     for column, values in subject.licences.items():
-        told = ", ".join(f"{count} {inline(value) or '(none)'}" for value, count in values.items())
-        lines.append(f"* Pictures, by their column {code(column)}: {told}")
+        sentence = ", ".join(f"{count} {inline(value) or '(none)'}" for value, count in values.items())
+        lines.append(f"* Pictures, by their column {code(column)}: {sentence}")
     if subject.result and not subject.licences:
         lines.append("* Pictures: not stated by the data. They are not part of the weights.")
     yield "\n".join(lines)

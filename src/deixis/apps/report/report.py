@@ -38,7 +38,7 @@ class Example:
     Attributes:
         query: the words: what was searched for, or for `image_to_text` the caption that was to be found.
         direction: `text_to_image` or `image_to_text`.
-        image: the picture that is the right answer, or for `image_to_text` the picture that was asked about.
+        image: the picture that is the right answer, or for `image_to_text` the query picture.
         rank_before: place of the right answer with the original model, from 1.
         rank_after: its place with the adapted model.
         top_before: the pictures ranked first by the original model, best first; up to 4 are shown.
@@ -174,14 +174,14 @@ def _choose(gallery: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """The first examples of either kind, taken in turn while their distinct pictures are few enough for one file."""
     better = [example for example in gallery if example.rank_after < example.rank_before][:_EXAMPLES]
     worse = [example for example in gallery if example.rank_after > example.rank_before][:_EXAMPLES]
-    seen: set[Picture] = set()
-    kept: list[Example] = []
+    shown: set[Picture] = set()
+    chosen: list[Example] = []
     for example in (item for pair in zip_longest(better, worse) for item in pair if item is not None):
-        wanted = seen | {example.image, *example.top_before[:4], *example.top_after[:4]}
+        wanted = shown | {example.image, *example.top_before[:4], *example.top_after[:4]}
         if len(wanted) <= _PICTURES:
-            seen = wanted
-            kept.append(example)
-    return [example for example in better if example in kept], [example for example in worse if example in kept]
+            shown = wanted
+            chosen.append(example)
+    return [example for example in better if example in chosen], [example for example in worse if example in chosen]
 
 
 def _card(example: Example, thumbnails: Thumbnails) -> ExampleCard:

@@ -91,7 +91,7 @@ class Comparison(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Which model was kept, and why, in sentences."""
+    """Which model was retained, and why, in sentences."""
 
     tone: str
     title: str
@@ -135,10 +135,10 @@ def headline(result: Mapping[str, Any]) -> str:
 
 
 def verdict(result: Mapping[str, Any]) -> Verdict:
-    """Says which model was kept, what decided it, and what the test part says about it."""
-    kept, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
+    """Says which model was retained, what decided it, and what the test part says about it."""
+    retained, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
     tone = change.tone if change else "unclear"
-    if kept == "original":
+    if retained == "original":
         title = "The original model was retained: no proven gain."
         tone = "unclear"
     elif tone == "better":
@@ -344,8 +344,8 @@ def data_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     own = [(name, plain(data[key]), "") for key, name in names.items() if data.get(key) is not None]
     check = data.get("check") or {}
     rows = _flat(check) if isinstance(check, Mapping) else [_row(*row) for row in check]
-    told = {name for name, _, _ in rows}
-    return [row for row in own if row[0] not in told] + rows
+    listed = {name for name, _, _ in rows}
+    return [row for row in own if row[0] not in listed] + rows
 
 
 def texts(result: Mapping[str, Any]) -> str:

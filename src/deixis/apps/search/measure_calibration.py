@@ -37,12 +37,12 @@ def of_run(experiment: Experiment, arm: AdaptationArm, final: Choice) -> Calibra
     """From the splits of an adaptation: texts of concepts that the model of a split was not trained on, or for labels
     of classes whose pictures it was not. None where they are too few.
 
-    Where the original was kept, it is the model that is measured, on everything, as it has seen none of it.
+    Where the original was retained, it is the model that is measured, on everything, as it was trained on none of it.
 
     Args:
         experiment: data and splits.
         arm: the models of the splits.
-        final: whether the original was kept.
+        final: whether the original was retained.
     """
     everything = tuple(range(len(experiment.table)))
     if final.strength == 0:
@@ -72,12 +72,12 @@ def _fitted(parts: Sequence[LabelledQueries], count: int | None) -> CalibrationR
 def _asked(
     experiment: Experiment, adapters: Adapters, queries: Sequence[int], gallery: Sequence[int]
 ) -> LabelledQueries:
-    """The distinct texts of samples, asked of the pictures of others.
+    """The distinct texts of samples as queries over the pictures of others.
 
     Args:
         experiment: data.
-        adapters: of the model that is asked.
-        queries: samples whose texts are asked.
+        adapters: of the model.
+        queries: samples whose texts are the queries.
         gallery: samples whose pictures are searched; the others are among them.
     """
     table = experiment.table.take(gallery)
@@ -92,13 +92,13 @@ def _asked(
 
 
 def _some(
-    asked: Int[np.ndarray, " Q"], concepts: Int[np.ndarray, " N"]
+    of_queries: Int[np.ndarray, " Q"], concepts: Int[np.ndarray, " N"]
 ) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " M"]]:
-    """Which queries are asked of which pictures: at most `_QUERIES`, and some `_PICTURES` with all of the queries'
+    """Which queries search which pictures: at most `_QUERIES`, and some `_PICTURES` with all of the queries'
     concepts among them."""
     rng = np.random.default_rng(0)
-    queries = np.sort(rng.permutation(len(asked))[:_QUERIES])
-    own = np.isin(concepts, asked[queries])
+    queries = np.sort(rng.permutation(len(of_queries))[:_QUERIES])
+    own = np.isin(concepts, of_queries[queries])
     share = (_PICTURES - own.sum()) / max(1, (~own).sum())
     return queries, np.flatnonzero(own | (rng.random(len(concepts)) < share))
 
@@ -118,28 +118,28 @@ def of_index(
         vectors: of the pictures, in the order of the samples.
         source: the samples.
         hashes: of the contents of their pictures; what is equal shows the same thing.
-        seen: samples that the model may have been trained on; what shows or says the same is not asked for.
+        seen: samples that the model may have been trained on; what shows or says the same is no query.
     """
     labels = source.kind == "labels"
-    kept = [i for i, s in enumerate(source.samples) if (s.label if labels else s.captions)]
-    samples = [source.samples[i] for i in kept]
-    concepts = np.array(_numbered([s.label for s in samples]) if labels else _concepts(samples, kept, hashes), int)
-    known = set() if seen is None else set(concepts[seen[kept]].tolist())
+    usable = [i for i, s in enumerate(source.samples) if (s.label if labels else s.captions)]
+    samples = [source.samples[i] for i in usable]
+    concepts = np.array(_numbered([s.label for s in samples]) if labels else _concepts(samples, usable, hashes), int)
+    known = set() if seen is None else set(concepts[seen[usable]].tolist())
     words = texts(dataclasses.replace(source, samples=tuple(samples)))
     first = {text: i for i, text in reversed(list(enumerate(words)))}
     rows = np.array(sorted(i for i in first.values() if concepts[i] not in known), int)
     if not len(rows):
         return None
     some, pictures = _some(concepts[rows], concepts)
-    asked = np.asarray(encoder.encode_text([words[i] for i in rows[some]]).detach())
-    gallery = np.asarray(vectors[np.array(kept)[pictures]], dtype=np.float32)
-    return _fitted([ask(asked, gallery, concepts[rows[some]], concepts[pictures])], None)
+    queries = np.asarray(encoder.encode_text([words[i] for i in rows[some]]).detach())
+    gallery = np.asarray(vectors[np.array(usable)[pictures]], dtype=np.float32)
+    return _fitted([ask(queries, gallery, concepts[rows[some]], concepts[pictures])], None)
 
 
-def _concepts(samples: Sequence[Sample], kept: Sequence[int], hashes: Sequence[str]) -> list[int]:
+def _concepts(samples: Sequence[Sample], usable: Sequence[int], hashes: Sequence[str]) -> list[int]:
     """The concept of each sample; copies of a picture are of one."""
     copies: dict[int, list[int]] = {}
-    for place, number in enumerate(_numbered([hashes[i] for i in kept])):
+    for place, number in enumerate(_numbered([hashes[i] for i in usable])):
         copies.setdefault(number, []).append(place)
     return concept_groups(samples, list(copies.values()))
 
@@ -159,7 +159,7 @@ def write_for_index(
 ) -> str:
     """Measures and writes what an index is searched with, where that can be had.
 
-    By a model that a run adapted, nothing is asked that the run may have trained on. Where most of the run's pictures
+    By a model that a run adapted, nothing is a query that the run may have trained on. Where most of the run's pictures
     are in the index, which is then its own collection, grown, what the run measured holds: it is taken over.
 
     Args:

@@ -1,4 +1,4 @@
-"""What is asked of a search, and what it gives back."""
+"""A query, and the results of a search."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Query", "SearchHit", "SearchResults", "require_answers"]
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """What is asked for.
+    """A query.
 
     Attributes:
-        texts: words; several are asked for together, their mean direction.
+        texts: words; several are one query, their mean direction.
         images: pictures, likewise: paths, file contents (bytes) or Pillow images.
         minus_texts: words whose direction is taken away.
         minus_images: pictures likewise.
@@ -72,7 +72,7 @@ class SearchHit(NamedTuple):
         score: the cosine similarity with the query.
         item: what was indexed: `id`, `path`, `captions`, `label` and further columns.
         row: its row in the index, as long as that is open.
-        relevance: the chance that this is what was asked for, measured on held-out searches; None where none were.
+        relevance: the chance that this matches the query, measured on held-out searches; None where none were.
     """
 
     score: float

@@ -42,7 +42,7 @@ def search(
 
     Args:
         run: a folder that `deixis adapt` or `deixis index` wrote.
-        query: words, or the path of a picture; several are asked for together.
+        query: words, or the path of a picture; several are one query.
         k: how many answers.
         images: further pictures: paths, file contents (bytes) or Pillow images.
         minus: what is to be left out, words or paths of pictures.
@@ -57,9 +57,9 @@ def search(
     """
     settings = dataclasses.replace(settings or SearchSettings(), k=k, **changes)
     require_answers(settings.k, settings.min_relevance)
-    asked = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
+    parsed = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
     searcher = Searcher(run)
-    return searcher.search(asked, settings.k, where=settings.where, min_relevance=settings.min_relevance)
+    return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
 
 
 def near(run: str | Path, threshold: float, k: int = 100) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:
@@ -135,11 +135,11 @@ def _tell_pairs(
 def _query(
     query: Sequence[str | Path], images: Sequence[ImageSource], minus: Sequence[str | Path], settings: SearchSettings
 ) -> Query:
-    asked = [(each, _is_picture(each)) for each in query]
+    terms = [(each, _is_picture(each)) for each in query]
     without = [(each, _is_picture(each)) for each in minus]
     return Query(
-        texts=tuple(str(each) for each, picture in asked if not picture),
-        images=(*(Path(each) for each, picture in asked if picture), *images),
+        texts=tuple(str(each) for each, picture in terms if not picture),
+        images=(*(Path(each) for each, picture in terms if picture), *images),
         minus_texts=tuple(str(each) for each, picture in without if not picture),
         minus_images=tuple(Path(each) for each, picture in without if picture),
         mix=settings.mix,
@@ -150,12 +150,12 @@ def _query(
 
 
 def _from_here(path: str) -> str:
-    """A path as seen from the working folder, where that is shorter."""
+    """A path relative to the working folder, where that is shorter."""
     return min(os.path.relpath(path), path, key=len)
 
 
 def _is_picture(query: str | Path) -> bool:
-    """Whether the query means a picture: an existing file, or what ends like one and looks like a path."""
+    """Whether the query means a picture: an existing file, or what ends like one and has the form of a path."""
     path = Path(query)
     if os.path.isfile(path):  # words may be no path at all, which Path.is_file takes amiss
         return True

@@ -140,17 +140,17 @@ class Searcher:
         """The k best answers.
 
         Args:
-            query: what is asked for; a string is words.
+            query: words, if it is a string.
             k: how many, at least 1.
             where: conditions that all hold for each answer, see `indexing.filters`.
             min_relevance: answers less likely to be right than this are left out.
 
         Raises:
-            DeixisError: as `vector`; or a condition can't be read, or chances are asked for and were never measured.
+            DeixisError: as `vector`; or a condition can't be read, or chances are requested and were never measured.
         """
-        asked = Query(texts=(query,)) if isinstance(query, str) else query
+        parsed = Query(texts=(query,)) if isinstance(query, str) else query
         require_answers(k, min_relevance)
-        return self.search_vector(self.vector(asked), k, where=where, min_relevance=min_relevance, query=asked)
+        return self.search_vector(self.vector(parsed), k, where=where, min_relevance=min_relevance, query=parsed)
 
     def search_vector(
         self,
@@ -168,10 +168,10 @@ class Searcher:
             k: as in `search`.
             where: as in `search`.
             min_relevance: as in `search`.
-            query: what the vector stands for: chances are told where they were measured for such.
+            query: what the vector stands for: chances are reported where they were measured for such.
         """
-        asked = np.asarray(vector)[None]
-        return self.search_vectors(asked, (query,), k, where=where, min_relevance=min_relevance)[0]
+        rows = np.asarray(vector)[None]
+        return self.search_vectors(rows, (query,), k, where=where, min_relevance=min_relevance)[0]
 
     def search_vectors(
         self,
@@ -250,7 +250,7 @@ class Searcher:
         min_relevance: float,
         total: int,
     ) -> SearchResults:
-        """One query's answer, of its scores and rows; `measure` tells chances, where they were measured."""
+        """One query's results, of its scores and rows; `measure` adds chances, where they were measured."""
         rows = [int(row) for row in hits[1] if row >= 0]
         scores, (calibration, rest) = hits[0][: len(rows)], measure
         chances: list[float | None] = [None] * len(rows)

@@ -41,10 +41,10 @@ class Segmentation:
 
     def shares(self) -> dict[str, float]:
         """Share of the pixels that the model saw, of each class that is there, the largest first."""
-        seen = self.classes[self.classes != UNSEEN]
-        counts = torch.bincount(seen, minlength=len(self.names)).tolist()
+        valid = self.classes[self.classes != UNSEEN]
+        counts = torch.bincount(valid, minlength=len(self.names)).tolist()
         order = sorted(range(len(counts)), key=lambda number: (-counts[number], number))
-        return {self.names[number]: counts[number] / max(1, len(seen)) for number in order if counts[number]}
+        return {self.names[number]: counts[number] / max(1, len(valid)) for number in order if counts[number]}
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a class that is there."""

@@ -1,4 +1,4 @@
-"""What is seen and kept of a training run while it goes on: a panel, metrics.jsonl, TensorBoard, warnings."""
+"""What is shown and recorded of a training run: a panel, metrics.jsonl, TensorBoard, warnings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TensorBoardWriter:
         """Whether it is written.
 
         Raises:
-            DeixisError: it is asked for and not installed.
+            DeixisError: it is requested and not installed.
         """
         there = importlib.util.find_spec("tensorboard") is not None
         if wish == "yes" and not there:
@@ -73,7 +73,7 @@ class ProgressCallback:
 
     Attributes:
         monitor: sums up the steps.
-        journal: where lines are kept.
+        journal: where lines are written.
         board: TensorBoard.
         talk: what is said.
         show: draws the panel.

@@ -56,7 +56,7 @@ class TrainingJob:
         held: those it is measured on; None where it is not measured.
         order: of the samples, on each rank.
         steps: of each stage.
-        notes: what a person should be told.
+        notes: for a person.
         columns: the fields that frozen parts make.
     """
 
@@ -152,7 +152,7 @@ def prepare(
 
 
 def _facts(source: Source) -> dict[str, Any]:
-    """What tells a collection from others."""
+    """What distinguishes a collection from others."""
     words = ("\x1f".join((each.id, str(each.label), *each.captions)) for each in source.samples)
     digest = hashlib.sha256("\x1e".join(words).encode("utf-8", "surrogatepass")).hexdigest()
     return {"name": source.name, "samples": len(source.samples), "fingerprint": digest}
@@ -163,7 +163,7 @@ def _require_work(name: str, method: AnyMethod) -> None:
     if not engine.stages(method) and not state(method):
         raise DeixisError(
             f"{name} is {card_of(method).kind}, and has nothing to build: it works as it is.",
-            f"`deixis show {name}` tells what it does.",
+            f"`deixis show {name}` says what it does.",
         )
     encoder = encoder_of(method)
     if encoder is None or "adapters" not in card_of(method).capabilities:
@@ -186,8 +186,8 @@ def _require_sources(name: str, method: AnyMethod, sources: Mapping[str, Source]
         )
     spare = [each for each in sources if each not in wanted]
     if spare:
-        told = f"It has: {', '.join(wanted)}." if wanted else "Leave --source out."
-        raise DeixisError(f"{name} has no stage that draws from {spare[0]!r}.", told)
+        cure = f"It has: {', '.join(wanted)}." if wanted else "Leave --source out."
+        raise DeixisError(f"{name} has no stage that draws from {spare[0]!r}.", cure)
 
 
 def _check(settings: TrainSettings) -> None:
@@ -249,7 +249,7 @@ def _require_trainable(name: str, model: str) -> None:
 
 
 def _whole(name: str, preset: str) -> dict[str, Any]:
-    """What a new model asks of the method's settings, where the preset is made for one that was trained before."""
+    """What a new model changes in the method's settings, where the preset is made for one that was trained before."""
     config = configure(name, preset)
     tuning = getattr(config, "layers", "all") != "all"
     wanted = {**_NEW, **(_UNTRAINED if tuning else {})}
@@ -278,10 +278,10 @@ def _worded(source: Source, method: AnyMethod) -> tuple[Source, list[str]]:
     if not _WORDS & read_for([spec for stage in engine.stages(method) for spec in needs_of(method, stage)]):
         return source, []
     spoken = [_spoken(sample) for sample in source.samples]
-    kept = tuple(sample for sample in spoken if sample.captions or sample.label)
-    missing = len(spoken) - len(kept)
-    note = [f"{missing} of {len(spoken)} samples have no words, and are left out."] if missing and kept else []
-    return dataclasses.replace(source, samples=kept or tuple(spoken)), note
+    retained = tuple(sample for sample in spoken if sample.captions or sample.label)
+    missing = len(spoken) - len(retained)
+    note = [f"{missing} of {len(spoken)} samples have no words, and are left out."] if missing and retained else []
+    return dataclasses.replace(source, samples=retained or tuple(spoken)), note
 
 
 def _spoken(sample: Sample) -> Sample:
@@ -293,7 +293,7 @@ def _spoken(sample: Sample) -> Sample:
 
 
 def _learnable(source: Source, method: AnyMethod, sources: Mapping[str, Source]) -> list[str]:
-    """Refuses data that lacks a field, and pairs none of which can be told from another; gives what is to be known of
+    """Refuses data that lacks a field, and pairs none of which can be distinguished from another; returns notes on
     how images are varied."""
     drawn = [(stage, sources[stage.data] if stage.data else source) for stage in engine.stages(method)]
     collates = [collate_for(method, each, stage) for stage, each in drawn]
@@ -335,7 +335,7 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
 
 
 def _unworded(samples: Sequence[Sample]) -> list[Sample]:
-    """Where classes are told apart, images of one caption are not one thing."""
+    """Where classes are distinguished, images of one caption are not one thing."""
     return [dataclasses.replace(sample, captions=()) for sample in samples]
 
 
@@ -360,7 +360,7 @@ def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) 
 
 
 def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], settings: TrainSettings) -> tuple[int, ...]:
-    """Of each stage; a stage that fits takes none. Where no number is told, a stage passes over its own source."""
+    """Of each stage; a stage that fits takes none. Where no number is given, a stage passes over its own source."""
     shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
     steps = []
     for share, plan in zip(shares, plans, strict=True):

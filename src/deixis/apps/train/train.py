@@ -56,7 +56,7 @@ def train(
 ) -> Mapping[str, Any]:
     """Trains a method and writes a run folder: the trained model, `method.safetensors`, `metrics.jsonl`, `result.json`.
 
-    Stages come in turn: gradient steps, or one pass over the data; what is built without either is built and kept.
+    Stages come in turn: gradient steps, or one pass over the data; what is built without either is built and saved.
     `deixis.load(out)` opens the model of the run, `deixis.load_method(out)` the method.
 
     A run of the same settings that was begun in `out` goes on; on a processor it ends with the same weights as one that
@@ -187,10 +187,10 @@ class _Run:
         if rank() == 0:
             self.journal.rewind(start, done)
         _together()
-        kept = self.journal.lines()
+        lines = self.journal.lines()
         if again:
             self.talk.say(f"{self.out} was started before; resuming at step {done}.")
-        measured = [line["held_out"] for line in kept if "held_out" in line]
+        measured = [line["held_out"] for line in lines if "held_out" in line]
         if not measured and self.lesson.held is not None:
             measured = [self._measure()]
             if rank() == 0:
@@ -198,7 +198,7 @@ class _Run:
                 self.journal.write({"stage": 0, "step": 0, "of": steps, "held_out": measured[0]})
         for each in measured:
             self.gauge.note({name: value for name, value in each.items() if name.endswith("rank")})
-        seconds = max((line.get("seconds", 0.0) for line in kept), default=0.0)
+        seconds = max((line.get("seconds", 0.0) for line in lines), default=0.0)
         passed = sum(self.lesson.steps[:start]) + done
         board = TensorBoardWriter(self.out / "tensorboard", self.settings.tensorboard, passed + 1)
         with contextlib.closing(board), self.talk.panel(f"train {self.lesson.name}") as show:
