@@ -570,6 +570,43 @@ def test_stopped_while_it_still_starts_it_says_so(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+# wrong input is reported at once
+
+WRONG = {
+    "search nowhere words": "There is no folder nowhere.",
+    "search run words --mix 5": "The mix is 5.0.",
+    "search run words --k 0": "0 results were requested.",
+    "search run --image gone.jpg": "'gone.jpg' does not exist.",
+    "explain gone.jpg words": "'gone.jpg' does not exist.",
+    "adapt pictured": "Did you mean",
+    "index nowhere": "nowhere does not exist.",
+    "serve file": "file is a file, and a run is a folder.",
+    "export nowhere": "There is no folder nowhere.",
+    "ground nowhere words": "nowhere does not exist.",
+}
+
+
+def test_a_wrong_path_or_number_is_reported_before_torch_is_imported(tmp_path: Path) -> None:
+    for name in ("run", "pictures"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    code = f"""
+import sys
+sys.path.insert(0, {str(SOURCE)!r})
+from deixis.cli import main
+for line in {list(WRONG)!r}:
+    try:
+        main(line.split())
+    except SystemExit as left:
+        print(left.code, "torch" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert lines[1::2] == ["2 False"] * len(WRONG)
+    for line, message in zip(lines[::2], WRONG.values(), strict=True):
+        assert message in line
+
+
 # output that nobody reads
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 
 from deixis.errors import DeixisError
 
-__all__ = ["HOW", "MINUS", "compose", "mean"]
+__all__ = ["HOW", "MINUS", "check_mixing", "compose", "mean"]
 
 HOW = ("sphere", "sum")
 """How words and pictures are mixed."""
@@ -31,6 +31,20 @@ def mean(vectors: Float[np.ndarray, "N D"], weights: Sequence[float] = ()) -> Fl
     rows = np.asarray(vectors, np.float64)
     shares = np.ones(len(rows)) if not len(weights) else np.asarray(weights, np.float64)
     return _unit((shares[:, None] * np.stack([_unit(row) for row in rows])).sum(axis=0)).astype(np.float32)
+
+
+def check_mixing(mix: float, how: str, minus_weight: float) -> None:
+    """Refuses settings of `compose` that are out of their range.
+
+    Raises:
+        DeixisError: one of them is.
+    """
+    if how not in HOW:
+        raise DeixisError(f"There is no way of mixing called {how!r}.", f"There are: {', '.join(HOW)}.")
+    if not 0 <= mix <= 1:
+        raise DeixisError(f"The mix is {mix}.", "Give a number from 0 (text only) to 1 (pictures only).")
+    if not 0 <= minus_weight < np.inf:
+        raise DeixisError(f"minus_weight is {minus_weight}.", "Give 0 or more.")
 
 
 def compose(
@@ -62,12 +76,7 @@ def compose(
     Raises:
         DeixisError: nothing is asked for, the parts cancel out, or a setting is out of its range.
     """
-    if how not in HOW:
-        raise DeixisError(f"There is no way of mixing called {how!r}.", f"There are: {', '.join(HOW)}.")
-    if not 0 <= mix <= 1:
-        raise DeixisError(f"The mix is {mix}.", "Give a number from 0 (text only) to 1 (pictures only).")
-    if not 0 <= minus_weight < np.inf:
-        raise DeixisError(f"minus_weight is {minus_weight}.", "Give 0 or more.")
+    check_mixing(mix, how, minus_weight)
     asked = [_unit(np.asarray(each, np.float64)) for each in (words, pictures) if each is not None]
     if not asked:
         raise DeixisError(

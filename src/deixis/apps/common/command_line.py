@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 import shutil
@@ -12,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from deixis.apps.common.early_checks import check_paths
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
 
@@ -177,7 +179,13 @@ def parse_and_run(name: str, function: Callable[..., Any], arguments: Sequence[s
     import tyro
 
     words = _joined(arguments, [flag.name for flag in flags(function) if typing.get_origin(flag.kind) is tuple])
-    return int(tyro.cli(function, prog=f"deixis {name}", args=words, config=(tyro.conf.OmitArgPrefixes,)) or 0)
+
+    @functools.wraps(function)
+    def checked(*values: Any, **named: Any) -> Any:
+        check_paths(inspect.signature(function).bind(*values, **named).arguments)
+        return function(*values, **named)
+
+    return int(tyro.cli(checked, prog=f"deixis {name}", args=words, config=(tyro.conf.OmitArgPrefixes,)) or 0)
 
 
 def _joined(arguments: Sequence[str], lists: Sequence[str]) -> list[str]:

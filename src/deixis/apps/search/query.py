@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from deixis.errors import DeixisError
-from deixis.indexing.compose import MINUS, compose
+from deixis.indexing.compose import MINUS, check_mixing, compose
 
 if TYPE_CHECKING:
     from deixis.inputs.images import ImageSource
@@ -43,6 +43,7 @@ class Query:
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_mixing(self.mix, self.how, self.minus_weight)
         if self.weights and len(self.weights) != len(self.texts) + len(self.images):
             raise DeixisError(
                 f"{len(self.weights)} weights were given for {len(self.texts)} texts and {len(self.images)} pictures.",

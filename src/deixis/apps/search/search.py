@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from deixis.apps.common.console import Reporter
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
-from deixis.apps.search.searcher import Searcher
 from deixis.apps.search.settings import SearchSettings
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
+    from deixis.apps.search.searcher import Searcher
     from deixis.inputs.images import ImageSource
 
 __all__ = ["near", "search", "search_folder"]
@@ -58,7 +58,7 @@ def search(
     settings = dataclasses.replace(settings or SearchSettings(), k=k, **changes)
     require_answers(settings.k, settings.min_relevance)
     parsed = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
-    searcher = Searcher(run)
+    searcher = _searcher(run)
     return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
 
 
@@ -76,8 +76,14 @@ def near(run: str | Path, threshold: float, k: int = 100) -> list[tuple[float, d
     if not -1 <= threshold <= 1:
         raise DeixisError(f"The threshold is {threshold}.", "Give a cosine similarity, such as 0.95.")
     require_answers(k)
-    index = Searcher(run).index
+    index = _searcher(run).index
     return [(score, index.item(a), index.item(b)) for a, b, score in index.near(threshold)[:k]]
+
+
+def _searcher(run: str | Path) -> Searcher:
+    from deixis.apps.search.searcher import Searcher  # imports torch, and a wrong query is refused without
+
+    return Searcher(run)
 
 
 def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> None:
