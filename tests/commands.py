@@ -32,12 +32,13 @@ class Answer(NamedTuple):
 
 
 @contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in _SIGNALS}
+def _as_in_a_terminal() -> Iterator[None]:
+    """Signals as in a terminal, whatever started the tests: `nohup` and shells in the background have some ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _SIGNALS}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
@@ -47,22 +48,53 @@ def deixis(*arguments: object) -> Answer:
 
     out, err = io.StringIO(), io.StringIO()
     said = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with _handlers_kept(), said[0], said[1], pytest.raises(SystemExit) as left:
+    with _as_in_a_terminal(), said[0], said[1], pytest.raises(SystemExit) as left:
         main([str(argument) for argument in arguments])
     return Answer(int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def start(
-    *arguments: object, cwd: Path, stdout: int = subprocess.PIPE, cache: Path | None = None, begun: Path | None = None
-) -> subprocess.Popen[str]:
-    """Starts the command in a process of its own; without a cache told, with the one that is set here.
+_START = """
+import signal, sys
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, {source!r})
+{first}
+from deixis.cli import main
+main()
+"""
 
-    `begun` is a file that is there once Python itself has started.
+_AT_IMPORT = """
+class Stop:
+    def find_spec(self, name, *rest):
+        if name == {module!r}:
+            signal.raise_signal({number:d})
+sys.meta_path.insert(0, Stop())
+"""
+
+
+def start(
+    *arguments: object,
+    cwd: Path,
+    stdout: int = subprocess.PIPE,
+    cache: Path | None = None,
+    begun: Path | None = None,
+    at_import: tuple[signal.Signals, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Starts the command in a process of its own, with signals as in a terminal.
+
+    Args:
+        arguments: the command and its flags.
+        cwd: the working folder.
+        stdout: where its output goes.
+        cache: its cache; None: the one of this process.
+        begun: a file that is there once Python itself has started.
+        at_import: a signal that the process gets when it imports a module of that name.
     """
     place = {} if cache is None else {"DEIXIS_CACHE": str(cache)}
-    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from deixis.cli import main; main()"
-    if begun is not None:
-        code = f"open({str(begun)!r}, 'w').close(); {code}"
+    first = "" if begun is None else f"open({str(begun)!r}, 'w').close()\n"
+    first += "" if at_import is None else _AT_IMPORT.format(number=at_import[0], module=at_import[1])
+    code = _START.format(source=str(SOURCE), first=first)
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,
