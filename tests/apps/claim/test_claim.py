@@ -7,6 +7,7 @@ import functools
 import json
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 
 from deixis.apps.claim import claim as app
 from deixis.apps.claim.settings import ClaimSettings
-from deixis.engine.claims import claims, records
+from deixis.engine.claims import claims, records, source_code
 from deixis.engine.claims.claims import Design
-from deixis.engine.claims.records import CLAIM_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository, source_hash
+from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
+from deixis.engine.claims.source_code import source_hash
 from deixis.engine.claims.trials import Cost
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
@@ -202,19 +204,88 @@ def test_a_metric_of_an_arm_s_own_counts_only_where_there_is_one() -> None:
     assert claim_hash(dataclasses.replace(claim, arms=other)) != claim_hash(claim)
 
 
-def test_the_fingerprint_of_a_method_hangs_on_its_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "one.py"
+SOURCE_OF_A_METHOD = """
+'''A.'''
+from old.place import g
+CARD = Card("a")
+__all__ = ["f"]
+_SCALE = 2.0
+class Config:
+    '''B.'''
+    rate: float = 0.5
+    '''C.'''
+def f(x: Old, n: int = 3) -> Old:
+    '''D.'''
+    from old.place import h
+    y: Old = g(x)
+    return h(y) * _SCALE
+CLAIMS = ()
+"""
 
-    def fingerprint(text: str) -> str:
-        path.write_text(text)
-        monkeypatch.setattr(records.methods, "read", lambda name: SimpleNamespace(path=path))
+
+@pytest.fixture
+def fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    def of(text: str) -> str:
+        (tmp_path / "one.py").write_text(text)
         source_hash.cache_clear()
         return source_hash("one")
 
-    first = fingerprint('"""A."""\nCLAIMS = ()\ndef f():\n    """B."""\n    return 1\n')
-    assert fingerprint('"""C."""\nCLAIMS = (1,)\ndef f():\n    """D."""\n    return 1  # E\n') == first
-    assert fingerprint('"""A."""\nCLAIMS = ()\ndef f():\n    """B."""\n    return 2\n') != first
+    monkeypatch.setattr(source_code.methods, "read", lambda name: SimpleNamespace(path=tmp_path / "one.py"))
+    yield of
     source_hash.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("old.place", "new.house"),
+        ("from old.place import g", "import typing\nif typing.TYPE_CHECKING:\n    from a import Old\nfrom b import g"),
+        ('Card("a")', 'Card("b", tags=("c",))'),
+        ("CLAIMS = ()", "CLAIMS = (1,)"),
+        ('["f"]', '["f", "g"]'),
+        ("'''C.'''", ""),
+        ("'''D.'''", "# E"),
+        ("y: Old", "y: New"),
+        ("x: Old, n: int = 3) -> Old", "x: New, n: Any = 3) -> New"),
+        ("return h(y) * _SCALE", "return (\n        h(y)\n        * _SCALE\n    )"),
+    ],
+)
+def test_the_fingerprint_of_a_method_stays_where_nothing_else_is_computed(
+    fingerprint: Callable[[str], str], old: str, new: str
+) -> None:
+    assert old in SOURCE_OF_A_METHOD
+    assert fingerprint(SOURCE_OF_A_METHOD.replace(old, new)) == fingerprint(SOURCE_OF_A_METHOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("2.0", "2.5"),
+        ("0.5", "0.1"),
+        ("rate: float", "rate: ClassVar[float]"),
+        ("n: int = 3", "n: int = 4"),
+        ("h(y)", "h(x)"),
+    ],
+)
+def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
+    fingerprint: Callable[[str], str], old: str, new: str
+) -> None:
+    assert fingerprint(SOURCE_OF_A_METHOD.replace(old, new)) != fingerprint(SOURCE_OF_A_METHOD)
+
+
+def test_rows_of_older_code_count_where_that_was_compared_with_the_present_and_nowhere_else(root: Path) -> None:
+    design = Design("clip", small_claim("final"), lab=dataclasses.replace(claims.BACKEND, code=lambda name: f"{name}1"))
+    config = {"claim": claim_hash(design.claim), "inputs": "older", "settings": {"learning_rate": 0.1}}
+    old = dict.fromkeys(CLAIM_KEYS, 0) | {"paper": "clip", "config": config}
+    ledger = Ledger(root)
+    ledger.add([{**old, "arm": arm, "seed": seed} for arm in design.claim.arms for seed in range(design.seeds)], [])
+    assert not app.up_to_date(design, ledger)
+    compared = dict.fromkeys(CODE_KEYS, "") | {"inputs": "older", "codes": {"line": "line0"}}
+    records.append_rows(ledger.code, [compared], CODE_KEYS)
+    assert not app.up_to_date(design, ledger)
+    records.append_rows(ledger.code, [{**compared, "codes": {"line": "line1"}}], CODE_KEYS)
+    assert app.up_to_date(design, ledger)
+    assert not app.up_to_date(dataclasses.replace(design, claim=small_claim("final", minimum_effect=0.9)), ledger)
 
 
 # --- every claim there is ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.apps.common.console import Reporter
@@ -20,7 +21,7 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.methods import list_methods, read
 
-__all__ = ["claim", "up_to_date"]
+__all__ = ["claim", "fresh_rows", "up_to_date"]
 
 
 def claim(
@@ -51,7 +52,7 @@ def claim(
         designs = [design for design in designs if design not in known]
         talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tested.")
         chosen = {
-            each.paper: (each, claims.stored_settings(each, ledger.rows(each.paper)))
+            each.paper: (each, claims.stored_settings(each, fresh_rows(each, ledger)))
             for each in known
             if each.claim.primary
         }
@@ -77,10 +78,17 @@ def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: Tri
     return designs
 
 
+def fresh_rows(design: Design, ledger: Ledger) -> list[dict[str, Any]]:
+    """The rows of a claim that were written with the present code, or with code that is known to compute the same."""
+    rows, codes = ledger.rows(design.paper, claim_hash(design.claim)), design.codes
+    inputs = {row["config"]["inputs"] for row in rows}
+    fresh = {each for each in inputs if each == design.inputs or ledger.computes_the_same(each, codes)}
+    return [row for row in rows if row["config"]["inputs"] in fresh]
+
+
 def up_to_date(design: Design, ledger: Ledger) -> bool:
     """Whether rows of these very inputs are there for every arm and seed."""
-    rows = [row for row in ledger.rows(design.paper) if row["config"]["inputs"] == design.inputs]
-    there = {(row["arm"], row["seed"]) for row in rows}
+    there = {(row["arm"], row["seed"]) for row in fresh_rows(design, ledger)}
     return all((arm, seed) in there for arm in design.claim.arms for seed in range(design.seeds))
 
 

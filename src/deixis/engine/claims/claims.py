@@ -117,8 +117,13 @@ class Design:
     @property
     def inputs(self) -> str:
         """A fingerprint of what the outcome hangs on: the claim and the code of its methods."""
-        codes = [self.lab.code(arm.method) for arm in self.claim.arms.values()]
+        codes = [self.codes[arm.method] for arm in self.claim.arms.values()]
         return hashlib.sha256(" ".join([claim_hash(self.claim), *codes]).encode()).hexdigest()[:16]
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """Method -> a fingerprint of its code."""
+        return {arm.method: self.lab.code(arm.method) for arm in self.claim.arms.values()}
 
     @property
     def whole(self) -> bool:
@@ -265,9 +270,9 @@ def stored_settings(design: Design, rows: Sequence[Mapping[str, Any]]) -> dict[s
 
     Args:
         design: of the claim.
-        rows: of its paper.
+        rows: of the claim, written with what computes the same.
     """
-    settings = {row["arm"]: row["config"]["settings"] for row in rows if row["config"]["inputs"] == design.inputs}
+    settings = {row["arm"]: row["config"]["settings"] for row in rows}
     return {arm: TunedArm({key: settings[arm][key] for key in design.claim.arms[arm].grid}) for arm in design.chosen}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import datetime
-import functools
 import hashlib
 import json
 import subprocess
@@ -13,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis import methods
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types import Claim
 
-__all__ = ["CLAIM_KEYS", "VERDICT_KEYS", "Ledger", "claim_hash", "now", "repository", "source_hash"]
+__all__ = ["CLAIM_KEYS", "CODE_KEYS", "VERDICT_KEYS", "Ledger", "append_rows", "claim_hash", "now", "repository"]
 
 CLAIM_KEYS = ("paper claim arm seed metric value budget data config seconds commit date").split()
 VERDICT_KEYS = (
     "paper claim metric baseline method difference low high seeds minimum_effect verdict commit date"
 ).split()
+CODE_KEYS = "paper claim inputs codes before after date".split()
 
 Row = Mapping[str, Any]
 
@@ -46,31 +44,6 @@ def _plain(value: Any) -> Any:
     return said
 
 
-@functools.cache
-def source_hash(name: str) -> str:
-    """A fingerprint of a method's code and of the methods it imports; comments, docstrings and claims do not count."""
-    tree = ast.parse(methods.read(name).path.read_text(encoding="utf-8"))
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.Assign) and _assigns(node, "CLAIMS"))]
-    parents = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("deixis.methods"):
-            parents |= {alias.name for alias in node.names} & set(methods.list_methods())
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            del body[0]
-    text = "\n".join([ast.dump(tree), *(source_hash(parent) for parent in sorted(parents))])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _assigns(node: ast.Assign, name: str) -> bool:
-    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
-
-
 def now() -> str:
     """The time, in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -91,7 +64,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 class Ledger:
-    """`results/claims.jsonl` and `results/verdicts.jsonl` of a repository.
+    """`results/claims.jsonl` and `results/verdicts.jsonl` of a repository; and `claim_code.jsonl`, which says what code
+    was compared bit by bit with that of older rows, and computes the same (`bench/claim_code.py`).
 
     Args:
         root: of the repository.
@@ -99,7 +73,8 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.claims, self.verdicts = (root / "results" / f"{name}.jsonl" for name in ("claims", "verdicts"))
+        names = ("claims", "verdicts", "claim_code")
+        self.claims, self.verdicts, self.code = (root / "results" / f"{name}.jsonl" for name in names)
 
     def commit(self) -> str:
         """The present commit, with `+changes` where the code is not as committed."""
@@ -151,12 +126,21 @@ class Ledger:
             if (not paper or row["paper"] == paper) and (not claim or row["config"]["claim"] == claim)
         ]
 
+    def computes_the_same(self, inputs: str, codes: Mapping[str, str]) -> bool:
+        """Whether the code that rows were written with was compared with the present one, and found equal.
+
+        Args:
+            inputs: that the rows name.
+            codes: method -> present fingerprint of its source.
+        """
+        return any(row["inputs"] == inputs and row["codes"] == codes for row in _read(self.code, CODE_KEYS))
+
     def add(self, rows: Sequence[Row], verdicts: Sequence[Row]) -> None:
         """Adds what is not there yet: a row of the same inputs, arm and seed is not added twice."""
         known = {_key(row) for row in self.rows()}
         fresh = [row for row in rows if _key(row) not in known]
-        _append(self.claims, fresh, CLAIM_KEYS)
-        _append(self.verdicts, verdicts, VERDICT_KEYS)
+        append_rows(self.claims, fresh, CLAIM_KEYS)
+        append_rows(self.verdicts, verdicts, VERDICT_KEYS)
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -180,8 +164,14 @@ def _read(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _append(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
-    """Adds rows, all or none."""
+def append_rows(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """Adds rows, all or none.
+
+    Args:
+        path: of the file, one row a line.
+        rows: what is added.
+        keys: that each row has, in this order.
+    """
     if not rows:
         return
     for row in rows:

@@ -19,7 +19,7 @@ from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
 from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task
-from deixis.engine.claims.records import source_hash
+from deixis.engine.claims.source_code import source_hash
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
