@@ -310,7 +310,7 @@ def test_the_constructor_checks_too(values: dict) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.uint8)],
+    [torch.zeros(3, 8, 8).long(), torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.uint8)],
 )
 def test_an_image_of_the_wrong_kind_is_refused(image: torch.Tensor) -> None:
     with pytest.raises((DeixisError, TypeCheckError)):

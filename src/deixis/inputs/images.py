@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deixis.errors import DeixisError
 from deixis.files import content_hash
 from deixis.inputs import jpeg
 from deixis.inputs.duplicates import NEAR_DUPLICATE_BITS, perceptual_hash
 from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES
-from deixis.inputs.opening import JPEGS, MAX_PIXELS, ImageError, ImageSource, Reason, opened
+from deixis.inputs.opening import JPEGS, MAX_PIXELS, ImageError, ImageSource, Reason, is_source, opened
+from deixis.inputs.pixels import EXPECTED, PixelArray, describe
 from deixis.inputs.upright import orientation, upright
 from deixis.types.samples import Member, Picture, Stored
 
@@ -40,6 +43,7 @@ __all__ = [
     "open_image",
     "perceptual_hash",
     "picture_hash",
+    "pictures_in",
     "probe",
 ]
 
@@ -63,8 +67,8 @@ def load_image(
     """Decodes an image as a person would see it.
 
     Args:
-        source: a path, a member of a shard, a drawing, the bytes of a file, or a Pillow image (which is left as it
-            is).
+        source: a path, a member of a shard, a drawing, the bytes of a file, a Pillow image (which is left as it is),
+            an array [H, W, 3] or a tensor [3, H, W], of uint8 or of floats from 0 to 1.
         max_pixels: the most width x height that is decoded; checked on the header, before any memory is taken.
         smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels;
             other formats are decoded whole.
@@ -99,6 +103,29 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: i
         if pixels is None:
             return upright(picture)
         return Image.frombytes("RGB", picture.size, pixels, "raw", "RGBX")
+
+
+def pictures_in(images: Any) -> list[Any]:
+    """One picture or several as a list: a list or tuple as it is, a batch of arrays or tensors one by one.
+
+    Args:
+        images: a picture in any form, a list of them, or an array [B, H, W, 3] or tensor [B, 3, H, W].
+
+    Raises:
+        DeixisError: there is no picture, or it is in no form that is known.
+    """
+    if isinstance(images, PixelArray) and images.ndim == 4:
+        images = [*images]  # type: ignore[misc]
+    found = list(images) if isinstance(images, Iterable) and not is_source(images) else [images]
+    if not found:
+        raise DeixisError("No picture was given: the list is empty.", "Give at least one.")
+    for index, each in enumerate(found):
+        if not is_source(each):
+            place = f"Number {index} of the pictures" if len(found) > 1 else "The picture given"
+            raise DeixisError(
+                f"{place} is {describe(each)}.", f"Give a path, a Pillow image, {EXPECTED}, or a list of them."
+            )
+    return found
 
 
 def probe(source: ImageSource) -> ImageInfo:

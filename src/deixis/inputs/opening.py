@@ -20,9 +20,10 @@ from PIL import Image
 
 from deixis.errors import DeixisError, require
 from deixis.inputs.formats import FORMATS, describe_foreign, icon_size, is_heif, is_text, plugin
+from deixis.inputs.pixels import PixelArray, picture_of
 from deixis.types.samples import Drawing, Member, Stored
 
-__all__ = ["JPEGS", "MAX_PIXELS", "ImageError", "ImageSource", "Reason", "name_of", "opened"]
+__all__ = ["JPEGS", "MAX_PIXELS", "ImageError", "ImageSource", "Reason", "is_source", "name_of", "opened"]
 
 Reason = Literal[
     "missing",
@@ -35,7 +36,7 @@ Reason = Literal[
     "unsupported format",
     "unreadable",
 ]
-ImageSource = str | os.PathLike[str] | Member | Drawing | Stored | bytes | Image.Image
+ImageSource = str | os.PathLike[str] | Member | Drawing | Stored | bytes | Image.Image | PixelArray
 
 MAX_PIXELS = 100_000_000
 """The default limit on width x height: 300 MB once decoded to [3, H, W], at the worst 1.4 GB while it is decoded."""
@@ -63,12 +64,20 @@ class ImageError(DeixisError):
         return type(self), (self.found, self.cure, self.reason)
 
 
+def is_source(value: Any) -> bool:
+    """Whether a value is something that an image may come from."""
+    kinds = (str, os.PathLike, Member, Drawing, Stored, bytes, Image.Image, PixelArray)
+    return isinstance(value, kinds)
+
+
 def name_of(source: ImageSource) -> str:
     """What a source is called in messages."""
     if isinstance(source, bytes):
         return f"The image given as {len(source):,} bytes"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "The Pillow image given")
+    if isinstance(source, PixelArray):
+        return "The picture given"
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return str(source) if isinstance(source, Member) else source.name
@@ -137,6 +146,9 @@ def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
         return
     if isinstance(source, Drawing):
         yield Image.fromarray(source.draw())
+        return
+    if isinstance(source, PixelArray):
+        yield picture_of(source)
         return
     with _stream(source, name) as stream:
         head = stream.read(1024)

@@ -16,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from deixis.errors import DeixisError
-from deixis.inputs.images import ImageSource, open_image
+from deixis.inputs.images import ImageSource, open_image, pictures_in
+from deixis.inputs.opening import is_source
+from deixis.inputs.pixels import PixelArray, picture_of
 from deixis.inputs.read_ahead import read_ahead
 
 __all__ = ["Interpolation", "Mode", "Preprocess"]
@@ -79,23 +81,30 @@ class Preprocess:
         for name, value in _checked(vars(self)).items():
             object.__setattr__(self, name, value)
 
-    def __call__(self, image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "3 S S"]:
-        """One image, resized and normalised.
+    def __call__(self, image: ImageSource | Sequence[ImageSource]) -> Float[Tensor, "*B 3 S S"]:
+        """One image, resized and normalised; or several of any sizes, as one batch.
 
         Args:
-            image: values 0 to 255, of any size.
+            image: a path, a Pillow image, an array [H, W, 3] or a tensor [3, H, W], of uint8 or of floats from 0 to 1;
+                or a list of such.
+
+        Raises:
+            DeixisError: it is nothing of these, or no image that can be read.
         """
-        return self.batch([image])[0]
+        several = not is_source(image) or (isinstance(image, PixelArray) and image.ndim == 4)
+        batch = self.batch(pictures_in(image))
+        return batch if several else batch[0]
 
-    def batch(self, images: Sequence[UInt8[Tensor, "3 _H _W"]]) -> Float[Tensor, "B 3 S S"]:
-        """Images of any sizes as one batch, in float32.
+    def batch(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 S S"]:
+        """Images of any sizes as one batch, in float32; `read` does it in threads.
 
         Args:
-            images: each uint8 [3, H, W], values 0 to 255.
+            images: each as for a call.
         """
         values = np.empty((len(images), 3, self.size, self.size), np.float32)
         for image, row in zip(images, values, strict=True):
-            self._fill(row, self._square(_picture(image)))
+            picture = picture_of(image) if isinstance(image, PixelArray) else open_image(image, smallest=self.smallest)
+            self._fill(row, self._square(picture))
         return torch.from_numpy(values)
 
     def read(self, sources: Sequence[ImageSource], threads: int = 1) -> Float[Tensor, "B 3 S S"]:
@@ -134,7 +143,7 @@ class Preprocess:
 
     def resized(self, image: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
         """All of an image at another size and shape, not normalised."""
-        return torch.from_numpy(np.array(self._resize(_picture(image), (width, height)))).permute(2, 0, 1)
+        return torch.from_numpy(np.array(self._resize(picture_of(image), (width, height)))).permute(2, 0, 1)
 
     def normalise(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """What `square` or `resized` give as the model takes it, in float32; on the CPU."""
@@ -221,16 +230,6 @@ class Preprocess:
         square = Image.new("RGB", (side, side), (self.fill,) * 3)
         square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         return square
-
-
-def _picture(image: Tensor) -> Image.Image:
-    """A uint8 tensor [3, H, W] as a Pillow image."""
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise DeixisError(
-            f"The image is {image.dtype} {list(image.shape)}.",
-            "It must be torch.uint8 [3, H, W] with values 0 to 255, as deixis.inputs.images.load_image returns it.",
-        )
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy(force=True))
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:

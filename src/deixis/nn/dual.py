@@ -10,17 +10,15 @@ from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.inputs.images import ImageSource
+from deixis.inputs.images import ImageSource, pictures_in
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.fingerprint import digest_of
 from deixis.nn.modes import evaluating
-from deixis.types import Drawing, Member, Stored
 from deixis.types.outputs import ImageStates, Tokens, TokenStates
 
 __all__ = ["DualEncoder", "ImageTower", "Similarity", "TextTower", "Traits"]
@@ -251,16 +249,17 @@ class DualEncoder(nn.Module):
         """Embeddings of length 1.
 
         Args:
-            images: a preprocessed batch; or one or several paths, file contents (bytes) or Pillow images.
+            images: a preprocessed batch of floats; or one or several paths, file contents (bytes), Pillow images,
+                arrays [H, W, 3] or tensors [3, H, W], of uint8 or of floats from 0 to 1.
             batch_size: how many files are in memory at a time.
 
         Raises:
             ImageError: a file is no image that can be read.
+            DeixisError: there is none, or a picture is in no form that is known.
         """
-        if isinstance(images, Tensor):
+        if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():
             return self.adapted(self.image_states(images))
-        if isinstance(images, str | os.PathLike | Member | Drawing | Stored | bytes | Image.Image):
-            images = [images]
+        images = pictures_in(images)
         rows = [torch.empty(0, self.width, device=self.device)]
         with self._inference():
             for start in range(0, len(images), batch_size):

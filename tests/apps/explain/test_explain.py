@@ -455,7 +455,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no number": (dict(target="bird"), "does not name classes"),
     "score": (dict(target=lambda output: output.sum()), r"shape \[\]|or is not \[B\]"),
     "no tensor": (dict(target=lambda output: 3.0), "score is a float"),
-    "images": (dict(images=[]), "No images"),
+    "images": (dict(images=[]), "No picture was given"),
     "one image": (dict(images=IMAGES[0]), "one image has B = 1"),
     "files": (dict(images="photo.jpg"), "preprocess="),
     "missing": (dict(images="nothing.jpg", preprocess=Preprocess(8)), "nothing.jpg"),

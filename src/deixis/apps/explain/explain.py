@@ -23,11 +23,12 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.explain.explainers import explainer
 from deixis.apps.explain.explanations import Explanation, joined
-from deixis.apps.explain.inputs import ModelInputs, Transform, as_list, model_inputs
+from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
 from deixis.apps.explain.settings import ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
+from deixis.inputs.images import pictures_in
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.relevance import pair_score
@@ -103,7 +104,7 @@ class Explainer:
         self, images: Any, texts: str | Sequence[str] | None = None, *, target: Target | None = None
     ) -> Explanation:
         """As `explain`."""
-        batches = _batches(images)
+        batches = _batches(images, self.preprocess is not None)
         queries = [texts] if isinstance(texts, str) else list(texts or ())
         with evaluating(self.model), torch.inference_mode(False):
             if isinstance(self.model, DualEncoder):
@@ -216,11 +217,11 @@ def _changed(settings: ExplainSettings, changes: dict[str, Any]) -> ExplainSetti
 # Images
 
 
-def _batches(images: Any) -> list[Any]:
-    """A batch that is preprocessed stays one; of pictures so many are in memory at a time."""
-    if isinstance(images, Tensor) and (images.is_floating_point() or images.dim() < 3):
+def _batches(images: Any, transformed: bool) -> list[Any]:
+    """A batch that is preprocessed stays one; of pictures, which a transform takes, so many are in memory at a time."""
+    if isinstance(images, Tensor) and images.is_floating_point() and not (transformed and images.dim() == 3):
         return [images]
-    images = as_list(images)
+    images = pictures_in(images)
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +15,10 @@ from torch.nn import functional as F
 
 from deixis.data.loading.crops import Window, visible_window
 from deixis.errors import DeixisError
-from deixis.inputs.images import ImageSource, open_image
+from deixis.inputs.images import open_image, pictures_in
 from deixis.inputs.preprocess import Preprocess
-from deixis.types import Drawing, Member, Stored
 
-__all__ = ["LONGEST", "ModelInputs", "Transform", "as_list", "framed", "model_inputs", "on_picture"]
+__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs", "on_picture"]
 
 LONGEST = 1024
 """Pixels of the longer side of a picture that a map is drawn on, at the most."""
@@ -28,7 +26,6 @@ LONGEST = 1024
 Transform = Preprocess | Callable[[Image.Image], Tensor]
 """What makes a model's input of a picture; of a Pillow image [3, H, W]."""
 
-_ONE = (str, os.PathLike, Member, Drawing, Stored, bytes, Image.Image)
 _WHOLE = Window(0.0, 0.0, 1.0, 1.0)
 
 
@@ -40,27 +37,11 @@ class ModelInputs(NamedTuple):
     windows: tuple[Window, ...]
 
 
-def as_list(images: Any) -> list[Any]:
-    """One picture or several as a list.
-
-    Args:
-        images: one or many paths, Pillow images, contents of files, or uint8 tensors [3, H, W].
-
-    Raises:
-        DeixisError: there are none.
-    """
-    if isinstance(images, _ONE) or (isinstance(images, Tensor) and images.dim() == 3):
-        return [images]
-    if not (found := list(images)):
-        raise DeixisError("No images were given.", "Give at least one.")
-    return found
-
-
 def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Transform | None) -> ModelInputs:
     """Reads and preprocesses pictures; a batch that is preprocessed already is shown as the model sees it.
 
     Args:
-        images: a batch; or paths, Pillow images, uint8 tensors [3, H, W] and what else `load_image` takes.
+        images: a batch; or paths, Pillow images, arrays, tensors [3, H, W] and what else `load_image` takes.
         transform: what makes the model's input.
 
     Raises:
@@ -76,7 +57,7 @@ def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Tr
             "Pictures were given without a transform to the model's input.",
             "Give preprocess=, the transform that belongs to the weights; or give a batch of tensors.",
         )
-    sources = [_source(each) for each in images]
+    sources = pictures_in(images)
     if isinstance(transform, Preprocess):
         pictures = tuple(open_image(each, smallest=LONGEST) for each in sources)
         windows = tuple(visible_window(transform, *each.size) for each in pictures)
@@ -87,17 +68,6 @@ def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Tr
     found = tuple(frames[each.size] for each in pictures)
     shown = [p if f else _shown(x) for p, f, x in zip(pictures, found, pixels, strict=True)]
     return ModelInputs(pixels, tuple(map(_small, shown)), tuple(each or _WHOLE for each in found))
-
-
-def _source(image: Any) -> ImageSource:
-    if not isinstance(image, Tensor):
-        return image
-    if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] != 3:
-        raise DeixisError(
-            f"The image is {image.dtype} {list(image.shape)}.",
-            "Give a preprocessed batch [B, 3, H, W], or pictures as uint8 [3, H, W].",
-        )
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy(force=True))
 
 
 def _small(picture: Image.Image) -> Image.Image:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
-from deixis.apps.explain.inputs import as_list, model_inputs
+from deixis.apps.explain.inputs import model_inputs
 from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import preprocess_of
 from deixis.errors import DeixisError
-from deixis.inputs.images import IMAGE_SUFFIXES
+from deixis.inputs.images import IMAGE_SUFFIXES, pictures_in
 from deixis.nn.modes import evaluating
 from deixis.types import place
 from deixis.types.protocols import AnyMethod
@@ -76,7 +76,7 @@ def with_names(images: Any) -> list[Named]:
     """
     return [
         (os.fspath(each) if isinstance(each, str | os.PathLike) else f"image {number}", each)
-        for number, each in enumerate(as_list(images))
+        for number, each in enumerate(pictures_in(images))
     ]
 
 
