@@ -51,6 +51,19 @@ def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
     assert f"6 images indexed in {tmp_path / 'index'}; 4 skipped." in out
 
 
+def test_images_that_a_shell_has_listed_are_indexed_as_their_folder_is(tmp_path: Path) -> None:
+    pictures = sorted(captioned(tmp_path / "pictures", 3).glob("*.png"))
+    code, out, _ = deixis("index", *pictures[:2], "--model", "tiny", "--out", tmp_path / "index")
+    assert (code, out.splitlines()[0]) == (0, f"2 images indexed in {tmp_path / 'index'}; 0 skipped.")
+    code, _, err = deixis("check", *pictures)
+    assert code == 2
+    assert "3 files were given, and DATA is one. Give their folder, or the pattern itself in quotation marks" in err
+    code, out, _ = deixis(
+        "index", tmp_path / "pictures" / f"{pictures[0].stem}*", "--model", "tiny", "--out", tmp_path / "one"
+    )
+    assert (code, out.splitlines()[0]) == (0, f"1 image indexed in {tmp_path / 'one'}; 0 skipped.")
+
+
 # one pass
 
 
@@ -345,7 +358,7 @@ def test_killed_and_run_again_it_encodes_only_the_rest(many: Path, tmp_path: Pat
     assert 0 < before < 1500
     again = start(*command, cwd=tmp_path, cache=tmp_path / "cache")
     out, err = again.communicate(timeout=300)
-    assert "1500 images indexed" in out, err
+    assert "1,500 images indexed" in out, err
     assert f"; {before} of them were encoded before" in err
     assert holds_all(tmp_path / "index", many)
 
@@ -368,7 +381,7 @@ def test_two_ranks_share_the_work_and_make_one_index(many: Path, tmp_path: Path)
     (tmp_path / "many" / "0002.png").write_bytes(b"no picture")
     (tmp_path / "many" / "0003.png").write_bytes(b"no picture")
     out, err = run("index", tmp_path / "many", "--model", "tiny", "--out", tmp_path / "index")
-    assert out.count("1498 images indexed") == 1, "one rank speaks"
+    assert out.count("1,498 images indexed") == 1, "one rank speaks"
     assert "; 2 skipped" in out
     assert "encode images: 750 of 750" in err, "each takes a half"
     for name in ("0002.png", "0003.png"):

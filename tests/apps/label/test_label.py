@@ -55,7 +55,7 @@ def test_every_picture_is_listed_once_and_copies_are_left_out(tmp_path: Path) ->
     code, out, _ = deixis("label", data, "--model", "tiny", "--out", tmp_path / "labels.csv")
     assert code == 0
     assert "12 images" in out
-    assert "(1 duplicates skipped)" in out
+    assert "(1 duplicate skipped)" in out
     listed = rows(tmp_path / "labels.csv")
     assert len({row["path"] for row in listed}) == 12
     assert all(Path(row["path"]).is_file() for row in listed)

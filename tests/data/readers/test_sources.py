@@ -249,6 +249,33 @@ def test_the_prefix_of_a_name(stem: str, prefix: str | None) -> None:
 
 # Tables
 
+# patterns and lists of images
+
+
+def test_a_pattern_reads_the_images_that_it_matches_with_their_captions(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.png", "deep/c.jpg", "deep/d.png")
+    (tmp_path / "a.txt").write_text("a red bird")
+    (tmp_path / "deep" / "c.txt").write_text("a blue bird")
+    assert captions(read(tmp_path / "*.jpg")) == {"a.jpg": ("a red bird",)}
+    assert captions(read(f"{tmp_path}/**/*.jpg")) == {"a.jpg": ("a red bird",), "deep/c.jpg": ("a blue bird",)}
+    with pytest.raises(DeixisError, match=r"No file matches .*\*\.gif"):
+        read(tmp_path / "*.gif")
+
+
+def test_a_list_of_images_is_read_without_looking_into_other_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "here/a.jpg", "there/b.jpg", "elsewhere/c.jpg", "here/d.jpg")
+    scan, seen = os.scandir, list[str]()
+    monkeypatch.setattr(os, "scandir", lambda path: seen.append(Path(path).name) or scan(path))
+    source = read([tmp_path / "here" / "a.jpg", tmp_path / "there" / "b.jpg"])
+    assert [sample.id for sample in source.samples] == ["here/a.jpg", "there/b.jpg"]
+    assert seen == ["here", "there"]
+    for wrong, message in (("here/gone.jpg", "does not exist"), ("note.txt", "not a kind of file")):
+        (tmp_path / "note.txt").write_text("words")
+        with pytest.raises(DeixisError, match=message):
+            read([tmp_path / "here" / "a.jpg", tmp_path / wrong])
+
 
 def test_a_csv_is_read_by_its_column_names(tmp_path: Path) -> None:
     text = 'File Name,Caption,Class,artist,group\na.jpg,"a red, ""nice"" mug",mug,Ann,1\n./b.jpg,two\\nlines,cup,,1\n'

@@ -15,6 +15,7 @@ from deixis.apps.adapt import results
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
@@ -200,8 +201,8 @@ def adapt_or_index(
         return
     talk = Reporter(quiet)
     talk.result(
-        f"{data} holds {len(source.samples)} images and neither captions nor labels: nothing can be trained on it, "
-        "but it can be searched."
+        f"{data} holds {counted(len(source.samples), 'image')} and neither captions nor labels: nothing can be trained "
+        "on it, but it can be searched."
     )
     index(source, out, settings.model, overwrite=overwrite, quiet=quiet)
     talk.result(f"To start labelling, most informative images first: deixis label {data}")

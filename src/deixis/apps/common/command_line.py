@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
+import os
 import re
 import shutil
 import textwrap
@@ -16,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from deixis.apps.common.early_checks import check_paths
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
+from deixis.errors import DeixisError
 
 __all__ = ["Flag", "flags", "help_text", "parse_and_run"]
 
@@ -178,6 +181,7 @@ def parse_and_run(name: str, function: Callable[..., Any], arguments: Sequence[s
     """
     import tyro
 
+    _check_several(function, arguments)
     words = _joined(arguments, [flag.name for flag in flags(function) if typing.get_origin(flag.kind) is tuple])
 
     @functools.wraps(function)
@@ -186,6 +190,19 @@ def parse_and_run(name: str, function: Callable[..., Any], arguments: Sequence[s
         return function(*values, **named)
 
     return int(tyro.cli(checked, prog=f"deixis {name}", args=words, config=(tyro.conf.OmitArgPrefixes,)) or 0)
+
+
+def _check_several(function: Callable[..., Any], arguments: Sequence[str]) -> None:
+    """Refuses a list of files, into which a shell turns a pattern, where one DATA is wanted."""
+    positional = [flag for flag in flags(function) if flag.positional]
+    if [(flag.name, flag.kind) for flag in positional] != [("data", str)]:
+        return
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
+    if len(words) > 1 and all(map(os.path.exists, words)):
+        raise DeixisError(
+            f"{len(words)} files were given, and DATA is one.",
+            "Give their folder, or the pattern itself in quotation marks, such as 'photos/*.jpg'.",
+        )
 
 
 def _joined(arguments: Sequence[str], lists: Sequence[str]) -> list[str]:

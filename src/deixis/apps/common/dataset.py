@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.data import catalogue
@@ -70,18 +71,18 @@ class CheckedDataset:
         return [sample.picture for sample in self.source.samples]
 
 
-def read(data: str, reading: Reading | None = None) -> Source:
+def read(data: str | Sequence[str], reading: Reading | None = None) -> Source:
     """Reads DATA: whatever `sources.read` knows, or `set:NAME` for a set that `deixis data get NAME` fetched.
 
     Args:
-        data: a path, a pattern of shards, `set:NAME`, or `set:NAME/PART` for a part of one.
+        data: a path, a pattern, `set:NAME`, or `set:NAME/PART` for a part of one; or the paths of images.
         reading: columns and the like, where they are not to be guessed.
     """
-    if data.startswith("set:"):
+    if isinstance(data, str) and data.startswith("set:"):
         return catalogue.read(data[4:])
     r = reading or Reading()
     return sources.read(
-        Path(data),
+        Path(data) if isinstance(data, str) else data,
         path_column=r.path_column,
         caption_column=r.caption_column,
         label_column=r.label_column,
@@ -329,7 +330,7 @@ def encode_source(
     seconds = time.perf_counter() - start
     before = len(readable) - found.encoded
     talk.say(
-        f"{len(samples)} images in {seconds:.1f} s, {len(samples) / seconds:.0f} images/s"
+        f"{counted(len(samples), 'image')} in {seconds:.1f} s, {len(samples) / seconds:.0f} a second"
         + (f"; {before} of them were encoded before, or are copies" if before else "")
     )
     return EncodedSource(usable, tuple(digest for digest in found.hashes if digest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def require_data(*data: str) -> None:
     """
     for each in data:
         is_path = bool(each) and "\0" not in each and ":" not in each.partition("/")[0] and "{" not in each
-        if is_path and not os.path.lexists(each):
+        if is_path and not os.path.lexists(each) and not glob.has_magic(each):
             from deixis.data.readers.refusals import missing
 
             raise missing(Path(each))

@@ -15,6 +15,7 @@ __all__ = [
     "Number",
     "control_meaning",
     "count",
+    "counted",
     "duration",
     "flat",
     "memory",
@@ -140,6 +141,15 @@ def count(number: Number) -> str:
     """A number with commas between thousands; fractions keep up to four digits."""
     text = f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
     return text.replace("-", MINUS) if "e" not in text else text
+
+
+def counted(number: Number, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{count(number)} {noun}{'s' * (number != 1)}"
 
 
 def duration(seconds: Number) -> str:

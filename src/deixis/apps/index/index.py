@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.index.approximate import approximate
@@ -108,7 +110,7 @@ def index(
                 remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
                 if remark:
                     talk.say(remark)
-        talk.result(f"{len(hashes)} images indexed in {out}; {len(source.skipped)} skipped.")
+        talk.result(f"{counted(len(hashes), 'image')} indexed in {out}; {len(source.skipped)} skipped.")
         talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
     return Index.open(out / "index", verify=False)
 
@@ -227,7 +229,7 @@ def index_folder(
     """What `deixis index` does: makes an index, or with --add, --update or --remove changes the one that is there.
 
     Args:
-        data: what is indexed, or taken in, one after the other; or the ids and paths to remove.
+        data: what is indexed, or taken in, one after the other; several images are one; or the ids and paths to remove.
         out: the folder of the index.
         settings: which of these, and the model.
         reading: columns and the like.
@@ -241,16 +243,24 @@ def index_folder(
     if settings.approximate:
         package()  # before any work
     talk = Reporter(quiet)
+    are_files = len(data) > 1 and all(map(os.path.isfile, data))
+    sources = [read(data, reading)] if are_files and not settings.remove else data
     if settings.remove:
         remove(out, data, talk=talk)
     elif wished:
-        for each in data:
+        for each in sources:
             update(out, each, remove_gone=settings.update, reading=reading, model=settings.model, talk=talk)
-    elif len(data) == 1:
+    elif len(sources) == 1:
         index(
-            data[0], out, settings.model or "starter", reading, dtype=settings.dtype, overwrite=overwrite, quiet=quiet
+            sources[0],
+            out,
+            settings.model or "starter",
+            reading,
+            dtype=settings.dtype,
+            overwrite=overwrite,
+            quiet=quiet,
         )
     else:
-        raise DeixisError(f"{len(data)} collections were given.", "Index the first, then add the others with --add.")
+        raise DeixisError(f"{len(sources)} collections were given.", "Index the first, then add the others with --add.")
     if settings.approximate:
         approximate(out, quiet=quiet)

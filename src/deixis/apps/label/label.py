@@ -12,6 +12,7 @@ from torch import Tensor
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read, embed, read
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.errors import DeixisError
@@ -83,7 +84,10 @@ def label(
         writer.writerow(["path", "caption", "label"])
         for i in order:
             writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
-    talk.result(f"{len(order)} images in {out}, most informative first ({len(doubles)} duplicates skipped).")
+    talk.result(
+        f"{counted(len(order), 'image')} in {out}, most informative first "
+        f"({counted(len(doubles), 'duplicate')} skipped)."
+    )
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out
 

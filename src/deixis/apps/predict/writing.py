@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, run_folder, writable
 from deixis.apps.predict.pictures import BatchPredictor, Prediction, pictures_of, predict
@@ -78,7 +79,7 @@ def predict_data(
         named = ", ".join(skipped[:_FEW]) + ", ..." * (len(skipped) > _FEW)
         talk.say(f"{len(skipped)} of {len(pictures)} pictures can't be read and are skipped: {named}")
     if out:
-        talk.result(f"{done} pictures: {out} written.")
+        talk.result(f"{counted(done, 'picture')}: {out} written.")
     return done
 
 

@@ -21,6 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.formatting import counted
 from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve import errors, model_routes, page_routes
@@ -192,9 +193,8 @@ def serve(run: str | Path, settings: ServeSettings) -> int:
         address = _address(settings.host, bound.getsockname()[1])
 
         def ready() -> None:
-            talk.result(
-                f"Serving {run} ({len(searcher.index):,} pictures) at {address}/{f'?token={token}' * bool(token)}"
-            )
+            pictures = counted(len(searcher.index), "picture")
+            talk.result(f"Serving {run} ({pictures}) at {address}/{f'?token={token}' * bool(token)}")
             talk.say("Ctrl-C ends it.")
             sys.stdout.flush()
 

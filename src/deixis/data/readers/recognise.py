@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +18,10 @@ from deixis.data.readers.formats.tables import TABLE_SUFFIXES, read_json, read_t
 from deixis.data.readers.refusals import UNDERSTOOD, missing, refused, unknown_json
 from deixis.data.readers.rows import from_rows
 from deixis.errors import DeixisError
+from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Source
 
-__all__ = ["recognise", "recognise_table"]
+__all__ = ["read_images", "recognise", "recognise_table"]
 
 MAX_FILES = 1_000_000
 """Files that one pattern may name."""
@@ -55,12 +58,35 @@ def recognise(path: Path, user_columns: Columns) -> Source:
             return _file(path, user_columns)
         if _BRACES.search(str(path)):
             return _several(_named_by(path), user_columns, path)
+        if glob.has_magic(str(path)):
+            return _matching(path, user_columns)
         raise missing(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DeixisError(
             f"{full_path(path)} can't be read: {reason}.", "Check the path and its permissions."
         ) from error
+
+
+def read_images(files: Sequence[Path], user_columns: Columns) -> Source:
+    """Reads single images as a part of the folder that they share, with the captions or classes that they have there.
+
+    Args:
+        files: images.
+        user_columns: the columns that the user named; a folder has none.
+
+    Raises:
+        DeixisError: one of the files is missing or no image.
+    """
+    for each in files:
+        if not each.is_file():
+            raise missing(each)
+        if each.suffix.lower() not in IMAGE_SUFFIXES:
+            raise refused(each, each.suffix.lower())
+    places = [each.parent.resolve() / each.name for each in files]
+    folder = Path(os.path.commonpath([each.parent for each in places]))
+    _refuse_columns(folder, user_columns, "holds single images, which have no columns")
+    return read_folder(folder, Walk(folder, {each.relative_to(folder).as_posix() for each in places}))
 
 
 def recognise_table(table: ColumnTable, user_columns: Columns) -> Source:
@@ -99,6 +125,15 @@ def _folder(path: Path, user_columns: Columns) -> Source:
 def _refuse_columns(path: Path, user_columns: Columns, what: str = "is a folder, and a folder has no columns") -> None:
     if user_columns != Columns():
         raise DeixisError(f"{full_path(path)} {what}.", "Leave the column flags out, or give a csv with the columns.")
+
+
+def _matching(pattern: Path, user_columns: Columns) -> Source:
+    """The files that a pattern with `*`, `?` or `[...]` matches; `**` matches folders of any depth."""
+    files = [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True)) if os.path.isfile(each)]
+    if not files:
+        raise DeixisError(f"No file matches {pattern}.", "Check the pattern; ** stands for folders of any depth.")
+    images = [each for each in files if each.suffix.lower() in IMAGE_SUFFIXES]
+    return read_images(images, user_columns) if images else _several(files, user_columns, pattern)
 
 
 def _several(files: Sequence[Path], user_columns: Columns, root: Path) -> Source:

@@ -12,7 +12,7 @@ from deixis.data.readers.captions import excerpt
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.hub import is_dataset, read_dataset
 from deixis.data.readers.names import caption_of, guess_groups
-from deixis.data.readers.recognise import recognise, recognise_table
+from deixis.data.readers.recognise import read_images, recognise, recognise_table
 from deixis.data.readers.refusals import UNDERSTOOD, refuse_if_little_is_left, skip_notes
 from deixis.errors import DeixisError
 from deixis.types.samples import Source
@@ -44,7 +44,8 @@ def read(
     reason; the notes tell the cure.
 
     Args:
-        path: a folder, a file, a pattern such as `shard-{0000..0099}.tar`, or a `datasets.Dataset`.
+        path: a folder, a file, a pattern such as `shard-{0000..0099}.tar` or `photos/**/*.jpg`, a list of image files,
+            or a `datasets.Dataset`.
         path_column: the column that names the image files; found by its name where it is a usual one.
         caption_column: the column with captions; several with commas between them.
         label_column: the column with classes.
@@ -70,6 +71,8 @@ def read(
 
 
 def _source(path: Any, user_columns: Columns) -> Source:
+    if isinstance(path, list | tuple) and path and all(isinstance(each, str | os.PathLike) for each in path):
+        return read_images([Path(each) for each in path], user_columns)
     if is_dataset(path):
         return recognise_table(read_dataset(path, user_columns), user_columns)
     if not isinstance(path, str | os.PathLike):

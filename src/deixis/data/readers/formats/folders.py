@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text
@@ -27,16 +27,27 @@ _ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".7z", ".rar"})
 
 class Walk:
     """The files below a folder, by path relative to it, in sorted order. A folder that is reached twice (through
-    links) is read once, under its own name if it has one here."""
+    links) is read once, under its own name if it has one here.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        images: the only images that are read, by path relative to `root`; of other files those beside them. All where
+            None.
+    """
+
+    def __init__(self, root: Path, images: Collection[str] | None = None) -> None:
         self.files: list[str] = []
         self.skipped: list[Skipped] = []
         self._root = os.path.realpath(root)
         self._linked: set[str] = set()
-        pending = [""]
-        while pending:
-            pending += reversed(self._folder(pending.pop()))
+        if images is None:
+            pending = [""]
+            while pending:
+                pending += reversed(self._folder(pending.pop()))
+            return
+        for folder in sorted({os.path.dirname(each) for each in images}):
+            self._folder(folder)
+        self.files = [each for each in self.files if _suffix(each) not in IMAGE_SUFFIXES or each in images]
 
     @functools.cached_property
     def images(self) -> list[str]:
