@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from deixis.errors import DeixisError
 from deixis.zoo.layouts import huggingface, openclip
 
-__all__ = ["PREFIX", "snapshot"]
+__all__ = ["PREFIX", "require_reachable", "snapshot"]
 
 PREFIX = "hf-hub:"
+
+PATIENCE = 8.0
+"""Seconds within which the hub must answer a first request. Its client would retry each file five times."""
+
 _SMALL = ["*.json", "merges.txt", "README.md"]
 
 
@@ -52,3 +58,41 @@ def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
             f"{PREFIX}{repository} is not available from the hub: {lines[0] if lines else type(error).__name__}",
             "Check the name and the network; or fetch the folder by other means and load it by its path.",
         ) from error
+
+
+def require_reachable(repository: str, files: Sequence[str]) -> None:
+    """Sends the hub one request for a repository, without retries, unless a file is cached or `HF_HUB_OFFLINE` is set.
+
+    Args:
+        repository: as in `organisation/name`.
+        files: alternatives, any of which will do.
+
+    Raises:
+        OSError: the hub does not answer within `PATIENCE` seconds; that it answers with an error is no concern here.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    cached = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
+    if cached or huggingface_hub.constants.HF_HUB_OFFLINE:
+        return
+    hub = huggingface_hub.constants.ENDPOINT
+    failed: list[object] = [f"no answer within {PATIENCE:g} seconds"]
+
+    def send() -> None:
+        try:
+            url = huggingface_hub.hf_hub_url(repository, files[0], endpoint=hub)
+            huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
+        except HfHubHTTPError:
+            failed.clear()
+        except Exception as error:  # of whatever the client speaks through
+            failed[:] = [error]
+        else:
+            failed.clear()
+
+    # In a thread, since the timeout of a request holds for each address of the hub, and not for looking these up.
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(PATIENCE)
+    if failed:
+        raise OSError(f"the hub at {hub} can't be reached ({failed[0]})")

@@ -11,11 +11,13 @@ import torch
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.encoders import TimmEncoder
+from deixis.zoo.hub import require_reachable
 
 __all__ = ["PREFIX", "load"]
 
 PREFIX = "timm:"
 _UNTRAINED = "untrained"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _MODES: dict[str, Literal["crop", "squash", "pad"]] = {"center": "crop", "squash": "squash", "border": "pad"}
 
 
@@ -81,10 +83,12 @@ def _create(name: str, request: _Request) -> Any:
         known = timm.get_pretrained_cfg(request.network, allow_unregistered=True)
         if request.size and known is not None and known.fixed_input_size:
             settings["img_size"] = request.size
+        if request.pretrained and known is not None and known.hf_hub_id:
+            require_reachable(known.hf_hub_id, [known.hf_hub_filename] if known.hf_hub_filename else _WEIGHTS)
         return timm.create_model(request.network, pretrained=request.pretrained, **settings)
     except Exception as error:  # the hub's own, those of whatever it speaks through, and timm's of unknown weights
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        cure = "Check the network and the tag after the dot"
+        cure = "Check the connection, and the tag after the dot"
         raise DeixisError(
             f"The network {name!r} is not available: {lines[0].rstrip('.') if lines else type(error).__name__}.",
             f"{cure}; or take random weights: {PREFIX}{request.network}:{_UNTRAINED}"

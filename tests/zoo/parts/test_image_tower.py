@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import pytest
 import timm
@@ -17,6 +19,7 @@ from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.nn.vision.pyramid import levels_of
 from deixis.types.protocols import ImageEncoder
 from deixis.zoo import scratch
+from deixis.zoo.hub import require_reachable
 from tests.support import few
 
 SMALL = ("timm:regnety_002:untrained:64", "timm:vit_tiny_patch16_224:untrained:32")
@@ -140,11 +143,34 @@ def test_weights_that_no_hub_gives_are_an_error_with_a_way_out(monkeypatch: pyte
         assert settings["pretrained"]
         raise OSError("the hub can't be reached\nand more")
 
+    monkeypatch.setattr("deixis.zoo.timm_networks.require_reachable", lambda *_: None)
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(
         DeixisError, match=r"the hub can't be reached. Check.*or take random weights: timm:resnet18:untr"
     ):
         load("timm:resnet18")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_request_and_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        here = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", here)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm would retry for a minute"))
+        with pytest.raises(DeixisError, match=rf"not available: the hub at {here} can't be reached .*refused.*Check"):
+            load("timm:resnet18")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        require_reachable("timm/resnet18.a1_in1k", ["model.safetensors"])
+
+
+def test_a_hub_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deixis.zoo.hub.PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        with pytest.raises(OSError, match=r"can't be reached"):
+            require_reachable("timm/resnet18.a1_in1k", ["model.safetensors"])
 
 
 def test_the_text_side_alone_gives_no_image_tower() -> None:
