@@ -81,8 +81,7 @@ def require_reachable(repository: str, files: Sequence[str]) -> None:
 
     def send() -> None:
         try:
-            url = huggingface_hub.hf_hub_url(repository, files[0], endpoint=hub)
-            huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, files[0]), timeout=PATIENCE)
         except HfHubHTTPError:
             failed.clear()
         except Exception as error:  # of whatever the client speaks through

@@ -151,12 +151,21 @@ def test_weights_that_no_hub_gives_are_an_error_with_a_way_out(monkeypatch: pyte
         load("timm:resnet18")
 
 
+def use_hub(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """As `HF_ENDPOINT` does where it is set before huggingface_hub is imported."""
+    for name, value in (
+        ("ENDPOINT", address),
+        ("HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"),
+        ("HF_HUB_OFFLINE", False),
+    ):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
 def test_a_hub_that_cannot_be_reached_is_one_request_and_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         here = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", here)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        use_hub(monkeypatch, here)
         monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm would retry for a minute"))
         with pytest.raises(DeixisError, match=rf"not available: the hub at {here} can't be reached .*refused.*Check"):
             load("timm:resnet18")
@@ -167,8 +176,7 @@ def test_a_hub_that_cannot_be_reached_is_one_request_and_an_error(monkeypatch: p
 def test_a_hub_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deixis.zoo.hub.PATIENCE", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        use_hub(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(OSError, match=r"can't be reached"):
             require_reachable("timm/resnet18.a1_in1k", ["model.safetensors"])
 
