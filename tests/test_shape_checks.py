@@ -1,0 +1,114 @@
+"""Calls that contradict a signature are refused, whatever kind of function it is of."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import zeros
+
+from tests.shape_checks import check_shapes
+
+SOURCE = """
+from __future__ import annotations
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nowhere import Unknown
+
+def product(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"] | None = None, *, scale: int = 1) -> Float[Tensor, " B"]:
+    return (a * (a if b is None else b)).sum(1) * scale
+
+def transposed(a: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    return a.T
+
+def nested(a: Float[Tensor, "B D"]) -> Float[Tensor, " D"]:
+    return product(a.T)
+
+def doubled(text: str) -> list[str]:
+    return [text, text] if text else None
+
+def rows(a: Float[Tensor, "B D"], count: int) -> Iterator[Float[Tensor, " D"]]:
+    yield from a[:count]
+
+def typed_only(a: Unknown, count: int) -> Unknown:
+    return a
+
+@dataclass(frozen=True)
+class Pair:
+    one: Float[Tensor, "B D"]
+    other: Float[Tensor, "B D"]
+
+    @property
+    def name(self) -> str:
+        return len(self.one)
+
+    @classmethod
+    def of(cls, one: Float[Tensor, "B D"]) -> Pair:
+        return cls(one, one)
+
+@dataclass(frozen=True)
+class Named(Pair):
+    label: str = ""
+"""
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    folder = tmp_path_factory.mktemp("checked")
+    (folder / "checked_toy.py").write_text(SOURCE)
+    sys.path.insert(0, str(folder))
+    hook = check_shapes("checked_toy")
+    try:
+        yield importlib.import_module("checked_toy")
+    finally:
+        hook.uninstall()
+        sys.path.remove(str(folder))
+        del sys.modules["checked_toy"]
+
+
+def test_what_fits_its_signature_passes(checked: ModuleType) -> None:
+    for size in (2, 3):  # what an axis measured in one call binds no other
+        assert checked.product(zeros(size, 4), zeros(size, 4), scale=2).shape == (size,)
+        assert checked.nested(zeros(size, 4)).shape == (4,), "nor in a call within a call"
+    assert len(list(checked.rows(zeros(3, 2), 2))) == 2
+    assert checked.typed_only("whatever", 1) == "whatever"
+    assert checked.Named.of(zeros(2, 3)).other.shape == (2, 3)
+    assert checked.Named(zeros(2, 3), zeros(2, 3), "a name").label == "a name"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        pytest.param("product", (zeros(2, 3, 4),), id="too many axes"),
+        pytest.param("product", (zeros(2, 3).int(),), id="kind of number"),
+        pytest.param("product", (zeros(2, 3), zeros(2, 4)), id="two arguments that differ"),
+        pytest.param("transposed", (zeros(2, 3),), id="a result unlike the argument"),
+        pytest.param("doubled", (1,), id="type of an argument"),
+        pytest.param("doubled", ("",), id="type of a result"),
+        pytest.param("typed_only", (1, "2"), id="type beside one that is not imported"),
+        pytest.param("rows", (zeros(3, 2), "2"), id="arguments of a generator before its first value"),
+        pytest.param("Pair", (zeros(2, 3), zeros(3, 2)), id="fields of a data class"),
+        pytest.param("Named", (zeros(2, 3), zeros(2, 3), 7), id="fields of a derived class"),
+    ],
+)
+def test_what_contradicts_its_signature_is_refused(checked: ModuleType, name: str, arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeCheckError):
+        getattr(checked, name)(*arguments)
+
+
+def test_properties_and_class_methods_are_checked(checked: ModuleType) -> None:
+    with pytest.raises(TypeCheckError):
+        checked.Pair.of(torch.zeros(2))
+    with pytest.raises(TypeCheckError):
+        _ = checked.Pair.of(zeros(2, 3)).name
