@@ -4,38 +4,44 @@ that does not ask for what is fetched."""
 from __future__ import annotations
 
 import gc
+import os
 import random
 import socket
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.documents import summary
 from tests.shape_checks import check_shapes
 
 # What is imported stays: looking through it for what may be freed, again and again, nearly doubled the time to start.
 gc.disable()
 
+# Containers often ask Python to keep no bytecode. Without it all of the package is instrumented and compiled anew in
+# each process that runs tests: half of the time to collect them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Before the first import of deixis.
 check_shapes("deixis")
-
-import hypothesis  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-
-from tests.documents import summary  # noqa: E402
-from tests.support import golden_folder  # noqa: E402
-
-# The same examples in every run, and none fails because the machine is busy.
-hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("deixis")
 
 LOOPBACK = ("127.", "::1", "localhost")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") != "no":
+        return  # this process hands out tests and runs none: it need not wait for torch
+    import hypothesis
+    import torch
+
     torch.set_num_threads(1)
+    # The same examples in every run, and none fails because the machine is busy.
+    hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None)
+    hypothesis.settings.load_profile("deixis")
 
 
 def pytest_collection_finish() -> None:
@@ -51,6 +57,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(autouse=True)
 def _seeded(request: pytest.FixtureRequest) -> None:
     """The seed of a test hangs on its name alone, not on what ran before."""
+    import numpy as np
+    import torch
+
     seed = zlib.crc32(request.node.nodeid.encode())
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
@@ -82,6 +91,8 @@ def _isolated(
 @pytest.fixture
 def golden() -> Path:
     """The folder of golden vectors."""
+    from tests.support import golden_folder
+
     return golden_folder()
 
 
