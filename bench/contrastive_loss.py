@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,6 +74,8 @@ def loss_of(side: str) -> Callable[[Tensor, Tensor], float]:
             partition_mode="per_direction",
         )
         return lambda image, text: float(cached.calculate_loss([[image], [text]], with_backward=True).detach())
+    import open_clip
+
     clip = open_clip.ClipLoss()
     losses = {
         "ours": lambda image, text: info_nce(image, text, scale=SCALE),
@@ -160,6 +161,8 @@ class Towers(nn.Module):
 def accumulated(towers: Towers, image: Tensor, text: Tensor, pieces: int) -> None:
     """Gradients by the scheme of `--accum-freq`: all features without a graph, then for each piece its own once more
     with one, among those of the others, and the loss of the whole batch."""
+    import open_clip
+
     loss = open_clip.ClipLoss()
     parts = list(zip(image.chunk(pieces), text.chunk(pieces), strict=True))
     with torch.no_grad():

@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -108,6 +107,8 @@ class FoldedBlock(nn.Module):
 
 def model_of(case: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The network of a case, with random weights that are the same each time."""
+    import timm
+
     torch.manual_seed(0)
     network, layer = CASES[case]
     if layer.startswith("tower"):

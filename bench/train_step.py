@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,6 +80,8 @@ def _theirs(shape: Shape) -> nn.Module:
     torch.manual_seed(0)
     image = {"layers": shape.depth, "width": shape.width, "head_width": shape.per_head, "patch_size": shape.patch}
     text = {"context_length": shape.length, "vocab_size": shape.vocabulary, "width": shape.text_width}
+    import open_clip
+
     return open_clip.CLIP(
         shape.out,
         {**image, "image_size": shape.side},
@@ -139,6 +140,8 @@ def _optimiser(parameters: Sequence[Tensor], fused: bool) -> torch.optim.Optimiz
 
 
 def _their_loss(model: nn.Module, batch: Batch) -> Tensor:
+    import open_clip
+
     return open_clip.ClipLoss()(*model(batch.images, batch.tokens[:, 0]))
 
 

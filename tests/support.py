@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,22 @@ import torch
 from deixis.nn.relevance import pair_score
 from deixis.types import Sample, Source
 
-__all__ = ["explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
+__all__ = ["Peer", "explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
+
+
+class Peer:
+    """A library that tests compare with, imported when something of it is first asked for.
+
+    Those that collect tests, which is every process that runs any, need not wait for it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest looks at whatever a module of tests holds
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self._name), name)
 
 
 def few(cases: Iterable[Any], *fast: Any) -> list[Any]:

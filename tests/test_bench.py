@@ -54,13 +54,14 @@ def row(ours: list[float], theirs: list[float], unit: str) -> dict[str, Any]:
 def test_every_race_says_against_whom_and_what_must_be_equal_first() -> None:
     """As `make bench` lists the folder: what chooses a constant or keeps rows of others is no race."""
     files = {path.stem for path in (PROJECT / "bench").glob("*.py")} - {"__init__", "rows"}
-    assert set(races()) == {name for name in files if not name.endswith(("_choice", "_rows"))}
-    for race in races().values():
+    listed = races()
+    assert set(listed) == {name for name in files if not name.endswith(("_choice", "_rows"))}
+    for race in listed.values():
         assert race.measures
         assert bool(race.peers) == bool(race.equal)
     for line in RESULTS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        assert row["peer"] in races()[row["race"]].peers
+        assert row["peer"] in listed[row["race"]].peers
 
 
 def test_sides_are_measured_in_turn_after_a_warm_up() -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,17 +17,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from PIL import Image
-from torchvision import transforms
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from deixis.errors import DeixisError
 from deixis.inputs import preprocess
 from deixis.inputs.images import ImageError, load_image
 from deixis.inputs.preprocess import Preprocess
+from tests.support import Peer
 
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+transforms, functional = Peer("torchvision.transforms"), Peer("torchvision.transforms.v2.functional")
 
 
 def noisy(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -41,10 +40,11 @@ def picture(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def torchvision_crop(plan: Preprocess) -> transforms.Compose:
+def torchvision_crop(plan: Preprocess) -> Any:
+    edge, mode = math.floor(plan.size / plan.crop_share), transforms.InterpolationMode(plan.interpolation)
     return transforms.Compose(
         [
-            transforms.Resize(math.floor(plan.size / plan.crop_share), FILTERS[plan.interpolation]),
+            transforms.Resize(edge, mode),
             transforms.CenterCrop(plan.size),
             transforms.ToTensor(),
             transforms.Normalize(plan.mean, plan.std),
@@ -129,7 +129,7 @@ def test_the_shorter_side_keeps_what_reduce_asks_for() -> None:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_torchvisions_tensor_path_stays_within_the_bound_that_is_told(interpolation: str) -> None:
     image = noisy(300, 400)
-    theirs = resize(image, [64, 64], FILTERS[interpolation], antialias=True)
+    theirs = functional.resize(image, [64, 64], transforms.InterpolationMode(interpolation), antialias=True)
     difference = Preprocess(64, "squash", interpolation, **RAW)(image) * 255 - theirs
     assert difference.abs().max() <= 2.001
     assert difference.abs().mean() < 0.01

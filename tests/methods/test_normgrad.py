@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,7 +27,9 @@ from deixis.nn.relevance import pair_score
 from deixis.nn.taps import taps
 from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.ops.maps import highest, hits, per_class, spearman
-from tests.support import explained, load_golden
+from tests.support import Peer, explained, load_golden
+
+timm = Peer("timm")
 
 exact = functools.partial(torch.testing.assert_close, rtol=1e-10, atol=1e-13)
 

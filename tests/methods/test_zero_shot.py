@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import open_clip
 import pytest
 import torch
 
@@ -11,7 +10,9 @@ from deixis.errors import DeixisError
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy
+from tests.support import Peer
 
+open_clip = Peer("open_clip")
 NAMES, TEMPLATES = ("heron", "ice cream"), ("a photo of a {}.", "{}", "many {}, drawn")
 
 

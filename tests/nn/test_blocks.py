@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import timm
 from torch import nn
 
 from deixis.nn.blocks import last_block
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from tests.support import Peer
+
+timm = Peer("timm")
 
 
 class Wrapped(nn.Module):

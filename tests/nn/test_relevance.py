@@ -6,11 +6,8 @@ import copy
 import math
 from typing import Any
 
-import captum.attr
 import pytest
-import timm
 import torch
-from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
@@ -27,7 +24,9 @@ from deixis.nn.relevance import (
     ZPlus,
     relevance,
 )
-from tests.support import load_golden
+from tests.support import Peer, load_golden
+
+attributions, lrp_rules, timm = Peer("captum.attr"), Peer("captum.attr._utils.lrp_rules"), Peer("timm")
 
 SMALL = 1e-9
 COMPOSITES = {
@@ -284,17 +283,17 @@ def test_the_epsilon_rule_equals_captums() -> None:
     model, x = seeded(Plain), numbers(2, 3, 11, 9).requires_grad_()
     for name, layer in model.named_children():
         if not name.startswith("relu"):
-            layer.rule = EpsilonRule(0.01)
-    wanted = captum.attr.LRP(model).attribute(x, target=0)
+            layer.rule = lrp_rules.EpsilonRule(0.01)
+    wanted = attributions.LRP(model).attribute(x, target=0)
     own = seeded(Plain)
     found = relevance(own, x, first, rules=even(0.01)).input
     close(found, wanted.detach(), 1e-10)
 
 
 THEIRS: dict[str, tuple[Any, Rule]] = {
-    "gamma": (lambda: GammaRule(0.25, set_bias_to_zero=True), Gamma(0.25)),
-    "z+": (lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True), ZPlus()),
-    "alpha 1, beta 0": (lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True), AlphaBeta(bias=False)),
+    "gamma": (lambda: lrp_rules.GammaRule(0.25, set_bias_to_zero=True), Gamma(0.25)),
+    "z+": (lambda: lrp_rules.Alpha1_Beta0_Rule(set_bias_to_zero=True), ZPlus()),
+    "alpha 1, beta 0": (lambda: lrp_rules.Alpha1_Beta0_Rule(set_bias_to_zero=True), AlphaBeta(bias=False)),
 }
 
 
@@ -309,8 +308,8 @@ def test_the_other_rules_that_captum_has_equal_captums(name: str) -> None:
         model.fc2.weight.data.abs_()  # a score below 0 would be shared out among products above
     for key, layer in models[0].named_children():
         if not key.startswith("relu"):
-            layer.rule = theirs() if isinstance(layer, nn.Conv2d | nn.Linear) else EpsilonRule(SMALL)
-    wanted = captum.attr.LRP(models[0]).attribute(x.clone().requires_grad_(), target=0)
+            layer.rule = theirs() if isinstance(layer, nn.Conv2d | nn.Linear) else lrp_rules.EpsilonRule(SMALL)
+    wanted = attributions.LRP(models[0]).attribute(x.clone().requires_grad_(), target=0)
     close(relevance(models[1], x, first, rules=Rules(ours, ours)).input, wanted.detach(), 1e-6)
 
 

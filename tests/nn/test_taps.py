@@ -7,7 +7,6 @@ import copy
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +17,9 @@ from deixis.nn.frozen import freeze
 from deixis.nn.taps import blocks, eval_with_grad, names, taps, to_grid
 from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.vision.vit import Vit, VitConfig
+from tests.support import Peer
 
+timm = Peer("timm")
 X = torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as theirs
 
 from deixis.ops import augmentation
+from tests.support import Peer
 
+theirs = Peer("torchvision.transforms.v2.functional")
 COUNT = 8
 FACTORS = torch.tensor([0.0, 0.2, 0.6, 0.9999, 1.0, 1.3, 1.8, 2.5], dtype=torch.float64)
 

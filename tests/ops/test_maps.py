@@ -6,8 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.stats
 import torch
 from torch.nn import functional as F
 
@@ -23,7 +21,9 @@ from deixis.ops.maps import (
     to_symmetric,
     to_unit,
 )
+from tests.support import Peer
 
+filters, statistics = Peer("scipy.ndimage"), Peer("scipy.stats")
 MAPS = torch.randn(3, 2, 5, 7, generator=torch.Generator().manual_seed(0)).double()
 CONSTANT = torch.full((2, 4, 6), 3.0)
 
@@ -82,7 +82,7 @@ def test_deeper_layers_weigh_more_in_proportion_to_their_depth() -> None:
 
 @pytest.mark.parametrize("sigma", [0.05, 0.6, 1.0, 2.5, 6.0])
 def test_a_blurred_map_is_that_of_scipy(sigma: float) -> None:
-    expected = scipy.ndimage.gaussian_filter(MAPS.numpy(), (0, 0, sigma, sigma), mode="nearest")
+    expected = filters.gaussian_filter(MAPS.numpy(), (0, 0, sigma, sigma), mode="nearest")
     torch.testing.assert_close(blur(MAPS, sigma), torch.from_numpy(expected))
 
 
@@ -116,7 +116,7 @@ def test_a_class_without_examples_counts_as_zero() -> None:
 def test_rank_correlation_is_that_of_scipy_ties_among_them() -> None:
     rng = torch.Generator().manual_seed(2)
     left, right = torch.rand(4, 5, 6, generator=rng).double(), torch.randint(0, 4, (4, 5, 6), generator=rng).double()
-    expected = [scipy.stats.spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(left, right, strict=True)]
+    expected = [statistics.spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(left, right, strict=True)]
     np.testing.assert_allclose(spearman(left, right), expected, rtol=1e-10)
     torch.testing.assert_close(spearman(left, left), torch.ones(4).double())
     torch.testing.assert_close(spearman(left, -left), -torch.ones(4).double())

@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms.v2 import functional as theirs
 
 from deixis.data.loading.crops import COLOURS, PLACE, random_window, recoloured
 from deixis.inputs.preprocess import Preprocess
 from deixis.methods import read
 from deixis.types import Augment, Crop, ViewSpec
+from tests.support import Peer
 
+theirs = Peer("torchvision.transforms.v2.functional")
 DISTORTED = Augment(scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5)
 BYOL = {"jitter": (0.4, 0.4, 0.2, 0.1), "grey": 0.2}
 

@@ -7,11 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import timm
 import torch
-from timm.optim import Lamb, Lars
-from timm.optim import param_groups_layer_decay as timm_layer_decay
-from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from deixis import engine, zoo
@@ -21,8 +17,10 @@ from deixis.errors import DeixisError
 from deixis.nn.blocks import layer_numbers
 from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Losses, OptimGroup, OptimSpec, Part, Progress
+from tests.support import Peer
 from tests.toys import TwoTowers, carded, pairs
 
+timm, timm_optim = Peer("timm"), Peer("timm.optim")
 STEPS = 5
 
 
@@ -85,8 +83,14 @@ def theirs(make: Any, decay: float = 0.1) -> dict[str, torch.Tensor]:
             OptimSpec("sgd", learning_rate=0.01, weight_decay=0.1, momentum=0.0),
             lambda them: torch.optim.SGD(them, lr=0.01),
         ),
-        (OptimSpec("lars", learning_rate=0.5, weight_decay=0.1), lambda them: Lars(them, lr=0.5, momentum=0.9)),
-        (OptimSpec("lamb", learning_rate=0.1, weight_decay=0.1), lambda them: Lamb(them, lr=0.1, max_grad_norm=None)),
+        (
+            OptimSpec("lars", learning_rate=0.5, weight_decay=0.1),
+            lambda them: timm_optim.Lars(them, lr=0.5, momentum=0.9),
+        ),
+        (
+            OptimSpec("lamb", learning_rate=0.1, weight_decay=0.1),
+            lambda them: timm_optim.Lamb(them, lr=0.1, max_grad_norm=None),
+        ),
     ],
     ids=["adamw", "adamw with settings", "sgd", "sgd without momentum", "lars", "lamb"],
 )
@@ -108,7 +112,9 @@ def test_a_method_without_a_config_is_trained_by_adamw_as_torch_has_it() -> None
 def test_the_cosine_is_timm_s() -> None:
     """timm begins its warm-up at a rate that is given, ours one step above 0; after it both are the same."""
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
-    scheduler = CosineLRScheduler(optimiser, 20, lr_min=0.03, warmup_t=5, warmup_prefix=True, t_in_epochs=False)
+    scheduler = Peer("timm.scheduler").CosineLRScheduler(
+        optimiser, 20, lr_min=0.03, warmup_t=5, warmup_prefix=True, t_in_epochs=False
+    )
     expected = []
     for step in range(25):
         scheduler.step_update(step)
@@ -187,7 +193,7 @@ def test_layer_decay_is_timm_s_on_its_vit() -> None:
     found = groups(OptimSpec(learning_rate=0.1, weight_decay=0.05, layer_decay=0.7), subject)
     expected = {
         f"tower.{names[id(p)]}": (pytest.approx(0.1 * group["lr_scale"]), group["weight_decay"])
-        for group in timm_layer_decay(tower, weight_decay=0.05, layer_decay=0.7)
+        for group in timm_optim.param_groups_layer_decay(tower, weight_decay=0.05, layer_decay=0.7)
         for p in group["params"]
     }
     assert found == {**expected, "scale": (0.1, 0.0)}

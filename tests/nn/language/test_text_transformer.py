@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-import open_clip.transformer as theirs
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import TextTower
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
 from tests.clip_golden import close, text_tower
-from tests.support import load_golden
+from tests.support import Peer, load_golden
 
+theirs = Peer("open_clip.transformer")
 CONFIG = TextConfig(vocabulary=50, length=9, width=12, depth=2, heads=3, hidden=48, out=10)
 SIGLIP = dataclasses.replace(
     CONFIG, causal=False, pool="last", fill=1, projection_bias=True, epsilon=1e-6, activation="gelu_tanh"
@@ -43,7 +44,7 @@ def moved(tower: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def like_open_clip(tower: TextTransformer, peer: theirs.TextTransformer) -> None:
+def like_open_clip(tower: TextTransformer, peer: Any) -> None:
     state = peer.state_dict()
     tower.words.weight.copy_(state["token_embedding.weight"])
     tower.positions.copy_(state["positional_embedding"])
@@ -183,7 +184,7 @@ def test_a_text_longer_than_the_positions_is_refused_with_both_lengths() -> None
 
 @pytest.mark.parametrize("change", [{"pool": "eos"}, {"end": 3}, {"fill": 1}])
 def test_a_layout_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="belongs to pool=|never sees what `fill`"):
+    with pytest.raises(ValueError, match="belongs to pool="):
         TextTransformer(dataclasses.replace(CONFIG, **change))
 
 

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from open_clip.model import resize_pos_embed, resize_text_pos_embed
 
 from deixis.errors import DeixisError
 from deixis.nn.layers.positions import require_side, resize_grid, resize_length
+from tests.support import Peer
+
+theirs = Peer("open_clip.model")
 
 
 @pytest.mark.parametrize("side", [3, 5, 9])
@@ -17,7 +19,7 @@ from deixis.nn.layers.positions import require_side, resize_grid, resize_length
 def test_a_grid_is_resized_as_open_clip_does(side: int, dtype: torch.dtype) -> None:
     positions = torch.randn(1 + 36, 8, dtype=dtype)
     state = {"visual.positional_embedding": positions}
-    resize_pos_embed(state, SimpleNamespace(visual=SimpleNamespace(grid_size=(side, side))))
+    theirs.resize_pos_embed(state, SimpleNamespace(visual=SimpleNamespace(grid_size=(side, side))))
     torch.testing.assert_close(resize_grid(positions, (side, side)), state["visual.positional_embedding"])
 
 
@@ -25,7 +27,7 @@ def test_a_grid_is_resized_as_open_clip_does(side: int, dtype: torch.dtype) -> N
 def test_a_length_is_resized_as_open_clip_does(length: int) -> None:
     positions = torch.randn(11, 8)
     state = {"positional_embedding": positions}
-    resize_text_pos_embed(state, SimpleNamespace(positional_embedding=torch.zeros(length, 8)))
+    theirs.resize_text_pos_embed(state, SimpleNamespace(positional_embedding=torch.zeros(length, 8)))
     torch.testing.assert_close(resize_length(positions, length), state["positional_embedding"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import open_clip.modified_resnet as theirs
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +12,9 @@ from deixis.nn.dual import ImageTower
 from deixis.nn.vision.modified_resnet import AttentionPool, ModifiedResNet, ModifiedResNetConfig
 from deixis.ops.contrastive import info_nce
 from tests.clip_golden import assert_gradient, assert_gradients, close, resnet, stored
-from tests.support import load_golden
+from tests.support import Peer, load_golden
 
+theirs = Peer("open_clip.modified_resnet")
 CONFIG = ModifiedResNetConfig(image_size=64, blocks=(1, 2, 1, 1), width=4, heads=2, out=10)
 
 

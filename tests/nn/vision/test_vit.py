@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-import open_clip.transformer as theirs
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,8 +15,9 @@ from deixis.nn.dual import ImageTower
 from deixis.nn.layers.transformer import quick_gelu
 from deixis.nn.vision.vit import Vit, VitConfig
 from tests.clip_golden import close, vit
-from tests.support import load_golden
+from tests.support import Peer, load_golden
 
+theirs, timm = Peer("open_clip.transformer"), Peer("timm.models.vision_transformer")
 CONFIG = VitConfig(image_size=24, patch_size=8, width=12, depth=2, heads=3, hidden=20, out=10)
 SIGLIP = dataclasses.replace(
     CONFIG, pool="map", class_token=False, pre_norm=False, patch_bias=True, epsilon=1e-6, out=None
@@ -68,7 +68,7 @@ TIMM = {
 
 
 @torch.no_grad()
-def like_open_clip(tower: Vit, peer: theirs.VisionTransformer) -> None:
+def like_open_clip(tower: Vit, peer: Any) -> None:
     state = peer.state_dict()
     tower.patches.weight.copy_(state["conv1.weight"])
     tower.class_token.copy_(state["class_embedding"])
@@ -98,7 +98,7 @@ def test_every_stored_state_of_the_image_tower_is_matched() -> None:
 
 VARIANTS = {
     "as CLIP": ({}, {}),
-    "with OpenAI's activation": ({"activation": "quick_gelu"}, {"act_layer": theirs.QuickGELU}),
+    "with OpenAI's activation": ({"activation": "quick_gelu"}, {"act_layer": lambda: theirs.QuickGELU()}),
     "without the first norm": ({"pre_norm": False}, {"no_ln_pre": True}),
     "mean of the patches": ({"pool": "mean"}, {"pool_type": "avg"}),
     "mean, then norm": (
@@ -124,7 +124,7 @@ def test_each_layout_of_open_clip_gives_its_numbers(variant: str) -> None:
 def test_siglip_s_layout_gives_the_numbers_of_timm(activation: str) -> None:
     layer = nn.GELU if activation == "gelu" else lambda: nn.GELU(approximate="tanh")
     peer = moved(
-        VisionTransformer(
+        timm.VisionTransformer(
             img_size=24, patch_size=8, embed_dim=12, depth=2, num_heads=3, mlp_ratio=2.0, num_classes=0,
             class_token=False, global_pool="map", act_layer=layer,
         )

@@ -6,7 +6,6 @@ import socket
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 
@@ -20,8 +19,9 @@ from deixis.nn.vision.pyramid import levels_of
 from deixis.types.protocols import ImageEncoder
 from deixis.zoo import scratch
 from deixis.zoo.hub import require_reachable
-from tests.support import few
+from tests.support import Peer, few
 
+timm = Peer("timm")
 SMALL = ("timm:regnety_002:untrained:64", "timm:vit_tiny_patch16_224:untrained:32")
 HALVES = ("tiny", "scratch:resnet:tiny", "scratch:vit:tiny:32", "scratch:vit-mean:tiny:32")
 OTHERS = (
@@ -145,6 +145,7 @@ def test_weights_that_no_hub_gives_are_an_error_with_a_way_out(monkeypatch: pyte
 
     monkeypatch.setattr("deixis.zoo.timm_networks.require_reachable", lambda *_: None)
     monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr("timm.create_model", unreachable)
     with pytest.raises(
         DeixisError, match=r"the hub can't be reached. Check.*or take random weights: timm:resnet18:untr"
     ):
