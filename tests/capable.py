@@ -82,9 +82,12 @@ class Reader(Toy):
 class Answerer(Toy):
     """Says whether the colour that is asked for is in the picture."""
 
-    def answer(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"]) -> list[str]:
+    def answer(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> list[str]:
         there = (self.colourful(images) > 0.5).flatten(2).any(2)
-        return ["yes" if row[self.asked(words)] else "no" for row, words in zip(there, tokens, strict=True)]
+        questions = tokens if mask is None else (row[real] for row, real in zip(tokens, mask, strict=True))
+        return ["yes" if row[self.asked(words)] else "no" for row, words in zip(there, questions, strict=True)]
 
 
 def _box(inside: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:

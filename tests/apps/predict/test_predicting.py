@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 import deixis
 from deixis.apps.predict import capable
@@ -127,6 +127,21 @@ def test_each_question_is_put_to_each_picture() -> None:
     assert deixis.answer(Answerer(), pictures, "is there anything blue?") == ["no", "yes"]
     found = deixis.answer(Answerer(), pictures, ["is there anything red?", "is there anything blue?"])
     assert found == [("yes", "no"), ("yes", "yes")]
+
+
+def test_a_question_comes_with_a_mask_of_its_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, questions = Answerer(), ["red?", "is there anything red in the picture?"]
+    lengths = []
+
+    def answer(images: Tensor, tokens: Tensor, mask: Tensor) -> list[str]:
+        assert mask.shape == tokens.shape
+        lengths.append(int(mask.sum()))
+        return ["yes"] * len(images)
+
+    monkeypatch.setattr(method, "answer", answer)
+    assert deixis.answer(method, squares(red=(50, 10)), questions) == [("yes", "yes")]
+    assert lengths == [int(method.encoder.tokenize([text])[1].sum()) for text in questions]
+    assert lengths[0] < lengths[1]
 
 
 @pytest.mark.parametrize("verb", few(TOYS, "ground", "answer"))

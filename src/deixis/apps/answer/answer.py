@@ -44,9 +44,9 @@ def answer_with(method: Any, questions: Sequence[str]) -> BatchPredictor:
     rows = tokenized(method, questions)
 
     def run(pixels: Any, shown: Any) -> list[Any]:
-        columns = [
-            picture_texts("answer", method.answer(pixels, row.expand(len(pixels), -1)), shown) for row, _ in rows
-        ]
+        wide = (len(pixels), -1)
+        answers = [method.answer(pixels, tokens.expand(wide), mask.expand(wide)) for tokens, mask in rows]
+        columns = [picture_texts("answer", each, shown) for each in answers]
         return [
             dataclasses.replace(each[0], texts=tuple(one.texts[0] for one in each), questions=tuple(questions))
             for each in zip(*columns, strict=True)

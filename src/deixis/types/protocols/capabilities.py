@@ -162,8 +162,10 @@ class OffersCaption(Protocol):
 class OffersAnswer(Protocol):
     """Answers questions about images."""
 
-    def answer(self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"]) -> list[str]:
-        """One answer an image and question."""
+    def answer(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> list[str]:
+        """One answer an image and question; `mask` is true where a token is real, without one all are."""
 
 
 @runtime_checkable
