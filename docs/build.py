@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,22 +108,61 @@ def method_page(method: Literals) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+RACES = """Of each race, case and peer the latest row of `results/bench.jsonl`; the worst race stands first, and in each
+the worst case. A case is **won** or **lost** where both quartiles of the ratio say so, and *even* otherwise. A ratio of
+2 means twice as fast, or half the memory."""
+
+
 def races_page(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of races: of each race, case and peer the latest row."""
-    latest = {(row["race"], row["case"], row["peer"]): row for row in rows}
-    cells = [
-        (
-            *(row["race"], row["case"], f"{row['peer']} {row['peer_version']}"),
-            *(f"{row['ours']} {row['unit']}", f"{row['theirs']} {row['unit']}"),
-            f"{row['ratio']} ({row['spread'][0]} to {row['spread'][1]})",
-            *(row["repeats"], row["threads"], row["cpu"], row["date"][:10]),
-        )
-        for row in latest.values()
-    ]
-    head = ("race", "case", "peer", "ours", "theirs", "times better (quartiles)", "repeats", "threads", "cpu", "date")
-    rules = [(name, race.measures, ", ".join(race.peers), race.equal) for name, race in races().items()]
-    before = table(("race", "what is measured", "against", "what must be equal first"), rules)
-    return f"# Races\n\n{MADE}\n\n{before}\n\n{table(head, cells)}\n"
+    """The races, worst first: of each race, case and peer the latest row."""
+    latest: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    for row in rows:
+        latest.setdefault(row["race"], {})[row["case"], row["peer"]] = row
+    groups = {name: sorted(each.values(), key=_ratio) for name, each in latest.items()}
+    order = sorted(groups, key=lambda name: _ratio(groups[name][0]))
+    sections, summary = [], []
+    for name in order:
+        race, outcomes = races()[name], [_outcome(row) for row in groups[name]]
+        counts = [outcomes.count(each) for each in ("**won**", "*even*", "**lost**")]
+        summary.append((f"[{name}](#{name})", race.measures, *counts))
+        sections += [
+            f"## {name}",
+            f"{race.measures}. {_equal(race.equal)}",
+            table(_RACE_HEAD, map(_raced, groups[name])),
+        ]
+    head = table(("race", "what is measured", "won", "even", "lost"), summary)
+    return "\n\n".join(["# Races", MADE, RACES, head, *sections]) + "\n"
+
+
+_RACE_HEAD = ("", "case", "against", "ratio (quartiles)", "ours", "theirs", "repeats", "threads", "cpu", "date")
+
+
+def _equal(what: str) -> str:
+    return f"Equal first: {what}." if what else "Nobody to compare with."
+
+
+def _ratio(row: Mapping[str, Any]) -> float:
+    return float(row["ratio"])
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    low, high = row["spread"]
+    return "**won**" if low > 1 else "**lost**" if high < 1 else "*even*"
+
+
+def _raced(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The cells of a row."""
+    low, high = row["spread"]
+    return (
+        *(
+            _outcome(row),
+            row["case"],
+            f"{row['peer']} {row['peer_version']}".strip(),
+            f"{row['ratio']} ({low} to {high})",
+        ),
+        *(f"{row['ours']} {row['unit']}", f"{row['theirs']} {row['unit']}"),
+        *(row["repeats"], row["threads"], row["cpu"], row["date"][:10]),
+    )
 
 
 def parts_page() -> str:

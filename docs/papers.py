@@ -207,10 +207,20 @@ def curves(rows: Sequence[Row]) -> str:
         drawn += [line(curve, ink, 'stroke-width="1" opacity="0.3"') for curve in seeds]
         average = [(xs[0][0], mean(y for _, y in xs)) for xs in zip(*seeds, strict=True)]
         drawn += [line(average, ink, 'stroke-width="2.5"'), _text(EDGE + 8, 20 + 16 * number, arm, ink)]
+    levels = [low + span * part / 3 for part in range(4)]
+    heights = [HEIGHT - EDGE - part / 3 * (HEIGHT - 2 * EDGE) for part in range(4)]
+    columns = [EDGE + across(x) * (WIDTH - 2 * EDGE) for x in marks]
+    grid = " ".join(
+        [
+            *(f"M{EDGE} {y:.1f} H{WIDTH - EDGE}" for y in heights),
+            *(f"M{x:.1f} {EDGE} V{HEIGHT - EDGE}" for x in columns),
+        ]
+    )
     axes = [
+        f'<path d="{grid}" fill="none" stroke="#ddd"/>',
         f'<path d="M{EDGE} {EDGE / 2} V{HEIGHT - EDGE} H{WIDTH - EDGE / 2}" fill="none" stroke="#555"/>',
-        *(_text(4, y, f"{value:.2f}") for y, value in ((HEIGHT - EDGE, low), (EDGE, high))),
-        *(_text(EDGE + across(x) * (WIDTH - 2 * EDGE) - 4, HEIGHT - EDGE + 18, f"{x:.0f}") for x in marks),
+        *(_text(4, y + 4, f"{value:.2f}") for y, value in zip(heights, levels, strict=True)),
+        *(_text(x - 4, HEIGHT - EDGE + 18, f"{mark:,.0f}") for x, mark in zip(columns, marks, strict=True)),
         _text(WIDTH / 2 - EDGE, HEIGHT - 6, _axis(rows)),
     ]
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
@@ -223,7 +233,7 @@ def _across(rows: Sequence[Row], xs: Sequence[float]) -> tuple[Callable[[float],
     point to the next, and so lie at equal distances."""
     if _axis(rows) == "images a class" and len(xs) > 1:
         return lambda x: math.log(x / xs[0]) / math.log(xs[-1] / xs[0]), xs
-    return lambda x: x / xs[-1], (0.0, xs[-1])
+    return lambda x: x / xs[-1], tuple(xs[-1] * part / 3 for part in range(4))
 
 
 def _text(x: float, y: float, words: str, ink: str = "#333") -> str:

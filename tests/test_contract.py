@@ -76,6 +76,7 @@ def test_a_card_names_only_what_exists(name: str) -> None:
     card, module = read(name).card, get(name)
     assert card.title
     assert card.year > 1950
+    assert not any(each.isdigit() for each in card.venue), "the year has a field of its own"
     assert set(card.skip_contract) <= set(RULES)
     fields = {field.name for field in dataclasses.fields(module.Config)}
     assert {part.name for part in card.parts} <= fields, "each part has a config field of its name"

@@ -86,9 +86,19 @@ def open_clip_folder(
     folder: Path, config: dict[str, Any], preprocess: dict[str, Any] | None = None, weights: str = "safetensors"
 ) -> nn.Module:
     """Writes what open_clip's own `save_for_hf` writes, tokenizer left out; gives the model."""
+    return write_open_clip(folder, config, open_clip_model(config), preprocess, weights)
+
+
+def write_open_clip(
+    folder: Path,
+    config: dict[str, Any],
+    model: nn.Module,
+    preprocess: dict[str, Any] | None = None,
+    weights: str = "safetensors",
+) -> nn.Module:
+    """As `open_clip_folder`, for a model that is made already."""
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    model = open_clip_model(config)
     folder.mkdir(parents=True)
     default = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD, "interpolation": "bicubic"}
     whole = {"model_cfg": config, "preprocess_cfg": preprocess or {**default, "resize_mode": "shortest"}}

@@ -11,9 +11,10 @@ import html
 import json
 import os
 import re
+import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import ftfy
 import regex
@@ -24,7 +25,7 @@ from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.inputs.tokenizer import Tokenizer
 
-__all__ = ["MERGES", "ClipTokenizer", "clean", "clean_with_map", "is_clip_bpe"]
+__all__ = ["MERGES", "Cleaning", "ClipTokenizer", "clean", "clean_with_map", "is_clip_bpe"]
 
 MERGES = ("clip-bpe", "bpe_simple_vocab_16e6.txt.gz")
 """Folder and file in the cache where `deixis data get clip-bpe` puts CLIP's table of merges."""
@@ -37,14 +38,26 @@ _WORDS = regex.compile(f"{_START}|{_END}|{_PIECES}", regex.IGNORECASE)
 _SUFFIX = "</w>"
 _MERGES_READ = 49152 - 256 - 2
 _SPLITS_TRIED = 64
+_DROPPED = frozenset(string.punctuation) - {"_"}
+_NO_MARKS = str.maketrans("", "", "".join(sorted(_DROPPED)))
+
+Cleaning: TypeAlias = Literal["whitespace", "lower", "canonicalize"]
+"""What open_clip's tokenizers do to a text besides repairing it: nothing, lower case (CLIP), or lower case and no
+punctuation (SigLIP)."""
 
 
-def clean(text: str) -> str:
-    """The text as CLIP's tokenizer reads it: repaired by ftfy, unescaped twice, white space collapsed, lower case."""
-    return " ".join(_repair(text).split()).lower()
+def clean(text: str, how: Cleaning = "lower") -> str:
+    """The text as tokenizers of open_clip read it: repaired by ftfy, unescaped twice, white space collapsed.
+
+    Args:
+        text: as it was written.
+        how: what is done besides.
+    """
+    cleaned = " ".join(_without_marks(_repair(text), how).split())
+    return cleaned if how == "whitespace" else cleaned.lower()
 
 
-def clean_with_map(text: str) -> tuple[str, list[tuple[int, int]]]:
+def clean_with_map(text: str, how: Cleaning = "lower") -> tuple[str, list[tuple[int, int]]]:
     """The cleaned text, and for each of its characters the range of the original that it comes from.
 
     Ranges are as narrow as halving finds: a character stands alone where cleaning the parts gives the parts of the
@@ -54,6 +67,9 @@ def clean_with_map(text: str) -> tuple[str, list[tuple[int, int]]]:
     for length, piece in _units(text, repaired):
         ranges += [(start, start + length)] * len(piece)
         start += length
+    if how == "canonicalize":
+        ranges = [each for letter, each in zip(repaired, ranges, strict=True) if letter not in _DROPPED]
+        repaired = _without_marks(repaired, how)
     words = [(found.start(), found.end()) for found in re.finditer(r"\S+", repaired)]
     letters, kept = "", []
     for index, (first, last) in enumerate(words):
@@ -62,7 +78,14 @@ def clean_with_map(text: str) -> tuple[str, list[tuple[int, int]]]:
             kept.append((ranges[words[index - 1][1]][0], ranges[first - 1][1]))
         letters += repaired[first:last]
         kept += ranges[first:last]
+    if how == "whitespace":
+        return letters, kept
     return letters.lower(), [where for letter, where in zip(letters, kept, strict=True) for _ in letter.lower()]
+
+
+def _without_marks(text: str, how: Cleaning) -> str:
+    """Without punctuation, where that is wanted; an underscore is a space then."""
+    return text.replace("_", " ").translate(_NO_MARKS) if how == "canonicalize" else text
 
 
 def _repair(text: str) -> str:
@@ -188,9 +211,7 @@ class ClipTokenizer(Tokenizer):
 
     def encode_spans(self, text: str, spans: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int] | None]:
         """Where stretches of the original text lie among the tokens; see `Tokenizer.encode_spans`."""
-        places = self._places(text, length)
-        found = ([at for at, (low, high) in places.items() if low < stop and start < high] for start, stop in spans)
-        return [(min(inside), max(inside) + 1) if inside else None for inside in found]
+        return self._overlapping(self._places(text, length), spans)
 
     def _piece(self, number: int) -> str:
         """The bytes of a token as text; those that are a part of a character can't be told."""

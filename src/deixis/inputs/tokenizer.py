@@ -70,6 +70,11 @@ class Tokenizer:
         return rules
 
     @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The rules, as the `tokenizers` package has them."""
+        return self._rules
+
+    @property
     def vocabulary(self) -> int:
         """How many different tokens there are."""
         return int(self._rules.get_vocab_size())
@@ -176,6 +181,14 @@ class Tokenizer:
         encoding = self._encode([text])[0]
         kept = len(self._fit(encoding.ids, length)) - (self.around - self._start)
         return {position: encoding.offsets[position] for position in range(self._start, kept)}
+
+    @staticmethod
+    def _overlapping(
+        places: dict[int, tuple[int, int]], spans: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int] | None]:
+        """First token of each span and the one behind its last, by the places of tokens in the text."""
+        found = ([at for at, (low, high) in places.items() if low < stop and start < high] for start, stop in spans)
+        return [(min(inside), max(inside) + 1) if inside else None for inside in found]
 
     @staticmethod
     def _span(encoding: tokenizers.Encoding, start: int, stop: int, kept: int) -> tuple[int, int] | None:

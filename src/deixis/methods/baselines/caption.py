@@ -29,14 +29,14 @@ __all__ = ["CARD", "CLAIMS", "Config", "Method"]
 
 CARD = Card(
     title="Predicting a caption word by word",
-    year=2020,
+    year=2021,
     kind="trained",
     role="baseline",
     needs=(FieldSpec("images", "B 3 H W"), FieldSpec("tokens", "B K L", "long", ragged="L")),
     parts=(Part("encoder", "dual_encoder"),),
     capabilities=("compare",),
     zero_gradient=("attention.key.bias",),
-    venue="CVPR 2021",
+    venue="CVPR",
     arxiv="2006.06666",
     tags=("pre-training", "zero-shot"),
 )

@@ -36,7 +36,7 @@ _JUDGED = 10_000
 
 CARD = Card(
     title="Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification",
-    year=2021,
+    year=2022,
     kind="fitted",
     role="baseline",
     needs=(
@@ -46,7 +46,7 @@ CARD = Card(
     parts=(Part("encoder", "dual_encoder", frozen=True), Part("names", "names")),
     capabilities=("classify",),
     non_gradient_state=("classes", "keys", "labels", "alpha", "beta"),
-    venue="ECCV 2022",
+    venue="ECCV",
     arxiv="2207.09519",
     code="gaopengcuhk/Tip-Adapter",
     tags=("few-shot", "classification", "nearest neighbours"),

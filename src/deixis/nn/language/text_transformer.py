@@ -36,7 +36,7 @@ class TextConfig:
             its first token `end`) or `last` (at the last position).
         end: number of the token that ends a text, for `eos`.
         fill: texts are filled up to `length` with this token in place of padding and the filling is read like any
-            token (SigLIP); None: they are taken as they come.
+            token (SigLIP, and towers without a causal mask in open_clip); None: they are taken as they come.
         projection_bias: whether the projection has a bias.
         epsilon: of the layer norms.
     """
@@ -77,8 +77,8 @@ class TextTransformer(nn.Module):
         super().__init__()
         if (config.pool == "eos") != (config.end is not None):
             raise ValueError(f"`end` belongs to pool='eos': got pool={config.pool!r} and end={config.end}")
-        if config.fill is not None and config.pool != "last":
-            raise ValueError(f"`fill` belongs to pool='last', not to {config.pool!r}")
+        if config.fill is not None and config.causal and config.pool != "last":
+            raise ValueError(f"a causal tower that reads at {config.pool!r} never sees what `fill` puts there")
         self._config = config
         self.words = nn.Embedding(config.vocabulary, config.width)
         self.positions = nn.Parameter(torch.empty(config.length, config.width))

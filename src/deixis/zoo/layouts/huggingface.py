@@ -13,7 +13,6 @@ from torch import nn
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.inputs.clip_bpe import ClipTokenizer
-from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.text_transformer import TextTransformer
 from deixis.nn.vision.vit import Vit
@@ -25,6 +24,7 @@ from deixis.zoo.layouts.settings import (
     check_seal,
     licence_of,
     no_weights,
+    padding_of,
     read_json,
     read_tokenizer,
     require_vocabulary,
@@ -106,10 +106,13 @@ def load(folder: Path, name: str) -> DualEncoder:
     source, config = str(folder / CONFIG), read_json(folder / CONFIG)
     kind = StrictConfig(config, source).choice("model_type", {each: each for each in KINDS}, "")
     tokenizer = read_tokenizer(folder, clip=kind == "clip")
-    image, text = read_towers(kind, config, source, _padding(folder, tokenizer, config) if kind == "siglip" else None)
+    padding = padding_of(folder, tokenizer, config.get("text_config")) if kind == "siglip" else None
+    image, text = read_towers(kind, config, source, padding)
     require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
     vit, words = build(image, text, source)
-    preprocess = read_preprocess(StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), vit.config)
+    preprocess = read_preprocess(
+        StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), cast(Vit, vit).config
+    )
     numbers = ["logit_scale", *(["logit_bias"] if kind == "siglip" else [])]
     found = fill(open_weights(_weights(folder)), _parts(vit, words, kind), numbers, _SPARE, _HINTS)
     scale, bias = scale_of(found["logit_scale"], str(folder)), found.get("logit_bias")
@@ -133,20 +136,6 @@ def _weights(folder: Path) -> list[Path]:
                 raise DeixisError(f"{folder}/{name}.index.json names {wrong[0]!r}, outside of its folder.")
             return [folder / each for each in sorted(names)]
     raise no_weights(folder, WEIGHTS)
-
-
-def _padding(folder: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> int:
-    """The token that fills a SigLIP text: the tokenizer's, else the config's."""
-    path = folder / "tokenizer_config.json"
-    told = read_json(path).get("pad_token") if path.is_file() else None
-    content = told.get("content") if isinstance(told, dict) else told
-    if not isinstance(content, str):
-        return int(StrictConfig(config.get("text_config") or {}, "text_config").number("pad_token_id", 1))
-    model = tokenizer.to_dict()
-    numbers = {each["content"]: each["id"] for each in model.get("added_tokens") or []}
-    if content not in numbers:
-        raise DeixisError(f"{path} pads with {content!r}, which is no special token of the tokenizer.")
-    return int(numbers[content])
 
 
 def require(encoder: DualEncoder) -> None:

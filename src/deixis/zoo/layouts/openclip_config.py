@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
 
 from deixis.errors import DeixisError
+from deixis.inputs.clip_bpe import Cleaning
 from deixis.inputs.preprocess import Mode, Preprocess
 from deixis.nn.dual import DualEncoder
+from deixis.nn.language.class_token_text import ClassTokenTextConfig
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.language.transformers_text import TransformersTextConfig
 from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.query_pooled_vit import QueryPooledVitConfig
+from deixis.nn.vision.timm_tower import TimmTowerConfig
+from deixis.nn.vision.transformers_image import TransformersImageConfig
 from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.zoo.layouts.settings import StrictConfig
+from deixis.zoo.layouts.text_networks import text_network
 
-__all__ = ["MEAN", "STD", "read_preprocess", "read_towers", "unlike", "write_preprocess", "write_towers"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "ImageConfig",
+    "TextConfigs",
+    "TextReading",
+    "read_preprocess",
+    "read_towers",
+    "unlike",
+    "write_preprocess",
+    "write_towers",
+]
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the pictures CLIP was trained on, in units of 0 to 1; what a config without its own means."""
@@ -23,28 +42,89 @@ _CUSTOM_CURE = "Blocks of this kind are not built here; load the model with open
 _RESIZES = {"shortest": "crop", "squash": "squash"}
 _DEEPEST = 1000
 _POOLS = {"tok": "class", "avg": "mean"}
+_TEXT_POOLS = {
+    "mean_pooler": "mean",
+    "max_pooler": "max",
+    "cls_pooler": "class",
+    "cls_last_hidden_state_pooler": "class",
+}
+_TIMM_POOLS = ("", "avg", "avgmax", "max", "token", "map", "abs_attn", "rot_attn")
+_TIMM_PROJECTIONS: dict[str, Any] = {"linear": "linear", "mlp": "mlp", "": "classifier", "none": "none"}
+_VIT_ENTRIES = ("width", "layers", "head_width", "mlp_ratio", "patch_size", "pool_type", "no_ln_pre", "pos_embed_type")
+
+ImageConfig: TypeAlias = (
+    VitConfig | ModifiedResNetConfig | QueryPooledVitConfig | TimmTowerConfig | TransformersImageConfig
+)
+TextConfigs: TypeAlias = TextConfig | TransformersTextConfig
 
 
-def read_towers(model: StrictConfig) -> tuple[VitConfig | ModifiedResNetConfig, TextConfig]:
-    """The towers that a `model_cfg` describes; `custom_text` and `init_logit_bias` are left in it.
+@dataclasses.dataclass(frozen=True)
+class TextReading:
+    """How the texts of a model become tokens.
+
+    Attributes:
+        tokenizer: the repository that its tokenizer is from; empty: it is CLIP's.
+        cleaning: what is done to a text first.
+        dropped: whether the token that ends a text gives way to number 0.
+    """
+
+    tokenizer: str = ""
+    cleaning: Cleaning = "lower"
+    dropped: bool = False
+
+
+def read_towers(model: StrictConfig, folder: Path | None = None) -> tuple[ImageConfig, TextConfigs, TextReading]:
+    """The towers that a `model_cfg` describes; `init_logit_bias` is left in it.
+
+    Of a model that also writes captions (CoCa) the two encoders are described; its decoder is left out.
+
+    Args:
+        model: the entries.
+        folder: of the checkpoint, for settings of a text tower that are not known.
 
     Raises:
         DeixisError: it describes something that is not built here; the message names the entry.
     """
-    model.refuse(["multimodal_cfg"], "Models that also write captions (CoCa) are not built here.")
-    model.ignore("init_logit_scale", "nonscalar_logit_scale")
+    model.ignore("init_logit_scale", "nonscalar_logit_scale", "multimodal_cfg", "custom_text")
     out, quick = model.count("embed_dim"), model.flag("quick_gelu", False)
     vision = StrictConfig(model.take("vision_cfg"), f"{model.source}.vision_cfg")
     words = StrictConfig(model.take("text_cfg"), f"{model.source}.text_cfg")
-    vision.refuse(
-        ["timm_model_name"],
-        "Towers from timm are not built here; for SigLIP take the transformers folder of the same model.",
-    )
-    words.refuse(["hf_model_name", "hf_tokenizer_name"], "Towers and tokenizers from transformers are not built here.")
     for each in (vision, words):
-        each.refuse(("ls_init_value", "block_type", *_CUSTOM), _CUSTOM_CURE)
-        each.ignore("output_tokens")
-    return _image(vision, out, quick), _text(words, out, quick)
+        each.refuse(("block_type", *_CUSTOM), _CUSTOM_CURE)
+        each.ignore("output_tokens", "ls_init_value")  # weights tell of layer scales
+    network, reading = words.take("hf_model_name", ""), _reading(words)
+    if network:
+        text: TextConfigs = _text_network(words, str(network), out, folder)
+        return _image(vision, out, quick), text, dataclasses.replace(reading, tokenizer=reading.tokenizer or network)
+    return _image(vision, out, quick), _text(words, out, quick), reading
+
+
+def _reading(words: StrictConfig) -> TextReading:
+    words.refuse(["tokenizer_mode"], "Texts of this kind are not read here.")
+    options = StrictConfig(words.take("tokenizer_kwargs", {}), f"{words.source}.tokenizer_kwargs")
+    name = str(words.take("hf_tokenizer_name", ""))
+    kinds: dict[str, Cleaning] = {each: each for each in get_args(Cleaning)}
+    cleaning: Cleaning = options.choice("clean", kinds, "whitespace" if name else "lower")
+    reading = TextReading(name, cleaning, options.flag("strip_sep_token", False))
+    options.done()
+    if not name and reading != TextReading():
+        raise words.wrong("tokenizer_kwargs", {"clean": cleaning}, "CLIP's tokenizer has no such settings here.")
+    return reading
+
+
+def _text_network(words: StrictConfig, name: str, out: int, folder: Path | None) -> TransformersTextConfig:
+    network = text_network(name, folder)
+    width = int(network.get("hidden_size") or network["d_model"])
+    kind = words.choice("hf_proj_type", {"mlp": "mlp", "linear": "linear", "none": ""}, "mlp")
+    maps = {"mlp": ((width + out) // 2, out), "linear": (out,), "": ()}[kind]
+    pool = words.choice("hf_pooler_type", _TEXT_POOLS, "mean_pooler")
+    if pool == "class" and network["model_type"] in ("roberta", "xlm-roberta", "bert"):
+        pool = "pooler"
+    length = words.count("context_length", 77)
+    words.ignore(*(f.name for f in dataclasses.fields(TextConfig)), "hf_model_pretrained", "vocab_size", "layers")
+    words.ignore("mlp_ratio", "proj_type", "proj_bias", "pool_type", "no_causal_mask", "pad_id", "eos_id", "embed_cls")
+    words.done()
+    return TransformersTextConfig(network, length, out, pool, projection=maps)
 
 
 def _activation(tower: StrictConfig, quick: bool) -> Any:
@@ -64,12 +144,29 @@ def _epsilon(tower: StrictConfig) -> float:
     return epsilon
 
 
-def _image(vision: StrictConfig, out: int, quick: bool) -> VitConfig | ModifiedResNetConfig:
+def _timm(vision: StrictConfig, name: str, out: int) -> TimmTowerConfig:
+    pool = vision.choice("timm_pool", {each: each for each in _TIMM_POOLS}, "avg")
+    proj = str(vision.take("timm_proj", "")) if vision.has("timm_proj") else "linear"
+    if proj not in _TIMM_PROJECTIONS:
+        raise vision.wrong("timm_proj", proj, "It must be linear, mlp, none or nothing.")
+    projection = _TIMM_PROJECTIONS[proj]
+    if pool in ("abs_attn", "rot_attn") and projection == "classifier":
+        projection = "none"
+    bias, size = vision.flag("timm_proj_bias", False), vision.count("image_size", 224)
+    vision.ignore("timm_model_pretrained", "timm_drop", "timm_drop_path", "patch_dropout", *_VIT_ENTRIES)
+    vision.done()
+    return TimmTowerConfig(name, size, out, pool, projection, bias)
+
+
+def _image(vision: StrictConfig, out: int, quick: bool) -> ImageConfig:
+    if name := str(vision.take("timm_model_name", "")):
+        return _timm(vision, name, out)
     width, size = vision.count("width", 768), vision.count("image_size", 224)
     layers = vision.take("layers", 12)
     per_head = vision.count("head_width", 64)
     vision.ignore(*(f"timm_{name}" for name in ("model_pretrained", "pool", "proj", "proj_bias", "drop", "drop_path")))
-    vision.ignore("attn_pooler_queries", "attn_pooler_heads")
+    queries, query_heads = vision.count("attn_pooler_queries", 256), vision.count("attn_pooler_heads", 8)
+    pooled_by_queries = vision.flag("attentional_pool", False)
     if isinstance(layers, list | tuple):
         vision.ignore("patch_size", "mlp_ratio", "patch_dropout", "pool_type")
         vision.done()
@@ -77,7 +174,6 @@ def _image(vision: StrictConfig, out: int, quick: bool) -> VitConfig | ModifiedR
             raise vision.wrong("layers", layers, "A modified ResNet has four stages.")
         first, second, third, fourth = layers
         return ModifiedResNetConfig(size, (first, second, third, fourth), width, width * 32 // per_head, out)
-    vision.refuse(["attentional_pool"], "Attention pooling (CoCa) is not built here.")
     vision.choice("pos_embed_type", {"learnable": 0, "sin_cos_2d": 0}, "learnable")
     config = VitConfig(
         image_size=size,
@@ -95,17 +191,22 @@ def _image(vision: StrictConfig, out: int, quick: bool) -> VitConfig | ModifiedR
         patch_dropout=vision.number("patch_dropout", 0.0),
     )
     vision.done()
-    return config
+    if not pooled_by_queries:
+        return config
+    if config.pool != "class":
+        raise vision.wrong("pool_type", "avg", "With attentional_pool, the first query is the image.")
+    return QueryPooledVitConfig(config, queries, query_heads)
 
 
 def _text(words: StrictConfig, out: int, quick: bool) -> TextConfig:
-    words.refuse(["embed_cls", "tokenizer_mode", "tokenizer_kwargs"], "Texts of this kind are not read here.")
     words.refuse(["final_ln_after_pool"], "open_clip passes over it in text towers; so should the config.")
     words.ignore("hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
+    kind = ClassTokenTextConfig if words.flag("embed_cls", False) else TextConfig
+    causal = not words.flag("no_causal_mask", False)
     pool = words.choice("pool_type", {each: each for each in ("argmax", "eos", "last")}, "argmax")
     end, pad, width = words.count("eos_id", 2), words.take("pad_id", 0), words.count("width", 512)
     projected = words.choice("proj_type", {"linear": True, "none": False}, "linear")
-    config = TextConfig(
+    config = kind(
         vocabulary=words.count("vocab_size", 49408),
         length=words.count("context_length", 77),
         width=width,
@@ -114,10 +215,10 @@ def _text(words: StrictConfig, out: int, quick: bool) -> TextConfig:
         hidden=int(width * words.number("mlp_ratio", 4.0)),
         out=out if projected else None,
         activation=_activation(words, quick),
-        causal=not words.flag("no_causal_mask", False),
+        causal=causal,
         pool=pool,
         end=end if pool == "eos" else None,
-        fill=0 if pool == "last" else None,
+        fill=0 if pool == "last" or not causal else None,
         projection_bias=projected and words.flag("proj_bias", False),
         epsilon=_epsilon(words),
     )

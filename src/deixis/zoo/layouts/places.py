@@ -93,7 +93,7 @@ def places(module: nn.Module, rules: Sequence[NameRule], prefix: str = "") -> di
 def fill(
     weights: Weights, parts: Sequence[TowerPlaces], numbers: Sequence[str], spare: str = "", hints: Sequence[Hint] = ()
 ) -> dict[str, float]:
-    """Puts a checkpoint's tensors into towers that were built on the meta device, one at a time.
+    """Puts a checkpoint's tensors into towers whose weights have no values, one at a time.
 
     Args:
         weights: the checkpoint.
@@ -115,22 +115,25 @@ def fill(
     }
     _require(weights, expected, numbers, spare, hints)
     for part in parts:
-        state = _state(weights, part)
-        part.module.load_state_dict(state, strict=True, assign=True)
+        _assign(weights, part)
     return {name: float(weights.take(name)) for name in numbers}
 
 
-def _state(weights: Weights, part: TowerPlaces) -> dict[str, Tensor]:
+def _assign(weights: Weights, part: TowerPlaces) -> None:
+    """Puts tensor by tensor in place of what the tower has, so that there are never two of all."""
     by_key: dict[str, list[str]] = {}
     for name, place in part.places.items():
         by_key.setdefault(place.key, []).append(name)
-    state = {}
     for key, names in by_key.items():
         counted = key.endswith("num_batches_tracked") and key not in weights.shapes
         value = torch.zeros((), dtype=torch.int64) if counted else weights.take(key)
         for name in names:
-            state[name] = part.places[name].pick(value)
-    return state
+            owner, _, leaf = name.rpartition(".")
+            module, own = part.module.get_submodule(owner), part.places[name].pick(value)
+            if leaf in module._parameters:
+                setattr(module, leaf, nn.Parameter(own))
+            else:
+                setattr(module, leaf, own)
 
 
 def _require(

@@ -61,6 +61,10 @@ class StrictConfig:
             raise DeixisError(f"{self.source} has no {name!r}.", "Take the config that came with the weights.")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether there is such an entry, be it null."""
+        return name in self._left
+
     def count(self, name: str, default: int | None = None, most: int = 10**6) -> int:
         """A whole number from 1 to `most`, also where it is written as two equal ones (the sides of a square).
 
@@ -159,12 +163,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_tokenizer(folder: Path, clip: bool) -> Tokenizer:
+def read_tokenizer(folder: Path, clip: bool, name: str = "") -> Tokenizer:
     """The tokenizer of a checkpoint folder.
 
     Args:
         folder: perhaps with `tokenizer.json`, or with `merges.txt` and `vocab.json`.
         clip: whether it must be CLIP's encoding, for which the table in the cache serves where the folder has none.
+        name: of the repository that it comes from, for the message.
 
     Raises:
         DeixisError: it is damaged, contradicts itself, is not there, or is another one than CLIP's.
@@ -190,8 +195,38 @@ def read_tokenizer(folder: Path, clip: bool) -> Tokenizer:
     raise DeixisError(
         f"There is no tokenizer.json in {folder}.",
         "Write one, where transformers and sentencepiece are: "
-        f"transformers.AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})",
+        f"transformers.AutoTokenizer.from_pretrained({name or str(folder)!r}).save_pretrained({str(folder)!r})",
     )
+
+
+def padding_of(folder: Path, tokenizer: Tokenizer, text_config: Mapping[str, Any] | None = None) -> int:
+    """The token that fills a text up: what the tokenizer's own config says, else its rules, else the model's config.
+
+    Args:
+        folder: perhaps with `tokenizer_config.json`.
+        tokenizer: of the folder.
+        text_config: entries of the model's config on its text tower, where it has such.
+
+    Raises:
+        DeixisError: nothing says it, or what it says is no token.
+    """
+    path, rules = folder / "tokenizer_config.json", tokenizer.to_dict()
+    told = read_json(path).get("pad_token") if path.is_file() else None
+    content = told.get("content") if isinstance(told, dict) else told
+    if isinstance(content, str):
+        numbers = {each["content"]: each["id"] for each in rules.get("added_tokens") or []}
+        if content not in numbers:
+            raise DeixisError(f"{path} pads with {content!r}, which is no special token of the tokenizer.")
+        return int(numbers[content])
+    if text_config is not None:
+        return int(StrictConfig(text_config, "text_config").number("pad_token_id", 1))
+    stored = read_json(folder / "tokenizer.json").get("padding")
+    if not isinstance(stored, dict) or not isinstance(stored.get("pad_id"), int):
+        raise DeixisError(
+            f"Nothing in {folder} says which token fills a text up, and this text tower reads it.",
+            "Fetch tokenizer_config.json, too: it has the entry pad_token.",
+        )
+    return int(stored["pad_id"])
 
 
 def require_vocabulary(tokenizer: Tokenizer, vocabulary: int, end: int | None, source: str) -> None:
