@@ -31,10 +31,12 @@ class Module:
         return (node for node in self.nodes if isinstance(node, Function))
 
     def public_names(self) -> list[str] | None:
+        """Names in `__all__`; those of `*other.__all__` are defined in the other module, and counted there."""
         for node in self.tree.body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-                return list(ast.literal_eval(node.value)) if node.value is not None else None
+                names = node.value.elts if isinstance(node.value, ast.List) else []
+                return [ast.literal_eval(name) for name in names if not isinstance(name, ast.Starred)]
         return None
 
     def public_definitions(self) -> Iterator[tuple[ast.stmt, str]]:

@@ -52,8 +52,8 @@ from deixis.nn.taps import (
     to_float32,
     to_grid,
 )
-from deixis.ops.maps import Maps, combine, depth_weights, resize, to_symmetric, to_unit
-from deixis.types import Arm, Card, Claim, Part, Variant
+from deixis.ops.maps import combine, depth_weights, resize, to_symmetric, to_unit
+from deixis.types import Arm, Card, Claim, Maps, Part, Variant
 
 __all__ = [
     "AGGREGATES",

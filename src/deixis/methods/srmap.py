@@ -36,8 +36,8 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import RULES, relevance
-from deixis.ops.maps import Maps, blur, to_unit
-from deixis.types import Arm, Card, Claim, Part, Variant
+from deixis.ops.maps import blur, to_unit
+from deixis.types import Arm, Card, Claim, Maps, Part, Variant
 
 __all__ = [
     "CARD",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +13,6 @@ from torch.nn import functional as F
 
 __all__ = [
     "Combination",
-    "Maps",
     "blur",
     "combine",
     "depth_weights",
@@ -28,21 +26,6 @@ __all__ = [
 ]
 
 Combination = Literal["sum", "product", "plain_product"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Maps:
-    """What explains a batch: one map an image, or T an image, of T scores.
-
-    Attributes:
-        image: at the size of the image, each value between 0 and 1.
-        raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range.
-        signed: whether `image` lies between -1 and 1 instead, and what is below 0 speaks against the score.
-    """
-
-    image: Float[Tensor, "*B H W"]
-    raw: Mapping[str, Float[Tensor, "*B h w"]]
-    signed: bool = False
 
 
 def resize(maps: Float[Tensor, "*B h w"], size: tuple[int, int]) -> Float[Tensor, "*B H W"]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
     from deixis.types.evaluation import EvalMetric, EvalProtocol
-    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Progress, Tokens, TokenStates
+    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Maps, Progress, Tokens, TokenStates
     from deixis.types.samples import (
         Drawing,
         Mask,
@@ -78,6 +78,7 @@ __all__ = [
     "ImageStates",
     "Losses",
     "Made",
+    "Maps",
     "Mask",
     "Member",
     "OptimGroup",

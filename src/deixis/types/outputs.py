@@ -16,6 +16,7 @@ __all__ = [
     "Features",
     "ImageStates",
     "Losses",
+    "Maps",
     "Progress",
     "RegionProposals",
     "SampledImages",
@@ -234,3 +235,18 @@ class Progress:
 def _hashed(*key: Any) -> int:
     text = "\x1f".join(map(str, key))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """What explains a batch: one map an image, or T an image, of T scores.
+
+    Attributes:
+        image: at the size of the image, each value between 0 and 1.
+        raw: name of a layer -> its map as it was computed, at the layer's resolution, in no fixed range.
+        signed: whether `image` lies between -1 and 1 instead, and what is below 0 speaks against the score.
+    """
+
+    image: Float[Tensor, "*B H W"]
+    raw: Mapping[str, Float[Tensor, "*B h w"]]
+    signed: bool = False

@@ -33,7 +33,8 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.relevance import pair_score
 from deixis.nn.taps import require_tappable
-from deixis.ops.maps import Combination, Maps
+from deixis.ops.maps import Combination
+from deixis.types.outputs import Maps
 
 __all__ = ["Explainer", "Explanation", "explain", "explain_file"]
 

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,10 +20,11 @@ from deixis.methods import get, list_methods, read
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import RULES, relevance
 from deixis.nn.taps import is_transformer, to_grid
-from deixis.ops.maps import Maps, resize, to_symmetric
-from deixis.types.protocols import OffersAttribute
+from deixis.ops.maps import resize, to_symmetric
+from deixis.types.outputs import Maps
+from deixis.types.protocols import HasMaps, OffersAttribute
 
-__all__ = ["RELEVANCE", "Explaining", "HasMaps", "HasWords", "explainer", "explainers", "resolve"]
+__all__ = ["RELEVANCE", "explainer", "explainers", "resolve"]
 
 RELEVANCE = "relevance"
 """Layer-wise relevance as it is, of `deixis.nn.relevance`."""
@@ -33,30 +34,6 @@ _OF_METHODS = ("layers", "combine", "rules", "rate")
 """Settings that are the method's own, where it has them."""
 
 Score = Callable[[Any], Tensor]
-
-
-@runtime_checkable
-class Explaining(Protocol):
-    """What makes the image's side of an explanation."""
-
-    def maps(self, images: Float[Tensor, "B c H W"], score: Score) -> Maps:
-        """Maps at image size, and those of the layers."""
-
-
-@runtime_checkable
-class HasMaps(Protocol):
-    """A method that offers `attribute`, and gives what its maps were made of besides."""
-
-    def maps(self, images: Float[Tensor, "B c H W"], score: Score) -> Maps:
-        """As `attribute`, with the maps of the layers; between -1 and 1 where they are signed."""
-
-
-@runtime_checkable
-class HasWords(Protocol):
-    """A method that also says what part each token of a text has in its similarity to an image."""
-
-    def words(self, texts: Any, images: Float[Tensor, "T D"]) -> Float[Tensor, "T L"]:
-        """One number a token, 0 for padding."""
 
 
 def explainers() -> list[str]:
@@ -90,7 +67,7 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
     raise DeixisError(found, f"{hint}There are: {', '.join(explainers())}.")
 
 
-def explainer(model: nn.Module, settings: ExplainSettings) -> Explaining:
+def explainer(model: nn.Module, settings: ExplainSettings) -> HasMaps:
     """What makes maps of a model's scores, as the settings say; the model is left as it is.
 
     Args:

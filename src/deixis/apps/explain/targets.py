@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deixis.apps.explain.explainers import HasWords
 from deixis.apps.explain.overlays import Share
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import text_relevance
+from deixis.types.protocols import HasWords
 
 __all__ = ["ClassScore", "RecordedScore", "Target", "Words", "logit", "of_each", "require_words", "words_of"]
 

@@ -1,4 +1,4 @@
-"""What the engine calls of a method: always, by its kind, and (`Has...`) where the method has it."""
+"""What the engine and `explain` call of a method: always, by its kind, and (`Has...`) where the method has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.types.batch import Batch
-from deixis.types.outputs import Features, Losses, Progress
+from deixis.types.outputs import Features, Losses, Maps, Progress
 from deixis.types.specs import Card, Claim, Stage
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "HasConfig",
     "HasEncode",
     "HasFinish",
+    "HasMaps",
     "HasNames",
     "HasObserve",
     "HasPrompt",
@@ -32,6 +33,7 @@ __all__ = [
     "HasScoresOf",
     "HasStages",
     "HasTakeSizes",
+    "HasWords",
     "MethodConfig",
     "MethodFile",
     "TorchModule",
@@ -260,3 +262,19 @@ class HasPrompt(Protocol):
 
     def prompt(self) -> Float[Tensor, "c M F"]:
         """M vectors, for all classes or for each."""
+
+
+@runtime_checkable
+class HasMaps(Protocol):
+    """Gives the maps of layers beside the one that `attribute` gives of them."""
+
+    def maps(self, images: Float[Tensor, "B c H W"], score: Callable[[Any], Tensor]) -> Maps:
+        """As `attribute`, with the maps of the layers; between -1 and 1 where they are signed."""
+
+
+@runtime_checkable
+class HasWords(Protocol):
+    """Explains a text, too."""
+
+    def words(self, texts: Any, images: Float[Tensor, "T D"]) -> Float[Tensor, "T L"]:
+        """The part of each token in a text's similarity to an image, 0 for padding."""
