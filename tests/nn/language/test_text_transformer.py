@@ -184,7 +184,7 @@ def test_a_text_longer_than_the_positions_is_refused_with_both_lengths() -> None
 
 @pytest.mark.parametrize("change", [{"pool": "eos"}, {"end": 3}, {"fill": 1}])
 def test_a_layout_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="belongs to pool=|never sees what `fill`"):
+    with pytest.raises(ValueError, match=r"belongs to pool=|never sees what `fill`"):
         TextTransformer(dataclasses.replace(CONFIG, **change))
 
 
