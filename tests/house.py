@@ -145,7 +145,10 @@ def file_length(root: Path) -> list[str]:
     """A file has at most 300 lines of code, a method's file 400."""
     faults = []
     for module in modules(root):
-        count, limit = len(_code_lines(module)), METHOD_FILE_LINES if module.is_method else FILE_LINES
+        limit = METHOD_FILE_LINES if module.is_method else FILE_LINES
+        if module.text.count("\n") < limit:
+            continue  # reading all tokens of each file takes longer than all other rules
+        count = len(_code_lines(module))
         if count > limit:
             faults.append(module.fault(None, f"{count} lines of code, {limit} at most"))
     return faults
