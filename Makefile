@@ -2,10 +2,12 @@
 #   make demo                     adapt the starter to real pictures, fetched for you
 #   make demo DATA=my-photos      adapt it to yours
 #   make PYTHON=python3.12 test   choose the Python
+#   make test MARK=slow           those tests only that `make check` leaves out
 
 PYTHON ?= python3
 DATA ?=
 JOBS ?= 2
+MARK ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +46,7 @@ demo: $(READY) ## adapt a model to real pictures and write a new folder in runs;
 test: $(READY) ## run every test, the slow ones too
 	@for name in starter stamps; do \
 	  $(BIN)/deixis data get $$name || echo "Going on without '$$name': the tests that need it will be skipped."; done
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(MARK),-m "$(MARK)")
 
 check: $(READY) ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
