@@ -1,4 +1,7 @@
-"""Conditions on what the items of an index say: `label=bird`, `year>=2020`, `captions~red`."""
+"""Conditions on what the items of an index say: `label=bird`, `year>=2020`, `captions~red`.
+
+`folder` is a column of every item, the folder part of its id, unless the data brought a column of that name.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import difflib
 import json
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,10 @@ from jaxtyping import Bool
 from deixis.errors import DeixisError
 from deixis.indexing.segments import Segment
 
-__all__ = ["folded", "matching", "number", "split", "unknown"]
+__all__ = ["FOLDER", "column", "folded", "matching", "number", "split", "unknown"]
+
+FOLDER = "folder"
+"""The column that every item has."""
 
 _FORM = re.compile(r"\s*([^=!<>~]+?)\s*(!=|>=|<=|==|=|>|<|~)\s*+(?![=!<>~])(.*?)\s*", re.DOTALL)
 _CURE = "Write it like label=bird, label!=bird, year>=2020, or captions~red (contains)."
@@ -49,14 +55,21 @@ def matching(
     seen: set[str] = set()
     for segment in segments if tests else ():
         for row, item in enumerate(segment.lines.items(), segment.start):
-            seen.update(item)
+            seen.update(item, (FOLDER,))
             for place, (name, test) in enumerate(tests):
-                met[place, row] = test(item.get(name))
+                met[place, row] = test(column(item, name))
     missing = next((name for name, _ in tests if name not in seen), None)
     if missing is not None and met.size:
         raise unknown(missing, seen)
     found = np.asarray(met.all(axis=0))
     return found if live is None else found & live
+
+
+def column(item: Mapping[str, Any], name: str) -> Any:
+    """A column of an item; None where it has none of that name."""
+    if name == FOLDER and FOLDER not in item:
+        return str(item.get("id", "")).rpartition("/")[0]
+    return item.get(name)
 
 
 def split(condition: str) -> tuple[str, str, str]:

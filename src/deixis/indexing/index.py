@@ -177,6 +177,16 @@ class Index:
                     return row
         raise DeixisError(f"The index {self.folder} has no item with the id {id!r}.", "Look into items.jsonl for ids.")
 
+    def rows_of(self, digest: str) -> list[int]:
+        """The rows of the items whose content has this hash: more than one where there are copies."""
+        found, text = list[int](), json.dumps(digest).encode("ascii")
+        for segment in self.segments:
+            for place in segment.lines.holding(text):
+                row = segment.start + place
+                if (self.live is None or self.live[row]) and segment.lines.item(place).get("hash") == digest:
+                    found.append(row)
+        return found
+
     def where(self, conditions: Sequence[str]) -> Bool[np.ndarray, " N"]:
         """Which rows meet all conditions on what their items say; see `filters`.
 

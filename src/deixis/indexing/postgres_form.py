@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from deixis.indexing.filters import folded, number, split
+from deixis.indexing.filters import FOLDER, column, folded, number, split
 
 __all__ = ["KINDS", "condition", "copied", "facts", "restored", "storable", "vector", "written"]
 
@@ -48,7 +48,7 @@ def facts(item: Mapping[str, Any]) -> dict[str, list[list[str | None]]]:
     Python folds letters and reads numbers, here as for `filters`, so that both give the same answers.
     """
     told: dict[str, list[list[str | None]]] = {}
-    for name, value in item.items():
+    for name, value in {FOLDER: column(item, FOLDER), **item}.items():
         entries = value if isinstance(value, list) else [value]
         told[name] = [_entry(each) for each in entries]
     return told

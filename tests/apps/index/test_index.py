@@ -38,8 +38,9 @@ def test_an_index_by_an_adapted_model_holds_what_that_model_says(adapted: Path) 
     assert encoder.image_adapter is not None
     paths = [opened.item(row)["path"] for row in range(len(opened))]
     np.testing.assert_allclose(encoder.encode_image(paths).numpy(), opened.vectors, atol=2e-6)
-    found = search(adapted, place_of := paths[3])[0]
-    assert found.item["path"] == place_of
+    with Image.open(paths[3]) as opened_picture:
+        found = search(adapted, images=[opened_picture])[0]
+    assert found.item["path"] == paths[3]
     assert found.score == pytest.approx(1, abs=1e-5)
 
 

@@ -68,8 +68,10 @@ def test_only_proposed_pictures_are_compared_and_their_number_is_reported(
 
 def test_what_is_more_than_a_text_is_ranked_by_the_mean_of_the_tokens_and_says_so(place: Path) -> None:
     picture = sorted((place / "pictures").glob("*.png"))[0]
-    results = deixis.search(place / "index", picture, k=2)
-    assert results[0].item["path"] == str(picture)
+    results = deixis.search(place / "index", picture, k=30)
+    assert {hit.item["path"] for hit in results} == {
+        str(each) for each in (place / "pictures").glob("*.png") if each != picture
+    }
     assert "mean of the tokens" in results.sentence
 
 

@@ -6,6 +6,7 @@ import base64
 import csv
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -138,20 +139,52 @@ def test_keys_in_a_row_are_one_search_and_a_late_answer_changes_nothing(screen: 
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])
-def test_a_picture_finds_itself(screen: Screen, shop: Path, searcher: Searcher, way: str) -> None:
+def test_a_picture_of_the_index_is_left_out_of_its_results_and_survives_reload_and_link(
+    screen: Screen, browser: Any, shop: Path, searcher: Searcher, way: str
+) -> None:
     screen.open()
     if way == "choose":
         screen.page.locator("#file").set_input_files(shop / "photos" / "123.png")
     else:
         screen.bring(way, "123.png", _photo(shop, 123))
-    screen.shows([_caption(searcher, 123)])
-    assert screen.page.locator(".said").first.inner_text().endswith("1.00")
-    assert "#" not in screen.page.url.removesuffix("#")  # a picture is too large for an address
-    screen.button("Take away the picture: 123.png").click()
+    wanted = _titles(searcher.like(123, 8))
+    screen.shows(wanted)
+    assert screen.status().startswith("299 pictures, best first.")
+    assert screen.page.url.endswith("#like=123.png")
+    screen.page.reload()
+    screen.shows(wanted)
+    assert "row=" not in screen.page.locator(".chip img").get_attribute("src")
+    other = Screen(browser, screen.address)
+    other.page.goto(screen.page.url)
+    other.shows(wanted)
+    other.close()
+    screen.button("Take away the picture: a picture of the collection").click()
     screen.shows([_caption(searcher, 0)])
     assert screen.status() == "300 pictures"
     screen.page.go_back()
-    screen.shows([_caption(searcher, 123)])
+    screen.shows(wanted)
+
+
+def test_a_picture_of_ones_own_is_too_large_for_an_address_which_says_so(
+    screen: Screen, searcher: Searcher, tmp_path: Path
+) -> None:
+    with Image.new("RGB", (64, 48), "teal") as image:
+        image.save(tmp_path / "mine.png")
+    screen.open("#q=bird").page.locator("#file").set_input_files(tmp_path / "mine.png")
+    wanted = _titles(searcher.search(Query(("bird",), (tmp_path / "mine.png",)), 8))
+    screen.shows(wanted)
+    assert screen.page.url.endswith("#q=bird&pictures=1")
+    assert not screen.page.locator("#lost").is_visible()
+    screen.page.get_by_role("searchbox").fill("boat")
+    screen.page.get_by_role("searchbox").press("Enter")
+    screen.page.go_back()
+    screen.shows(wanted)  # as long as the page is open
+    screen.page.reload()
+    screen.shows(_titles(searcher.search("bird", 8)))
+    assert "a picture that is not in this index" in screen.page.locator("#lost").inner_text()
+    screen.button("Search without it").click()
+    screen.until(screen.page.locator("#lost").is_visible, False)
+    assert screen.page.url.endswith("#q=bird")
 
 
 def test_words_and_picture_are_mixed_by_the_slider(screen: Screen, shop: Path, searcher: Searcher) -> None:
@@ -201,7 +234,7 @@ def test_nothing_matches_is_said_aloud_and_the_nearest_are_kept_behind_a_button(
     searcher.__dict__["calibration"] = NEVER
     with running(searcher) as other:
         screen = Screen(browser, other.address).open("#q=a+helicopter&where=kind%3Dcup")
-        screen.page.get_by_role("heading", name="Nothing here matches").wait_for()
+        screen.page.get_by_role("heading", name="Nothing here is likely to match").wait_for()
         assert screen.titles() == []
         screen.button("Show the nearest anyway").click()
         screen.shows(_titles(searcher.search("a helicopter", 8, where=["kind=cup"])))
@@ -291,7 +324,7 @@ def test_the_large_view_tells_all_and_goes_through_the_results_by_keys(screen: S
     assert item["path"] in told
     assert item["captions"][0] in told
     assert f"Matches: {in_words(wanted[1].relevance or 0.0)}" in told
-    assert f"see={wanted[1].row}" in page.url
+    assert f"see={item['id']}" in page.url
     page.keyboard.press("ArrowRight")
     screen.until(lambda: view.get_by_role("heading").inner_text(), wanted[2].item["id"])
     page.keyboard.press("ArrowLeft")
@@ -356,7 +389,7 @@ def test_similar_ones_are_a_search_of_its_own_that_words_can_join(screen: Screen
     page = screen.open("#q=lamp&see=40").page
     screen.button("Similar ones").click()
     screen.shows(_titles(searcher.like(40, 8)))
-    assert "#like=40" in page.url
+    assert "#like=040.png" in page.url
     page.get_by_role("searchbox").fill("boat")
     page.get_by_role("slider", name="Weight of picture against words").wait_for()
     screen.button("Take away the picture: a picture of the collection").click()
@@ -469,3 +502,24 @@ def test_a_picture_that_is_gone_keeps_its_place(browser: Any, server: Running, s
     finally:
         file.write_bytes(kept)
     screen.close(allowed="Failed to load resource")
+
+
+@pytest.mark.parametrize("box", ["And: further words", "Without: words to subtract", "Words to search with"])
+def test_the_first_click_on_filter_after_typing_opens_it(screen: Screen, box: str) -> None:
+    screen.open("#q=bird")
+    screen.field(box).fill("a red cup")
+    place = screen.button("Filter", exact=True).bounding_box()
+    screen.page.mouse.click(place["x"] + place["width"] - 3, place["y"] + place["height"] / 2)
+    screen.until(screen.page.locator("#filters").is_visible, True)
+    assert screen.button("Filter", exact=True).bounding_box() == place
+
+
+def test_the_tab_of_a_report_says_where_there_is_none(browser: Any, shop: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(shop / "run", tmp_path / "bare")
+    (bare / "report.html").unlink()
+    with running(bare) as other:
+        screen = Screen(browser, other.address).open("#tab=report")
+        screen.page.get_by_role("heading", name="No report").wait_for()
+        assert screen.page.locator("iframe").count() == 0
+        assert not screen.page.get_by_role("link", name="Report").is_visible()
+        screen.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import io
 from pathlib import Path
 
@@ -31,12 +32,48 @@ def test_words_find_what_the_searcher_finds(server: Running, collection: Path) -
     assert first["label"] in first["place"]
 
 
-def test_a_picture_finds_itself_first(server: Running, collection: Path) -> None:
+def test_a_picture_of_the_index_is_known_by_its_bytes_and_left_out(server: Running, collection: Path) -> None:
     path = collection / "pictures" / "ooo ooooo oooo" / "07.png"
-    for picture in (encoded(path.read_bytes()), f"data:image/png;base64,{encoded(path.read_bytes())}"):
-        first, *_ = server.found(images=[picture])
-        assert first["name"] == "07.png"
-        assert first["score"] == pytest.approx(1, abs=1e-5)
+    data = path.read_bytes()
+    with Image.open(path) as image:
+        copy = sent(image, "BMP")
+    digests = [hashlib.sha256(data).hexdigest()]
+    for body in (
+        {"images": [encoded(data)]},
+        {"images": [f"data:image/png;base64,{encoded(data)}"]},
+        {"images": [copy], "digests": digests},
+    ):
+        answer = server.post("/search", {**body, "k": 30}).json()
+        assert [each["name"] for each in answer["known"]] == ["07.png"]
+        assert "07.png" not in {each["name"] for each in answer["found"]}
+        assert answer["total"] == len(answer["found"]) == 23
+    stranger = server.post("/search", {"images": [copy], "k": 1}).json()
+    assert stranger["known"] == [None]
+    assert stranger["found"][0]["name"] == "07.png"
+    assert "digests" in problem(server.post("/search", {"images": [copy], "digests": digests * 2}), 422)
+
+
+def test_results_carry_columns_and_are_sorted_by_them(server: Running) -> None:
+    answer = server.post("/search", {"columns": ["folder", "label", "hash", "none"], "sort": "folder", "k": 30}).json()
+    folders = [each["columns"]["folder"] for each in answer["found"]]
+    assert folders == sorted(folders)
+    assert all(set(each["columns"]) == {"folder", "label"} for each in answer["found"])
+    down = server.post("/search", {"texts": ["red"], "sort": "label", "descending": True, "k": 30}).json()
+    labels = [each["label"] for each in down["found"]]
+    assert labels == sorted(labels, reverse=True)
+    assert "colour" in problem(server.post("/search", {"sort": "colour"}), 422)
+    only = server.found(where=[f"folder={folders[0]}"], k=30)
+    assert {each["label"] for each in only} == {folders[0]}
+
+
+def test_what_is_asked_for_by_its_id_is_the_same_as_by_its_row(server: Running) -> None:
+    item = server.get("/items/5").json()
+    assert server.get("/items", params={"id": item["id"]}).json() == item
+    by_row, by_id = (server.post("/search", {"like": each, "k": 24}).json() for each in (5, item["id"]))
+    assert by_row["found"] == by_id["found"]
+    assert by_id["like"]["row"] == 5
+    assert problem(server.post("/search", {"like": "no/such.png"}), 404)
+    assert problem(server.get("/items", params={"id": "../../etc/passwd"}), 404)
 
 
 @pytest.mark.slow

@@ -9,10 +9,16 @@ from pathlib import Path
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.errors import DeixisError
 
-__all__ = ["FILE", "FORMAT", "in_words", "nothing_matches", "read_calibration"]
+__all__ = ["FILE", "FORMAT", "HARDLY", "NEVER_SAYS_NOTHING", "in_words", "nothing_matches", "read_calibration"]
 
 FILE = "relevance.json"
 FORMAT = 1
+
+HARDLY = 0.05
+"""Results less likely to be relevant than this are folded away."""
+
+NEVER_SAYS_NOTHING = "This model can't reliably tell when nothing matches, so it never says so."
+"""What is said where no threshold was worth using."""
 
 _SHARES = (
     *((1, wide) for wide in (100, 50, 20)),
@@ -48,7 +54,8 @@ def nothing_matches(count: int) -> str:
         count: pictures that were searched.
     """
     what = "the one picture" if count == 1 else f"the {count:,} pictures"
-    return f"Nothing here matches, as far as the model can judge from {what} searched. Try other, simpler words."
+    found = f"Nothing here is likely to match, as far as the model can judge from {what} searched."
+    return f"{found} Try other, simpler words."
 
 
 def read_calibration(run: Path, fingerprint: str) -> Calibration | None:

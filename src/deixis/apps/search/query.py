@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deixis.apps.search.calibration import HARDLY
 from deixis.errors import DeixisError
 from deixis.indexing.compose import MINUS, check_mixing, compose
 
@@ -99,8 +100,23 @@ class SearchResults:
     sentence: str
     total: int
 
+    @property
+    def likely(self) -> int:
+        """How many of `found`, from the first, are not folded away: those at least 1 in 20 likely, where that was
+        measured; all of them where none is, as they are then the nearest."""
+        count = sum(each.relevance is None or each.relevance >= HARDLY for each in self.found)
+        return count if count and not self.nothing else len(self.found)
+
     def __len__(self) -> int:
         return len(self.found)
+
+    def without(self, rows: frozenset[int], k: int) -> SearchResults:
+        """The first k that are none of some rows, which count as if they were not there."""
+        if not rows:
+            return dataclasses.replace(self, found=self.found[:k])
+        others = [each for each in self.found if each.row not in rows]
+        gone = sum(each.row in rows for each in self.found)
+        return dataclasses.replace(self, found=others[:k], total=self.total - gone)
 
     def __iter__(self) -> Iterator[SearchHit]:
         return iter(self.found)

@@ -105,10 +105,10 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
         found = [each._asdict() for each in answer]
         sys.stdout.write(json.dumps({**dataclasses.asdict(answer), "found": found}, ensure_ascii=False) + "\n")
         return
-    _tell(answer, talk)
+    _tell(answer, talk, everything=settings.all or settings.min_relevance > 0)
 
 
-def _tell(answer: SearchResults, talk: Reporter) -> None:
+def _tell(answer: SearchResults, talk: Reporter, *, everything: bool) -> None:
     if answer.sentence:
         talk.result(answer.sentence)
     if not answer.found:
@@ -117,9 +117,12 @@ def _tell(answer: SearchResults, talk: Reporter) -> None:
     if answer.nothing:
         talk.result("The nearest:")
     talk.result("relevance        similarity  picture" if measured else "similarity  picture")
-    for each in answer:
+    shown = answer.found if everything else answer.found[: answer.likely]
+    for each in shown:
         chance = f"{_chance(each):<15}  " if measured else ""
         talk.result(f"{chance}{each.score:10.3f}  {_from_here(str(each.item['path']))}")
+    if len(shown) < len(answer):
+        talk.result(f"{len(answer) - len(shown)} more that hardly match; --all lists them.")
 
 
 def _chance(found: SearchHit) -> str:

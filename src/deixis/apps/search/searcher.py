@@ -7,8 +7,9 @@ answer.nothing, [(found.relevance, found.item["path"]) for found in answer]
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from deixis.apps.search import calibration as relevance
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.engine.evaluation.calibration import Calibration, QueryStats
 from deixis.errors import DeixisError
+from deixis.files import content_hash
 from deixis.indexing.approximate import Approximate
 from deixis.indexing.compose import compose, mean
 from deixis.indexing.index import Index
@@ -137,7 +139,7 @@ class Searcher:
     def search(
         self, query: Query | str, k: int = 10, *, where: Sequence[str] = (), min_relevance: float = 0.0
     ) -> SearchResults:
-        """The k best answers.
+        """The k best answers. A picture that is asked with is not among them, should it be in the index.
 
         Args:
             query: words, if it is a string.
@@ -150,7 +152,20 @@ class Searcher:
         """
         parsed = Query(texts=(query,)) if isinstance(query, str) else query
         require_answers(k, min_relevance)
-        return self.search_vector(self.vector(parsed), k, where=where, min_relevance=min_relevance, query=parsed)
+        vector = self.vector(parsed)
+        own = frozenset(row for each in parsed.images for row in self.own_row(each))
+        found = self.search_vector(vector, k + len(own), where=where, min_relevance=min_relevance, query=parsed)
+        return found.without(own, k)
+
+    def own_row(self, picture: ImageSource) -> list[int]:
+        """The row of the index that holds a picture itself, byte for byte; nothing where none does. Of copies, that of
+        the same path, else the first."""
+        if isinstance(picture, bytes):
+            return self.index.rows_of(hashlib.sha256(picture).hexdigest())[:1]
+        if not isinstance(picture, str | os.PathLike):
+            return []
+        rows, path = self.index.rows_of(content_hash(picture)), os.path.abspath(picture)
+        return sorted(rows, key=lambda row: self.index.item(row)["path"] != path)[:1]
 
     def search_vector(
         self,
@@ -253,11 +268,12 @@ class Searcher:
         """One query's results, of its scores and rows; `measure` adds chances, where they were measured."""
         rows = [int(row) for row in hits[1] if row >= 0]
         scores, (calibration, rest) = hits[0][: len(rows)], measure
-        chances: list[float | None] = [None] * len(rows)
+        chances: Sequence[float | None] = [None] * len(rows)
         nothing = False
         if calibration is not None and rest is not None:
-            chances = [float(each) for each in calibration.chance(scores, rest)]
-            nothing = bool(calibration.nothing(scores[0], rest))
+            chances = likely = [float(each) for each in calibration.chance(scores, rest)]
+            tells = calibration.threshold > 0
+            nothing = bool(calibration.nothing(scores[0], rest)) or (tells and likely[0] < relevance.HARDLY)
         found = [
             SearchHit(float(score), index.item(row), row, chance)
             for score, row, chance in zip(scores, rows, chances, strict=True)
@@ -297,7 +313,7 @@ class Searcher:
             where: as in `search`.
         """
         answer = self.search_vector(self.index.vector(row), k + 1, where=where)
-        return dataclasses.replace(answer, found=[each for each in answer if each.row != row][:k])
+        return answer.without(frozenset([row]), k)
 
     def refresh(self) -> bool:
         """Opens the index again where another process has changed it; whether it had.

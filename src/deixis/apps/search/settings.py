@@ -22,6 +22,7 @@ class SearchSettings:
         weights: a weight for each text, then for each picture; by default equal.
         where: conditions on columns, such as label=bird or year>=2020; all must hold.
         min_relevance: leave out results whose probability of being relevant is lower than this, from 0 to 1.
+        all: also list results that hardly match: those with a probability below 1 in 20.
         near: instead of searching, list pairs of pictures with at least this cosine similarity.
         json: print the results as one JSON object.
     """
@@ -35,5 +36,6 @@ class SearchSettings:
     weights: tuple[float, ...] = ()
     where: tuple[str, ...] = ()
     min_relevance: float = 0.0
+    all: bool = False
     near: float | None = None
     json: bool = False

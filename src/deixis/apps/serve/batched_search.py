@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deixis.apps.search.query import Query, SearchHit, SearchResults
 from deixis.apps.search.searcher import Searcher
+from deixis.apps.serve.columns import SortedRows, sorted_hits
 from deixis.apps.serve.errors import RequestError
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
@@ -23,6 +24,8 @@ __all__ = ["LARGEST", "BatchedSearch", "Encoding", "SearchJob", "item_of"]
 
 LARGEST = 64
 """Texts and pictures that go through the model at a time."""
+
+_SORTED = 500  # best results, of which the likely ones are sorted by a column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,9 @@ class SearchJob:
         offset: how many are left out before.
         where: conditions.
         min_relevance: as for `Searcher.search`.
+        left_out: rows that are never answered: the pictures that are asked with.
+        sort: a column that the answers are sorted by; empty: the best first.
+        descending: sort from high to low.
     """
 
     query: Query | None
@@ -44,11 +50,14 @@ class SearchJob:
     offset: int
     where: tuple[str, ...]
     min_relevance: float
+    left_out: frozenset[int] = frozenset()
+    sort: str = ""
+    descending: bool = False
 
     @property
     def most(self) -> int:
         """Answers that are needed for these to be among them."""
-        return self.offset + self.k + (self.like is not None)
+        return (_SORTED if self.sort else self.offset + self.k) + len(self.left_out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +91,7 @@ class BatchedSearch:
 
     def __init__(self, searcher: Searcher, opened: Callable[[], Index]) -> None:
         self._searcher, self._opened = searcher, opened
+        self._sorted = SortedRows()
 
     def __call__(self, works: Sequence[Encoding]) -> list[Any]:
         """The answers, in order."""
@@ -93,7 +103,7 @@ class BatchedSearch:
                 if work.job is None:
                     answers[place] = np.concatenate([texts, images]).tolist()
                 elif work.job.query is None:
-                    answers[place] = _as_it_lies(index, work.job)
+                    answers[place] = self._as_it_lies(index, work.job)
                 else:
                     pointed[place] = _direction(index, work.job, work.job.query, texts, images)
             except Exception as error:
@@ -139,6 +149,16 @@ class BatchedSearch:
             else:
                 answers.update({place: _page(job[place], one) for place, one in zip(places, found, strict=True)})
 
+    def _as_it_lies(self, index: Index, job: SearchJob) -> SearchResults:
+        """The collection in its order, or in that of a column, where nothing is asked for."""
+        mask = index.where(job.where)
+        rows = np.flatnonzero(mask)
+        if job.sort:
+            ordered = self._sorted(index, job.sort, job.descending)
+            rows = ordered[mask[ordered]]
+        chosen = rows[job.offset : job.offset + job.k].tolist()
+        return SearchResults([SearchHit(float("nan"), index.item(row), row) for row in chosen], False, "", len(rows))
+
 
 def item_of(index: Index, row: int) -> dict[str, Any]:
     """What a row stands for.
@@ -173,12 +193,8 @@ def _direction(
 
 def _page(job: SearchJob, answer: SearchResults) -> SearchResults:
     """The part of an answer that was asked for."""
-    others = [each for each in answer if each.row != job.like]
-    return dataclasses.replace(answer, found=others[job.offset : job.offset + job.k])
-
-
-def _as_it_lies(index: Index, job: SearchJob) -> SearchResults:
-    """The collection in its order, where nothing is asked for."""
-    rows = np.flatnonzero(index.where(job.where))
-    chosen = rows[job.offset : job.offset + job.k].tolist()
-    return SearchResults([SearchHit(float("nan"), index.item(row), row) for row in chosen], False, "", len(rows))
+    others = answer.without(job.left_out, len(answer))
+    if job.sort:
+        likely = sorted_hits(others.found[: others.likely], job.sort, job.descending)
+        others = dataclasses.replace(others, found=likely, total=len(likely))
+    return dataclasses.replace(others, found=others.found[job.offset : job.offset + job.k])

@@ -94,14 +94,16 @@ class Intake:
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds) as limit:
+
+                async def noted(message: Message) -> None:
+                    nonlocal begun
+                    begun = True
+                    await send(message)
+                    # A long file may take longer, as long as it is read.
+                    limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
                 await self._app(scope, receive, noted)
         except TimeoutError as error:
             if begun:  # a client that does not read its answer; the connection is closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from deixis.apps.serve.schemas import (
     Failure,
     GroundRequest,
     GroundResponse,
+    ListedItem,
     Map,
     Pointed,
     SearchRequest,
@@ -55,18 +57,23 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
     begun = time.perf_counter()
     with desk.gate.place():
         require_letters([*request.texts, *request.minus_texts, *request.where], desk.settings.letters)
-        asked = _asked(request)
+        like = None if request.like is None else await desk.readers(desk.row, request.like)
+        known = await desk.readers(_known, desk, request)
+        asked = _asked(request, like, frozenset(row for row in (like, *known) if row is not None))
         pixels = await _pixels(desk, [*request.images, *request.minus_images])
         texts = (*request.texts, *request.minus_texts)
         answer: SearchResults = await desk.batcher(Encoding(texts, pixels, asked))
     rows = [(each.row, each.item, _number(each.score), each.relevance) for each in answer]
-    found = await desk.readers(listed_items, desk.pictures, rows)
+    found = await desk.readers(listed_items, desk.pictures, rows, request.columns)
+    own = {row: await desk.readers(_listed, desk, row) for row in {like, *known} - {None}}
     return SearchResult(
         found=found,
         nothing=answer.nothing,
         sentence=answer.sentence,
         total=answer.total,
         seconds=time.perf_counter() - begun,
+        like=own.get(like),
+        known=[own.get(row) for row in known],
     )
 
 
@@ -114,9 +121,26 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
     return GroundResponse(text=request.text, boxes=boxes, overlay=overlay)
 
 
-def _asked(request: SearchRequest) -> SearchJob:
+def _known(desk: ServerState, request: SearchRequest) -> list[int | None]:
+    """For each picture that was sent, the first row of the index that holds the same file."""
+    if request.digests and len(request.digests) != len(request.images):
+        raise RequestError(
+            422, f"{len(request.digests)} digests were sent for {len(request.images)} images.", "Send one for each."
+        )
+    digests = request.digests or [
+        hashlib.sha256(picture_bytes(each, desk.pixels)).hexdigest() for each in request.images
+    ]
+    rows = (desk.index().rows_of(digest) for digest in digests)
+    return [each[0] if each else None for each in rows]
+
+
+def _listed(desk: ServerState, row: int) -> ListedItem:
+    return listed_items(desk.pictures, [(row, desk.item(row), None, None)])[0]
+
+
+def _asked(request: SearchRequest, like: int | None, left_out: frozenset[int]) -> SearchJob:
     """The search; a row counts as the first picture."""
-    images = len(request.images) + (request.like is not None)
+    images = len(request.images) + (like is not None)
     query = None
     if images or request.texts or request.minus_texts or request.minus_images:
         if request.offset + request.k > _DEEPEST:
@@ -128,7 +152,17 @@ def _asked(request: SearchRequest) -> SearchJob:
             minus_images=(_STAND_IN,) * len(request.minus_images),
             mix=request.mix,
         )
-    return SearchJob(query, request.like, request.k, request.offset, tuple(request.where), request.min_relevance)
+    return SearchJob(
+        query,
+        like,
+        request.k,
+        request.offset,
+        tuple(request.where),
+        request.min_relevance,
+        left_out,
+        request.sort,
+        request.descending,
+    )
 
 
 async def _pixels(desk: ServerState, sent: Sequence[str]) -> Float[Tensor, "m 3 H W"] | None:

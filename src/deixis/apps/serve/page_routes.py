@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import mimetypes
 import os
 from collections.abc import Mapping, Sequence
@@ -12,13 +14,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from starlette.responses import Response
 
+from deixis.apps.search.calibration import NEVER_SAYS_NOTHING
 from deixis.apps.serve.access import REPORT_POLICY
+from deixis.apps.serve.columns import OWN, readable, shortened
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import MOST
 from deixis.apps.serve.pictures import PLACEHOLDER, MissingPicture, Pictures, Small
 from deixis.apps.serve.schemas import Folder, Health, Item, Job, JobNumber, ListedItem, RunInfo
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.errors import DeixisError
+from deixis.indexing.filters import FOLDER, column
+from deixis.zoo.languages import languages
 
 __all__ = ["listed_items", "router"]
 
@@ -26,11 +32,10 @@ router = APIRouter()
 
 Row = Annotated[int, InPath(ge=0, le=2**31 - 1)]
 Number = Annotated[int, InPath(ge=0, le=2**31 - 1)]
-Side = Annotated[int, Query(ge=16, le=4096, description="Pixels of the longer side, at most.")]
+Side = Annotated[int, Query(ge=16, le=8192, description="Pixels of the longer side, at most.")]
 
 _STATIC = Path(__file__).parent / "static"
 _SIDE = 320
-_KNOWN = ("id", "path", "captions", "label", "hash", "root")
 _CAPTIONS, _LETTERS = 8, 1000
 _PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {}}, "description": "The picture."},
@@ -43,15 +48,21 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/", include_in_schema=False)
-async def page(desk: CurrentState) -> Response:
+async def page(desk: CurrentState, request: Request) -> Response:
     """The page."""
-    return await desk.readers(_static, "index.html")
+    return await desk.readers(_static, "index.html", request.headers.get("accept-encoding", ""))
 
 
 @router.get("/static/{name}", include_in_schema=False)
-async def static(name: str, desk: CurrentState) -> Response:
+async def static(name: str, desk: CurrentState, request: Request) -> Response:
     """A part of the page."""
-    return await desk.readers(_static, name)
+    return await desk.readers(_static, name, request.headers.get("accept-encoding", ""))
+
+
+@router.get("/items")
+async def item_by_id(desk: CurrentState, id: Annotated[str, Query(max_length=4096)]) -> Item:
+    """Something in the index, by its id."""
+    return await desk.readers(_item, desk, id)
 
 
 @router.get("/items/{row}")
@@ -81,7 +92,7 @@ async def image(row: Row, desk: CurrentState, request: Request, side: Side = 160
 @router.get("/folders")
 async def folders(desk: CurrentState) -> list[Folder]:
     """Folders that the owner named when the server was started."""
-    return [Folder(id=number, name=_readable(name), new=None) for number, (name, _) in enumerate(desk.jobs.folders)]
+    return [Folder(id=number, name=readable(name), new=None) for number, (name, _) in enumerate(desk.jobs.folders)]
 
 
 @router.post("/folders/{number}/update")
@@ -123,48 +134,55 @@ async def metrics(desk: CurrentState) -> Response:
 
 
 def listed_items(
-    pictures: Pictures, rows: Sequence[tuple[int, Mapping[str, Any], float | None, float | None]]
+    pictures: Pictures,
+    rows: Sequence[tuple[int, Mapping[str, Any], float | None, float | None]],
+    columns: Sequence[str] = (),
 ) -> list[ListedItem]:
     """Items as a client sees them.
 
     Args:
         pictures: that tell how large they are.
         rows: row, item, score, relevance of each.
+        columns: that come along, as far as an item has them.
     """
-    return [ListedItem(**_fields(pictures, *each)) for each in rows]
+    return [ListedItem(**_fields(pictures, *each), columns=_some(each[1], columns)) for each in rows]
+
+
+def _some(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    values = {name: column(item, name) for name in names if name == "label" or name not in OWN}
+    return {readable(name): shortened(value) for name, value in values.items() if value not in (None, "", [])}
 
 
 def _fields(
     pictures: Pictures, row: int, item: Mapping[str, Any], score: float | None, relevance: float | None
 ) -> dict[str, Any]:
     width, height = pictures.size(item, _SIDE)
+    full = pictures.size(item, 0)
     place = str(item["path"])
     label = item.get("label")
     return {
         "row": row,
-        "id": _readable(str(item["id"])),
+        "id": readable(str(item["id"])),
         "score": score,
         "relevance": relevance,
         "width": width,
         "height": height,
-        "name": _readable(os.path.basename(place)),
-        "captions": [_readable(str(each))[:_LETTERS] for each in (item.get("captions") or ())[:_CAPTIONS]],
-        "label": None if label is None else _readable(str(label)),
-        "place": _readable(place),
+        "full": full,
+        "name": readable(os.path.basename(place)),
+        "captions": [readable(str(each))[:_LETTERS] for each in (item.get("captions") or ())[:_CAPTIONS]],
+        "label": None if label is None else readable(str(label)),
+        "place": readable(place),
     }
 
 
-def _readable(text: str) -> str:
-    """A file name may be no UTF-8, and JSON is."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _item(desk: ServerState, row: int) -> Item:
+def _item(desk: ServerState, reference: int | str) -> Item:
+    row = desk.row(reference)
     item = desk.item(row)
     address = f"/items/{row}"
+    columns = {name: value for name, value in item.items() if name not in OWN}
     return Item(
         **_fields(desk.pictures, row, item, None, None),
-        columns={name: value for name, value in item.items() if name not in _KNOWN},
+        columns=readable({FOLDER: column(item, FOLDER), **columns}),
         thumbnail=f"{address}/thumbnail",
         image=f"{address}/image",
         neighbours=f"{address}/neighbours",
@@ -198,12 +216,21 @@ def _small(desk: ServerState, row: int, side: int, held: str) -> Small:
     return Small(b"", mark) if f'"{mark}"' in held else desk.pictures.small(item, side)
 
 
-def _static(name: str) -> Response:
+def _static(name: str, accepted: str) -> Response:
     """A part of the page: one of the files that lie there, by name."""
     if not _STATIC.is_dir() or name not in os.listdir(_STATIC) or not (_STATIC / name).is_file():
         raise RequestError(404, "The page has no such part.", "See /openapi.json for all addresses.")
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Response((_STATIC / name).read_bytes(), 200, {"Cache-Control": "no-cache"}, kind)
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    data = (_STATIC / name).read_bytes()
+    if "gzip" in accepted:
+        headers["Content-Encoding"], data = "gzip", _small_form(data)
+    return Response(data, 200, headers, kind)
+
+
+@functools.lru_cache(maxsize=64)
+def _small_form(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
 
 
 def _report(path: Path) -> Response:
@@ -216,14 +243,20 @@ def _report(path: Path) -> Response:
 
 def _run(desk: ServerState) -> RunInfo:
     index, encoder = desk.index(), desk.searcher.encoder
+    calibration, columns = getattr(desk.searcher, "calibration", None), desk.columns()
     return RunInfo(
-        name=_readable(desk.searcher.run.resolve().name),
+        name=readable(desk.searcher.run.resolve().name),
         model=encoder.name,
         count=len(index),
         width=encoder.width,
-        calibrated=getattr(desk.searcher, "calibration", None) is not None,
+        calibrated=calibration is not None,
         report=(desk.searcher.run / "report.html").is_file(),
-        columns=desk.columns(),
+        columns=readable(columns.values),
+        fields=readable(columns.fields),
+        shown=readable(columns.shown),
+        languages=languages(encoder),
+        caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
+        labels="",
         can_explain=desk.explainer is not None,
         can_ground=desk.grounder is not None,
     )

@@ -30,7 +30,7 @@ PLACEHOLDER = (
 )
 """What is shown where a file has gone."""
 
-_SIDES = (160, 320, 480, 640, 800, 1200, 1600, 2048)
+_SIDES = (160, 320, 480, 640, 800, 1200, 1600, 2048, 3200, 4800, 8192)
 _QUALITY = 85
 _SIZES = 200_000  # sizes that are remembered
 _TURNED = 5  # from this EXIF orientation on, width and height change places
@@ -126,8 +126,8 @@ class Pictures:
         return Small(data, mark)
 
     def size(self, item: Mapping[str, Any], side: int) -> tuple[int, int]:
-        """Width and height of what `small` gives; a square where the file can't be read."""
-        side = _step(side)
+        """Width and height of what `small` gives, or of the file itself where the side is 0; a square where the file
+        can't be read."""
         try:
             source = located(str(item["path"]))
             mark = _mark(source, 0)
@@ -137,9 +137,9 @@ class Pictures:
                     width, height = picture.size
                     known = (height, width) if orientation(picture) >= _TURNED else (width, height)
                 self._sizes.put(mark, known, 1)
-            return _fitted(known, side)
+            return _fitted(known, _step(side)) if side else known
         except (DeixisError, OSError):
-            return side, side
+            return (_step(side),) * 2 if side else (1, 1)
 
 
 def located(place: str) -> Path | Member:

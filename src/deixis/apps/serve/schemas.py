@@ -35,6 +35,9 @@ _PICTURE = "A picture's file in base64, or as a data address (data:image/png;bas
 
 Text = Annotated[str, Field(examples=["a red bird"])]
 Picture = Annotated[str, Field(description=_PICTURE)]
+Id = Annotated[str, Field(max_length=4096, description="The id of something in the index.")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Column = Annotated[str, Field(max_length=500)]
 Row = Annotated[int, Field(ge=0, le=_ROWS, description="A row of the index, as returned by a search.")]
 Condition = Annotated[str, Field(max_length=500, examples=["label=bird"])]
 
@@ -54,16 +57,24 @@ class SearchRequest(_Sent):
     minus_texts: list[Text] = Field(default=[], max_length=TEXTS, description="Words that are to be left out.")
     images: list[Picture] = Field(default=[], max_length=IMAGES)
     minus_images: list[Picture] = Field(default=[], max_length=IMAGES)
-    like: Row | None = Field(default=None, description="Something in the index, in place of a picture of one's own.")
+    digests: list[Digest] = Field(
+        default=[],
+        max_length=IMAGES,
+        description="SHA-256 of the files that the images were made smaller from; one of the index is known by it.",
+    )
+    like: Row | Id | None = Field(default=None, description="Something in the index, in place of a picture sent.")
     mix: float = Field(default=0.5, ge=0, le=1, description="0: texts only, 1: pictures only.")
     k: int = Field(default=20, ge=1, le=MOST)
     offset: int = Field(default=0, ge=0, le=_ROWS, description="How many of the first answers are left out.")
     where: list[Condition] = Field(default=[], max_length=16, description="Conditions that all must hold.")
     min_relevance: float = Field(default=0.0, ge=0, le=1, description="Leave out what is less likely to be right.")
+    columns: list[Column] = Field(default=[], max_length=16, description="Columns that come with each result.")
+    sort: Column = Field(default="", description="A column that the likely results, or all pictures, are sorted by.")
+    descending: bool = Field(default=False, description="Sort from high to low.")
 
 
 class ListedItem(BaseModel):
-    """Something in the index. Width and height are those of its thumbnail."""
+    """Something in the index. Width and height are those of its thumbnail, `full` those of its file."""
 
     row: int
     id: str
@@ -71,10 +82,12 @@ class ListedItem(BaseModel):
     relevance: float | None = Field(description="The probability that the result is relevant; null if not measured.")
     width: int
     height: int
+    full: tuple[int, int]
     name: str
     captions: list[str]
     label: str | None
     place: str = Field(description="Path on the disk of the server.")
+    columns: dict[str, Any] = Field(description="The columns that were asked for; of a single item, all.")
 
 
 class SearchResult(BaseModel):
@@ -85,12 +98,13 @@ class SearchResult(BaseModel):
     sentence: str
     total: int = Field(description="Pictures that fit the conditions.")
     seconds: float
+    like: ListedItem | None = Field(description="What `like` names.")
+    known: list[ListedItem | None] = Field(description="For each of `images` the same picture in the index.")
 
 
 class Item(ListedItem):
     """Something in the index, with all that is known of it."""
 
-    columns: dict[str, Any] = Field(description="Further columns of its row.")
     thumbnail: str
     image: str
     neighbours: str = Field(description="The address of what is most like it.")
@@ -196,6 +210,11 @@ class RunInfo(BaseModel):
     calibrated: bool = Field(description="Whether answers carry a relevance.")
     report: bool
     columns: dict[str, list[Any]] = Field(description="Columns that can be filtered by, each with up to 50 values.")
+    fields: list[str] = Field(description="All columns, as far as a thousand.")
+    shown: list[str] = Field(description="Those that suit to be shown with each result.")
+    languages: str = Field(description="In which languages the model reads; empty where that is not recorded.")
+    caveat: str = Field(description="What the chances do not tell; empty where there is nothing to say.")
+    labels: str = Field(description="The name of the file that labels are written to; empty: none was named.")
     can_explain: bool
     can_ground: bool
 

@@ -24,7 +24,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
-from deixis.apps.serve import errors, model_routes, page_routes
+from deixis.apps.serve import errors, export_routes, model_routes, page_routes
 from deixis.apps.serve.access import PAGE_POLICY, Access, chosen_token
 from deixis.apps.serve.connections import Connection
 from deixis.apps.serve.jobs import Update
@@ -137,6 +137,7 @@ def create_app(
     app.state.desk = desk
     app.include_router(page_routes.router)
     app.include_router(model_routes.router)
+    app.include_router(export_routes.router)
     errors.install(app)
     # The last is the first that a request comes to.
     app.add_middleware(Intake, body=int(settings.body_mb * 1e6), seconds=settings.seconds)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import functools
-import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from deixis.apps.predict.capable import open_method
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
 from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
+from deixis.apps.serve.columns import ColumnSummary, summary
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.jobs import Jobs, Update
 from deixis.apps.serve.metrics import Metrics
@@ -31,8 +30,6 @@ __all__ = ["CurrentState", "ServerState"]
 
 _THREADS = 2
 _THUMBNAILS = 2000  # that may wait: a page asks for many at once
-_KNOWN = ("id", "path", "captions", "label", "hash", "root")
-_VALUES, _LOOKED, _LONGEST = 50, 20_000, 200
 
 
 class ServerState:
@@ -61,7 +58,7 @@ class ServerState:
         self.jobs = Jobs(settings.folder, update)
         self.trouble = ""
         self._opening = threading.Lock()
-        self._columns: tuple[Index, dict[str, list[Any]]] | None = None
+        self._columns: tuple[Index, ColumnSummary] | None = None
 
     @property
     def pixels(self) -> int:
@@ -95,14 +92,24 @@ class ServerState:
         """
         return item_of(self.index(), row)
 
-    def columns(self) -> dict[str, list[Any]]:
-        """The columns that items can be told apart by, with the commonest values of each in order.
+    def row(self, reference: int | str) -> int:
+        """The row that a client means by a row or an id.
 
-        Of a large index the first items are looked at. Columns whose values are nearly all different are left out.
+        Raises:
+            RequestError: there is no such item.
         """
+        if isinstance(reference, int):
+            return reference
+        try:
+            return self.index().row_of(reference)
+        except DeixisError as error:
+            raise RequestError(404, f"There is no picture {reference!r} in the index.", "Search again.") from error
+
+    def columns(self) -> ColumnSummary:
+        """What is known of the columns of the index."""
         index = self.index()
         if self._columns is None or self._columns[0] is not index:
-            self._columns = (index, _columns(index))
+            self._columns = (index, summary(index))
         return self._columns[1]
 
     # Explaining, in the model's thread
@@ -175,19 +182,6 @@ class ServerState:
             DeixisError: the text is empty.
         """
         return ground(self.grounder, picture, text, count=count)[0]
-
-
-def _columns(index: Index) -> dict[str, list[Any]]:
-    counts: dict[str, collections.Counter[Any]] = {}
-    looked = 0
-    for _, item in itertools.islice(index.items(), _LOOKED):
-        looked += 1
-        for name, value in item.items():
-            plain = isinstance(value, str | int | float) and len(str(value)) <= _LONGEST
-            if plain and (name == "label" or name not in _KNOWN):
-                counts.setdefault(name, collections.Counter())[value] += 1
-    told = {name: each for name, each in counts.items() if len(each) <= max(_VALUES, looked // 2)}
-    return {name: sorted((value for value, _ in each.most_common(_VALUES)), key=str) for name, each in told.items()}
 
 
 async def _desk(request: Request) -> ServerState:

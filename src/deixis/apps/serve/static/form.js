@@ -6,6 +6,10 @@ const SENT = 1024; // pixels of the longer side: models look at far fewer
 const AS_IS = 1 << 20; // bytes up to which a file is sent as it is
 const LARGEST = 40 << 20;
 const MOST = 4;
+const FILTERS = 8; // that stand there unasked
+
+const DATE = /^\d{4}-\d\d-\d\d([ T]|$)/;
+const day = (date, later) => new Date(Date.parse(date.slice(0, 10)) + later * 864e5).toISOString().slice(0, 10);
 
 let made = 0;
 const told = value => ({ true: "yes", false: "no" })[value] ?? value;
@@ -21,7 +25,14 @@ async function prepared(file) {
   }
   const look = bitmap ? await address(await drawn(bitmap, 96, 0.8)) : "";
   const data = (await address(bytes)).replace(/^[^,]*,/, "");
-  return { id: ++made, name: file.name || "picture", data, look };
+  return { id: ++made, name: file.name || "picture", data, look, digest: await digest(file) };
+}
+
+/** The SHA-256 of a file, by which one of the index is known; a browser gives it to secure addresses only. */
+async function digest(file) {
+  if (!crypto.subtle) return "";
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()));
+  return [...hash].map(byte => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function drawn(bitmap, side, quality) {
@@ -47,7 +58,9 @@ function address(blob) {
 }
 
 export class Form {
-  #run = { columns: {} };
+  #run = { columns: {}, fields: [] };
+  #further = new Set(); // columns that were asked for as filters
+  #likeRow = null;
 
   /** `change(parts, how)` is told what the query becomes; how: "typing", "sliding" or "now". */
   constructor(query, change, trouble) {
@@ -127,7 +140,8 @@ export class Form {
   /** What can be filtered by is known once the run is. */
   knows(run) {
     this.#run = run;
-    $("filter").hidden = !run.calibrated && Object.keys(run.columns).length === 0;
+    $("filter").hidden = !run.calibrated && run.fields.length === 0;
+    if (run.languages === "English") $("words").placeholder = "Describe a picture in English";
     this.draw();
   }
 
@@ -152,6 +166,7 @@ export class Form {
         const words = {
           "=": `${column}: ${told(value)}`, "~": `${column} with ${value}`,
           ">=": `${column} from ${value}`, "<=": `${column} to ${value}`,
+          "<": DATE.test(value) ? `${column} to ${day(value, -1)}` : text,
         }[sign] ?? text;
         return this.#chip("only", words, { where: query.where.filter(other => other !== text) });
       }),
@@ -159,6 +174,12 @@ export class Form {
     ];
     $("chips").replaceChildren(...chips);
     this.#drawFilters(query);
+  }
+
+  /** Which row is searched like, once that is known. */
+  likes(row) {
+    this.#likeRow = row;
+    this.#drawPictures(this.query());
   }
 
   #chip(sign, words, without) {
@@ -172,9 +193,10 @@ export class Form {
     const shown = query.pictures.map(picture => this.#picture(
       picture.look, picture.name, { pictures: query.pictures.filter(other => other.id !== picture.id) }));
     if (query.like !== null) {
-      shown.unshift(this.#picture(thumbnail(query.like, 96), "a picture of the collection", { like: null }));
+      const look = this.#likeRow === null ? "" : thumbnail(this.#likeRow, 96);
+      shown.unshift(this.#picture(look, "a picture of the collection", { like: null }));
     }
-    const key = [query.like, ...query.pictures.map(picture => picture.id)].join();
+    const key = [query.like, this.#likeRow, ...query.pictures.map(picture => picture.id)].join();
     if ($("pictures").dataset.key === key) return; // the same pictures: leave them in peace while somebody types
     $("pictures").dataset.key = key;
     $("pictures").replaceChildren(...shown);
@@ -197,16 +219,39 @@ export class Form {
   #drawFilters(query) {
     const host = $("filters");
     if (host.contains(document.activeElement)) return; // what is being chosen in must not go
-    const parts = Object.entries(this.#run.columns).flatMap(([name, values]) => this.#filter(query, name, values));
+    const asked = query.where.map(text => parsed(text)[0]).filter(name => this.#run.fields.includes(name));
+    const first = this.#run.fields.filter(name => this.#run.columns[name]?.length !== 1).slice(0, FILTERS);
+    const names = [...new Set([...first, ...asked, ...this.#further])];
+    const parts = names.flatMap(name => this.#filter(query, name, this.#run.columns[name] ?? null));
+    const others = this.#run.fields.filter(name => !names.includes(name));
     if (this.#run.calibrated && plain(query)) {
       parts.push(this.#select("how sure", ["", "0.2", "0.5", "0.8"], String(query.sure || ""),
         value => ({ sure: Number(value) }), value => `at least ${Number(value) * 10} in 10`));
     }
+    if (others.length) parts.push(this.#another(others));
     host.replaceChildren(...parts);
+  }
+
+  #another(names) {
+    const options = ["", ...names].map(one => make("option", { value: one }, one || "choose…"));
+    const select = make("select", { "aria-label": "Another column" }, ...options);
+    select.addEventListener("change", () => {
+      const name = select.value;
+      this.#further.add(name);
+      select.blur();
+      this.draw();
+      [...$("filters").querySelectorAll("[aria-label]")].find(one => one.ariaLabel.startsWith(name))?.focus();
+    });
+    return make("label", {}, make("span", {}, "another column"), select);
   }
 
   #filter(query, name, values) {
     const set = sign => value => ({ where: filtered(this.query(), name, sign, value) });
+    if (values === null) { // too many to be listed
+      const held = filterOn(query, name, "~");
+      return [this.#field(`${name} with`, held, set("~"), { type: "text", placeholder: "contains" })];
+    }
+    if (values.length > 1 && values.every(value => DATE.test(value))) return this.#dates(query, name, values);
     const numeric = value => typeof value !== "boolean" && value !== "" && Number.isFinite(Number(value));
     if (values.length > 6 && values.every(numeric)) {
       const low = Math.min(...values), high = Math.max(...values);
@@ -220,6 +265,15 @@ export class Form {
     }
     const some = values.map(String).filter(Boolean);
     return [this.#select(name, ["", ...some], filterOn(query, name, "="), set("="), told)];
+  }
+
+  /** From one day to another, both included. */
+  #dates(query, name, values) {
+    const set = (sign, days) => value => ({ where: filtered(this.query(), name, sign, value && day(value, days)) });
+    const limits = { type: "date", min: values[0].slice(0, 10), max: values.at(-1).slice(0, 10) };
+    const last = filterOn(query, name, "<");
+    return [this.#field(`${name} from`, filterOn(query, name, ">="), set(">=", 0), limits),
+      this.#field(`${name} to`, last && day(last, -1), set("<", 1), limits)];
   }
 
   #field(name, value, parts, attributes, known = []) {

@@ -1,8 +1,8 @@
 // The pictures: rows of one height, justified; only rows near the window are in the document.
-import { make, said, thumbnail, title } from "./talk.js";
+import { counted, make, said, thumbnail, title, worded } from "./talk.js";
 
 const GAP = 8;
-const LINE = 24; // the words below a picture
+const LINE = 20; // of words below a picture
 const MARGIN = 1; // screens kept above and below what is seen
 
 const own = item => (item.width || 1) / (item.height || 1);
@@ -13,8 +13,9 @@ function spare(look) {
   if (!look.complete) look.removeAttribute("src");
 }
 
-/** Rows of pictures of given shapes (width by height), each as wide as the page and about as high as wanted. */
-function justify(shapes, width, wanted) {
+/** Rows of pictures of given shapes (width by height), each as wide as the page and about as high as wanted, with room
+ * for words below. */
+function justify(shapes, width, wanted, below) {
   const rows = [];
   const height = (sum, count) => (width - GAP * (count - 1)) / sum;
   let from = 0, sum = 0, top = 0;
@@ -22,7 +23,7 @@ function justify(shapes, width, wanted) {
     const edges = [0]; // where each picture begins, and the last one ends but for a gap
     for (const one of shapes.slice(from, to)) edges.push(edges.at(-1) + one * tall + GAP);
     rows.push({ from, to, top, height: Math.round(tall), edges: edges.map(Math.round) });
-    top += Math.round(tall) + LINE + GAP;
+    top += Math.round(tall) + below + GAP;
     from = to;
   };
   shapes.forEach((one, at) => {
@@ -49,9 +50,14 @@ export class Grid {
   #tiles = new Map();
   #width = 0;
   #total = 0;
+  #size = 190;
+  #columns = [];
+  #last = null; // the tile that was selected last: to it a range goes
+  selected = new Map(); // row -> item
   #looks = new Map(); // row -> its picture, shown a moment ago: so that nothing flickers while somebody types
 
-  /** `open(index)`, `more()`, `href(item)`, `leave()` (upwards out of the grid) are what a picture can set off. */
+  /** `open(index)`, `more()`, `href(item)`, `leave()` (upwards out of the grid), `select()` (others are selected) are
+   * what a picture can set off. */
   constructor(host, actions) {
     this.host = host;
     this.actions = actions;
@@ -62,6 +68,7 @@ export class Grid {
     addEventListener("resize", soon);
     host.addEventListener("click", event => this.#click(event));
     host.addEventListener("keydown", event => this.#key(event));
+    host.addEventListener("change", event => this.#check(event));
     host.addEventListener("focusin", event => { this.current = this.#index(event.target) ?? this.current; });
   }
 
@@ -82,10 +89,28 @@ export class Grid {
     if (focused) this.focus(0);
   }
 
-  /** Adds pictures below. */
-  add(items) {
+  /** Adds pictures below; there are `total` in all. */
+  add(items, total) {
     this.items = [...this.items, ...items];
+    this.#total = total;
     this.#arrange();
+  }
+
+  /** How high rows are, and which columns stand under each picture. */
+  look({ size = this.#size, columns = this.#columns }) {
+    if (size === this.#size && String(columns) === String(this.#columns)) return;
+    const anew = String(columns) !== String(this.#columns);
+    this.#size = size;
+    this.#columns = columns;
+    if (anew) for (const tile of this.#tiles.values()) tile.remove();
+    if (anew) this.#tiles.clear();
+    this.#arrange(true);
+  }
+
+  /** Pixels below a picture: what it shows, how sure that is, and the columns. */
+  get #below() {
+    const scored = this.items[0]?.score !== null && this.items[0]?.score !== undefined;
+    return LINE * (1 + Number(scored) + this.#columns.length) + 8;
   }
 
   #arrange(keep = false) {
@@ -93,7 +118,8 @@ export class Grid {
     const offset = first ? scrollY - this.#top() - first.top : 0;
     this.#width = this.host.clientWidth;
     if (!this.#width) return; // another tab is shown
-    const { rows, height } = justify(this.items.map(shape), this.#width, this.#width < 640 ? 120 : 190);
+    const { rows, height } = justify(this.items.map(shape), this.#width,
+      this.#width < 640 ? Math.min(this.#size * 0.65, this.#width) : this.#size, this.#below);
     this.#rows = rows;
     this.host.style.height = `${height}px`;
     if (first && scrollY > this.#top()) {
@@ -112,7 +138,7 @@ export class Grid {
   draw() {
     if (!this.host.clientWidth) return;
     const top = scrollY - this.#top(), low = top - MARGIN * innerHeight, high = top + (1 + MARGIN) * innerHeight;
-    const near = this.#rows.filter(row => row.top + row.height + LINE > low && row.top < high);
+    const near = this.#rows.filter(row => row.top + row.height + this.#below > low && row.top < high);
     const from = near[0]?.from ?? 0, to = near.at(-1)?.to ?? 0;
     for (const [index, tile] of this.#tiles) {
       if ((index < from || index >= to) && !tile.contains(document.activeElement)) {
@@ -139,18 +165,27 @@ export class Grid {
   }
 
   #tile(item, index) {
+    const side = this.#size > 240 ? 640 : 320;
     const look = this.#looks.get(item.row)
-      ?? make("img", { src: thumbnail(item.row), alt: title(item), draggable: false });
+      ?? make("img", { src: thumbnail(item.row, side), alt: title(item), draggable: false });
     this.#looks.delete(item.row);
     const link = make("a", { href: this.actions.href(item), draggable: false }, look);
-    link.append(make("span", { className: "said" }, said(item) || title(item)));
+    link.append(make("bdi", { className: "what" }, title(item)));
+    if (said(item)) link.append(make("span", { className: "said" }, said(item)));
+    for (const name of this.#columns) {
+      const words = name in item.columns ? worded(item.columns[name]) : "";
+      link.append(make("span", { className: "cell" }, words ? make("small", {}, `${name} `) : "", make("bdi", {}, words)));
+    }
     link.title = title(item);
     if (item.relevance !== null && item.relevance !== undefined) {
       const bar = make("span", { className: "bar", "aria-hidden": "true" }, make("i"));
       bar.firstChild.style.width = `${Math.round(100 * item.relevance)}%`;
-      link.append(bar);
+      link.querySelector(".said").after(bar);
     }
-    const tile = make("div", { className: "tile", role: "listitem" }, link);
+    const box = make("input", { type: "checkbox", className: "mark", tabIndex: -1, "aria-label": `Select: ${title(item)}` });
+    box.checked = this.selected.has(item.row);
+    const tile = make("div", { className: "tile", role: "listitem" }, link, box);
+    tile.classList.toggle("marked", box.checked);
     tile.dataset.index = index;
     tile.setAttribute("aria-posinset", index + 1);
     tile.setAttribute("aria-setsize", this.#total);
@@ -165,7 +200,7 @@ export class Grid {
     Object.assign(tile.style, { left: `${left}px`, top: `${row.top}px`, width: `${width}px` });
     look.style.height = `${row.height}px`;
     look.classList.toggle("framed", shape(item) !== own(item));
-    if (said(item)) line.textContent = said(item, width < 110);
+    if (line) line.textContent = said(item, width < 150);
   }
 
   #index(element) {
@@ -175,13 +210,70 @@ export class Grid {
 
   #click(event) {
     const index = this.#index(event.target);
+    if (index !== undefined && event.shiftKey && !event.button) {
+      event.preventDefault();
+      getSelection().removeAllRanges();
+      this.#range(index);
+      return;
+    }
     if (index === undefined || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (event.target.className === "mark") return;
     event.preventDefault();
     this.actions.open(index);
   }
 
+  // ---- selecting
+
+  #check(event) {
+    const index = this.#index(event.target);
+    if (index !== undefined) this.mark(index, event.target.checked);
+  }
+
+  /** Selects a picture, or takes it out of the selection. */
+  mark(index, on = !this.selected.has(this.items[index].row)) {
+    const item = this.items[index];
+    if (on) this.selected.set(item.row, item);
+    else this.selected.delete(item.row);
+    this.#last = index;
+    this.#marked();
+  }
+
+  /** All from the one that was selected last to this one. */
+  #range(index) {
+    const [from, to] = [this.#last ?? index, index].sort((a, b) => a - b);
+    for (const item of this.items.slice(from, to + 1)) this.selected.set(item.row, item);
+    this.#last = index;
+    this.#marked();
+  }
+
+  /** Selects all that are listed so far, or nothing. */
+  markAll(on) {
+    if (on) for (const item of this.items) this.selected.set(item.row, item);
+    else this.selected.clear();
+    this.#marked();
+  }
+
+  #marked() {
+    for (const [index, tile] of this.#tiles) {
+      const on = this.selected.has(this.items[index].row);
+      tile.querySelector(".mark").checked = on;
+      tile.classList.toggle("marked", on);
+    }
+    this.host.classList.toggle("marking", this.selected.size > 0);
+    this.actions.select();
+  }
+
+  /** How many are selected, in words. */
+  get marks() { return `${counted(this.selected.size)} selected`; }
+
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || this.#index(event.target) === undefined) return;
+    if (event.key === " ") {
+      event.preventDefault();
+      if (event.shiftKey) this.#range(this.current);
+      else this.mark(this.current);
+      return;
+    }
     const last = this.items.length - 1;
     const to = {
       ArrowLeft: () => this.current - 1, ArrowRight: () => this.current + 1, Home: () => 0, End: () => last,
@@ -209,7 +301,7 @@ export class Grid {
     if (!row) return;
     this.current = index;
     const bar = document.querySelector("#form").getBoundingClientRect().height + GAP;
-    const top = this.#top() + row.top, end = top + row.height + LINE;
+    const top = this.#top() + row.top, end = top + row.height + this.#below;
     if (top < scrollY + bar) scrollTo(0, top - bar);
     else if (end > scrollY + innerHeight) scrollTo(0, end - innerHeight + GAP);
     this.draw();

@@ -2,17 +2,18 @@
 import { Folders } from "./folders.js";
 import { Form } from "./form.js";
 import { Grid } from "./grid.js";
-import { asks, body, key, plain, read, texts, write } from "./query.js";
-import { $, call, complain, counted, make } from "./talk.js";
+import { Options, Selection } from "./options.js";
+import { asks, body, key, means, named, plain, read, TABS, texts, write } from "./query.js";
+import { $, call, complain, counted, HARDLY, make } from "./talk.js";
 import { View } from "./view.js";
 
 const PAUSE = 150; // milliseconds without a key before a search
 const SETTLED = 2000; // milliseconds after which further typing is another query for the back button
 const PAGE = 60;
-const NOTHING = { q: "", also: [], minus: [], pictures: [], like: null, sure: 0 }; // is asked for
+const NOTHING = { q: "", also: [], minus: [], pictures: [], lost: 0, like: null, sure: 0 }; // is asked for
 const KEPT = 12; // answers that the back button finds again
 
-let run = { name: "", model: "", count: 0, columns: {}, calibrated: false, report: false, can_explain: false };
+let run = { name: "", model: "", count: 0, fields: [], shown: [], calibrated: false, report: null, can_explain: false };
 let query = read(location.hash);
 let answer = null; // what is shown: { key, items, total, nothing, sentence, scroll }
 let asking = null, adding = null, timer = 0, typed = -Infinity, left = 0, viewed = null;
@@ -22,11 +23,18 @@ const pictures = new Map(); // by number: too large for an address, so that they
 const form = new Form(() => query, change, error => complain($("trouble"), error));
 const grid = new Grid($("grid"), {
   open: index => see(answer.items[index]),
-  more, href: item => write({ ...query, see: item.row }), leave: () => $("words").focus(),
+  more, href: item => write({ ...query, see: named(item) }), leave: () => $("words").focus(),
+  select: () => selection.draw(),
 });
+const selection = new Selection(grid);
+const options = new Options(() => query, parts => go({ ...parts, see: null }, "replace"), look => grid.look(look));
+const wants = () => key(query, options.columns);
 const view = new View({
   turn, leave: () => (history.state?.inside ? history.back() : go({ see: null }, "replace")),
-  like: item => go({ ...NOTHING, like: item.row, see: null }, "push"),
+  like: item => {
+    form.likes(item.row);
+    go({ ...NOTHING, like: named(item), see: null }, "push");
+  },
 });
 const folders = new Folders(refresh);
 
@@ -47,6 +55,7 @@ function change(parts, how) {
 function go(parts, how, delay = 0) {
   const inside = parts.see !== undefined && parts.see !== null && (how === "push" || Boolean(history.state?.inside));
   query = { ...query, ...parts };
+  if (parts.pictures) query.lost = 0;
   for (const picture of query.pictures) pictures.set(picture.id, picture);
   const state = { pictures: query.pictures.map(picture => picture.id), inside };
   history[how === "push" ? "pushState" : "replaceState"](state, "", write(query));
@@ -63,29 +72,49 @@ function arrive() {
 function follow(delay) {
   if (!$("search").hidden && query.tab !== "search") left = scrollY;
   const back = $("search").hidden && query.tab === "search";
-  for (const tab of ["search", "folders", "report"]) {
+  for (const tab of TABS) {
     $(tab).hidden = query.tab !== tab;
     if (query.tab === tab) $(`tab-${tab}`).setAttribute("aria-current", "page");
     else $(`tab-${tab}`).removeAttribute("aria-current");
   }
   if (back) scrollTo(0, left);
   $("tab-search").href = write({ ...query, tab: "search", see: null });
-  if (query.tab === "report" && !$("report").firstChild) {
-    $("report").append(make("iframe", { src: "report", title: "The report of this run", sandbox: "" }));
-  }
+  if (query.tab === "report") report();
   if (query.tab === "folders") folders.show();
   form.draw();
+  options.draw();
+  lost();
   search(delay);
   look();
+}
+
+function report() {
+  if (run.report === null || $("report").firstChild) return; // not known yet, or shown already
+  $("report").append(run.report
+    ? make("iframe", { src: "report", title: "The report of this run", sandbox: "" })
+    : make("div", { className: "page plain" }, make("h2", {}, "No report"), make("p", {},
+      "This index was made without adapting a model. deixis adapt writes a report of what that bought.")));
+}
+
+/** Says which pictures an address or a reload could not bring back. */
+function lost() {
+  $("lost").hidden = !query.lost;
+  if (!query.lost) return;
+  const some = query.lost === 1 ? "a picture that is" : `${query.lost} pictures that are`;
+  $("lost").replaceChildren(
+    `This search was made with ${some} not in this index. Neither a link nor a reload can bring that back: choose or `
+    + "drop it again. ", make("button", { type: "button", className: "quiet", onclick: () => change({ lost: 0 }, "now") },
+      "Search without it"));
 }
 
 // ---- the answer
 
 function search(delay) {
-  const wanted = key(query);
+  const wanted = wants();
   clearTimeout(timer);
   asking?.abort();
   asking = null;
+  if (run.report === null) return; // what there is to be shown with each picture is not known yet
   if (answer?.key === wanted) return busy(false);
   if (answer) answer.scroll = scrollY;
   if (answers.has(wanted)) return show(answers.get(wanted));
@@ -96,12 +125,15 @@ async function ask(wanted) {
   const mine = asking = new AbortController();
   busy(true);
   try {
-    const asked = body(query);
-    const found = await call("search", { body: { ...asked, k: PAGE, offset: 0 }, signal: mine.signal });
+    const sent = body(query, options.columns);
+    const found = await call("search", { body: { ...sent, k: PAGE, offset: 0 }, signal: mine.signal });
     if (asking !== mine) return;
     asking = null;
-    show({ ...found, asked, key: wanted, items: found.found, scroll: 0, greyed: found.nothing });
-    answers.set(wanted, answer);
+    if (found.like) form.likes(found.like.row);
+    adopt(found.known);
+    const asked = body(query, options.columns);
+    show({ ...found, asked, key: wants(), items: found.found, scroll: 0, greyed: found.nothing });
+    answers.set(answer.key, answer);
     if (answers.size > KEPT) answers.delete(answers.keys().next().value);
   } catch (error) {
     if (error.name === "AbortError" || asking !== mine) return;
@@ -110,6 +142,31 @@ async function ask(wanted) {
     complain($("trouble"), error, () => search(0));
   }
 }
+
+/** A picture that the index holds is from now on asked for by its id, which a link and a reload bring back. */
+function adopt(known) {
+  const place = query.like === null ? known.findIndex(Boolean) : -1;
+  if (place < 0) return;
+  query.like = named(known[place]);
+  query.pictures = query.pictures.filter((_, index) => index !== place);
+  form.likes(known[place].row);
+  history.replaceState({ ...history.state, pictures: query.pictures.map(picture => picture.id) }, "", write(query));
+  form.draw();
+}
+
+/** How many of an answer are listed: those behind them hardly match. */
+function likely({ items, unfolded, asked, nothing }) {
+  const cut = unfolded || asked.sort || nothing ? -1 : items.findIndex(item => item.relevance !== null && item.relevance < HARDLY);
+  return cut > 0 ? cut : -1;
+}
+
+$("unfold").addEventListener("click", () => {
+  const first = likely(answer);
+  answer.unfolded = true;
+  answer.scroll = scrollY;
+  show(answer);
+  grid.focus(first);
+});
 
 function more() {
   return adding ??= add(answer).finally(() => { adding = null; });
@@ -123,7 +180,7 @@ async function add(mine) {
     const fresh = found.found.filter(item => !known.has(item.row));
     mine.ended = found.found.length === 0 || fresh.length === 0;
     mine.items = [...mine.items, ...fresh];
-    if (answer === mine) grid.add(fresh);
+    if (answer === mine) list();
   } catch (error) {
     mine.ended = true; // until somebody asks again
     if (answer === mine) {
@@ -152,19 +209,40 @@ function show(found) {
   say(found);
   document.body.classList.toggle("greyed", Boolean(found.nothing));
   $("grid").hidden = none;
-  grid.show(none ? [] : found.items, none ? 0 : found.total);
+  list(true);
   scrollTo(0, found.scroll);
   grid.draw();
   look();
 }
 
+/** Lists the answer, or what was added to it, as far as it is likely. */
+function list(anew = false) {
+  const none = !$("nothing").hidden, cut = likely(answer), total = cut < 0 ? answer.total : cut;
+  const items = none ? [] : cut < 0 ? answer.items : answer.items.slice(0, cut);
+  if (anew) grid.show(items, none ? 0 : total);
+  else grid.add(items.slice(grid.items.length), total);
+  const rest = answer.total - cut;
+  $("fold").hidden = none || cut < 0;
+  $("unfold").textContent = `${rest.toLocaleString("en-GB")} more that hardly ${rest === 1 ? "matches" : "match"}`;
+}
+
 function say(found) {
   $("status").textContent = $("nothing").hidden ? told(found) : "";
+  $("about").textContent = asks(query) ? (plain(query) && !found.nothing && run.caveat) || "" : reads();
+  $("about").hidden = !$("about").textContent;
+}
+
+function reads() {
+  if (!run.model) return "";
+  return run.languages ? `The model, ${run.model}, reads ${run.languages}.`
+    : `In which languages the model, ${run.model}, reads is not recorded.`;
 }
 
 function told(found) {
-  const count = counted(found.total);
-  if (!asks(query)) return `${count}${query.where.length ? " pass the filters" : ""}`;
+  const count = counted(found.total), sorted = found.asked.sort ? `, sorted by ${found.asked.sort}` : "";
+  const pass = found.total === 1 ? " passes the filters" : " pass the filters";
+  if (!asks(query)) return `${count}${query.where.length ? pass : ""}${sorted}`;
+  if (sorted) return `The ${found.total === 1 ? "best picture" : `best ${count}`}${sorted}.`;
   if (found.nothing) return "The nearest results, though none of them seems to match.";
   if (found.sentence) return `${count}, best first. ${found.sentence}`;
   const why = run.calibrated ? "is measured for one phrase by itself only" : "was not measured for this collection";
@@ -189,9 +267,9 @@ function nothing(found) {
     ...(filtered ? [act("Drop the filters", { where: [], sure: 0 })] : []),
     ...(asks(query) ? [act("Show all pictures", { ...NOTHING, where: [] })] : []),
   ];
-  const why = found.sentence.replace(/^nothing here matches\W*/i, "");
+  const why = found.sentence.replace(/^nothing here is likely to match\W*/i, "");
   const because = why ? why[0].toUpperCase() + why.slice(1) : "No picture passes the filters.";
-  return [make("h2", {}, "Nothing here matches"), make("p", {}, because),
+  return [make("h2", {}, some ? "Nothing here is likely to match" : "Nothing here matches"), make("p", {}, because),
     make("ul", {}, ...tips.map(tip => make("li", {}, tip))), make("div", { className: "acts" }, ...buttons)];
 }
 
@@ -203,11 +281,11 @@ function nearest() {
 
 // ---- one picture
 
-const place = () => answer?.items.findIndex(item => item.row === query.see) ?? -1;
+const place = () => answer?.items.findIndex(item => means(query.see, item)) ?? -1;
 
 function see(item) {
   viewed = item;
-  go({ see: item.row }, view.open ? "replace" : "push");
+  go({ see: named(item) }, view.open ? "replace" : "push");
 }
 
 async function look() {
@@ -221,19 +299,20 @@ async function look() {
   }
   const index = place();
   const item = index >= 0 ? answer.items[index] : await alone(query.see);
-  if (!item || item.row !== query.see) return;
+  if (!item || !means(query.see, item)) return;
   viewed = item;
   view.show(item, {
-    texts: texts(query), explains: run.can_explain, before: index > 0, after: index >= 0 && index < answer.total - 1,
+    texts: texts(query), explains: run.can_explain, before: index > 0,
+    after: index >= 0 && index < ($("fold").hidden ? answer.total : likely(answer)) - 1,
   });
 }
 
 /** A picture that is not among those shown: a link led to it. */
-async function alone(row) {
-  if (viewed?.row === row) return viewed;
+async function alone(reference) {
+  if (means(reference, viewed)) return viewed;
   if (!answer) return null; // the answer comes first, and may hold it
   try {
-    return await call(`items/${row}`);
+    return await call(/^\d+$/.test(reference) ? `items/${reference}` : `items?id=${encodeURIComponent(reference)}`);
   } catch (error) {
     go({ see: null }, "replace");
     complain($("trouble"), error);
@@ -258,19 +337,22 @@ async function meet() {
     document.title = `${run.name}: search pictures`;
     $("name").title = `${counted(run.count)}, model ${run.model}`;
     $("tab-report").hidden = !run.report;
+    if (query.tab === "report") report();
     form.knows(run);
+    options.knows(run);
+    search(0); // with the columns that are shown
     if (answer) say(answer);
     look();
   } catch (error) {
-    complain($("trouble"), error, () => { meet(); search(0); });
+    complain($("trouble"), error, meet);
   }
 }
 
 function refresh() {
   answers.clear();
   answer = null;
+  grid.markAll(false);
   meet();
-  search(0);
 }
 
 document.addEventListener("keydown", event => {
@@ -288,6 +370,6 @@ document.addEventListener("keydown", event => {
 });
 addEventListener("popstate", arrive);
 history.scrollRestoration = "manual";
-meet();
 arrive();
+meet();
 if (query.see === null && query.tab === "search" && matchMedia("(pointer: fine)").matches) $("words").focus();

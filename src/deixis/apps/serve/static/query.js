@@ -1,10 +1,17 @@
 // What is asked for: one plain object, kept in the address so that back, forward and a copied link work.
 
+const refers = text => (text === null || text === "" ? null : text); // to an item: its id, or its row
+/** How an address names an item: by its id, which holds when the index is changed; a row only where an id looks like one. */
+export const named = item => (/^\d+$/.test(item.id) ? String(item.row) : item.id);
+/** Whether an address means this item. */
+export const means = (text, item) => Boolean(item) && text === (/^\d+$/.test(text) ? String(item.row) : item.id);
 const row = text => (text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null);
 const share = (text, otherwise) => {
   const value = Number(text);
   return text !== null && value >= 0 && value <= 1 ? value : otherwise;
 };
+
+export const TABS = ["search", "label", "folders", "report"];
 
 /** The query of an address; pictures are too large for one and are kept beside it. */
 export function read(hash, pictures = []) {
@@ -12,9 +19,10 @@ export function read(hash, pictures = []) {
   const all = name => found.getAll(name).filter(Boolean);
   return {
     q: found.get("q") ?? "", also: all("and"), minus: all("minus"), where: all("where"),
-    mix: share(found.get("mix"), 0.5), like: row(found.get("like")), sure: share(found.get("sure"), 0),
-    tab: ["folders", "report"].includes(found.get("tab")) ? found.get("tab") : "search",
-    see: row(found.get("see")), pictures,
+    mix: share(found.get("mix"), 0.5), like: refers(found.get("like")), sure: share(found.get("sure"), 0),
+    tab: TABS.includes(found.get("tab")) ? found.get("tab") : "search",
+    see: refers(found.get("see")), pictures, lost: Math.max(0, (row(found.get("pictures")) ?? 0) - pictures.length),
+    sort: found.get("sort") ?? "", show: found.has("show") ? all("show") : null,
   };
 }
 
@@ -29,6 +37,10 @@ export function write(query) {
   if (query.like !== null) parts.set("like", query.like);
   if (query.mix !== 0.5) parts.set("mix", query.mix);
   if (query.sure) parts.set("sure", query.sure);
+  if (query.sort) parts.set("sort", query.sort);
+  if (query.show?.length) for (const name of query.show) parts.append("show", name);
+  else if (query.show) parts.set("show", "");
+  if (query.pictures.length + query.lost) parts.set("pictures", query.pictures.length + query.lost);
   if (query.see !== null) parts.set("see", query.see);
   return `#${parts}`;
 }
@@ -42,16 +54,21 @@ export const asks = query => texts(query).length > 0 || query.minus.length > 0 |
 /** Whether it is one text and nothing else: for such queries it can be measured how sure an answer is. */
 export const plain = query => texts(query).length === 1 && query.minus.length === 0 && !pictured(query);
 
-/** What POST /search takes. */
-export const body = query => ({
+/** What POST /search takes; `columns` are shown with each result. */
+export const body = (query, columns) => ({
   texts: texts(query), minus_texts: query.minus, images: query.pictures.map(picture => picture.data),
-  like: query.like, mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
+  ...(query.pictures.length && query.pictures.every(picture => picture.digest)
+    ? { digests: query.pictures.map(picture => picture.digest) } : {}),
+  like: query.like !== null && /^\d+$/.test(query.like) ? Number(query.like) : query.like,
+  mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
+  sort: query.sort.replace(/^-/, ""), descending: query.sort.startsWith("-"), columns: columns.slice(0, 16),
 });
 
 /** The same for two queries that have the same answer. */
-export const key = query => JSON.stringify([
+export const key = (query, columns = []) => JSON.stringify([
   texts(query), query.minus, query.pictures.map(picture => picture.id), query.like,
   mixed(query) ? query.mix : 0, query.where, plain(query) ? query.sure : 0,
+  query.sort, columns,
 ]);
 
 const FILTER = /^(.+?)(<=|>=|!=|=|~|<|>)(.*)$/s;

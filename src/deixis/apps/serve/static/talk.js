@@ -29,7 +29,7 @@ export async function call(path, { body, signal } = {}) {
 }
 
 export const thumbnail = (row, side = 320) => `items/${row}/thumbnail?side=${side}`;
-export const large = row => `items/${row}/image?side=1600`;
+export const large = (row, side = 1600) => `items/${row}/image?side=${side}`;
 export const counted = value => `${value.toLocaleString("en-GB")} ${value === 1 ? "picture" : "pictures"}`;
 
 const TENTHS = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(part => [part, 10]);
@@ -50,8 +50,27 @@ export const said = (item, short) =>
   item.relevance !== null && item.relevance !== undefined ? chance(item.relevance, short)
     : item.score !== null && item.score !== undefined ? (short ? "" : "score ") + item.score.toFixed(2) : "";
 
+/** Less likely results than this are folded away, as in `deixis search`. */
+export const HARDLY = 0.05;
+
+/** A name in one line: a line break in it is shown as a sign. */
+export const oneLine = text => text.replaceAll(/[\n\r\t]/g, "\u2424");
+
 /** What a picture is called: its caption, or its file. */
-export const title = item => item.captions?.[0] || item.name;
+export const title = item => item.captions?.[0] || oneLine(item.name);
+
+/** A value of a column in words. */
+export const worded = value => (Array.isArray(value) ? value.map(worded).join(", ")
+  : value === true ? "yes" : value === false ? "no"
+    : value !== null && typeof value === "object" ? JSON.stringify(value) : String(value ?? ""));
+
+/** What is remembered on this machine alone, such as a size; a browser may not allow it. */
+export function remembered(name, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(`deixis-${name}`, value);
+    return localStorage.getItem(`deixis-${name}`);
+  } catch { return null; }
+}
 
 /** A new element. */
 export function make(tag, attributes = {}, ...inside) {
