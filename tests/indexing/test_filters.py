@@ -88,3 +88,11 @@ def test_a_removed_row_meets_nothing_and_a_search_takes_the_mask(tmp_path: Path)
     assert met(index) == "bcd"
     where = index.where(["label=bird"])
     assert [index.item(row)["id"] for row in index.search(vectors[1], k=4, where=where).rows[0].tolist()] == ["d"]
+
+
+def test_every_item_has_a_folder_unless_the_data_named_one_so(tmp_path: Path) -> None:
+    items = [{"id": "a/b/1.png"}, {"id": "2.png"}, {"id": "c/3.png", "folder": "mine"}]
+    index = build(tmp_path / "index", random(3, 4), items, model="m", fingerprint="f")
+    assert index.where(["folder=a/b"]).tolist() == [True, False, False]
+    assert index.where(["folder="]).tolist() == [False, True, False]
+    assert index.where(["folder~mi"]).tolist() == [False, False, True]

@@ -60,7 +60,7 @@ def matching(
                 met[place, row] = test(column(item, name))
     missing = next((name for name, _ in tests if name not in seen), None)
     if missing is not None and met.size:
-        raise unknown(missing, seen)
+        raise unknown(missing, seen - {FOLDER})
     found = np.asarray(met.all(axis=0))
     return found if live is None else found & live
 

@@ -22,6 +22,7 @@ OPERATIONS = (
     *("POST /search", "POST /embed", "POST /explain", "POST /ground", "GET /items/{row}", "GET /items/{row}/thumbnail"),
     *("GET /items/{row}/image", "GET /items/{row}/neighbours", "GET /folders", "POST /folders/{number}/update"),
     *("GET /jobs/{number}", "GET /run", "GET /report", "GET /health", "GET /metrics"),
+    *("GET /items", "GET /export.csv", "GET /export.zip"),
 )
 
 

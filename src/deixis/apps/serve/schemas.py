@@ -82,7 +82,7 @@ class ListedItem(BaseModel):
     relevance: float | None = Field(description="The probability that the result is relevant; null if not measured.")
     width: int
     height: int
-    full: tuple[int, int]
+    full: list[int] = Field(min_length=2, max_length=2)
     name: str
     captions: list[str]
     label: str | None

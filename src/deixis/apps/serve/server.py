@@ -24,12 +24,13 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
-from deixis.apps.serve import errors, export_routes, model_routes, page_routes
+from deixis.apps.serve import errors
 from deixis.apps.serve.access import PAGE_POLICY, Access, chosen_token
 from deixis.apps.serve.connections import Connection
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
+from deixis.apps.serve.routes import export_routes, model_routes, page_routes
 from deixis.apps.serve.schemas import Failure
 from deixis.apps.serve.server_state import ServerState
 from deixis.apps.serve.settings import ServeSettings

@@ -34,7 +34,7 @@ Row = Annotated[int, InPath(ge=0, le=2**31 - 1)]
 Number = Annotated[int, InPath(ge=0, le=2**31 - 1)]
 Side = Annotated[int, Query(ge=16, le=8192, description="Pixels of the longer side, at most.")]
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent.parent / "static"
 _SIDE = 320
 _CAPTIONS, _LETTERS = 8, 1000
 _PICTURES: dict[int | str, dict[str, Any]] = {
@@ -167,7 +167,7 @@ def _fields(
         "relevance": relevance,
         "width": width,
         "height": height,
-        "full": full,
+        "full": list(full),
         "name": readable(os.path.basename(place)),
         "captions": [readable(str(each))[:_LETTERS] for each in (item.get("captions") or ())[:_CAPTIONS]],
         "label": None if label is None else readable(str(label)),

@@ -21,8 +21,8 @@ from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters
-from deixis.apps.serve.page_routes import listed_items
 from deixis.apps.serve.pictures import located
+from deixis.apps.serve.routes.page_routes import listed_items
 from deixis.apps.serve.schemas import (
     Embeddings,
     EmbedRequest,
