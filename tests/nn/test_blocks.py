@@ -1,11 +1,16 @@
-"""Where a tower's last block begins."""
+"""The blocks of networks, and where the last one begins."""
 
 from __future__ import annotations
 
+import pytest
+import torch
 from torch import nn
 
-from deixis.nn.blocks import last_block
+from deixis.errors import DeixisError
+from deixis.nn.blocks import block_names, blocks, last_block
 from deixis.nn.language.text_transformer import TextConfig, TextTransformer
+from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
+from deixis.nn.vision.vit import Vit, VitConfig
 from tests.support import Peer
 
 timm = Peer("timm")
@@ -43,3 +48,20 @@ def test_a_text_tower_is_cut_before_its_last_layer() -> None:
 
 def test_what_has_no_list_of_blocks_is_one_block() -> None:
     assert last_block(nn.Linear(2, 2)) == ("",)
+
+
+def test_blocks_are_those_of_the_network() -> None:
+    with torch.device("meta"):
+        assert blocks(timm.create_model("resnet18"))[-1] == "layer4.1"
+        assert blocks(timm.create_model("vit_tiny_patch16_224"))[-1] == "blocks.11"
+        assert blocks(Vit(VitConfig(32, 8, 16, 3, 2, 32, 8))) == ["blocks.0", "blocks.1", "blocks.2"]
+        config = ModifiedResNetConfig(64, (1, 1, 1, 1), 8, 4, 16)
+        assert blocks(ModifiedResNet(config))[-1] == "stages.3"
+        vgg = timm.create_model("vgg11")
+        regnet = timm.create_model("regnety_002")
+    assert blocks(vgg)[-1].startswith("features.")
+    assert blocks(regnet)[-1] == "s4.b7"
+    assert blocks(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))) == ["2"]
+    assert block_names(nn.Conv2d(3, 4, 3)) == []
+    with pytest.raises(DeixisError, match="No list of blocks"):
+        blocks(nn.Linear(3, 3))

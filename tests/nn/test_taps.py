@@ -14,9 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from deixis.errors import DeixisError
 from deixis.nn.frozen import freeze
-from deixis.nn.taps import blocks, eval_with_grad, names, taps, to_grid
-from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
-from deixis.nn.vision.vit import Vit, VitConfig
+from deixis.nn.taps import eval_with_grad, names, taps, to_grid
 from tests.support import Peer
 
 timm = Peer("timm")
@@ -326,23 +324,7 @@ def test_gradients_of_half_precision_come_in_whole(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-4)
 
 
-# Blocks and grids
-
-
-def test_blocks_are_those_of_the_network() -> None:
-    assert blocks(_resnet())[-1] == "layer4.1"
-    with torch.device("meta"):
-        assert blocks(timm.create_model("vit_tiny_patch16_224"))[-1] == "blocks.11"
-        assert blocks(Vit(VitConfig(32, 8, 16, 3, 2, 32, 8))) == ["blocks.0", "blocks.1", "blocks.2"]
-        config = ModifiedResNetConfig(64, (1, 1, 1, 1), 8, 4, 16)
-        assert blocks(ModifiedResNet(config))[-1] == "stages.3"
-        vgg = timm.create_model("vgg11")
-        regnet = timm.create_model("regnety_002")
-    assert blocks(vgg)[-1].startswith("features.")
-    assert blocks(regnet)[-1] == "s4.b7"
-    assert blocks(Plain()) == ["conv2"]
-    with pytest.raises(DeixisError, match="No list of blocks"):
-        blocks(nn.Linear(3, 3))
+# Grids
 
 
 @pytest.mark.parametrize(

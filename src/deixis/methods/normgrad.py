@@ -39,13 +39,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
+from deixis.nn.blocks import blocks, default_layers
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modified_backward import EXCITATION, GUIDED, Rewritten
 from deixis.nn.relevance import text_gradients
 from deixis.nn.taps import (
     Tapped,
-    blocks,
-    default_layers,
     eval_with_grad,
     is_transformer,
     taps,

@@ -1,10 +1,15 @@
-"""The blocks of a tower and the layers of its parameters, whatever the tower is."""
+"""The blocks of a network and the layers of its parameters, whatever the network is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
-__all__ = ["block_modules", "last_block", "layer_numbers"]
+from deixis.errors import DeixisError
+
+__all__ = ["block_names", "blocks", "default_layers", "last_block", "layer_numbers"]
+
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -32,10 +37,38 @@ def last_block(tower: nn.Module) -> tuple[str, ...]:
     return (f"{name}.{len(held) - 1}.", *(f"{stem}{child}." for child in behind))
 
 
-def block_modules(tower: nn.Module) -> tuple[nn.Module, ...]:
-    """A tower's blocks, as `last_block` finds them; none where there is no list of them."""
-    found = _list(tower)
-    return () if found is None else tuple(found[1])
+def block_names(model: nn.Module) -> list[str]:
+    """The names of a network's blocks, from the first to the last: the children of its largest list of layers (or of a
+    module that holds several of one kind) that convolve or that normalise states; none without such a list."""
+    lists = {
+        name: module for name, module in model.named_modules() if name and _is_list(module) and _has_places(module)
+    }
+    name = _largest(lists)
+    return [f"{name}.{child}" for child, _ in lists[name].named_children()] if lists else []
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """`block_names`; a network without a list of blocks is one, its last convolution.
+
+    Raises:
+        DeixisError: the network has neither.
+    """
+    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    found = block_names(model) or convolutions[-1:]
+    if not found:
+        raise DeixisError("No list of blocks was found in the model.", "Name the layers: `names(model)` lists them.")
+    return found
+
+
+def default_layers(model: nn.Module) -> tuple[str, ...]:
+    """The names of the blocks at a quarter and at three fifths of a network's depth, one where they are the same: fine
+    enough to place a thing, and deep enough to know it.
+
+    Raises:
+        DeixisError: as for `blocks`.
+    """
+    there = blocks(model)
+    return tuple(dict.fromkeys(there[int(share * (len(there) - 1))] for share in (0.25, 0.6)))
 
 
 def layer_numbers(tower: nn.Module) -> dict[str, int]:
@@ -79,11 +112,20 @@ def _list(tower: nn.Module) -> tuple[str, nn.Sequential | nn.ModuleList] | None:
         for name, module in tower.named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList) and len(module) > 1
     }
-    if not lists:
-        return None
-    name = max(lists, key=lambda each: (_size(lists[each]), -each.count(".")))
-    return name, lists[name]
+    name = _largest(lists)
+    return (name, lists[name]) if lists else None
 
 
-def _size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _largest(lists: Mapping[str, nn.Module]) -> str:
+    """The name of the one with the most parameters, of equals the outermost; empty where there is none."""
+    sizes = {name: sum(each.numel() for each in module.parameters()) for name, module in lists.items()}
+    return max(lists, key=lambda name: (sizes[name], -name.count(".")), default="")
+
+
+def _is_list(module: nn.Module) -> bool:
+    kinds = [type(child) for child in module.children()]
+    return isinstance(module, nn.Sequential | nn.ModuleList) or (len(kinds) > 1 and len(set(kinds)) == 1)
+
+
+def _has_places(module: nn.Module) -> bool:
+    return any(isinstance(each, nn.Conv2d | nn.LayerNorm) for each in module.modules())

@@ -27,8 +27,6 @@ from deixis.nn.modes import evaluating
 
 __all__ = [
     "Tapped",
-    "blocks",
-    "default_layers",
     "eval_with_grad",
     "is_transformer",
     "names",
@@ -262,54 +260,10 @@ def _through(value: Any, tapped: Tapped, key: tuple[str, bool]) -> Any:
     )
 
 
-def blocks(model: nn.Module) -> list[str]:
-    """The names of a network's blocks, from the first to the last: the children of its largest list of layers (or of a
-    module that holds several of one kind) that convolve or that normalise states. A network without such a list is one
-    block, its last convolution.
-
-    Raises:
-        DeixisError: the network has neither.
-    """
-    lists = {
-        name: module for name, module in model.named_modules() if name and _is_list(module) and _has_places(module)
-    }
-    if lists:
-        name = max(lists, key=lambda each: (_size(lists[each]), -each.count(".")))
-        return [f"{name}.{child}" for child, _ in lists[name].named_children()]
-    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    if not convolutions:
-        raise DeixisError("No list of blocks was found in the model.", "Name the layers: `names(model)` lists them.")
-    return convolutions[-1:]
-
-
 def is_transformer(model: nn.Module) -> bool:
     """Whether a network works on tokens: it has layer norms and no batch norms."""
     kinds = {type(each) for each in model.modules()}
     return nn.LayerNorm in kinds and nn.BatchNorm2d not in kinds
-
-
-def default_layers(model: nn.Module) -> tuple[str, ...]:
-    """The names of the blocks at a quarter and at three fifths of a network's depth, one where they are the same: fine
-    enough to place a thing, and deep enough to know it.
-
-    Raises:
-        DeixisError: as for `blocks`.
-    """
-    there = blocks(model)
-    return tuple(dict.fromkeys(there[int(share * (len(there) - 1))] for share in (0.25, 0.6)))
-
-
-def _is_list(module: nn.Module) -> bool:
-    kinds = [type(child) for child in module.children()]
-    return isinstance(module, nn.Sequential | nn.ModuleList) or (len(kinds) > 1 and len(set(kinds)) == 1)
-
-
-def _has_places(module: nn.Module) -> bool:
-    return any(isinstance(each, nn.Conv2d | nn.LayerNorm) for each in module.modules())
-
-
-def _size(module: nn.Module) -> int:
-    return sum(value.numel() for value in module.parameters())
 
 
 def to_grid(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from deixis.nn.taps import blocks, taps
+from deixis.nn.blocks import blocks
+from deixis.nn.taps import taps
 from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 
 TOWER = PlainCnn(PlainCnnConfig((4, 6, 8), 3)).eval()

@@ -17,9 +17,9 @@ from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
+from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
-from deixis.nn.taps import blocks
 from deixis.ops.maps import blur, highest, hits, spearman
 from deixis.ops.saliency_metrics import area_under, changed, difficult, energy, overlap
 from deixis.types import Sample, Source

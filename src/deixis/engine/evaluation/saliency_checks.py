@@ -30,8 +30,8 @@ from deixis.engine.evaluation.saliency import (
 )
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
+from deixis.nn.blocks import blocks, default_layers
 from deixis.nn.dual import DualEncoder
-from deixis.nn.taps import blocks, default_layers
 from deixis.ops.maps import spearman
 from deixis.ops.saliency_metrics import centre, edges
 from deixis.ops.stats import Interval, cluster_bootstrap

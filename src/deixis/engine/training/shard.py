@@ -17,7 +17,7 @@ from torch import nn
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
-from deixis.nn.blocks import block_modules
+from deixis.nn.blocks import block_names
 from deixis.nn.frozen import is_frozen
 from deixis.ops.collective import rank, world_size
 from deixis.ops.sharding import gathered
@@ -93,7 +93,7 @@ def _share_out(tower: nn.Module, device: torch.device) -> None:
         weight.data = weight.data.contiguous()  # convolutions may lie otherwise, which is refused
     mesh = init_device_mesh(device.type, (world_size(),))
     scalars = {weight for weight in weights if weight.dim() == 0}  # these can't be shared out
-    for part in (*block_modules(tower), tower):
+    for part in (*map(tower.get_submodule, block_names(tower)), tower):
         if any(weight not in scalars for weight in part.parameters()):
             fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=scalars)
     register_fsdp_forward_method(tower, "tokens")

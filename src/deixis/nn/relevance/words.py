@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
-from deixis.nn.taps import blocks, taps, to_float32
+from deixis.nn.taps import taps, to_float32
 
 __all__ = ["TextGradients", "text_gradients"]
 
