@@ -5,8 +5,8 @@ The verbs below load what they need on first use; importing deixis loads no torc
     import deixis
 
     encoder = deixis.load("starter")
-    run = deixis.adapt("my-photos", out="my-run")
-    hits = deixis.search("my-run", "a red bird")
+    run = deixis.adapt("my-photos", out="my-run", splits=3)
+    hits = deixis.search("my-run", "a red bird", k=5)
     why = deixis.explain("my-run", "photo.jpg", "a red bird")
 """
 
@@ -40,6 +40,7 @@ __all__ = [
     "load_classifier",
     "load_method",
     "read",
+    "read_data",
     "search",
     "segment",
 ]
@@ -51,6 +52,7 @@ _BESIDE_VERBS = {
     "load": "deixis.apps.common.loading",
     "load_method": "deixis.apps.train.method_runs",
     "load_classifier": "deixis.apps.few_shot.classifier",
+    "read_data": "deixis.apps.common.dataset:read",
 }
 
 
@@ -61,7 +63,8 @@ def __getattr__(name: str) -> Any:
     verb = read_verb(name)
     module = _BESIDE_VERBS.get(name) or (verb.python if verb else "")
     if module:
-        return getattr(importlib.import_module(module), name)
+        module, _, function = module.partition(":")
+        return getattr(importlib.import_module(module), function or name)
     raise AttributeError(f"module 'deixis' has no attribute {name!r}")
 
 

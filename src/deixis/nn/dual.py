@@ -17,6 +17,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource, pictures_in
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn.compute import autocast
 from deixis.nn.fingerprint import digest_of
 from deixis.nn.modes import evaluating
 from deixis.types.outputs import ImageStates, Tokens, TokenStates
@@ -263,7 +264,7 @@ class DualEncoder(nn.Module):
         rows = [torch.empty(0, self.width, device=self.device)]
         with self._inference():
             for start in range(0, len(images), batch_size):
-                rows.append(self.encode_image(self.read_images(images[start : start + batch_size])))
+                rows.append(self.encode_image(self.read_images(images[start : start + batch_size])).float())
         return torch.cat(rows)
 
     def encode_text(
@@ -291,7 +292,7 @@ class DualEncoder(nn.Module):
         rows = [torch.empty(0, self.width, device=self.device)]
         with self._inference():
             for start in range(0, len(texts), batch_size):
-                rows.append(self.encode_text(self.tokenize(texts[start : start + batch_size])))
+                rows.append(self.encode_text(self.tokenize(texts[start : start + batch_size])).float())
         return torch.cat(rows)
 
     def read_images(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 H W"]:
@@ -313,8 +314,8 @@ class DualEncoder(nn.Module):
 
     @contextlib.contextmanager
     def _inference(self) -> Iterator[None]:
-        """No gradients, and eval mode; every module gets back the mode it had."""
-        with evaluating(self), torch.no_grad():
+        """No gradients, and eval mode; every module gets back the mode it had. In the precision that holds here."""
+        with evaluating(self), torch.no_grad(), autocast(self.device):
             yield
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from deixis.errors import DeixisError
+from deixis.types.html import html_lines, html_table
 
 __all__ = [
     "Drawing",
@@ -23,6 +24,8 @@ __all__ = [
     "Stored",
     "place",
 ]
+
+_SHOWN = 10  # samples in a notebook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,3 +235,19 @@ class Source:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     shows_text: bool = False
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"Source {self.name!r}: {len(self.samples)} samples, {self.kind}, {self.layout}{left_out}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                sample.id,
+                "" if sample.image is None else place(sample.image),
+                sample.label or " | ".join(sample.captions),
+            )
+            for sample in self.samples[:_SHOWN]
+        ]
+        more = f"The first {_SHOWN} of them:" if len(self.samples) > _SHOWN else ""
+        return html_lines(repr(self), str(self.root), more) + html_table(("id", "image", self.kind), rows)

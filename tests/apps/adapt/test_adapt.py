@@ -30,7 +30,8 @@ MEASURES = {
 }
 KEYS = (
     "format sentence data split model method seed before after difference t_interval primary told per_split "
-    "training_seeds slices controls forgotten relevance kept seconds peak_mb versions"
+    "training_seeds slices controls forgotten relevance kept seconds peak_mb versions "
+    "compute"
 )
 INSIDE = {
     "data": "path name kind images captions groups fingerprint skipped check",

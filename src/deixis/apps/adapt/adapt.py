@@ -18,6 +18,7 @@ from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unla
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
 from deixis.apps.index.index import index, write_index
 from deixis.apps.report.report import render
@@ -42,6 +43,7 @@ from deixis.methods import read as read_method
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
 from deixis.types import Source
+from deixis.types.html import html_lines
 
 __all__ = [
     "GUARDS",
@@ -120,7 +122,19 @@ class AdaptResult:
     adapters: Adapters
     relevance: CalibrationResult | None
 
+    def __repr__(self) -> str:
+        return f"AdaptResult {str(self.folder)!r}: {self.result['sentence']}"
 
+    def _repr_html_(self) -> str:
+        return html_lines(
+            str(self.result["sentence"]),
+            f"Run: {self.folder}",
+            f"Report: {self.folder / 'report.html'}",
+            repr(self.encoder),
+        )
+
+
+@takes_settings(settings=AdaptSettings, reading=Reading)
 def adapt(
     data: str | Source,
     out: str | Path = "deixis-run",
@@ -136,7 +150,7 @@ def adapt(
     Args:
         data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         out: the run folder; it appears under its name only when all is done.
-        settings: model, method, splits, seed.
+        settings: model, method, splits, seed; each may also be given as a keyword, such as `splits=3`.
         reading: columns and the like, where they are not to be guessed.
         beside: what else is measured; without it, forgetting is, on sets that `deixis data get` has fetched.
         overwrite: replace a run that is there.
@@ -178,6 +192,7 @@ def adapt(
     return done
 
 
+@takes_settings(settings=AdaptSettings, reading=Reading)
 def adapt_or_index(
     data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
 ) -> None:

@@ -24,6 +24,7 @@ from deixis.engine.adaptation.recipes import recipe_for, trains_towers
 from deixis.engine.adaptation.select import Choice, Experiment
 from deixis.engine.training.build import configure
 from deixis.files import write_json
+from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
@@ -89,6 +90,7 @@ def facts(
         },
         "model": {"name": settings.model, "fingerprint": encoder.fingerprint(), "licence": encoder.licence},
         "seed": settings.seed,
+        "compute": current().facts,
         "versions": versions(),
     }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from deixis.apps.common.options import ComputeSettings
 from deixis.errors import DeixisError
 
 __all__ = ["AdaptSettings", "check_splits", "overrides"]
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptSettings:
+class AdaptSettings(ComputeSettings):
     """How a model is adapted and measured.
 
     Attributes:

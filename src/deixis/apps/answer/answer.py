@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.predict.capable import Model, open_method
 from deixis.apps.predict.pictures import BatchPredictor, predict, with_names
 from deixis.apps.predict.texts import picture_texts
@@ -14,12 +16,13 @@ from deixis.engine.training.batching import tokenized
 __all__ = ["answer", "answer_with"]
 
 
+@takes_settings(compute=ComputeSettings)
 def answer(model: Model, images: Any, questions: str | Sequence[str]) -> list[str] | list[tuple[str, ...]]:
     """Answers questions about pictures; each is put to each picture.
 
     Args:
         model: the folder of a run whose method offers `answer`, or such a method.
-        images: one or several paths, Pillow images or uint8 tensors [3, H, W].
+        images: one or several paths, Pillow images or arrays [H, W, 3].
         questions: one or several.
 
     Returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
+from deixis.apps.predict.settings import PredictSettings
 
 __all__ = ["VERB", "run"]
 
@@ -19,14 +20,15 @@ VERB = Verb(
 )
 
 READING = Reading()
+SETTINGS = PredictSettings()
 
 
 def run(
     data: str,
     questions: tuple[str, ...],
     /,
-    model: str = "",
     out: str = "",
+    settings: PredictSettings = SETTINGS,
     reading: Reading = READING,
     overwrite: bool = False,
     quiet: bool = False,
@@ -36,8 +38,8 @@ def run(
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         questions: one or several questions, each in quotation marks.
-        model: run folder whose method offers `answer`.
         out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        settings: model, device, batch and precision.
         reading: names of columns.
         overwrite: replace existing files.
         quiet: print nothing.
@@ -46,5 +48,6 @@ def run(
     from deixis.apps.predict.capable import open_method
     from deixis.apps.predict.writing import predict_data
 
-    method = open_method(model, "answer")
-    predict_data(method, data, answer_with(method, questions), out, reading, overwrite=overwrite, quiet=quiet)
+    with settings.active():
+        method = open_method(settings.model, "answer")
+        predict_data(method, data, answer_with(method, questions), out, reading, overwrite=overwrite, quiet=quiet)

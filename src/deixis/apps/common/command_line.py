@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from deixis.apps.common.early_checks import check_paths
-from deixis.apps.common.options import Reading
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.verbs import Verb
 from deixis.errors import DeixisError
 
@@ -24,6 +24,7 @@ __all__ = ["Flag", "flags", "help_text", "parse_and_run"]
 
 _OUTPUT = ("out", "overwrite", "quiet")
 _READING = tuple(field.name for field in dataclasses.fields(Reading))
+_COMPUTE = tuple(field.name for field in dataclasses.fields(ComputeSettings))
 _INDENT, _WIDEST = 26, 110
 _KINDS = {int: "INT", float: "FLOAT", str: "TEXT"}
 _ENTRY = re.compile(r" {4}(\w+): (.*)")
@@ -118,7 +119,10 @@ def help_text(name: str, verb: Verb, function: Callable[..., Any]) -> str:
 def _grouped(verb: Verb, all_flags: Sequence[Flag]) -> Iterator[tuple[str, list[Flag]]]:
     groups: dict[str, list[Flag]] = {
         "Arguments:": [flag for flag in all_flags if flag.positional],
-        **{title: [] for title in ("What:", "How:", "Output:", "How DATA is read:", "Rarely needed:")},
+        **{
+            title: []
+            for title in ("What:", "How:", "Output:", "How DATA is read:", "Where it computes:", "Rarely needed:")
+        },
     }
     for flag in all_flags:
         if flag.positional:
@@ -126,6 +130,7 @@ def _grouped(verb: Verb, all_flags: Sequence[Flag]) -> Iterator[tuple[str, list[
         title = "Rarely needed:" if flag.name in verb.rare else "How:"
         title = "Output:" if flag.name in (*_OUTPUT, *verb.output) else title
         title = "How DATA is read:" if flag.name in _READING else title
+        title = "Where it computes:" if flag.name in _COMPUTE else title
         groups["What:" if flag.name in verb.what else title].append(flag)
     groups["What:"].sort(key=lambda flag: verb.what.index(flag.name))
     return ((title, group) for title, group in groups.items() if group)

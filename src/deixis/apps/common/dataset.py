@@ -19,6 +19,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.data import catalogue
 from deixis.data.quality import check as checks
 from deixis.data.quality.image_probe import left_out
@@ -71,6 +72,7 @@ class CheckedDataset:
         return [sample.picture for sample in self.source.samples]
 
 
+@takes_settings(reading=Reading)
 def read(data: str | Sequence[str], reading: Reading | None = None) -> Source:
     """Reads DATA: whatever `sources.read` knows, or `set:NAME` for a set that `deixis data get NAME` fetched.
 
@@ -150,6 +152,7 @@ def in_a_sentence(label: str) -> str:
     return _TEMPLATE.format(label.replace("_", " "))
 
 
+@takes_settings(reading=Reading)
 def check(
     data: str, reading: Reading | None = None, *, model: str = "", json: str | Path = "", quiet: bool = False
 ) -> checks.CheckReport:

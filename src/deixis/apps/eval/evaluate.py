@@ -11,6 +11,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read, read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.eval.comparison import ModelComparison
 from deixis.apps.eval.details import write_detail
 from deixis.apps.eval.models import load_model, was_trained_on
@@ -24,6 +25,7 @@ from deixis.engine.evaluation.selection import require_capabilities, require_fie
 from deixis.engine.fewshot.recipe import fingerprint
 from deixis.errors import DeixisError
 from deixis.files import write_json
+from deixis.nn.compute import current
 from deixis.types import EvalMetric, EvalProtocol, Source
 
 __all__ = ["evaluate"]
@@ -44,6 +46,7 @@ class _Job:
     models: tuple[EvalModel, ...]
 
 
+@takes_settings(settings=EvalSettings, reading=Reading)
 def evaluate(
     data: str | Source,
     out: str | Path = "deixis-eval",
@@ -97,7 +100,12 @@ def evaluate(
             "left_out": reasons,
             "warnings": warnings,
         }
-        result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
+        result |= {
+            "compute": current().facts,
+            "seconds": clock.read(),
+            "peak_mb": clock.peak_mb(),
+            "versions": versions(),
+        }
         write_json(folder / "result.json", result)
     talk.say(f"Written to {out}.")
     return result

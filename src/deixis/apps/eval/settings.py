@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from deixis.apps.common.options import ComputeSettings
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.protocols import protocol_names
 
@@ -11,7 +12,7 @@ __all__ = ["EvalSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalSettings(EvalOptions):
+class EvalSettings(EvalOptions, ComputeSettings):
     """What is measured, on which models.
 
     Attributes:

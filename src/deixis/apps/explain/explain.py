@@ -6,12 +6,10 @@ found.overlay(0, 1).save("boat.png")
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.explain.explainers import explainer
 from deixis.apps.explain.explanations import Explanation, joined
 from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
@@ -29,17 +28,16 @@ from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import pictures_in
+from deixis.nn.compute import autocast, batch_size, current
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.relevance import pair_score
 from deixis.nn.taps import require_tappable
-from deixis.ops.maps import Combination
 from deixis.types.outputs import Maps
 
 __all__ = ["Explainer", "Explanation", "explain", "explain_file"]
 
 _BATCH = 16
-_CHOICES = {"combine": get_args(Combination), "tower": ("both", "image", "text")}
 _UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
 
 
@@ -91,8 +89,9 @@ class Explainer:
         settings: ExplainSettings | None = None,
         **changes: Any,
     ) -> None:
-        self.settings = _changed(settings or ExplainSettings(), changes)
-        self.model = zoo.load(model) if isinstance(model, str | os.PathLike) else model
+        self.settings = change_settings(settings or ExplainSettings(), changes)
+        with self.settings.active():
+            self.model = zoo.load(model).to(current().device) if isinstance(model, str | os.PathLike) else model
         if not isinstance(self.model, nn.Module):
             raise DeixisError(
                 f"A {type(model).__name__} can't be explained.", "Give a torch module, or a model's name or folder."
@@ -105,9 +104,10 @@ class Explainer:
         self, images: Any, texts: str | Sequence[str] | None = None, *, target: Target | None = None
     ) -> Explanation:
         """As `explain`."""
-        batches = _batches(images, self.preprocess is not None)
         queries = [texts] if isinstance(texts, str) else list(texts or ())
-        with evaluating(self.model), torch.inference_mode(False):
+        device = self._device or torch.device("cpu")
+        with self.settings.active(), evaluating(self.model), torch.inference_mode(False), autocast(device):
+            batches = _batches(images, self.preprocess is not None)
             if isinstance(self.model, DualEncoder):
                 parts = self._of_pairs(self.model, batches, queries, target)
             else:
@@ -163,10 +163,13 @@ class Explainer:
         return parts
 
     def _inputs(self, batches: list[Any]) -> Iterator[ModelInputs]:
-        device = next((each.device for each in self.model.parameters()), None)
         for batch in batches:
             inputs = model_inputs(batch, self.preprocess)
-            yield inputs._replace(pixels=inputs.pixels.to(device)) if device else inputs
+            yield inputs._replace(pixels=inputs.pixels.to(self._device)) if self._device else inputs
+
+    @property
+    def _device(self) -> torch.device | None:
+        return next((each.device for each in self.model.parameters()), None)
 
     def _part(
         self,
@@ -180,9 +183,9 @@ class Explainer:
         return Explanation(
             self.settings.method,
             targets,
-            score.values,
-            maps.image,
-            maps.raw,
+            score.values.float().cpu(),
+            maps.image.float().cpu(),
+            {name: each.float().cpu() for name, each in maps.raw.items()},
             _SIGNED if maps.signed else _UNIT,
             words,
             inputs.pictures,
@@ -201,20 +204,6 @@ class Explainer:
 # Settings
 
 
-def _changed(settings: ExplainSettings, changes: dict[str, Any]) -> ExplainSettings:
-    known = [field.name for field in dataclasses.fields(settings)]
-    for name, value in changes.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            raise DeixisError(f"There is no setting {name!r}.", f"{hint}There are: {', '.join(known)}.")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise DeixisError(f"There is no {name} {value!r}.", f"There are: {', '.join(_CHOICES[name])}.")
-        if name in ("layers", "others"):
-            changes = {**changes, name: (value,) if isinstance(value, str) else tuple(value)}
-    return dataclasses.replace(settings, **changes)
-
-
 # Images
 
 
@@ -223,7 +212,8 @@ def _batches(images: Any, transformed: bool) -> list[Any]:
     if isinstance(images, Tensor) and images.is_floating_point() and not (transformed and images.dim() == 3):
         return [images]
     images = pictures_in(images)
-    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    size = batch_size(_BATCH)
+    return [images[start : start + size] for start in range(0, len(images), size)]
 
 
 # The command line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
 from deixis.data.loading.crops import Window
 from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
+from deixis.types.html import html_lines
 
 __all__ = ["Explanation", "joined"]
 
@@ -117,6 +119,13 @@ class Explanation:
 
     def _repr_png_(self) -> bytes | None:
         return png(self.sheet(range(min(_ROWS, len(self.targets))))) if self.pictures else None
+
+    def _repr_html_(self) -> str:
+        first, *rest = repr(self).splitlines()
+        drawn = self._repr_png_()
+        address = base64.b64encode(drawn).decode("ascii") if drawn else ""
+        picture = f'<img src="data:image/png;base64,{address}" alt="">' if drawn else ""
+        return picture + html_lines(first, *rest)
 
     def __repr__(self) -> str:
         images, low, high = len(self.targets), *self.range

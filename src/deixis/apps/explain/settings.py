@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from deixis.apps.common.options import ComputeSettings
+
 __all__ = ["ExplainSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ExplainSettings:
+class ExplainSettings(ComputeSettings):
     """How a score is explained.
 
     Attributes:

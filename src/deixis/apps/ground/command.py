@@ -48,7 +48,8 @@ def run(
     from deixis.apps.predict.capable import open_method
     from deixis.apps.predict.writing import predict_data
 
-    method = open_method(settings.model, "ground")
-    predict_data(
-        method, data, ground_with(method, phrases, settings.count), out, reading, overwrite=overwrite, quiet=quiet
-    )
+    with settings.active():
+        method = open_method(settings.model, "ground")
+        predict_data(
+            method, data, ground_with(method, phrases, settings.count), out, reading, overwrite=overwrite, quiet=quiet
+        )

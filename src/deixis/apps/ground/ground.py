@@ -11,6 +11,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.explain.inputs import on_picture
 from deixis.apps.explain.region_overlays import MarkedRegion, draw_boxes
 from deixis.apps.predict.capable import Model, open_method
@@ -66,12 +68,13 @@ class Grounding:
         """Boxes have none."""
 
 
+@takes_settings(compute=ComputeSettings)
 def ground(model: Model, images: Any, phrases: str | Sequence[str], *, count: int = 1) -> list[Grounding]:
     """Finds what phrases mean; each is looked for in each picture.
 
     Args:
         model: the folder of a run whose method offers `ground`, or such a method.
-        images: one or several paths, Pillow images or uint8 tensors [3, H, W].
+        images: one or several paths, Pillow images or arrays [H, W, 3].
         phrases: one or several.
         count: boxes a phrase at the most.
 

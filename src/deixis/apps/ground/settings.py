@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+from deixis.apps.predict.settings import PredictSettings
+
 __all__ = ["GroundSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class GroundSettings:
-    """The model, and how many boxes it gives.
+class GroundSettings(PredictSettings):
+    """How many boxes it gives.
 
     Attributes:
-        model: run folder whose method offers `ground`.
         count: maximum number of boxes per phrase.
     """
 
-    model: str = ""
     count: int = 1

@@ -16,8 +16,9 @@ from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
-from deixis.apps.common.options import Reading
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
 from deixis.apps.index.settings import IndexSettings
@@ -67,6 +68,7 @@ def write_index(
     )
 
 
+@takes_settings(reading=Reading, compute=ComputeSettings)
 def index(
     data: str | Path | Source,
     out: str | Path = "deixis-index",
@@ -223,6 +225,7 @@ def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
     return encoder
 
 
+@takes_settings(settings=IndexSettings)
 def index_folder(
     data: Sequence[str], out: str, settings: IndexSettings, reading: Reading, *, overwrite: bool, quiet: bool
 ) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from deixis.apps.common.options import ComputeSettings
+
 __all__ = ["IndexSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class IndexSettings:
+class IndexSettings(ComputeSettings):
     """How an index is built or changed.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deixis.apps.common.options import Reading
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.verbs import Verb
 
 __all__ = ["VERB", "run"]
@@ -19,6 +19,7 @@ VERB = Verb(
 )
 
 READING = Reading()
+COMPUTE = ComputeSettings()
 
 
 def run(
@@ -27,6 +28,7 @@ def run(
     out: str = "labels.csv",
     model: str = "starter",
     reading: Reading = READING,
+    compute: ComputeSettings = COMPUTE,
     overwrite: bool = False,
 ) -> int:
     """Starts a csv file to fill in with captions, the most informative images first.
@@ -36,9 +38,10 @@ def run(
         out: csv file to write.
         model: name or folder of the model whose image tower measures how similar images are.
         reading: names of columns.
+        compute: device, batch and precision.
         overwrite: replace an existing csv file, including the captions in it.
     """
     from deixis.apps.label import label as app
 
-    app.label(data, out, model, reading, overwrite=overwrite)
+    app.label(data, out, model, reading, compute=compute, overwrite=overwrite)
     return 0

@@ -13,8 +13,9 @@ from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read, embed, read
 from deixis.apps.common.formatting import counted
-from deixis.apps.common.options import Reading
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types import Member, Source, place
@@ -40,6 +41,7 @@ def farthest_first(vectors: Float[Tensor, "N D"]) -> list[int]:
     return order
 
 
+@takes_settings(reading=Reading, compute=ComputeSettings)
 def label(
     data: str,
     out: str | Path = "labels.csv",

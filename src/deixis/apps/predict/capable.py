@@ -11,6 +11,7 @@ from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
+from deixis.nn.compute import current
 from deixis.types import Card
 from deixis.types.protocols import AnyMethod
 
@@ -40,7 +41,7 @@ def open_method(model: Model, capability: str) -> Any:
             raise _refusal(f"`{capability}` needs a model that offers it, and none was named.", capability)
         if not (Path(model) / STATE).is_file():
             raise _refusal(f"{os.fspath(model)} is no run of a method.", capability)
-        model = load_method(model)
+        model = load_method(model).to(current().device)
     card = getattr(sys.modules[type(model).__module__], "CARD", None)
     if not isinstance(card, Card):
         raise _refusal(f"A {type(model).__name__} is no method.", capability)

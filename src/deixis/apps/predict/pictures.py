@@ -20,6 +20,7 @@ from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import preprocess_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import IMAGE_SUFFIXES, pictures_in
+from deixis.nn.compute import autocast, batch_size
 from deixis.nn.modes import evaluating
 from deixis.types import place
 from deixis.types.protocols import AnyMethod
@@ -112,7 +113,7 @@ def predict(
     preprocess = preprocess_of(method)
     device = next((each.device for each in method.parameters()), torch.device("cpu"))
     waiting = iter(pictures)
-    while batch := list(itertools.islice(waiting, _BATCH)):
+    while batch := list(itertools.islice(waiting, batch_size(_BATCH))):
         pixels, shown = [], []
         for path, picture in batch:
             try:
@@ -125,6 +126,6 @@ def predict(
             pixels.append(looked.pixels)
             shown.append(PictureView(path, looked.pictures[0], looked.windows[0]))
         if shown:
-            with evaluating(method), torch.no_grad():
+            with evaluating(method), torch.no_grad(), autocast(device):
                 found = run(torch.cat(pixels).to(device), shown)
             yield from found

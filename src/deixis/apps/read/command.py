@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
+from deixis.apps.predict.settings import PredictSettings
 
 __all__ = ["VERB", "run"]
 
@@ -19,13 +20,14 @@ VERB = Verb(
 )
 
 READING = Reading()
+SETTINGS = PredictSettings()
 
 
 def run(
     data: str,
     /,
-    model: str = "",
     out: str = "",
+    settings: PredictSettings = SETTINGS,
     reading: Reading = READING,
     overwrite: bool = False,
     quiet: bool = False,
@@ -34,8 +36,8 @@ def run(
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        model: run folder whose method offers `read`.
         out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        settings: model, device, batch and precision.
         reading: names of columns.
         overwrite: replace existing files.
         quiet: print nothing.
@@ -44,5 +46,6 @@ def run(
     from deixis.apps.predict.writing import predict_data
     from deixis.apps.read.read import read_with
 
-    method = open_method(model, "read")
-    predict_data(method, data, read_with(method), out, reading, overwrite=overwrite, quiet=quiet)
+    with settings.active():
+        method = open_method(settings.model, "read")
+        predict_data(method, data, read_with(method), out, reading, overwrite=overwrite, quiet=quiet)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.predict.capable import Model, open_method
 from deixis.apps.predict.pictures import BatchPredictor, predict, with_names
 from deixis.apps.predict.texts import picture_texts
@@ -12,12 +14,13 @@ from deixis.types.protocols import OffersRead
 __all__ = ["read", "read_with"]
 
 
+@takes_settings(compute=ComputeSettings)
 def read(model: Model, images: Any) -> list[str]:
     """Reads what is written in pictures.
 
     Args:
         model: the folder of a run whose method offers `read`, or such a method.
-        images: one or several paths, Pillow images or uint8 tensors [3, H, W].
+        images: one or several paths, Pillow images or arrays [H, W, 3].
 
     Returns:
         One text a picture.

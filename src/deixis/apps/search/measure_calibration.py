@@ -131,7 +131,7 @@ def of_index(
     if not len(rows):
         return None
     some, pictures = _some(concepts[rows], concepts)
-    queries = np.asarray(encoder.encode_text([words[i] for i in rows[some]]).detach())
+    queries = np.asarray(encoder.encode_text([words[i] for i in rows[some]]).detach().cpu())
     gallery = np.asarray(vectors[np.array(usable)[pictures]], dtype=np.float32)
     return _fitted([ask(queries, gallery, concepts[rows[some]], concepts[pictures])], None)
 

@@ -11,6 +11,7 @@ import numpy as np
 from deixis.apps.search.calibration import HARDLY
 from deixis.errors import DeixisError
 from deixis.indexing.compose import MINUS, check_mixing, compose
+from deixis.types.html import html_lines, html_table
 
 if TYPE_CHECKING:
     from deixis.inputs.images import ImageSource
@@ -123,6 +124,35 @@ class SearchResults:
 
     def __getitem__(self, place: int) -> SearchHit:
         return self.found[place]
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return [
+            (
+                f"{each.score:.3f}" if each.relevance is None else f"{each.score:.3f} ({each.relevance:.0%} relevant)",
+                str(each.item.get("path", each.item.get("id", ""))),
+                str(each.item.get("label") or " | ".join(each.item.get("captions") or ())),
+            )
+            for each in self.found
+        ]
+
+    def __repr__(self) -> str:
+        lines = [f"SearchResults: {len(self.found)} of {self.total}"]
+        lines += [self.sentence] * bool(self.sentence)
+        lines += ["  ".join(filter(None, (f"{number}.", *row))) for number, row in enumerate(self._rows(), 1)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from deixis.apps.common.find_picture import find_picture
+        from deixis.apps.report.thumbnails import Thumbnails
+
+        thumbnails, pictures = Thumbnails(side=96), []
+        for each in self.found:
+            picture = find_picture(str(each.item.get("path", "")))
+            pictures.append("" if picture is None else thumbnails[picture].address)
+        head = ("similarity", "picture", "captions or label")
+        return html_lines(f"{len(self.found)} of {self.total} results", self.sentence) + html_table(
+            head, self._rows(), pictures
+        )
 
 
 def require_answers(k: int, min_relevance: float = 0.0) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.apps.search.settings import SearchSettings
@@ -55,11 +56,12 @@ def search(
     Raises:
         DeixisError: no such run, a damaged index, a picture that can't be read, empty words.
     """
-    settings = dataclasses.replace(settings or SearchSettings(), k=k, **changes)
+    settings = change_settings(settings or SearchSettings(), {"k": k, **changes})
     require_answers(settings.k, settings.min_relevance)
     parsed = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
-    searcher = _searcher(run)
-    return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
+    with settings.active():
+        searcher = _searcher(run)
+        return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
 
 
 def near(run: str | Path, threshold: float, k: int = 100) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:

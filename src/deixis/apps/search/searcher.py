@@ -33,7 +33,8 @@ from deixis.zoo import folder
 if TYPE_CHECKING:
     from deixis.apps.search.token_search import TokenSearch
     from deixis.inputs.images import ImageSource
-    from deixis.nn.dual import DualEncoder
+from deixis.nn.compute import current
+from deixis.nn.dual import DualEncoder
 
 __all__ = ["Searcher"]
 
@@ -73,7 +74,7 @@ class Searcher:
         with self._lock:
             if "encoder" in self.__dict__:
                 return self.__dict__["encoder"]
-            encoder = zoo.load(self.run / "model").eval()
+            encoder = zoo.load(self.run / "model").eval().to(current().device)
             self.index.expect(encoder.fingerprint())
             return encoder
 
@@ -84,7 +85,7 @@ class Searcher:
             return self.encoder
         with self._lock:
             self.index.expect(folder.recorded(self.run / "model"))
-            return folder.load_text(self.run / "model")
+            return folder.load_text(self.run / "model").to(current().device)
 
     @functools.cached_property
     def token_search(self) -> TokenSearch | None:
@@ -105,12 +106,12 @@ class Searcher:
         encoder = self.text_encoder if query.words_only else self.encoder
 
         def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:
-            return np.asarray(encoder.encode_text(list(of)).detach())
+            return np.asarray(encoder.encode_text(list(of)).detach().cpu())
 
         def images(of: Sequence[ImageSource]) -> Float32[np.ndarray, "N D"]:
             if not of:
                 return np.empty((0, encoder.width), np.float32)
-            return np.asarray(encoder.encode_image(list(of)).detach())
+            return np.asarray(encoder.encode_image(list(of)).detach().cpu())
 
         return self.composed(
             query, texts(query.texts), images(query.images), texts(query.minus_texts), images(query.minus_images)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from deixis.apps.common.options import ComputeSettings
+
 __all__ = ["SearchSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(ComputeSettings):
     """The parts of a query beside its text, and how they are combined.
 
     Attributes:

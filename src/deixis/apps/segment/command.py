@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
+from deixis.apps.predict.settings import PredictSettings
 
 __all__ = ["VERB", "run"]
 
@@ -19,13 +20,14 @@ VERB = Verb(
 )
 
 READING = Reading()
+SETTINGS = PredictSettings()
 
 
 def run(
     data: str,
     /,
-    model: str = "",
     out: str = "",
+    settings: PredictSettings = SETTINGS,
     reading: Reading = READING,
     overwrite: bool = False,
     quiet: bool = False,
@@ -34,9 +36,9 @@ def run(
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        model: run folder whose method offers `segment`.
         out: .csv file, .png file (for one picture), or folder for a csv, a picture of each and its label map; by
             default only printed.
+        settings: model, device, batch and precision.
         reading: names of columns.
         overwrite: replace existing files.
         quiet: print nothing.
@@ -45,5 +47,6 @@ def run(
     from deixis.apps.predict.writing import predict_data
     from deixis.apps.segment.segment import segment_with
 
-    method = open_method(model, "segment")
-    predict_data(method, data, segment_with(method), out, reading, overwrite=overwrite, quiet=quiet)
+    with settings.active():
+        method = open_method(settings.model, "segment")
+        predict_data(method, data, segment_with(method), out, reading, overwrite=overwrite, quiet=quiet)

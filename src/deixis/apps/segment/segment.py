@@ -12,6 +12,8 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
+from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.explain.inputs import on_picture
 from deixis.apps.explain.region_overlays import draw_classes
 from deixis.apps.predict.capable import Model, class_names, open_method
@@ -65,12 +67,13 @@ class Segmentation:
         return Image.fromarray(numbers.numpy().astype(np.uint16 if wide else np.uint8))
 
 
+@takes_settings(compute=ComputeSettings)
 def segment(model: Model, images: Any) -> list[Segmentation]:
     """Names the class of each pixel.
 
     Args:
         model: the folder of a run whose method offers `segment`, or such a method.
-        images: one or several paths, Pillow images or uint8 tensors [3, H, W].
+        images: one or several paths, Pillow images or arrays [H, W, 3].
 
     Raises:
         DeixisError: the model does not offer it (the message says which methods do), or a picture can't be read.

@@ -183,6 +183,11 @@ def serve(run: str | Path, settings: ServeSettings) -> int:
     Raises:
         DeixisError: the run can't be served, the address can't be had, or it needs a token.
     """
+    with settings.active(everywhere=True):
+        return _serve(run, settings)
+
+
+def _serve(run: str | Path, settings: ServeSettings) -> int:
     talk = Reporter()
     token = chosen_token(settings.token, settings.host)
     folders = [Path(each) for each in settings.folder]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from deixis.apps.common.options import ComputeSettings
+
 __all__ = ["ServeSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ServeSettings:
+class ServeSettings(ComputeSettings):
     """Address, access and limits of the server.
 
     Attributes:

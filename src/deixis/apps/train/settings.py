@@ -23,7 +23,9 @@ class TrainSettings:
         batch_size: samples per step over all ranks; 0: 32, or all if there are fewer.
         chunk: gradient caching: samples per pass through the towers, with the gradient of the whole batch; 0: off.
         clip: maximum norm of the gradient; 0: as the method's settings say.
-        precision: `float32`, `bf16` (mixed precision) or `auto`: bf16 if the GPU or CPU supports it in hardware.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `mps`; under torchrun each rank takes its own.
+        precision: `fp32` (also `float32`), `bf16` (mixed precision) or `auto`: bf16 if the GPU or CPU supports it in
+            hardware.
         held_out: fraction of the data held out to measure retrieval, or the accuracy of methods that classify, split by
             concept.
         measure_every: steps between two such measurements; 0: only at the start and at the end.
@@ -46,7 +48,8 @@ class TrainSettings:
     batch_size: int = 0
     chunk: int = 0
     clip: float = 0.0
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "float32", "bf16"] = "auto"
     held_out: float = 0.1
     measure_every: int = 0
     checkpoint_every: int = 100

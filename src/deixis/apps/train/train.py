@@ -16,6 +16,7 @@ from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, reserve, versions
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
@@ -34,6 +35,7 @@ from deixis.engine.training.step import Precision
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
+from deixis.nn.compute import computing
 from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
@@ -44,6 +46,7 @@ _MEASURED = 5
 """Times that a run is measured where nothing else is wished."""
 
 
+@takes_settings(settings=TrainSettings, reading=Reading)
 def train(
     name: str,
     data: str | Source | Mapping[str, str | Source],
@@ -81,7 +84,7 @@ def train(
     """
     settings = settings or TrainSettings()
     TensorBoardWriter.wanted(settings.tensorboard)
-    with launch.ranks(settings.timeout):
+    with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
         lesson = prepare(name, own, settings, sources)
         return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
@@ -298,6 +301,7 @@ class _Run:
             "skipped": self.skipped,
             "seconds": self.clock.read(),
             "peak_mb": round(peak_mb(), 1),
+            "device": str(launch.device()),
             "versions": versions(),
         }
         save_state(self.method, self.out / method_runs.STATE, facts)

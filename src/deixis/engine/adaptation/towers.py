@@ -22,6 +22,7 @@ from deixis.engine.training.train import train
 from deixis.errors import DeixisError
 from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.adaptation.lora import low_rank_changes
+from deixis.nn.compute import placed
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import unfreeze
 from deixis.ops.augmentation import mirror
@@ -115,8 +116,9 @@ class InterpolatedModel:
             model = self.encoder()
             for start in range(0, len(todo), _BATCH):
                 names = todo[start : start + _BATCH]
-                images = model.encode_image(self.library.images(names))
-                texts = model.encode_text(self.library.texts(names))
+                with placed(model):
+                    images = model.encode_image(self.library.images(names).to(model.device)).cpu()
+                    texts = model.encode_text(self.library.texts(names)).cpu()
                 known |= zip(names, zip(images, texts, strict=True), strict=True)
         image, text = zip(*(known[name] for name in table.ids), strict=True)
         return torch.stack(image), self._shared(torch.stack(text), table)
@@ -181,16 +183,15 @@ def tune(
             scale = method.scale if isinstance(method, HasScale) else None
             taken[progress.step] = InterpolatedModel(original, _change(model, start), library, scale)
 
-    train(method, library.batches(table.ids, recipe.batch_size, seed), max(steps), stage=stage, seed=seed, on_step=keep)
+    batches = library.batches(table.ids, recipe.batch_size, seed)
+    with placed(method):
+        train(method, batches, max(steps), stage=stage, seed=seed, on_step=keep)
     return taken
 
 
 @torch.no_grad()
 def _change(model: DualEncoder, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tuned minus original, of what changed; low-rank changes under the names of their weights."""
-    change = {
-        name: (value - start[name]).clone()
-        for name, value in model.named_parameters()
-        if "parametrizations." not in name and not torch.equal(value, start[name])
-    }
-    return change | low_rank_changes(model)
+    now = {name: value.cpu() for name, value in model.named_parameters() if "parametrizations." not in name}
+    change = {name: (value - start[name]).clone() for name, value in now.items() if not torch.equal(value, start[name])}
+    return change | {name: value.cpu() for name, value in low_rank_changes(model).items()}

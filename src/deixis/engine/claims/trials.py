@@ -29,6 +29,7 @@ from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
+from deixis.nn.compute import computing
 from deixis.types import Losses, Progress, Sample, Source, Stage
 from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
@@ -200,7 +201,8 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
         return _read(path)
     task = lab.task(unit.task, unit.options, unit.seed)
     try:
-        outcome = _outcome(unit, task, folder, lab)
+        with computing("cpu"):  # rows of all machines are compared with each other
+            outcome = _outcome(unit, task, folder, lab)
     except DeixisError as error:
         if unit.split == "test":
             raise DeixisError(

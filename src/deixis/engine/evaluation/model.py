@@ -22,6 +22,7 @@ from deixis.engine.features.store import FeatureStore
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
+from deixis.nn import compute
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.types.protocols import OffersEncodeImage
@@ -129,7 +130,7 @@ class EvalModel:
     def text_embeddings(self, texts: Sequence[str]) -> Float[Tensor, "M D"]:
         """Of length 1, in the space shared with images."""
         encoder, found = self.require_encoder(), []
-        with eval_without_grad(self.model):
+        with self._computing():
             for start in range(0, len(texts), _TEXTS):
                 tokens = encoder.tokenize(list(texts[start : start + _TEXTS]))
                 rows = self.model.encode_text(tokens.ids, mask=tokens.mask)
@@ -144,13 +145,20 @@ class EvalModel:
         blocks = [encoder.tokenize(list(texts[start : start + _TEXTS])) for start in range(0, len(texts), _TEXTS)]
 
         def compare(images: Tensor) -> Tensor:
-            return torch.cat([self.model.compare(images, *some) for some in blocks], dim=1)
+            here = [some.to(images.device) for some in blocks]
+            return torch.cat([self.model.compare(images, *some) for some in here], dim=1)
 
         return PairScores(table=self._called("", data, compare, talk))
 
     def class_logits(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N C"]:
         """What `classify` gives."""
         return self._called("classes", data, self.model.classify, talk)
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        """In eval mode, without gradients, on the device and in the precision that hold here."""
+        with compute.placed(self.model), eval_without_grad(self.model), compute.autocast(compute.current().device):
+            yield
 
     def _preprocess(self) -> Any:
         """That of the encoder, of the model itself, or of the first of its parts that has one."""
@@ -164,11 +172,12 @@ class EvalModel:
     ) -> Float[Tensor, "N _"]:
         """What a call gives for images, a block at a time; remembered by content under a name."""
         preprocess = self._preprocess()
-        size, device = fitting(preprocess.size), next(self.model.parameters()).device
+        size = compute.batch_size(fitting(preprocess.size))
         rows = self._rows if name else {}
         todo = {h: i for i, h in reversed(list(enumerate(data.hashes))) if (name, h) not in rows}
         places = sorted(todo.values())
-        with talk.step("encode"), talk.bar("encode images") as bar, eval_without_grad(self.model):
+        with talk.step("encode"), talk.bar("encode images") as bar, self._computing():
+            device = next(self.model.parameters()).device
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 pictures = [data.samples[i].picture for i in some]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
+from deixis.nn.compute import autocast, current
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.nn.modes import evaluating
@@ -69,7 +70,11 @@ class PartCall:
         self.outputs, self.of = tuple(dict.fromkeys(outputs)), tuple(of)
         self.is_states = isinstance(part, DualEncoder) and self.name == "image_states"
         plain = not self.is_states or (part.image_adapter is None and part.text_adapter is None)
-        self._mark = fingerprint(part if plain else part.with_adapters(None, None))
+        precision = current().precision
+        # Of a lower precision come other numbers, which must not stand for those of full precision.
+        self._mark = fingerprint(part if plain else part.with_adapters(None, None)) + (
+            f"/{current().facts['precision']}" if precision else ""
+        )
 
     @staticmethod
     def stored_as(part: Any, name: str) -> str:
@@ -117,7 +122,7 @@ class PartCall:
         device = _device(self.part)
         given = {"image": lambda: images if images is None else images.to(device), "text": lambda: self._tokens(texts)}
         module = self.part if isinstance(self.part, nn.Module) else nn.Module()
-        with evaluating(module):
+        with evaluating(module), autocast(device):
             result = getattr(self.part, self.name)(*(given[each]() for each in self.of))
         found = _packed_states(result) if self.is_states else _packed(result, self.outputs)
         if not all(np.isfinite(row).all() for rows in found for row in rows):

@@ -24,6 +24,7 @@ from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
 from deixis.inputs.read_ahead import read_ahead
+from deixis.nn import compute
 from deixis.nn.dual import DualEncoder
 from deixis.ops.augmentation import mirror
 from deixis.ops.collective import rank, world_size
@@ -84,7 +85,7 @@ def encode_once(
     """`make` for the image tower of an encoder (without its adapters). `vectors` gives the embeddings.
 
     Args:
-        encoder: on the device where it computes.
+        encoder: whose image tower encodes, on the device of `deixis.nn.compute`.
         pictures: B images, of any sizes.
         store: where rows are stored; one for all ranks.
         known: hashes of contents that need no encoding.
@@ -110,7 +111,7 @@ def make(
     Under `torchrun`, all ranks call this alike and are given the same.
 
     Args:
-        call: of a part, on the device where it computes.
+        call: of a part, which computes on the device of `deixis.nn.compute`.
         items: one a sample.
         store: where rows are stored; one for all ranks.
         known: hashes of contents that need no call.
@@ -121,11 +122,12 @@ def make(
     rows = _Rows(call, store, mirrored=False)
     share = range(rank(), len(items), world_size())
     if "image" not in call.of:
-        _make_texts(rows, [items[i].text for i in share], batch_size or _BATCH, progress)
+        with compute.placed(call.part):
+            _make_texts(rows, [items[i].text for i in share], batch_size or _BATCH, progress)
         return _together(Pass(("",) * len(items), {}, rows.computed))
     look = _Look(call, items, lambda inputs: inputs.digest in known or bool(rows.find([inputs])))
     hashes, done = [""] * len(items), 0
-    with contextlib.closing(_settled(look, share, rows, batch_size)) as parts:
+    with compute.placed(call.part), contextlib.closing(_settled(look, share, rows, batch_size)) as parts:
         for settled in parts:
             for each in settled:
                 hashes[each.place] = each.inputs.digest
@@ -163,7 +165,8 @@ def encode_texts(encoder: DualEncoder, texts: Sequence[str], store: FeatureStore
     """
     call = PartCall(encoder, "encode_text", of=("text",))
     rows = _Rows(call, store, mirrored=False)
-    _make_texts(rows, texts, _BATCH)
+    with compute.placed(encoder):
+        _make_texts(rows, texts, _BATCH)
     inputs = [Inputs(text=text) for text in texts]
     found = rows.found(inputs)
     vectors_ = torch.empty(len(inputs), encoder.width)
@@ -207,7 +210,7 @@ def encode_images(
         return _Ready(i, Inputs(hashes[i]), encoder.preprocess.read([pictures[i]]))
 
     todo = sorted(i for digest, i in first.items() if digest not in there)
-    with contextlib.closing(_settled(read, todo, rows, batch_size)) as parts:
+    with compute.placed(encoder), contextlib.closing(_settled(read, todo, rows, batch_size)) as parts:
         for settled in parts:
             done += len(settled)
             if progress:
@@ -309,7 +312,7 @@ def _settled(
     read: Callable[[int], _Ready], places: Sequence[int], rows: _Rows, batch_size: int
 ) -> Generator[list[_Ready], None, None]:
     """Reads in threads and lets the part compute full batches of it; gives what needs nothing more, as it comes."""
-    size = batch_size or rows.fitting
+    size = batch_size or compute.batch_size(rows.fitting)
     settled: list[_Ready] = []
     batch: list[_Ready] = []
     with read_ahead(read, places, ahead=_AHEAD * size) as ready:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from deixis.errors import DeixisError
+from deixis.nn.compute import current
 
 __all__ = ["device", "ranks"]
 
@@ -21,10 +22,8 @@ _GONE = re.compile(
 
 
 def device() -> torch.device:
-    """Where this process computes: a GPU of its own where there are any, else the processor."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    """Where this process computes: as `deixis.nn.compute` says; by default a GPU of its own where there are any."""
+    return current().device
 
 
 @contextlib.contextmanager
