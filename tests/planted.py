@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from deixis import zoo
 from deixis.data.splits import Split, split
 from deixis.engine.adaptation.evaluate import measure_retrieval
+from deixis.engine.adaptation.fitting import Experiment, fit
 from deixis.engine.adaptation.recipes import AdaptationRecipe
-from deixis.engine.adaptation.select import Experiment, fit
 from deixis.engine.features.store import FeatureTable
 from deixis.nn.dual import DualEncoder
 

@@ -274,7 +274,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     """A run with adapters that do something."""
-    settings = AdaptSettings(model="tiny", method="ridge", splits=2, controls=False)
+    settings = AdaptSettings(model="tiny", method="ridge", splits=6, controls=False)
     done = adapt(str(captioned(place / "captioned")), place / "run", settings, quiet=True)
     assert done.result["kept"] == "adapted"
     return place / "run"

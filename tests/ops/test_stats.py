@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from deixis.ops import stats
 from deixis.ops.stats import (
     Interval,
     chance_of_gain,
     cluster_bootstrap,
+    cluster_error,
+    cluster_t_interval,
     corrected_t_interval,
     holm,
     paired_p,
@@ -99,6 +102,33 @@ def test_corrected_t_interval_by_hand() -> None:
     half = 2.776445 * math.sqrt(2.5 * (1 / 5 + 0.4 / 0.6))
     found = corrected_t_interval([2.0, 3.0, 4.0, 5.0, 6.0], train_share=0.6)
     assert found == pytest.approx((4.0, 4 - half, 4 + half), abs=1e-6)
+
+
+def test_the_error_of_a_mean_of_clusters_by_hand() -> None:
+    # Sums of what is left after the mean 2: -2, 1, 1; times 3 / 2 for three clusters; over four values.
+    values, clusters = np.array([1.0, 1.0, 3.0, 3.0]), np.array([0, 0, 1, 2])
+    assert cluster_error(values, clusters) == pytest.approx((1.5 * 6) ** 0.5 / 4)
+    alone = np.random.default_rng(0).normal(size=30)
+    assert cluster_error(alone, np.arange(30)) == pytest.approx(alone.std(ddof=1) / 30**0.5)
+
+
+def test_single_values_as_clusters_give_the_t_interval() -> None:
+    values = np.random.default_rng(1).normal(size=20)
+    assert cluster_t_interval(values, np.arange(20)) == pytest.approx(t_interval(values))
+
+
+def test_a_few_large_clusters_count_for_little_more_than_themselves() -> None:
+    """Three clusters of ten beside three single values: some three effective clusters, and a wide interval."""
+    clusters = np.array([*np.repeat([0, 1, 2], 10), 3, 4, 5])
+    values = np.random.default_rng(2).normal(size=33)
+    found = cluster_t_interval(values, clusters)
+    half = stdtrit(33**2 / 303 - 1, 0.975) * cluster_error(values, clusters)
+    assert found.high - found.low == pytest.approx(2 * half)
+
+
+def test_one_cluster_has_no_error() -> None:
+    with pytest.raises(ValueError, match="of one cluster"):
+        cluster_error(np.array([1.0, 2.0]), np.array([3, 3]))
 
 
 def test_t_intervals_need_two_values_and_a_share_between_0_and_1() -> None:

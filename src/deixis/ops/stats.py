@@ -12,7 +12,17 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import chdtri, ndtr, stdtr, stdtrit
 
-__all__ = ["Interval", "chance_of_gain", "cluster_bootstrap", "corrected_t_interval", "holm", "paired_p", "t_interval"]
+__all__ = [
+    "Interval",
+    "chance_of_gain",
+    "cluster_bootstrap",
+    "cluster_error",
+    "cluster_t_interval",
+    "corrected_t_interval",
+    "holm",
+    "paired_p",
+    "t_interval",
+]
 
 _CELLS = 4_000_000  # picked clusters that are held at once: some 100 MB
 _PIECES = 1000  # of the distribution of a standard deviation; more change no third digit
@@ -77,6 +87,55 @@ def _resampled_means(
         picks = rng.integers(0, count, size=(min(step, draws - start), count))
         means.append(sums[picks].sum(1) / sizes[picks].sum(1))
     return np.concatenate(means)
+
+
+def cluster_error(values: Float[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -> float:
+    """The standard error of the mean of values that come in clusters, without resampling.
+
+    Source: Cameron, Miller, A Practitioner's Guide to Cluster-Robust Inference, Journal of Human Resources 50 (2015).
+
+    Args:
+        values: one value a query [N].
+        clusters: equal for queries that belong together [N].
+
+    Raises:
+        ValueError: fewer than two clusters, or a value that is not finite.
+    """
+    data = _checked(values, 0.95, least=1)
+    names, cluster_of = np.unique(clusters, return_inverse=True)
+    count = len(names)
+    if count < 2:
+        raise ValueError(f"all {len(data)} values are of one cluster: how much clusters differ can't be seen.")
+    sums = np.bincount(cluster_of, weights=data - data.mean())
+    return float((count / (count - 1) * (sums**2).sum()) ** 0.5 / len(data))
+
+
+def cluster_t_interval(
+    values: Float[np.ndarray, " N"], clusters: Int[np.ndarray, " N"], level: float = 0.95
+) -> Interval:
+    """The mean with Student's t interval over clusters, by `cluster_error`.
+
+    The degrees of freedom are one fewer than the effective number of clusters, (sum of sizes)^2 / sum of squared sizes:
+    where a few large clusters hold most values, they alone say how much clusters differ. Without draws the interval is
+    the same whatever the seed.
+
+    Source: Carter, Schnepel, Steigerwald, Asymptotic Behavior of a t-Test Robust to Cluster Heterogeneity, Review of
+    Economics and Statistics 99 (2017), here without the part that depends on covariates.
+
+    Args:
+        values: one value a query [N].
+        clusters: equal for queries that belong together [N].
+        level: confidence of the interval.
+
+    Raises:
+        ValueError: fewer than two clusters, a value that is not finite, or a bad level.
+    """
+    data = _checked(values, level, least=1)
+    sizes = np.unique(clusters, return_counts=True)[1].astype(np.float64)
+    freedom = max(1.0, sizes.sum() ** 2 / (sizes**2).sum() - 1)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * cluster_error(data, clusters)
+    mean = float(data.mean())
+    return Interval(mean, mean - half, mean + half)
 
 
 def t_interval(values: Sequence[float] | Float[np.ndarray, " N"], level: float = 0.95) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ import torch
 import deixis as front
 from deixis import zoo
 from deixis.apps.adapt.adapt import AdaptResult, ExtraMeasurements, OutOfDomainSet, adapt
+from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.dataset import read
 from deixis.data.splits import normalise
@@ -30,7 +32,7 @@ MEASURES = {
 }
 KEYS = (
     "format sentence data split model method seed before after difference t_interval primary told per_split "
-    "training_seeds slices controls forgotten relevance kept seconds peak_mb versions "
+    "training_seeds slices controls forgotten relevance verdict kept seconds peak_mb versions "
     "compute"
 )
 INSIDE = {
@@ -41,7 +43,7 @@ INSIDE = {
     "training_seeds": "metric split values sd",
     "seconds": "total cpu stages",
 }
-FITTED = AdaptSettings(model="tiny", method="ridge", splits=2, controls=False)
+FITTED = AdaptSettings(model="tiny", method="ridge", splits=6, controls=False)
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -65,7 +67,9 @@ class Run:
         for one, other in zip(names[4:8], names[8:12], strict=True):  # other pictures under the same words
             (self.data / f"{one}.txt").write_text(f"A {other}, 2\n")
             (self.data / f"{other}.txt").write_text(f"the {other}\n")
-        self.answer: Answer = deixis("adapt", self.data, "--model", "tiny", "--splits", "2", "--out", self.folder)
+        self.answer: Answer = deixis(
+            "adapt", self.data, "--model", "tiny", "--method", "ridge", "--splits", "2", "--out", self.folder
+        )
         self.result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
 
 
@@ -179,7 +183,7 @@ def test_no_concept_stands_on_both_sides_of_a_split(run: Run) -> None:
 
 
 def test_the_report_needs_no_server(run: Run) -> None:
-    page = (run.folder / "report.html").read_text()
+    page = html.unescape((run.folder / "report.html").read_text())
     assert run.result["sentence"].split("(")[0].strip() in page
     assert "letter.jpg" in page
 
@@ -227,6 +231,7 @@ def test_where_nothing_is_better_the_original_is_kept_bit_for_bit(place: Path) -
     kept, original = front.load(place / "kept"), front.load("tiny")
     assert kept.fingerprint() == original.fingerprint()
     assert all(value["high"] == 0 for value in done.result["controls"]["shuffled captions"].values())
+    assert done.result["verdict"]["controls"]["shuffled captions"]["outcome"] == "original"
 
 
 def test_slices_and_what_was_forgotten_are_measured_where_asked(fitted: AdaptResult) -> None:
@@ -252,6 +257,32 @@ def test_class_folders_are_judged_by_accuracy(place: Path, classes: AdaptResult)
     assert "concept" not in result["sentence"]
     assert result["kept"] == "adapted"
     assert (place / "of-classes" / "report.html").is_file()
+
+
+def test_the_report_of_classes_shows_what_was_predicted_and_what_is_taken_for_what(
+    place: Path, classes: AdaptResult
+) -> None:
+    part = classes.result["classes"]
+    assert len(part["names"]) == 6
+    held_out = sum(len(result.queries) for result in classes.arms["ridge"].results)
+    for which in ("before", "after"):
+        assert sum(number for _, _, number in part[which]) == held_out
+        right = sum(number for true, taken, number in part[which] if true == taken)
+        values = np.concatenate([getattr(result, which)["accuracy"] for result in classes.arms["ridge"].results])
+        assert right == pytest.approx(values.sum(), abs=2), "ties are right for one and wrong for the other"
+    page = (place / "of-classes" / "report.html").read_text()
+    assert "Confusion matrix" in page
+    assert "Pictures that got better" in page
+    assert "· right</b>" in page
+
+
+def test_the_gallery_takes_searches_of_all_divisions(fitted: AdaptResult) -> None:
+    source = read(str(fitted.result["data"]["path"]))
+    arm = fitted.arms["ridge"]
+    shown = {example.query for example in gallery(arm, fitted.experiment, source)}
+    first = {source.samples[i].captions[0] for i in arm.results[0].queries}
+    assert len(shown) == len(gallery(arm, fitted.experiment, source)), "each search once"
+    assert shown - first
 
 
 def test_every_class_is_on_both_sides_of_a_split(place: Path, classes: AdaptResult) -> None:

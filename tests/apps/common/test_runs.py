@@ -204,7 +204,7 @@ def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
 
 @pytest.mark.parametrize("kilobytes", few([4, 16, 28], 16))
 def test_wherever_a_real_disk_runs_full_it_is_told_and_nothing_is_left(kilobytes: int, tmp_path: Path) -> None:
-    settings = AdaptSettings(model="tiny", method="ridge", splits=2, controls=False)
+    settings = AdaptSettings(model="tiny", method="ridge", splits=6, controls=False)
     with small_disk(tmp_path / "disk", kilobytes) as disk:
         with pytest.raises(DeixisError, match=r"The disk is full at .*disk\. Free some space"):
             adapt(str(captioned(tmp_path / "pictures", 30)), disk / "run", settings, quiet=True)

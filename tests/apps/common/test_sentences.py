@@ -69,6 +69,39 @@ def test_where_the_original_was_kept_this_is_said_first() -> None:
     assert "difference between 0 and 0" in text
 
 
+def judged(outcome: str, kept: str = "adapted", borderline: bool = False, reasons: tuple[str, ...] = ()) -> str:
+    metric = "text_to_image_r10"
+    result: dict[str, Any] = {
+        "before": {metric: {"value": 0.59}},
+        "after": {metric: {"value": 0.62}},
+        "difference": {metric: {"value": 0.03, "low": -0.01, "high": 0.07}},
+        "kept": kept,
+        "verdict": {"outcome": outcome, "borderline": borderline, "reasons": list(reasons)},
+    }
+    return sentence(result, metric, "mean_mrr")
+
+
+def test_each_outcome_has_a_sentence_of_its_own_with_the_interval() -> None:
+    assert judged("adapted").startswith("Adapted: of 100")
+    assert judged("probable").startswith("Probably better, and adapted, as nothing was forgotten elsewhere: of 100")
+    assert judged("original", "original").startswith("The original model was retained: no candidate")
+    told = judged("untrusted", "original", reasons=("shuffled captions give a gain as well",))
+    assert told.startswith("Not to be trusted here: shuffled captions give a gain as well. The original model was")
+    for outcome in ("adapted", "probable", "original", "untrusted"):
+        assert "(difference between −1 and +7)" in judged(outcome)
+
+
+def test_a_probable_gain_that_was_not_saved_says_why() -> None:
+    told = judged("probable", "original", reasons=("a loss of 1 point or more on emoji can't be ruled out",))
+    assert told.startswith("Probably better, but the original model was retained, as a loss of 1 point")
+
+
+@pytest.mark.parametrize("outcome", ["adapted", "probable", "original"])
+def test_a_decision_that_another_seed_might_not_give_is_called_borderline(outcome: str) -> None:
+    assert "borderline" in judged(outcome, borderline=True)
+    assert "borderline" not in judged(outcome)
+
+
 def test_classes_are_told_in_pictures() -> None:
     text = told(metric="accuracy", kept="original")
     assert "on held-out pictures" in text

@@ -78,7 +78,7 @@ def test_the_table_and_the_sentence_are_those_of_the_result(result: dict[str, An
     page = card(Subject(tiny, "my-run", result))
     agree(page, result)
     assert f"**{result['sentence']}**" in page
-    assert "over 5 splits" in section(page, "Before and after")
+    assert "over 5 divisions" in section(page, "Before and after")
     assert "then fitted on all pairs" in section(page, "Before and after")  # what is left was itself not measured
     assert result["data"]["fingerprint"] in section(page, "Data")
     assert "760 pictures, 675 captions, 478 concept groups; 29 left out" in page

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deixis.apps.common import formatting
-from deixis.apps.report import charts, report_tables
+from deixis.apps.report import charts
 from deixis.apps.report.charts import Estimate
 from deixis.apps.report.report import Example, render
 from deixis.apps.report.thumbnails import Thumbnails
+from deixis.apps.report.verdict_text import verdict
 from tests.support import few
 
 _STYLE = Path(__file__).parents[3] / "src/deixis/apps/report/templates/report.css"
@@ -59,7 +60,7 @@ def _page(result: dict[str, Any], gallery: list[Example], folder: Path) -> _Page
 
 def test_a_full_result_is_told_in_the_order_of_a_reader(result, gallery, tmp_path):
     page = _page(result, gallery, tmp_path)
-    headings = ["Before and after", "Split by split", "Kinds of pictures", "Controls", "What was forgotten"]
+    headings = ["Before and after", "Division by division", "Kinds of pictures", "Controls", "What was forgotten"]
     headings += ["How sure a result is", "Searches that got better", "Searches that got worse", "The choice"]
     headings += ["The data", "Use the model"]
     places = [page.text.rindex(heading) for heading in headings]
@@ -231,10 +232,10 @@ def test_a_folder_gets_a_report_and_nothing_half_written(result, tmp_path):
 def test_the_verdict_claims_no_more_than_the_interval(result, kept, low, high, words):
     result["kept"] = kept
     result["difference"]["mean_mrr"] = {"value": (low + high) / 2, "low": low, "high": high}
-    verdict = report_tables.verdict(result)
-    assert words in verdict.title
-    assert (verdict.tone == "better") == (kept == "adapted" and low > 0)
-    assert ("which includes 0" in " ".join(verdict.lines)) == (low < 0 < high)
+    found = verdict(result)
+    assert words in found.title
+    assert (found.tone == "better") == (kept == "adapted" and low > 0)
+    assert ("which includes 0" in " ".join(found.lines)) == (low < 0 < high)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_the_verdict_claims_no_more_than_the_interval(result, kept, low, high, w
 )
 def test_the_choice_on_validation_is_counted_by_what_was_taken(result, strengths, words):
     result["method"]["chosen"] = [{"split": i, "steps": 40, "strength": value} for i, value in enumerate(strengths)]
-    assert words in report_tables.verdict(result).lines[0]
+    assert words in verdict(result).lines[0]
 
 
 def test_the_field_of_a_hundred_shows_the_measure_that_the_sentence_tells(result, tmp_path):

@@ -28,8 +28,9 @@ from deixis.apps.search.measure_calibration import (
 from deixis.data.splits import split
 from deixis.engine.adaptation.adapt import AdaptationArm, SplitResult
 from deixis.engine.adaptation.evaluate import measure_retrieval
+from deixis.engine.adaptation.fitting import Experiment
 from deixis.engine.adaptation.recipes import Grid
-from deixis.engine.adaptation.select import Choice, Experiment
+from deixis.engine.adaptation.select import Choice
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.engine.evaluation.calibration_fit import CalibrationResult, ask, fit
 from deixis.engine.features.store import FeatureTable
@@ -37,7 +38,6 @@ from deixis.errors import DeixisError
 from deixis.indexing import changes
 from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
-from deixis.ops.stats import Interval
 from deixis.types import Sample, Source
 
 COUNT = 60
@@ -69,7 +69,7 @@ def experiment(encoder: DualEncoder, metric: str) -> Experiment:
 
 
 def arm(of: Experiment, strength: float) -> tuple[AdaptationArm, Choice]:
-    choice = Choice(20, strength, 0.0, 0.0, Interval(0.0, 0.0, 0.0), (), Grid())
+    choice = Choice(20, strength, 0.0, 0.0, (), Grid())
     results = [SplitResult(i, each.test, {}, {}, (None, None), choice) for i, each in enumerate(of.splits)]
     return AdaptationArm(tuple(results), tuple(of.groups)), choice
 

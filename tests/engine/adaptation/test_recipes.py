@@ -13,11 +13,12 @@ def test_methods_that_read_pictures_train_towers() -> None:
     assert not trains_towers("residual")
 
 
-def test_towers_are_held_out_once_and_features_are_folded() -> None:
-    (_, towers), (recipe, features) = recipe_for("clip"), recipe_for("residual", {"dropout": 0.5})
-    assert towers.holdout
-    assert features == Grid()
+def test_only_what_is_trained_has_steps_to_choose() -> None:
+    (recipe, trained), (_, fitted) = recipe_for("residual", {"dropout": 0.5}), recipe_for("ridge")
+    assert trained == Grid()
+    assert fitted.steps == (1,)
     assert recipe.overrides == {"dropout": 0.5}
+    assert 1.0 in recipe_for("clip")[1].strengths, "towers may be taken as they were trained"
 
 
 def test_unknown_methods_are_refused() -> None:

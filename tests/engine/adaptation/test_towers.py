@@ -11,8 +11,8 @@ import torch
 
 from deixis import zoo
 from deixis.engine.adaptation.evaluate import measure_retrieval, set_strength
+from deixis.engine.adaptation.fitting import fit
 from deixis.engine.adaptation.recipes import AdaptationRecipe
-from deixis.engine.adaptation.select import fit
 from deixis.engine.adaptation.towers import ImageTextCache, InterpolatedModel, tune
 from deixis.engine.features.store import FeatureTable, table
 from deixis.errors import DeixisError

@@ -12,7 +12,9 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps.adapt import results
-from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides
+from deixis.apps.adapt.decision import decide, headline_metric
+from deixis.apps.adapt.examples import gallery
+from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
 from deixis.apps.common.formatting import counted
@@ -26,12 +28,21 @@ from deixis.apps.search.measure_calibration import as_result, of_run, write_cali
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.loading.sides import may_mirror, mirror_notes
-from deixis.data.splits import concept_groups, split
+from deixis.data.splits import concept_groups
 from deixis.engine.adaptation import adapt as experiments
 from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan
-from deixis.engine.adaptation.evaluate import Adapters, apply, measure_labels, measure_retrieval
-from deixis.engine.adaptation.recipes import AdaptationRecipe, adapts, recipe_for, trains_towers
-from deixis.engine.adaptation.select import Choice, Experiment, choose
+from deixis.engine.adaptation.divisions import divide
+from deixis.engine.adaptation.evaluate import (
+    Adapters,
+    Measure,
+    Values,
+    apply,
+    class_rows,
+    measure_labels,
+    measure_retrieval,
+)
+from deixis.engine.adaptation.fitting import Experiment
+from deixis.engine.adaptation.recipes import adapts, recipe_for, trains_towers
 from deixis.engine.adaptation.towers import ImageTextCache, prepared
 from deixis.engine.evaluation.calibration_fit import CalibrationResult
 from deixis.engine.features.store import FeatureTable
@@ -42,6 +53,7 @@ from deixis.methods import list_methods
 from deixis.methods import read as read_method
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
+from deixis.ops.stats import Interval
 from deixis.types import Source
 from deixis.types.html import html_lines
 
@@ -63,10 +75,10 @@ GUARDS = ("art4apps", "emoji")
 def controls(settings: AdaptSettings) -> dict[str, AdaptationPlan]:
     """The controls of a run: captions dealt out at random (not where towers are trained, as that would double the time
     it takes), and a mere shift of all images."""
-    shuffled = {"shuffled captions": AdaptationPlan(AdaptationRecipe(settings.method), shuffled=True)}
+    shuffled = {"shuffled captions": AdaptationPlan(*recipe_for(settings.method, overrides(settings)), shuffled=True)}
     return {
         **({} if trains_towers(settings.method) else shuffled),
-        "mean shift": AdaptationPlan(AdaptationRecipe("mean_shift")),
+        "mean shift": AdaptationPlan(*recipe_for("mean_shift")),
     }
 
 
@@ -161,6 +173,7 @@ def adapt(
     """
     settings, out, talk, clock = settings or AdaptSettings(), Path(out), Reporter(quiet), Clock()
     _check_settings(settings)
+    settings = with_splits(settings, slow=trains_towers(settings.method))
     _reservation = free_name(out, overwrite)
     source = data if isinstance(data, Source) else read(data, reading)
     encoder = _original(settings.model)
@@ -172,17 +185,20 @@ def adapt(
     experiment = prepare(encoder, collection, settings, talk)
     beside = beside or ExtraMeasurements(out_of_domain_sets(source))
     others = {**controls(settings), **beside.plans} if settings.controls else {}
-    arms = _run_arms(
-        experiment, {settings.method: AdaptationPlan(*recipe_for(settings.method, overrides(settings))), **others}, talk
-    )
-    arm = arms[settings.method]
+    plans = {settings.method: AdaptationPlan(*recipe_for(settings.method, overrides(settings))), **others}
+    arms = _run_arms(experiment, plans, talk)
+    forgotten = _forgotten(experiment, arms[settings.method], beside.outside, talk)
+    with talk.step("judge"):
+        decision = decide(experiment, plans, arms, headline_metric(experiment), forgotten)
+    arms = decision.decided(arms)
     with talk.step("refit"):
-        choice, kept = _final(experiment, settings)
+        kept = experiments.refit(
+            experiment, plans[settings.method].recipe, decision.final, experiment.table, settings.seed
+        )
     masks = _kept_slices(beside.slices, source, collection)
-    result = results.build(collection, experiment, arms, settings, choice, masks)
-    result["forgotten"] = _forgotten(experiment, arm, beside.outside, talk)
+    result = results.build(collection, experiment, arms, settings, decision, masks)
     with talk.step("relevance"):
-        measured = of_run(experiment, arm, choice)
+        measured = of_run(experiment, arms[settings.method], decision.final)
     result["relevance"] = as_result(measured)
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
     done = AdaptResult(out, result, adapted, arms, experiment, masks, kept, measured)
@@ -286,11 +302,9 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     has_labels = source.kind == "labels"
     groups = concept_groups(source.samples, collection.report.same, captions=not has_labels)
     labels = [sample.label for sample in source.samples] if has_labels else None
-    seeds = range(settings.seed, settings.seed + settings.splits)
-    splits = [split(groups, seed, settings.train, labels=labels) for seed in seeds]
-    measure, metric = measure_retrieval, "mean_mrr"
-    if has_labels:
-        measure, metric = _label_measure(rows), "accuracy"
+    splits = divide(groups, settings.seed, settings.splits, settings.train, labels)
+    metric = "accuracy" if has_labels else "mean_mrr"
+    measure: Measure = _label_measure(rows) if has_labels else measure_retrieval
     talk.say(f"{len(rows)} pairs, {len(set(rows.keys.tolist()))} captions, {len(set(groups))} concept groups")
     library = None
     if trains_towers(settings.method):
@@ -299,11 +313,10 @@ def prepare(encoder: DualEncoder, collection: CheckedDataset, settings: AdaptSet
     return Experiment(encoder, rows, groups, splits, measure, metric, settings.seed, library)
 
 
-def _label_measure(rows: FeatureTable) -> Any:
-    first = {int(key): i for i, key in reversed(list(enumerate(rows.keys)))}
-    classes = rows.take([first[key] for key in sorted(first)])
+def _label_measure(rows: FeatureTable) -> Measure:
+    classes = class_rows(rows)
 
-    def measure(part: FeatureTable, adapters: Adapters) -> dict[str, np.ndarray]:
+    def measure(part: FeatureTable, adapters: Adapters) -> Values:
         return measure_labels(classes, part, adapters)
 
     return measure
@@ -314,22 +327,14 @@ def _run_arms(experiment: Experiment, plans: Mapping[str, AdaptationPlan], talk:
     arms: dict[str, AdaptationArm] = {}
     total = len(experiment.splits)
     for name, plan in plans.items():
-        with talk.step("controls" if arms else "adapt"), talk.bar(f"{name}: splits") as bar:
+        with talk.step("controls" if arms else "adapt"), talk.bar(f"{name}: divisions") as bar:
             bar(0, total)
             arms[name] = experiments.run(experiment, plan, functools.partial(_tick, bar, total))
     return arms
 
 
-def _tick(bar: Callable[[int, int], None], total: int, index: int, choice: Choice | None) -> None:
+def _tick(bar: Callable[[int, int], None], total: int, index: int) -> None:
     bar(index + 1, total)
-
-
-def _final(experiment: Experiment, settings: AdaptSettings) -> tuple[Choice, Adapters]:
-    """Steps and strength chosen on all concepts, and the adapters fitted on all pairs with them."""
-    recipe, grid = recipe_for(settings.method, overrides(settings))
-    e = experiment
-    choice = choose(recipe, grid, e, e.table, e.groups, settings.seed)
-    return choice, experiments.refit(e, recipe, choice, e.table, settings.seed)
 
 
 def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: CheckedDataset) -> dict[str, np.ndarray]:
@@ -341,8 +346,9 @@ def _kept_slices(slices: Mapping[str, np.ndarray], source: Source, collection: C
 
 def _forgotten(
     experiment: Experiment, arm: AdaptationArm, outside: Sequence[OutOfDomainSet], talk: Reporter
-) -> dict[str, Any] | str:
-    found: dict[str, Any] = {}
+) -> dict[str, dict[str, Interval]]:
+    """Set outside -> metric -> difference to the original."""
+    found: dict[str, dict[str, Interval]] = {}
     encoder = experiment.encoder
     for each in outside:
         collection = drop_unlabelled(check_and_read(each.source, talk), talk)
@@ -351,9 +357,8 @@ def _forgotten(
             experiment.library.add(rows.ids, collection.pictures, texts(collection.source))
         groups = concept_groups(collection.source.samples, collection.report.same)
         with talk.step("forgotten"):
-            lost = experiments.forgotten(arm, measure_retrieval, rows, groups)
-        found[each.name] = {name: value._asdict() for name, value in lost.items()}
-    return found or "not measured"
+            found[each.name] = experiments.forgotten(arm, measure_retrieval, rows, groups)
+    return found
 
 
 def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Reporter, clock: Clock) -> None:
@@ -369,4 +374,4 @@ def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Re
             (folder / f"split-{index}").mkdir()
             write_json(folder / f"split-{index}" / "result.json", each)
     results.write(folder, result, done.encoder, done.folder.name, collection, talk, clock)
-    render(result, results.gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)
+    render(result, gallery(arm, done.experiment, collection.source), folder / "report.html", run=done.folder)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from deixis.apps.adapt.decision import Decision
+from deixis.apps.adapt.examples import confusion
 from deixis.apps.adapt.settings import AdaptSettings, overrides
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset
@@ -16,32 +18,19 @@ from deixis.apps.common.runs import Clock, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
-from deixis.apps.report.report import Example
 from deixis.engine.adaptation import adapt as experiments
 from deixis.engine.adaptation.adapt import AdaptationArm
-from deixis.engine.adaptation.evaluate import apply
+from deixis.engine.adaptation.divisions import division_seed
+from deixis.engine.adaptation.fitting import Experiment
 from deixis.engine.adaptation.recipes import recipe_for, trains_towers
-from deixis.engine.adaptation.select import Choice, Experiment
+from deixis.engine.adaptation.select import Choice
 from deixis.engine.training.build import configure
 from deixis.files import write_json
 from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
-from deixis.ops.metrics import retrieval_ranks
 from deixis.ops.stats import Interval
-from deixis.types import Picture, Source
 
-__all__ = ["build", "facts", "gallery", "headline_metric", "per_split", "tell", "write"]
-
-_SHOWN = 8
-_TOP = 4
-
-
-def headline_metric(experiment: Experiment) -> str:
-    """The metric of the plain sentence: among the first ten where a test gallery holds enough pictures for that."""
-    if experiment.metric == "accuracy":
-        return "accuracy"
-    smallest = min(len(split.test) for split in experiment.splits)
-    return "text_to_image_r10" if smallest >= 100 else "text_to_image_r5" if smallest >= 40 else "text_to_image_r1"
+__all__ = ["build", "facts", "per_split", "tell", "write"]
 
 
 def _json(values: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
@@ -51,7 +40,7 @@ def _json(values: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
 def _choice(choice: Choice | None, split: int | None) -> dict[str, Any]:
     if choice is None:
         return {"split": split}
-    validation = {"before": choice.before, "after": choice.after, "gain": choice.gain._asdict()}
+    validation = {"before": choice.before, "after": choice.after}
     return {"split": split, "steps": choice.steps, "strength": choice.strength, "validation": validation}
 
 
@@ -86,7 +75,7 @@ def facts(
             "scheme": "concept" if source.kind == "captions" else "image groups, every class on both sides",
             "count": settings.splits,
             "train": settings.train,
-            "seeds": list(range(settings.seed, settings.seed + settings.splits)),
+            "seeds": [division_seed(settings.seed, index) for index in range(settings.splits)],
         },
         "model": {"name": settings.model, "fingerprint": encoder.fingerprint(), "licence": encoder.licence},
         "seed": settings.seed,
@@ -111,21 +100,21 @@ def build(
     experiment: Experiment,
     arms: Mapping[str, AdaptationArm],
     settings: AdaptSettings,
-    final: Choice,
+    decision: Decision,
     slices: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Everything that is known when all arms have run, without times and what was forgotten.
+    """Everything that is known when all arms have run, without times and relevance.
 
     Args:
         collection: what was read and checked.
         experiment: data, splits, measure.
         arms: the reporting arm under the method's name, and the controls.
         settings: of the run.
-        final: the choice on all concepts.
+        decision: which model is saved, and why.
         slices: name -> [B] booleans.
     """
     arm, source, encoder = arms[settings.method], collection.source, experiment.encoder
-    seeds = 2 if trains_towers(settings.method) else 5
+    seeds = 2 if trains_towers(settings.method) else 3
     recipe, _ = recipe_for(settings.method, overrides(settings))
     spread = experiments.seed_spread(experiment, recipe, arm.results[0], seeds)
     result = facts(collection, experiment.groups, settings, encoder)
@@ -138,21 +127,24 @@ def build(
     result["model"]["parameters"] = sum(parameter.numel() for parameter in encoder.parameters())
     result |= {
         "sentence": "",
-        "method": _method(arm, settings, final),
+        "method": _method(arm, settings, decision.final),
         **{which: _json(arm.intervals(which)) for which in ("before", "after", "difference")},
         "t_interval": _json(arm.corrected()),
         "primary": experiment.metric,
-        "told": headline_metric(experiment),
+        "told": decision.metric,
         "training_seeds": _spread(experiment.metric, spread),
         "slices": {name: _json(arm.intervals("difference", mask)) for name, mask in slices.items()},
         "controls": {
             name: _json(each.intervals("difference")) for name, each in arms.items() if name != settings.method
         },
-        "forgotten": "not measured",
-        "kept": "adapted" if final.strength > 0 else "original",
+        "forgotten": {set_: _json(values) for set_, values in decision.forgotten.items()} or "not measured",
+        "verdict": decision.to_dict(),
+        "kept": "adapted" if decision.final.strength > 0 else "original",
     }
     result["per_split"] = [_split_values(each) for each in arm.results]
-    result["sentence"] = sentence(result, headline_metric(experiment), experiment.metric)
+    if source.kind == "labels":
+        result["classes"] = confusion(arm, experiment, source)
+    result["sentence"] = sentence(result, decision.metric, experiment.metric)
     return result
 
 
@@ -175,50 +167,14 @@ def per_split(result: Mapping[str, Any], arm: AdaptationArm, experiment: Experim
         alone = AdaptationArm((each,), arm.groups)
         own = {which: _json(alone.intervals(which)) for which in ("before", "after", "difference")}
         chosen = result["method"]["chosen"][each.index]
-        kept = "adapted" if each.choice is None or each.choice.strength > 0 else "original"
         yield {
             **{key: result[key] for key in ("format", "data", "model", "forgotten", "versions")},
             "split": {**result["split"], "index": each.index, "test": [experiment.table.ids[i] for i in each.queries]},
             "method": {"name": result["method"]["name"], "config": result["method"]["config"], "chosen": [chosen]},
-            "seed": result["seed"] + each.index,
+            "seed": result["split"]["seeds"][each.index],
             **own,
-            "kept": kept,
+            "kept": result["kept"],
         }
-
-
-def gallery(arm: AdaptationArm, experiment: Experiment, source: Source) -> list[Example]:
-    """Searches by words, on held-out concepts, whose right picture moved furthest up, and those where it fell most."""
-    if experiment.metric == "accuracy":
-        return []
-    result = arm.results[0]
-    part = experiment.table.take(result.queries)
-    vectors = {"before": apply(part, (None, None)), "after": apply(part, result.adapters)}
-    ranks = {which: retrieval_ranks(*pair, part.keys)[1].numpy() for which, pair in vectors.items()}
-    first = {int(key): i for i, key in reversed(list(enumerate(part.keys)))}
-    change = 1.0 / ranks["after"] - 1.0 / ranks["before"]
-    order = sorted(first.values(), key=lambda i: (-change[i], i))
-    # A caption of several pictures would show another one than the rank is of.
-    order = [i for i in order if int((part.keys == part.keys[i]).sum()) == 1]
-    shown = [i for i in order[:_SHOWN] if change[i] > 0] + [i for i in order[::-1][:_SHOWN] if change[i] < 0]
-    paths = [source.samples[j].picture for j in result.queries]
-
-    def top(which: str, query: int) -> tuple[Picture, ...]:
-        image, text = vectors[which]
-        scores = image @ text[query]
-        return tuple(paths[j] for j in scores.argsort(descending=True)[:_TOP].tolist())
-
-    return [
-        Example(
-            query=source.samples[result.queries[i]].captions[0],
-            direction="text_to_image",
-            image=paths[i],
-            rank_before=int(ranks["before"][i]),
-            rank_after=int(ranks["after"][i]),
-            top_before=top("before", i),
-            top_after=top("after", i),
-        )
-        for i in shown
-    ]
 
 
 def tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
@@ -238,7 +194,7 @@ def tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     held_out = "pictures" if result["data"]["kind"] == "labels" else "concepts"
     talk.table(f"{result['data']['name']}: {result['data']['images']} images, held-out {held_out}", columns, rows)
     primary = result["primary"]
-    beside = [("all, t interval over splits, corrected", in_points(result["t_interval"][primary]))]
+    beside = [("all, t interval over divisions, corrected", in_points(result["t_interval"][primary]))]
     beside += [(name, in_points(values[primary])) for name, values in result["slices"].items()]
     beside += [(f"control: {name}", in_points(values[primary])) for name, values in result["controls"].items()]
     if isinstance(result["forgotten"], dict):

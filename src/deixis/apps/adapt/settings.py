@@ -7,7 +7,9 @@ import dataclasses
 from deixis.apps.common.options import ComputeSettings
 from deixis.errors import DeixisError
 
-__all__ = ["AdaptSettings", "check_splits", "overrides"]
+__all__ = ["AdaptSettings", "check_splits", "overrides", "with_splits"]
+
+_MANY, _FEW = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,8 @@ class AdaptSettings(ComputeSettings):
             or `auto`, which chooses one of the latter. See `deixis list`.
         shots: training images per class, for methods that learn classes.
         templates: prompts for a class name, which replaces {}, for methods that learn classes.
-        splits: number of train/test splits, with no concept on both sides.
+        splits: number of divisions into training and held-out concepts; 0 takes 20, or 5 for methods that train the
+            towers or learn classes.
         train: fraction of the samples that each split trains on.
         seed: random seed of splits, folds and training.
         controls: also run the negative controls, such as shuffled captions, which must show no gain.
@@ -32,7 +35,7 @@ class AdaptSettings(ComputeSettings):
     method: str = "residual"
     shots: int = 16
     templates: tuple[str, ...] = ()
-    splits: int = 5
+    splits: int = 0
     train: float = 0.6
     seed: int = 0
     controls: bool = True
@@ -44,13 +47,23 @@ def overrides(settings: AdaptSettings) -> dict[str, str]:
     return {"layers": settings.layers} if settings.layers else {}
 
 
+def with_splits(settings: AdaptSettings, slow: bool) -> AdaptSettings:
+    """The settings with a number of divisions: the one requested, else the default.
+
+    Args:
+        settings: of the run.
+        slow: whether one training takes long.
+    """
+    return dataclasses.replace(settings, splits=settings.splits or (_FEW if slow else _MANY))
+
+
 def check_splits(settings: AdaptSettings) -> None:
     """Makes sure that intervals can be made from the splits.
 
     Raises:
         DeixisError: they can't.
     """
-    if settings.splits < 2:
+    if settings.splits == 1 or settings.splits < 0:
         raise DeixisError(f"{settings.splits} split was requested.", "Intervals need at least --splits 2.")
     if not 0 < settings.train < 1:
         raise DeixisError(f"A share of {settings.train} was requested to train on.", "Give a fraction between 0 and 1.")

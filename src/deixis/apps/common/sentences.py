@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from deixis.apps.common.formatting import points, signed
 
-__all__ = ["METRIC_NAMES", "in_points", "sentence"]
+__all__ = ["BORDERLINE", "METRIC_NAMES", "in_points", "sentence"]
+
+BORDERLINE = "borderline"
+"""Stands in a sentence that another seed might not give."""
 
 METRIC_NAMES = {
     **{
@@ -32,21 +35,46 @@ def _counts(result: Mapping[str, object], metric: str) -> tuple[str, str, str, s
 
 
 def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
-    """What adapting bought, in numbers of searches.
+    """What adapting bought, in numbers of searches, and which model was saved.
 
     Args:
-        result: `before`, `after`, `difference` (metric -> value, low, high) and `kept`, as in `result.json`.
+        result: `before`, `after`, `difference` (metric -> value, low, high), `kept` and `verdict`, as in
+            `result.json`; runs of before have no `verdict`.
         metric: the one that is reported, such as `text_to_image_r10`.
-        primary: the one that decides whether a gain is proven.
+        primary: the one that decides whether a gain is proven, where there is no `verdict`.
     """
-    before, after, low, high = _counts(result, metric)
+    said, verdict = _stated(result, metric), result.get("verdict")
     held_out = "pictures" if metric == "accuracy" else "concepts"
+    if not isinstance(verdict, Mapping):
+        return _of_old(result, said, primary, held_out)
+    borderline = f", {BORDERLINE}" if verdict["borderline"] else ""
+    reasons = "; ".join(verdict["reasons"])
+    if verdict["outcome"] == "untrusted":
+        return f"Not to be trusted here: {reasons}. The original model was retained; {said}."
+    if verdict["outcome"] == "adapted":
+        return f"Adapted{borderline}: {said}."
+    if verdict["outcome"] == "original":
+        return (
+            f"The original model was retained{borderline}: no candidate was better beyond chance on held-out "
+            f"{held_out}; {said}."
+        )
+    if result["kept"] == "original":
+        return f"Probably better{borderline}, but the original model was retained, as {reasons}: {said}."
+    return f"Probably better{borderline}, and adapted, as nothing was forgotten elsewhere: {said}."
+
+
+def _stated(result: Mapping[str, object], metric: str) -> str:
+    before, after, low, high = _counts(result, metric)
     if metric == "accuracy":
         said = f"of 100 pictures, {before} were given the right class before and {after} after"
     else:
         place = "came first" if metric.endswith("r1") else f"was among the first {_words(metric)}"
         said = f"of 100 searches by words, the right picture {place} in {before} before and {after} after"
-    said += f" (difference between {low} and {high})"
+    return f"{said} (difference between {low} and {high})"
+
+
+def _of_old(result: Mapping[str, object], said: str, primary: str, held_out: str) -> str:
+    """Of a run that was made before there were verdicts."""
     if result["kept"] == "original":
         return f"The original model was retained: no candidate was better beyond chance on held-out {held_out}; {said}."
     gain = result["difference"][primary]  # type: ignore[index]

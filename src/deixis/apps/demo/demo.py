@@ -22,7 +22,7 @@ from deixis.data import catalogue
 from deixis.data.datasets.sources import fetch
 from deixis.engine.adaptation.adapt import AdaptationPlan
 from deixis.engine.adaptation.evaluate import intervals, measure_retrieval
-from deixis.engine.adaptation.recipes import AdaptationRecipe
+from deixis.engine.adaptation.recipes import AdaptationRecipe, recipe_for
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.types import Source
@@ -32,7 +32,7 @@ __all__ = ["bars", "demo", "new_folder", "slices_of"]
 NAIVE = {"gated": False, "text": False, "dropout": 0.0}
 PLANS = {
     "naive, 300 steps, no selection": AdaptationPlan(AdaptationRecipe("residual", NAIVE), grid=None),
-    "ridge": AdaptationPlan(AdaptationRecipe("ridge")),
+    "ridge": AdaptationPlan(*recipe_for("ridge")),
 }
 GUARD = "photographed animals"
 STARTER = {"image_to_text_r10": 48, "text_to_image_r1": 23, "text_to_image_r10": 50}
@@ -46,7 +46,7 @@ def demo(data: str = "", out: str = "", *, small: bool = False, overwrite: bool 
     Args:
         data: one's own images; empty takes the Tux Paint stamps, fetched where they are missing.
         out: the run folder; empty takes a new one in `runs`, as `new_folder` names it.
-        small: a third of the pictures, two splits, nothing outside: a first look.
+        small: a third of the pictures, five divisions, nothing outside: a first look.
         overwrite: replace the run that is there.
 
     Returns:
@@ -54,7 +54,7 @@ def demo(data: str = "", out: str = "", *, small: bool = False, overwrite: bool 
     """
     clock, talk = Clock(), Reporter()
     out = out or str(new_folder(data))
-    settings = AdaptSettings(splits=2) if small else AdaptSettings()
+    settings = AdaptSettings(splits=5) if small else AdaptSettings()
     if data:
         source = read(data)
         adapt(
@@ -141,7 +141,7 @@ def _summary(done: AdaptResult, clock: Clock) -> dict[str, Any]:
         name: {
             "all": _points(arm.intervals("difference")),
             **{part: _points(arm.intervals("difference", mask)) for part, mask in done.masks.items()},
-            "kept": [result.choice is None or result.choice.strength > 0 for result in arm.results],
+            "kept": [result.adapters != (None, None) for result in arm.results],
         }
         for name, arm in done.arms.items()
     }

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deixis.apps.adapt import results
-from deixis.apps.adapt.settings import AdaptSettings, check_splits
+from deixis.apps.adapt.settings import AdaptSettings, check_splits, with_splits
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed_plain
 from deixis.apps.common.formatting import points
@@ -23,6 +23,7 @@ from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.few_shot.classifier_inputs import model_of
 from deixis.apps.index.index import write_index
 from deixis.data.splits import concept_groups
+from deixis.engine.adaptation.divisions import division_seed
 from deixis.engine.fewshot import learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
 from deixis.engine.fewshot.cost import estimate_cost
@@ -79,6 +80,7 @@ def learn_classes(
     """
     out, talk, clock, method = Path(out), Reporter(quiet), Clock(), learns_classes(settings.method)
     overrides = _settled(method, settings)
+    settings = with_splits(settings, slow=True)
     _reservation = free_name(out, overwrite)
     source = _labelled(source, method, talk)
     encoder = model_of(settings.model)
@@ -94,7 +96,7 @@ def learn_classes(
     found = []
     with talk.step("learn"), talk.bar(f"{method}: splits") as bar:
         for index in range(settings.splits):
-            found.append(_split(method, bench, settings, overrides, settings.seed + index, seconds))
+            found.append(_split(method, bench, settings, overrides, division_seed(settings.seed, index), seconds))
             bar(index + 1, settings.splits)
     classifier = _final(encoder, source, settings, talk)
     result = _result(collection, bench.data, found, classifier, settings)

@@ -135,7 +135,7 @@ def _how_measured(subject: Subject) -> str:
         held_out = "concepts that were not trained on"
     else:
         held_out = "pictures that were not trained on"
-    sentence = f"Measured on {held_out}, over {split.get('count')} splits; in brackets, 95 % intervals."
+    sentence = f"Measured on {held_out}, over {split.get('count')} divisions; in brackets, 95 % intervals."
     if subject.learns_classes:
         return f"{sentence} Before: from the class names alone. The saved classifier was trained on all pictures."
     if subject.is_original:

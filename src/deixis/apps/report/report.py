@@ -20,7 +20,9 @@ from deixis.apps.common import formatting
 from deixis.apps.report import report_tables
 from deixis.apps.report.calibration_tables import relevance
 from deixis.apps.report.charts import estimate, heat, hundred
+from deixis.apps.report.class_tables import confusion_table
 from deixis.apps.report.thumbnails import Thumbnail, Thumbnails
+from deixis.apps.report.verdict_text import verdict
 from deixis.files import atomic_path
 from deixis.types import Picture
 
@@ -36,13 +38,16 @@ class Example:
     """A search before and after adapting.
 
     Attributes:
-        query: the words: what was searched for, or for `image_to_text` the caption that was to be found.
-        direction: `text_to_image` or `image_to_text`.
-        image: the picture that is the right answer, or for `image_to_text` the query picture.
+        query: the words: what was searched for, or for `image_to_text` the caption that was to be found, or for
+            `image_to_class` the right class.
+        direction: `text_to_image`, `image_to_text` or `image_to_class`.
+        image: the picture that is the right answer, or else the query picture.
         rank_before: place of the right answer with the original model, from 1.
         rank_after: its place with the adapted model.
         top_before: the pictures ranked first by the original model, best first; up to 4 are shown.
         top_after: the same for the adapted model.
+        classes_before: for `image_to_class`, the classes ranked first by the original model, best first.
+        classes_after: the same for the adapted model.
     """
 
     query: str
@@ -52,6 +57,8 @@ class Example:
     rank_after: int
     top_before: tuple[Picture, ...] = ()
     top_after: tuple[Picture, ...] = ()
+    classes_before: tuple[str, ...] = ()
+    classes_after: tuple[str, ...] = ()
 
 
 class Strip(NamedTuple):
@@ -59,6 +66,13 @@ class Strip(NamedTuple):
 
     title: str
     pictures: list[tuple[int, Thumbnail, bool]]
+
+
+class NamedClasses(NamedTuple):
+    """The first classes of one model: each with its place and whether it is the right one."""
+
+    title: str
+    classes: list[tuple[int, str, bool]]
 
 
 class ExampleCard(NamedTuple):
@@ -70,6 +84,7 @@ class ExampleCard(NamedTuple):
     after: int
     picture: Thumbnail
     strips: list[Strip]
+    classes: list[NamedClasses]
 
 
 def render(result: Mapping[str, Any], gallery: Sequence[Example], out: Path, *, run: Path | None = None) -> Path:
@@ -116,7 +131,7 @@ def _sections(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": str(result["data"].get("name") or "pictures"),
         "sentence": result["sentence"],
-        "verdict": report_tables.verdict(result),
+        "verdict": verdict(result),
         "field": _field(result),
         "facts": _facts(result),
         "unseen": report_tables.unseen(result),
@@ -133,6 +148,7 @@ def _sections(result: Mapping[str, Any]) -> dict[str, Any]:
         "controls": report_tables.comparison(result, "controls", adapted_first="adapted model", notes=True),
         "forgotten": report_tables.comparison(result, "forgotten"),
         "relevance": relevance(result, report_tables.unseen(result)),
+        "confusion": confusion_table(result),
         "heat": heat(method.get("curves") or [], method.get("chosen") or []),
         "data": report_tables.data_rows(result),
         "skipped": report_tables.skipped(result),
@@ -164,7 +180,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, split = result["data"], result.get("split") or {}
     facts = [(data.get("images"), "images"), (data.get("captions"), report_tables.texts(result))]
     facts += [(data.get("groups"), "concept groups")]
-    facts += [(split.get("count"), "splits")] if split.get("index") is None else []
+    facts += [(split.get("count"), "divisions")] if split.get("index") is None else []
     rows = [(formatting.count(value), name) for value, name in facts if value is not None]
     total = (result.get("seconds") or {}).get("total")
     return rows + ([(formatting.duration(total), "of work")] if total is not None else [])
@@ -191,9 +207,15 @@ def _card(example: Example, thumbnails: Thumbnails) -> ExampleCard:
         for title, paths in tops
         if paths
     ]
+    named = (("Before", example.classes_before), ("After", example.classes_after))
+    classes = [
+        NamedClasses(title, [(place, name, name == example.query) for place, name in enumerate(names[:4], 1)])
+        for title, names in named
+        if names
+    ]
     query = example.query if len(example.query) <= _LETTERS else example.query[:_LETTERS].rstrip() + "\u2026"
     return ExampleCard(
-        query, example.direction, example.rank_before, example.rank_after, thumbnails[example.image], strips
+        query, example.direction, example.rank_before, example.rank_after, thumbnails[example.image], strips, classes
     )
 
 

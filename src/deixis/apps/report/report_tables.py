@@ -31,7 +31,7 @@ __all__ = [
     "Reason",
     "TableCell",
     "TableEntry",
-    "Verdict",
+    "chosen",
     "comparison",
     "data_rows",
     "headline",
@@ -45,7 +45,6 @@ __all__ = [
     "skipped",
     "texts",
     "unseen",
-    "verdict",
 ]
 
 _WORDS = {"better": "better", "worse": "worse", "unclear": "not proven", "same": "no change"}
@@ -90,14 +89,6 @@ class Comparison(NamedTuple):
     plotted: str
 
 
-class Verdict(NamedTuple):
-    """Which model was retained, and why, in sentences."""
-
-    tone: str
-    title: str
-    lines: list[str]
-
-
 class Reason(NamedTuple):
     """What was skipped for one reason: how many, and the first few."""
 
@@ -134,77 +125,9 @@ def headline(result: Mapping[str, Any]) -> str:
     return "mean_r10" if "mean_r10" in result["difference"] else primary(result)
 
 
-def verdict(result: Mapping[str, Any]) -> Verdict:
-    """Says which model was retained, what decided it, and what the test part says about it."""
-    retained, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
-    tone = change.tone if change else "unclear"
-    if retained == "original":
-        title = "The original model was retained: no proven gain."
-        tone = "unclear"
-    elif tone == "better":
-        title = "The adapted model was saved."
-    elif tone == "worse":
-        title = "The adapted model was saved, but on the test part it is worse."
-    else:
-        title = "The adapted model was saved, but there is no proven gain."
-    return Verdict(tone, title, [line for line in (_decided(result), _tested(result), _saved(result)) if line])
-
-
-def _decided(result: Mapping[str, Any]) -> str:
-    start = (
-        f"The choice was made on validation alone, on {unseen(result)} held out from training; the test part only "
-        "reports."
-    )
-    picks = [pick for pick in _chosen(result) if pick.get("strength") is not None]
-    if not picks:
-        return start
-    taken = sum(pick["strength"] > 0 for pick in picks)
-    if taken == len(picks):
-        return f"{start} There the adapted model was taken in all {_splits(taken)}."
-    if taken == 0:
-        return f"{start} There nothing that was tried was better beyond chance, in any split."
-    return (
-        f"{start} There the adapted model was taken in {taken} of {_splits(len(picks))}; in the others nothing "
-        "that was tried was better beyond chance."
-    )
-
-
-def _tested(result: Mapping[str, Any]) -> str:
-    key = primary(result)
-    change = estimate(result["difference"].get(key))
-    if change is None:
-        return ""
-    if change.low is None or change.high is None:
-        return f"On the test part the primary measure ({metric(key).full}) changed by {signed(change.value)} points."
-    if change.tone == "same":
-        return f"On the test part the primary measure ({metric(key).full}) did not change."
-    inside = change.low <= 0 <= change.high
-    meaning = "which includes 0: it could be chance" if inside else "which leaves 0 out"
-    return (
-        f"On the test part the primary measure ({metric(key).full}) changed by {signed(change.value)} points; "
-        f"the 95\u00a0% interval is {change.span}, {meaning}."
-    )
-
-
-def _saved(result: Mapping[str, Any]) -> str:
-    if result.get("kept") == "original":
-        return "With all pairs together no setting beat the original beyond chance, so the saved model is the original."
-    final = (result.get("method") or {}).get("final") or {}
-    if final.get("steps") is None or final.get("strength") is None:
-        return ""
-    return (
-        f"The saved model was fitted once more, on all pairs, with {plain(final['steps'])} steps at strength "
-        f"{plain(final['strength'])}. The figures below come from the models of the splits, each tested on "
-        f"{unseen(result)} that it was not trained on."
-    )
-
-
-def _chosen(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def chosen(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What was chosen for each division."""
     return (result.get("method") or {}).get("chosen") or []
-
-
-def _splits(number: int) -> str:
-    return "1 split" if number == 1 else f"{number} splits"
 
 
 def _level(entry: Any) -> TableCell | None:
@@ -277,7 +200,7 @@ def per_split(result: Mapping[str, Any]) -> list[list[str]]:
     """One row a split: its name, the primary measure before, after and difference, the headline's difference, and what
     was chosen for it (steps, strength, validation before and after)."""
     key, second = primary(result), headline(result)
-    picks = {pick.get("split"): pick for pick in _chosen(result)}
+    picks = {pick.get("split"): pick for pick in chosen(result)}
     return [
         [
             plain(row.get("split")),

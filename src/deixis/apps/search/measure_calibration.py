@@ -19,7 +19,8 @@ from deixis.apps.search.calibration import FILE, FORMAT, read_calibration
 from deixis.data.splits import concept_groups, normalise
 from deixis.engine.adaptation.adapt import AdaptationArm, SplitResult
 from deixis.engine.adaptation.evaluate import Adapters, apply
-from deixis.engine.adaptation.select import Choice, Experiment
+from deixis.engine.adaptation.fitting import Experiment
+from deixis.engine.adaptation.select import Choice
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.engine.evaluation.calibration_fit import MIN_CONCEPTS, CalibrationResult, LabelledQueries, ask, fit
 from deixis.files import write_json
@@ -30,7 +31,7 @@ from deixis.types import Sample, Source
 
 __all__ = ["as_result", "measure_again", "of_index", "of_run", "write_calibration", "write_for_index"]
 
-_QUERIES, _PICTURES = 1000, 20_000  # more move no figure by its interval, and cost minutes
+_QUERIES, _PICTURES, _DIVISIONS = 1000, 20_000, 5  # more move no figure by its interval, and cost minutes
 
 
 def of_run(experiment: Experiment, arm: AdaptationArm, final: Choice) -> CalibrationResult | None:
@@ -47,9 +48,8 @@ def of_run(experiment: Experiment, arm: AdaptationArm, final: Choice) -> Calibra
     everything = tuple(range(len(experiment.table)))
     if final.strength == 0:
         return _fitted([_asked(experiment, (None, None), everything, everything)], None)
-    like = [each for each in arm.results if each.choice is None or each.choice.strength > 0] or list(arm.results)
     labels = experiment.metric == "accuracy"
-    parts = [_held_out(experiment, each, everything, labels) for each in like]
+    parts = [_held_out(experiment, each, everything, labels) for each in arm.results[:_DIVISIONS]]
     # Of classes, a part of the pictures holds as large a share as the whole does.
     return _fitted(parts, len(everything) if labels else None)
 

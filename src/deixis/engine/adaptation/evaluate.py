@@ -20,7 +20,9 @@ __all__ = [
     "Adapters",
     "Measure",
     "Towers",
+    "Values",
     "apply",
+    "class_rows",
     "intervals",
     "measure_labels",
     "measure_retrieval",
@@ -49,6 +51,8 @@ class Towers(Protocol):
 
 Adapters = tuple[nn.Module | None, nn.Module | None] | Towers
 Values = dict[str, np.ndarray]
+"""Metric -> one value a query."""
+
 Measure = Callable[[FeatureTable, Adapters], Values]
 
 
@@ -81,6 +85,12 @@ def measure_retrieval(table: FeatureTable, adapters: Adapters) -> Values:
     values = {name: value.numpy() for name, value in retrieval(image, text, table.keys).items()}
     inverse = [values[f"{side}_mrr"] for side in ("image_to_text", "text_to_image")]
     return values | {TEST_STATISTIC: np.log(inverse).mean(axis=0)}
+
+
+def class_rows(table: FeatureTable) -> FeatureTable:
+    """The first sample of each class of a labelled table, in the order of `keys`."""
+    first = {int(key): i for i, key in reversed(list(enumerate(table.keys)))}
+    return table.take([first[key] for key in sorted(first)])
 
 
 def measure_labels(classes: FeatureTable, table: FeatureTable, adapters: Adapters) -> Values:

@@ -32,21 +32,11 @@ class Grid:
 
     Attributes:
         steps: numbers of optimiser steps; fitted methods have none and ignore them.
-        strengths: factors on the correction; the original (0) is always among the choices.
-        folds: parts of the training concepts, each held out once.
-        repeats: how often the folds are drawn anew.
-        holdout: train on this share of the concepts and hold the others out once, in place of folds: for what takes
-            long to train.
-        level: of the interval that must exclude 0 for the original to be left. With captions dealt out at random the
-            default left it in about 1 % of simulated runs, more than the level says, as the best setting is looked at.
+        strengths: factors on the correction.
     """
 
     steps: tuple[int, ...] = (20, 40, 60)
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
-    folds: int = 2
-    repeats: int = 2
-    holdout: float | None = None
-    level: float = 0.997
 
 
 def trains_towers(method: str) -> bool:
@@ -61,13 +51,15 @@ def adapts(method: str) -> bool:
 
 
 def recipe_for(method: str, overrides: Mapping[str, Any] | None = None) -> tuple[AdaptationRecipe, Grid]:
-    """How the main job runs a method: towers in smaller batches, and with one part held out in place of folds.
+    """How the main job runs a method: towers in smaller batches, and with the full strength among the choices; what is
+    fitted in closed form has no steps to choose.
 
     Args:
         method: by name.
         overrides: settings that differ from its `desk` preset.
     """
     if trains_towers(method):
-        grid = Grid(steps=(10, 20, 40), strengths=(0.25, 0.5, 0.75, 1.0), holdout=0.75)
+        grid = Grid(steps=(10, 20, 40), strengths=(0.25, 0.5, 0.75, 1.0))
         return AdaptationRecipe(method, overrides or {}, batch_size=64), grid
-    return AdaptationRecipe(method, overrides or {}), Grid()
+    grid = Grid(steps=(1,)) if read(method).card.kind == "fitted" else Grid()
+    return AdaptationRecipe(method, overrides or {}), grid

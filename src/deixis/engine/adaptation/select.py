@@ -1,62 +1,32 @@
 """Chooses how long an adapter trains and how strongly it is applied, on concepts it was not trained on.
 
-For each setting of steps and strength the primary metric is measured on held-out concepts, fold by fold. The best
-setting is taken only if it beats the original there beyond chance: the paired interval over concepts of the log rank
-excludes 0. Of settings that are equally good as far as can be seen, the one nearest to the original is the best.
-The interval is wider than the usual 95 %, since the best of a dozen settings is looked at; otherwise the
-strength is 0 and the original model stays.
+What is chosen from is measured once, in many divisions (`deixis.engine.adaptation.divisions`). The setting of one
+division is chosen from what the others measured on samples that are not in its held-out part, so that the values
+reported there come from concepts that neither trained the adapter nor chose its setting. The setting of the final model
+is chosen from all divisions.
+
+The rule is that of one standard error (Breiman et al., 1984): of settings that are equally good as far as can be seen,
+the one nearest to the original is taken. Whether the original is left at all is judged afterwards, by the values that
+were not chosen by (`deixis.engine.adaptation.verdict`): a choice that may also fall on the original would make the
+reported gain jump between 0 and a gain from division to division, and the verdict with it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
+from jaxtyping import Float, Int
 
-from deixis import engine
-from deixis.data.splits import Split, folds, split
-from deixis.engine.adaptation.evaluate import TEST_STATISTIC, Adapters, Measure, set_strength
-from deixis.engine.adaptation.recipes import AdaptationRecipe, Grid, trains_towers
-from deixis.engine.adaptation.towers import ImageTextCache, tune
-from deixis.engine.features.store import FeatureTable
-from deixis.engine.training import train as training
-from deixis.engine.training.stages import card_of, offers, trained
+from deixis.engine.adaptation.divisions import HeldOut
+from deixis.engine.adaptation.recipes import Grid
 from deixis.errors import DeixisError
-from deixis.nn.dual import DualEncoder
-from deixis.ops.stats import Interval, cluster_bootstrap
-from deixis.types import Losses, Progress
-from deixis.types.protocols import OffersAdapters
+from deixis.ops.stats import cluster_error
 
-__all__ = ["Choice", "Experiment", "choose", "fit"]
+__all__ = ["Choice", "Pool", "choose"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """What stays the same over splits and arms.
-
-    Attributes:
-        encoder: the original model.
-        table: all samples.
-        groups: the concept of each sample.
-        splits: which samples train and which report.
-        measure: gives the per-query values of adapters.
-        metric: the primary one.
-        seed: of folds and training.
-        library: pictures and texts, for methods that train towers.
-    """
-
-    encoder: DualEncoder
-    table: FeatureTable
-    groups: Sequence[int]
-    splits: Sequence[Split]
-    measure: Measure
-    metric: str
-    seed: int = 0
-    library: ImageTextCache | None = None
+_FEWEST = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +38,6 @@ class Choice:
         strength: factor on the correction; 0 keeps the original.
         before: the metric of the original on the held-out concepts.
         after: of the best setting, whether or not it was taken.
-        gain: by how much the log rank got better, with its interval over concepts at the grid's level.
         curve: [steps, strengths], the metric of every setting.
         grid: the settings.
     """
@@ -77,137 +46,81 @@ class Choice:
     strength: float
     before: float
     after: float
-    gain: Interval
     curve: tuple[tuple[float, ...], ...]
     grid: Grid
 
 
-def fit(
-    recipe: AdaptationRecipe,
-    encoder: DualEncoder,
-    table: FeatureTable,
-    steps: Sequence[int],
-    seed: int,
-    library: ImageTextCache | None = None,
-) -> Mapping[int, Adapters]:
-    """Fits the recipe on all rows of `table`; steps -> the adapters, or tuned towers, as they were then.
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """The metric that decides, in all divisions; NaN where a sample was not held out.
 
-    A trained method is trained once, for the largest of `steps`; a fitted one gives the same adapters for all.
+    Attributes:
+        before: [divisions, samples] of the original.
+        after: [divisions, steps, strengths, samples].
+        groups: [samples], the concept of each.
+    """
+
+    before: Float[np.ndarray, "D N"]
+    after: Float[np.ndarray, "D S T N"]
+    groups: Int[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, divisions: Sequence[HeldOut], metric: str, groups: Sequence[int]) -> Pool:
+        """From the tables of all divisions."""
+        first = divisions[0].after[metric]
+        before = np.full((len(divisions), len(groups)), np.nan)
+        after = np.full((len(divisions), *first.shape[:2], len(groups)), np.nan)
+        for row, each in enumerate(divisions):
+            before[row, list(each.queries)] = each.before[metric]
+            after[row][..., list(each.queries)] = each.after[metric]
+        return cls(before, after, np.asarray(groups))
+
+    def without(self, division: int) -> Pool:
+        """What the other divisions measured on samples that this one does not hold out."""
+        rows = np.arange(len(self.before)) != division
+        free = np.isnan(self.before[division])
+        return Pool(self.before[rows][:, free], self.after[rows][..., free], self.groups[free])
+
+
+def choose(pool: Pool, grid: Grid) -> Choice:
+    """Chooses steps and strength by the mean over samples, each sample averaged over the divisions that held it out.
 
     Args:
-        recipe: what is fitted.
-        encoder: the frozen model.
-        table: the samples to fit on.
-        steps: when to look.
-        seed: of initial weights, order and dropout.
-        library: pictures and texts, where the method trains towers.
+        pool: the values to choose from.
+        grid: the settings.
+
+    Raises:
+        DeixisError: the divisions hold out too few samples that this one does not.
     """
-    if trains_towers(recipe.method):
-        assert library is not None
-        return tune(recipe, encoder, table, steps, seed, library)
-    with _one_thread():
-        return _fit(recipe, encoder, table, steps, seed)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """For products as small as an adapter's, more threads win little, and on a busy machine lose a great deal."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _fit(
-    recipe: AdaptationRecipe, encoder: DualEncoder, table: FeatureTable, steps: Sequence[int], seed: int
-) -> dict[int, Adapters]:
-    method = built = engine.build(recipe.method, "desk", recipe.overrides, {"encoder": encoder}, seed)
-    if not offers(method, OffersAdapters):
-        raise DeixisError(f"{recipe.method} gives no adapters.", "`deixis list` shows which methods do.")
-    taken: dict[int, Adapters] = {}
-    if card_of(built).kind == "fitted":
-        training.fit(built, [table.batch()], seed=seed)
-        return {step: method.adapters() for step in steps}
-
-    def keep(progress: Progress, losses: Losses) -> None:
-        if progress.step in steps:
-            image, text = (each and each.eval().requires_grad_(False) for each in copy.deepcopy(method.adapters()))
-            taken[progress.step] = (image, text)
-
-    batches = training.batches(table.batch(), recipe.batch_size, seed)
-    training.train(trained(built), batches, max(steps), seed=seed, on_step=keep)
-    return taken
-
-
-def choose(
-    recipe: AdaptationRecipe, grid: Grid, experiment: Experiment, table: FeatureTable, groups: Sequence[int], seed: int
-) -> Choice:
-    """Chooses steps and strength by cross-validation over concepts.
-
-    Args:
-        recipe: what is fitted.
-        grid: what is chosen from.
-        experiment: the frozen model, the measure and the metric that decides.
-        table: the training samples.
-        groups: the concept of each.
-        seed: of the folds and the training.
-    """
-    original: list[np.ndarray] = []
-    settings: list[np.ndarray] = []
-    concepts: list[np.ndarray] = []
-    for repeat in range(1 if grid.holdout else grid.repeats):
-        for part in _parts(grid, groups, seed + 1000 * repeat):
-            held = table.take(part.test)
-            taken = fit(recipe, experiment.encoder, table.take(part.train), grid.steps, seed, experiment.library)
-            original.append(_values(experiment, held, (None, None)))
-            rows = [
-                [_values(experiment, held, set_strength(taken[step], strength)) for strength in grid.strengths]
-                for step in grid.steps
-            ]
-            settings.append(np.array(rows))
-            concepts.append(np.asarray([groups[i] for i in part.test]))
-    (before, ground), clusters = np.concatenate(original, axis=-1), np.concatenate(concepts)
-    after, evidence = np.moveaxis(np.concatenate(settings, axis=-1), 2, 0)
-    curve = after.mean(axis=-1)
-    step, strength = _cautious(after - before, curve, clusters)
-    gain = cluster_bootstrap(evidence[step, strength] - ground, clusters, level=grid.level)
-    better = gain.low > 0 and curve[step, strength] > before.mean()
+    held = ~np.isnan(pool.before).all(axis=0)
+    if len(set(pool.groups[held])) < _FEWEST:
+        raise DeixisError(
+            f"{len(pool.before) + 1} divisions leave {len(set(pool.groups[held]))} groups to choose the settings from.",
+            "Give more --splits (20 is the default), or more images.",
+        )
+    before = np.nanmean(pool.before[:, held], axis=0)
+    after = np.nanmean(pool.after[..., held], axis=0)
+    gains, curve = after - before, after.mean(axis=-1)
+    step, strength = _cautious(gains, pool.groups[held])
     return Choice(
         steps=grid.steps[step],
-        strength=grid.strengths[strength] if better else 0.0,
+        strength=grid.strengths[strength],
         before=float(before.mean()),
         after=float(curve[step, strength]),
-        gain=gain,
         curve=tuple(tuple(float(value) for value in row) for row in curve),
         grid=grid,
     )
 
 
-def _parts(grid: Grid, groups: Sequence[int], seed: int) -> list[Split]:
-    return [split(groups, seed, grid.holdout)] if grid.holdout else folds(groups, grid.folds, seed)
-
-
-def _cautious(gains: np.ndarray, curve: np.ndarray, clusters: np.ndarray) -> tuple[int, int]:
-    """The weakest strength that is within one standard error of the best setting, at its own best number of steps.
-
-    The rule of one standard error (Breiman et al., 1984): what is equally good as far as one can see is decided for the
-    model that stays nearer to the original.
+def _cautious(gains: Float[np.ndarray, "S T N"], clusters: Int[np.ndarray, " N"]) -> tuple[int, int]:
+    """The weakest strength within one standard error of the best setting, at its own best number of steps.
 
     Args:
-        gains: [steps, strengths, Q], over the original.
-        curve: [steps, strengths], mean of the metric.
-        clusters: [Q] concepts.
+        gains: of each sample over the original.
+        clusters: the concept of each sample.
     """
+    curve = gains.mean(axis=-1)
     best = np.unravel_index(int(curve.argmax()), curve.shape)
-    around = cluster_bootstrap(gains[best], clusters, level=0.6827)
-    enough = curve.max() - (around.high - around.low) / 2
+    enough = curve[best] - cluster_error(gains[best], clusters)
     strength = int(np.argmax(curve.max(axis=0) >= enough))
     return int(curve[:, strength].argmax()), strength
-
-
-def _values(experiment: Experiment, held: FeatureTable, adapters: Adapters) -> np.ndarray:
-    """[2, Q]: the metric that decides which setting is best, and the value on which its gain is tested."""
-    values = experiment.measure(held, adapters)
-    return np.stack([values[experiment.metric], values[TEST_STATISTIC]])
