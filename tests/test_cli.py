@@ -452,7 +452,7 @@ MOMENTS = {
     "loading the model": "deixis.apps.adapt.adapt.zoo.load",
     "checking": "deixis.data.quality.check.duplicates",
     "encoding": "deixis.engine.features.store.FeatureStore.put",
-    "choosing": "deixis.engine.adaptation.select.fit",
+    "choosing": "deixis.engine.adaptation.divisions.fit",
     "the last fit": "deixis.apps.adapt.adapt.experiments.refit",
     "writing the model": "deixis.zoo.folder.write_json",
     "writing the index": "deixis.indexing.segments._write_items",

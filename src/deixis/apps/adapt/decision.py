@@ -10,7 +10,7 @@ from deixis.engine.adaptation.adapt import AdaptationArm, AdaptationPlan, run
 from deixis.engine.adaptation.fitting import Experiment
 from deixis.engine.adaptation.leaks import likely_leaks
 from deixis.engine.adaptation.select import Choice
-from deixis.engine.adaptation.verdict import FORGOTTEN, LEVEL, Outcome, Judgement, has_effect, judge, lost_outside
+from deixis.engine.adaptation.verdict import FORGOTTEN, LEVEL, Judgement, Outcome, has_effect, judge, lost_outside
 from deixis.ops.stats import Interval
 
 __all__ = ["Decision", "decide", "headline_metric"]

@@ -23,7 +23,7 @@ from deixis.engine.adaptation.adapt import AdaptationArm
 from deixis.engine.adaptation.evaluate import TEST_STATISTIC
 from deixis.ops.stats import Interval
 
-__all__ = ["FORGOTTEN", "LEVEL", "Outcome", "Judgement", "has_effect", "judge", "lost_outside"]
+__all__ = ["FORGOTTEN", "LEVEL", "Judgement", "Outcome", "has_effect", "judge", "lost_outside"]
 
 Outcome = Literal["adapted", "probable", "original", "untrusted"]
 
