@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
-from deixis.apps.predict.settings import PredictSettings
+from deixis.apps.predict.settings import PredictOutput, PredictSettings
 
 __all__ = ["VERB", "run"]
 
@@ -19,33 +19,23 @@ VERB = Verb(
     what=("model",),
 )
 
+OUTPUT = PredictOutput()
 READING = Reading()
 SETTINGS = PredictSettings()
 
 
 def run(
-    data: str,
-    /,
-    out: str = "",
-    settings: PredictSettings = SETTINGS,
-    reading: Reading = READING,
-    overwrite: bool = False,
-    quiet: bool = False,
+    data: str, /, settings: PredictSettings = SETTINGS, output: PredictOutput = OUTPUT, reading: Reading = READING
 ) -> None:
     """Generates a caption for each picture; the csv can be DATA of other commands.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
         settings: model, device, batch and precision.
+        output: files, or the terminal.
         reading: names of columns.
-        overwrite: replace existing files.
-        quiet: print nothing.
     """
     from deixis.apps.caption.caption import caption_with
-    from deixis.apps.predict.capable import open_method
     from deixis.apps.predict.writing import predict_data
 
-    with settings.active():
-        method = open_method(settings.model, "caption")
-        predict_data(method, data, caption_with(method), out, reading, overwrite=overwrite, quiet=quiet)
+    predict_data("caption", data, caption_with, settings, output, reading)

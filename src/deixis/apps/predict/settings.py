@@ -6,7 +6,7 @@ import dataclasses
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["PredictSettings"]
+__all__ = ["PredictOutput", "PredictSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,3 +18,18 @@ class PredictSettings(ComputeSettings):
     """
 
     model: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOutput:
+    """Where predictions go.
+
+    Attributes:
+        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        overwrite: replace existing files.
+        quiet: print nothing.
+    """
+
+    out: str = ""
+    overwrite: bool = False
+    quiet: bool = False

@@ -13,7 +13,9 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, run_folder, writable
+from deixis.apps.predict.capable import open_method
 from deixis.apps.predict.pictures import BatchPredictor, Prediction, pictures_of, predict
+from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types.protocols import AnyMethod
@@ -28,33 +30,36 @@ Save = Callable[[Prediction], None]
 
 
 def predict_data(
-    method: AnyMethod,
+    capability: str,
     data: str,
-    run: BatchPredictor,
-    out: str = "",
-    reading: Reading | None = None,
-    *,
-    overwrite: bool = False,
-    quiet: bool = False,
+    caller: Callable[[Any], BatchPredictor],
+    settings: PredictSettings,
+    output: PredictOutput,
+    reading: Reading,
 ) -> int:
     """Runs a method over DATA and prints or writes what it predicts.
 
     Args:
-        method: that predicts.
+        capability: that the method must offer.
         data: a picture, or a collection.
-        run: calls the method on a batch.
-        out: a .csv, a .png (of one picture), or a folder for a csv and a picture of each; empty: printed only.
+        caller: of the method, what calls it on a batch.
+        settings: model, device, batch and precision.
+        output: files, or the terminal.
         reading: columns and the like.
-        overwrite: replace what is there.
-        quiet: print nothing.
 
     Returns:
         How many pictures were predicted.
 
     Raises:
-        DeixisError: nothing can be read, or `out` can't be written.
+        DeixisError: the model does not offer the capability, nothing can be read, or `out` can't be written.
     """
-    talk, pictures = Reporter(quiet), pictures_of(data, reading)
+    with settings.active():
+        method = open_method(settings.model, capability)
+        return _predict_all(method, data, caller(method), output, reading)
+
+
+def _predict_all(method: AnyMethod, data: str, run: BatchPredictor, output: PredictOutput, reading: Reading) -> int:
+    talk, pictures, out = Reporter(output.quiet), pictures_of(data, reading), output.out
     skipped: list[str] = []
 
     def skip(path: str, error: DeixisError) -> None:
@@ -63,7 +68,7 @@ def predict_data(
             raise error
 
     done = 0
-    with _opened(out, len(pictures), overwrite) as save, talk.bar("predict") as bar:
+    with _opened(out, len(pictures), output.overwrite) as save, talk.bar("predict") as bar:
         for prediction in predict(method, pictures, run, skip):
             save(prediction)
             done += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
-from deixis.apps.predict.settings import PredictSettings
+from deixis.apps.predict.settings import PredictOutput, PredictSettings
 
 __all__ = ["VERB", "run"]
 
@@ -19,34 +19,25 @@ VERB = Verb(
     what=("model",),
 )
 
+OUTPUT = PredictOutput()
 READING = Reading()
 SETTINGS = PredictSettings()
 
 
 def run(
-    data: str,
-    /,
-    out: str = "",
-    settings: PredictSettings = SETTINGS,
-    reading: Reading = READING,
-    overwrite: bool = False,
-    quiet: bool = False,
+    data: str, /, settings: PredictSettings = SETTINGS, output: PredictOutput = OUTPUT, reading: Reading = READING
 ) -> None:
     """Segments pictures: predicts the class of each pixel.
 
+    A folder as --out also gets the label map of each picture.
+
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        out: .csv file, .png file (for one picture), or folder for a csv, a picture of each and its label map; by
-            default only printed.
         settings: model, device, batch and precision.
+        output: files, or the terminal.
         reading: names of columns.
-        overwrite: replace existing files.
-        quiet: print nothing.
     """
-    from deixis.apps.predict.capable import open_method
     from deixis.apps.predict.writing import predict_data
     from deixis.apps.segment.segment import segment_with
 
-    with settings.active():
-        method = open_method(settings.model, "segment")
-        predict_data(method, data, segment_with(method), out, reading, overwrite=overwrite, quiet=quiet)
+    predict_data("segment", data, segment_with, settings, output, reading)
