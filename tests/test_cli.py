@@ -106,6 +106,7 @@ def test_help_of_every_verb_loads_no_torch() -> None:
     ("statement", "spared"),
     [
         ("import deixis", ["typing", "dataclasses"]),
+        ("from deixis.cli import _help; print(_help())", ["typing", "re", "ast"]),
         ("from deixis.apps.list.catalogue import listing; listing()", ["dataclasses", "deixis.types.specs"]),
     ],
 )

@@ -7,10 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from deixis.apps.common.verbs import command, read_verb, verbs
 from deixis.errors import DeixisError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # see deixis.apps.common.verbs
+    from typing import Any, NoReturn
 
 __all__ = ["main"]
 

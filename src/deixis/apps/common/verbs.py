@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` takes as long to load as the rest of `deixis --help`
+    from typing import Any
 
 __all__ = ["GROUPS", "Verb", "command", "read_verb", "verbs"]
 
@@ -16,7 +20,14 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # pathlib t
 _START = "\nVERB = "
 
 
-class Verb(NamedTuple):
+_Verb = namedtuple(
+    "_Verb",
+    ["summary", "example", "arguments", "see", "group", "order", "python", "what", "output", "rare"],
+    defaults=("", (), "", 0, "", (), (), ()),
+)
+
+
+class Verb(_Verb):
     """What `apps/NAME/command.py` declares as `VERB`, a literal, beside `run`, whose signature is the flags.
 
     Where the file also has `rewrite`, that gets the arguments first and returns those that are parsed.
@@ -34,16 +45,7 @@ class Verb(NamedTuple):
         rare: flags that are seldom needed, and shown last.
     """
 
-    summary: str
-    example: str
-    arguments: str = ""
-    see: tuple[str, ...] = ()
-    group: str = ""
-    order: int = 0
-    python: str = ""
-    what: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    rare: tuple[str, ...] = ()
+    __slots__ = ()
 
 
 def read_verb(name: str, root: str | os.PathLike[str] = _HERE) -> Verb | None:
