@@ -65,7 +65,8 @@ CARD = Card(
     code="Hey1Li/Salient-Relevance-Propagation",
     tags=("explanation", "saliency", "relevance"),
     variants={
-        "relevance": Variant({"step": "none"}, standard=True),
+        # `relevance` alone is what `explain` offers beside all methods, with the rules and layers of choice.
+        "srmap_relevance": Variant({"step": "none"}, standard=True),
         "blurred": Variant({"step": "blur", "sigma": 4.0}, standard=True),
         # A hundredth of the time at 250 pixels, and a comparison makes some hundred maps.
         "srmap": Variant({}, standard=True, compared={"longest": 64}),

@@ -20,10 +20,11 @@ from torch.utils.checkpoint import checkpoint
 
 import deixis
 from deixis.apps.explain import explain as app
+from deixis.apps.explain import explainers
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.inputs import framed
 from deixis.data.loading.crops import visible_window
-from deixis.engine.evaluation.saliency_checks import entries
+from deixis.engine.evaluation.saliency_checks import compared, entries
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
 from deixis.inputs.preprocess import Preprocess
@@ -198,6 +199,12 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
     sys.modules.pop("deixis.methods.baselines.brightness", None)
     _registry.read.cache_clear()
+
+
+def test_what_is_compared_under_a_name_is_what_that_name_explains() -> None:
+    for name, (method, variant) in compared().items():
+        assert name != explainers.RELEVANCE, "which is no method's"
+        assert explainers.resolve(name) == (method, dict(variant.settings))
 
 
 @pytest.mark.usefixtures("brightness")
