@@ -39,6 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        # Torch's own also writes down the whole stack, once for each kind of device that there might be, for an error
+        # that may come when that is first used; it took longer than most tests.
+        torch.manual_seed = torch.default_generator.manual_seed
     # The same examples in every run, and none fails because the machine is busy.
     hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None)
     hypothesis.settings.load_profile("deixis")
@@ -63,9 +67,7 @@ def _seeded(request: pytest.FixtureRequest) -> None:
     seed = zlib.crc32(request.node.nodeid.encode())
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
-    # What `torch.manual_seed` does on a CPU; that also writes down the whole stack for each kind of device that there
-    # might be, which took longer than most tests.
-    torch.default_generator.manual_seed(seed)
+    torch.manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,8 @@ __all__ = ["check_shapes"]
 _check_types = beartype.beartype(conf=beartype.BeartypeConf(violation_type=jaxtyping.TypeCheckError))
 _jaxtyped = jaxtyping.jaxtyped
 _axis_sizes = _jaxtyped("context")
+_evaluated: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+"""Of each module: its names, and its annotations, most of which stand there many times."""
 
 
 def check_shapes(package: str) -> Any:
@@ -91,15 +93,21 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a function, and `Any` for what is imported for type checkers only."""
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except NameError:
-        return {name: _hint(hint, function.__globals__) for name, hint in function.__annotations__.items()}
+    namespace = function.__globals__
+    _, known = _evaluated.setdefault(id(namespace), (namespace, {}))
+    hints = {}
+    for name, hint in function.__annotations__.items():
+        if isinstance(hint, str):
+            if hint not in known:
+                known[hint] = _hint(hint, namespace)
+            hint = known[hint]
+        hints[name] = hint
+    return hints
 
 
-def _hint(hint: Any, namespace: dict[str, Any]) -> Any:
+def _hint(text: str, namespace: dict[str, Any]) -> Any:
     try:
-        return eval(hint, namespace) if isinstance(hint, str) else hint
+        return eval(text, namespace)
     except NameError:
         return Any
 

@@ -108,11 +108,13 @@ def fill(
     Raises:
         DeixisError: a tensor is missing, has no place, or has another shape than the towers' sizes ask for.
     """
+    states = [part.module.state_dict() for part in parts]
     expected = {
-        place.key: place.stored(part.module.state_dict()[name].shape)
-        for part in parts
+        place.key: place.stored(state[name].shape)
+        for part, state in zip(parts, states, strict=True)
         for name, place in part.places.items()
     }
+    del states  # it would hold what is replaced below
     _require(weights, expected, numbers, spare, hints)
     for part in parts:
         _assign(weights, part)
