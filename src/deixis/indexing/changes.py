@@ -129,6 +129,7 @@ def build(
     model: str,
     fingerprint: str,
     dtype: str = "float32",
+    compute: Mapping[str, Any] | None = None,
 ) -> Index:
     """Writes an index folder, whole or not at all, and opens it. An index that is there already is replaced.
 
@@ -141,6 +142,7 @@ def build(
         fingerprint: of that model, see `Index.expect`.
         dtype: how vectors are stored: `float32`, or `float16` in half the space, whose scores differ from the third
             or fourth digit on.
+        compute: on which device and in which precision the vectors were made, for the record.
 
     Raises:
         DeixisError: nothing to index, counts that differ, an id twice, a vector without direction, a folder that holds
@@ -156,7 +158,9 @@ def build(
     is_new = not (folder.exists() or folder.is_symlink())
     _refuse_foreign(folder, is_new)
     folder.mkdir(parents=True, exist_ok=True)
-    head = {"model": model, "fingerprint": fingerprint, "dtype": dtype}
+    head = {"model": model, "fingerprint": fingerprint, "dtype": dtype} | (
+        {"compute": dict(compute)} if compute else {}
+    )
     manifest = {**head, "format": FORMAT, "width": vectors.shape[1], "segments": [], "removed": [], "files": {}}
     empty = Index(folder, {**manifest, "count": 0, "created": now()}, ())
     try:
@@ -281,7 +285,7 @@ def _write(
         listed = f"removed-{number}.npy"
         files[listed] = write_rows(folder / listed, gone.shape, gone.dtype, [gone])
     manifest = {
-        **{key: old[key] for key in ("model", "fingerprint", "dtype", "width", "created")},
+        **{key: old[key] for key in ("model", "fingerprint", "dtype", "width", "created", "compute") if key in old},
         "format": FORMAT,
         "count": int(np.count_nonzero(live)) + len(items),
         "segments": entries,

@@ -52,6 +52,17 @@ def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
     assert f"6 images indexed in {tmp_path / 'index'}; 4 skipped." in out
 
 
+def test_an_index_says_where_and_in_which_precision_its_vectors_were_made_also_after_a_change(tmp_path: Path) -> None:
+    data = captioned(tmp_path / "pictures", 6)
+    made = index(str(data), tmp_path / "index", "tiny", device="cpu", batch=2, precision="bf16", quiet=True)
+    assert made.manifest["compute"] == {"device": "cpu", "batch": 2, "precision": "bf16"}
+    full = index(str(data), tmp_path / "full", "tiny", device="cpu", quiet=True)
+    assert 0 < np.abs(made.vectors - full.vectors).max() < 0.05
+    picture(data / "new.png", (200, 30, 30), random.Random(1))
+    update(tmp_path / "index", str(data))
+    assert Index.open(tmp_path / "index" / "index").manifest["compute"] == made.manifest["compute"]
+
+
 def test_images_that_a_shell_has_listed_are_indexed_as_their_folder_is(tmp_path: Path) -> None:
     pictures = sorted(captioned(tmp_path / "pictures", 3).glob("*.png"))
     code, out, _ = deixis("index", *pictures[:2], "--model", "tiny", "--out", tmp_path / "index")

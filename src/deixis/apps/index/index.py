@@ -31,6 +31,7 @@ from deixis.indexing import changes
 from deixis.indexing.approximate import package
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
+from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import rank
 from deixis.types import Source
@@ -65,6 +66,7 @@ def write_index(
         model=encoder.name,
         fingerprint=encoder.fingerprint(),
         dtype=dtype,
+        compute=current().facts,
     )
 
 
