@@ -1,4 +1,4 @@
-"""What a person is told when something is wrong: what was found, what was wanted, how to mend it."""
+"""What a message says when something is wrong: what was given, what was expected, how to fix it."""
 
 from __future__ import annotations
 

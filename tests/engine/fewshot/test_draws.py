@@ -139,7 +139,7 @@ def test_new_classes_are_asked_about_and_never_learned() -> None:
     assert made.names == ("ant", "bee", "cow")
     learned = {data.labels[i] for each in made.draws.values() for i in each[4]}
     assert learned == set(made.names)
-    assert {ask.name: ask.names for ask in made.asks} == {"base": made.names, "new": ("dog", "elk")}
+    assert {test.name: test.names for test in made.tests} == {"base": made.names, "new": ("dog", "elk")}
     assert list(made.draws[0]) == [4], "the largest number alone"
 
 
@@ -148,9 +148,9 @@ def test_across_styles_one_is_learned_and_no_thing_learned_is_asked_about_in_ano
     made = plan("cross-style", data, (8,), 2, style="style 2")
     drawn = {i for each in made.draws.values() for i in each[8]}
     assert {data.styles[i] for i in drawn} == {"style 2"}
-    asked = [i for ask in made.asks for i in ask.images]
-    assert not groups_of(data, tuple(drawn)) & groups_of(data, tuple(asked))
-    assert [ask.name for ask in made.asks] == ["style 2", "style 0", "style 1", "style 3"]
+    tested = [i for test in made.tests for i in test.images]
+    assert not groups_of(data, tuple(drawn)) & groups_of(data, tuple(tested))
+    assert [test.name for test in made.tests] == ["style 2", "style 0", "style 1", "style 3"]
     with pytest.raises(DeixisError, match="no style"):
         plan("cross-style", labelled(), (8,), 2)
 

@@ -76,7 +76,7 @@ def _accuracy(found: ProtocolResult) -> dict[str, Any]:
     """Method -> K -> question -> value and interval."""
     return {
         method: {
-            str(k): {ask.name: found.spread(method, k, ask.name)._asdict() for ask in found.plan.asks}
+            str(k): {test.name: found.spread(method, k, test.name)._asdict() for test in found.plan.tests}
             for k in found.recipe.shots
         }
         for method in found.methods
@@ -91,7 +91,7 @@ def _harmonic(found: ProtocolResult) -> dict[str, dict[str, float]]:
 
 def _table(found: ProtocolResult) -> tuple[list[str], list[list[str]]]:
     head = ["method", *(heading for heading, _, _ in found.columns)]
-    rows = [[m, *(_cell(found.spread(m, k, asked)) for _, k, asked in found.columns)] for m in found.methods]
+    rows = [[m, *(_cell(found.spread(m, k, test)) for _, k, test in found.columns)] for m in found.methods]
     if found.plan.protocol == "base-to-new":
         head += list(_H)
         means = _harmonic(found)
@@ -112,17 +112,17 @@ def _differences(found: ProtocolResult) -> list[dict[str, Any]]:
     k, said = found.recipe.shots[-1], []
     for method in others:
         row: dict[str, Any] = {"method": method}
-        for ask in found.plan.asks:
-            values = found.right[method, k, ask.name] - found.right[first, k, ask.name]
-            clusters = np.array([found.data.groups[i] for i in ask.images])
+        for test in found.plan.tests:
+            values = found.right[method, k, test.name] - found.right[first, k, test.name]
+            clusters = np.array([found.data.groups[i] for i in test.images])
             if len(set(clusters.tolist())) > 1:
-                row[ask.name] = cluster_bootstrap(values, clusters)._asdict()
+                row[test.name] = cluster_bootstrap(values, clusters)._asdict()
         said.append(row)
     return said
 
 
 def _against(found: ProtocolResult) -> tuple[list[str], list[list[str]]]:
-    names, k = [ask.name for ask in found.plan.asks], found.recipe.shots[-1]
+    names, k = [test.name for test in found.plan.tests], found.recipe.shots[-1]
     head = ["method", *(f"{name}, {k} a class" for name in names)]
     rows = [[each["method"], *(_change(each.get(name)) for name in names)] for each in _differences(found)]
     return head, rows
@@ -135,8 +135,8 @@ def _change(value: Mapping[str, float] | None) -> str:
 
 
 def _notes(found: ProtocolResult) -> list[str]:
-    draws, tests = len(found.recipe.seeds), found.plan.asks
-    images = ", ".join(f"{len(ask.images)} of {len(ask.names)} classes ({ask.name})" for ask in tests)
+    draws, tests = len(found.recipe.seeds), found.plan.tests
+    images = ", ".join(f"{len(test.images)} of {len(test.names)} classes ({test.name})" for test in tests)
     notes = [
         f"In per cent. {draws} draw{'s' * (draws != 1)} of {', '.join(map(str, found.recipe.shots))} images per class, "
         f"tested on the same pictures: {images}.",
@@ -157,7 +157,7 @@ def _chart(found: ProtocolResult, title: str) -> Chart:
     places = [0.03 + 0.94 * i / (count - 1) if few and count > 1 else (i + 0.5) / count for i in range(count)]
     series = []
     for method in found.methods:
-        spreads = [found.spread(method, k, asked) for _, k, asked in columns]
+        spreads = [found.spread(method, k, test) for _, k, test in columns]
         series.append(Series(method, [ChartPoint(x, *each) for x, each in zip(places, spreads, strict=True)]))
     ticks = [(x, heading[:24]) for x, (heading, _, _) in zip(places, columns, strict=True)]
     axis = "images a class" if few else f"tested on, {found.recipe.shots[-1]} training images per class"

@@ -172,10 +172,10 @@ def _split(
 ) -> _Split:
     """Learns from a few images of one side of a split, and tests on the other side."""
     made = few_shot_plan(bench.data, (settings.shots,), (seed,), split_seed=seed, test=1 - settings.train)
-    few, questions = made.draws[seed][settings.shots], [(ask.images, ask.names) for ask in made.asks]
+    few, questions = made.draws[seed][settings.shots], [(test.images, test.names) for test in made.tests]
     plain = learners.candidates()[0]
-    before = bench.ask(plain, learners.settings_of(plain, overrides), few, made.names, questions, seed)
-    after = bench.ask(method, overrides, few, made.names, questions, seed, forecast=seconds)
+    before = bench.evaluate(plain, learners.settings_of(plain, overrides), few, made.names, questions, seed)
+    after = bench.evaluate(method, overrides, few, made.names, questions, seed, forecast=seconds)
     return _Split(made, few, before, after)
 
 
@@ -201,7 +201,7 @@ def _result(
 ) -> dict[str, Any]:
     encoder = require_encoder(classifier.method_)
     before, after = (np.concatenate([getattr(each, which).right[0] for each in found]) for which in ("before", "after"))
-    queries = [i for each in found for i in each.plan.asks[0].images]
+    queries = [i for each in found for i in each.plan.tests[0].images]
     groups = np.array([data.groups[i] for i in queries])
     measures = {
         name: cluster_bootstrap(values, groups)
@@ -260,7 +260,7 @@ def _sentence(result: dict[str, Any], gain: Interval) -> str:
 def _indices(each: _Split, data: Labelled) -> dict[str, Any]:
     """A split as JSON holds it: indices as of all images, and the draw by id."""
     train = list(each.plan.parts.train)
-    return {"train": train, "test": list(each.plan.asks[0].images), "shots": [data.ids[i] for i in each.shots]}
+    return {"train": train, "test": list(each.plan.tests[0].images), "shots": [data.ids[i] for i in each.shots]}
 
 
 def _tell(result: dict[str, Any], talk: Reporter, out: Path) -> None:

@@ -22,7 +22,7 @@ _TITLES = {
 
 
 class Verdict(NamedTuple):
-    """Which model was kept, and why, in sentences."""
+    """Which model was retained, and why, in sentences."""
 
     tone: str
     title: str
@@ -30,12 +30,12 @@ class Verdict(NamedTuple):
 
 
 def verdict(result: Mapping[str, Any]) -> Verdict:
-    """Says which model was kept, what decided it, and what the test part says about it."""
+    """Says which model was retained, what decided it, and what the test part says about it."""
     if isinstance(result.get("verdict"), Mapping):
         return _judged(result, result["verdict"])
-    kept, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
+    retained, change = result.get("kept"), estimate(result["difference"].get(primary(result)))
     tone = change.tone if change else "unclear"
-    if kept == "original":
+    if retained == "original":
         title = "The original model was retained: no proven gain."
         tone = "unclear"
     elif tone == "better":

@@ -140,7 +140,7 @@ class Searcher:
     def search(
         self, query: Query | str, k: int = 10, *, where: Sequence[str] = (), min_relevance: float = 0.0
     ) -> SearchResults:
-        """The k best answers. A picture that is asked with is not among them, should it be in the index.
+        """The k best answers. A picture of the query is not among them, should it be in the index.
 
         Args:
             query: words, if it is a string.
@@ -273,8 +273,8 @@ class Searcher:
         nothing = False
         if calibration is not None and rest is not None:
             chances = likely = [float(each) for each in calibration.chance(scores, rest)]
-            tells = calibration.threshold > 0
-            nothing = bool(calibration.nothing(scores[0], rest)) or (tells and likely[0] < relevance.HARDLY)
+            detects = calibration.threshold > 0
+            nothing = bool(calibration.nothing(scores[0], rest)) or (detects and likely[0] < relevance.HARDLY)
         found = [
             SearchHit(float(score), index.item(row), row, chance)
             for score, row, chance in zip(scores, rows, chances, strict=True)

@@ -168,8 +168,8 @@ class Design:
 
     def _points(self, arm: str) -> int:
         arms, own = self.claim.arms.values(), dataclasses.replace(self.claim.arms[arm], metric="")
-        asked = sum(dataclasses.replace(each, metric="") == own for each in arms)
-        if (arm in self.follows or asked > 1) and self.claim.statistic == "final":
+        sharing = sum(dataclasses.replace(each, metric="") == own for each in arms)
+        if (arm in self.follows or sharing > 1) and self.claim.statistic == "final":
             return 2  # what was trained for the other claim, or the other arm, is read, not trained again
         return 3 if self.small else _POINTS[self.claim.statistic]
 

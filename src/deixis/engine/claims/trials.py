@@ -157,10 +157,10 @@ class _Kept:
 
 
 def _keep(source: Source) -> Source:
-    def kept(sample: Sample) -> Sample:
+    def converted(sample: Sample) -> Sample:
         return dataclasses.replace(sample, image=_Kept(sample.image)) if isinstance(sample.image, Drawing) else sample
 
-    return dataclasses.replace(source, samples=tuple(map(kept, source.samples)))
+    return dataclasses.replace(source, samples=tuple(map(converted, source.samples)))
 
 
 def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:

@@ -67,7 +67,7 @@ class FewShotBenchmark:
     embedding: Float[Tensor, "N D"]
     features: Float[Tensor, "N F"]
 
-    def ask(
+    def evaluate(
         self,
         method: str,
         settings: Mapping[str, Any],
@@ -78,7 +78,7 @@ class FewShotBenchmark:
         *,
         forecast: float = 0.0,
     ) -> TrialScores:
-        """Learns once, and answers.
+        """Learns once, and predicts.
 
         Args:
             method: as `few_shot.learn` knows it.
@@ -90,7 +90,7 @@ class FewShotBenchmark:
             forecast: seconds that it will take about; where that is long, it is resumed after an interruption.
 
         Raises:
-            DeixisError: the method can't tell new classes, or not learn these.
+            DeixisError: the method can't predict new classes, or not learn these.
         """
         now = time.perf_counter if torch.cuda.is_available() else time.process_time
         start = now()

@@ -56,7 +56,7 @@ class ProtocolRow:
         method: its name.
         shots: images a class (K).
         seed: of the draw.
-        asked: the question's name.
+        asked: the name of the test.
         classes: to choose among.
         images: that were tested.
         accuracy: share of right answers.
@@ -113,7 +113,7 @@ class ProtocolResult:
         """The columns reported of each method: a heading, K and the question."""
         if self.plan.protocol == "few-shot":
             return [(str(k), k, "test") for k in self.recipe.shots]
-        return [(ask.name, self.recipe.shots[-1], ask.name) for ask in self.plan.asks]
+        return [(test.name, self.recipe.shots[-1], test.name) for test in self.plan.tests]
 
 
 def prepare(
@@ -149,11 +149,11 @@ def measure(job: FewShotJob, model: EvalModel, talk: EvalReporter) -> EvalOutput
     _tell_time(bench, job.plan, job.methods, talk)
     rows, right = _ask(bench, job.plan, job.methods, recipe.hash, talk)
     result = ProtocolResult(job.data.source.name, job.plan, recipe, rows, right, job.known)
-    asks, arms = {ask.name: ask for ask in job.plan.asks}, dict[str, dict[Column, QueryValues]]()
+    tests, arms = {test.name: test for test in job.plan.tests}, dict[str, dict[Column, QueryValues]]()
     for (method, k, asked), values in right.items():
-        images = asks[asked].images
+        images = tests[asked].images
         queries = tuple(job.known.ids[i] for i in images)
-        condition = str(k) if len(asks) == 1 else asked
+        condition = str(k) if len(tests) == 1 else asked
         clusters = np.array([job.known.groups[i] for i in images])
         arms.setdefault(method, {})[Column("accuracy", condition)] = QueryValues(values, queries, clusters)
     return EvalOutput(arms, job.plan.notes, {"recipe": recipe.hash}, result)
@@ -175,7 +175,7 @@ def _recipe(job: FewShotJob, bench: FewShotBenchmark) -> ShotRecipe:
     splits = {
         "parts": "by group (copies, near-copies, one concept), class by class; the same for all draws",
         "images": {"train": len(made.parts.train), "test": len(made.parts.test)},
-        "asked": {ask.name: {"classes": list(ask.names), "images": len(ask.images)} for ask in made.asks},
+        "asked": {test.name: {"classes": list(test.names), "images": len(test.images)} for test in made.tests},
         "lists": fingerprint(lists),
     }
     return ShotRecipe(
@@ -226,14 +226,15 @@ def _ask(
     rows: list[ProtocolRow] = []
     answers: dict[tuple[str, int, str], list[NDArray[np.float64]]] = {}
     jobs = [(m, seed, k) for m in methods for seed, each in made.draws.items() for k in each]
-    questions = [(ask.images, ask.names) for ask in made.asks]
-    with talk.step("learn"), talk.bar("learn and ask") as bar:
+    questions = [(test.images, test.names) for test in made.tests]
+    with talk.step("learn"), talk.bar("learn and test") as bar:
         for done, (method, seed, k) in enumerate(jobs):
             bar(done, len(jobs))
-            asked = bench.ask(method, {}, made.draws[seed][k], made.names, questions, seed)
-            for ask, right in zip(made.asks, asked.right, strict=True):
-                answers.setdefault((method, k, ask.name), []).append(right)
-                shape = (len(ask.names), len(ask.images))
-                rows.append(ProtocolRow(recipe, method, k, seed, ask.name, *shape, float(right.mean()), asked.seconds))
+            scores = bench.evaluate(method, {}, made.draws[seed][k], made.names, questions, seed)
+            seconds = scores.seconds
+            for test, right in zip(made.tests, scores.right, strict=True):
+                answers.setdefault((method, k, test.name), []).append(right)
+                shape = (len(test.names), len(test.images))
+                rows.append(ProtocolRow(recipe, method, k, seed, test.name, *shape, float(right.mean()), seconds))
         bar(len(jobs), len(jobs))
     return rows, {key: np.mean(each, axis=0) for key, each in answers.items()}

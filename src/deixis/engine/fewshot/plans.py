@@ -10,7 +10,7 @@ from typing import Any
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, parts, two_sided
 from deixis.errors import DeixisError
 
-__all__ = ["PLANS", "Ask", "FewShotPlan", "few_shot_plan", "plan"]
+__all__ = ["PLANS", "FewShotPlan", "TestQuestion", "few_shot_plan", "plan"]
 
 TEST = 0.4
 """Share of the images for the test, where the data does not name a test split."""
@@ -19,8 +19,8 @@ _SPLIT_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Ask:
-    """A question.
+class TestQuestion:
+    """Which of some classes each test image is of.
 
     Attributes:
         name: such as `base`, `new`, or a style.
@@ -43,7 +43,7 @@ class FewShotPlan:
         names: those that are learned.
         parts: the same for all draws.
         draws: seed -> K -> images.
-        asks: the tests of each trained method.
+        tests: of each trained method.
         notes: what a user should know of it.
     """
 
@@ -52,7 +52,7 @@ class FewShotPlan:
     names: tuple[str, ...]
     parts: Parts
     draws: Mapping[int, Mapping[int, tuple[int, ...]]]
-    asks: tuple[Ask, ...]
+    tests: tuple[TestQuestion, ...]
     notes: tuple[str, ...] = ()
 
     def lists(self, data: Labelled) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class FewShotPlan:
         return {
             "train": ids(self.parts.train),
             "test": ids(self.parts.test),
-            "asks": {ask.name: {"classes": list(ask.names), "images": ids(ask.images)} for ask in self.asks},
+            "asks": {test.name: {"classes": list(test.names), "images": ids(test.images)} for test in self.tests},
             "draws": {str(s): {str(k): ids(i) for k, i in each.items()} for s, each in self.draws.items()},
         }
 
@@ -118,8 +118,8 @@ def few_shot_plan(
     made = parts(data, split_seed, test)
     names = two_sided(data, made)
     draws = {seed: draw(data, made.train, names, shots, seed) for seed in seeds}
-    asks = (Ask("test", data.where(made.test, names), names),)
-    return FewShotPlan("few-shot", names, names, made, draws, asks, _notes(data, made.train, names, shots))
+    tests = (TestQuestion("test", data.where(made.test, names), names),)
+    return FewShotPlan("few-shot", names, names, made, draws, tests, _notes(data, made.train, names, shots))
 
 
 def _base_to_new(data: Labelled, shots: Sequence[int], seeds: Sequence[int], style: str) -> FewShotPlan:
@@ -127,8 +127,10 @@ def _base_to_new(data: Labelled, shots: Sequence[int], seeds: Sequence[int], sty
     names = two_sided(data, made)
     base, new = halves(names)
     draws = {seed: draw(data, made.train, base, shots[-1:], seed) for seed in seeds}
-    asks = tuple(Ask(name, data.where(made.test, half), half) for name, half in (("base", base), ("new", new)))
-    return FewShotPlan("base-to-new", names, base, made, draws, asks, _notes(data, made.train, names, shots[-1:]))
+    tests = tuple(
+        TestQuestion(name, data.where(made.test, half), half) for name, half in (("base", base), ("new", new))
+    )
+    return FewShotPlan("base-to-new", names, base, made, draws, tests, _notes(data, made.train, names, shots[-1:]))
 
 
 def _cross_style(data: Labelled, shots: Sequence[int], seeds: Sequence[int], style: str) -> FewShotPlan:
@@ -148,10 +150,10 @@ def _cross_style(data: Labelled, shots: Sequence[int], seeds: Sequence[int], sty
     names = two_sided(data, made)
     draws = {seed: draw(data, made.train, names, shots[-1:], seed) for seed in seeds}
     styles = [learned, *sorted(set(counts) - {learned})]
-    asks = tuple(Ask(each, data.where(made.test, names, each), names) for each in styles)
-    asks = tuple(ask for ask in asks if ask.images)
+    tests = tuple(TestQuestion(each, data.where(made.test, names, each), names) for each in styles)
+    tests = tuple(test for test in tests if test.images)
     notes = (f"Learned in the style {learned!r}.", *_notes(data, made.train, names, shots[-1:]))
-    return FewShotPlan("cross-style", names, names, made, draws, asks, notes)
+    return FewShotPlan("cross-style", names, names, made, draws, tests, notes)
 
 
 PLANS: Mapping[str, Callable[[Labelled, Sequence[int], Sequence[int], str], FewShotPlan]] = {

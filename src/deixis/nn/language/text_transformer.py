@@ -111,7 +111,7 @@ class TextTransformer(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "TextTransformer", **dataclasses.asdict(self._config)}
 
     def forward(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:

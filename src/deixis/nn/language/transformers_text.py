@@ -77,7 +77,7 @@ class TransformersText(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         told = {**dataclasses.asdict(self._config), "network": settings_of(self.transformer)}
         return {"kind": "TransformersText", **told}
 

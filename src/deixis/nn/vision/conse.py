@@ -72,7 +72,7 @@ class ClassifierTower(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"head": "conse", "k": self.head.k, "temperature": self.head.temperature}
 
     def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:

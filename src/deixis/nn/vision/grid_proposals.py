@@ -35,7 +35,7 @@ class GridProposals(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "GridProposals", "rows": self.rows, "classes": list(self.classes)}
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> RegionProposals:

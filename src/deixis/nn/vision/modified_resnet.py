@@ -154,12 +154,12 @@ class ModifiedResNet(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         settings = dataclasses.asdict(self._config)
         return {"kind": "ModifiedResNet", **settings, "blocks": list(self._config.blocks)}
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
-        """Embeddings of length 1, what the pool found before its last map, and doubt 1, as the tower can't tell."""
+        """Embeddings of length 1, what the pool found before its last map, and doubt 1."""
         embedding, features = self.embed(images)
         return ImageStates(F.normalize(embedding, dim=-1), features, torch.ones_like(features[:, 0]))
 

@@ -52,7 +52,7 @@ class PlainCnn(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "PlainCnn", **dataclasses.asdict(self._config)}
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:

@@ -83,7 +83,7 @@ class QueryPooledVit(Vit):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "QueryPooledVit", **dataclasses.asdict(self._settings)}
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:

@@ -73,7 +73,7 @@ class TimmTower(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "TimmTower", **dataclasses.asdict(self._config)}
 
     @property
@@ -82,7 +82,7 @@ class TimmTower(nn.Module):
         return self._levels
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
-        """Embeddings of length 1, pooled states before the projection, and doubt 1, as the tower can't tell."""
+        """Embeddings of length 1, pooled states before the projection, and doubt 1, which the tower can't estimate."""
         require_side(images, self._config.image_size)
         embedding, features = self._pool(self._inside.forward_features(images))
         return ImageStates(F.normalize(embedding, dim=-1), features, torch.ones_like(features[:, 0]))

@@ -63,7 +63,7 @@ class TransformersImage(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         told = {**dataclasses.asdict(self._config), "network": settings_of(self.network)}
         return {"kind": "TransformersImage", **told}
 
@@ -73,7 +73,7 @@ class TransformersImage(nn.Module):
         return (Level(self._config.width, self._config.stride),)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
-        """Embeddings of length 1, pooled states before the projection, and doubt 1, as the tower can't tell."""
+        """Embeddings of length 1, pooled states before the projection, and doubt 1, which the tower can't estimate."""
         output = self._run(images)
         features: Tensor = output.pooler_output if self._config.pool == "pooler" else output.last_hidden_state[:, 0]
         embedding = F.normalize(self.projection(features), dim=-1)

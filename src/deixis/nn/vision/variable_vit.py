@@ -40,7 +40,7 @@ class VariableVit(Vit):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {**super().config, "kind": "VariableVit"}
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:

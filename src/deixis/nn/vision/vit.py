@@ -147,11 +147,11 @@ class Vit(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the weights do not tell, as plain values."""
+        """What the weights do not determine, as plain values."""
         return {"kind": "Vit", **dataclasses.asdict(self._config)}
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
-        """Embeddings of length 1, pooled states before the projection, and doubt 1, as the tower can't tell."""
+        """Embeddings of length 1, pooled states before the projection, and doubt 1, which the tower can't estimate."""
         embedding, features = self.embed(images)
         return ImageStates(F.normalize(embedding, dim=-1), features, torch.ones_like(features[:, 0]))
 

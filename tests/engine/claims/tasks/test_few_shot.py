@@ -47,15 +47,15 @@ def bench() -> FewShotBenchmark:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What `Bench.ask` is called with."""
+    """What `FewShotBenchmark.evaluate` is called with."""
     calls: list[tuple[Any, ...]] = []
-    ask = FewShotBenchmark.ask
+    ask = FewShotBenchmark.evaluate
 
     def noting(self: FewShotBenchmark, *args: Any) -> Any:
         calls.append(args)
         return ask(self, *args)
 
-    monkeypatch.setattr(FewShotBenchmark, "ask", noting)
+    monkeypatch.setattr(FewShotBenchmark, "evaluate", noting)
     return calls
 
 
@@ -114,7 +114,7 @@ def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: F
 
 def test_what_is_built_on_images_of_each_class_refuses_new_ones(bench: FewShotBenchmark) -> None:
     with pytest.raises(DeixisError, match="linear knows only the classes it was trained on"):
-        bench.ask("linear", {}, range(0, 40, 10), CLASSES[:2], [((50,), CLASSES[2:4])], 0)
+        bench.evaluate("linear", {}, range(0, 40, 10), CLASSES[:2], [((50,), CLASSES[2:4])], 0)
     assert [name for name in learners.offered() if classifies_new(name)] == ["cocoop", "coop", "pre", "zero_shot"]
 
 

@@ -176,7 +176,7 @@ def copy_files(source: Path, target: Path, suffixes: Sequence[str]) -> int:
 def _npm_pack(spec: str, archive: Path, say: Callable[[str], None], sha256: str) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".npm-") as work:
         say(f"npm pack {spec}")
-        # a cache of its own, so that what comes is seen to come
+        # a cache of its own, so that what arrives can be counted
         own = {"npm_config_update_notifier": "false", "npm_config_cache": f"{work}/cache"}
         done = run_client(["npm", "pack", spec, "--ignore-scripts", "--fetch-retries=2"], Path(work), own)
         archives = sorted(Path(work).glob("*.tgz"))

@@ -119,12 +119,12 @@ def long_caption(
     sentences += [_single(truth.facts, number) for number in rng.permutation(count).tolist()]
     sentences += _two_relations(rng, truth)
     sentences.append(_sentence(f"{'They are' if count > 1 else 'It is'} on {words_for(background)[0]}."))
-    told = []
+    caption = []
     for sentence in sentences:
-        told.append(sentence)
+        caption.append(sentence)
         if absent and rng.random() < invented:
-            told.append(_invention(rng, absent))
-    return told
+            caption.append(_invention(rng, absent))
+    return caption
 
 
 def _sentence(text: str, *regions: int, true: bool = True) -> dict[str, Any]:
@@ -148,13 +148,13 @@ def _single(facts: Sequence[ThingFacts], number: int) -> dict[str, Any]:
 
 
 def _two_relations(rng: np.random.Generator, truth: GroundTruth) -> list[dict[str, Any]]:
-    true, told = truth.true_relations(), []
+    true, sentences = truth.true_relations(), []
     for i in rng.permutation(len(true))[:2].tolist():
         name, one, other = true[i]
         spoken = RELATIONS[name][int(rng.integers(2))]
         words = f"The {truth.names[one][0].words} is {spoken} the {truth.names[other][0].words}."
-        told.append(_sentence(words, one, other))
-    return told
+        sentences.append(_sentence(words, one, other))
+    return sentences
 
 
 def _invention(rng: np.random.Generator, absent: Sequence[str]) -> dict[str, Any]:
@@ -172,22 +172,22 @@ def swapped(rng: np.random.Generator, text: Text, facts: Sequence[ThingFacts]) -
         text: the caption.
         facts: of all things.
     """
-    told = {
+    coloured = {
         spans[0]: facts[thing]
         for thing, spans in text.spans.items()
         if facts[thing].colour and f" {facts[thing].colour} " in text.text[slice(*spans[0])]
     }
     pairs = [
         (one, other)
-        for one, first in told.items()
-        for other, second in told.items()
+        for one, first in coloured.items()
+        for other, second in coloured.items()
         if one < other and first.noun != second.noun and first.colour != second.colour
     ]
     if not pairs:
         return ""
     one, other = pairs[int(rng.integers(len(pairs)))]
     words = text.text
-    for span, old, new in ((other, told[other], told[one]), (one, told[one], told[other])):
+    for span, old, new in ((other, coloured[other], coloured[one]), (one, coloured[one], coloured[other])):
         phrase = words[slice(*span)].replace(f" {old.colour} ", f" {new.colour} ", 1)
         first, _, rest = phrase.partition(" ")
         if first.casefold() in ("a", "an"):

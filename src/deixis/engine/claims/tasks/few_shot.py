@@ -126,9 +126,9 @@ class FewShotTask:
         return seconds * len(shots) * len(self.benches)
 
     def _one(
-        self, bench: FewShotBenchmark, method: str, settings: Mapping[str, Any], asked: tuple[str, str, int]
+        self, bench: FewShotBenchmark, method: str, settings: Mapping[str, Any], tested: tuple[str, str, int]
     ) -> tuple[float, float]:
-        metric, split, k = asked
+        metric, split, k = tested
         if metric not in METRICS:
             raise DeixisError(f"There is no measure {metric!r} of few shots.", f"There are: {', '.join(METRICS)}.")
         made = _parts(bench.data)
@@ -151,13 +151,13 @@ class FewShotTask:
         method: str,
         settings: Mapping[str, Any],
         k: int,
-        asked: Sequence[tuple[Sequence[int], Sequence[str]]],
+        tested: Sequence[tuple[Sequence[int], Sequence[str]]],
     ) -> TrialScores:
         """Learns the classes of the first question."""
-        names = asked[0][1]
+        names = tested[0][1]
         drawn = draw(bench.data, _parts(bench.data).train, names, (k,), self.seed)[k]
-        questions = [(bench.data.where(among, half), half) for among, half in asked]
-        return bench.ask(method, settings, drawn, names, questions, self.seed)
+        questions = [(bench.data.where(among, half), half) for among, half in tested]
+        return bench.evaluate(method, settings, drawn, names, questions, self.seed)
 
 
 @functools.cache
