@@ -226,7 +226,7 @@ def test_models_are_given_one_after_the_other_or_by_a_flag_each(words: list[str]
         """
         given.append(settings)
 
-    assert parse_and_run("eval", run, ["mine", *words, "--protocol", "knn"]) == 0
+    assert parse_and_run("eval", run, ["set:mine", *words, "--protocol", "knn"]) == 0
     assert given == [EvalSettings(model=("a", "b c"), protocol=("knn",))]
 
 
