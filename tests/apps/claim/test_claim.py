@@ -288,6 +288,15 @@ def test_rows_of_older_code_count_where_that_was_compared_with_the_present_and_n
     assert not app.up_to_date(dataclasses.replace(design, claim=small_claim("final", minimum_effect=0.9)), ledger)
 
 
+def test_what_was_compared_is_of_rows_that_are_there_and_of_their_commit() -> None:
+    ledger = Ledger(PROJECT)
+    there = {(row["config"]["inputs"], row["claim"], row["commit"]) for row in ledger.rows()}
+    compared = lines(ledger.code)
+    assert compared
+    assert {(row["inputs"], row["claim"], row["before"]) for row in compared} <= there
+    assert not any(row["after"].endswith("+changes") for row in compared)
+
+
 # --- every claim there is ---------------------------------------------------------------------------------------------
 
 CLAIMED = [(name, number) for name in list_methods() for number, _ in enumerate(read(name).claims)]
