@@ -33,8 +33,9 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
     "apps/explain/settings.py": ("normgrad",),  # the default of a verb
-    "apps/label/label.py": ("caption",),  # a column
+    "apps/label/label_table.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
+    "apps/serve/routes/label_routes.py": ("caption",),  # a column
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
     "apps/train/setup.py": ("clip",),  # of gradients

@@ -187,7 +187,7 @@ def test_engine_and_apps_name_no_method_in_any_way(package: str, source: str, sa
 
 
 def test_an_exception_that_nothing_needs_any_more_is_a_fault(tmp_path: Path) -> None:
-    files = {"apps/label/label.py": "", "methods/baselines/caption.py": ""}
+    files = {"apps/label/label_table.py": "", "methods/baselines/caption.py": ""}
     [fault] = house.TREE_CHECKS["blind_engine"](plant(tmp_path, files))
     assert "names 'caption' no more" in fault
 

@@ -142,7 +142,7 @@ def test_names_captions_and_columns_are_text_whatever_is_in_them(screen: Screen)
     assert page.locator(".what").nth(3).inner_text() == HOSTILE
     page.locator(".tile a").nth(3).click()
     view = page.get_by_role("dialog")
-    screen.until(lambda: view.get_by_role("heading").inner_text(), "two\u2424lines <b>bold<.png")
+    screen.until(lambda: view.get_by_role("heading").inner_text(), "two\u21b5lines <b>bold<.png")
     screen.until(lambda: view.locator("dd").nth(4).inner_text(), HOSTILE)
     assert page.evaluate("document.title") == "run: search pictures"
     assert page.locator("#view img[src=x], .tile img[src=x], b").count() == 0

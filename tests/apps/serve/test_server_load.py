@@ -23,6 +23,8 @@ OPERATIONS = (
     *("GET /items/{row}/image", "GET /items/{row}/neighbours", "GET /folders", "POST /folders/{number}/update"),
     *("GET /jobs/{number}", "GET /run", "GET /report", "GET /health", "GET /metrics"),
     *("GET /items", "GET /export.csv", "GET /export.zip"),
+    *("GET /labels", "GET /labels/queue", "GET /labels/classes", "GET /labels/suggestions/{row}"),
+    "POST /labels/{row}",
 )
 
 

@@ -16,6 +16,7 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import takes_settings
+from deixis.apps.label.label_table import COLUMNS
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types import Member, Source, place
@@ -83,7 +84,7 @@ def label(
     order = [index[i] for i in farthest_first(views[0][0].clone())]
     with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "caption", "label"])
+        writer.writerow(COLUMNS)
         for i in order:
             writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
     talk.result(

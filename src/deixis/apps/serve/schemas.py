@@ -21,11 +21,15 @@ __all__ = [
     "Item",
     "Job",
     "JobNumber",
+    "LabelProgress",
+    "LabelSuggestions",
     "ListedItem",
     "Map",
     "Pointed",
     "Problem",
+    "QueuedItem",
     "RunInfo",
+    "SaveLabel",
     "SearchRequest",
     "SearchResult",
 ]
@@ -198,6 +202,40 @@ class Job(BaseModel):
     total: int
     state: Literal["running", "done", "failed"]
     message: str
+
+
+class LabelProgress(BaseModel):
+    """How far the labelling of a collection is."""
+
+    file: str = Field(description="The name of the csv that labels are saved in.")
+    total: int
+    label: int = Field(description="How many pictures have a label.")
+    caption: int = Field(description="How many pictures have a caption.")
+
+
+class QueuedItem(BaseModel):
+    """A picture to be labelled, and what is saved for it."""
+
+    position: int
+    item: ListedItem
+    caption: str
+    label: str
+
+
+class LabelSuggestions(BaseModel):
+    """What a picture may be, the likeliest first."""
+
+    labels: list[str]
+    captions: list[str]
+
+
+class SaveLabel(_Sent):
+    """What a picture is, and what was saved for it when the client last looked."""
+
+    caption: str = Field(default="", max_length=2000)
+    label: str = Field(default="", max_length=500)
+    before_caption: str = Field(default="", max_length=10_000)
+    before_label: str = Field(default="", max_length=10_000)
 
 
 class RunInfo(BaseModel):

@@ -30,7 +30,7 @@ from deixis.apps.serve.connections import Connection
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
-from deixis.apps.serve.routes import export_routes, model_routes, page_routes
+from deixis.apps.serve.routes import export_routes, label_routes, model_routes, page_routes
 from deixis.apps.serve.schemas import Failure
 from deixis.apps.serve.server_state import ServerState
 from deixis.apps.serve.settings import ServeSettings
@@ -55,6 +55,7 @@ _STATUSES = {
     401: "The token is missing.",
     403: "The request came from another site or host name.",
     404: "Not found.",
+    409: "Somebody else has changed it meanwhile.",
     408: "The body took too long.",
     413: "The body, or a picture, is too large.",
     422: "Something in it is not as it must be.",
@@ -139,6 +140,7 @@ def create_app(
     app.include_router(page_routes.router)
     app.include_router(model_routes.router)
     app.include_router(export_routes.router)
+    app.include_router(label_routes.router)
     errors.install(app)
     # The last is the first that a request comes to.
     app.add_middleware(Intake, body=int(settings.body_mb * 1e6), seconds=settings.seconds)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from deixis.apps.explain.explain import Explainer
 from deixis.apps.ground.ground import Grounding, ground
+from deixis.apps.label.label_table import LabelTable
 from deixis.apps.predict.capable import open_method
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
@@ -20,6 +21,7 @@ from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
 from deixis.apps.serve.columns import ColumnSummary, summary
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.jobs import Jobs, Update
+from deixis.apps.serve.label_queue import LabelQueue
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
@@ -56,6 +58,7 @@ class ServerState:
         )
         self.pictures = Pictures()
         self.jobs = Jobs(settings.folder, update)
+        self.labels = LabelQueue(LabelTable(settings.labels)) if settings.labels else None
         self.trouble = ""
         self._opening = threading.Lock()
         self._columns: tuple[Index, ColumnSummary] | None = None

@@ -19,6 +19,8 @@ class ServeSettings(ComputeSettings):
         token: secret that clients must send; `auto` generates one and prints it. Other users of this machine can read
             command lines.
         ground: run folder whose method offers `ground`, for POST /ground; by default the served run, if its does.
+        labels: csv that the page saves captions and labels in, each at once; it need not exist yet. Clients can label
+            the pictures of the index, and write to no other file.
         folder: folders that clients may index for new pictures; no other folder is read.
         body_mb: maximum size of a request, in megabytes.
         megapixels: maximum size of an uploaded picture, in megapixels.
@@ -32,6 +34,7 @@ class ServeSettings(ComputeSettings):
     token: str = ""
     ground: str = ""
     folder: tuple[str, ...] = ()
+    labels: str = ""
     body_mb: float = 32.0
     megapixels: float = 50.0
     letters: int = 2000

@@ -256,7 +256,7 @@ def _run(desk: ServerState) -> RunInfo:
         shown=readable(columns.shown),
         languages=languages(encoder),
         caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
-        labels="",
+        labels="" if desk.labels is None else readable(desk.labels.table.path.name),
         can_explain=desk.explainer is not None,
         can_ground=desk.grounder is not None,
     )

@@ -170,7 +170,7 @@ export class Grid {
       ?? make("img", { src: thumbnail(item.row, side), alt: title(item), draggable: false });
     this.#looks.delete(item.row);
     const link = make("a", { href: this.actions.href(item), draggable: false }, look);
-    link.append(make("bdi", { className: "what" }, title(item)));
+    link.append(make("bdi", { className: "what", "aria-hidden": "true" }, title(item)));
     if (said(item)) link.append(make("span", { className: "said" }, said(item)));
     for (const name of this.#columns) {
       const words = name in item.columns ? worded(item.columns[name]) : "";

@@ -81,6 +81,7 @@ function follow(delay) {
   $("tab-search").href = write({ ...query, tab: "search", see: null });
   if (query.tab === "report") report();
   if (query.tab === "folders") folders.show();
+  if (query.tab === "label") label();
   form.draw();
   options.draw();
   lost();
@@ -94,6 +95,21 @@ function report() {
     ? make("iframe", { src: "report", title: "The report of this run", sandbox: "" })
     : make("div", { className: "page plain" }, make("h2", {}, "No report"), make("p", {},
       "This index was made without adapting a model. deixis adapt writes a report of what that bought.")));
+}
+
+let labels = null;
+
+async function label() {
+  if (run.report === null || query.tab !== "label") return; // not known yet
+  if (!run.labels) {
+    $("label").replaceChildren(make("h2", {}, "Nothing to label into"), make("p", {},
+      "To label pictures here, start the server with a csv that labels are saved in:"),
+      make("pre", { tabIndex: 0 }, "deixis serve INDEX --labels labels.csv"));
+    return;
+  }
+  const { Labels } = await import("./label.js");
+  labels ??= new Labels($("label"));
+  await labels.show();
 }
 
 /** Says which pictures an address or a reload could not bring back. */
@@ -337,7 +353,9 @@ async function meet() {
     document.title = `${run.name}: search pictures`;
     $("name").title = `${counted(run.count)}, model ${run.model}`;
     $("tab-report").hidden = !run.report;
+    $("tab-label").hidden = !run.labels;
     if (query.tab === "report") report();
+    if (query.tab === "label") label();
     form.knows(run);
     options.knows(run);
     search(0); // with the columns that are shown

@@ -2,9 +2,9 @@
 
 /** What went wrong: what was found and how to mend it, in the server's words where it has any. */
 export class Trouble extends Error {
-  constructor(found, cure) {
+  constructor(found, cure, status = 0) {
     super(found);
-    Object.assign(this, { found, cure });
+    Object.assign(this, { found, cure, status });
   }
 }
 
@@ -25,7 +25,8 @@ export async function call(path, { body, signal } = {}) {
   try { data = JSON.parse(content); } catch { /* not ours: told below */ }
   if (answer.ok && data !== null) return data;
   const told = data?.error;
-  throw new Trouble(told?.found ?? `The server answered ${answer.status}.`, told ? told.cure : "Its log says more.");
+  throw new Trouble(told?.found ?? `The server answered ${answer.status}.`, told ? told.cure : "Its log says more.",
+    answer.status);
 }
 
 export const thumbnail = (row, side = 320) => `items/${row}/thumbnail?side=${side}`;
@@ -54,7 +55,7 @@ export const said = (item, short) =>
 export const HARDLY = 0.05;
 
 /** A name in one line: a line break in it is shown as a sign. */
-export const oneLine = text => text.replaceAll(/[\n\r\t]/g, "\u2424");
+export const oneLine = text => text.replaceAll(/[\n\r\t]/g, "\u21b5");
 
 /** What a picture is called: its caption, or its file. */
 export const title = item => item.captions?.[0] || oneLine(item.name);

@@ -15,7 +15,7 @@ from deixis.data.readers.columns import Columns, ColumnTable, captions_among
 from deixis.errors import DeixisError
 from deixis.types.samples import Skipped
 
-__all__ = ["LINES", "TABLE_SUFFIXES", "read_json", "read_table", "table_of"]
+__all__ = ["LINES", "TABLE_SUFFIXES", "delimiter", "read_json", "read_table", "table_of"]
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 LINES = frozenset({".jsonl", ".ndjson"})
@@ -80,7 +80,8 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _delimiter(text: str, tabs: bool) -> str:
+def delimiter(text: str, tabs: bool) -> str:
+    """What stands between the cells of a table: the sign that cuts its first line into most."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     candidates = ["\t", ",", ";"] if tabs else [",", ";", "\t"]
     return max(candidates, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
@@ -98,7 +99,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _read_csv(text: str, path: Path, user_columns: Columns) -> ColumnTable:
-    mark = _delimiter(text, tabs=path.suffix.lower() == ".tsv")
+    mark = delimiter(text, tabs=path.suffix.lower() == ".tsv")
     with _long_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
         try:

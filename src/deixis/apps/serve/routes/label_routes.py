@@ -1,0 +1,107 @@
+"""Routes to label pictures: the queue, suggestions, and saving into the one csv that the operator named."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
+
+from deixis.apps.label.label_table import ChangedMeanwhile, Entry
+from deixis.apps.serve.columns import readable
+from deixis.apps.serve.errors import RequestError
+from deixis.apps.serve.label_queue import LabelQueue
+from deixis.apps.serve.routes.page_routes import listed_items
+from deixis.apps.serve.schemas import LabelProgress, LabelSuggestions, QueuedItem, SaveLabel
+from deixis.apps.serve.server_state import CurrentState, ServerState
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/labels")
+
+Row = Annotated[int, InPath(ge=0, le=2**31 - 1)]
+Position = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Query(ge=1, le=60)]
+
+
+@router.get("")
+async def progress(desk: CurrentState) -> LabelProgress:
+    """How far the labelling is."""
+    return await desk.readers(_progress, desk)
+
+
+@router.get("/queue")
+async def queue(
+    desk: CurrentState, start: Position = 0, k: Count = 12, without: Literal["", "label", "caption"] = ""
+) -> list[QueuedItem]:
+    """Pictures from a position on; of those without a label or caption, from the start again at the end."""
+    return await desk.readers(_queue, desk, start, k, without)
+
+
+@router.get("/classes")
+async def classes(desk: CurrentState, q: Annotated[str, Query(max_length=200)] = "") -> list[str]:
+    """Names of classes that hold some words."""
+    found = await desk.readers(lambda: _labels(desk).matches(desk.index(), q))
+    return [str(readable(name)) for name in found]
+
+
+@router.get("/suggestions/{row}")
+async def suggestions(row: Row, desk: CurrentState) -> LabelSuggestions:
+    """What a picture may be."""
+    desk.item(row)
+    with desk.gate.place():
+        found = await desk.model(lambda: _labels(desk).suggestions(desk.index(), row, desk.searcher.encoder))
+    return LabelSuggestions(labels=readable(found.labels), captions=readable(found.captions))
+
+
+@router.post("/{row}")
+async def save(row: Row, request: SaveLabel, desk: CurrentState) -> LabelProgress:
+    """Saves what a picture is; an empty text takes it away."""
+    return await desk.readers(_save, desk, row, request)
+
+
+def _labels(desk: ServerState) -> LabelQueue:
+    if desk.labels is None:
+        raise RequestError(404, "No csv was named for labels.", "Start the server with --labels labels.csv.")
+    return desk.labels
+
+
+def _progress(desk: ServerState) -> LabelProgress:
+    labels, index = _labels(desk), desk.index()
+    entries = labels.entries(index).values()
+    return LabelProgress(
+        file=str(readable(labels.table.path.name)),
+        total=len(index),
+        label=sum(bool(entry.label) for entry in entries),
+        caption=sum(bool(entry.caption) for entry in entries),
+    )
+
+
+def _queue(desk: ServerState, start: int, k: int, without: str) -> list[QueuedItem]:
+    labels, index = _labels(desk), desk.index()
+    rows, entries = labels.rows(index), labels.entries(index)
+    positions = list(range(start, len(rows)))
+    if without:
+        done = {row for row, entry in entries.items() if entry._asdict()[without]}
+        positions = [each for each in [*positions, *range(min(start, len(rows)))] if rows[each] not in done]
+    chosen = positions[:k]
+    items = listed_items(desk.pictures, [(rows[each], index.item(rows[each]), None, None) for each in chosen])
+    saved = (entries.get(rows[each], Entry()) for each in chosen)
+    return [
+        QueuedItem(position=position, item=item, caption=readable(entry.caption), label=readable(entry.label))
+        for position, item, entry in zip(chosen, items, saved, strict=True)
+    ]
+
+
+def _save(desk: ServerState, row: int, request: SaveLabel) -> LabelProgress:
+    labels, index = _labels(desk), desk.index()
+    desk.item(row)
+    texts = (request.caption, request.label, request.before_caption, request.before_label)
+    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+        raise RequestError(422, "A text holds half a character (a lone surrogate).", "Send it in UTF-8.")
+    caption, label = (" ".join(text.split()) for text in texts[:2])
+    try:
+        labels.save(index, row, Entry(caption, label), Entry(*texts[2:]))
+    except ChangedMeanwhile as error:
+        raise RequestError(409, error.found, error.cure) from error
+    return _progress(desk)
