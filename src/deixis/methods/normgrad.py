@@ -48,10 +48,10 @@ from deixis.nn.taps import (
     eval_with_grad,
     is_transformer,
     taps,
-    to_float32,
     to_grid,
 )
 from deixis.ops.maps import combine, depth_weights, resize, to_symmetric, to_unit
+from deixis.ops.precision import to_float32
 from deixis.types import Arm, Card, Claim, Maps, Part, Variant
 
 __all__ = [

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from deixis.errors import DeixisError
 from deixis.nn.modes import evaluating
+from deixis.ops.precision import to_float32
 
 __all__ = [
     "Tapped",
@@ -32,7 +33,6 @@ __all__ = [
     "names",
     "require_tappable",
     "taps",
-    "to_float32",
     "to_grid",
 ]
 
@@ -149,11 +149,6 @@ class Tapped:
         if self._recording:  # a checkpointed layer runs a second time while gradients are computed
             self._calls[key].append(value)
         return value.clone()
-
-
-def to_float32(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The same numbers in float32 at least."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 @contextlib.contextmanager

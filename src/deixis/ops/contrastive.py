@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from deixis.ops.collective import gather, mean_count, own_rows, world_size
+from deixis.ops.precision import to_float32
 
 __all__ = ["info_nce", "one_way", "same_targets", "sigmoid_pairs", "soft_targets"]
 
@@ -121,7 +122,7 @@ def one_way(
         raise ValueError(f"{len(queries)} queries can't each find their own of {len(gallery)} entries: give targets.")
     pairs = _Pairs(keys, targets, ignore, settings.first)
     with _precisely(queries):
-        q, g, logits = _wide(queries), _wide(gallery), _Logits(scale, settings.bias)
+        q, g, logits = to_float32(queries), to_float32(gallery), _Logits(scale, settings.bias)
         pairs.check(len(queries), settings.smoothing)
         rows, _ = _Sums.apply(scale * q, g, ignore, settings.rows(len(q), len(g)), False)
         return (rows + settings.bias - pairs.aims(q, g, logits, settings.smoothing)).mean()
@@ -162,7 +163,7 @@ def sigmoid_pairs(
         raise ValueError(f"{len(image)} images and {len(text)} texts are no pairs: give matches.")
     keys = torch.arange(len(text), device=text.device) if keys is None else keys
     with _precisely(image):
-        q, g, logits = _wide(image), _wide(text), _Logits(scale, bias)
+        q, g, logits = to_float32(image), to_float32(text), _Logits(scale, bias)
         size = _settings(tile=tile).rows(len(q), len(g))
         per_row = keys if matches is None else None
         sums = _tiled(_pair_sums, q, [per_row, matches], size, g, logits, keys)
@@ -320,7 +321,7 @@ def _both_ways(
     """Both directions from one pass over the matrix."""
     settings = _settings(**options)
     with _precisely(image):
-        x, y, logits = _wide(image), _wide(text), _Logits(scale, settings.bias)
+        x, y, logits = to_float32(image), to_float32(text), _Logits(scale, settings.bias)
         pairs.check(len(x), settings.smoothing)
         rows, columns = _Sums.apply(scale * x, y, pairs.ignore, settings.rows(len(x), len(y)), True)
         there = pairs.aims(x, y, logits, settings.smoothing)
@@ -346,10 +347,6 @@ def _pair_sums(
         matches = own[:, None] == keys[None, :]
     similarity = logits(image, text)
     return (F.softplus(torch.where(matches, -similarity, similarity)).sum(),)  # type: ignore[arg-type]
-
-
-def _wide(vectors: Tensor) -> Tensor:
-    return vectors.float() if vectors.dtype in (torch.float16, torch.bfloat16) else vectors
 
 
 def _precisely(vectors: Tensor) -> torch.autocast:

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from deixis.ops.precision import to_float32
+
 __all__ = ["strongest_tokens", "token_similarity"]
 
 _WHOLE = 2**24
@@ -53,7 +55,7 @@ def token_similarity(
             empty = int((~mask.any(1)).nonzero()[0])
             raise ValueError(f"{name} {empty} has no real token: there is nothing to compare.")
     with torch.autocast(image.device.type, enabled=False):
-        v, w = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (image, text))
+        v, w = to_float32(image), to_float32(text)
         products = max(1, v.shape[1] * w.shape[0] * w.shape[1])
         size = tile or max(1, _WHOLE // products)
         found: tuple[Tensor, Tensor] = _Late.apply(v, image_mask, w, text_mask, size)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from deixis.types.outputs import Tokens
 from deixis.types.specs import FieldSpec, SampleSpec, ViewSpec
 
-__all__ = ["CORE_FIELDS", "Batch", "concatenate"]
+__all__ = ["CORE_FIELDS", "DTYPES", "Batch", "concatenate"]
 
 CORE_FIELDS: dict[str, FieldSpec] = {
     spec.name: spec
@@ -32,7 +32,8 @@ CORE_FIELDS: dict[str, FieldSpec] = {
         FieldSpec("view_boxes", "B V 4", values="boxes"),
     )
 }
-_DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
+DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
+"""`FieldSpec.dtype` -> that of tensors; `object` has none."""
 _SIZES = {"K": 1, "L": 8, "T": 3, "S": 1, "H": 32, "W": 32, "C": 5, "D": 16, "F": 24, "N": 4, "V": 2, "Q": 3, "G": 6}
 
 

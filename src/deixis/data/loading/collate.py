@@ -15,7 +15,7 @@ from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.inputs.tokenizer import Tokenizer
-from deixis.types.batch import CORE_FIELDS, Batch
+from deixis.types.batch import CORE_FIELDS, DTYPES, Batch
 from deixis.types.samples import Region, Sample, Source
 from deixis.types.specs import FieldSpec, SampleSpec, ViewSpec
 
@@ -24,7 +24,6 @@ __all__ = ["Collate", "Reader"]
 Reader = tuple[SampleSpec, Tokenizer]
 """How a further field of tokens is made."""
 
-_DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
 _OF_IMAGES = frozenset({"images", "views", "view_boxes"})
 _OF_REGIONS = ("boxes", "masks", "spans", "phrases")
 
@@ -279,7 +278,7 @@ def _column(sample: Sample, spec: FieldSpec) -> Any:
     if spec.dtype == "object":
         return (value,)
     try:
-        return torch.as_tensor(value, dtype=_DTYPES[spec.dtype])[None]
+        return torch.as_tensor(value, dtype=DTYPES[spec.dtype])[None]
     except (TypeError, ValueError, RuntimeError) as error:
         raise DeixisError(
             f"The column {spec.name!r} of the sample {sample.id!r} holds {value!r:.80}, and numbers are expected.",

@@ -23,13 +23,12 @@ from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
 from deixis.nn.frozen import is_frozen
 from deixis.types import Batch, FieldSpec, Made, Sample, SampleSpec, Source, place
-from deixis.types.batch import CORE_FIELDS
+from deixis.types.batch import CORE_FIELDS, DTYPES
 from deixis.types.protocols import AnyMethod
 
 __all__ = ["PartColumns", "WithColumns", "read_for"]
 
 Encode = Callable[[Sample, Draw | None], Batch]
-_DTYPES = {"float": torch.float32, "long": torch.long, "bool": torch.bool}
 _READ = {"image": "images", "text": "captions"}
 
 
@@ -143,7 +142,7 @@ class PartColumns:
                 if several and spec.ragged:
                     raise DeixisError(f"{spec.name!r} is ragged and has an axis K.", "Make it of the first caption.")
                 value = torch.stack(own) if several else own[0]
-                fields[spec.name] = value.to(_DTYPES[spec.dtype])[None]
+                fields[spec.name] = value.to(DTYPES[spec.dtype])[None]
                 for letter in spec.ragged.split():
                     valid[letter] = torch.ones(1, value.shape[spec.axes.split().index(letter) - 1], dtype=torch.bool)
         return fields, valid

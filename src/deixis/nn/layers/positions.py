@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
+from deixis.ops.precision import to_float32
 
 __all__ = ["require_side", "resize_grid", "resize_length"]
 
@@ -64,7 +65,7 @@ def resize_grid(
     if old == grid:
         return positions
     cells = positions[before:].T.reshape(1, -1, *old)
-    resized = F.interpolate(_wide(cells), size=grid, mode="bicubic", antialias=True, align_corners=False)
+    resized = F.interpolate(to_float32(cells), size=grid, mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([positions[:before], resized[0].flatten(1).T.to(positions.dtype)])
 
 
@@ -80,10 +81,5 @@ def resize_length(positions: Float[Tensor, "L D"], length: int) -> Float[Tensor,
     """
     if length == len(positions):
         return positions
-    resized = F.interpolate(_wide(positions.T[None]), size=length, mode="linear", align_corners=False)
+    resized = F.interpolate(to_float32(positions.T[None]), size=length, mode="linear", align_corners=False)
     return resized[0].T.to(positions.dtype)
-
-
-def _wide(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """At least 32 bits, which is what interpolation works in."""
-    return values if values.dtype == torch.float64 else values.float()

@@ -15,7 +15,8 @@ from deixis.errors import DeixisError
 from deixis.nn.relevance.rules import RULES, Rules
 from deixis.nn.relevance.steps import Step, attach
 from deixis.nn.relevance.trace import Tracer
-from deixis.nn.taps import eval_with_grad, taps, to_float32
+from deixis.nn.taps import eval_with_grad, taps
+from deixis.ops.precision import to_float32
 
 __all__ = ["Relevance", "relevance"]
 

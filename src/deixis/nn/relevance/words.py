@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
-from deixis.nn.taps import taps, to_float32
+from deixis.nn.taps import taps
+from deixis.ops.precision import to_float32
 
 __all__ = ["TextGradients", "text_gradients"]
 
