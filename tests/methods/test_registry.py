@@ -77,13 +77,6 @@ def test_methods_are_the_files_of_two_folders_without_the_private_ones(write: Wr
     assert list_methods() == ["alpha", "middle", "zeta"]
 
 
-def test_methods_are_listed_by_role(write: Write) -> None:
-    write(alpha=PAPER, baselines__middle=PAPER.replace('kind="trained"', 'kind="trained", role="baseline"'))
-    assert list_methods("paper") == ["alpha"]
-    assert list_methods("baseline") == ["middle"]
-    assert list_methods("ancestor") == []
-
-
 def test_summaries_say_what_cards_say() -> None:
     cards = {name: read(name).card for name in list_methods()}
     assert {name: tuple(each) for name, each in summaries().items()} == {

@@ -60,11 +60,9 @@ def _files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths) if not path.stem.startswith("_")}
 
 
-def list_methods(role: str | None = None) -> list[str]:
-    """Names of all methods, in alphabetical order; `role` (`paper`, `baseline`, `ancestor`) keeps only those."""
-    if role is None:
-        return sorted(_files())
-    return [name for name, summary in summaries().items() if summary.role == role]
+def list_methods() -> list[str]:
+    """Names of all methods, in alphabetical order."""
+    return sorted(_files())
 
 
 def summaries() -> dict[str, Summary]:

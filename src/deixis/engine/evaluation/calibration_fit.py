@@ -345,7 +345,8 @@ def _interval(values: Bool[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -
     return Interval(share, low, high)
 
 
-def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+def _wilson(share: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share of independent cases (Wilson, 1927)."""
+    z = 1.96
     middle, wide = share + z**2 / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
     return max(0.0, (middle - wide) / (1 + z**2 / count)), min(1.0, (middle + wide) / (1 + z**2 / count))

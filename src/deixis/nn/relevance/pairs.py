@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance.attribution import relevance
-from deixis.nn.relevance.rules import Rules
 
 __all__ = ["pair_score", "text_relevance"]
 
@@ -40,11 +39,7 @@ def pair_score(
 
 
 def text_relevance(
-    encoder: DualEncoder,
-    texts: Sequence[str],
-    images: Float[Tensor, "B D"],
-    others: Float[Tensor, "G D"] | None = None,
-    rules: Rules | str = "attention",
+    encoder: DualEncoder, texts: Sequence[str], images: Float[Tensor, "B D"]
 ) -> list[list[tuple[int, int, float]]]:
     """Signed relevance of the words of each text for its cosine with an image.
 
@@ -52,16 +47,14 @@ def text_relevance(
         encoder: both towers.
         texts: B texts.
         images: embedding of each text's image.
-        others: embeddings of images to hold them against.
-        rules: a set, or its name.
 
     Returns:
         For each text its words in order: where a word begins and ends in the text, and its relevance. What falls to no
         word (the tokens around a text) is left out.
     """
     tokens, mask = encoder.tokenize(texts)
-    score = pair_score(images, others)
-    scored = relevance(encoder, tokens, score, rules=rules, forward=encoder.encode_text, mask=mask).input
+    score = pair_score(images)
+    scored = relevance(encoder, tokens, score, rules="attention", forward=encoder.encode_text, mask=mask).input
     length = encoder.context_length
     return [
         [

@@ -66,9 +66,9 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def table_of(records: Sequence[Any], path: Path, unit: str = "record") -> ColumnTable:
+def table_of(records: Sequence[Any], path: Path) -> ColumnTable:
     """A table of JSON values: those that are no objects are left out."""
-    return _of_objects(enumerate(records, 1), path, unit, [])
+    return _of_objects(enumerate(records, 1), path, "record", [])
 
 
 @contextlib.contextmanager
