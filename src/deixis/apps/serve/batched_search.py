@@ -18,6 +18,7 @@ from deixis.apps.serve.columns import SortedRows, sorted_hits
 from deixis.apps.serve.errors import RequestError
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
+from deixis.nn.compute import autocast
 from deixis.nn.modes import evaluating
 
 __all__ = ["LARGEST", "BatchedSearch", "Encoding", "SearchJob", "item_of"]
@@ -121,8 +122,8 @@ class BatchedSearch:
         pixels = [work.pixels for work in works if work.pixels is not None]
         shown = np.empty((0, encoder.width), np.float32)
         if pixels:
-            with evaluating(encoder), torch.no_grad():
-                shown = np.asarray(encoder.encode_image(torch.cat(pixels).to(encoder.device)).cpu())
+            with evaluating(encoder), torch.no_grad(), autocast(encoder.device):
+                shown = np.asarray(encoder.encode_image(torch.cat(pixels).to(encoder.device)).float().cpu())
         counts = [0 if work.pixels is None else len(work.pixels) for work in works]
         images = np.split(shown, np.cumsum(counts)[:-1])
         return [(words[[distinct[text] for text in work.texts]], own) for work, own in zip(works, images, strict=True)]
