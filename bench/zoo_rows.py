@@ -42,7 +42,7 @@ from deixis.zoo.layouts.text_networks import text_network
 __all__ = ["Compared", "architectures", "compare", "write_folder"]
 
 RESULTS = ROOT / "results" / "zoo.jsonl"
-MOST = 2.0e9
+MOST = 5.0e8
 """Parameters that one model may have here; 4 bytes each."""
 CUT = 4
 """Layers that are left of a tower that is larger."""
