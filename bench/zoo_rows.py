@@ -5,9 +5,9 @@ pictures and captions. A row tells the largest difference of any number of an em
 is that of each published checkpoint, run by open_clip and by deixis. Tokenizers that lie on a model hub are replaced by
 small ones of the same shape (their special tokens, their order, their padding), which both sides read.
 
-Rows are added to results/zoo.jsonl, small models first; what has a row of this version of deixis's sources is left out,
-so that a run can be stopped and goes on. Models whose weights would take more than `MOST` have fewer layers than they
-are published with, on both sides, and their rows say so.
+Rows are added to results/zoo.jsonl, small models first; what has a row is left out, so that a run can be stopped and
+goes on. Models of more than `--most` parameters have fewer layers and words than they are published with, on both
+sides, and their rows say so.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ __all__ = ["Compared", "architectures", "compare", "write_folder"]
 
 RESULTS = ROOT / "results" / "zoo.jsonl"
 MOST = 5.0e8
-"""Parameters that one model may have here; 4 bytes each."""
-CUT = 4
-"""Layers that are left of a tower that is larger."""
+"""Parameters up to which a model is compared whole; `--most` says another number."""
+CUT = 3
+"""Layers that are left of the towers of a larger one, where its network knows such a setting."""
+WORDS = 20_000
+"""Tokens that are left of its vocabulary, where the tokenizer is a toy."""
 
 TEXTS = ("the red bird", "a photo of the RED bird on a roof, at 12:30!", "", "the " * 90, "bird_on &amp; roof")
 
@@ -334,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Adds the rows that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a part of the names to run")
+    parser.add_argument("--most", type=float, default=MOST, help="parameters up to which a model is compared whole")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -345,16 +348,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = {name: _parameters(name) for name in known if options.only in name}
     for name, count in sorted(counts.items(), key=lambda each: each[1]):
         if any((name, tag) not in done for tag in known[name] or ("",)):
-            _add(name, known[name], count, options.results)
+            _add(name, known[name], count, options)
 
 
-def _add(name: str, tags: Sequence[str], count: float, results: Path) -> None:
-    depth = CUT if count > MOST else None
+def _add(name: str, tags: Sequence[str], count: float, options: argparse.Namespace) -> None:
+    depth, size = (CUT, WORDS) if count > options.most else (None, None)
     start = time.perf_counter()
     config = _config(name, None, None)
+    toy = "hf_tokenizer_name" in config["text_cfg"]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found, error = compare(name, tags, Path(folder, "model"), depth), ""
+            found, error = compare(name, tags, Path(folder, "model"), depth, size), ""
         except Exception as fault:  # a row says what went wrong, and the others are still measured
             found, error = [Compared(tag, float("nan"), float("nan")) for tag in tags or ("",)], repr(fault)[:300]
     seconds = round(time.perf_counter() - start, 1)
@@ -370,14 +374,15 @@ def _add(name: str, tags: Sequence[str], count: float, results: Path) -> None:
             "image_difference": None if error else each.image,
             "text_difference": None if error else each.text,
             "depth": depth,
-            "tokenizer": "toy" if "hf_tokenizer_name" in config["text_cfg"] else "real",
+            "vocabulary": size if toy else None,
+            "tokenizer": "toy" if toy else "real",
             "seconds": seconds,
             "peer": "open_clip",
             "peer_version": importlib.metadata.version("open_clip_torch"),
             "timm": importlib.metadata.version("timm"),
             **place,
         }
-        with open(results, "a", encoding="utf-8") as file:
+        with open(options.results, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     print(f"{name}: {error or max(max(each.image, each.text) for each in found)}  {seconds} s", flush=True)
 

@@ -30,7 +30,7 @@ MODELS: dict[str, str] = {
 
 LAYOUTS: dict[str, str] = {
     "openclip": "open_clip: open_clip_config.json beside the weights",
-    "huggingface": "transformers: config.json beside the weights (CLIP and SigLIP)",
+    "huggingface": "transformers: config.json beside the weights",
 }
 """Of checkpoint folders that are read and written; the module of the same name has `load` and `save`."""
 

@@ -14,7 +14,7 @@ from deixis.nn.layers.positions import resize_grid, resize_length
 from deixis.nn.vision.modified_resnet import ModifiedResNet, ModifiedResNetConfig
 from deixis.nn.vision.vit import Vit, VitConfig
 
-__all__ = ["resize"]
+__all__ = ["resize", "resized"]
 
 _KINDS: dict[type[nn.Module], tuple[Any, str]] = {
     Vit: (VitConfig, "image_size"),
@@ -40,11 +40,11 @@ def resize(encoder: DualEncoder, image_size: int | None = None, context_length: 
     image, text, traits, preprocess = encoder.image_tower, encoder.text_tower, encoder.traits, encoder.preprocess
     done = []
     if image_size is not None and image_size != preprocess.size:
-        image = _resized(image, image_size)
+        image = resized(image, image_size)
         done.append(f"{image_size} pixels instead of {preprocess.size}")
         preprocess = dataclasses.replace(preprocess, size=image_size)
     if context_length is not None and context_length != traits.context_length:
-        text = _resized(text, context_length)
+        text = resized(text, context_length)
         done.append(f"{context_length} tokens instead of {traits.context_length}")
         traits = dataclasses.replace(traits, context_length=context_length)
     if not done:
@@ -54,7 +54,17 @@ def resize(encoder: DualEncoder, image_size: int | None = None, context_length: 
     return new.with_adapters(encoder.image_adapter, encoder.text_adapter).train(encoder.training)
 
 
-def _resized(tower: nn.Module, size: int) -> nn.Module:
+def resized(tower: nn.Module, size: int, *, antialias: bool = True) -> nn.Module:
+    """A tower for images of another side, or texts of another length; its mode stays.
+
+    Args:
+        tower: one of CLIP's.
+        size: side or length.
+        antialias: whether the interpolation of a grid is antialiased, as open_clip's.
+
+    Raises:
+        DeixisError: as `resize`.
+    """
     if type(tower) not in _KINDS:
         raise DeixisError(f"{type(tower).__name__} has no positions to interpolate.", "Load it at its own size.")
     kind, field = _KINDS[type(tower)]
@@ -66,16 +76,18 @@ def _resized(tower: nn.Module, size: int) -> nn.Module:
     except ValueError as error:
         raise DeixisError(f"{type(tower).__name__} can't have {field} {size}: {error}.", "Choose another.") from error
     state = {
-        key: _positions(value, new, dict(new.named_parameters())[key]) if key.endswith("positions") else value
+        key: _positions(value, new, dict(new.named_parameters())[key], antialias)
+        if key.endswith("positions")
+        else value
         for key, value in tower.state_dict().items()
     }
     new.load_state_dict(state, strict=True)
     return new.train(tower.training)
 
 
-def _positions(old: Tensor, tower: nn.Module, wanted: Tensor) -> Tensor:
+def _positions(old: Tensor, tower: nn.Module, wanted: Tensor, antialias: bool) -> Tensor:
     if isinstance(tower, TextTransformer):
         return resize_length(old, len(wanted))
     side = int((len(wanted)) ** 0.5)
     before = len(wanted) - side * side
-    return resize_grid(old, (side, side), before=before)
+    return resize_grid(old, (side, side), before=before, antialias=antialias)

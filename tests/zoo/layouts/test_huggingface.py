@@ -221,7 +221,7 @@ def other_words(folder: Path) -> None:
         (settings("text_config", value=[1]), r"text_config=\[1\]"),
         (settings("vision_config", "image_size", value="large"), "image_size='large'"),
         (processing("do_center_crop", "false"), "do_center_crop='false'.*true or false"),
-        (settings("model_type", value="blip"), "model_type='blip'.*clip, siglip"),
+        (settings("model_type", value="flava"), "model_type='flava'.*clip, metaclip_2, clipseg, siglip"),
         (swap_towers, "missing|no place"),
         (lambda folder: (folder / "model.safetensors").unlink(), "a config and no weights"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), r"no preprocessor_config\.json"),

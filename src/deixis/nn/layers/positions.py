@@ -42,14 +42,16 @@ def resize_grid(
     *,
     before: int = 1,
     old: tuple[int, int] | None = None,
+    antialias: bool = True,
 ) -> Float[Tensor, "M D"]:
-    """Positions of another grid of patches: bicubic, with antialiasing where the grid shrinks.
+    """Positions of another grid of patches: bicubic, by default with antialiasing.
 
     Args:
         positions: one vector a position, row by row.
         grid: rows and columns wanted.
         before: positions before the first patch (class token, mean token), which stay as they are.
         old: rows and columns there are; a square by default.
+        antialias: as of `torch.nn.functional.interpolate`; without it, the cubic has another steepness, too.
 
     Returns:
         The positions, the same tensor where nothing had to be done.
@@ -65,7 +67,7 @@ def resize_grid(
     if old == grid:
         return positions
     cells = positions[before:].T.reshape(1, -1, *old)
-    resized = F.interpolate(to_float32(cells), size=grid, mode="bicubic", antialias=True, align_corners=False)
+    resized = F.interpolate(to_float32(cells), size=grid, mode="bicubic", antialias=antialias, align_corners=False)
     return torch.cat([positions[:before], resized[0].flatten(1).T.to(positions.dtype)])
 
 

@@ -1,9 +1,12 @@
-"""Checkpoints of transformers: CLIP and SigLIP folders with `config.json`, `model.safetensors`, tokenizer and
-`preprocessor_config.json`. Neither reading nor writing needs transformers."""
+"""Checkpoints of transformers: folders with `config.json`, `model.safetensors`, tokenizer and
+`preprocessor_config.json`. CLIP, SigLIP and what has their layouts needs no transformers to be read; only these two are
+written."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +18,16 @@ from deixis.files import atomic_folder
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.text_transformer import TextTransformer
-from deixis.nn.vision.vit import Vit
-from deixis.zoo.layouts.huggingface_config import read_preprocess, read_towers, refuse, write_preprocess, write_towers
+from deixis.nn.vision.vit import Vit, VitConfig
+from deixis.zoo.layouts.huggingface_config import (
+    OWN,
+    read_preprocess,
+    read_towers,
+    refuse,
+    write_preprocess,
+    write_towers,
+)
+from deixis.zoo.layouts.huggingface_networks import NETWORKS, side_of
 from deixis.zoo.layouts.openclip import build
 from deixis.zoo.layouts.places import Hint, NameRule, TowerPlaces, fill, gather, places
 from deixis.zoo.layouts.settings import (
@@ -32,12 +43,13 @@ from deixis.zoo.layouts.settings import (
     scale_tensors,
     write_seal,
 )
-from deixis.zoo.layouts.weights import open_weights
+from deixis.zoo.layouts.weights import Weights, open_weights
+from deixis.zoo.sizes import resized
 
 __all__ = ["CONFIG", "KINDS", "WEIGHTS", "load", "require", "save"]
 
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
-KINDS = ("clip", "siglip")
+KINDS = (*OWN, *NETWORKS)
 """Values of `model_type` that can be loaded."""
 
 _PROCESSOR = "preprocessor_config.json"
@@ -92,7 +104,7 @@ _HINTS = (
 
 
 def load(folder: Path, name: str) -> DualEncoder:
-    """Reads a CLIP or SigLIP folder of transformers, in eval mode.
+    """Reads a folder of transformers, in eval mode.
 
     Texts of a CLIP are cleaned as OpenAI's and open_clip's code do, which transformers leaves out.
 
@@ -105,25 +117,67 @@ def load(folder: Path, name: str) -> DualEncoder:
     """
     source, config = str(folder / CONFIG), read_json(folder / CONFIG)
     kind = StrictConfig(config, source).choice("model_type", {each: each for each in KINDS}, "")
-    tokenizer = read_tokenizer(folder, clip=kind == "clip")
-    padding = padding_of(folder, tokenizer, config.get("text_config")) if kind == "siglip" else None
+    if kind in NETWORKS:
+        return _load_networks(folder, name, kind, config)
+    clip = OWN[kind] == "clip"
+    tokenizer = read_tokenizer(folder, clip=kind in ("clip", "clipseg"))
+    padding = None if clip else padding_of(folder, tokenizer, config.get("text_config"))
     image, text = read_towers(kind, config, source, padding)
     require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
-    vit, words = build(image, text, source)
+    towers = build(image, text, source)
+    processor = StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR))
+    side = side_of(folder, image.image_size) if kind == "clipseg" else image.image_size
     preprocess = read_preprocess(
-        StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR)), cast(Vit, vit).config
+        processor, side, kind != "clip" and kind != "metaclip_2", 2 if kind == "siglip2" else 3
     )
-    numbers = ["logit_scale", *(["logit_bias"] if kind == "siglip" else [])]
-    found = fill(open_weights(_weights(folder)), _parts(vit, words, kind), numbers, _SPARE, _HINTS)
+    weights = open_weights(_weights(folder))
+    weights = _renamed(weights, r"^clip\.", "") if kind == "clipseg" else weights
+    numbers = ["logit_scale", *([] if clip else ["logit_bias"])]
+    spare = rf"{_SPARE}|decoder\..*" if kind == "clipseg" else _SPARE
+    found = fill(weights, _parts(*towers, OWN[kind]), numbers, spare, _HINTS)
     scale, bias = scale_of(found["logit_scale"], str(folder)), found.get("logit_bias")
     traits = Traits(name, text.length, scale, bias, licence_of(folder))
-    encoder = DualEncoder(vit, words, tokenizer=tokenizer, preprocess=preprocess, traits=traits).eval()
+    encoder = DualEncoder(*towers, tokenizer=tokenizer, preprocess=preprocess, traits=traits).eval()
+    if side != image.image_size:  # CLIPSeg sees larger images than its CLIP was trained on
+        encoder.image_tower = resized(encoder.image_tower, side, antialias=False)
     check_seal(encoder, folder)
     return encoder
 
 
-def _parts(image: nn.Module, text: nn.Module, kind: str) -> list[TowerPlaces]:
-    return [TowerPlaces(image, places(image, _IMAGE)), TowerPlaces(text, places(text, (*_TEXT, _PROJECTIONS[kind])))]
+def _load_networks(folder: Path, name: str, kind: str, config: dict[str, Any]) -> DualEncoder:
+    """A model with a network of transformers for a tower."""
+    source = str(folder / CONFIG)
+    found = NETWORKS[kind](config, folder, source)
+    tokenizer = read_tokenizer(folder, clip=False)
+    require_vocabulary(tokenizer, int(found.text.network.get("vocab_size") or 10**9), None, str(folder))
+    image, text = build(found.image, found.text, source)
+    processor = StrictConfig(read_json(folder / _PROCESSOR), str(folder / _PROCESSOR))
+    preprocess = read_preprocess(processor, found.image.image_size, found.square)
+    own = isinstance(found.image, VitConfig)
+    parts = [
+        TowerPlaces(image, places(image, _IMAGE if own else found.image_rules)),
+        TowerPlaces(text, places(text, found.text_rules)),
+    ]
+    spare = "|".join(filter(None, (r".*\.(position_ids|token_type_ids)", _SPARE, found.spare)))
+    weights = open_weights(_weights(folder))
+    for pattern, other in found.renamed:
+        weights = _renamed(weights, pattern, other)
+    numbers = fill(weights, parts, [found.scale] if found.scale else [], spare, _HINTS)
+    default = float(config.get("logit_scale_init_value") or 2.6592)
+    scale = found.scale_from(numbers.get(found.scale, default), str(folder))
+    traits = Traits(name, found.text.length, scale, None, licence_of(folder))
+    return DualEncoder(image, text, tokenizer=tokenizer, preprocess=preprocess, traits=traits).eval()
+
+
+def _renamed(weights: Weights, pattern: str, name: str) -> Weights:
+    """Weights under other names: what `pattern` finds in each gives way to `name`."""
+    names = {re.sub(pattern, name, old): old for old in weights.shapes}
+    shapes = {new: weights.shapes[old] for new, old in names.items()}
+    return dataclasses.replace(weights, shapes=shapes, read=lambda new: weights.read(names[new]))
+
+
+def _parts(image: nn.Module, text: nn.Module, layout: str) -> list[TowerPlaces]:
+    return [TowerPlaces(image, places(image, _IMAGE)), TowerPlaces(text, places(text, (*_TEXT, _PROJECTIONS[layout])))]
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -168,7 +222,7 @@ def save(encoder: DualEncoder, folder: Path) -> None:
     """
     kind, config, preprocess = _configs(encoder)
     image, text = cast(Vit, encoder.image_tower), encoder.text_tower
-    back = read_preprocess(StrictConfig(preprocess, _PROCESSOR), image.config)
+    back = read_preprocess(StrictConfig(preprocess, _PROCESSOR), image.config["image_size"], kind == "siglip")
     numbers = scale_tensors(encoder, () if kind == "clip" else (1,))
     files = {
         CONFIG: config,

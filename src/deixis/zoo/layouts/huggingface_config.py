@@ -8,11 +8,12 @@ from typing import Any
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.language.text_transformer import TextConfig
+from deixis.nn.vision.variable_vit import VariableVitConfig
 from deixis.nn.vision.vit import VitConfig
 from deixis.zoo.layouts.openclip_config import MEAN, STD
 from deixis.zoo.layouts.settings import StrictConfig
 
-__all__ = ["read_preprocess", "read_towers", "refuse", "write_preprocess", "write_towers"]
+__all__ = ["OWN", "read_clip_image", "read_preprocess", "read_towers", "refuse", "write_preprocess", "write_towers"]
 
 _ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
@@ -20,6 +21,9 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_new": "gelu_tanh",
 }
+OWN = {"clip": "clip", "metaclip_2": "clip", "clipseg": "clip", "siglip": "siglip", "siglip2": "siglip"}
+"""Values of `model_type` whose two towers are built here -> the layout that they have."""
+
 _RESAMPLING = {3: "bicubic", 2: "bilinear"}
 _SIZES = {
     "clip": (
@@ -64,7 +68,7 @@ def read_towers(kind: str, config: dict[str, Any], source: str, fill_with: int |
     """The towers that a `config.json` describes.
 
     Args:
-        kind: `clip` or `siglip`.
+        kind: one of `OWN`.
         config: the whole file.
         source: what errors call it.
         fill_with: the token that fills the texts of a SigLIP.
@@ -72,29 +76,54 @@ def read_towers(kind: str, config: dict[str, Any], source: str, fill_with: int |
     Raises:
         DeixisError: it describes something that is not built here; the message names the entry.
     """
-    out = StrictConfig(config, source).count("projection_dim", 512) if kind == "clip" else None
+    if OWN[kind] == "siglip":
+        return _siglip(kind, config, source, fill_with)
+    image = read_clip_image(config, source)
+    words = _group(config, "text_config", {**_SIZES["clip"][0], **_DEFAULTS["clip"]}, source)
+    end = words.count("eos_token_id", 49407)
+    # 2 stands in configs from before transformers looked for the end token, and means the highest number
+    old = end == 2 and kind != "metaclip_2"
+    pool: dict[str, Any] = {"pool": "argmax"} if old else {"pool": "eos", "end": end}
+    text = TextConfig(**_sizes(words), **_long(words, 49408, 77), **pool, out=image.out)
+    words.done()
+    return image, text
+
+
+def read_clip_image(config: dict[str, Any], source: str) -> VitConfig:
+    """The image tower of a CLIP, which Chinese-CLIP and AltCLIP have, too.
+
+    Raises:
+        DeixisError: as `read_towers`.
+    """
+    out = StrictConfig(config, source).count("projection_dim", 512)
+    vision = _group(config, "vision_config", {**_SIZES["clip"][1], **_DEFAULTS["clip"]}, source)
+    image = VitConfig(**_sizes(vision), **_square(vision), out=out)
+    vision.done()
+    return image
+
+
+def _siglip(kind: str, config: dict[str, Any], source: str, fill_with: int | None) -> tuple[VitConfig, TextConfig]:
     words, vision = (
-        _group(config, name, {**sizes, **_DEFAULTS[kind]}, source)
-        for name, sizes in zip(("text_config", "vision_config"), _SIZES[kind], strict=True)
+        _group(config, name, {**sizes, **_DEFAULTS["siglip"]}, source)
+        for name, sizes in zip(("text_config", "vision_config"), _SIZES["siglip"], strict=True)
     )
-    if kind == "clip":
-        image = VitConfig(**_sizes(vision), **_square(vision), out=out)
-        end = words.count("eos_token_id", 49407)
-        # 2 stands in configs from before transformers looked for the end token, and means the highest number
-        pool: dict[str, Any] = {"pool": "argmax"} if end == 2 else {"pool": "eos", "end": end}
-        text = TextConfig(**_sizes(words), **_long(words, 49408, 77), **pool, out=out)
+    if not vision.flag("vision_use_head", True):
+        raise vision.wrong("vision_use_head", False, "Without its head this model pools nothing.")
+    flags: dict[str, Any] = {"class_token": False, "pre_norm": False, "patch_bias": True, "pool": "map"}
+    if kind == "siglip2":
+        patch, count = vision.count("patch_size"), vision.count("num_patches", 256)
+        if math.isqrt(count) ** 2 != count:
+            raise vision.wrong("num_patches", count, "Positions must lie on a square.")
+        square: dict[str, Any] = {"image_size": patch * math.isqrt(count), "patch_size": patch}
+        image: VitConfig = VariableVitConfig(**_sizes(vision), **square, **flags, out=None)
     else:
-        if not vision.flag("vision_use_head", True):
-            raise vision.wrong("vision_use_head", False, "Without its head this model pools nothing.")
-        flags: dict[str, Any] = {"class_token": False, "pre_norm": False, "patch_bias": True, "pool": "map"}
         image = VitConfig(**_sizes(vision), **_square(vision), **flags, out=None)
-        words.ignore("eos_token_id")
-        long = _long(words, 32000, 64)
-        flags = {"causal": False, "pool": "last", "fill": fill_with, "projection_bias": True}
-        sizes = _sizes(words)
-        text = TextConfig(**sizes, **long, **flags, out=words.count("projection_size", sizes["width"]))
-        if text.out != image.width:
-            raise words.wrong("projection_size", text.out, f"The image tower's width is {image.width}.")
+    words.ignore("eos_token_id")
+    long, sizes = _long(words, 32000, 64), _sizes(words)
+    flags = {"causal": False, "pool": "last", "fill": fill_with, "projection_bias": True}
+    text = TextConfig(**sizes, **long, **flags, out=words.count("projection_size", sizes["width"]))
+    if text.out != image.width:
+        raise words.wrong("projection_size", text.out, f"The image tower's width is {image.width}.")
     words.done()
     vision.done()
     return image, text
@@ -122,12 +151,29 @@ def _long(words: StrictConfig, vocabulary: int, length: int) -> dict[str, Any]:
     }
 
 
-def read_preprocess(config: StrictConfig, image: dict[str, Any]) -> Preprocess:
+def _normalised(config: StrictConfig) -> tuple[Any, Any]:
+    """Mean and deviation that images of 0 to 1 are normalised with."""
+    factor, offset = config.number("rescale_factor", 1 / 255), config.flag("rescale_offset", False)
+    wanted = 1 / 127.5 if offset else 1 / 255
+    if not math.isclose(factor, wanted, rel_tol=1e-6):
+        raise config.wrong("rescale_factor", factor, "Images are brought to 0 to 1 here, by 1/255.")
+    normalised = config.flag("do_normalize", True)
+    mean, std = (config.take(f"image_{name}", list(value)) for name, value in (("mean", MEAN), ("std", STD)))
+    if offset and normalised:
+        raise config.wrong("rescale_offset", True, "Images are normalised once here.")
+    if offset:  # to -1 to 1
+        return [0.5] * 3, [0.5] * 3
+    return (mean, std) if normalised else ([0.0] * 3, [1.0] * 3)
+
+
+def read_preprocess(config: StrictConfig, side: int, square: bool, resample: int = 3) -> Preprocess:
     """The preprocessing that a `preprocessor_config.json` describes.
 
     Args:
         config: its entries.
-        image: the config of the image tower.
+        side: of the model's images, in pixels.
+        square: whether images are resized to squares where the entries do not say it.
+        resample: how, where the entries do not say it, by its number in Pillow.
 
     Raises:
         DeixisError: it describes another size, or something that is not done here; the message names the entry.
@@ -135,20 +181,18 @@ def read_preprocess(config: StrictConfig, image: dict[str, Any]) -> Preprocess:
     config.ignore("image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb", "data_format")
     config.ignore("input_data_format", "device", "disable_grouping", "return_tensors", "default_to_square")
     config.refuse(["do_pad", "pad_size"], "Images are resized and cut here, never padded.")
+    config.ignore("patch_size", "max_num_patches")
+    config.refuse(["include_top"], "Images are normalised once here.")
     for step in ("do_resize", "do_rescale"):
         if not config.flag(step, True):
             raise config.wrong(step, False, "This step is always taken here.")
-    factor = config.number("rescale_factor", 1 / 255)
-    if not math.isclose(factor, 1 / 255, rel_tol=1e-6):
-        raise config.wrong("rescale_factor", factor, "Images are brought to 0 to 1 here, by 1/255.")
-    normalised, square = config.flag("do_normalize", True), image["class_token"] is False
-    mean, std = (config.take(f"image_{name}", list(value)) for name, value in (("mean", MEAN), ("std", STD)))
+    mean, std = _normalised(config)
     values = {
-        "size": image["image_size"],
-        "interpolation": config.choice_number("resample", _RESAMPLING, 3),
-        "mean": mean if normalised else [0.0] * 3,
-        "std": std if normalised else [1.0] * 3,
-        **_shape(config, image["image_size"], square),
+        "size": side,
+        "interpolation": config.choice_number("resample", _RESAMPLING, resample),
+        "mean": mean,
+        "std": std,
+        **_shape(config, side, square),
     }
     config.done()
     return Preprocess.from_dict(values)
@@ -160,7 +204,7 @@ def _shape(config: StrictConfig, side: int, square: bool) -> dict[str, Any]:
     cut, crop = config.flag("do_center_crop", not square), config.take("crop_size", side)
     size = {"shortest_edge": size} if isinstance(size, int) else size
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    if isinstance(size, dict) and set(size) == {"height", "width"} and not cut:
+    if isinstance(size, dict) and set(size) == {"height", "width"} and (not cut or crop == size):
         if size != {"height": side, "width": side}:
             raise config.wrong("size", size, f"The image size of the model is {side}.")
         return {"mode": "squash"}

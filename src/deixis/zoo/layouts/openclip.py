@@ -155,7 +155,8 @@ def load(folder: Path, name: str) -> DualEncoder:
     weights = folded(open_weights(_weights(folder)))
     tokenizer = _tokenizer(folder, reading)
     if isinstance(text, TextConfig):
-        require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder))
+        exact = not isinstance(text, ClassTokenTextConfig)  # a decoder's vocabulary may be larger
+        require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder), exact=exact)
         if text.fill is not None and reading.tokenizer:
             text = dataclasses.replace(text, fill=padding_of(folder, tokenizer))
     towers = build(image, text, source)

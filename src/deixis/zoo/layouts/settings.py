@@ -229,7 +229,9 @@ def padding_of(folder: Path, tokenizer: Tokenizer, text_config: Mapping[str, Any
     return int(stored["pad_id"])
 
 
-def require_vocabulary(tokenizer: Tokenizer, vocabulary: int, end: int | None, source: str) -> None:
+def require_vocabulary(
+    tokenizer: Tokenizer, vocabulary: int, end: int | None, source: str, *, exact: bool = True
+) -> None:
     """Checks that a tokenizer belongs to a text tower.
 
     Args:
@@ -237,12 +239,13 @@ def require_vocabulary(tokenizer: Tokenizer, vocabulary: int, end: int | None, s
         vocabulary: tokens that the tower has vectors for.
         end: the token at which the tower reads a text, if it looks for a certain one.
         source: what errors call the checkpoint.
+        exact: whether the tower has no more vectors than CLIP's tokenizer tokens, if it is that one.
 
     Raises:
         DeixisError: it does not.
     """
-    ours, exact = tokenizer.vocabulary, isinstance(tokenizer, ClipTokenizer)
-    if ours > vocabulary or (exact and ours != vocabulary):
+    ours = tokenizer.vocabulary
+    if ours > vocabulary or (exact and isinstance(tokenizer, ClipTokenizer) and ours != vocabulary):
         raise DeixisError(
             f"{source}: the tokenizer has {ours} tokens, and the text tower vectors for {vocabulary}.",
             "It is the tokenizer of another model; take the one that came with the weights.",
