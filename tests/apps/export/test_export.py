@@ -298,7 +298,8 @@ def test_a_clip_whose_towers_were_tuned_goes_back_to_open_clip(clip: Path, place
 def test_adapters_have_no_place_elsewhere_and_onnx_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapted = shaken(zoo.load("tiny"))
     monkeypatch.setattr(zoo, "load", lambda name: adapted)
-    answer = deixis("export", "my-run", "--to", "openclip", "--out", tmp_path / "out")
+    (tmp_path / "my-run").mkdir()
+    answer = deixis("export", tmp_path / "my-run", "--to", "openclip", "--out", tmp_path / "out")
     assert answer.code == 2
     assert "has adapters (image and text), which openclip has no place for" in answer.err
     assert "--onnx" in answer.err

@@ -95,7 +95,8 @@ def test_a_place_that_cannot_be_written_is_told_before_the_reading(
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.txt").write_text("x")
     monkeypatch.chdir(tmp_path)
-    code, _, err = deixis("pack", "no-such-data", "--shards", out)
+    (tmp_path / "nothing").mkdir()  # which reading would refuse
+    code, _, err = deixis("pack", "nothing", "--shards", out)
     assert code == 2
     assert said in err
 

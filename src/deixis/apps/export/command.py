@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from deixis import zoo
+from deixis.apps.common.early_checks import require_run
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
 from deixis.apps.export.settings import Database, ExportSettings
@@ -11,7 +15,7 @@ __all__ = ["VERB", "run"]
 VERB = Verb(
     "write a model or an index for other programs",
     example="deixis export my-run --onnx --out my-onnx",
-    arguments="RUN --onnx",
+    arguments="MODEL --onnx",
     see=("deixis adapt", "docs/loading.md"),
     group="your pictures",
     order=5,
@@ -25,7 +29,7 @@ DATABASE = Database()
 
 
 def run(
-    run: str,
+    model: str,
     /,
     out: str = "deixis-export",
     settings: ExportSettings = SETTINGS,
@@ -39,7 +43,7 @@ def run(
     A model is written as ONNX or as a folder of open_clip or transformers; an index for faiss, numpy or PostgreSQL.
 
     Args:
-        run: run folder, model folder, or name of a model.
+        model: run folder, model folder, or name of a model.
         out: folder to write.
         settings: the format.
         database: connection, for --to postgres.
@@ -47,12 +51,14 @@ def run(
         overwrite: replace an existing export or run in that folder.
         quiet: print nothing.
     """
+    if model not in zoo.MODELS and not {":", "/"} & set(model) and not os.path.exists(model):
+        require_run(model)
     if settings.to in ("npy", "faiss", "postgres"):
         from deixis.apps.export import exchange
 
-        exchange.export_index(run, settings.to, out, database, overwrite=overwrite, quiet=quiet)
+        exchange.export_index(model, settings.to, out, database, overwrite=overwrite, quiet=quiet)
         return 0
     from deixis.apps.export import export as app
 
-    app.export(run, settings, reading, out=out, overwrite=overwrite, quiet=quiet)
+    app.export(model, settings, reading, out=out, overwrite=overwrite, quiet=quiet)
     return 0
