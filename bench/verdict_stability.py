@@ -74,10 +74,10 @@ class Collection(NamedTuple):
         return Collection(self.table.take(index), tuple(self.groups[i] for i in index))
 
 
-def units(seeds: int, sets: Sequence[str], sizes: Sequence[int]) -> Iterator[Unit]:
+def units(seeds: int, sets: Sequence[str], sizes: Sequence[int], kinds: Sequence[str] = KINDS) -> Iterator[Unit]:
     """All units, a few seeds of each size at a time, so that a run that is stopped has something of everything."""
     for first in range(0, seeds, 5):
-        for size, seed, name, kind in itertools.product(sizes, range(first, min(seeds, first + 5)), sets, KINDS):
+        for size, seed, name, kind in itertools.product(sizes, range(first, min(seeds, first + 5)), sets, kinds):
             yield Unit(name, size, kind, seed)
 
 
@@ -200,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="of each set, size and kind")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no unit begins later")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -209,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = {Unit(*(row[name] for name in Unit._fields)) for row in rows}
     encoder, end = freeze(zoo.load("starter")), time.monotonic() + 60 * given.minutes
     whole = {name: collection(name) for name in given.sets}
-    for unit in units(given.seeds, given.sets, given.sizes):
+    for unit in units(given.seeds, given.sets, given.sizes, given.kinds):
         if unit in done or time.monotonic() > end:
             continue
         row = measure(unit, whole[unit.set], encoder)

@@ -32,6 +32,9 @@ __all__ = [
 _DEALS = 10**6
 """Beyond the index of any division, so that deals of captions have seeds of their own."""
 
+_PLAIN = 5
+"""Divisions of an arm that chooses nothing: it is there to be compared with, and may train for long."""
+
 _FORGOTTEN = 5
 """Divisions whose adapters are measured outside: more change no interval, which is over the concepts outside."""
 
@@ -181,6 +184,8 @@ def run(
         order = shuffled_captions(linked, division_seed(experiment.seed, _DEALS + plan.deal))
         experiment = dataclasses.replace(experiment, table=experiment.table.with_text_of(order))
     grid = plan.grid or Grid((plan.fixed,), (1.0,))
+    if plan.grid is None:
+        experiment = dataclasses.replace(experiment, splits=experiment.splits[:_PLAIN])
     light = not trains_towers(plan.recipe.method)
     divisions = hold_out(experiment, plan.recipe, grid, keep=light, on_division=on_division)
     if plan.grid is None:
