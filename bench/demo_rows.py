@@ -16,6 +16,8 @@ __all__ = ["main"]
 
 KEPT = (
     "sentence",
+    "seed",
+    "verdict",
     "data",
     "kept",
     "bars",

@@ -16,15 +16,16 @@ VERB = Verb(
 )
 
 
-def run(data: str = "", /, out: str = "", small: bool = False, overwrite: bool = False) -> int:
+def run(data: str = "", /, out: str = "", small: bool = False, seed: int = 0, overwrite: bool = False) -> int:
     """Runs `deixis adapt` with all controls on a public data set (the Tux Paint stamps) or on DATA.
 
     Args:
         data: your own images instead of the stamps.
         out: run folder to write; without it a new one in `runs`, such as `runs/demo` or `runs/my-photos-2`.
-        small: use fewer images and splits, for a quick look.
+        small: use fewer images and divisions, for a quick look.
+        seed: random seed of divisions and training.
         overwrite: replace an existing run in that folder.
     """
     from deixis.apps.demo import demo as app
 
-    return app.demo(data, out, small=small, overwrite=overwrite)
+    return app.demo(data, out, small=small, seed=seed, overwrite=overwrite)

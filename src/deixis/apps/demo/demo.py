@@ -40,13 +40,14 @@ STARTER = {"image_to_text_r10": 48, "text_to_image_r1": 23, "text_to_image_r10":
 when its recipe was found."""
 
 
-def demo(data: str = "", out: str = "", *, small: bool = False, overwrite: bool = False) -> int:
+def demo(data: str = "", out: str = "", *, small: bool = False, seed: int = 0, overwrite: bool = False) -> int:
     """Runs the main job with all controls and writes `summary.json` into the run folder.
 
     Args:
         data: one's own images; empty takes the Tux Paint stamps, fetched where they are missing.
         out: the run folder; empty takes a new one in `runs`, as `new_folder` names it.
         small: a third of the pictures, five divisions, nothing outside: a first look.
+        seed: of divisions and training.
         overwrite: replace the run that is there.
 
     Returns:
@@ -54,7 +55,7 @@ def demo(data: str = "", out: str = "", *, small: bool = False, overwrite: bool 
     """
     clock, talk = Clock(), Reporter()
     out = out or str(new_folder(data))
-    settings = AdaptSettings(splits=5) if small else AdaptSettings()
+    settings = AdaptSettings(splits=5 if small else 0, seed=seed)
     if data:
         source = read(data)
         adapt(
@@ -150,6 +151,8 @@ def _summary(done: AdaptResult, clock: Clock) -> dict[str, Any]:
     whole = _points(intervals(values, np.asarray(done.experiment.groups)[photo]))
     return {
         "sentence": result["sentence"],
+        "seed": result["seed"],
+        "verdict": result["verdict"],
         "data": {key: result["data"][key] for key in ("name", "images", "captions", "groups", "fingerprint")},
         "kept": result["kept"],
         "starter": {
