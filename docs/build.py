@@ -24,6 +24,7 @@ from docs.commands import commands_page
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
+from docs.stability import stability_page
 
 __all__ = ["main", "method_page", "pages", "races_page", "table"]
 
@@ -211,10 +212,12 @@ def pages() -> dict[str, str]:
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
+    stability = stability_page(_rows("verdict_stability"), MADE, table)
+    made["verdict_stability.md"] = stability.text
     papers = [method for method in methods if method.card.role == "paper"]
     golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])
     page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE)
-    return {**made, "papers.md": page.text, **page.pictures}
+    return {**made, "papers.md": page.text, **page.pictures, **stability.pictures}
 
 
 def main() -> None:
