@@ -9,7 +9,7 @@ A second case, `cached`, takes a batch through two small towers in K pieces: our
 once; open_clip by the scheme of `--accum-freq K` of its training script, with the loss of the whole batch K times.
 
 What a side needs in memory is what a process of its own holds at its worst beyond what it held before. A side that does
-not fit into this machine is told of, and leaves no row.
+not fit into this machine is reported, and leaves no row.
 """
 
 from __future__ import annotations

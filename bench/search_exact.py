@@ -39,7 +39,7 @@ __all__ = ["CASES", "PEERS", "RACE", "SIDES", "main", "measure", "recall", "same
 RACE = Race(
     measures="The ten nearest of N vectors",
     peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again"),
-    equal="at each rank the score, in float64, within 1e-6; usearch tells its recall",
+    equal="at each rank the score, in float64, within 1e-6; usearch reports its recall",
 )
 
 WIDTH, RANK, QUERIES, K, THREADS, BLOCK = 512, 64, 500, 10, 2, 20_000

@@ -82,9 +82,9 @@ def _value(value: Any) -> str:
     """A setting; of a value object what is not as it has it by itself."""
     if not dataclasses.is_dataclass(value):
         return repr(value)
-    told = [(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)]
+    values = [(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)]
     usual = {each.name: each.default for each in dataclasses.fields(value)}
-    changed = ", ".join(f"{name}={_value(one)}" for name, one in told if one != usual[name])
+    changed = ", ".join(f"{name}={_value(one)}" for name, one in values if one != usual[name])
     return f"{type(value).__name__}({changed})"
 
 
@@ -109,7 +109,7 @@ def method_page(method: Literals) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-RACES = """Of each race, case and peer the latest row of `results/bench.jsonl`; the worst race stands first, and in each
+RACES = """Of each race, case and peer the latest row of `results/bench.jsonl`; the worst race comes first, and in each
 the worst case. A case is **won** or **lost** where both quartiles of the ratio say so, and *even* otherwise. A ratio of
 2 means twice as fast, or half the memory."""
 

@@ -149,7 +149,7 @@ def write_local(folder: Path = LOCAL) -> list[Path]:
 
 
 def _write(path: Path, sheet: Image.Image) -> None:
-    """Writes a sheet in the format that its name tells."""
+    """Writes a sheet in the format that its name says."""
     with atomic_path(path) as temporary:
         sheet.save(temporary, Image.registered_extensions().get(path.suffix.lower(), "JPEG"), quality=QUALITY)
 
@@ -188,13 +188,13 @@ def _tell(sheet: Image.Image, sample: Sample, place: tuple[int, int]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the sheet that is asked for; without arguments those of all sets in the cache."""
+    """Writes the requested sheet; without arguments those of all sets in the cache."""
     if not arguments:
         print(*(f"wrote {path}" for path in write_local()), sep="\n")
         return
     data, path = arguments
-    told = data.startswith("set:") or Path(data).exists()
-    _write(Path(path), contact_sheet(read(data)) if told else scenes_sheet(data))
+    is_data = data.startswith("set:") or Path(data).exists()
+    _write(Path(path), contact_sheet(read(data)) if is_data else scenes_sheet(data))
 
 
 if __name__ == "__main__":
