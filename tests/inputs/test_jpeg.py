@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deixis.inputs import jpeg
+from deixis.inputs.decode import jpeg
 from deixis.inputs.images import ImageError, load_image, open_image
 
 pytest.importorskip("simplejpeg")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deixis.inputs.upright import orientation, to_rgb, turned, upright
+from deixis.inputs.decode.upright import orientation, to_rgb, turned, upright
 
 CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 

@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from deixis.errors import DeixisError
+from deixis.inputs.decode.upright import orientation, to_rgb, turned
 from deixis.inputs.masks import encode_mask
 from deixis.inputs.opening import MAX_PIXELS, ImageError, ImageSource, name_of, opened
-from deixis.inputs.upright import orientation, to_rgb, turned
 from deixis.types.samples import Mask
 
 __all__ = ["FAINT", "is_cut_out", "load_cutout", "region_of"]

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from deixis.errors import DeixisError
 from deixis.files import content_hash
-from deixis.inputs import jpeg
+from deixis.inputs.decode import jpeg
+from deixis.inputs.decode.strips import factor_of, reduced
+from deixis.inputs.decode.upright import orientation, turned, upright
 from deixis.inputs.duplicates import NEAR_DUPLICATE_BITS, perceptual_hash
 from deixis.inputs.formats import FORMATS, IMAGE_SUFFIXES
-from deixis.inputs.opening import JPEGS, MAX_PIXELS, ImageError, ImageSource, Reason, is_source, opened
+from deixis.inputs.opening import IN_FORCE, JPEGS, MAX_PIXELS, ImageError, ImageSource, Reason, is_source, opened
 from deixis.inputs.pixels import EXPECTED, PixelArray, describe
-from deixis.inputs.upright import orientation, upright
 from deixis.types.samples import Member, Picture, Stored
 
 __all__ = [
@@ -62,16 +63,18 @@ class ImageInfo(NamedTuple):
 
 
 def load_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: int | None = None
+    source: ImageSource, *, max_pixels: int = IN_FORCE, smallest: int | None = None
 ) -> UInt8[Tensor, "3 H W"]:
     """Decodes an image as a person would see it.
 
     Args:
         source: a path, a member of a shard, a drawing, the bytes of a file, a Pillow image (which is left as it is),
             an array [H, W, 3] or a tensor [3, H, W], of uint8 or of floats from 0 to 1.
-        max_pixels: the most width x height that is decoded; checked on the header, before any memory is taken.
+        max_pixels: the most width x height that is decoded; checked on the header, before any memory is taken. 0: the
+            limit in force, `MAX_PIXELS` unless `opening.allow_pixels` set another.
         smallest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels;
-            other formats are decoded whole.
+            other formats are decoded whole, unless they have more than `MAX_PIXELS`. These, too, come smaller, by a
+            whole factor; TIFF and PNG are then decoded a band of rows at a time, and never in memory as a whole.
 
     Returns:
         RGB values from 0 to 255, the same whichever decoder is installed; channels are last in memory (call
@@ -83,11 +86,11 @@ def load_image(
     with opened(source, max_pixels=max_pixels, smallest=smallest) as picture:
         pixels = None if picture is source else _plain_jpeg(picture, "RGB")
         if pixels is None:
-            pixels = np.array(upright(picture))
+            pixels = np.array(_whole(picture, source, smallest))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: int | None = None) -> Image.Image:
+def open_image(source: ImageSource, *, max_pixels: int = IN_FORCE, smallest: int | None = None) -> Image.Image:
     """As `load_image`, with the same pixels, but a Pillow image: for what Pillow goes on with, two copies less.
 
     Returns:
@@ -101,7 +104,7 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, smallest: i
         if picture is not source and picture.width * picture.height < _SMALL:
             pixels = _plain_jpeg(picture, "RGBX")
         if pixels is None:
-            return upright(picture)
+            return _whole(picture, source, smallest)
         return Image.frombytes("RGB", picture.size, pixels, "raw", "RGBX")
 
 
@@ -151,6 +154,17 @@ def picture_hash(picture: Picture) -> str:
         return hashlib.sha256(picture.read()).hexdigest()
     pixels = np.ascontiguousarray(picture.draw())
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
+def _whole(picture: Image.Image, source: ImageSource, smallest: int | None) -> Image.Image:
+    """A picture upright; a very large one reduced while it is decoded, where its format allows that."""
+    if picture is not source and picture.width * picture.height > MAX_PIXELS:
+        small = reduced(picture, factor_of(picture.size, smallest))
+        if small is not None:  # Pillow decodes a PNG to look for EXIF behind its pixels
+            return (
+                small if picture.format == "PNG" and "exif" not in picture.info else turned(small, orientation(picture))
+            )
+    return upright(picture)
 
 
 def _plain_jpeg(picture: Image.Image, layout: Literal["RGB", "RGBX"]) -> NDArray[np.uint8] | None:

@@ -19,11 +19,24 @@ from typing import Any, Literal
 from PIL import Image
 
 from deixis.errors import DeixisError, require
+from deixis.inputs.decode.strips import factor_of
 from deixis.inputs.formats import FORMATS, describe_foreign, icon_size, is_heif, is_text, plugin
 from deixis.inputs.pixels import PixelArray, picture_of
 from deixis.types.samples import Drawing, Member, Stored
 
-__all__ = ["JPEGS", "MAX_PIXELS", "ImageError", "ImageSource", "Reason", "is_source", "name_of", "opened"]
+__all__ = [
+    "IN_FORCE",
+    "JPEGS",
+    "MAX_PIXELS",
+    "ImageError",
+    "ImageSource",
+    "Reason",
+    "allow_pixels",
+    "allowed_pixels",
+    "is_source",
+    "name_of",
+    "opened",
+]
 
 Reason = Literal[
     "missing",
@@ -40,6 +53,9 @@ ImageSource = str | os.PathLike[str] | Member | Drawing | Stored | bytes | Image
 
 MAX_PIXELS = 100_000_000
 """The default limit on width x height: 300 MB once decoded to [3, H, W], at the worst 1.4 GB while it is decoded."""
+
+IN_FORCE = 0
+"""In place of a limit: the one in force in this process, see `allow_pixels`."""
 
 JPEGS = ("JPEG", "MPO")
 """Pillow's names of JPEG; MPO: several in one file, as some cameras and phones write."""
@@ -83,9 +99,29 @@ def name_of(source: ImageSource) -> str:
     return str(source) if isinstance(source, Member) else source.name
 
 
+_limit = MAX_PIXELS
+
+
+def allow_pixels(count: int) -> None:
+    """Sets the limit on width x height for this process: that of all calls that name none.
+
+    Raises:
+        DeixisError: it is below 1.
+    """
+    global _limit
+    if count < 1:
+        raise DeixisError(f"max_pixels is {count}.", "Give the most width x height of a picture, such as 100000000.")
+    _limit = count
+
+
+def allowed_pixels() -> int:
+    """The limit in force."""
+    return _limit
+
+
 @contextlib.contextmanager
 def opened(
-    source: ImageSource, *, max_pixels: int | None = MAX_PIXELS, smallest: int | None = None
+    source: ImageSource, *, max_pixels: int | None = IN_FORCE, smallest: int | None = None
 ) -> Iterator[Image.Image]:
     """The Pillow image of a source, its header read and its pixels not; files are closed on leaving.
 
@@ -93,7 +129,7 @@ def opened(
 
     Args:
         source: as for `images.load_image`.
-        max_pixels: the most width x height; None: the header alone is wanted.
+        max_pixels: the most width x height; 0: the limit in force; None: the header alone is wanted.
         smallest: as for `images.load_image`.
 
     Raises:
@@ -102,11 +138,18 @@ def opened(
     name = name_of(source)
     with _quiet, _opened(source, name) as picture:
         if max_pixels is not None:
-            _check_size(picture.size, max_pixels, name)
+            _check_size(picture.size, max_pixels or _limit, name)
         with _explained(name, "its pixels can't be read"):
-            if smallest is not None and picture.format in JPEGS and picture is not source:
-                picture.draft(None, (smallest, smallest))  # type: ignore[arg-type]
+            if picture.format in JPEGS and picture is not source:
+                least = smallest or (_least(picture.size) if max_pixels is not None else None)
+                if least is not None:
+                    picture.draft(None, (least, least))  # type: ignore[arg-type]
             yield picture
+
+
+def _least(size: tuple[int, int]) -> int | None:
+    """What the shorter side of a very large picture must keep, where nobody says so; None: it stays whole."""
+    return min(size) // factor_of(size, None) if size[0] * size[1] > MAX_PIXELS else None
 
 
 class _Quiet:
@@ -286,7 +329,7 @@ def _check_size(size: tuple[int, int], max_pixels: int, name: str) -> None:
     width, height = size
     if width * height < 1:
         raise ImageError(f"{name} has no pixels ({width} x {height}).", "Leave it out.", "corrupt")
-    _check_limit(size, max_pixels, name, "Save it smaller, or raise the limit (max_pixels).")
+    _check_limit(size, max_pixels, name, "Save it smaller, or raise the limit (--max-pixels, max_pixels).")
 
 
 def _check_limit(size: tuple[int, int], max_pixels: int, name: str, cure: str) -> None:

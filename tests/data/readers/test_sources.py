@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -508,3 +509,30 @@ def test_a_folder_without_images_tells_what_is_there(tmp_path: Path) -> None:
 def test_no_image_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened"))
     assert read(put(tmp_path, "a.jpg")).samples
+
+
+def test_what_images_say_of_themselves_becomes_columns_and_on_request_captions(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "A gull on a pole"
+    exif.get_ifd(0x8769)[0x9003] = "2019:12:24 18:05:59"
+    for i in range(4):
+        how: dict[str, Any] = {"exif": exif} if i < 2 else {"xmp": b"no xml"} if i == 2 else {}
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.jpg", **how)
+    source = read(tmp_path)
+    assert source.kind == "images"
+    assert [sample.extra for sample in source.samples] == [
+        {"caption": "A gull on a pole", "date": "2019-12-24 18:05:59"}
+    ] * 2 + [{}, {}]  # fmt: skip
+    assert [(each.path, each.reason) for each in source.skipped] == [("2.jpg", "XMP can't be read")]
+    assert any("1 skipped, XMP can't be read (such as 2.jpg)" in note for note in source.notes)
+    captioned = read(tmp_path, caption_column="caption")
+    assert captioned.kind == "captions"
+    assert [sample.captions for sample in captioned.samples] == [("A gull on a pole",)] * 2 + [(), ()]
+    with pytest.raises(DeixisError, match=r"title, caption, keywords, date\. 'words' is none of them"):
+        read(tmp_path, caption_column="words")
+
+
+def test_broken_xmp_in_most_images_is_no_reason_to_refuse_them(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.jpg", xmp=b"<no xml")
+    assert len(read(tmp_path).samples) == 4

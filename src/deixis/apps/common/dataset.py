@@ -30,6 +30,7 @@ from deixis.engine.features.store import FeatureStore, FeatureTable, table
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
 from deixis.inputs.clip_bpe import ClipTokenizer
+from deixis.inputs.opening import allow_pixels
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.types import ImageStates, Picture, Sample, Skipped, Source
@@ -78,8 +79,10 @@ def read(data: str | Sequence[str], reading: Reading | None = None) -> Source:
 
     Args:
         data: a path, a pattern, `set:NAME`, or `set:NAME/PART` for a part of one; or the paths of images.
-        reading: columns and the like, where they are not to be guessed.
+        reading: columns and the like, where they are not to be guessed; its limit on pixels holds for this process.
     """
+    if reading is not None:
+        allow_pixels(reading.max_pixels)
     if isinstance(data, str) and data.startswith("set:"):
         return catalogue.read(data[4:])
     r = reading or Reading()

@@ -50,6 +50,8 @@ class Reading:
         label_column: column with the class labels.
         group: column with the same value for images of one thing; splits keep them together.
         names_as_captions: use file names as captions.
+        max_pixels: largest picture that is read, in pixels (width x height). Pictures of more than 100 million pixels
+            are made smaller while they are decoded.
     """
 
     path_column: str | None = None
@@ -57,3 +59,4 @@ class Reading:
     label_column: str | None = None
     group: str | None = None
     names_as_captions: bool = False
+    max_pixels: int = 100_000_000

@@ -16,12 +16,12 @@ from PIL import Image
 from deixis.apps.common.find_picture import find_picture
 from deixis.apps.serve.errors import RequestError
 from deixis.errors import DeixisError
+from deixis.inputs.decode.upright import orientation
 from deixis.inputs.images import open_image
 from deixis.inputs.opening import opened
-from deixis.inputs.upright import orientation
 from deixis.types import Member
 
-__all__ = ["PLACEHOLDER", "MissingPicture", "Pictures", "Small", "located"]
+__all__ = ["ANY_SIZE", "PLACEHOLDER", "MissingPicture", "Pictures", "Small", "located"]
 
 PLACEHOLDER = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120"><rect width="160" height="120" fill="#999" '
@@ -29,6 +29,9 @@ PLACEHOLDER = (
     b'<path d="M46 34l68 54" stroke="#888" stroke-width="3"/></svg>'
 )
 """What is shown where a file has gone."""
+
+ANY_SIZE = 1 << 40
+"""Pixels of what is in an index: how large its pictures may be was decided when it was made."""
 
 _SIDES = (160, 320, 480, 640, 800, 1200, 1600, 2048, 3200, 4800, 8192)
 _QUALITY = 85
@@ -177,7 +180,7 @@ def _jpeg(source: Path | Member, side: int) -> bytes:
         width, height = header.size
         turned = orientation(header) >= _TURNED
     target = _fitted((height, width) if turned else (width, height), side)
-    picture = open_image(source, smallest=min(target))
+    picture = open_image(source, max_pixels=ANY_SIZE, smallest=min(target))
     if picture.size != target:
         picture = picture.resize(target, Image.Resampling.LANCZOS)
     with io.BytesIO() as memory:

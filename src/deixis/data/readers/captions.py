@@ -13,12 +13,13 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "full_path", "is_text", "texts_in"]
+__all__ = ["BROKEN_XMP", "MAX_CAPTION", "NOT_UTF8", "Tally", "decode", "excerpt", "full_path", "is_text", "texts_in"]
 
 MAX_CAPTION = 10_000
 """Characters of a caption that are retained; far more than any text tower reads."""
 
 NOT_UTF8 = "caption is not UTF-8"
+BROKEN_XMP = "XMP can't be read"
 
 
 @dataclasses.dataclass

@@ -19,6 +19,7 @@ from deixis.data.readers.refusals import UNDERSTOOD, missing, refused, unknown_j
 from deixis.data.readers.rows import from_rows
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
+from deixis.inputs.metadata import FIELDS
 from deixis.types.samples import Source
 
 __all__ = ["read_images", "recognise", "recognise_table"]
@@ -118,8 +119,22 @@ def _folder(path: Path, user_columns: Columns) -> Source:
         files = [path / name for name in walk.files if name.lower().endswith(suffix)]
         if files:
             return _several(files, user_columns, path)
-    _refuse_columns(path, user_columns)
-    return read_folder(path, walk)
+    return read_folder(path, walk, _embedded(path, user_columns))
+
+
+def _embedded(path: Path, user_columns: Columns) -> list[str]:
+    """The columns that image files bring themselves and that the user takes for captions."""
+    if user_columns.caption is None or user_columns != Columns(caption=user_columns.caption):
+        _refuse_columns(path, user_columns)
+        return []
+    names = [name.strip() for name in user_columns.caption.split(",")]
+    if not set(names) <= set(FIELDS):
+        raise DeixisError(
+            f"{full_path(path)} is a folder, and a folder has no columns but those that images bring in XMP, IPTC "
+            f"or EXIF: {', '.join(FIELDS)}. {user_columns.caption!r} is none of them.",
+            "Name these with --caption-column, or give a csv with the columns.",
+        )
+    return names
 
 
 def _refuse_columns(path: Path, user_columns: Columns, what: str = "is a folder, and a folder has no columns") -> None:

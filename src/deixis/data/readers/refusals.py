@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from deixis.data.readers.captions import NOT_UTF8, excerpt, full_path
+from deixis.data.readers.captions import BROKEN_XMP, NOT_UTF8, excerpt, full_path
 from deixis.data.readers.lookup import NOT_IN_SHARD
 from deixis.data.readers.regions import PARTS
 from deixis.data.readers.rows import NOT_TEXT
@@ -69,7 +69,7 @@ _ABOUT_WORDS = frozenset(
 )
 """Reasons that concern words alone: the image is there all the same, and is counted once."""
 
-_EXPECTED = frozenset({*PARTS, "was not downloaded"})
+_EXPECTED = frozenset({*PARTS, "was not downloaded", BROKEN_XMP})
 """Reasons that say nothing against the material as a whole."""
 
 _CURES = {
@@ -78,6 +78,7 @@ _CURES = {
     "file not found": "Paths are read relative to the table's folder, {root}, or to a folder in it.",
     "is in several folders": "Name the folder as well, such as photos/a.jpg.",
     NOT_IN_SHARD: "A file within a shard is named shard.tar/0001.jpg, as `deixis label` writes it.",
+    BROKEN_XMP: "The images are used all the same; exiftool -xmp:all= FILE removes what is broken.",
     "path is empty": "Fill in the path column.",
     "path is not text": "Name the column that holds the names of files: --path-column.",
     NOT_UTF8: "Save the text as UTF-8, for example: iconv -f windows-1252 -t utf-8 OLD > NEW",

@@ -33,7 +33,8 @@ def read(
     names_as_captions: bool = False,
     max_skipped: float = MAX_SKIPPED,
 ) -> Source:
-    """Reads what a user has, whatever form it has; which one is found by looking. No image is opened.
+    """Reads what a user has, whatever form it has; which one is found by looking. No image is decoded;
+    of those in a folder the header is read, for what it says in XMP, IPTC or EXIF.
 
     A folder of images, with captions beside them or a sub-folder for each class; a table (csv, tsv, jsonl, parquet);
     json with boxes, expressions or conversations, or COCO's; webdataset shards, also as a pattern with braces;

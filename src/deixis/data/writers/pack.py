@@ -25,8 +25,8 @@ from deixis.data.readers.tars import Listing, TarEntry, index_path, is_packed, w
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.inputs.formats import FORMATS
-from deixis.inputs.images import MAX_PIXELS, load_image, probe
-from deixis.inputs.opening import name_of
+from deixis.inputs.images import load_image, probe
+from deixis.inputs.opening import allowed_pixels, name_of
 from deixis.types.samples import Drawing, Member, Sample, Skipped, Source
 
 __all__ = ["Packed", "check_place", "pack"]
@@ -249,7 +249,7 @@ def _image(sample: Sample) -> tuple[str, bytes]:
         if isinstance(picture, Drawing):
             return "png", _png(picture)
         info = probe(picture)
-        if info.width * info.height > MAX_PIXELS:
+        if info.width * info.height > allowed_pixels():
             raise _LeftOut(sample, "too many pixels", f"{info.width:,} x {info.height:,}")
         data = picture.read_bytes() if isinstance(picture, Path) else picture.read()
         if not any(mark in data[-_TAIL:] for mark in _MARKS.get(info.format, ())):

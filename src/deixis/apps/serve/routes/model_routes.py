@@ -21,7 +21,7 @@ from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters
-from deixis.apps.serve.pictures import located
+from deixis.apps.serve.pictures import ANY_SIZE, located
 from deixis.apps.serve.routes.page_routes import listed_items
 from deixis.apps.serve.schemas import (
     Embeddings,
@@ -182,7 +182,7 @@ def _picture(desk: ServerState, request: ExplainRequest | GroundRequest) -> Imag
     if request.image is not None:
         return open_image(picture_bytes(request.image, desk.pixels), max_pixels=desk.pixels)
     item = desk.item(request.row or 0)
-    return open_image(located(str(item["path"])))
+    return open_image(located(str(item["path"])), max_pixels=ANY_SIZE)
 
 
 def _words(desk: ServerState, texts: Sequence[str]) -> list[str]:

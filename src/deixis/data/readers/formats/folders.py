@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text
+from deixis.data.readers.embedded import embedded_captions, embedded_columns
 from deixis.data.readers.names import split_of
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
@@ -108,7 +109,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def read_folder(root: Path, walk: Walk | None = None) -> Source:
+def read_folder(root: Path, walk: Walk | None = None, embedded: Sequence[str] = ()) -> Source:
     """Reads a folder of images; how it is laid out is found by looking.
 
     * A `.txt` file of the same name beside an image holds its captions, one a line.
@@ -116,9 +117,12 @@ def read_folder(root: Path, walk: Walk | None = None) -> Source:
       and `test` folders above the classes are read as such).
     * Else the images are alone.
 
+    What the files say of themselves (XMP, IPTC, EXIF) becomes columns: `title`, `caption`, `keywords`, `date`.
+
     Args:
         root: the folder.
         walk: what is in it, if it was listed already.
+        embedded: which of these columns are taken for captions.
 
     Raises:
         DeixisError: no image is there; the message says what is.
@@ -129,12 +133,18 @@ def read_folder(root: Path, walk: Walk | None = None) -> Source:
         raise _without_images(root, walk.files)
     tally, skipped, notes = Tally(), list(walk.skipped), _remarks(root, walk.files)
     captions, texts = _captions(root, images, set(walk.files), tally, skipped)
+    columns = embedded_columns(root, images, skipped)
+    captions |= embedded_captions(columns, embedded, tally)
     folders = _folders(images)
     splits = _splits(folders, notes)
-    samples = [Sample(name, root / name, captions.get(name, ()), split=splits.get(name, "")) for name in images]
+    samples = [
+        Sample(name, root / name, captions.get(name, ()), split=splits.get(name, ""), extra=columns.get(name, {}))
+        for name in images
+    ]
     kind, layout = "images", "folder of images"
-    if texts:
-        kind, layout = "captions" if captions else "images", "folder with .txt beside the images"
+    if texts or captions:
+        where = ".txt beside the images" if texts else "captions inside the images"
+        kind, layout = "captions" if captions else "images", f"folder with {where}"
     else:
         labels = _labels({name: folders[name][1:] if splits else folders[name] for name in images}, notes)
         if labels:
