@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from deixis.apps.eval.chart import Chart, ChartPoint, Series
+from deixis.apps.eval.comparison import write_page
 from deixis.apps.report.report import Example, render
 
 pytestmark = pytest.mark.slow
@@ -78,3 +83,50 @@ def test_dark_and_light_follow_the_reader_and_paper_is_white(
     page.emulate_media(color_scheme="dark", media="print")
     assert page.evaluate(ground) == light
     assert page.locator("nav").is_hidden()
+
+
+def _edges(box: Any) -> tuple[float, float]:
+    """How much darker or lighter the first and last columns of a box are than its ground, where nothing is written."""
+    with Image.open(io.BytesIO(box.screenshot())) as image:
+        values = np.asarray(image.convert("L"), np.float64)
+    ground = np.median(values)
+    return tuple(abs(np.median(values[:, column]) - ground) for column in (1, -2))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_beyond_its_edge_is_shaded_there(
+    browser: Any, result: dict[str, Any], tmp_path: Path, scheme: str
+) -> None:
+    page, _, _ = _open(browser, render(result, [], tmp_path / "report.html"), 360, scheme)
+    box = page.get_by_role("region", name="Measures before and after")
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth + 40")
+    left, right = _edges(box)
+    assert left < 1 < 3 < right
+    box.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+    left, right = _edges(box)
+    assert right < 1 < 3 < left
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_page_of_eval_is_dark_where_its_reader_is_and_its_chart_too(
+    browser: Any, tmp_path: Path, scheme: str, width: int
+) -> None:
+    series = [Series(f"model {i}", [ChartPoint(0.2 * j, 0.1 * i + 0.05 * j) for j in range(5)]) for i in range(8)]
+    chart = Chart("Recall <b>", "shots", [(0.0, "1"), (1.0, "16")], series)
+    head = ["model", *(f"measure {i}" for i in range(9))]
+    write_page(tmp_path, "Retrieval", chart.svg(), [("Table", head, [head] * 3)], ["A note."], {"seed": 0})
+    page, troubles, _ = _open(browser, tmp_path / "table.html", width, scheme)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert troubles == []
+    light = (
+        """e => (getComputedStyle(e).%s.match(/[\\d.]+/g) ?? []).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3"""
+    )
+    for where in ("body", "svg rect"):
+        value = page.locator(where).first.evaluate(light % ("backgroundColor" if where == "body" else "fill"))
+        assert (value > 200) == (scheme == "light")
+    text = page.locator("svg text").first.evaluate(light % "fill")
+    assert (text < 100) == (scheme == "light")
+    page.screenshot(path=str(tmp_path / f"eval-{width}-{scheme}.png"))
+    page.close()

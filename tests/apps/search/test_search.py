@@ -313,3 +313,35 @@ def test_a_search_by_words_imports_no_image_network(place: Path) -> None:
 
 def test_the_verb_of_the_package_is_the_same_search(place: Path) -> None:
     assert ids(library.search(place / "plain", "a red sheet")) == ids(search(place / "plain", "a red sheet"))
+
+
+def _measured(threshold: float) -> Calibration:
+    return Calibration(Logistic((0.0, 2.5), -2.5), None, Logistic((1.0,), 0.0), 31, 31, 0.0, threshold=threshold)
+
+
+def test_results_that_hardly_match_are_folded_away_in_the_terminal(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Searcher, "calibration", _measured(0.0))
+    found = search(place / "plain", "a red sheet", k=31)
+    assert 0 < found.likely < 31
+    assert found[found.likely - 1].relevance >= 0.05 > found[found.likely].relevance
+    lines = deixis("search", place / "plain", "a red sheet", "--k", 31).out.splitlines()
+    assert len(lines) == 2 + found.likely + 1  # a sentence, a head and what is said of the rest
+    assert lines[-1] == f"{31 - found.likely} more that hardly match; --all lists them."
+    everything = deixis("search", place / "plain", "a red sheet", "--k", 31, "--all").out.splitlines()
+    assert len(everything) == 2 + 31
+    told = json.loads(deixis("search", place / "plain", "a red sheet", "--k", 31, "--json").out)
+    assert len(told["found"]) == 31
+
+
+def test_nothing_is_likely_is_said_only_by_a_model_that_can_tell(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = Calibration(Logistic((0.0, 0.1), -9.0), None, Logistic((1.0,), 9.0), 31, 31, 0.0, threshold=1e-9)
+    monkeypatch.setattr(Searcher, "calibration", low)
+    assert "Nothing here is likely to match" in deixis("search", place / "plain", "xqzzk wvvb", "--k", 4).out
+    monkeypatch.setattr(Searcher, "calibration", _measured(0.0))
+    assert not search(place / "plain", "xqzzk wvvb").nothing
+    never = Calibration(low.evidence, None, low.presence, 31, 31, 0.0, threshold=0.0)
+    monkeypatch.setattr(Searcher, "calibration", never)
+    found = search(place / "plain", "xqzzk wvvb", k=4)
+    assert (found.nothing, found.likely) == (False, 4)  # nothing to fold where all are as unlikely

@@ -20,6 +20,9 @@ _INKS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b
 """Colours that most colour-blind people can distinguish (Okabe and Ito)."""
 
 _FAINT, _TEXT, _PAPER = "#dddddd", "#333333", "#ffffff"
+_NAMED = {ink: f"var(--ink-{number}, {ink})" for number, ink in enumerate((*_INKS, _FAINT, _PAPER))}
+"""In a page, colours that its style may name otherwise, as for a dark one."""
+
 _SHARP = 2
 """Pixels of the PNG to one of the SVG, each way."""
 
@@ -82,10 +85,10 @@ class Chart:
     joined: bool = True
 
     def svg(self) -> str:
-        """As text, all words escaped."""
+        """As text, all words escaped; a page may set `--ink-0` to `--ink-9` (series, grid, paper) to other colours."""
         head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
         label = f'aria-label="{html.escape(self.title)}" font-family="sans-serif" font-size="13">'
-        paper = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="{_PAPER}"/>'
+        paper = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="{_NAMED[_PAPER]}"/>'
         return "\n".join([f"{head} {label}", paper, *map(_svg, self._shapes()), "</svg>"])
 
     def save(self, path: Path) -> None:
@@ -137,11 +140,11 @@ class Chart:
 def _svg(shape: _Shape) -> str:
     if isinstance(shape, _Line):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
-        return f'<polyline points="{points}" fill="none" stroke="{shape.ink}" stroke-width="{shape.width}"/>'
+        return f'<polyline points="{points}" fill="none" stroke="{_NAMED[shape.ink]}" stroke-width="{shape.width}"/>'
     if isinstance(shape, _Disc):
-        return f'<circle cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="4" fill="{shape.ink}"/>'
-    words = html.escape(shape.words)
-    return f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" fill="{shape.ink}" text-anchor="{shape.anchor}">{words}</text>'
+        return f'<circle cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="4" fill="{_NAMED[shape.ink]}"/>'
+    words, place = html.escape(shape.words), f'x="{shape.x:.1f}" y="{shape.y:.1f}"'
+    return f'<text {place} fill="{_NAMED[shape.ink]}" text-anchor="{shape.anchor}">{words}</text>'
 
 
 def _paint(brush: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, shape: _Shape) -> None:
