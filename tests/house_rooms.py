@@ -32,7 +32,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
-    "apps/explain/settings.py": ("normgrad",),  # the default of a verb
+    "apps/explain/settings.py": ("normgrad", "windows"),  # the defaults of a verb
     "apps/label/label_table.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/serve/routes/label_routes.py": ("caption",),  # a column

@@ -79,7 +79,8 @@ def test_one_text_gives_a_map_an_image_and_several_give_what_each_gives_alone(
 ) -> None:
     several = deixis.explain(encoder, [picture, picture.rotate(180)], TEXTS)
     assert several.maps.shape == (2, 2, 32, 32)
-    assert several.raw.keys() == {"backbone.0", "backbone.1"}, "blocks on the way, each at its own resolution"
+    layers = {"backbone.0", "backbone.1"}
+    assert several.raw.keys() == {"windows 0.5", "windows 0.33", *layers}, "each at its own resolution"
     assert several.raw["backbone.1"].shape == (2, 2, 4, 4)
     assert (several.range, float(several.maps.amin()), float(several.maps.amax())) == ((0.0, 1.0), 0, 1)
     for number, text in enumerate(TEXTS):
@@ -512,7 +513,7 @@ def test_a_notebook_shows_pictures_maps_and_words(encoder: DualEncoder, picture:
     assert shown.format == "PNG"
     assert shown.width > 3 * 320
     assert shown.height > found.sheet([0]).height
-    assert "maps [2, 2, 32, 32] from 0 to 1, of backbone.0, backbone.1" in repr(found)
+    assert "maps [2, 2, 32, 32] from 0 to 1, of windows 0.5, windows 0.33, backbone.0, backbone.1" in repr(found)
     assert dataclasses.replace(found, pictures=())._repr_png_() is None
     with pytest.raises(DeixisError, match="no pictures"):
         dataclasses.replace(found, pictures=()).overlay()
@@ -524,7 +525,7 @@ def test_the_command_writes_overlays_and_maps_and_tells_the_words(
     monkeypatch.chdir(tmp_path)
     answer = commands.deixis("explain", photo, *TEXTS, "--model", "tiny")
     assert answer.code == 0, answer.err
-    assert "photo-explained.png and photo-explained.npy written: normgrad of backbone.0, backbone.1" in answer.out
+    assert "photo-explained.png and photo-explained.npy written: windows of windows 0.5, windows 0.33," in answer.out
     assert "a red bird: similarity" in answer.out
     assert "tractors" in answer.out
     assert np.load("photo-explained.npy").shape == (2, 24, 40)

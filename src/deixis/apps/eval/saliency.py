@@ -32,6 +32,7 @@ _COLUMNS = {
     "exact": "exact",
     "energy": "energy",
     "overlap": "overlap",
+    "named": "named",
     "insertion": "insertion",
     "deletion": "deletion (low)",
     "class_sensitivity": "two things (low)",
@@ -40,7 +41,7 @@ _COLUMNS = {
 """Measure -> what stands above its column; `low` where that is good."""
 
 
-_TOLD = ("pointing", "overlap", "insertion", "deletion", "class_sensitivity")
+_TOLD = ("pointing", "overlap", "named", "insertion", "deletion", "class_sensitivity")
 
 
 def write(found: SaliencyResult, folder: Path, talk: Reporter) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@ found.overlay(0, 1).save("boat.png")
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import change_settings
-from deixis.apps.explain.explainers import explainer
-from deixis.apps.explain.explanations import Explanation, joined
+from deixis.apps.explain.contrast import EverydayContrast, split_counters
+from deixis.apps.explain.explainers import chosen_method, explainer
+from deixis.apps.explain.explanations import TEXT_BLIND, Explanation, joined
 from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
-from deixis.apps.explain.settings import ExplainSettings
+from deixis.apps.explain.settings import DEFAULT, ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
@@ -38,6 +40,8 @@ from deixis.types.outputs import Maps
 __all__ = ["Explainer", "Explanation", "explain", "explain_file"]
 
 _BATCH = 16
+_FEW = 12
+"""Each so many-th everyday thing is enough to find some that a text does not mean."""
 _UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
 
 
@@ -97,7 +101,9 @@ class Explainer:
                 f"A {type(model).__name__} can't be explained.", "Give a torch module, or a model's name or folder."
             )
         require_tappable(self.model)
+        self.method = chosen_method(self.model, self.settings)
         self._explaining = explainer(self.model, self.settings)
+        self._everyday: EverydayContrast | None = None
         self.preprocess = preprocess or (self.model.preprocess if isinstance(self.model, DualEncoder) else None)
 
     def __call__(
@@ -139,12 +145,36 @@ class Explainer:
                 score = RecordedScore(target)
             else:
                 score = RecordedScore(pair_score(directions.expand(len(inputs.pixels), -1, -1), others))
-            maps = self._maps(inputs.pixels, score)
+            maps, blind = self._pair_maps(inputs.pixels, score, None if callable(target) else directions, others)
             words: Words = ()
             if texts and self.settings.tower != "image":
                 words = words_of(encoder, texts, score.output, self._explaining)
-            parts.append(self._part(inputs, score, texts, maps, words))
+            part = self._part(inputs, score, texts, maps, words)
+            parts.append(replace(part, text_blind=blind))
         return parts
+
+    def _pair_maps(
+        self, pixels: Tensor, score: RecordedScore, directions: Tensor | None, others: Tensor | None
+    ) -> tuple[Maps, tuple[tuple[bool, ...], ...]]:
+        """The maps of each text, and whether each is nearly that of unrelated texts."""
+        if directions is None or self.settings.tower == "text":
+            return self._maps(pixels, score), ()
+        assert isinstance(self.model, DualEncoder)
+        contrast = self._contrast(self.model)
+        every = torch.cat([directions, contrast.counters(directions)]).expand(len(pixels), -1, -1)
+        mapped = pair_score(every, contrast.texts if others is None and self.method == DEFAULT["pairs"] else others)
+
+        def both(output: Any) -> Tensor:
+            score(output)  # records the whole image
+            return mapped(output)
+
+        return split_counters(self._maps(pixels, both))
+
+    def _contrast(self, encoder: DualEncoder) -> EverydayContrast:
+        """The everyday things: all where maps are held against them, a few where one is only compared with."""
+        if self._everyday is None:
+            self._everyday = EverydayContrast(encoder, 1 if self.method == DEFAULT["pairs"] else _FEW)
+        return self._everyday
 
     def _of_classes(self, batches: list[Any], texts: list[str], target: Target | None) -> list[Explanation]:
         if texts or self.settings.others or self.settings.tower == "text":
@@ -181,7 +211,7 @@ class Explainer:
     ) -> Explanation:
         targets = (tuple(texts),) * len(inputs.pixels) if texts else score.targets
         return Explanation(
-            self.settings.method,
+            self.method,
             targets,
             score.values.float().cpu(),
             maps.image.float().cpu(),
@@ -192,12 +222,12 @@ class Explainer:
             inputs.windows,
         )
 
-    def _maps(self, pixels: Tensor, score: RecordedScore) -> Maps:
+    def _maps(self, pixels: Tensor, score: Callable[[Any], Tensor]) -> Maps:
         """The image's side of a score."""
         if isinstance(self.model, DualEncoder) and self.settings.tower == "text":
             with torch.no_grad():
-                score(self.model.encode_image(pixels))
-            return Maps(score.values.new_zeros(*score.values.shape, 0, 0), {})
+                values = score(self.model.encode_image(pixels))
+            return Maps(values.new_zeros(*values.shape, 0, 0), {})
         return self._explaining.maps(pixels, score)
 
 
@@ -256,10 +286,12 @@ def explain_file(
     what = "similarity, less that of others," if settings.others else "similarity"
     for number, text in enumerate(texts):
         talk.result(f"{text}: {what} {found.scores[0, number]:.3f}")
+        if found.text_blind and found.text_blind[0][number]:
+            talk.result(f"  map: {TEXT_BLIND}")
         if found.words:
             talk.result("  " + "   ".join(f"{word} {share:.0%}" for word, share in found.words[0][number]))
     talk.result(
-        f"{' and '.join(map(str, files))} written: {settings.method}" + f" of {', '.join(found.raw)}" * bool(found.raw)
+        f"{' and '.join(map(str, files))} written: {found.method}" + f" of {', '.join(found.raw)}" * bool(found.raw)
     )
     return found
 

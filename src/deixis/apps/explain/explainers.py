@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deixis.apps.explain.settings import ExplainSettings
+from deixis.apps.explain.settings import DEFAULT, ExplainSettings
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import get, list_methods, read
@@ -24,7 +24,7 @@ from deixis.ops.maps import resize, to_symmetric
 from deixis.types.outputs import Maps
 from deixis.types.protocols import HasMaps, OffersAttribute
 
-__all__ = ["RELEVANCE", "explainer", "explainers", "resolve"]
+__all__ = ["RELEVANCE", "chosen_method", "explainer", "explainers", "resolve"]
 
 RELEVANCE = "relevance"
 """Layer-wise relevance as it is, of `deixis.nn.relevance`."""
@@ -67,6 +67,18 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
     raise DeixisError(found, f"{hint}There are: {', '.join(explainers())}.")
 
 
+def chosen_method(model: nn.Module, settings: ExplainSettings) -> str:
+    """The method of the settings, or where they name none, the one that suits the model.
+
+    Args:
+        model: a dual encoder, or any network that takes images.
+        settings: of the explanation.
+    """
+    if settings.method:
+        return settings.method
+    return DEFAULT["pairs" if isinstance(model, DualEncoder) and not _given(settings) else "classes"]
+
+
 def explainer(model: nn.Module, settings: ExplainSettings) -> HasMaps:
     """What makes maps of a model's scores, as the settings say; the model is left as it is.
 
@@ -77,15 +89,15 @@ def explainer(model: nn.Module, settings: ExplainSettings) -> HasMaps:
     Raises:
         DeixisError: there is no such method, or it has no such setting or value.
     """
-    given = _given(settings)
-    if settings.method == RELEVANCE:
+    given, wanted = _given(settings), chosen_method(model, settings)
+    if wanted == RELEVANCE:
         return Relevance(model, settings)
-    name, changes = resolve(settings.method)
+    name, changes = resolve(wanted)
     config = read(name).config
     has = {field.name for field in dataclasses.fields(config)}
     for key in given:
         if key not in has:
-            raise DeixisError(f"{settings.method} has no {key} to choose.", f"Leave the {key} out.")
+            raise DeixisError(f"{wanted} has no {key} to choose.", f"Leave the {key} out.")
     if isinstance(model, DualEncoder) and "layers" in given:
         given["layers"] = tuple(each.removeprefix(_TOWER) for each in given["layers"])
     parts = read(name).card.parts

@@ -19,7 +19,10 @@ from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
 from deixis.types.html import html_lines
 
-__all__ = ["Explanation", "joined"]
+__all__ = ["TEXT_BLIND", "Explanation", "joined"]
+
+TEXT_BLIND = "where the model looks, whatever is asked"
+"""What is said of a map that does not depend on its text."""
 
 _ROWS = 8
 """Images that a notebook shows by itself."""
@@ -44,6 +47,8 @@ class Explanation:
         words: of each image, of each text: the words with their shares; empty where words were not explained.
         pictures: of each image, small enough to be shown.
         windows: the part of each picture that the model sees, and the map covers.
+        text_blind: of each image, of each text, whether its map is nearly that of unrelated texts, and so shows where
+            the model looks, whatever is asked. Empty where that was not measured.
     """
 
     method: str
@@ -55,6 +60,7 @@ class Explanation:
     words: tuple[tuple[tuple[Share, ...], ...], ...] = ()
     pictures: tuple[Image.Image, ...] = ()
     windows: tuple[Window, ...] = ()
+    text_blind: tuple[tuple[bool, ...], ...] = ()
 
     def on_picture(self, image: int = 0, text: int = 0) -> Float[Tensor, "_h _w"]:
         """A map in the place and at the size of its picture; 0 where the model saw nothing.
@@ -103,7 +109,8 @@ class Explanation:
             score = self.scores[image] if self.scores.ndim == 1 else self.scores[image, text]
             drawn = self.overlay(image, text) if self.maps.shape[-1] else self.pictures[image]
             words = self.words[image][text] if self.words else ()
-            panels.append(Panel(drawn, f"{target}: {score:.3g}", words))
+            note = f" ({TEXT_BLIND})" if self.text_blind and self.text_blind[image][text] else ""
+            panels.append(Panel(drawn, f"{target}: {score:.3g}{note}", words))
         return [Panel(self.pictures[image], ", ".join([self.method, *self.raw])), *panels]
 
     def _placed(self, image: int, text: int) -> tuple[Tensor, Bool[Tensor, "_h _w"]]:
@@ -163,4 +170,5 @@ def joined(parts: Sequence[Explanation], flat: bool) -> Explanation:
         words=sum((each.words for each in parts), ()),
         pictures=sum((each.pictures for each in parts), ()),
         windows=sum((each.windows for each in parts), ()),
+        text_blind=sum((each.text_blind for each in parts), ()),
     )

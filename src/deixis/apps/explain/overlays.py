@@ -101,10 +101,9 @@ def _draw(page: Image.Image, panel: Panel, corner: tuple[int, int], tallest: int
     for line in _wrapped(panel.title):
         draw.text((x, y), line, _INK, font)
         y += _LINE
-    longest = max([abs(each.share) for each in panel.words] + [1e-12])
     for word, share in panel.words:
         draw.text((x + 96, y), _cut(word, 92), _INK, font, anchor="ra")
-        end = x + 104 + round(150 * abs(share) / longest)
+        end = x + 104 + round(150 * min(1.0, abs(share)))
         draw.rectangle((x + 104, y + 2, x + 254, y + 14), outline=_EDGE)
         draw.rectangle((x + 104, y + 2, end, y + 14), fill=_AGAINST[2] if share < 0 else _FOR[2])
         draw.text((x + 262, y), f"{MINUS if share < 0 else ''}{abs(share):.0%}", _SOFT, font)

@@ -7,7 +7,10 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["ExplainSettings"]
+__all__ = ["DEFAULT", "ExplainSettings"]
+
+DEFAULT = {"pairs": "windows", "classes": "normgrad"}
+"""The method that explains where none is named: of a model of images and texts, and of a classifier."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,17 +18,20 @@ class ExplainSettings(ComputeSettings):
     """How a score is explained.
 
     Attributes:
-        method: method that explains, such as `normgrad`, `grad_cam` or `relevance`; `deixis list` shows which methods
-            offer `attribute`, docs/explaining.md all names.
+        method: method that explains, such as `windows`, `normgrad`, `grad_cam` or `relevance`; `deixis list` shows
+            which methods offer `attribute`, docs/explaining.md all names. By default `windows` for a model of images
+            and texts, whose gradient maps hardly depend on the text, and `normgrad` for a classifier or where
+            `layers`, `combine` or `rate` are given.
         layers: names of layers of the image tower; by default the method's own choice.
         combine: how the maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
-        others: texts to contrast with: the mean of their similarities is subtracted from the score.
+        others: texts to contrast with: the mean of their similarities is subtracted from the score. By default the map
+            of `windows`, not the score, is contrasted with a hundred everyday things.
         tower: `image` for maps only, `text` for the shares of words only, or `both`.
         rules: name of the propagation rules of `relevance`; by default `epsilon_plus`, for transformers `attention`.
         rate: learning rate of NormGrad's meta step: one gradient descent step of the weights on this image; 0: none.
     """
 
-    method: str = "normgrad"
+    method: str = ""
     layers: tuple[str, ...] = ()
     combine: Literal["sum", "product", "plain_product"] = "product"
     others: tuple[str, ...] = ()

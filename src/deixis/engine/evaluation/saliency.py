@@ -186,7 +186,9 @@ def _places(pictures: Int64[Tensor, " Q"]) -> Int64[Tensor, " Q"]:
 
 def localisation(maps: Maps, queries: SaliencyQueries) -> dict[str, Float[Tensor, " Q"]]:
     """Maps against masks: `pointing` (the highest pixel is nearer to the thing than 15 pixels of 224), that of the
-    `difficult` questions (NaN for others), `exact` (it lies on the thing), `energy` and `overlap`."""
+    `difficult` questions (NaN for others), `exact` (it lies on the thing), `energy`, `overlap` and `named` (on the
+    mean the map is higher on the thing named than on the picture's others; 1/2 where it does not tell them apart, NaN
+    where there are no others)."""
     points, masks = highest(maps), queries.masks
     hit = hits(points, masks, max(1.0, _TOLERANCE * maps.shape[-1])).double()
     hard = difficult(masks, queries.others)
@@ -196,7 +198,18 @@ def localisation(maps: Maps, queries: SaliencyQueries) -> dict[str, Float[Tensor
         "exact": hits(points, masks, 1.0).double(),
         "energy": energy(maps, masks),
         "overlap": overlap(maps, masks),
+        "named": _named(maps, queries),
     }
+
+
+def _named(maps: Maps, queries: SaliencyQueries) -> Float[Tensor, " Q"]:
+    values = []
+    for place, mask in enumerate(queries.masks):
+        same = queries.picture == queries.picture[place]
+        rest = queries.masks[same].any(0) & ~mask
+        own, other = maps[place][mask].double().mean(), maps[place][rest].double().mean()  # NaN of no pixel
+        values.append(torch.nan if own.isnan() or other.isnan() else float(own > other) + float(own == other) / 2)
+    return torch.tensor(values, dtype=torch.double)
 
 
 def between_things(maps: Maps, queries: SaliencyQueries) -> Float[Tensor, " Q"]:

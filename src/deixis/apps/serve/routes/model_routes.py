@@ -199,7 +199,9 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
         overlay = part.overlay(0, 0)
         overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         words = [] if by_word or not part.words else [(each.word, float(each.share)) for each in part.words[0][0]]
-        maps.append(Map(text=text, score=float(part.scores[0, 0]), overlay=_address(overlay), words=words))
+        blind = bool(part.text_blind and part.text_blind[0][0])
+        score = float(part.scores[0, 0])
+        maps.append(Map(text=text, score=score, overlay=_address(overlay), words=words, text_blind=blind))
     return maps
 
 

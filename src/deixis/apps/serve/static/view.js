@@ -4,6 +4,7 @@ import { $, call, chance, complain, large, make, oneLine, said, thumbnail, title
 
 const LEGEND = "Warm colours mark the regions that the match depends on. "
   + "A word shows its own map; its bar is its share.";
+const BLIND = "This map hardly depends on the words: it shows where the model looks, whatever is asked.";
 
 const FULL = 8192; // pixels of the longer side of the largest picture that the server sends
 const FEW = 12; // columns that are shown unasked
@@ -233,10 +234,9 @@ export class View {
   #phrase(map) {
     const whole = make("button", { type: "button", className: "whole", "aria-pressed": "false" }, map.text);
     whole.addEventListener("click", () => this.#press(whole, map));
-    const most = Math.max(...map.words.map(([, share]) => Math.abs(share)), 1e-9);
     const words = map.words.map(([word, share]) => {
       const bar = make("i", { className: share < 0 ? "against" : "" });
-      bar.style.width = `${Math.round(100 * Math.abs(share) / most)}%`;
+      bar.style.width = `${Math.min(100, Math.round(100 * Math.abs(share)))}%`;
       const percent = `${share < 0 ? "−" : ""}${Math.round(100 * Math.abs(share))} %`;
       const button = make("button", { type: "button", className: "word", "aria-pressed": "false" },
         make("span", {}, word), make("small", {}, percent),
@@ -244,7 +244,8 @@ export class View {
       button.addEventListener("click", () => this.#word(button, map.text, word));
       return button;
     });
-    return make("div", { className: "phrase" }, whole, make("div", { className: "words" }, ...words));
+    const note = map.text_blind ? [make("p", { className: "soft" }, BLIND)] : [];
+    return make("div", { className: "phrase" }, whole, make("div", { className: "words" }, ...words), ...note);
   }
 
   async #word(button, text, word) {

@@ -28,6 +28,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("exact", "exact"),
         EvalMetric("energy", "energy"),
         EvalMetric("overlap", "overlap"),
+        EvalMetric("named", "named"),
         EvalMetric("insertion", "insertion"),
         EvalMetric("deletion", "deletion", "lower"),
         EvalMetric("class_sensitivity", "two things", "lower"),
