@@ -71,13 +71,17 @@ __all__ = [
 
 GUARDS = ("art4apps", "emoji")
 
+_CONTROL = 10
+"""Divisions of the control of shuffled captions: that there is no gain at all takes fewer than how large one is."""
+
 
 def controls(settings: AdaptSettings) -> dict[str, AdaptationPlan]:
     """The controls of a run: captions dealt out at random (not where towers are trained, as that would double the time
     it takes), and a mere shift of all images."""
-    shuffled = {"shuffled captions": AdaptationPlan(*recipe_for(settings.method, overrides(settings)), shuffled=True)}
+    recipe, grid = recipe_for(settings.method, overrides(settings))
+    shuffled = AdaptationPlan(recipe, grid, shuffled=True, divisions=_CONTROL)
     return {
-        **({} if trains_towers(settings.method) else shuffled),
+        **({} if trains_towers(settings.method) else {"shuffled captions": shuffled}),
         "mean shift": AdaptationPlan(*recipe_for("mean_shift")),
     }
 
@@ -325,8 +329,8 @@ def _label_measure(rows: FeatureTable) -> Measure:
 def _run_arms(experiment: Experiment, plans: Mapping[str, AdaptationPlan], talk: Reporter) -> dict[str, AdaptationArm]:
     """All plans, the first being the one that reports."""
     arms: dict[str, AdaptationArm] = {}
-    total = len(experiment.splits)
     for name, plan in plans.items():
+        total = len(experiment.splits[: plan.divisions])
         with talk.step("controls" if arms else "adapt"), talk.bar(f"{name}: divisions") as bar:
             bar(0, total)
             arms[name] = experiments.run(experiment, plan, functools.partial(_tick, bar, total))

@@ -31,7 +31,7 @@ __all__ = ["bars", "demo", "new_folder", "slices_of"]
 
 NAIVE = {"gated": False, "text": False, "dropout": 0.0}
 PLANS = {
-    "naive, 300 steps, no selection": AdaptationPlan(AdaptationRecipe("residual", NAIVE), grid=None),
+    "naive, 300 steps, no selection": AdaptationPlan(AdaptationRecipe("residual", NAIVE), grid=None, divisions=5),
     "ridge": AdaptationPlan(*recipe_for("ridge")),
 }
 GUARD = "photographed animals"

@@ -32,9 +32,6 @@ __all__ = [
 _DEALS = 10**6
 """Beyond the index of any division, so that deals of captions have seeds of their own."""
 
-_PLAIN = 5
-"""Divisions of an arm that chooses nothing: it is there to be compared with, and may train for long."""
-
 _FORGOTTEN = 5
 """Divisions whose adapters are measured outside: more change no interval, which is over the concepts outside."""
 
@@ -50,6 +47,7 @@ class AdaptationPlan:
         shuffled: on captions dealt out at random, in training, choice and test alike (the control that must end with
             the original).
         deal: which of several such deals.
+        divisions: how many of the divisions it takes; None takes all.
     """
 
     recipe: AdaptationRecipe
@@ -57,6 +55,7 @@ class AdaptationPlan:
     fixed: int = 300
     shuffled: bool = False
     deal: int = 0
+    divisions: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +176,7 @@ def run(
         plan: how.
         on_division: called with the index of each when it is measured.
     """
+    experiment = dataclasses.replace(experiment, splits=experiment.splits[: plan.divisions])
     if plan.shuffled:
         # Pictures of one class are alike, and should be; of one concept they should all be in its group.
         labels = experiment.metric == "accuracy"
@@ -184,8 +184,6 @@ def run(
         order = shuffled_captions(linked, division_seed(experiment.seed, _DEALS + plan.deal))
         experiment = dataclasses.replace(experiment, table=experiment.table.with_text_of(order))
     grid = plan.grid or Grid((plan.fixed,), (1.0,))
-    if plan.grid is None:
-        experiment = dataclasses.replace(experiment, splits=experiment.splits[:_PLAIN])
     light = not trains_towers(plan.recipe.method)
     divisions = hold_out(experiment, plan.recipe, grid, keep=light, on_division=on_division)
     if plan.grid is None:
