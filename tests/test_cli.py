@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
 import json
 import os
+import pty
 import random
 import re
 import shutil
@@ -616,6 +618,31 @@ for line in {list(WRONG)!r}:
     assert lines[1::2] == ["2 False"] * len(WRONG)
     for line, message in zip(lines[::2], WRONG.values(), strict=True):
         assert message in line
+
+
+def test_on_a_terminal_a_line_stands_until_torch_is_imported_and_then_goes(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "import sys\nprint('imported', __spec__.loader.name, file=sys.stderr)"
+    )
+    code = f"""
+import sys
+sys.path[:0] = [{str(SOURCE)!r}, {str(tmp_path)!r}]
+from deixis.apps.common.startup_notice import announce_torch
+announce_torch()
+import torch
+print("done", file=sys.stderr)
+"""
+    main_end, end = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], stderr=end, stdin=subprocess.DEVNULL) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while piece := os.read(main_end, 4096):
+                shown += piece
+    os.close(main_end)
+    assert process.returncode == 0
+    assert shown.split() == [b"Loading", b"PyTorch", b"...imported", b"torch", b"\x1b[Kdone"]
 
 
 # output that nobody reads

@@ -168,11 +168,13 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     ):
         return int(file.run() or 0)  # there is nothing to read, and `deixis list` answers at once
     from deixis.apps.common import command_line
+    from deixis.apps.common.startup_notice import announce_torch
 
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "-h" in flags or "--help" in flags:
         print(command_line.help_text(verb, file.VERB, file.run), end="")
         return 0
+    announce_torch()
     if hasattr(file, "rewrite"):
         arguments = file.rewrite(arguments)
     return command_line.parse_and_run(verb, file.run, arguments)
