@@ -8,7 +8,7 @@ from deixis.apps.common.verbs import Verb
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "report corrupt, duplicate, missing and unbalanced data",
+    "report corrupt files, duplicates, train/test leaks and unbalanced classes",
     example="deixis check my-photos --json report.json",
     arguments="DATA",
     see=("deixis label", "docs/checking.md"),
