@@ -90,6 +90,21 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     assert "3/10" in screen.getvalue()
 
 
+def test_a_step_without_a_bar_is_a_clock_on_a_terminal_and_a_line_in_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Reporter().step("refit", "train on all pairs"), Reporter().step("refit"):
+        pass
+    assert capsys.readouterr().err == "train on all pairs\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Reporter().step("refit", "train on all pairs"):
+        pass
+    shown = capsys.readouterr().err
+    assert "train on all pairs" in shown
+    assert "0:00:00" in shown
+    assert shown.endswith("\x1b[2K")  # what stood there is gone
+
+
 def test_a_step_is_timed_also_where_it_fails_and_times_add_up() -> None:
     def fail() -> None:
         time.sleep(0.01)

@@ -195,13 +195,13 @@ def adapt(
     with talk.step("judge"):
         decision = decide(experiment, plans, arms, headline_metric(experiment), forgotten)
     arms = decision.decided(arms)
-    with talk.step("refit"):
+    with talk.step("refit", "train on all pairs"):
         kept = experiments.refit(
             experiment, plans[settings.method].recipe, decision.final, experiment.table, settings.seed
         )
     masks = _kept_slices(beside.slices, source, collection)
     result = results.build(collection, experiment, arms, settings, decision, masks)
-    with talk.step("relevance"):
+    with talk.step("relevance", "measure how sure results are"):
         measured = of_run(experiment, arms[settings.method], decision.final)
     result["relevance"] = as_result(measured)
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
@@ -368,7 +368,7 @@ def _forgotten(
 def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Reporter, clock: Clock) -> None:
     """All files of the run, `result.json` and the report last."""
     result, arm = dict(done.result), next(iter(done.arms.values()))
-    with talk.step("save"):
+    with talk.step("save", "write the run"):
         zoo.save(done.encoder, folder / "model")
         vectors, _ = apply(done.experiment.table, done.adapters)
         write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)

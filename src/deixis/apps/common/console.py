@@ -11,7 +11,17 @@ from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -76,13 +86,31 @@ class Reporter:
         self._out.print(table)
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Times a step of the run under `name`."""
+    def step(self, name: str, shown: str = "") -> Iterator[None]:
+        """Times a step of the run under `name`.
+
+        Args:
+            name: the key of `seconds`.
+            shown: what a terminal shows beside a clock while the step lasts, and a log file as a line; for steps that
+                have no bar.
+        """
         start = time.perf_counter()
         try:
-            yield
+            with self._clock(shown) if shown else contextlib.nullcontext():
+                yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def _clock(self, text: str) -> Iterator[None]:
+        if self._err.is_terminal and not self.quiet:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            with Progress(*columns, console=self._err, transient=True) as progress:
+                progress.add_task(text, total=None)
+                yield
+        else:
+            self.say(text)
+            yield
 
     @contextlib.contextmanager
     def bar(self, name: str) -> Iterator[Callable[[int, int], None]]:

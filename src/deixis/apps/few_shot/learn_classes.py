@@ -184,7 +184,7 @@ def _final(encoder: DualEncoder, source: Source, settings: AdaptSettings, talk: 
     classifier = FewShotClassifier(
         encoder, settings.method, settings.shots, settings.seed, settings.templates or ("a photo of a {}.",)
     )
-    with talk.step("refit"), warnings.catch_warnings():
+    with talk.step("refit", "train on all images"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classifier.fit(source)
     for note in classifier.notes_:
