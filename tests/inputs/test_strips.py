@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
@@ -28,6 +29,7 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (SIZE[1], SIZE[0], 4), np.uint8)
 
 
+@functools.cache
 def noise(mode: str) -> Image.Image:
     image = Image.fromarray(NOISE, "RGBA")
     if mode == "P":
@@ -66,10 +68,10 @@ def test_a_png_in_bands_is_the_png(mode: str, factor: int) -> None:
     agrees(saved(noise(mode), "PNG"), factor)
 
 
-@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
-@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P", "CMYK", "I;16"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "P", "CMYK", "I;16"])
 def test_a_tiff_in_strips_is_the_tiff(mode: str, compression: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for rows in (1, 10, 100):
+    for rows in (1, 10):
         monkeypatch.setattr(TiffImagePlugin, "STRIP_SIZE", rows * SIZE[0] * len(noise(mode).getbands()))
         data = saved(noise(mode), "TIFF", compression=compression)
         for factor in (1, 7):

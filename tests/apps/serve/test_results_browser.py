@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
-import os
 import random
 import zipfile
 from collections.abc import Iterator
@@ -20,9 +18,11 @@ from deixis.apps.search.searcher import Searcher
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.ops.calibration import Logistic
 from tests.apps.serve.screen import Screen
-from tests.apps.serve.serving import Running, problem, running
+from tests.apps.serve.serving import Running, running
 from tests.commands import own_cache
 from tests.pictures import COLOURS, picture
+
+pytestmark = pytest.mark.slow
 
 COUNT = 60
 CHANCES = Calibration(Logistic((0.0, 2.5), -2.5), None, Logistic((1.0,), 0.0), COUNT, COUNT, 0.0, threshold=0.0)
@@ -79,7 +79,6 @@ def _cells(screen: Screen, count: int) -> list[str]:
     return screen.page.locator(".cell").all_inner_texts()[:count]
 
 
-@pytest.mark.slow
 def test_columns_stand_under_results_and_a_link_keeps_which(screen: Screen) -> None:
     page = screen.open("#show=sku&show=price").page
     screen.until(lambda: _cells(screen, 4), ["sku SKU-1000", "price 0.5", "sku SKU-1001", "price 37.5"])
@@ -94,7 +93,6 @@ def test_columns_stand_under_results_and_a_link_keeps_which(screen: Screen) -> N
     screen.until(lambda: _cells(screen, 2), ["price 0.5", "date 2024-01-15"])
 
 
-@pytest.mark.slow
 def test_columns_sort_the_collection_and_the_likely_results(screen: Screen, searcher: Searcher) -> None:
     page = screen.open("#show=price").page
     screen.button("View", exact=True).click()
@@ -112,7 +110,6 @@ def test_columns_sort_the_collection_and_the_likely_results(screen: Screen, sear
     assert "sort=-price" in page.url
 
 
-@pytest.mark.slow
 def test_numbers_days_and_words_each_have_their_filter_and_hundreds_of_columns_do_not_drown_it(screen: Screen) -> None:
     page = screen.open("#show=sku").page
     screen.button("Filter", exact=True).click()
@@ -136,7 +133,6 @@ def test_numbers_days_and_words_each_have_their_filter_and_hundreds_of_columns_d
     screen.until(lambda: "only c40 from 9" in screen.page.locator("#chips").inner_text().replace("\n", " "), True)
 
 
-@pytest.mark.slow
 def test_names_captions_and_columns_are_text_whatever_is_in_them(screen: Screen) -> None:
     page = screen.open("#show=note").page
     assert page.locator(".what").nth(3).inner_text() == HOSTILE
@@ -157,7 +153,6 @@ def test_names_captions_and_columns_are_text_whatever_is_in_them(screen: Screen)
     assert view.locator("dd").count() == 505
 
 
-@pytest.mark.slow
 def test_several_are_selected_by_mouse_and_keys_and_their_paths_copied(
     screen: Screen, searcher: Searcher, catalogue: Path
 ) -> None:
@@ -190,7 +185,6 @@ def test_several_are_selected_by_mouse_and_keys_and_their_paths_copied(
     screen.until(bar.is_visible, False)
 
 
-@pytest.mark.slow
 def test_a_selection_is_saved_as_a_table_or_as_the_files(screen: Screen, searcher: Searcher, tmp_path: Path) -> None:
     page = screen.open().page
     for place in (0, 3):
@@ -213,22 +207,6 @@ def test_a_selection_is_saved_as_a_table_or_as_the_files(screen: Screen, searche
         assert opened.read("plates/00.png") == Path(first["path"]).read_bytes()
 
 
-def test_exports_name_rows_only_and_tell_what_has_gone(server: Running, searcher: Searcher) -> None:
-    assert problem(server.get("/export.zip", params={"rows": "../etc/passwd"}), 422)
-    assert problem(server.get("/export.csv", params={"rows": "1,99999"}), 404)
-    assert problem(server.get("/export.csv", params={"rows": ",".join(map(str, range(1001)))}), 422)
-    file = Path(searcher.index.item(7)["path"])
-    file.rename(aside := file.with_suffix(".away"))
-    try:
-        archive = server.get("/export.zip", params={"rows": "6,7"})
-    finally:
-        aside.rename(file)
-    with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
-        assert opened.namelist() == ["pictures.csv", "plates/06.png", "missing.txt"]
-        assert os.fspath(file) in opened.read("missing.txt").decode()
-
-
-@pytest.mark.slow
 def test_a_picture_is_seen_pixel_by_pixel_and_never_larger_than_it_is(screen: Screen) -> None:
     page = screen.open("#see=plates/08.png").page
     large = page.locator("#view-large")
@@ -258,7 +236,6 @@ def test_a_picture_is_seen_pixel_by_pixel_and_never_larger_than_it_is(screen: Sc
     assert not small.locator("#view-zoom").is_visible()
 
 
-@pytest.mark.slow
 def test_what_hardly_matches_is_folded_away_and_a_model_that_cannot_tell_says_so(
     screen: Screen, searcher: Searcher
 ) -> None:
@@ -276,7 +253,6 @@ def test_what_hardly_matches_is_folded_away_and_a_model_that_cannot_tell_says_so
     assert first == found[found.likely].item["captions"][0]
 
 
-@pytest.mark.slow
 def test_where_the_model_can_tell_gibberish_gets_nothing_likely(browser: Any, catalogue: Path) -> None:
     searcher = Searcher(catalogue / "run")
     sure = Calibration(Logistic((0.0, 0.1), -9.0), None, Logistic((1.0,), 9.0), COUNT, COUNT, 0.0, threshold=1e-9)
@@ -292,7 +268,6 @@ def test_where_the_model_can_tell_gibberish_gets_nothing_likely(browser: Any, ca
     assert not searcher.search("xqzzk wvvb", 3).nothing
 
 
-@pytest.mark.slow
 def test_the_slider_makes_rows_higher_and_is_remembered(screen: Screen) -> None:
     page = screen.open().page
     height = "e => e.getBoundingClientRect().height"
@@ -306,7 +281,6 @@ def test_the_slider_makes_rows_higher_and_is_remembered(screen: Screen) -> None:
     page.evaluate("localStorage.clear()")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_results_with_columns_fit_and_can_be_read_and_everything_has_a_name(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import csv
 import dataclasses
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 from deixis import zoo
 from deixis.apps.search.query import Query
 from deixis.apps.search.searcher import Searcher
+from deixis.apps.serve.routes.export_routes import _table
 from tests.apps.serve.serving import SMALL, Running, encoded, problem, running, sent
 from tests.capable import Grounder
 
@@ -300,3 +303,28 @@ def test_a_changed_index_is_searched_without_a_restart(server: Running, tmp_path
         changes.remove(collection / "run" / "index", ["new"])
     assert server.get("/health").json()["index"] == 24
     assert problem(server.get("/items/24"), 404)
+
+
+def test_exports_name_rows_only_and_report_what_has_gone(server: Running) -> None:
+    assert problem(server.get("/export.zip", params={"rows": "../etc/passwd"}), 422)
+    assert problem(server.get("/export.csv", params={"rows": "1,99999"}), 404)
+    assert problem(server.get("/export.csv", params={"rows": ",".join(map(str, range(1001)))}), 422)
+    items = [server.get(f"/items/{row}").json() for row in (6, 7)]
+    table = list(csv.DictReader(io.StringIO(server.get("/export.csv", params={"rows": "6,7"}).text)))
+    assert [row["path"] for row in table] == [item["place"] for item in items]
+    assert [row["label"] for row in table] == [item["label"] for item in items]
+    file = Path(items[1]["place"])
+    file.rename(aside := file.with_suffix(".away"))
+    try:
+        archive = server.get("/export.zip", params={"rows": "6,7"})
+    finally:
+        aside.rename(file)
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
+        assert opened.namelist() == ["pictures.csv", items[0]["id"], "missing.txt"]
+        assert items[1]["place"] in opened.read("missing.txt").decode()
+
+
+def test_a_cell_of_an_export_is_no_formula_of_a_spreadsheet() -> None:
+    item = {"id": "a.png", "path": "/a.png", "captions": ["=1+1"], "label": "@x", "price": "-3.5", "tags": ["a", "b"]}
+    [row] = csv.DictReader(io.StringIO(_table([item])))
+    assert (row["caption"], row["label"], row["price"], row["tags"]) == ("'=1+1", "'@x", "-3.5", "a, b")
