@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from deixis.apps.serve.pictures import Pictures
 from deixis.errors import DeixisError
 from deixis.inputs import opening
 from deixis.inputs.decode import strips
@@ -211,3 +212,14 @@ def test_a_picture_of_a_gigapixel_is_indexed_without_gigabytes(tmp_path: Path) -
     assert "2 images indexed" in said
     assert megabytes < before + 400
     assert opening.allowed_pixels() == opening.MAX_PIXELS
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_picture_of_an_index_however_large_it_is(tmp_path: Path) -> None:
+    path = gigapixel(tmp_path / "map.tif", 12_000, 10_000)
+    with pytest.raises(ImageError, match="120,000,000 pixels"):
+        load_image(path)
+    pictures, item = Pictures(), {"path": str(path)}
+    assert pictures.size(item, 0) == (12_000, 10_000)
+    with Image.open(io.BytesIO(pictures.small(item, 320).data)) as small:
+        assert small.size == (320, 267)
