@@ -39,7 +39,7 @@ from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.unfilled import Unfilled
 from deixis.zoo.layouts.text_networks import text_network
 
-__all__ = ["Compared", "architectures", "compare", "write_folder"]
+__all__ = ["Compared", "architectures", "compare", "parameters", "write_folder"]
 
 RESULTS = ROOT / "results" / "zoo.jsonl"
 MOST = 5.0e8
@@ -315,7 +315,7 @@ def _ours(encoder: Any, pictures: Sequence[Image.Image], folder: Path, settings:
     return found
 
 
-def _parameters(name: str) -> float:
+def parameters(name: str) -> float:
     """How many a model has, without building it."""
     with _quiet(), _cut(None, None), torch.device("meta"):
         config = json.loads(json.dumps(_config(name, None, None)))
@@ -345,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.results.is_file():
         rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
         done = {(row["architecture"], row["checkpoint"]) for row in rows}
-    counts = {name: _parameters(name) for name in known if options.only in name}
+    counts = {name: parameters(name) for name in known if options.only in name}
     for name, count in sorted(counts.items(), key=lambda each: each[1]):
         if any((name, tag) not in done for tag in known[name] or ("",)):
             _add(name, known[name], count, options)
