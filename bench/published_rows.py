@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 TABLE = ROOT / "src" / "deixis" / "zoo" / "published.json"
 ACCURACIES = Path(__file__).with_name("openclip_imagenet.csv")
+COSTS = ROOT / "results" / "model_cost.jsonl"
 SOURCE = "https://github.com/mlfoundations/open_clip/blob/f862f86/docs/openclip_results.csv"
 
 # Repository -> a network of timm with the same weights, whose licence timm tells.
@@ -55,6 +56,12 @@ def licence(repository: str) -> str:
     return ""
 
 
+def costs() -> dict[str, float]:
+    """Architecture -> processor seconds for an image on one core, from the rows of `bench.model_cost_rows`."""
+    lines = COSTS.read_text(encoding="utf-8").splitlines() if COSTS.is_file() else []
+    return {row["architecture"]: row["seconds"] for row in map(json.loads, lines)}
+
+
 def main() -> None:
     """Writes the table."""
     import open_clip
@@ -62,6 +69,7 @@ def main() -> None:
 
     lines = csv.DictReader(ACCURACIES.read_text(encoding="utf-8").splitlines())
     accuracies = {(line["name"], line["pretrained"]): float(line["imagenet"]) for line in lines}
+    seconds = costs()
     models: dict[str, Any] = {}
     for name, tags in architectures().items():
         if not tags:
@@ -75,16 +83,21 @@ def main() -> None:
                 **({"file": file} if file else {}),
                 "licence": licence(repository),
                 "imagenet": accuracies.get((name, tag)),
-                "preprocess": {key: told[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in told},
+                "preprocess": {
+                    key: told[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in told
+                },
             }
+        whole, image = parameters(name)
         models[name] = {
             "config": open_clip.get_model_config(name),
-            "parameters": int(parameters(name)),
+            "parameters": whole,
+            "image_parameters": image,
+            **({"seconds": seconds[name]} if name in seconds else {}),
             "languages": "multilingual" if re.fullmatch(_MULTILINGUAL, name) else "English",
             "weights": weights,
         }
-    whole = {"open_clip": importlib.metadata.version("open_clip_torch"), "imagenet_source": SOURCE, "models": models}
-    TABLE.write_text(json.dumps(whole, separators=(",", ":")).replace('},"', '},\n"') + "\n", encoding="utf-8")
+    table = {"open_clip": importlib.metadata.version("open_clip_torch"), "imagenet_source": SOURCE, "models": models}
+    TABLE.write_text(json.dumps(table, separators=(",", ":")).replace('},"', '},\n"') + "\n", encoding="utf-8")
     print(f"{TABLE}: {len(models)} architectures, {sum(len(each['weights']) for each in models.values())} checkpoints")
 
 

@@ -315,15 +315,17 @@ def _ours(encoder: Any, pictures: Sequence[Image.Image], folder: Path, settings:
     return found
 
 
-def parameters(name: str) -> float:
-    """How many a model has, without building it."""
+def parameters(name: str) -> tuple[int, int]:
+    """How many a model has, and how many of them its image tower; without building it."""
+    from open_clip.model import CustomTextCLIP
+
     with _quiet(), _cut(None, None), torch.device("meta"):
         config = json.loads(json.dumps(_config(name, None, None)))
-        config.pop("custom_text", None)
-        from open_clip.model import CustomTextCLIP
-
-        config.pop("multimodal_cfg", None)
-        return float(sum(value.numel() for value in CustomTextCLIP(**config).parameters()))
+        for entry in ("custom_text", "multimodal_cfg"):
+            config.pop(entry, None)
+        model = CustomTextCLIP(**config)
+        whole, image = (sum(value.numel() for value in each.parameters()) for each in (model, model.visual))
+        return whole, image
 
 
 def _family(config: dict[str, Any]) -> str:
@@ -345,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.results.is_file():
         rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
         done = {(row["architecture"], row["checkpoint"]) for row in rows}
-    counts = {name: parameters(name) for name in known if options.only in name}
+    counts = {name: parameters(name)[0] for name in known if options.only in name}
     for name, count in sorted(counts.items(), key=lambda each: each[1]):
         if any((name, tag) not in done for tag in known[name] or ("",)):
             _add(name, known[name], count, options)

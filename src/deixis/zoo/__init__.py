@@ -10,6 +10,7 @@ import difflib
 import importlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def load(
 
     Args:
         name: one of `MODELS`; a model folder that `save` wrote, or a run folder that holds one; a folder of open_clip
-            or transformers; a file as OpenAI published them; or `hf-hub:organisation/name`.
+            or transformers; a file as OpenAI published them; `hf-hub:organisation/name`, also without its prefix; or
+            a name of open_clip's, `ViT-B-32/laion2b_s34b_b79k`, see `deixis list models`.
         layout: one of `LAYOUTS`, for a folder that holds both.
         image_size: side of the pictures, in pixels, where it is to be another than the model's: a CLIP's positions are
             then interpolated, and the model's name tells it.
@@ -83,7 +85,10 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     for folder in (path, path / "model"):
         if _layouts(folder) or (folder / "config.json").is_file():
             return _load_folder(folder, os.path.abspath(folder), layout, options)
-    there = f"The models are: {', '.join(MODELS)}."
+    remote = None if path.exists() else _published(key)
+    if remote is not None:
+        return remote
+    there = f"The models are: {', '.join(MODELS)}; `deixis list models` has those of model hubs."
     if path.exists():
         kind = "folder" if path.is_dir() else "file"
         raise DeixisError(f"{key!r} is a {kind}, and not a model that can be loaded.", there)
@@ -95,6 +100,23 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     close = difflib.get_close_matches(key, MODELS, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     raise DeixisError(f"There is no model called {key!r}.", hint + there)
+
+
+def _published(key: str) -> DualEncoder | None:
+    """What the peers would load by this name: one of open_clip's, or a repository of the hub."""
+    model = importlib.import_module("deixis.zoo.published").find(key)
+    hub = importlib.import_module("deixis.zoo.hub")
+    if model is not None:
+        folder, words = hub.published(model)
+        settings = None if (folder / "open_clip_config.json").is_file() else model.settings
+        encoder: DualEncoder = importlib.import_module("deixis.zoo.layouts.openclip").load(
+            folder, model.name, settings=settings, words=words
+        )
+        return encoder
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", key):
+        return None
+    name = f"{hub.PREFIX}{key}"
+    return _load_folder(hub.snapshot(name), name, None, {})
 
 
 def _layouts(folder: Path) -> list[str]:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from deixis.errors import DeixisError
 from deixis.zoo.layouts import huggingface, openclip
+from deixis.zoo.published import PublishedModel, same_weights
 
-__all__ = ["PREFIX", "require_reachable", "snapshot"]
+__all__ = ["PREFIX", "published", "require_reachable", "snapshot"]
 
 PREFIX = "hf-hub:"
 
 PATIENCE = 8.0
 """Seconds within which the hub must answer a first request. Its client would retry each file five times."""
 
+_MARKS = (openclip.CONFIG, huggingface.CONFIG, "tokenizer.json")
 _SMALL = ["*.json", "merges.txt", "README.md"]
 
 
@@ -33,12 +35,14 @@ def snapshot(name: str) -> Path:
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise DeixisError(f"{name!r} names no repository of the hub.", "Write hf-hub:organisation/name.")
-    folder = _fetch(repository, revision or None, _SMALL)
+    known = same_weights(repository)
+    about = "" if known is None else known.about()
+    folder = _fetch(repository, revision or None, _SMALL, about)
     here = (folder / openclip.CONFIG).is_file()
     for weights in openclip.WEIGHTS if here else huggingface.WEIGHTS:
         shards = weights.replace(".safetensors", "-*.safetensors").replace(".bin", "-*.bin")
         indexed = (folder / f"{weights}.index.json").is_file()
-        folder = _fetch(repository, revision or None, [*_SMALL, shards if indexed else weights])
+        folder = _fetch(repository, revision or None, [*_SMALL, shards if indexed else weights], about)
         if indexed or (folder / weights).is_file():
             return folder
     raise DeixisError(
@@ -47,16 +51,40 @@ def snapshot(name: str) -> Path:
     )
 
 
-def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
+def published(model: PublishedModel) -> tuple[Path, Path]:
+    """The folder with the weights of a published model, and the one with its tokenizer, which may lie elsewhere.
+
+    Raises:
+        DeixisError: the hub can't be reached, or has no such file.
+    """
+    names = [model.file] if model.file else list(openclip.WEIGHTS)
+    for weights in names:
+        folder = _fetch(model.repository, None, [*_SMALL, weights], model.about())
+        if (folder / weights).is_file():
+            break
+    else:
+        raise DeixisError(f"The repository {model.repository} holds none of {', '.join(names)}.")
+    words = model.settings["model_cfg"]["text_cfg"]
+    other = words.get("hf_tokenizer_name") or words.get("hf_model_name")
+    if not other or (folder / "tokenizer.json").is_file():
+        return folder, folder
+    return folder, _fetch(other, None, ["tokenizer*.json"], f"the tokenizer of {other}")
+
+
+def _fetch(repository: str, revision: str | None, patterns: list[str], about: str = "") -> Path:
     import huggingface_hub
 
     try:
+        require_reachable(repository, _MARKS)
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's own, and those of whatever it speaks through
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        wanted = f" It would be fetched: {about}." if about else ""
         raise DeixisError(
-            f"{PREFIX}{repository} is not available from the hub: {lines[0] if lines else type(error).__name__}",
-            "Check the name and the network; or fetch the folder by other means and load it by its path.",
+            f"{PREFIX}{repository} is not available from the hub: "
+            f"{lines[0].rstrip('.') if lines else type(error).__name__}.{wanted}",
+            "Check the name and the network; or fetch the folder by other means and load it by its path; or try the "
+            "starter, which needs no hub: deixis data get starter",
         ) from error
 
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +135,23 @@ HINTS = (
 )
 
 
-def load(folder: Path, name: str) -> DualEncoder:
+def load(
+    folder: Path, name: str, *, settings: Mapping[str, Any] | None = None, words: Path | None = None
+) -> DualEncoder:
     """Reads an open_clip folder, in eval mode.
 
     Args:
         folder: with `open_clip_config.json` and one of `WEIGHTS`.
         name: that the model gets.
+        settings: what stands in that file, where there is none.
+        words: another folder that has the tokenizer.
 
     Raises:
         DeixisError: something is missing, damaged, or not what the config says; the message names it.
     """
     source = str(folder / CONFIG)
-    config = read_json(folder / CONFIG)
+    words = words or folder
+    config = read_json(folder / CONFIG) if settings is None else settings
     model = StrictConfig(config.get("model_cfg", {}), f"{source}, model_cfg")
     image, text, reading = read_towers(model, folder)
     numbers = ["logit_scale", *(["logit_bias"] if model.take("init_logit_bias", math.inf) != math.inf else [])]
@@ -153,12 +159,12 @@ def load(folder: Path, name: str) -> DualEncoder:
     pixels = StrictConfig(config.get("preprocess_cfg", {}), f"{source}, preprocess_cfg")
     preprocess = read_preprocess(pixels, side_of(image))
     weights = folded(open_weights(_weights(folder)))
-    tokenizer = _tokenizer(folder, reading)
+    tokenizer = _tokenizer(words, reading)
     if isinstance(text, TextConfig):
         exact = not isinstance(text, ClassTokenTextConfig)  # a decoder's vocabulary may be larger
         require_vocabulary(tokenizer, text.vocabulary, text.end, str(folder), exact=exact)
         if text.fill is not None and reading.tokenizer:
-            text = dataclasses.replace(text, fill=padding_of(folder, tokenizer))
+            text = dataclasses.replace(text, fill=padding_of(words, tokenizer))
     towers = build(image, text, source)
     prefix = "text." if any(name.startswith("text.") for name in weights.shapes) else ""
     found = fill(weights, parts(*towers, prefix), numbers, _SPARE, HINTS)
