@@ -1,8 +1,8 @@
 """What an image costs on one core, for one model of each kind: `python -m bench.model_cost_rows`.
 
 Processor seconds, which other programs on the machine hardly change, for a batch of 4 through the image tower as deixis
-builds it, and the memory that is added meanwhile; weights are zeros, which takes as long. Rows are added to
-results/model_cost.jsonl; `bench.published_rows` copies the seconds into the table of `deixis list models`.
+builds it, and the memory of its weights with what a further batch adds; weights are zeros, which takes as long. Rows
+are added to results/model_cost.jsonl; `bench.published_rows` copies the seconds into the table of `deixis list models`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,22 @@ KINDS = (
 BATCH = 4
 
 
+def _measured(tower: torch.nn.Module, images: torch.Tensor) -> tuple[float, float]:
+    """Processor seconds for an image, the least of three batches, and the MB that the second one adds."""
+    times: list[float] = []
+
+    def run() -> None:
+        start = time.process_time()
+        with torch.no_grad():
+            tower(images)
+        times.append((time.process_time() - start) / BATCH)
+
+    run()
+    memory = added_memory(run)
+    run()
+    return min(times), memory
+
+
 def main() -> None:
     """Adds a row for each of `KINDS`."""
     torch.set_num_threads(1)
@@ -38,22 +54,12 @@ def main() -> None:
         state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in tower.state_dict().items()}
         tower.load_state_dict(state, assign=True)
         images = torch.zeros(BATCH, 3, model.image_size, model.image_size)
-        times: list[float] = []
-
-        def run(tower: torch.nn.Module = tower.eval(), images: torch.Tensor = images) -> None:
-            start = time.process_time()
-            with torch.no_grad():
-                tower(images)
-            times.append((time.process_time() - start) / BATCH)
-
-        run()
-        memory = added_memory(run)
-        run()
+        seconds, memory = _measured(tower.eval(), images)
         row = {
             "architecture": name,
             "image_size": model.image_size,
             "parameters": model.image_parameters,
-            "seconds": float(f"{min(times):.3g}"),
+            "seconds": float(f"{seconds:.3g}"),
             "megabytes": round(model.image_parameters * 4 / 1e6 + memory),
             "batch": BATCH,
             **environment(1),

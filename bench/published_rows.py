@@ -2,8 +2,8 @@
 
 Names, repositories, configs and preprocessing are those of the installed open_clip; parameters are counted on the meta
 device. Zero-shot accuracies on ImageNet are open_clip's (docs/openclip_results.csv of its repository, commit f862f86,
-copied to openclip_imagenet.csv beside this file); where it has none, none is given. Licences are those that timm tells of
-the same weights; where it knows none, none is given.
+copied to openclip_imagenet.csv beside this file); where it has none, none is given. Licences are those that timm tells
+of the same weights; where it knows none, none is given.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -286,11 +287,44 @@ class FakeHub:
         return str(self.target)
 
 
+def use_hub(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    monkeypatch.setattr("deixis.zoo.hub.require_reachable", lambda *_: None)
+
+
+def test_a_published_name_is_fetched_from_its_repository_and_needs_no_config_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config of a name of open_clip's is known; a repository may hold nothing but weights and a tokenizer."""
+    from deixis.zoo import published
+
+    config = tiny.open_clip_config(tiny.VIT)
+    tiny.open_clip_folder(tmp_path / "source", config)
+    (tmp_path / "source" / "open_clip_config.json").unlink()
+    known = published.find("ViT-B-32/laion2b_s34b_b79k")
+    assert known is not None
+    small = dataclasses.replace(known, settings={"model_cfg": config, "preprocess_cfg": {}})
+    monkeypatch.setattr(published, "find", {known.name: small, "ViT-B-32:laion2b_s34b_b79k": small}.get)
+    hub = FakeHub(tmp_path / "source", tmp_path / "cache")
+    use_hub(monkeypatch, hub)
+    encoder = zoo.load("ViT-B-32:laion2b_s34b_b79k")
+    assert encoder.name == "ViT-B-32/laion2b_s34b_b79k"
+    assert zoo.load(encoder.name).fingerprint() == encoder.fingerprint()
+    assert {each[0] for each in hub.asked} == {"laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}
+
+
+def test_a_repository_is_loaded_without_the_prefix_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(monkeypatch, FakeHub(folder, tmp_path / "cache"))
+    assert zoo.load("someone/clip").name == "hf-hub:someone/clip"
+
+
 def test_a_repository_of_the_hub_loads_by_its_name(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = FakeHub(folder, tmp_path / "cache")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    use_hub(monkeypatch, hub)
     torch.save({}, folder / "pytorch_model.bin")
     encoder = zoo.load("hf-hub:someone/clip@v1")
     assert encoder.name == "hf-hub:someone/clip@v1"
@@ -305,7 +339,7 @@ def test_of_a_repository_with_two_layouts_open_clips_is_fetched(
     tiny.open_clip_folder(tmp_path / "other", tiny.open_clip_config(tiny.VIT), weights="bin")
     for path in (tmp_path / "other").iterdir():
         shutil.copy(path, folder)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", FakeHub(folder, tmp_path / "cache"))
+    use_hub(monkeypatch, FakeHub(folder, tmp_path / "cache"))
     assert zoo.load("hf-hub:someone/clip").width == 32
     assert not (tmp_path / "cache" / "model.safetensors").exists()
 
@@ -318,6 +352,6 @@ def test_what_the_hub_cannot_give_is_one_clear_sentence(
     with pytest.raises(DeixisError, match=r"hf-hub:someone/nothing is not available from the hub"):
         zoo.load("hf-hub:someone/nothing")  # the fast tests are offline
     (folder / "model.safetensors").unlink()
-    monkeypatch.setattr("huggingface_hub.snapshot_download", FakeHub(folder, tmp_path / "cache"))
+    use_hub(monkeypatch, FakeHub(folder, tmp_path / "cache"))
     with pytest.raises(DeixisError, match="holds no weights"):
         zoo.load("hf-hub:someone/clip")

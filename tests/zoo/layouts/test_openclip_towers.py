@@ -154,6 +154,25 @@ def test_what_fills_a_text_must_be_said_where_the_tower_reads_it(tmp_path: Path)
     assert zoo.load(tmp_path / "model").text_tower.config["fill"] == 1
 
 
+def test_weights_of_another_size_and_a_file_cut_short_are_named(tmp_path: Path) -> None:
+    vision = {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None}
+    tiny.open_clip_folder(tmp_path / "model", tiny.open_clip_config(vision))
+    weights = tmp_path / "model" / "open_clip_model.safetensors"
+    config = tmp_path / "model" / "open_clip_config.json"
+    tiny.edit(config, "model_cfg", "vision_cfg", "timm_pool", value="avg")
+    tiny.edit(config, "model_cfg", "vision_cfg", "timm_model_name", value="test_efficientnet")
+    with pytest.raises(DeixisError, match=r"weights that its config describes: .*visual\.trunk.*nothing was loaded"):
+        zoo.load(tmp_path / "model")
+    tiny.edit(config, "model_cfg", "vision_cfg", "timm_model_name", value="test_vit")
+    tiny.edit(config, "model_cfg", "vision_cfg", "timm_pool", value="token")
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(DeixisError, match=r"open_clip_model\.safetensors can't be read.*cut short"):
+        zoo.load(tmp_path / "model")
+    weights.unlink()
+    with pytest.raises(DeixisError, match="has a config and no weights"):
+        zoo.load(tmp_path / "model")
+
+
 @pytest.mark.slow
 def test_a_text_encoder_needs_the_extra_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
