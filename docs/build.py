@@ -25,6 +25,7 @@ from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
 from docs.stability import stability_page
+from docs.zoo import zoo_page
 
 __all__ = ["main", "method_page", "pages", "races_page", "table"]
 
@@ -212,6 +213,7 @@ def pages() -> dict[str, str]:
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
+    made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)
     made["verdict_stability.md"] = stability.text
     papers = [method for method in methods if method.card.role == "paper"]

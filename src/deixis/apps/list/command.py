@@ -27,7 +27,7 @@ def run(
     gpu: bool = False,
     multilingual: bool = False,
 ) -> None:
-    """Lists the methods: papers, what they build on, and baselines; or the published models that have a name.
+    """Lists the methods (papers, what they build on, baselines), or the models that are published.
 
     Nothing is fetched: the table of models is a part of the package.
 
