@@ -11,10 +11,10 @@ Row = Mapping[str, Any]
 Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 
 _INTRO = """`deixis.load` against open_clip, model by model: each architecture is built by open_clip with random
-weights, written in its layout, loaded by deixis, and both embed the same two pictures (with the preprocessing of each published
-checkpoint) and the same five captions. The difference is the largest of any number of an embedding of length 1. A toy
-tokenizer has the special tokens, their order and the padding of one that lies on a model hub. Where layers are given,
-both sides have no more than so many of them in a tower, and where the tokenizer is a toy a smaller vocabulary.
+weights, written in its layout and loaded by deixis; both embed the same two pictures (with the preprocessing of each
+published checkpoint) and the same five captions. The difference is the largest of any number of an embedding of length
+1. A toy tokenizer has the special tokens, their order and the padding of one that lies on a model hub. Where layers are
+given, both sides have no more than so many of them in a tower, and where the tokenizer is a toy a smaller vocabulary.
 `python -m bench.zoo_rows` adds what is missing."""
 
 
