@@ -26,9 +26,15 @@ PART = PartKind(
         PartSource("FOLDER", "my-run", "what `deixis adapt` or `deixis train` wrote, or a folder of another program"),
         PartSource("FILE.pt", "ViT-B-32.pt", "a CLIP as OpenAI published it"),
         PartSource(
+            "ARCHITECTURE/TAG",
+            "ViT-B-32/laion2b_s34b_b79k",
+            "a checkpoint by open_clip's names, see `deixis list models`",
+            "once, from the Hugging Face hub: `deixis list models` has the sizes",
+        ),
+        PartSource(
             "hf-hub:ORGANISATION/NAME",
             "hf-hub:timm/ViT-B-16-SigLIP",
-            "a CLIP or SigLIP of the Hugging Face hub",
+            "an image-text model of the Hugging Face hub, for open_clip or transformers",
             "once, as large as the repository's weights: 600 to 800 MB for a ViT-B",
         ),
         PartSource("scratch:OPTIONS", "scratch:resnet:base:96", "new weights, and the words of the training texts"),
