@@ -39,17 +39,17 @@ def test_a_planted_null_keeps_the_original_whatever_the_seed() -> None:
 @pytest.mark.slow
 def test_where_seeds_disagree_one_of_them_says_borderline() -> None:
     """On the same pictures the verdict of a seed that is not borderline is the verdict of nearly all."""
-    for gain in (0.2, 0.3, 0.4, 0.5):
-        verdicts = [judge(adapted(gain, seed, divisions=20), METRIC) for seed in range(12)]
+    for gain in (0.3, 0.5):
+        verdicts = [judge(adapted(gain, seed, divisions=20), METRIC) for seed in range(8)]
         outcomes = [each.outcome for each in verdicts]
         common = max(set(outcomes), key=outcomes.count)
         agree = [each.borderline or each.outcome == common for each in verdicts]
-        assert np.mean(agree) >= 0.9, (gain, outcomes)
+        assert np.mean(agree) >= 7 / 8, (gain, outcomes)
 
 
 @pytest.mark.slow
 def test_captions_dealt_out_at_random_are_seldom_taken_for_a_gain() -> None:
-    kept = [judge(adapted(0.7, 0, world, shuffled=True), METRIC).outcome != "original" for world in range(60)]
+    kept = [judge(adapted(0.7, 0, world, shuffled=True), METRIC).outcome != "original" for world in range(40)]
     assert np.mean(kept) <= 1 / 20
 
 
