@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from deixis.engine.claims.outcomes import TrialResult, before, judge_outcomes, result_of
+from deixis.engine.claims.tuning import ends
+from deixis.engine.claims.verdicts import PairedComparison
 from deixis.methods import Literals
 from docs.remarks import REMARKS
 
@@ -25,6 +29,7 @@ class Results(NamedTuple):
 
     claims: Sequence[Row] = ()
     verdicts: Sequence[Row] = ()
+    trials: Sequence[Row] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -84,7 +89,7 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
             name = f"claims/{each.name}-{number}.svg"
             pictures[name] = curves(kept)
             parts += [
-                _section(each.name, kept, results),
+                _section(each, kept, results),
                 f"![{each.name}: {kept[0]['metric']} over {_axis(kept)}]({name})",
                 _caption(kept),
             ]
@@ -94,7 +99,8 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
 INTRODUCTION = """**built**: it passes the contract tests of its kind. **faithful**: its tests reproduce numbers of the
 authors' code (gradients too where they are stored), or of the equations if that code does not run. **shown**: its
 claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts
-stay."""
+stay. Verdicts stand as they were recorded; where stricter rules of today, applied to the same rows, say otherwise, that
+stands beside. **void**: the rival did not learn, so that the comparison says nothing."""
 
 
 def _faithful(count: int) -> str:
@@ -108,9 +114,39 @@ def _shown(method: Literals, results: Results) -> str:
     said = []
     for claim in method.claims:
         found = [row for (statement, _), row in latest.items() if statement == claim.statement]
-        text = "; ".join(f"{row['verdict']} against {row['baseline']}" for row in found) or "not yet run"
+        rows = next((rows for rows in _by_claim(results, method.name) if rows[0]["claim"] == claim.statement), [])
+        now = _today(rows, found)
+        text = "; ".join(_short(row, now.get(row["baseline"])) for row in found) or "not yet run"
         said.append(f"{claim.metric}, {claim.statistic}{'' if claim.primary else ' (beside)'}: {text}")
     return ". ".join(said)
+
+
+def _short(row: Row, now: PairedComparison | None) -> str:
+    changed = f" (by the present rules {now.verdict})" if now is not None and now.verdict != row["verdict"] else ""
+    return f"{row['verdict']} against {row['baseline']}{changed}"
+
+
+def _today(rows: Sequence[Row], verdicts: Sequence[Row]) -> dict[str, PairedComparison]:
+    """Baseline -> what the present rules say of rows, older ones too."""
+    if not rows or not verdicts:
+        return {}
+    first, arms = verdicts[0]["method"], _arms(rows)
+    names = [first, *(row["baseline"] for row in verdicts)]
+    if not set(names) <= set(arms):
+        return {}
+    outcomes = {arm: [_result(row) for row in arms[arm]] for arm in names}
+    return judge_outcomes(outcomes, rows[0]["config"]["statistic"], verdicts[0]["minimum_effect"])
+
+
+def _result(row: Row) -> TrialResult:
+    """What a row says; of older ones, chance where it follows from the claim's options."""
+    found, options = result_of(row), row["config"].get("options", {})
+    held = options.get("held", 0)
+    if found.chance is None and row["metric"] == "binding":
+        return dataclasses.replace(found, chance=0.5, queries=held)
+    if found.chance is None and held and row["metric"] == "recall_at_1":
+        return dataclasses.replace(found, chance=1 / held, queries=held)
+    return found
 
 
 def _verdicts(results: Results, paper: str) -> dict[tuple[str, str], Row]:
@@ -127,13 +163,14 @@ def _by_claim(results: Results, paper: str) -> list[list[Row]]:
     return [[row for row in rows if row["config"]["inputs"] == rows[-1]["config"]["inputs"]] for rows in found.values()]
 
 
-def _section(paper: str, rows: Sequence[Row], results: Results) -> str:
+def _section(method: Literals, rows: Sequence[Row], results: Results) -> str:
     from docs.build import table
 
-    first, arms = rows[0], _arms(rows)
+    paper, first, arms = method.name, rows[0], _arms(rows)
     cells = [
         (
             arm,
+            *map(_level, (before([_result(row) for row in each]), _result(each[0]).chance)),
             f"{mean(row['value'] for row in each):.3f}",
             f"{min(row['value'] for row in each):.3f} to {max(row['value'] for row in each):.3f}",
             *(len(each), f"{mean(row['seconds'] for row in each):.0f}", each[0]["config"]["trials"]),
@@ -141,12 +178,11 @@ def _section(paper: str, rows: Sequence[Row], results: Results) -> str:
         )
         for arm, each in arms.items()
     ]
-    head = ("arm", first["metric"], "over seeds", "seeds", "seconds", "trials", "settings")
-    said = [
-        _sentence(row, first["config"]["statistic"])
-        for key, row in _verdicts(results, paper).items()
-        if key[0] == first["claim"]
-    ]
+    head = ("arm", "before", "chance", first["metric"], "over seeds", "seeds", "seconds", "trials", "settings")
+    verdicts = [row for key, row in _verdicts(results, paper).items() if key[0] == first["claim"]]
+    now = _today(rows, verdicts)
+    said = [_sentence(row, first["config"]["statistic"], now.get(row["baseline"])) for row in verdicts]
+    said += _choices(method, arms, results)
     after = f"with {first['budget']} {_axis(rows)}" if "axis" in first["config"] else f"after {first['budget']} images"
     seen = f"{first['metric']} on the test part of `{first['data']}` {after}."
     said += [REMARKS[paper, first["claim"]]] if (paper, first["claim"]) in REMARKS else []
@@ -164,7 +200,44 @@ def _caption(rows: Sequence[Row]) -> str:
     return f"Horizontal axis: {_axis(rows)}, from {first:.0f} {until}; vertical axis: {rows[0]['metric']}."
 
 
-def _sentence(row: Row, statistic: str) -> str:
+def _level(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _choices(method: Literals, arms: Mapping[str, Sequence[Row]], results: Results) -> list[str]:
+    """What there is to say of how settings were chosen."""
+    rows = {arm: each[0] for arm, each in arms.items()}
+    counts = {arm: row["config"]["trials"] for arm, row in rows.items()}
+    said = []
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        said.append(f"The arms tried unequal numbers of settings ({listed}); new rows of such a claim are refused.")
+    at_end = [f"{name} of {arm}" for arm, row in rows.items() for name in _at_end(method, arm, row)]
+    if at_end:
+        said.append(f"The best value is at an end of what was tried: {', '.join(at_end)}.")
+    tried = [row for row in results.trials if row["inputs"] == next(iter(rows.values()))["config"]["inputs"]]
+    if tried:
+        said.append(f"The {len(tried)} settings that were tried, with their values, are in `results/trials.jsonl`.")
+    return said
+
+
+def _at_end(method: Literals, arm: str, row: Row) -> list[str]:
+    """Fields whose chosen value is an end of what was tried: those that the row names, and tuples at an end of the
+    claim's grid, which rows from before 2026-12 do not name."""
+    grids = [claim.arms[arm].grid for claim in method.claims if claim.statement == row["claim"] and arm in claim.arms]
+    found = list(row["config"].get("edges", ()))
+    for name, values in (grids[0] if grids else {}).items():
+        low_high = [list(each) for each in ends([{name: value} for value in values]).get(name, ()) if _tuple(each)]
+        if row["config"]["settings"].get(name) in low_high and name not in found:
+            found.append(name)
+    return found
+
+
+def _tuple(value: Any) -> bool:
+    return isinstance(value, tuple)
+
+
+def _sentence(row: Row, statistic: str, now: PairedComparison | None) -> str:
     unit = " times" if statistic == "ratio" else ""
     meaning = (
         " It is the share of the axis over which the arm that ends ahead was ahead without a break, negative where "
@@ -175,8 +248,33 @@ def _sentence(row: Row, statistic: str) -> str:
     return (
         f"Against {row['baseline']} ({statistic}): **{row['verdict']}**, {row['difference']:.3g}{unit}, 95 % interval "
         f"{row['low']:.3g} to {row['high']:.3g} over {row['seeds']} seeds; the smallest effect worth having is "
-        f"{row['minimum_effect']:g}{unit}.{meaning} Commit {row['commit']}, {row['date'][:10]}."
+        f"{row['minimum_effect']:g}{unit}.{meaning} {_beside(row, now)}Commit {row['commit']}, {row['date'][:10]}."
     )
+
+
+def _beside(row: Row, now: PairedComparison | None) -> str:
+    """The Holm-adjusted p, equal seconds, seeds wanted and remarks: those of the row, or derived from older rows."""
+    if "adjusted_p" in row:
+        facts = {key: row[key] for key in ("adjusted_p", "equal_seconds", "seeds_wanted", "notes")}
+        samples = (row["samples_low"], row["samples_high"]) if row["samples_low"] is not None else None
+    elif now is not None:
+        facts = {"adjusted_p": now.adjusted, "equal_seconds": now.equal_seconds, "seeds_wanted": now.seeds_wanted}
+        facts["notes"], samples = now.notes, now.samples and now.samples[1:]
+    else:
+        return ""
+    said = [f"p {facts['adjusted_p']:.2g} after Holm's correction"]
+    if samples is not None:
+        said.append(f"over seeds and test samples {samples[0]:.3g} to {samples[1]:.3g}")
+    if facts["equal_seconds"] is not None:
+        said.append(f"{facts['equal_seconds']:+.3g} of the metric at equal seconds")
+    if row["verdict"] == "inconclusive":
+        wanted = facts["seeds_wanted"]
+        said.append(f"about {wanted} seeds would settle it" if wanted else "no number of seeds up to 1000 settles it")
+    said += facts["notes"]
+    text = "; ".join(said)
+    if now is not None and now.verdict != row["verdict"]:
+        text += f". By the present rules, applied to the same rows: **{now.verdict}**"
+    return f"{text[0].upper()}{text[1:]}. "
 
 
 def _arms(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -265,6 +265,7 @@ CLAIMS = (
         budget=64_000,
         trial=0.5,
         options=_SCENES,
+        cheap="words",
     ),
 )
 """Figure 2 of the paper: one image tower, three objectives; the contrast reads a bag of words, as there. It has 4 times

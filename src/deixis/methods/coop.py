@@ -263,6 +263,7 @@ CLAIMS = (
         data="few_shot",
         budget=16,
         options={"shots": (4, 16)},
+        cheap="zero_shot",
     ),
     Claim(
         "From few labelled images of each class on, learned prompts are ahead of hand-written ones and of a linear "
@@ -278,6 +279,7 @@ CLAIMS = (
         data="few_shot",
         budget=16,
         primary=False,
+        cheap="linear",
     ),
 )
 """Averages over four sets of real images, with the starter frozen. The paper gains some 15 points over hand-written

@@ -564,6 +564,7 @@ CLAIMS = (
         minimum_effect=0.1,
         data="explained",
         budget=200,
+        cheap="Grad-CAM",
     ),
     Claim(
         "It is the norm that does so, not that the gradient is left unaveraged.",
@@ -577,6 +578,7 @@ CLAIMS = (
         data="explained",
         budget=200,
         primary=False,
+        cheap="linear approximation",
     ),
     Claim(
         "Maps of several layers combined point better than that of the best single layer.",
@@ -598,6 +600,7 @@ CLAIMS = (
         data="explained",
         budget=200,
         primary=False,
+        cheap="best layer",
     ),
     Claim(
         "A step of gradient descent on the image itself makes maps hang more on the class that is asked for.",
@@ -611,6 +614,7 @@ CLAIMS = (
         data="explained",
         budget=200,
         primary=False,
+        cheap="without",
     ),
 )
 """In the authors' tables NormGrad is 18.3 to 31.1 points of pointing accuracy above Grad-CAM at layers before the last;

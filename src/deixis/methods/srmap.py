@@ -328,6 +328,7 @@ CLAIMS = (
         minimum_effect=0.03,
         data="explained",
         budget=50,
+        cheap="blurred relevance",
     ),
 )
 """The paper shows pictures and no number: overlap at equal area is the measure that its words come nearest to, and 0.03

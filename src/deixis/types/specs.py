@@ -285,6 +285,8 @@ class Claim:
         primary: whether the verdict hangs on this claim. One that is not takes the settings that the primary claim
             chose, where it trains the same, and chooses none of its own.
         options: of the task, its batch size among them.
+        cheap: the arm that is the obvious cheap rival, by name. It says nothing about what is run, and does not count
+            in the fingerprint of a claim.
     """
 
     statement: str
@@ -297,6 +299,7 @@ class Claim:
     trial: float = 1.0
     primary: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cheap: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,10 @@ import pytest
 from deixis.apps.claim import claim as app
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims, records, source_code
-from deixis.engine.claims.claims import Design
+from deixis.engine.claims.design import Design
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
-from deixis.engine.claims.trials import Cost
+from deixis.engine.claims.trials import BACKEND, Cost
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
@@ -85,6 +85,7 @@ def test_a_claim_is_tried_and_its_rows_are_kept(
     assert len(rows) == 10
     assert [row["baseline"] for row in verdicts] == ["noisy"]
     assert not any(row["commit"].endswith("+changes") for row in [*rows, *verdicts])
+    assert {"adjusted_p", "seeds_wanted", "equal_seconds"} <= set(verdicts[0])
     app.claim("", ClaimSettings(folder=str(tmp_path / "runs")), everything=True)
     assert "1 claims are up to date, 0 are to be tested" in capsys.readouterr().err
     assert len(lines(root / "results" / "claims.jsonl")) == 10
@@ -274,7 +275,7 @@ def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
 
 
 def test_rows_of_older_code_count_where_that_was_compared_with_the_present_and_nowhere_else(root: Path) -> None:
-    design = Design("clip", small_claim("final"), lab=dataclasses.replace(claims.BACKEND, code=lambda name: f"{name}1"))
+    design = Design("clip", small_claim("final"), lab=dataclasses.replace(BACKEND, code=lambda name: f"{name}1"))
     config = {"claim": claim_hash(design.claim), "inputs": "older", "settings": {"learning_rate": 0.1}}
     old = dict.fromkeys(CLAIM_KEYS, 0) | {"paper": "clip", "config": config}
     ledger = Ledger(root)
@@ -352,7 +353,7 @@ def kept_rows() -> Results:
         "2026",
     )
     rows = [row(arm, seed, 0.5 + seed / 10) for arm in ("mine", "other") for seed in range(2)]
-    return Results(rows, [dict(zip(VERDICT_KEYS, values, strict=True))])
+    return Results(rows, [dict(zip(VERDICT_KEYS[:13], values, strict=True))])
 
 
 def test_without_rows_the_page_says_so() -> None:
@@ -368,10 +369,41 @@ def test_with_rows_the_page_has_verdicts_numbers_and_a_curve() -> None:
     results = kept_rows()
     page = papers_page([claimed], results, {}, "<!-- made -->")
     assert "**shown**, 0.2, 95 % interval 0.1 to 0.3 over 5 seeds" in page.text
-    assert "| mine | 0.550 | 0.500 to 0.600 | 2 | 7 | 3 | learning_rate 0.1 |" in page.text
+    assert "| mine | 0.000 |  | 0.550 | 0.500 to 0.600 | 2 | 7 | 3 | learning_rate 0.1 |" in page.text
     assert "claims/clip-1.svg" in page.text
     drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
     assert len(drawing.findall("{*}polyline")) == 2 * (2 + 1)
+
+
+def test_an_older_verdict_stays_and_what_stricter_rules_say_of_its_rows_stands_beside() -> None:
+    claimed = read("clip")._replace(claims=(small_claim(statement="A <claim> | of it."),))
+    results = kept_rows()
+    for row in results.claims:
+        row["metric"], last = "binding", 0.5 + 0.01 * row["seed"] + 0.3 * (row["arm"] == "mine")
+        row["config"].update(curve=[[0, 0.5], [100, last]], options={"held": 400}, statistic="final")
+    page = papers_page([claimed], results, {}, "").text
+    assert "shown against other (by the present rules void)" in page
+    assert "**shown**, 0.2" in page
+    assert "the rival did not learn: it ends within chance (0.5, where guessing gives 0.5)" in page
+    assert "applied to the same rows: **void**" in page
+    new = {**results.verdicts[0], "adjusted_p": 0.02, "seeds_wanted": None, "equal_seconds": 0.4}
+    new |= {"samples_low": 0.11, "samples_high": 0.31, "notes": ["as the row says"]}
+    page = papers_page([claimed], results._replace(verdicts=[new]), {}, "").text
+    assert (
+        "P 0.02 after Holm's correction; over seeds and test samples 0.11 to 0.31; +0.4 of the metric at equal" in page
+    )
+    assert "as the row says" in page
+
+
+def test_unequal_trials_and_grids_that_end_at_the_best_value_are_reported_on_the_page_of_older_rows() -> None:
+    arms = {name: Arm("line", grid={"sizes": ((1, 1), (2, 1), (3, 2))}) for name in ("mine", "other")}
+    claimed = read("clip")._replace(claims=(small_claim(statement="A <claim> | of it.", arms=arms),))
+    results = kept_rows()
+    for row in results.claims:
+        row["config"].update(trials=3 + (row["arm"] == "other"), settings={"sizes": [1 + (row["arm"] == "other"), 1]})
+    page = papers_page([claimed], results, {}, "").text
+    assert "unequal numbers of settings (mine 3, other 4)" in page
+    assert "at an end of what was tried: sizes of mine." in page
 
 
 def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> None:

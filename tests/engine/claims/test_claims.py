@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from deixis.engine.claims import claims
-from deixis.engine.claims.claims import LEAST_SEEDS, TUNING_SEED, Design
-from deixis.engine.claims.rows import claim_rows, verdict_rows
+from deixis.engine.claims.design import LEAST_SEEDS, TUNING_SEED, Design
+from deixis.engine.claims.outcomes import TrialResult, at_equal_seconds, result_of
+from deixis.engine.claims.rows import claim_rows, trial_rows, verdict_rows
 from deixis.engine.claims.subprocess_pool import run_in_subprocesses
-from deixis.engine.claims.trials import Trial, TrialBackend, TrialResult, cost, run_trial
+from deixis.engine.claims.trials import Trial, TrialBackend, cost, run_trial
 from deixis.engine.claims.tuning import at_edge, best, first_trials, next_trials
 from deixis.errors import DeixisError
 from deixis.types import Arm
@@ -95,16 +96,15 @@ def test_rows_have_the_fixed_keys_and_hold_all_that_a_verdict_rests_on(tried: An
     assert f"| `results/claims.jsonl` | `{' '.join(rows[0])}` |" in text
     verdicts = verdict_rows(one, claims.compare_arms(one, outcomes))
     assert f"| `results/verdicts.jsonl` | `{' '.join(verdicts[0])}` |" in text
+    trials = trial_rows(one, tuned)
+    assert f"| `results/trials.jsonl` | `{' '.join(trials[0])}` |" in text
+    assert len(trials) == sum(len(each.tried) for each in tuned.values())
     assert len(rows) == 2 * LEAST_SEEDS
     assert rows[0]["config"]["settings"] == tuned["clean"].setting
-    again = {
-        arm: [
-            TrialResult(tuple(map(tuple, row["config"]["curve"])), row["seconds"]) for row in rows if row["arm"] == arm
-        ]
-        for arm in tuned
-    }
-    assert claims.compare_arms(one, again) == claims.compare_arms(one, outcomes)
-    json.dumps([rows, verdicts], allow_nan=False)
+    again = {arm: [result_of(row) for row in rows if row["arm"] == arm] for arm in tuned}
+    first, second = (claims.compare_arms(one, each)["noisy"] for each in (again, outcomes))
+    assert dataclasses.replace(first, equal_seconds=second.equal_seconds) == second, "seconds are rounded"
+    json.dumps([rows, verdicts, trials], allow_nan=False)
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def without_grids(one: Design) -> dict[str, Arm]:
 
 def test_at_equal_seconds_a_slow_arm_is_seen_earlier() -> None:
     quick, slow = (TrialResult(((0.0, 0.0), (100.0, 1.0)), seconds) for seconds in (10.0, 40.0))
-    assert claims.at_equal_seconds({"quick": [quick], "slow": [slow]}) == {"quick": [1.0], "slow": [0.25]}
+    assert at_equal_seconds({"quick": [quick], "slow": [slow]}) == {"quick": [1.0], "slow": [0.25]}
 
 
 def test_a_small_look_and_a_look_at_some_arms_are_not_whole() -> None:
@@ -158,7 +158,7 @@ def test_a_second_claim_about_the_same_training_reads_it_and_chooses_nothing(tmp
     trained = claims.report(first, tuned, claims.here(tmp_path, first))
     arms = {f"asked {arm}": dataclasses.replace(each, grid={}) for arm, each in first.claim.arms.items()}
     other = design(statistic="final", seeds=2, metric="other", primary=False)
-    other = dataclasses.replace(other, claim=dataclasses.replace(other.claim, arms=arms))
+    other = dataclasses.replace(other, claim=dataclasses.replace(other.claim, arms=arms, cheap="asked noisy"))
     assert claims.shared_runs(other, first) == {"asked clean": "clean", "asked noisy": "noisy"}
     other = dataclasses.replace(claims.reuse_tuning(other, first, tuned), lab=unable_to_train(first.lab))
     chosen = claims.tune(other, never)
@@ -281,7 +281,7 @@ def test_a_unit_that_was_killed_ends_with_the_same_curve(tmp_path: Path) -> None
     assert [images for images, _ in whole.curve] == [16 * i for i in range(11)]
     calls = 0
 
-    def dying(*arguments: Any) -> float:
+    def dying(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls in (2, 6):

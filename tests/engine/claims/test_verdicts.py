@@ -116,6 +116,23 @@ def test_p_values_are_corrected_for_the_number_of_baselines() -> None:
     assert found["weak"].interval == alone["weak"].interval
 
 
+def test_an_interval_above_0_is_not_enough_where_p_after_holm_s_correction_is_not_below_5_percent() -> None:
+    barely = [0.010, 0.035, 0.045, 0.060, 0.050]
+    alone = judge({"rival": barely}, 0.01)["rival"]
+    assert (alone.verdict, alone.interval.low > 0) == ("shown", True)
+    least = [-0.03, 0.12, 0.01, 0.05, 0.02]
+    among = judge(
+        {
+            name: [each / 3 if name == "rival" else x for each, x in zip(barely, least, strict=True)]
+            for name in "rival other third fourth fifth sixth seventh".split()
+        },
+        0.01,
+    )["rival"]
+    assert among.interval.low > 0
+    assert among.adjusted > 0.05
+    assert among.verdict == "inconclusive"
+
+
 def test_a_ratio_is_judged_by_logarithms_and_told_as_a_ratio() -> None:
     found = judge({"rival": [math.log(2)] * 4 + [math.log(2.2)]}, 1.5, ratio=True)["rival"]
     assert found.verdict == "shown"

@@ -12,10 +12,12 @@ from typing import Any
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.apps.common.console import Reporter
 from deixis.engine.claims import claims
-from deixis.engine.claims.claims import Design, Run, TunedArm
+from deixis.engine.claims.claims import Run, TunedArm
+from deixis.engine.claims.design import Design
+from deixis.engine.claims.outcomes import TrialResult, at_equal_seconds, before
 from deixis.engine.claims.records import Ledger, claim_hash, repository
-from deixis.engine.claims.rows import claim_rows, verdict_rows
-from deixis.engine.claims.trials import BACKEND, TrialBackend, TrialResult
+from deixis.engine.claims.rows import claim_rows, trial_rows, verdict_rows
+from deixis.engine.claims.trials import BACKEND, TrialBackend
 from deixis.engine.claims.verdicts import PairedComparison, overall
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
@@ -92,7 +94,8 @@ def up_to_date(design: Design, ledger: Ledger) -> bool:
     return all((arm, seed) in there for arm in design.claim.arms for seed in range(design.seeds))
 
 
-Keep = Callable[[Sequence[dict[str, object]], Sequence[dict[str, object]], Design], None]
+Rows = Sequence[dict[str, Any]]
+Keep = Callable[[Rows, Rows, Rows, Design], None]
 
 
 def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger | None, talk: Reporter) -> Keep | None:
@@ -106,10 +109,10 @@ def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger |
     for design in designs:
         ledger.require(design.paper, read(design.paper).claims)
 
-    def keep(rows: Sequence[dict[str, object]], verdicts: Sequence[dict[str, object]], design: Design) -> None:
+    def keep(rows: Rows, verdicts: Rows, trials: Rows, design: Design) -> None:
         ledger.require(design.paper, read(design.paper).claims)
-        ledger.add(rows, verdicts)
-        talk.say(f"Rows were added to {ledger.claims} and {ledger.verdicts}.")
+        ledger.add(rows, verdicts, trials)
+        talk.say(f"Rows were added to {ledger.claims}, {ledger.verdicts} and {ledger.trials}.")
 
     return keep
 
@@ -149,13 +152,13 @@ def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | No
         outcomes = claims.report(design, tuned, _counted(place, design, jobs, bar, len(tuned) * design.seeds))
     found = claims.compare_arms(design, outcomes)
     _tell(design, outcomes, found, talk)
-    rows, verdicts = claim_rows(design, tuned, outcomes), verdict_rows(design, found)
-    for name, each_row in (("claims", rows), ("verdicts", verdicts)):
+    rows, verdicts, trials = claim_rows(design, tuned, outcomes), verdict_rows(design, found), trial_rows(design, tuned)
+    for name, each_row in (("claims", rows), ("verdicts", verdicts), ("trials", trials)):
         with atomic_path(place / f"{name}-{claim_hash(design.claim)}.jsonl") as temporary:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each_row)
             temporary.write_text(text, encoding="utf-8")
     if keep is not None:
-        keep(rows, verdicts, design)
+        keep(rows, verdicts, trials, design)
     return tuned
 
 
@@ -185,10 +188,12 @@ def _tell(
     design: Design, outcomes: Mapping[str, Sequence[TrialResult]], found: Mapping[str, PairedComparison], talk: Reporter
 ) -> None:
     """The table of arms, and a sentence a baseline."""
-    equal = claims.at_equal_seconds(outcomes) if not design.axis else {}
+    equal = at_equal_seconds(outcomes) if not design.axis else {}
     rows = [
         (
             arm,
+            _level(before(outcomes[arm])),
+            _level(outcomes[arm][0].chance),
             _spread([each.curve[-1][1] for each in outcomes[arm]]),
             _spread(equal[arm]) if arm in equal else "",
             f"{mean(each.seconds for each in outcomes[arm]):.0f}",
@@ -197,12 +202,16 @@ def _tell(
     ]
     images = next(iter(outcomes.values()))[0].curve[-1][0]
     there = f"with {images:.0f} {design.axis}" if design.axis else f"after {images:.0f} images"
-    head = ("arm", f"{design.claim.metric} {there}", "at equal seconds" if equal else "", "seconds")
+    head = ("arm", "before", "chance", f"{design.claim.metric} {there}", "at equal seconds" if equal else "", "seconds")
     talk.table(f"{design.paper}: {design.claim.statement}", head, rows)
     for baseline, finding in found.items():
         talk.result(f"against {baseline}, {design.claim.statistic}: {finding.sentence()}")
     if len(found) > 1:
         talk.result(f"in all: {overall([each.verdict for each in found.values()])}")
+
+
+def _level(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _spread(values: Sequence[float]) -> str:

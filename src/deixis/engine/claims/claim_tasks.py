@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
@@ -18,7 +20,16 @@ from deixis.types import Source, cards
 from deixis.types.cards import TaskCard
 from deixis.types.literals import parse, read_declared
 
-__all__ = ["CurveTask", "TaskLiterals", "TrainingTask", "list_tasks", "make_task", "read_task"]
+__all__ = [
+    "CurveResult",
+    "CurveTask",
+    "TaskLiterals",
+    "TrainingTask",
+    "list_tasks",
+    "make_task",
+    "part_hash",
+    "read_task",
+]
 
 _FOLDER = Path(__file__).parent / "tasks"
 
@@ -42,6 +53,24 @@ class TrainingTask:
     batch_size: int
 
 
+class CurveResult(NamedTuple):
+    """What came out of an arm whose curve does not run over steps of training.
+
+    Attributes:
+        points: what the metric is at each point, ascending.
+        seconds: that the method took.
+        values: of the queries, at the last point; their mean is the metric. Empty where it is no mean over queries.
+        chance: what guessing gives; None where that is not known.
+        part: fingerprint of the part that was measured.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    seconds: float
+    values: tuple[float, ...] = ()
+    chance: float | None = None
+    part: str = ""
+
+
 @runtime_checkable
 class CurveTask(Protocol):
     """A task whose curves run over something else than steps of training: images a class, scenes explained."""
@@ -53,8 +82,8 @@ class CurveTask(Protocol):
         metric: str,
         split: Literal["validation", "test"],
         budget: int,
-    ) -> tuple[tuple[tuple[float, float], ...], float]:
-        """What the metric is at each point, ascending; and the seconds that the method took."""
+    ) -> CurveResult:
+        """The curve of an arm, and what it is made of."""
 
     def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
         """About how many seconds a curve takes at the most."""
@@ -127,3 +156,12 @@ def make_task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask 
     module = importlib.import_module(f"deixis.engine.claims.tasks.{name}")
     made: TrainingTask | CurveTask = module.make(module.Options(**options), seed)
     return made
+
+
+def part_hash(source: Source) -> str:
+    """A fingerprint of the samples of a part: their names, captions, labels and sizes on disk."""
+    facts = [
+        (each.id, each.captions, each.label, each.image.stat().st_size if isinstance(each.image, Path) else 0)
+        for each in source.samples
+    ]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ Ties count against it.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -25,7 +26,7 @@ from deixis.ops.metrics import accuracy, ranks_of_scores, recall_at, retrieval_o
 from deixis.types import Sample, Source, Tokens
 from deixis.types.protocols import AnyMethod, OffersCompare, OffersTokens, OffersVectors
 
-__all__ = ["MEASURES", "PROMPT", "WORDS", "measure", "recall", "scores", "values"]
+__all__ = ["MEASURES", "PROMPT", "WORDS", "chance", "recall", "scores", "values"]
 
 PROMPT = "A picture of {}."
 """What is said of a class; `{}` is the noun with its article."""
@@ -34,23 +35,8 @@ WORDS = 1.0
 """How much words weigh in a composed query, a picture weighing 1; found good on validation scenes."""
 
 
-def measure(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -> float:
-    """The mean of `values`: from 0 to 1, more is better.
-
-    Args:
-        name: one of `MEASURES`.
-        method: trained or not, with a part `encoder`; its weights and modes are left as they are.
-        source: scenes.
-        batch_size: images that go through the method at a time.
-
-    Raises:
-        DeixisError: there is no such measure, the samples lack what it needs, or the method can't do it.
-    """
-    return float(values(name, method, source, batch_size).mean())
-
-
 def values(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -> Float[Tensor, " Q"]:
-    """One value a query, from 0 to 1, so that queries can be resampled.
+    """One value a query, from 0 to 1, more is better, so that queries can be resampled.
 
     Args:
         name: one of `MEASURES`: `recall_at_1` (an image's caption among all captions, a caption's image among all
@@ -62,12 +48,12 @@ def values(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -
             all pictures and all changes, the query's own picture being a wrong answer; one value a change). With the
             words alone that is `composed_text_alone`, with the picture alone `composed_image_alone`: there the query's
             own picture is left out, since it would always come first.
-        method: as in `measure`.
-        source: as in `measure`.
-        batch_size: as in `measure`.
+        method: trained or not, with a part `encoder`; its weights and modes are left as they are.
+        source: scenes.
+        batch_size: images that go through the method at a time.
 
     Raises:
-        DeixisError: as in `measure`.
+        DeixisError: there is no such measure, the samples lack what it needs, or the method can't do it.
     """
     if name not in MEASURES:
         raise DeixisError(f"There is no measure {name!r}.", f"There are: {', '.join(MEASURES)}.")
@@ -214,6 +200,34 @@ MEASURES: Mapping[str, Callable[[AnyMethod, Sequence[Sample], int], Tensor]] = {
     "composed_text_alone": functools.partial(_changed, weights=(0.0, 1.0)),
 }
 """Name -> what gives one value a query."""
+
+
+def chance(name: str, method: AnyMethod, source: Source) -> float | None:
+    """What `values` are on average where answers are guessed; None where that is not known.
+
+    Args:
+        name: one of `MEASURES`.
+        method: whose encoder says which part of an image it sees.
+        source: scenes.
+    """
+    samples = source.samples
+    if name == "binding":
+        return 0.5
+    if name == "recall_at_1":
+        counts = Counter(map(_caption, samples))
+        return sum(counts[_caption(sample)] for sample in samples) / len(samples) ** 2
+    if name == "zero_shot":
+        nouns = {sample.label for sample in samples}
+        others = [len({region.category for region in each.regions} & nouns - {each.label}) for each in samples]
+        return sum(1 / (len(nouns) - count) for count in others) / len(samples)
+    if name == "pointing":
+        encoder = require_encoder(method)
+        areas = [pixels.float().mean() for sample in samples for pixels in _spans(encoder, sample).values()]
+        return float(torch.stack(areas).mean())
+    if name.startswith("composed"):
+        answers = len(samples) + sum(len(sample.extra.get("changes", ())) for sample in samples)
+        return 1 / (answers - (name == "composed_image_alone"))
+    return None
 
 
 # --- what they read ---------------------------------------------------------------------------------------------------

@@ -15,13 +15,32 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types import Claim
 
-__all__ = ["CLAIM_KEYS", "CODE_KEYS", "VERDICT_KEYS", "Ledger", "append_rows", "claim_hash", "now", "repository"]
+__all__ = [
+    "CLAIM_KEYS",
+    "CODE_KEYS",
+    "TRIAL_KEYS",
+    "VERDICT_KEYS",
+    "Ledger",
+    "append_rows",
+    "claim_hash",
+    "now",
+    "repository",
+]
 
 CLAIM_KEYS = ("paper claim arm seed metric value budget data config seconds commit date").split()
 VERDICT_KEYS = (
-    "paper claim metric baseline method difference low high seeds minimum_effect verdict commit date"
+    "paper claim metric baseline method difference low high seeds minimum_effect verdict commit date adjusted_p "
+    "seeds_wanted equal_seconds samples_low samples_high notes"
+).split()
+"""Rows from before 2026-12 have those up to `date`, and keep them."""
+
+TRIAL_KEYS = (
+    "paper claim arm seed metric setting value seconds failed best edges grid budget inputs commit date"
 ).split()
 CODE_KEYS = "paper claim inputs codes before after date".split()
+
+_COMMENTS = ("cheap",)
+"""Fields of a claim that change nothing of what is run."""
 
 Row = Mapping[str, Any]
 
@@ -38,6 +57,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()} if isinstance(value, Mapping) else value
     said = {}
     for field in dataclasses.fields(value):
+        if field.name in _COMMENTS:
+            continue
         each, factory = getattr(value, field.name), field.default_factory
         if each != (field.default if factory is dataclasses.MISSING else factory()):
             said[field.name] = _plain(each)
@@ -64,8 +85,9 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 class Ledger:
-    """`results/claims.jsonl` and `results/verdicts.jsonl` of a repository; and `claim_code.jsonl`, which says what code
-    was compared bit by bit with that of older rows, and computes the same (`bench/claim_code.py`).
+    """The rows of a repository: `results/claims.jsonl` (what was reported), `verdicts.jsonl` (what it says) and
+    `trials.jsonl` (each setting that was tried before); and `claim_code.jsonl`, which says what code was compared bit
+    by bit with that of older rows, and computes the same (`bench/claim_code.py`).
 
     Args:
         root: of the repository.
@@ -73,8 +95,8 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        names = ("claims", "verdicts", "claim_code")
-        self.claims, self.verdicts, self.code = (root / "results" / f"{name}.jsonl" for name in names)
+        names = ("claims", "verdicts", "trials", "claim_code")
+        self.claims, self.verdicts, self.trials, self.code = (root / "results" / f"{name}.jsonl" for name in names)
 
     def commit(self) -> str:
         """The present commit, with `+changes` where the code is not as committed."""
@@ -135,8 +157,11 @@ class Ledger:
         """
         return any(row["inputs"] == inputs and row["codes"] == codes for row in _read(self.code, CODE_KEYS))
 
-    def add(self, rows: Sequence[Row], verdicts: Sequence[Row]) -> None:
-        """Adds what is not there yet: a row of the same inputs, arm and seed is not added twice."""
+    def add(self, rows: Sequence[Row], verdicts: Sequence[Row], trials: Sequence[Row] = ()) -> None:
+        """Adds what is not there yet: a row of the same inputs, arm and seed (and setting, of a trial) is not added
+        twice."""
+        tried = [_tried(row) for row in _read(self.trials, TRIAL_KEYS)]
+        append_rows(self.trials, [row for row in trials if _tried(row) not in tried], TRIAL_KEYS)
         known = {_key(row) for row in self.rows()}
         fresh = [row for row in rows if _key(row) not in known]
         append_rows(self.claims, fresh, CLAIM_KEYS)
@@ -145,6 +170,10 @@ class Ledger:
 
 def _key(row: Row) -> tuple[Any, ...]:
     return row["paper"], row["config"]["claim"], row["config"]["inputs"], row["arm"], row["seed"]
+
+
+def _tried(row: Row) -> tuple[Any, ...]:
+    return row["paper"], row["claim"], row["inputs"], row["arm"], row["seed"], json.dumps(row["setting"])
 
 
 def _read(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,16 +9,19 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
-from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task
+from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
+from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.source_code import source_hash
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
@@ -34,7 +37,7 @@ from deixis.types import Losses, Progress, Sample, Source, Stage
 from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
 
-__all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "TrialResult", "cost", "run_trial"]
+__all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "cost", "run_trial"]
 
 _WRITES = 10
 """How often a unit keeps its weights."""
@@ -97,29 +100,15 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrialResult:
-    """What came out of a unit.
-
-    Attributes:
-        curve: images seen (of few-shot claims, images a class) and the metric then.
-        seconds: of training, without measuring; on a processor those that it worked, so that what else runs beside
-            does not count.
-        failed: why training ended early; empty where it did not. The curve then is empty.
-        commit: of the code that gave it.
-    """
-
-    curve: tuple[tuple[float, float], ...]
-    seconds: float
-    failed: str = ""
-    commit: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Cost:
     """What a unit takes: seconds from beginning to end, and how many cores are busy meanwhile."""
 
     seconds: float
     cores: float
+
+
+def _unknown(metric: str, method: AnyMethod, source: Source) -> None:
+    """No level of chance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,15 +120,17 @@ class TrialBackend:
             steps, `CurveTask`.
         build: (method, settings, task, seed) -> the method.
         collate: (method, source, stage) -> what makes batches.
-        measure: (metric, method, source) -> a number.
+        measure: (metric, method, source) -> one value a query; their mean is reported.
         code: method -> a fingerprint of its source.
+        chance: (metric, method, source) -> what guessing gives; None where that is not known.
     """
 
     task: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
     build: Callable[[str, Mapping[str, Any], TrainingTask, int], AnyMethod]
     collate: Callable[[AnyMethod, Source, Stage], Encode]
-    measure: Callable[[str, AnyMethod, Source], float]
+    measure: Callable[[str, AnyMethod, Source], Float[Tensor, " Q"]]
     code: Callable[[str], str] = source_hash
+    chance: Callable[[str, AnyMethod, Source], float | None] = _unknown
 
 
 class _Kept:
@@ -176,7 +167,7 @@ def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int
     return build(name, "desk", settings, {part: task.encoder(seed) for part in towers}, seed)
 
 
-BACKEND = TrialBackend(_task, _build, collate_for, measures.measure)
+BACKEND = TrialBackend(_task, _build, collate_for, measures.values, chance=measures.chance)
 """The real one."""
 
 
@@ -219,7 +210,9 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
 def _read(path: Path) -> TrialResult:
     found = json.loads(path.read_text(encoding="utf-8"))
     curve = tuple((float(images), float(value)) for images, value in found["curve"])
-    return TrialResult(curve, found["seconds"], found["failed"], found["commit"])
+    more = {name: found[name] for name in ("chance", "queries", "part") if name in found}
+    values = tuple(found.get("values", ()))
+    return TrialResult(curve, found["seconds"], found["failed"], found["commit"], values, **more)
 
 
 def _outcome(unit: Trial, task: TrainingTask | CurveTask, folder: Path, lab: TrialBackend) -> TrialResult:
@@ -227,7 +220,16 @@ def _outcome(unit: Trial, task: TrainingTask | CurveTask, folder: Path, lab: Tri
     if isinstance(task, TrainingTask):
         return _Run(unit, task, folder, lab).outcome()
     folder.mkdir(parents=True, exist_ok=True)
-    return TrialResult(*task.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget))
+    found = task.curve(unit.method, unit.settings, unit.metric, unit.split, unit.budget)
+    values = _rounded(found.values)
+    return TrialResult(
+        found.points, found.seconds, values=values, chance=found.chance, queries=len(values), part=found.part
+    )
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    """With as many digits as resampling needs, since all of them stand in the rows."""
+    return tuple(round(float(each), 5) for each in values)
 
 
 class _Run:
@@ -247,6 +249,7 @@ class _Run:
         self._marks = {round(self._steps * i / (unit.points - 1)) for i in range(unit.points)}
         self._method = lab.build(unit.method, unit.settings, task, unit.seed)
         self._curve: dict[int, float] = {}
+        self._values: tuple[float, ...] = ()
         self._spent, self._taken, self._pace = 0.0, 0, 0.0
         self._held = task.validation if unit.split == "validation" else task.test
 
@@ -256,7 +259,9 @@ class _Run:
         seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
         size = self._task.batch_size
         curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
-        return TrialResult(curve, seconds)
+        chance = self._lab.chance(self._unit.metric, self._method, self._held)
+        queries, part = len(self._values), part_hash(self._held)
+        return TrialResult(curve, seconds, values=self._values, chance=chance, queries=queries, part=part)
 
     def _reread(self) -> float:
         """Measures before and after a training that was done; returns its seconds."""
@@ -271,6 +276,7 @@ class _Run:
         if saved.exists():
             before = json.loads(saved.read_text(encoding="utf-8"))
             self._curve, self._pace = {int(step): value for step, value in before["curve"].items()}, before["pace"]
+            self._values = tuple(before.get("values", ()))
         self._mark(0)
         share, done = 0.0, 0
         for number, stage in enumerate(stages(self._method)):
@@ -321,8 +327,10 @@ class _Run:
         if step in self._curve:
             return
         with torch.random.fork_rng(devices=[]):
-            self._curve[step] = self._lab.measure(self._unit.metric, self._method, self._held)
-        write_json(f"{self._place}.curve.json", {"curve": self._curve, "pace": self._pace})
+            values = self._lab.measure(self._unit.metric, self._method, self._held)
+        self._curve[step], self._values = float(values.mean()), _rounded(values.tolist())
+        facts = {"curve": self._curve, "pace": self._pace, "values": self._values}
+        write_json(f"{self._place}.curve.json", facts)
 
     def timed(self) -> tuple[float, float]:
         """Seconds of a step and of measuring; the method is worth nothing afterwards."""

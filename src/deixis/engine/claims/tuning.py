@@ -8,7 +8,7 @@ from typing import Any
 
 from deixis.errors import DeixisError
 
-__all__ = ["WIDENINGS", "Setting", "Tried", "at_edge", "best", "first_trials", "next_trials"]
+__all__ = ["WIDENINGS", "Setting", "Tried", "at_edge", "best", "ends", "first_trials", "next_trials", "require_equal"]
 
 WIDENINGS = 2
 """How often a grid is widened at the most."""
@@ -39,13 +39,24 @@ def first_trials(grids: Mapping[str, Grid]) -> dict[str, list[Setting]]:
         arm: [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         for arm, grid in grids.items()
     }
-    counts = {arm: len(each) for arm, each in trials.items()}
+    require_equal({arm: len(each) for arm, each in trials.items()})
+    return trials
+
+
+def require_equal(counts: Mapping[str, int]) -> None:
+    """Refuses a comparison of arms that try unequal numbers of settings.
+
+    Args:
+        counts: arm -> how many it tries, or tried.
+
+    Raises:
+        DeixisError: they differ.
+    """
     if len(set(counts.values())) > 1:
         raise DeixisError(
             f"The arms try unequal numbers of settings: {', '.join(f'{arm} {n}' for arm, n in counts.items())}.",
             "Give each arm a grid of equally many combinations, or the comparison is not fair.",
         )
-    return trials
 
 
 def best(tried: Tried) -> Setting:
@@ -63,31 +74,60 @@ def best(tried: Tried) -> Setting:
 
 
 def at_edge(tried: Tried) -> list[str]:
-    """The fields of which the best value is the lowest or highest that was tried."""
+    """The fields of which the best value is the lowest or highest that was tried; of tuples of numbers, by their sum,
+    the smallest or largest."""
     chosen = best(tried)
-    axes = {name: _axis(tried, name) for name in chosen}
-    return [name for name, values in axes.items() if len(values) > 1 and chosen[name] in (values[0], values[-1])]
+    edges = ends([setting for setting, _ in tried])
+    return [name for name, values in edges.items() if chosen[name] in values]
+
+
+def ends(settings: Sequence[Setting]) -> dict[str, tuple[Any, Any]]:
+    """Field -> the lowest and the highest value that was tried, for fields that hold different numbers or tuples of
+    numbers.
+
+    Args:
+        settings: that were tried, all of the same fields.
+    """
+    found = {}
+    for name in settings[0] if settings else ():
+        values = [setting[name] for setting in settings]
+        tuples = [each if isinstance(each, tuple | list) else (each,) for each in values]
+        if any(not _number(each) for one in tuples for each in one):
+            continue
+        ordered = sorted(values, key=lambda each: sum(each) if isinstance(each, tuple | list) else each)
+        if ordered[0] != ordered[-1]:
+            found[name] = (ordered[0], ordered[-1])
+    return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def next_trials(tried: Mapping[str, Tried]) -> dict[str, list[Setting]]:
     """Further settings where the best of an arm lies at an edge, equally many for every arm; else none.
 
-    An arm at an edge goes on beyond it; one that is not searches between its best and the neighbours instead.
+    An arm at an edge goes on beyond it; one that is not searches between its best and the neighbours instead. Where an
+    arm has no further settings (words, tuples), none tries more than it can: what is still at an edge is then reported.
 
     Args:
         tried: arm -> what it tried so far.
     """
-    edges = {arm: len(at_edge(each)) for arm, each in tried.items()}
-    count = max(edges.values(), default=0)
-    if not count:
-        return {arm: [] for arm in tried}
-    return {arm: list(itertools.islice(_candidates(each), count)) for arm, each in tried.items()}
+    count = max((len(_widened(each)) for each in tried.values()), default=0)
+    further = {arm: list(itertools.islice(_candidates(each), count)) for arm, each in tried.items()}
+    equal = min(map(len, further.values()), default=0)
+    return {arm: each[:equal] for arm, each in further.items()}
+
+
+def _widened(tried: Tried) -> list[str]:
+    """The fields that hold numbers and whose best value is at an edge."""
+    return [name for name in at_edge(tried) if _axis(tried, name)]
 
 
 def _candidates(tried: Tried) -> Iterator[Setting]:
     """New settings: beyond the edges the best lies at, then ever nearer to the best along each field."""
     chosen, known = best(tried), [setting for setting, _ in tried]
-    for name in at_edge(tried):
+    for name in _widened(tried):
         further = {**chosen, name: _beyond(_axis(tried, name), chosen[name])}
         if further not in known:
             known.append(further)
@@ -104,7 +144,7 @@ def _candidates(tried: Tried) -> Iterator[Setting]:
 def _axis(tried: Tried, name: str) -> list[Any]:
     """The different numbers that were tried for a field, ascending; none where it does not hold numbers."""
     values = [setting[name] for setting, _ in tried]
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
+    if not all(map(_number, values)):
         return []
     return sorted(set(values))
 

@@ -12,7 +12,7 @@ import torch
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.claims import claims
 from deixis.engine.claims.claim_tasks import make_task, read_task
-from deixis.engine.claims.claims import Design
+from deixis.engine.claims.design import Design
 from deixis.engine.claims.tasks.explained import (
     NOUNS,
     Options,
@@ -79,7 +79,7 @@ def test_validation_and_test_are_other_scenes_and_neither_was_learned_from() -> 
 @pytest.mark.slow
 def test_a_curve_is_the_mean_over_the_first_so_many_scenes() -> None:
     made = small()
-    curve, seconds = made.curve("normgrad", {"cell": "gradient"}, "overlap", "validation", 8)
+    curve, seconds, *_ = made.curve("normgrad", {"cell": "gradient"}, "overlap", "validation", 8)
     method = build("normgrad", "desk", {"cell": "gradient"}, {"encoder": made.encoder})
     values = measured("overlap", method, questions(made.encoder, held_out(made.options, 0, "val", 8)))
     assert [count for count, _ in curve] == [2, 4, 6, 8]

@@ -15,7 +15,7 @@ import deixis
 from deixis.data.readers.formats.folders import read_folder
 from deixis.engine.claims import claims
 from deixis.engine.claims.claim_tasks import make_task
-from deixis.engine.claims.claims import Design
+from deixis.engine.claims.design import Design
 from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
@@ -61,7 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 def test_a_curve_runs_over_images_a_class_and_more_of_them_teach_more(bench: FewShotBenchmark) -> None:
     contest = FewShotTask((bench,), (1, 8), 0)
-    curve, seconds = contest.curve("linear", {"penalty": 0.1, "iterations": 20}, "accuracy", "test", 8)
+    curve, seconds, *_ = contest.curve("linear", {"penalty": 0.1, "iterations": 20}, "accuracy", "test", 8)
     assert [k for k, _ in curve] == [1, 8]
     assert curve[-1][1] > curve[0][1] > 1 / len(CLASSES)
     assert seconds > 0
@@ -171,7 +171,7 @@ def _claim(**changed: Any) -> Claim:
         "zero_shot": Arm("zero_shot", grid={"templates": (("{}",), ("a {}",))}),
     }
     told = {"metric": "accuracy", "statistic": "crossover", "minimum_effect": 0.5, "data": "few_shot", "budget": 8}
-    return Claim("Learning beats names.", arms, **{**told, **changed})
+    return Claim("Learning beats names.", arms, **{**told, "cheap": list(arms)[-1], **changed})
 
 
 @pytest.mark.slow
@@ -183,7 +183,10 @@ def test_a_few_shot_claim_is_tried_by_the_same_rules_and_its_rows_say_what_curve
     run = claims.here(tmp_path, design)
     tuned = claims.tune(design, run)
     outcomes = claims.report(design, tuned, run)
-    assert claims.compare_arms(design, outcomes)["zero_shot"].verdict == "shown"
+    found = claims.compare_arms(design, outcomes)["zero_shot"]
+    assert (found.verdict, found.interval.low > 0) == ("void", True), "names say nothing of toys: chance"
+    assert outcomes["linear"][0].values
+    assert outcomes["linear"][0].chance == 1 / 6
     rows = claim_rows(design, tuned, outcomes)
     assert {row["config"]["axis"] for row in rows} == {"images a class"}
     assert [x for x, _ in rows[0]["config"]["curve"]] == [1, 2, 8]
@@ -223,5 +226,5 @@ def test_on_real_images_parts_share_nothing_and_names_alone_are_better_than_chan
     assert sum(map(len, sides)) == len(set.union(*sides))
     names = two_sided(data, made)
     assert len(names) >= 9
-    curve, _ = contest.curve("zero_shot", {}, "accuracy", "validation", 2)
+    curve, *_ = contest.curve("zero_shot", {}, "accuracy", "validation", 2)
     assert curve[0][1] > 2 / len(names)

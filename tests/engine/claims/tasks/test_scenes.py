@@ -18,8 +18,8 @@ from deixis.data.loading.sampler import SampleOrder
 from deixis.data.synthetic.scenes.drawing import Scene
 from deixis.engine.claims import claim_tasks, tasks
 from deixis.engine.claims.claim_tasks import TrainingTask, list_tasks, make_task, read_task
-from deixis.engine.claims.claims import Design
-from deixis.engine.claims.measures import MEASURES, measure
+from deixis.engine.claims.design import Design
+from deixis.engine.claims.measures import MEASURES, values
 from deixis.engine.claims.tasks.scenes import Options
 from deixis.engine.evaluation import saliency
 from deixis.engine.training.build import build, configure
@@ -195,7 +195,7 @@ def test_each_arm_of_a_claim_takes_a_step_and_is_measured(name: str, claim: Clai
         method = build(arm.method, "desk", arm.overrides, {"encoder": encoder})
         collate = Collate(made.train, read(arm.method).card.needs, encoder.preprocess, encoder.tokenizer)
         train(method, Loader(made.train, collate, SampleOrder(4)), 1, stage=stages(method)[0])
-        assert 0 <= measure(arm.metric or claim.metric, method, made.test) <= 1
+        assert 0 <= float(values(arm.metric or claim.metric, method, made.test).mean()) <= 1
 
 
 def test_cards_of_tasks_name_what_can_be_measured() -> None:
@@ -250,7 +250,8 @@ def make(options, seed):
     assert (made.train.name, made.batch_size) == ("toys 1", 5)
     with pytest.raises(DeixisError, match=r"'toy_tower' has no option 'stones'. Its options are: blocks"):
         make_task("toy_tower", {"stones": 5}, 1)
-    claim = Claim("Toys stand.", {"a": Arm("clip"), "b": Arm("filip")}, "height", "final", 1.0, "toy_tower", 10)
+    arms = {"a": Arm("clip"), "b": Arm("filip")}
+    claim = Claim("Toys stand.", arms, "height", "final", 1.0, "toy_tower", 10, cheap="b")
     assert Design("clip", claim).axis == "blocks"
     with pytest.raises(DeixisError, match=r"'toy_tower' does not measure 'width'. It measures: height"):
         Design("clip", dataclasses.replace(claim, metric="width"))

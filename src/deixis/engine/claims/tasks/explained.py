@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.data.synthetic.scenes import SceneConfig, scenes
-from deixis.engine.evaluation.saliency import SaliencyQueries, build_explainer, measured, questions
+from deixis.engine.claims.claim_tasks import CurveResult, part_hash
+from deixis.engine.evaluation.saliency import build_explainer, measured, questions
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder, Traits
@@ -55,6 +56,9 @@ NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
 
 _VERSION = 1
 """Version of the training below, part of the cache's key."""
+
+_ON_THINGS = ("pointing_game", "pointing_early", "overlap")
+"""What guessing gives of these is the share of an image that the thing takes."""
 
 _POINTS = 4
 _LEARNING_RATE, _DECAY, _BATCH = 6e-3, 0.05, 64
@@ -101,7 +105,7 @@ class SaliencyTask:
         metric: str,
         split: Literal["validation", "test"],
         budget: int,
-    ) -> tuple[tuple[tuple[float, float], ...], float]:
+    ) -> CurveResult:
         """Scenes explained and the mean of the metric so far; and the seconds of the processor that it took.
 
         Args:
@@ -114,13 +118,16 @@ class SaliencyTask:
         Raises:
             DeixisError: there is no such metric, or the method can't make the map.
         """
-        queries, start = self._queries(split, max(budget, 2)), time.process_time()
+        source = self._source(split, max(budget, 2))
+        queries, start = questions(self.encoder, source), time.process_time()
         values = measured(metric, build_explainer(method, settings, self.encoder, self.seed), queries)
         seconds = time.process_time() - start
         whole = len(queries.images)
         owner = queries.picture if len(values) == len(queries.picture) else torch.arange(whole)
         counts = sorted({max(1, whole * step // _POINTS) for step in range(1, _POINTS + 1)})
-        return tuple((float(count), float(values[owner < count].mean())) for count in counts), seconds
+        points = tuple((float(count), float(values[owner < count].mean())) for count in counts)
+        chance = float(queries.masks.float().mean()) if metric in _ON_THINGS else None
+        return CurveResult(points, seconds, tuple(values.tolist()), chance, part_hash(source))
 
     def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
         """Seconds that a curve takes, from a tenth of the scenes."""
@@ -129,9 +136,8 @@ class SaliencyTask:
         self.curve(method, settings, metric, "validation", some)
         return (time.perf_counter() - start) * max(budget, 2) / some
 
-    def _queries(self, split: str, count: int) -> SaliencyQueries:
-        source = held_out(self.options, self.seed, "val" if split == "validation" else "test", count)
-        return questions(self.encoder, source)
+    def _source(self, split: str, count: int) -> Source:
+        return held_out(self.options, self.seed, "val" if split == "validation" else "test", count)
 
 
 def make(options: Options, seed: int) -> SaliencyTask:

@@ -15,14 +15,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.quality import check
 from deixis.data.splits import concept_groups
+from deixis.engine.claims.claim_tasks import CurveResult
 from deixis.engine.features.embedding import image_states
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
 from deixis.engine.fewshot.draws import Labelled, Parts, draw, halves, limited, parts, two_sided
@@ -94,7 +96,7 @@ class FewShotTask:
         metric: str,
         split: Literal["validation", "test"],
         budget: int,
-    ) -> tuple[tuple[tuple[float, float], ...], float]:
+    ) -> CurveResult:
         """Images a class and the metric then, averaged over the sets; and the seconds that learning took.
 
         Args:
@@ -108,12 +110,18 @@ class FewShotTask:
         Raises:
             DeixisError: there is no such metric, or the method can't learn these classes.
         """
-        points, seconds = [], 0.0
+        points, seconds, found = [], 0.0, list[_SetScore]()
         for k in self._within(budget):
             found = [self._one(bench, method, settings, (metric, split, k)) for bench in self.benches]
-            points.append((float(k), float(np.mean([value for value, _ in found]))))
-            seconds += sum(each for _, each in found)
-        return tuple(points), seconds
+            points.append((float(k), float(np.mean([each.value for each in found]))))
+            seconds += sum(each.seconds for each in found)
+        chance = float(np.mean([each.chance for each in found]))
+        return CurveResult(tuple(points), seconds, _weighted([each.right for each in found]), chance, self._part(split))
+
+    def _part(self, split: str) -> str:
+        """A fingerprint of the part that is tested, which is the same for all seeds."""
+        parts = [_parts(bench.data) for bench in self.benches]
+        return fingerprint([(split, each.validation if split == "validation" else each.test) for each in parts])
 
     def _within(self, budget: int) -> tuple[int, ...]:
         shots = tuple(k for k in self.shots if k <= budget)
@@ -122,12 +130,12 @@ class FewShotTask:
     def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
         """Seconds that a curve takes at the most, from the largest draw of the first set."""
         shots = self._within(budget)
-        _, seconds = self._one(self.benches[0], method, settings, (metric, "validation", shots[-1]))
+        seconds = self._one(self.benches[0], method, settings, (metric, "validation", shots[-1])).seconds
         return seconds * len(shots) * len(self.benches)
 
     def _one(
         self, bench: FewShotBenchmark, method: str, settings: Mapping[str, Any], tested: tuple[str, str, int]
-    ) -> tuple[float, float]:
+    ) -> _SetScore:
         metric, split, k = tested
         if metric not in METRICS:
             raise DeixisError(f"There is no measure {metric!r} of few shots.", f"There are: {', '.join(METRICS)}.")
@@ -136,14 +144,16 @@ class FewShotTask:
         there = made.validation if split == "validation" else made.test
         if metric == METRICS[0]:
             found = self._learned(bench, method, settings, k, [(there, names)])
-            return float(found.right[0].mean()), found.seconds
+            return _SetScore(float(found.right[0].mean()), found.seconds, 1 / len(names), found.right[0])
         base, new = halves(names, self.seed)
         wanted = (base,) if split == "validation" or metric == METRICS[1] else (base, new)
         found = self._learned(bench, method, settings, k, [(there, half) for half in wanted])
-        values = [float(right.mean()) for right in found.right]
+        values, chances = [float(right.mean()) for right in found.right], [1 / len(half) for half in (base, new)]
         if len(values) == 1:
-            return values[0], found.seconds
-        return (values[1] if metric == METRICS[2] else harmonic(*values)), found.seconds
+            return _SetScore(values[0], found.seconds, chances[0], found.right[0])
+        if metric == METRICS[2]:
+            return _SetScore(values[1], found.seconds, chances[1], found.right[1])
+        return _SetScore(harmonic(*values), found.seconds, harmonic(*chances), None)
 
     def _learned(
         self,
@@ -158,6 +168,24 @@ class FewShotTask:
         drawn = draw(bench.data, _parts(bench.data).train, names, (k,), self.seed)[k]
         questions = [(bench.data.where(among, half), half) for among, half in tested]
         return bench.evaluate(method, settings, drawn, names, questions, self.seed)
+
+
+class _SetScore(NamedTuple):
+    """What came out on one set; `right` is 1 or 0 an image, where the value is their mean."""
+
+    value: float
+    seconds: float
+    chance: float
+    right: NDArray[np.float64] | None
+
+
+def _weighted(rights: Sequence[NDArray[np.float64] | None]) -> tuple[float, ...]:
+    """One value an image whose mean over all images is the mean over sets."""
+    known = [right for right in rights if right is not None]
+    if len(known) < len(rights):
+        return ()
+    count = sum(map(len, known))
+    return tuple(float(each) * count / (len(known) * len(right)) for right in known for each in right)
 
 
 @functools.cache
