@@ -21,7 +21,7 @@ __all__ = ["TASKS", "PublishedModel", "find", "published_models", "recommend", "
 
 TASKS = {
     "adapt": "for `deixis adapt` and training: small enough to encode a collection on this machine in minutes",
-    "search": "for an index of many pictures: the same, with half the cost a picture",
+    "search": "for an index of many pictures: a third of that cost a picture",
     "explain": "for maps and relevance: a network whose layers deixis builds itself",
     "accuracy": "the best that fits into memory, whatever it costs",
 }
