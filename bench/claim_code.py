@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import ROOT, child_environment
+from deixis.engine.claims.design import Design
 from deixis.engine.claims.records import CODE_KEYS, Ledger, append_rows, claim_hash, now
-from deixis.engine.claims.source_code import source_hash
 from deixis.files import cache_dir
 from deixis.methods import list_methods, read
 
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sources = Sources(Path(folder))
         for claim, rows in claims(ledger, papers):
-            codes = {arm.method: source_hash(arm.method) for arm in claim.arms.values()}
             inputs, paper = rows[0]["config"]["inputs"], rows[0]["paper"]
+            codes = Design(paper, claim).codes
             if ledger.computes_the_same(inputs, codes):
                 continue
             unequal = [

@@ -11,9 +11,10 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from deixis.engine.claims.outcomes import TrialResult, before, judge_outcomes, result_of
+from deixis.engine.claims.source_code import passed_through, source_hash
 from deixis.engine.claims.tuning import ends
 from deixis.engine.claims.verdicts import PairedComparison
-from deixis.methods import Literals
+from deixis.methods import Literals, list_methods
 from docs.remarks import REMARKS
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
@@ -100,7 +101,8 @@ INTRODUCTION = """**built**: it passes the contract tests of its kind. **faithfu
 authors' code (gradients too where they are stored), or of the equations if that code does not run. **shown**: its
 claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts
 stay. Verdicts stand as they were recorded; where stricter rules of today, applied to the same rows, say otherwise, that
-stands beside. **void**: the rival did not learn, so that the comparison says nothing."""
+stands beside. **void**: the rival did not learn, so that the comparison says nothing. Rows from before 2026-12 name the
+code of their methods, later ones also that of the task, the measures and the ops; code that changed since is listed."""
 
 
 def _faithful(count: int) -> str:
@@ -182,7 +184,7 @@ def _section(method: Literals, rows: Sequence[Row], results: Results) -> str:
     verdicts = [row for key, row in _verdicts(results, paper).items() if key[0] == first["claim"]]
     now = _today(rows, verdicts)
     said = [_sentence(row, first["config"]["statistic"], now.get(row["baseline"])) for row in verdicts]
-    said += _choices(method, arms, results)
+    said += [*_again(method, first, results), *_choices(method, arms, results), *_stale(first)]
     after = f"with {first['budget']} {_axis(rows)}" if "axis" in first["config"] else f"after {first['budget']} images"
     seen = f"{first['metric']} on the test part of `{first['data']}` {after}."
     said += [REMARKS[paper, first["claim"]]] if (paper, first["claim"]) in REMARKS else []
@@ -219,6 +221,30 @@ def _choices(method: Literals, arms: Mapping[str, Sequence[Row]], results: Resul
     if tried:
         said.append(f"The {len(tried)} settings that were tried, with their values, are in `results/trials.jsonl`.")
     return said
+
+
+def _again(method: Literals, row: Row, results: Results) -> list[str]:
+    """What was known of an earlier claim when one that tries it again had its first rows."""
+    again = next((claim.again for claim in method.claims if claim.statement == row["claim"]), "")
+    known = [each for each in results.verdicts if (each["paper"], each["claim"]) == (method.name, again)]
+    if not again:
+        return []
+    verdicts = "; ".join(f"{each['verdict']} against {each['baseline']} ({each['date'][:10]})" for each in known)
+    return [
+        f"This tries an earlier claim again, with other seeds, and was run on {row['date'][:10]}: '{again}' "
+        f"What was known by then: {verdicts or 'nothing'}."
+    ]
+
+
+def _stale(row: Row) -> list[str]:
+    """Which code changed since a row that names it."""
+    codes, methods = row["config"].get("codes", {}), list_methods()
+    if not codes:
+        return []
+    now = passed_through(row["config"]["method"], row["data"])
+    now |= {name: source_hash(name) for name in codes if name in methods}
+    changed = [name for name, code in codes.items() if name in now and now[name] != code]
+    return [f"These rows are stale: code changed since, of {', '.join(changed)}."] if changed else []
 
 
 def _at_end(method: Literals, arm: str, row: Row) -> list[str]:

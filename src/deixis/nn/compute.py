@@ -13,7 +13,7 @@ from torch import nn
 
 from deixis.errors import DeixisError
 
-__all__ = ["Compute", "autocast", "batch_size", "computing", "current", "placed", "resolve_device"]
+__all__ = ["Compute", "autocast", "batch_size", "computing", "current", "on_threads", "placed", "resolve_device"]
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -147,3 +147,18 @@ def autocast(device: torch.device) -> Iterator[None]:
         return
     with torch.autocast(device.type, dtype=precision):
         yield
+
+
+@contextlib.contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Computes on so many threads of the processor inside, and on as many as before afterwards.
+
+    Args:
+        count: of threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -285,6 +285,9 @@ class Claim:
         primary: whether the verdict hangs on this claim. One that is not takes the settings that the primary claim
             chose, where it trains the same, and chooses none of its own.
         options: of the task, its batch size among them.
+        again: the statement of an earlier claim of the same paper that this one tries anew, whose rows stay.
+        seeds: how many are reported; 0: as many as are requested.
+        first_seed: the first of them; a claim that tries another one again has others than that.
         cheap: the arm that is the obvious cheap rival, by name. It says nothing about what is run, and does not count
             in the fingerprint of a claim.
     """
@@ -299,6 +302,9 @@ class Claim:
     trial: float = 1.0
     primary: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    again: str = ""
+    seeds: int = 0
+    first_seed: int = 0
     cheap: str = ""
 
 

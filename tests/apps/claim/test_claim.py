@@ -20,7 +20,7 @@ from deixis.engine.claims import claims, records, source_code
 from deixis.engine.claims.design import Design
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
-from deixis.engine.claims.trials import BACKEND, Cost
+from deixis.engine.claims.trials import Cost
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
@@ -65,7 +65,9 @@ def toys(root: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(app, "repository", lambda file: root)
     monkeypatch.setattr(app, "claim", functools.partial(app.claim, lab=toy_claims.LAB))
     monkeypatch.setattr("deixis.engine.claims.trials._WRITES", 1)
-    monkeypatch.setattr(claims, "in_processes", lambda place, one, jobs, done: claims.here(place, one, done))
+    monkeypatch.setattr(
+        claims, "in_processes", lambda place, one, jobs, done, share: claims.here(place, one, done, share)
+    )
     monkeypatch.setattr(claims, "pilot", lambda one, place, jobs: {arm: Cost(36.0, 2.0) for arm in one.chosen})
     return literals
 
@@ -275,7 +277,7 @@ def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
 
 
 def test_rows_of_older_code_count_where_that_was_compared_with_the_present_and_nowhere_else(root: Path) -> None:
-    design = Design("clip", small_claim("final"), lab=dataclasses.replace(BACKEND, code=lambda name: f"{name}1"))
+    design = Design("clip", small_claim("final"), lab=dataclasses.replace(toy_claims.LAB, code=lambda name: f"{name}1"))
     config = {"claim": claim_hash(design.claim), "inputs": "older", "settings": {"learning_rate": 0.1}}
     old = dict.fromkeys(CLAIM_KEYS, 0) | {"paper": "clip", "config": config}
     ledger = Ledger(root)

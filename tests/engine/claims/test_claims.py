@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from deixis.engine.claims import claims
 from deixis.engine.claims.design import LEAST_SEEDS, TUNING_SEED, Design
 from deixis.engine.claims.outcomes import TrialResult, at_equal_seconds, result_of
 from deixis.engine.claims.rows import claim_rows, trial_rows, verdict_rows
+from deixis.engine.claims.source_code import passed_through
 from deixis.engine.claims.subprocess_pool import run_in_subprocesses
-from deixis.engine.claims.trials import Trial, TrialBackend, cost, run_trial
+from deixis.engine.claims.trials import THREADS, Trial, TrialBackend, cost, run_trial
 from deixis.engine.claims.tuning import at_edge, best, first_trials, next_trials
 from deixis.errors import DeixisError
 from deixis.types import Arm
@@ -315,6 +317,38 @@ def test_whatever_changes_a_unit_changes_its_name() -> None:
         assert dataclasses.replace(unit, **{field: value}).name != unit.name  # type: ignore[arg-type]
     assert design(commit="abc+changes").unit("clean", {"learning_rate": 0.1}, 3, "test").name != unit.name
     assert design(commit="abc").unit("clean", {"learning_rate": 0.1}, 3, "test").name == unit.name
+
+
+def test_a_unit_and_its_rows_belong_to_the_code_that_they_pass_through_too() -> None:
+    """The task, the measures and the ops, beside the method."""
+    one, other = (
+        design(lab=dataclasses.replace(toy_claims.LAB, around=lambda method, task, n=number: {"ops": n}))
+        for number in ("1", "2")
+    )
+    assert one.codes == {"line": "the code of line", "ops": "1"}
+    assert one.inputs != other.inputs
+    assert one.unit("clean", {}, 0, "test").name != other.unit("clean", {}, 0, "test").name
+    found = passed_through("srmap", "explained")
+    assert {"deixis.ops.maps", "deixis.engine.claims.tasks.explained", "deixis.engine.evaluation.saliency"} <= set(
+        found
+    )
+    assert "deixis.engine.claims.tasks.scenes" not in found
+
+
+def test_units_compute_on_one_thread_whatever_the_machine_has(tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), set[int]()
+
+    def measure(*arguments: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return toy_claims.measure(*arguments)
+
+    one = design(lab=dataclasses.replace(toy_claims.LAB, measure=measure))
+    torch.set_num_threads(2)
+    try:
+        run_trial(one.unit("clean", {"learning_rate": 0.1}, 3, "test"), tmp_path, one.lab)
+        assert (seen, torch.get_num_threads()) == ({THREADS}, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_measuring_more_often_does_not_change_what_is_learned(tmp_path: Path) -> None:

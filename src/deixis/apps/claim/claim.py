@@ -13,15 +13,17 @@ from deixis.apps.claim.settings import ClaimSettings
 from deixis.apps.common.console import Reporter
 from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Run, TunedArm
-from deixis.engine.claims.design import Design
+from deixis.engine.claims.design import Design, require_other_seeds
 from deixis.engine.claims.outcomes import TrialResult, at_equal_seconds, before
 from deixis.engine.claims.records import Ledger, claim_hash, repository
 from deixis.engine.claims.rows import claim_rows, trial_rows, verdict_rows
 from deixis.engine.claims.trials import BACKEND, TrialBackend
+from deixis.engine.claims.units import Instalment, restore
 from deixis.engine.claims.verdicts import PairedComparison, overall
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.methods import list_methods, read
+from deixis.types import Claim
 
 __all__ = ["claim", "fresh_rows", "up_to_date"]
 
@@ -52,6 +54,8 @@ def claim(
     if everything and ledger is not None:
         known = [design for design in designs if up_to_date(design, ledger)]
         designs = [design for design in designs if design not in known]
+        for design in designs:
+            _say_stale(design, ledger, talk)
         talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tested.")
         chosen = {
             each.paper: (each, claims.stored_settings(each, fresh_rows(each, ledger)))
@@ -59,13 +63,33 @@ def claim(
             if each.claim.primary
         }
     keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
+    share = _share(designs, settings, ledger if keep is not None else None, talk)
     _tell_costs(designs, Path(folder), jobs, talk)
-    for design in designs:
-        if design.paper in chosen:
-            design = claims.reuse_tuning(design, *chosen[design.paper])
-        tuned = _try(design, Path(folder, design.paper), jobs, talk, keep)
-        if design.claim.primary:
-            chosen[design.paper] = (design, tuned)
+    try:
+        for design in designs:
+            if design.paper in chosen:
+                design = claims.reuse_tuning(design, *chosen[design.paper])
+            tuned = _try(design, Path(folder, design.paper), (jobs, share), talk, keep)
+            if design.claim.primary:
+                chosen[design.paper] = (design, tuned)
+    except claims.OutOfTime as rest:
+        talk.result(
+            f"Stopped after {settings.minutes:g} minutes. {rest.missing} runs of {design.paper} are missing, and "
+            "nothing follows from those that are done. Run the same command again, here or on another machine."
+        )
+
+
+def _share(
+    designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger | None, talk: Reporter
+) -> Instalment | None:
+    """The instalment that is run, None for all of the work; what other machines finished is read in either case."""
+    share = Instalment(settings.minutes, ledger) if settings.minutes is not None else None
+    if ledger is not None:
+        refused = restore(ledger, designs, Path(settings.folder))
+        if refused:
+            listed = "; ".join(refused[:5]) + "; ..." * (len(refused) > 5)
+            talk.say(f"{len(refused)} units in {ledger.units} are of other code and not used: {listed}")
+    return share
 
 
 def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: TrialBackend) -> list[Design]:
@@ -73,11 +97,15 @@ def _designs(name: str, settings: ClaimSettings, ledger: Ledger | None, lab: Tri
     if not found:
         raise DeixisError(f"{name} has no claim.", "`deixis claim --all` tests all that exist.")
     commit = ledger.commit() if ledger is not None else ""
-    seeds = 2 if settings.small else settings.seeds
-    designs = [Design(name, each, seeds, settings.arm, settings.small, commit, lab) for each in found]
+    require_other_seeds(name, found)
+    designs = [Design(name, each, _seeds(each, settings), settings.arm, settings.small, commit, lab) for each in found]
     for design in designs:
         claims.needed(design)  # refuses unequal grids before hours are spent
     return designs
+
+
+def _seeds(claim: Claim, settings: ClaimSettings) -> int:
+    return 2 if settings.small else claim.seeds or settings.seeds
 
 
 def fresh_rows(design: Design, ledger: Ledger) -> list[dict[str, Any]]:
@@ -91,7 +119,18 @@ def fresh_rows(design: Design, ledger: Ledger) -> list[dict[str, Any]]:
 def up_to_date(design: Design, ledger: Ledger) -> bool:
     """Whether rows of these very inputs are there for every arm and seed."""
     there = {(row["arm"], row["seed"]) for row in fresh_rows(design, ledger)}
-    return all((arm, seed) in there for arm in design.claim.arms for seed in range(design.seeds))
+    return all((arm, seed) in there for arm in design.claim.arms for seed in design.numbers)
+
+
+def _say_stale(design: Design, ledger: Ledger, talk: Reporter) -> None:
+    """Says which code changed since the last rows of a claim, where there are some and they no longer hold."""
+    rows, codes = ledger.rows(design.paper, claim_hash(design.claim)), design.codes
+    if not rows or any(row["config"]["inputs"] == rows[-1]["config"]["inputs"] for row in fresh_rows(design, ledger)):
+        return
+    before = rows[-1]["config"].get("codes", {})
+    changed = sorted(name for name in {*before, *codes} if before.get(name) != codes.get(name))
+    reason = ", ".join(changed) if before else "a method's; these rows name no other code"
+    talk.say(f"{design.paper}: the rows of {rows[-1]['date'][:10]} are stale, since code changed: {reason}")
 
 
 Rows = Sequence[dict[str, Any]]
@@ -141,15 +180,19 @@ def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Report
     )
 
 
-def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | None) -> dict[str, TunedArm]:
+Workers = tuple[int, Instalment | None]
+"""How many runs at a time, and for how long."""
+
+
+def _try(design: Design, place: Path, workers: Workers, talk: Reporter, keep: Keep | None) -> dict[str, TunedArm]:
     """One claim, from the first trial to its rows; what was chosen for its arms."""
     with talk.bar(f"{design.paper}, choosing settings") as bar:
-        run = _counted(place, design, jobs, bar, sum(trials for trials, _ in claims.needed(design).values()))
+        run = _counted(place, design, workers, bar, sum(trials for trials, _ in claims.needed(design).values()))
         tuned = claims.tune(design, run)
     for arm, each in tuned.items():
         talk.say(_choice(arm, each))
     with talk.bar(f"{design.paper}, reporting") as bar:
-        outcomes = claims.report(design, tuned, _counted(place, design, jobs, bar, len(tuned) * design.seeds))
+        outcomes = claims.report(design, tuned, _counted(place, design, workers, bar, len(tuned) * design.seeds))
     found = claims.compare_arms(design, outcomes)
     _tell(design, outcomes, found, talk)
     rows, verdicts, trials = claim_rows(design, tuned, outcomes), verdict_rows(design, found), trial_rows(design, tuned)
@@ -162,14 +205,15 @@ def _try(design: Design, place: Path, jobs: int, talk: Reporter, keep: Keep | No
     return tuned
 
 
-def _counted(place: Path, design: Design, jobs: int, bar: Callable[[int, int], None], total: int) -> Run:
+def _counted(place: Path, design: Design, workers: Workers, bar: Callable[[int, int], None], total: int) -> Run:
     done = [0]
 
     def on_done() -> None:
         done[0] += 1
         bar(done[0], max(total, done[0]))
 
-    return claims.in_processes(place, design, jobs, on_done)
+    jobs, share = workers
+    return claims.in_processes(place, design, jobs, on_done, share)
 
 
 def _choice(arm: str, tuned: TunedArm) -> str:

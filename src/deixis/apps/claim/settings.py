@@ -17,6 +17,8 @@ class ClaimSettings:
         folder: folder for finished runs, checkpoints and result rows.
         small: quick check with a twentieth of the images, two seeds and no tuning; nothing is stored.
         record: append the rows to results/ of the repository; the code must be committed.
+        minutes: stop in order after so many minutes; finished runs are stored in results/units.jsonl, and the same
+            command goes on from them, on any machine. Without it, all is run.
         jobs: number of runs in parallel, each in its own process; 0: one per core.
     """
 
@@ -25,4 +27,5 @@ class ClaimSettings:
     folder: str = "runs/claims"
     small: bool = False
     record: bool = True
+    minutes: float | None = None
     jobs: int = 0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
 
 from deixis import engine
 from deixis.data.splits import Split
@@ -18,6 +15,7 @@ from deixis.engine.features.store import FeatureTable
 from deixis.engine.training import train as training
 from deixis.engine.training.stages import card_of, offers, trained
 from deixis.errors import DeixisError
+from deixis.nn.compute import on_threads
 from deixis.nn.dual import DualEncoder
 from deixis.types import Losses, Progress
 from deixis.types.protocols import OffersAdapters
@@ -73,19 +71,9 @@ def fit(
     if trains_towers(recipe.method):
         assert library is not None
         return tune(recipe, encoder, table, steps, seed, library)
-    with _one_thread():
+    # For products as small as an adapter's, more threads win little, and on a busy machine lose a great deal.
+    with on_threads(1):
         return _fit(recipe, encoder, table, steps, seed)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """For products as small as an adapter's, more threads win little, and on a busy machine lose a great deal."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fit(

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from deixis.engine.claims.curves import area
 from deixis.engine.claims.design import TUNING_SEED, Design
@@ -19,8 +19,10 @@ from deixis.errors import DeixisError
 from deixis.types import Arm
 
 __all__ = [
+    "OutOfTime",
     "Run",
     "TunedArm",
+    "WorkShare",
     "compare_arms",
     "here",
     "in_processes",
@@ -54,19 +56,49 @@ class TunedArm:
     runs: tuple[TrialResult, ...] = ()
 
 
-def here(folder: Path, design: Design, on_done: Callable[[], None] | None = None) -> Run:
+class OutOfTime(Exception):
+    """The time of an instalment is over before all units are done.
+
+    Args:
+        missing: how many of those that were to be run are not done.
+    """
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(f"{missing} units are missing")
+        self.missing = missing
+
+
+@runtime_checkable
+class WorkShare(Protocol):
+    """What a runner asks of an instalment, see `deixis.engine.claims.units`."""
+
+    def over(self) -> bool:
+        """Whether no further unit is to be started."""
+
+    def store(self, unit: Trial, result: TrialResult) -> None:
+        """Keeps a finished unit where other machines find it."""
+
+
+def here(
+    folder: Path, design: Design, on_done: Callable[[], None] | None = None, share: WorkShare | None = None
+) -> Run:
     """Runs units one after the other in this process.
 
     Args:
         folder: where their files lie.
         design: whose units they are.
         on_done: called after each.
+        share: of the work; none: all of it.
     """
 
     def run(units: Sequence[Trial]) -> list[TrialResult]:
         found = []
         for unit in units:
+            if share is not None and share.over() and not (folder / f"{unit.name}.json").exists():
+                raise OutOfTime(len(_missing(units, folder)))
             found.append(run_trial(unit, folder, design.lab, design.commit))
+            if share is not None:
+                share.store(unit, found[-1])
             if on_done is not None:
                 on_done()
         return found
@@ -74,7 +106,18 @@ def here(folder: Path, design: Design, on_done: Callable[[], None] | None = None
     return run
 
 
-def in_processes(folder: Path, design: Design, jobs: int = 1, on_done: Callable[[], None] | None = None) -> Run:
+def _missing(units: Sequence[Trial], folder: Path) -> dict[str, Trial]:
+    """Those that are not done, by name: equal units (one setting in two rounds) would write one file at a time."""
+    return {unit.name: unit for unit in units if not (folder / f"{unit.name}.json").exists()}
+
+
+def in_processes(
+    folder: Path,
+    design: Design,
+    jobs: int = 1,
+    on_done: Callable[[], None] | None = None,
+    share: WorkShare | None = None,
+) -> Run:
     """Runs each unit in a process of its own, those that are done excepted.
 
     Args:
@@ -82,16 +125,31 @@ def in_processes(folder: Path, design: Design, jobs: int = 1, on_done: Callable[
         design: whose units they are.
         jobs: how many run at a time.
         on_done: called after each.
+        share: of the work; none: all of it.
     """
 
+    def read(unit: Trial) -> TrialResult:
+        return run_trial(unit, folder, design.lab, design.commit)
+
     def run(units: Sequence[Trial]) -> list[TrialResult]:
-        # Equal units (one setting in two rounds) would write one file at a time.
-        missing = {unit.name: unit for unit in units if not (folder / f"{unit.name}.json").exists()}
+        missing, stored = _missing(units, folder), set[str]()
+
+        def done() -> None:
+            for unit in units:
+                fresh = unit.name not in stored and (folder / f"{unit.name}.json").exists()
+                if share is not None and fresh:
+                    stored.add(unit.name)
+                    share.store(unit, read(unit))
+            if on_done is not None:
+                on_done()
+
         first = {unit.training: unit for unit in reversed(missing.values())}
         for wave in (first.values(), [unit for unit in missing.values() if unit is not first[unit.training]]):
             works = [functools.partial(run_trial, unit, folder, design.lab, design.commit) for unit in wave]
-            run_in_subprocesses(works, jobs, on_done)
-        return [run_trial(unit, folder, design.lab, design.commit) for unit in units]
+            run_in_subprocesses(works, jobs, done, share.over if share is not None else lambda: False)
+        if left := _missing(units, folder):
+            raise OutOfTime(len(left))
+        return [read(unit) for unit in units]
 
     return run
 
@@ -215,7 +273,7 @@ def report(design: Design, tuned: Mapping[str, TunedArm], run: Run) -> dict[str,
         tuned: arm -> its settings.
         run: runs units.
     """
-    units = [design.unit(arm, tuned[arm].setting, seed, "test") for seed in range(design.seeds) for arm in tuned]
+    units = [design.unit(arm, tuned[arm].setting, seed, "test") for seed in design.numbers for arm in tuned]
     outcomes = iter(run(units))
     found: dict[str, list[TrialResult]] = {arm: [] for arm in tuned}
     for unit in units:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from deixis.engine.claims.claim_tasks import list_tasks, read_task
 from deixis.engine.claims.records import claim_hash
-from deixis.engine.claims.trials import BACKEND, Trial, TrialBackend
+from deixis.engine.claims.trials import BACKEND, THREADS, Trial, TrialBackend
 from deixis.engine.claims.tuning import Setting
 from deixis.errors import DeixisError
 from deixis.types import Claim
 
-__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design"]
+__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "require_other_seeds"]
 
 LEAST_SEEDS = 5
 """Seeds below which no verdict is recorded."""
@@ -62,7 +63,9 @@ class Design:
                 f"{f' ({self.claim.cheap!r} is none)' if self.claim.cheap else ''}.",
                 f"Give the claim `cheap`, one of: {', '.join(names[1:])}.",
             )
-        if not 2 <= self.seeds < TUNING_SEED:
+        if self.claim.first_seed < 0:
+            raise DeixisError(f"The first seed is {self.claim.first_seed}.", "It must be 0 or more.")
+        if not 2 <= self.seeds < TUNING_SEED - self.claim.first_seed:
             raise DeixisError(f"{self.seeds} seeds are requested.", f"Give at least 2; {LEAST_SEEDS} for a verdict.")
         if self.claim.minimum_effect <= (1 if self.claim.statistic == "ratio" else 0):
             raise DeixisError(
@@ -78,6 +81,11 @@ class Design:
                 raise DeixisError(
                     f"The task {claim.data!r} does not measure {metric!r}.", f"It measures: {', '.join(known)}."
                 )
+
+    @property
+    def numbers(self) -> range:
+        """The seeds that are reported."""
+        return range(self.claim.first_seed, self.claim.first_seed + self.seeds)
 
     @property
     def chosen(self) -> list[str]:
@@ -97,14 +105,19 @@ class Design:
 
     @property
     def inputs(self) -> str:
-        """A fingerprint of what the outcome hangs on: the claim and the code of its methods."""
-        codes = [self.codes[arm.method] for arm in self.claim.arms.values()]
-        return hashlib.sha256(" ".join([claim_hash(self.claim), *codes]).encode()).hexdigest()[:16]
+        """A fingerprint of what the outcome hangs on: the claim, the code of its methods and of what they pass through,
+        and the number of threads."""
+        return _hash(claim_hash(self.claim), self.codes)
 
     @property
     def codes(self) -> dict[str, str]:
-        """Method -> a fingerprint of its code."""
-        return {arm.method: self.lab.code(arm.method) for arm in self.claim.arms.values()}
+        """Method -> a fingerprint of its code; and module -> the same, for what the methods pass through: the task, the
+        measures and the ops."""
+        names = [arm.method for arm in self.claim.arms.values()]
+        found = {name: self.lab.code(name) for name in names}
+        for name in names:
+            found |= self.lab.around(name, self.claim.data)
+        return found
 
     @property
     def whole(self) -> bool:
@@ -138,9 +151,13 @@ class Design:
             seed=seed,
             split=split,
             points=self._points(arm),
-            code=self.lab.code(one.method),
+            code=self._code(one.method),
             changed=self.commit.endswith("+changes"),
         )
+
+    def _code(self, method: str) -> str:
+        """A fingerprint of what one of the arms passes through."""
+        return _hash(self.lab.code(method), self.lab.around(method, self.claim.data))
 
     def _budget(self, split: str) -> int:
         if self.small:
@@ -153,3 +170,35 @@ class Design:
         if (arm in self.follows or sharing > 1) and self.claim.statistic == "final":
             return 2  # what was trained for the other claim, or the other arm, is read, not trained again
         return 3 if self.small else _POINTS[self.claim.statistic]
+
+
+def require_other_seeds(paper: str, claims: Sequence[Claim]) -> None:
+    """Refuses claims that try an earlier one again, and do not say which, or with the same seeds.
+
+    Args:
+        paper: whose claims they are.
+        claims: in the order of its file.
+
+    Raises:
+        DeixisError: which claim, and what is wrong.
+    """
+    before: dict[str, range] = {}
+    for claim in claims:
+        numbers = range(claim.first_seed, claim.first_seed + (claim.seeds or LEAST_SEEDS))
+        if claim.again and claim.again not in before:
+            raise DeixisError(
+                f"A claim of {paper} tries {claim.again!r} again, and no claim before it says so.",
+                "Give `again` the statement of an earlier claim of the same paper, word for word.",
+            )
+        if claim.again and set(numbers) & set(before[claim.again]):
+            raise DeixisError(
+                f"A claim of {paper} tries {claim.again!r} again with seeds {numbers[0]} to {numbers[-1]}, of which "
+                "some were reported before.",
+                f"Give it first_seed={before[claim.again].stop} or more.",
+            )
+        before[claim.statement] = numbers
+
+
+def _hash(first: str, codes: Mapping[str, str]) -> str:
+    text = json.dumps([first, sorted(codes.items()), THREADS])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

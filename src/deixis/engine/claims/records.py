@@ -19,6 +19,7 @@ __all__ = [
     "CLAIM_KEYS",
     "CODE_KEYS",
     "TRIAL_KEYS",
+    "UNIT_KEYS",
     "VERDICT_KEYS",
     "Ledger",
     "append_rows",
@@ -37,6 +38,7 @@ VERDICT_KEYS = (
 TRIAL_KEYS = (
     "paper claim arm seed metric setting value seconds failed best edges grid budget inputs commit date"
 ).split()
+UNIT_KEYS = "paper claim arm seed split setting name code result commit date".split()
 CODE_KEYS = "paper claim inputs codes before after date".split()
 
 _COMMENTS = ("cheap",)
@@ -86,7 +88,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 class Ledger:
     """The rows of a repository: `results/claims.jsonl` (what was reported), `verdicts.jsonl` (what it says) and
-    `trials.jsonl` (each setting that was tried before); and `claim_code.jsonl`, which says what code was compared bit
+    `trials.jsonl` (each setting that was tried before); `units.jsonl`, finished runs of claims that are tried in
+    instalments, of which nothing follows before the last; and `claim_code.jsonl`, which says what code was compared bit
     by bit with that of older rows, and computes the same (`bench/claim_code.py`).
 
     Args:
@@ -95,8 +98,11 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        names = ("claims", "verdicts", "trials", "claim_code")
-        self.claims, self.verdicts, self.trials, self.code = (root / "results" / f"{name}.jsonl" for name in names)
+        folder = root / "results"
+        self.claims, self.verdicts, self.trials = (
+            folder / f"{name}.jsonl" for name in ("claims", "verdicts", "trials")
+        )
+        self.units, self.code = folder / "units.jsonl", folder / "claim_code.jsonl"
 
     def commit(self) -> str:
         """The present commit, with `+changes` where the code is not as committed."""
@@ -153,9 +159,33 @@ class Ledger:
 
         Args:
             inputs: that the rows name.
-            codes: method -> present fingerprint of its source.
+            codes: method, or module that it passes through -> present fingerprint of its source. Comparisons from
+                before 2026-12 name methods only.
         """
-        return any(row["inputs"] == inputs and row["codes"] == codes for row in _read(self.code, CODE_KEYS))
+        return any(
+            row["inputs"] == inputs and row["codes"] and row["codes"].items() <= codes.items()
+            for row in _read(self.code, CODE_KEYS)
+        )
+
+    def units_of(self) -> list[dict[str, Any]]:
+        """The finished units.
+
+        Raises:
+            DeixisError: one is there twice.
+        """
+        rows = _read(self.units, UNIT_KEYS)
+        names = [row["name"] for row in rows]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise DeixisError(
+                f"The unit {double} is in {self.units} more than once.",
+                "Take the file from git again, or delete the later line.",
+            )
+        return rows
+
+    def add_unit(self, row: Row) -> None:
+        """Adds a finished unit."""
+        append_rows(self.units, [row], UNIT_KEYS)
 
     def add(self, rows: Sequence[Row], verdicts: Sequence[Row], trials: Sequence[Row] = ()) -> None:
         """Adds what is not there yet: a row of the same inputs, arm and seed (and setting, of a trial) is not added

@@ -9,6 +9,7 @@ from deixis.engine.claims.claims import TunedArm
 from deixis.engine.claims.design import TUNING_SEED, Design
 from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.records import CLAIM_KEYS, TRIAL_KEYS, VERDICT_KEYS, now
+from deixis.engine.claims.trials import THREADS
 from deixis.engine.claims.tuning import ends, require_equal
 from deixis.engine.claims.verdicts import PairedComparison
 
@@ -30,12 +31,15 @@ def claim_rows(
     """
     require_equal({arm: len(tuned[arm].tried) for arm in outcomes})
     claim, date, rows = design.claim, now(), []
+    inputs, codes = design.inputs, design.codes
     for arm, found in outcomes.items():
         trials, unit = len(tuned[arm].tried), design.unit(arm, tuned[arm].setting, 0, "test")
-        for seed, outcome in enumerate(found):
+        for seed, outcome in enumerate(found, claim.first_seed):
             config = {
                 "claim": unit.claim,
-                "inputs": design.inputs,
+                "inputs": inputs,
+                "codes": codes,
+                "threads": THREADS,
                 "method": unit.method,
                 "settings": dict(unit.settings),
                 "options": dict(unit.options),

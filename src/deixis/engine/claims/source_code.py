@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from deixis import methods
 from deixis.types.literals import parse
 
-__all__ = ["computation", "source_hash"]
+__all__ = ["computation", "file_hash", "passed_through", "source_hash"]
+
+_PASSED = ("deixis.ops", "deixis.engine.claims.tasks", "deixis.engine.claims.measures", "deixis.engine.evaluation")
+"""Where the modules lie that a method passes through when it is tried, beside its own and the network's."""
 
 _DECLARATIONS = ("CARD", "CLAIMS", "__all__")
 
@@ -28,6 +33,45 @@ def source_hash(name: str) -> str:
     parents = sorted(imported & set(methods.list_methods()))
     text = "\n".join([computation(tree), *map(source_hash, parents)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def passed_through(method: str, task: str) -> dict[str, str]:
+    """Module -> a fingerprint of its code (see `computation`), for the task, the measures and the ops that a method
+    passes through when it is tried there, whatever imports them.
+
+    Args:
+        method: by name.
+        task: by name.
+    """
+    names = ["deixis.engine.claims.measures", f"deixis.engine.claims.tasks.{task}"]
+    todo = [*names, *_imports(parse(methods.read(method).path))]
+    found: dict[str, str] = {}
+    while todo:
+        name = todo.pop()
+        path = _path(name)
+        if name not in found and path is not None:
+            found[name] = file_hash(path)
+            todo += _imports(parse(path))
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def file_hash(path: Path) -> str:
+    """A fingerprint of what a file computes; see `computation`."""
+    return hashlib.sha256(computation(parse(path)).encode()).hexdigest()[:16]
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Modules of `_PASSED` that a file imports anywhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_PASSED):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _path(name: str) -> Path | None:
+    path = Path(__file__).parents[2].joinpath(*name.split(".")[1:]).with_suffix(".py")
+    return path if path.is_file() else None
 
 
 def computation(tree: ast.Module) -> str:

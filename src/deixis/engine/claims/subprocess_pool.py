@@ -22,7 +22,12 @@ Work = Callable[[], Any]
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def run_in_subprocesses(works: Iterable[Work], jobs: int = 1, on_done: Callable[[], None] | None = None) -> None:
+def run_in_subprocesses(
+    works: Iterable[Work],
+    jobs: int = 1,
+    on_done: Callable[[], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Calls each work in a new process; results are what they leave in files.
 
     If one fails, or this process is stopped, all others are ended; if this process is killed, they end by themselves.
@@ -31,14 +36,15 @@ def run_in_subprocesses(works: Iterable[Work], jobs: int = 1, on_done: Callable[
         works: what can be pickled, such as a `functools.partial` of a function of a module.
         jobs: how many run at a time; each gets its share of the cores.
         on_done: called in this process after each.
+        stop: whether no further one is to be started; those that run are waited for.
 
     Raises:
         DeixisError: one of them raised one, or its process died.
     """
     waiting, running = collections.deque(works), dict[int, tuple[SpawnProcess, Connection]]()
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
+        while running or (waiting and not stop()):
+            while waiting and len(running) < jobs and not stop():
                 process, answer = _start(waiting.popleft(), jobs)
                 running[process.sentinel] = process, answer
             ended = wait(list(running))

@@ -22,7 +22,7 @@ from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
 from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
 from deixis.engine.claims.outcomes import TrialResult
-from deixis.engine.claims.source_code import source_hash
+from deixis.engine.claims.source_code import passed_through, source_hash
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
@@ -32,15 +32,18 @@ from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
-from deixis.nn.compute import computing
+from deixis.nn.compute import computing, on_threads
 from deixis.types import Losses, Progress, Sample, Source, Stage
 from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
 
-__all__ = ["BACKEND", "Cost", "Trial", "TrialBackend", "cost", "run_trial"]
+__all__ = ["BACKEND", "THREADS", "Cost", "Trial", "TrialBackend", "cost", "run_trial"]
 
 _WRITES = 10
 """How often a unit keeps its weights."""
+
+THREADS = 1
+"""Of every unit, on every machine: sums over several threads are rounded in another order."""
 
 _PILOT = 4
 """Steps that are timed, the first being left out."""
@@ -107,6 +110,11 @@ class Cost:
     cores: float
 
 
+def _nothing(method: str, task: str) -> dict[str, str]:
+    """No code beside that of the method."""
+    return {}
+
+
 def _unknown(metric: str, method: AnyMethod, source: Source) -> None:
     """No level of chance."""
 
@@ -123,6 +131,7 @@ class TrialBackend:
         measure: (metric, method, source) -> one value a query; their mean is reported.
         code: method -> a fingerprint of its source.
         chance: (metric, method, source) -> what guessing gives; None where that is not known.
+        around: (method, task) -> module -> a fingerprint, of the code that a unit passes through beside the method's.
     """
 
     task: Callable[[str, Mapping[str, Any], int], TrainingTask | CurveTask]
@@ -131,6 +140,7 @@ class TrialBackend:
     measure: Callable[[str, AnyMethod, Source], Float[Tensor, " Q"]]
     code: Callable[[str], str] = source_hash
     chance: Callable[[str, AnyMethod, Source], float | None] = _unknown
+    around: Callable[[str, str], Mapping[str, str]] = _nothing
 
 
 class _Kept:
@@ -167,7 +177,7 @@ def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int
     return build(name, "desk", settings, {part: task.encoder(seed) for part in towers}, seed)
 
 
-BACKEND = TrialBackend(_task, _build, collate_for, measures.values, chance=measures.chance)
+BACKEND = TrialBackend(_task, _build, collate_for, measures.values, chance=measures.chance, around=passed_through)
 """The real one."""
 
 
@@ -190,21 +200,26 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
     path = folder / f"{unit.name}.json"
     if path.exists():
         return _read(path)
-    task = lab.task(unit.task, unit.options, unit.seed)
-    try:
-        with computing("cpu"):  # rows of all machines are compared with each other
-            outcome = _outcome(unit, task, folder, lab)
-    except DeixisError as error:
-        if unit.split == "test":
-            raise DeixisError(
-                f"The arm {unit.arm!r} failed with seed {unit.seed}: {error.found}", error.cure
-            ) from error
-        outcome = TrialResult((), 0.0, str(error))
+    with on_threads(THREADS):
+        outcome = _run(unit, folder, lab)
     outcome = dataclasses.replace(outcome, commit=commit)
     write_json(path, {"unit": dataclasses.asdict(unit), **dataclasses.asdict(outcome)})
     for rest in [folder / f"{unit.name}.curve.json", *folder.glob(f"{unit.name}.*.safetensors")]:
         rest.unlink(missing_ok=True)
     return outcome
+
+
+def _run(unit: Trial, folder: Path, lab: TrialBackend) -> TrialResult:
+    task = lab.task(unit.task, unit.options, unit.seed)
+    try:
+        with computing("cpu"):  # rows of all machines are compared with each other
+            return _outcome(unit, task, folder, lab)
+    except DeixisError as error:
+        if unit.split == "test":
+            raise DeixisError(
+                f"The arm {unit.arm!r} failed with seed {unit.seed}: {error.found}", error.cure
+            ) from error
+        return TrialResult((), 0.0, str(error))
 
 
 def _read(path: Path) -> TrialResult:

@@ -25,14 +25,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.data.synthetic.scenes import SceneConfig, scenes
+from deixis.data.synthetic.scenes import SceneConfig, drawing, scenes
 from deixis.engine.claims.claim_tasks import CurveResult, part_hash
+from deixis.engine.claims.source_code import file_hash
 from deixis.engine.evaluation.saliency import build_explainer, measured, questions
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.preprocess import Preprocess
+from deixis.nn.compute import on_threads
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.frozen import freeze
 from deixis.nn.language.bag_of_words import BagConfig, BagOfWords
+from deixis.nn.vision import plain_cnn
 from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.types import Source
 from deixis.types.cards import TaskCard
@@ -54,8 +57,8 @@ TASK = TaskCard(
 NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
 """Shapes that differ at 64 pixels."""
 
-_VERSION = 1
-"""Version of the training below, part of the cache's key."""
+_TRAINED_BY = (Path(__file__), Path(str(plain_cnn.__file__)), Path(str(drawing.__file__)))
+"""Code that the classifier hangs on, part of the cache's key."""
 
 _ON_THINGS = ("pointing_game", "pointing_early", "overlap")
 """What guessing gives of these is the share of an image that the thing takes."""
@@ -169,13 +172,14 @@ def classifier(options: Options, seed: int) -> DualEncoder:
         seed: of scenes, weights and order.
     """
     encoder = _untrained(options, seed)
-    facts = json.dumps([_VERSION, dataclasses.asdict(options), seed, torch.__version__], sort_keys=True)
+    surroundings = [torch.__version__, torch.backends.cpu.get_cpu_capability(), *map(file_hash, _TRAINED_BY)]
+    facts = json.dumps([dataclasses.asdict(options), seed, *surroundings], sort_keys=True)
     name = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
     path = cache_dir("explained", name)
     with contextlib.suppress(OSError, SafetensorError, RuntimeError):  # missing or damaged: trained again
         encoder.image_tower.load_state_dict(load_file(path))
         return freeze(encoder)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), on_threads(1):  # over more, sums are rounded in another order
         _train(encoder.image_tower, options, seed)
     _keep(encoder.image_tower, path)
     return freeze(encoder)
