@@ -10,7 +10,7 @@ from deixis.errors import DeixisError
 from deixis.zoo.layouts import huggingface, openclip
 from deixis.zoo.published import PublishedModel, same_weights
 
-__all__ = ["PREFIX", "published", "require_reachable", "snapshot"]
+__all__ = ["PREFIX", "answers", "published", "require_reachable", "snapshot"]
 
 PREFIX = "hf-hub:"
 
@@ -88,28 +88,49 @@ def _fetch(repository: str, revision: str | None, patterns: list[str], about: st
         ) from error
 
 
-def require_reachable(repository: str, files: Sequence[str]) -> None:
+def require_reachable(repository: str, files: Sequence[str], seconds: float = PATIENCE) -> None:
     """Sends the hub one request for a repository, without retries, unless a file is cached or `HF_HUB_OFFLINE` is set.
 
     Args:
         repository: as in `organisation/name`.
         files: alternatives, any of which will do.
+        seconds: within which it must answer.
 
     Raises:
-        OSError: the hub does not answer within `PATIENCE` seconds; that it answers with an error is no concern here.
+        OSError: the hub does not answer in time; that it answers with an error is no concern here.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
 
     cached = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
     if cached or huggingface_hub.constants.HF_HUB_OFFLINE:
         return
-    hub = huggingface_hub.constants.ENDPOINT
-    failed: list[object] = [f"no answer within {PATIENCE:g} seconds"]
+    if (failure := _request(repository, files[0], seconds)) is not None:
+        raise OSError(f"the hub at {huggingface_hub.constants.ENDPOINT} can't be reached ({failure})")
+
+
+def answers(repository: str, file: str, seconds: float = 1.0) -> bool:
+    """Whether the hub answers at once, so that a repository can be offered; not where `HF_HUB_OFFLINE` is set.
+
+    Args:
+        repository: as in `organisation/name`.
+        file: one of its files.
+        seconds: that are waited for.
+    """
+    import huggingface_hub
+
+    return not huggingface_hub.constants.HF_HUB_OFFLINE and _request(repository, file, seconds) is None
+
+
+def _request(repository: str, file: str, seconds: float) -> object | None:
+    """Why the hub does not answer within some seconds; None where it does, be it with an error."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    failed: list[object] = [f"no answer within {seconds:g} seconds"]
 
     def send() -> None:
         try:
-            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, files[0]), timeout=PATIENCE)
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, file), timeout=seconds)
         except HfHubHTTPError:
             failed.clear()
         except Exception as error:  # of whatever the client speaks through
@@ -120,6 +141,5 @@ def require_reachable(repository: str, files: Sequence[str]) -> None:
     # In a thread, since the timeout of a request holds for each address of the hub, and not for looking these up.
     sending = threading.Thread(target=send, daemon=True)
     sending.start()
-    sending.join(PATIENCE)
-    if failed:
-        raise OSError(f"the hub at {hub} can't be reached ({failed[0]})")
+    sending.join(seconds)
+    return failed[0] if failed else None

@@ -14,6 +14,7 @@ from deixis import zoo
 from deixis.apps.adapt import results
 from deixis.apps.adapt.decision import decide, headline_metric
 from deixis.apps.adapt.examples import gallery
+from deixis.apps.adapt.offer import offer_model
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
@@ -180,6 +181,7 @@ def adapt(
     settings = with_splits(settings, slow=trains_towers(settings.method))
     _reservation = free_name(out, overwrite)
     source = data if isinstance(data, Source) else read(data, reading)
+    offer_model(settings, talk)
     encoder = _original(settings.model)
     if trains_towers(settings.method):
         prepared(recipe_for(settings.method, overrides(settings))[0], encoder)  # refuses before images are looked at
