@@ -90,6 +90,24 @@ def test_a_convolutional_network_gets_the_relevance_of_the_equations_at_every_la
 
 
 @pytest.mark.golden
+def test_a_folded_batch_norm_is_the_layer_of_the_equations_and_gets_the_same_relevance() -> None:
+    golden = load_golden("lrp_rules")
+    model, targets = golden_network(golden), golden["in.targets"]
+    folded = nn.Sequential(*(nn.Identity() if isinstance(each, nn.BatchNorm2d) else each for each in model))
+    first: Any = folded[0]
+    first.load_state_dict({kind: golden[f"out.folded.conv1.{kind}"] for kind in ("weight", "bias")})
+    first, norm = folded[0], golden_network(golden).eval()[:2]
+    close(first(golden["in.images"]).detach(), norm(golden["in.images"]).detach())
+    found = relevance(
+        folded,
+        golden["in.images"],
+        lambda logits: logits.gather(1, targets[:, None])[:, 0],
+        rules=COMPOSITES["paper"],
+    )
+    close(found.input, golden["out.paper.input"])
+
+
+@pytest.mark.golden
 @pytest.mark.parametrize("kind", ["conv", "linear"])
 @pytest.mark.parametrize("rule", ["epsilon", "gamma", "zplus_abs", "alpha1beta0", "zbox", "flat"])
 def test_a_layer_with_signed_inputs_gets_the_relevance_of_each_rule(rule: str, kind: str) -> None:
@@ -217,6 +235,11 @@ def test_a_transformer_block_gets_the_relevance_of_the_equations_at_every_place(
     close(found.input, golden["out.relevance.input"], 1e-11)
     for place, name in layers.items():
         close(found.layers[place], golden[f"out.relevance.{name}"], 1e-11)
+    if not whole:
+        seen: list[Tensor] = []
+        model.weights.register_forward_hook(lambda module, given, weights: seen.append(weights))
+        model(golden["in.x"])
+        close(seen[0], golden["out.attention_weights"])
 
 
 @pytest.mark.golden

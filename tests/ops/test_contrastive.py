@@ -284,6 +284,36 @@ def test_the_smoothed_loss_and_its_gradients_are_those_of_align(variant: str, ti
 
 
 @pytest.mark.golden
+@pytest.mark.parametrize("variant", ["smoothed", "unsmoothed", "initial_temperature"])
+def test_each_direction_of_the_loss_is_that_of_align(variant: str) -> None:
+    golden = load_golden("align_loss")
+    temperature = 1.0 if variant == "initial_temperature" else float(golden["param.temperature"])
+    smoothing = 0.0 if variant == "unsmoothed" else float(golden["cfg.label_smoothing"])
+    image, text = (normalize(golden[f"in.{name}_features"].double(), dim=1) for name in ("image", "text"))
+    for queries, gallery, name in ((image, text, "image_to_text"), (text, image, "text_to_image")):
+        found = one_way(queries, gallery, scale=1 / temperature, smoothing=smoothing)
+        torch.testing.assert_close(found, golden[f"out.{variant}.loss_{name}"], rtol=1e-10, atol=0)
+
+
+@pytest.mark.golden
+def test_logits_means_and_shards_are_those_of_align() -> None:
+    golden = load_golden("align_loss")
+    scale, smoothing = 1 / float(golden["param.temperature"]), float(golden["cfg.label_smoothing"])
+    image, text = (normalize(golden[f"in.{name}_features"].double(), dim=1) for name in ("image", "text"))
+    torch.testing.assert_close(scale * image @ text.T, golden["out.smoothed.logits_per_image"], rtol=1e-12, atol=1e-13)
+    mean = info_nce(image, text, scale=scale, smoothing=smoothing)
+    torch.testing.assert_close(mean, golden["out.smoothed.loss_mean_of_directions"], rtol=1e-10, atol=0)
+    count = len(image)
+    targets = (1 - smoothing) * torch.eye(count, dtype=torch.float64) + smoothing / count
+    world = int(golden["cfg.world_size"])
+    shards = [
+        one_way(x, text, scale=scale, targets=p) + one_way(y, image, scale=scale, targets=p)
+        for x, y, p in zip(image.chunk(world), text.chunk(world), targets.chunk(world), strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(shards), golden["out.smoothed.local_loss_per_shard"], rtol=1e-10, atol=0)
+
+
+@pytest.mark.golden
 def test_logits_rows_and_shards_are_those_of_open_clip() -> None:
     golden, _, image, text, scale = golden_case(bias=False)
     torch.testing.assert_close(scale * image @ text.T, golden["out.logits_per_image"], rtol=1e-12, atol=1e-13)

@@ -232,6 +232,25 @@ def test_loss_and_gradients_are_those_of_the_authors_cached_step(mode: str, chun
     torch.testing.assert_close(losses.total.detach(), stored[f"out.{mode}.loss"], rtol=1e-9, atol=0)
     found = grads(method)
     wanted = {name.removeprefix(f"grad.{mode}."): value for name, value in stored.items() if f"grad.{mode}." in name}
+    assert len(wanted) == (11 if mode == "symmetric" else 10)
     for name, value in wanted.items():
         if not name.endswith("representations"):
             torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14, msg=name)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("mode", ["symmetric", "one_way"])
+def test_representations_and_their_gradients_are_those_of_the_authors_cached_step(mode: str) -> None:
+    """Which they cache between both passes."""
+    stored = load_golden("gradcache_step")
+    method = Reference(stored, mode == "one_way")
+    extra = {side: stored[f"in.{side}_inputs"].double() for side in ("image", "text")}
+    batch = Batch(
+        tuple(map(str, range(len(extra["image"])))), extra=extra, specs={s: FieldSpec(s, "B D") for s in extra}
+    )
+    features = method.encode(batch, Progress())
+    loss = method.loss(features, batch, Progress()).total
+    rows = features.rows
+    for side, gradient in zip(rows, torch.autograd.grad(loss, list(rows.values())), strict=True):
+        torch.testing.assert_close(rows[side], stored[f"out.{mode}.{side}_representations"], rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(gradient, stored[f"grad.{mode}.{side}_representations"], rtol=1e-9, atol=1e-14)
