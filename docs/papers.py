@@ -15,7 +15,7 @@ from deixis.engine.claims.source_code import passed_through, source_hash
 from deixis.engine.claims.tuning import ends
 from deixis.engine.claims.verdicts import PairedComparison
 from deixis.methods import Literals, list_methods
-from docs.remarks import REMARKS
+from docs.remarks import REMARKS, VECTORS
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
 
@@ -75,7 +75,7 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
             f"[{each.name}](methods/{each.name}.md)",
             f"{each.card.title} ({each.card.year})",
             "yes",
-            _faithful(golden.get(each.name, 0)),
+            _faithful(golden.get(each.name, 0), VECTORS.get(each.name, "")),
             _shown(each, results),
         )
         for each in methods
@@ -98,15 +98,18 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
 
 
 INTRODUCTION = """**built**: it passes the contract tests of its kind. **faithful**: its tests reproduce numbers of the
-authors' code (gradients too where they are stored), or of the equations if that code does not run. **shown**: its
+authors' code (gradients too where they are stored), or of a loop written from the equations where there is none, or it
+does not run; which of both, stands beside. **shown**: its
 claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts
 stay. Verdicts stand as they were recorded; where stricter rules of today, applied to the same rows, say otherwise, that
 stands beside. **void**: the rival did not learn, so that the comparison says nothing. Rows from before 2026-12 name the
 code of their methods, later ones also that of the task, the measures and the ops; code that changed since is listed."""
 
 
-def _faithful(count: int) -> str:
-    return f"{count} golden file{'s' * (count != 1)}" if count else "no golden file; see its tests"
+def _faithful(count: int, origin: str) -> str:
+    """How many files of golden numbers there are, and what they rest on."""
+    text = f"{count} golden file{'s' * (count != 1)}" if count else "no golden file; see its tests"
+    return f"{text}, of {origin}" if count and origin else text
 
 
 def _shown(method: Literals, results: Results) -> str:

@@ -5,35 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REMARKS"]
+__all__ = ["REMARKS", "VECTORS"]
 
 REMARKS: Mapping[tuple[str, str], str] = {
     (
         "srmap",
         "What stands out in the relevance covers the thing asked for better than the relevance itself, blurred or not.",
     ): (
-        "The second step gathers relevance that lies scattered over a thing, and so is better than none. A "
-        "Gaussian blur gathers it, too, and better: its one width could be fitted to the size of the things, "
-        "while the step's patches compare a place with its surroundings and so favour rims over the inside. What "
-        "the step adds to a blur did not show here; the paper did not try one."
+        "The second step is better than none, and a Gaussian blur, which the paper did not try, is better still. Its "
+        "one width may fit the size of the things, and the step's patches may favour rims over the inside; neither "
+        "was tested. What the step adds to a blur did not show here."
     ),
     (
         "normgrad",
         "It is the norm that does so, not that the gradient is left unaveraged.",
     ): (
-        "Before the last block most of the gain over Grad-CAM is had by leaving the gradient unaveraged: where "
+        "Before the last block most of the gain over Grad-CAM is had by leaving the gradient unaveraged. Where "
         "activations are not negative, the sum of the summands and their norm place the maximum alike unless "
-        "summands cancel, and presumably they seldom do in a network of this size."
+        "summands cancel; how often they do in this network was not counted."
     ),
     (
         "coop",
         "From few labelled images of each class on, learned prompts are ahead of hand-written ones and of a linear "
         "probe.",
     ): (
-        "Learned prompts are ahead of hand-written ones from the first image on, and never of the linear probe. The "
-        "paper's CLIP was trained on images and texts together; the starter's towers were trained separately, and its "
-        "image features know more than what passes into the space shared with texts, which is all that a prompt "
-        "can reach."
+        "Learned prompts are ahead of hand-written ones from the first image on. With one image the linear probe is "
+        "level with them, and ahead from two on. The paper's CLIP was trained on images and texts together, "
+        "the starter's towers were not; whether that is the cause was not tested."
     ),
     (
         "pre",
@@ -49,11 +47,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Telling which caption goes with an image learns what things are called from fewer images than predicting the "
         "caption, or its words, does.",
     ): (
-        "At the end of the budget contrast knows more names than either rival in every seed but one, and yet the "
-        "number of images that it saves could not be determined: learning what things are called begins late and at "
-        "another "
-        "moment in each seed, and one seed alone ran ahead of the others. The budget is what two cores do in an hour, "
-        "and the curves are still rising where it ends; a larger one is what this claim needs."
+        "At the end of the budget contrast knows more names than either rival on average, and yet the number of images "
+        "that it saves could not be determined: it differs from seed to seed, and one seed alone ran ahead."
     ),
     (
         "align",
@@ -61,12 +56,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "than as few noisy ones do.",
     ): (
         "Against as few noisy pairs there is no question. Against the clean ones the many noisy ones end ahead in "
-        "every seed, by about the required effect, which the interval therefore can't distinguish from less. The "
-        "curves say how it comes about: training on clean pairs is faster, and reaches nearly its final value "
-        "halfway through "
-        "the budget; the curves of the noisy ones are still rising at its end. With eight times as many, below, "
-        "there is no "
-        "question against clean pairs either."
+        "every seed, by about the required effect, which the interval therefore can't distinguish from less. With "
+        "eight times as many, below, there is no question against clean pairs either."
     ),
     (
         "align",
@@ -90,11 +81,19 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "filip",
         "Compared token by token, which of two things has which colour is told better than by one vector each.",
     ): (
-        "Each word matches the patch most similar to it, and nothing requires two words to agree on a place: "
-        "'red' finds the red thing and 'boat' the boat, whether or not the boat is red. One vector for the whole, of a "
-        "text tower that has read the words together, can hold who has which colour, and holds a little of it here. "
-        "The paper's own examples are of single things and their parts; that words point to their patches is shown "
-        "below, by far."
+        "Nobody learned it: with one seed or more, each arm ends within what guessing gives, so that the arms can't be "
+        "compared. The paper's own examples are of single things and their parts."
     ),
 }
 """(paper, statement) -> the paragraph."""
+
+VECTORS: Mapping[str, str] = {
+    "align": "a loop written from the equations",
+    "clip": "the authors' code",
+    "coop": "the authors' code",
+    "filip": "a loop written from the equations",
+    "normgrad": "the authors' code",
+    "pre": "the authors' code",
+    "srmap": "a loop written from the equations",
+}
+"""Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""

@@ -120,6 +120,27 @@ def test_pairs_are_compared_as_the_loss_compares_them() -> None:
     torch.testing.assert_close(scores[1:2, 1:2], alone, rtol=1e-5, atol=1e-6)
 
 
+def test_both_directions_of_the_loss_are_softmaxes_of_what_compare_averages() -> None:
+    """Images along texts by their own similarity, texts along images by theirs; the two are not the same."""
+    method = built(share_repeats=False).eval()
+    batch = Batch.synthetic(filip.CARD.needs, size=4)
+    rows = method.encode(batch, Progress())
+    both = [torch.empty(4, 4), torch.empty(4, 4)]
+    for i in range(4):
+        for j in range(4):
+            image = rows.rows["image"][i][rows.rows["image_real"][i]]
+            text = rows.rows["text"][j][rows.rows["text_real"][j]]
+            products = image @ text.T
+            both[0][i, j], both[1][i, j] = products.amax(1).mean(), products.amax(0).mean()
+    assert not torch.allclose(*both)
+    assert batch.images is not None
+    compared = method.compare(batch.images, *batch.caption())
+    torch.testing.assert_close(compared, sum(both) / 2, rtol=1e-5, atol=1e-6)
+    scale, own = method.logit_scale.exp(), torch.arange(4)
+    wanted = sum(torch.nn.functional.cross_entropy(scale * side, own) for side in (both[0], both[1].T)) / 2
+    torch.testing.assert_close(method.loss(rows, batch, Progress()).total, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_padding_is_asked_of_the_mask_also_where_number_zero_is_a_word() -> None:
     method = built()
     tokens = torch.tensor([[[1, 0, 8, 0, 2, 0]], [[1, 7, 0, 2, 0, 0]]])

@@ -26,6 +26,7 @@ from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
 from deixis.types import Arm, Claim
 from docs.papers import Results, golden_files, papers_page
+from docs.remarks import VECTORS
 from tests import toy_claims
 from tests.commands import deixis
 from tests.documents import PROJECT
@@ -361,7 +362,7 @@ def kept_rows() -> Results:
 def test_without_rows_the_page_says_so() -> None:
     claimed = read("clip")._replace(claims=(small_claim(),))
     page = papers_page([claimed, read("clip")._replace(claims=())], Results(), {"clip": 2}, "<!-- made -->")
-    assert "| 2 golden files | fit, area: not yet run |" in page.text
+    assert "| 2 golden files, of the authors' code | fit, area: not yet run |" in page.text
     assert "| no claim yet |" in page.text
     assert page.pictures == {}
 
@@ -426,6 +427,20 @@ def test_golden_files_belong_to_the_longest_name_and_every_one_is_read_by_a_test
     assert golden_files(tmp_path, ["clip", "clip_adapter"]) == {"clip": 1, "clip_adapter": 1}
     texts = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("*.py"))
     assert [path.stem for path in golden_folder().glob("*.npz") if not is_read(path.stem, texts)] == []
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", sorted(VECTORS))
+def test_the_page_says_of_golden_numbers_what_their_description_says(name: str) -> None:
+    """A loop from the equations is no code of the authors."""
+    description = (golden_folder() / f"{'sr_map' if name == 'srmap' else name}.md").read_text()
+    loop = "loop implementation" in description or "rest on the paper's equations" in " ".join(description.split())
+    assert ("equations" in VECTORS[name]) == loop
+
+
+def test_the_page_says_what_the_golden_numbers_of_every_paper_rest_on() -> None:
+    found = golden_files(golden_folder(), list_methods())
+    assert {name for name, count in found.items() if count and read(name).card.role == "paper"} == set(VECTORS)
 
 
 def is_read(stem: str, texts: str) -> bool:

@@ -1,0 +1,109 @@
+"""Each number of `paper()` against what the papers and their code give, in one table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deixis.methods import list_methods, read
+
+_CONTEXT = {
+    "optim.optimiser": "sgd",
+    "optim.learning_rate": 0.002,
+    "optim.weight_decay": 5e-4,
+    "optim.decay_1d": True,  # of the context vectors, also where there is one
+    "warmup_epochs": 1,
+    "warmup_rate": 1e-5,
+    "spread": 0.02,
+    "position": "end",
+    "shared": True,
+}
+"""Of CoOp, whose optimiser, schedule and start the papers that follow keep."""
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "align": {
+        "temperature": 1.0,
+        "smoothing": 0.1,
+        "optim.optimiser": "lamb",
+        "optim.learning_rate": 1e-3,
+        "optim.weight_decay": 1e-5,
+        "optim.schedule": "linear",
+        "optim.warmup": 10_000,
+        "view.augment.scale": ((289 / 346) ** 2, (289 / 346) ** 2),
+        "view.augment.shape": "image",
+        "view.augment.flip": 0.5,
+    },
+    "clip": {
+        "scale": 1 / 0.07,
+        "highest_scale": 100.0,
+        "share_repeats": False,
+        "layers": "all",
+        "optim.optimiser": "adamw",
+        "optim.learning_rate": 5e-4,
+        "optim.weight_decay": 0.2,
+        "optim.betas": (0.9, 0.98),
+        "optim.eps": 1e-6,
+        "optim.schedule": "cosine",
+        "optim.warmup": 2000,
+        "optim.decay_1d": False,  # all but gains and biases
+        "view.augment.shape": "square",
+        "view.augment.scale": (1.0, 1.0),
+        "view.augment.flip": 0.0,
+    },
+    "filip": {
+        "scale": 1 / 0.07,
+        "share_repeats": False,
+        "layers": "all",
+        "keep": 0.25,
+        "optim.optimiser": "lamb",
+        "optim.learning_rate": 2e-3 * (40_960 / 512) ** 0.5,
+        "optim.weight_decay": 3e-3,
+        "optim.betas": (0.9, 0.999),
+        "optim.eps": 1e-4,
+        "optim.schedule": "cosine",
+        "optim.warmup": 3000,
+        "optim.decay_1d": False,
+    },
+    "coop": {**_CONTEXT, "vectors": 16, "words": "", "epochs": 200},
+    "cocoop": {**_CONTEXT, "words": "a photo of a", "epochs": 10, "reduction": 16},
+    "pre": {
+        **_CONTEXT,
+        "words": "a photo of a",
+        "epochs": 50,
+        "network": "bilstm",
+        "residual": True,
+        "separate": False,
+        "bottleneck": 64,
+    },
+    "normgrad": {"cell": "norm_grad_selective", "combine": "product", "depth": "uniform", "rate": 0.0025},
+    "srmap": {
+        "rules": "salient_relevance",
+        "step": "salient",
+        "longest": 250,
+        "scales": (1.0, 0.8, 0.5, 0.3),
+        "half_sizes": (3, 2, 1, 1),
+        "relative_scales": (1.0, 0.5, 0.25),
+        "min_scale": 0.2,
+        "nearest": 64,
+        "position_weight": 3.0,
+        "foci": 0.8,
+    },
+}
+"""Method -> field -> value, as published; where a paper names none, as its code has it."""
+
+
+def value(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_the_settings_as_published_are_those_of_the_paper(name: str) -> None:
+    config = read(name).config.paper()
+    assert {path: value(config, path) for path in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_no_paper_is_missing_from_the_table() -> None:
+    assert not {name for name in list_methods() if read(name).card.role == "paper"} - set(PUBLISHED)
