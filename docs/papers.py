@@ -220,10 +220,19 @@ def _choices(method: Literals, arms: Mapping[str, Sequence[Row]], results: Resul
     at_end = [f"{name} of {arm}" for arm, row in rows.items() for name in _at_end(method, arm, row)]
     if at_end:
         said.append(f"The best value is at an end of what was tried: {', '.join(at_end)}.")
+    if counts and max(counts.values()) > 1 and _chosen_on_one_network(method, next(iter(rows.values()))):
+        said.append("Settings were chosen on one network and reported on others, for which they need not be the best.")
     tried = [row for row in results.trials if row["inputs"] == next(iter(rows.values()))["config"]["inputs"]]
     if tried:
         said.append(f"The {len(tried)} settings that were tried, with their values, are in `results/trials.jsonl`.")
     return said
+
+
+def _chosen_on_one_network(method: Literals, row: Row) -> bool:
+    from deixis.engine.claims.claim_tasks import list_tasks, read_task
+
+    each_seed = any(claim.statement == row["claim"] and claim.choose != "once" for claim in method.claims)
+    return not each_seed and row["data"] in list_tasks() and read_task(row["data"]).card.own_networks
 
 
 def _again(method: Literals, row: Row, results: Results) -> list[str]:

@@ -602,6 +602,32 @@ CLAIMS = (
         primary=False,
         cheap="best layer",
     ),
+    # Beside the one before: there the single layer was chosen on one network, and explained others.
+    Claim(
+        "Maps of several layers combined point better than that of the single layer that is best for each network.",
+        arms={
+            "all layers": Arm(
+                "normgrad",
+                {"cell": "norm_grad_selective", "layers": _BLOCKS},
+                grid={"combine": ("product", "sum"), "depth": ("uniform", "linear")},
+            ),
+            "best layer": Arm(
+                "normgrad",
+                {"cell": "norm_grad_selective"},
+                grid={"layers": (("blocks.0",), ("blocks.1",), ("blocks.2",), ("blocks.3",))},
+            ),
+        },
+        metric="pointing_game",
+        statistic="final",
+        minimum_effect=0.02,
+        data="explained",
+        budget=200,
+        primary=False,
+        choose="each seed",
+        again="Maps of several layers combined point better than that of the best single layer.",
+        first_seed=5,
+        cheap="best layer",
+    ),
     Claim(
         "A step of gradient descent on the image itself makes maps hang more on the class that is asked for.",
         arms={

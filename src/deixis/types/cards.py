@@ -38,8 +38,11 @@ class TaskCard:
         title: one line.
         metrics: what a claim may be measured by there; more is better.
         axis: what learning curves run over; empty: images seen.
+        own_networks: whether each seed has a network that arms do not train, so that what is best for one need not be
+            for another.
     """
 
     title: str
     metrics: tuple[str, ...]
     axis: str = ""
+    own_networks: bool = False

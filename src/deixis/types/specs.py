@@ -285,6 +285,8 @@ class Claim:
         primary: whether the verdict hangs on this claim. One that is not takes the settings that the primary claim
             chose, where it trains the same, and chooses none of its own.
         options: of the task, its batch size among them.
+        choose: when settings are chosen: `once`, with a seed that is not reported; or on `each seed`, on its own
+            validation part, where each seed has a network of its own that arms do not train.
         again: the statement of an earlier claim of the same paper that this one tries anew, whose rows stay.
         seeds: how many are reported; 0: as many as are requested.
         first_seed: the first of them; a claim that tries another one again has others than that.
@@ -302,6 +304,7 @@ class Claim:
     trial: float = 1.0
     primary: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    choose: Literal["once", "each seed"] = "once"
     again: str = ""
     seeds: int = 0
     first_seed: int = 0

@@ -135,6 +135,45 @@ def test_a_planted_grid_whose_best_is_a_tuple_at_its_end_is_reported_and_stands_
     assert claim_rows(one, tuned, outcomes)[0]["config"]["before"] == -9.0
 
 
+def test_a_planted_lucky_layer_is_shown_where_it_is_chosen_on_another_network_and_not_where_on_each_one_s_own() -> None:
+    """Each network has a best layer of its own, which is as good as all layers are together."""
+    layers = {"layers": (("a",), ("b",), ("c",))}
+    arms = {
+        "all": Arm("line", grid={"layers": (("a", "b"), ("b", "c"), ("a", "c"))}),
+        "single": Arm("line", grid=layers),
+    }
+
+    def run(units: object) -> list[TrialResult]:
+        found = []
+        for unit in units:  # type: ignore[attr-defined]
+            lucky = unit.settings["layers"] == (("a", "b", "c")[unit.seed % 3],)
+            end = 0.8 if unit.arm == "all" or lucky else 0.4
+            found.append(TrialResult(((0.0, 0.1), (160.0, end + 0.001 * (unit.seed % 5))), 1.0))
+        return found
+
+    said = {}
+    for choose in ("once", "each seed"):
+        one = Design("line", toy_claims.claim("final", arms=arms, choose=choose), lab=toy_claims.LAB)
+        tuned = claims.tune(one, run)
+        [found] = claims.compare_arms(one, claims.report(one, tuned, run)).values()
+        said[choose] = found.interval.value
+        rows = trial_rows(one, tuned)
+        assert sum(row["best"] for row in rows) == (2 if choose == "once" else 2 * one.seeds)
+        assert len({row["seed"] for row in rows}) == (1 if choose == "once" else one.seeds)
+    assert said["once"] > 0.2
+    assert said["each seed"] == 0
+
+
+def test_a_claim_that_chose_on_one_network_says_so_beside_its_verdict() -> None:
+    arms = {"ours": Arm("normgrad", grid={"layers": (("blocks.0",), ("blocks.1",))}), "other": Arm("normgrad")}
+    claim = toy_claims.claim("final", data="explained", options={}, metric="overlap", arms=arms)
+    lucky, own = (Design("normgrad", dataclasses.replace(claim, choose=choose)) for choose in ("once", "each seed"))  # type: ignore[arg-type]
+    assert "settings were chosen on one network" in lucky.luck
+    assert not own.luck
+    [found] = claims.compare_arms(lucky, {"ours": GOOD, "other": arm(0.5, 0.51, 0.52, 0.5, 0.49)}).values()
+    assert lucky.luck in found.sentence()
+
+
 def test_planted_arms_with_unequal_trials_get_no_row() -> None:
     one = Design("line", toy_claims.claim("final"), lab=toy_claims.LAB)
     more = tuple(({"learning_rate": rate}, rate) for rate in (0.1, 0.2))

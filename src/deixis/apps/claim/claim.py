@@ -222,6 +222,8 @@ def _choice(arm: str, tuned: TunedArm) -> str:
         return f"{arm}: default settings, nothing to tune"
     setting = ", ".join(f"{key} {value}" for key, value in tuned.setting.items()) or "as it stands"
     failed = sum(value is None for _, value in tuned.tried)
+    if len({str(each) for each in tuned.own.values()}) > 1:
+        setting = f"{setting} with the first seed, others with others"
     text = f"{arm}: {setting}, the best of {len(tuned.tried)} trials" + (
         f", {failed} of which failed" if failed else ""
     )

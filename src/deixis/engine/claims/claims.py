@@ -48,12 +48,18 @@ class TunedArm:
         tried: settings and their values, in order; None where training failed.
         edges: fields whose best value is still the lowest or highest that was tried.
         runs: of each tried setting, what came out.
+        own: seed -> the setting that is best for it, where each chooses its own.
     """
 
     setting: Setting
     tried: tuple[tuple[Setting, float | None], ...] = ()
     edges: tuple[str, ...] = ()
     runs: tuple[TrialResult, ...] = ()
+    own: Mapping[int, Setting] = dataclasses.field(default_factory=dict)
+
+    def of(self, seed: int) -> Setting:
+        """The setting that a seed is reported with."""
+        return self.own.get(seed, self.setting)
 
 
 class OutOfTime(Exception):
@@ -206,7 +212,8 @@ def needed(design: Design) -> dict[str, tuple[int, int]]:
         DeixisError: the arms try unequal numbers of settings.
     """
     trials = first_trials(design.grids())
-    return {arm: (len(each) if len(each) > 1 else 0, design.seeds) for arm, each in trials.items()}
+    times = design.seeds if design.claim.choose == "each seed" else 1
+    return {arm: (times * len(each) if len(each) > 1 else 0, design.seeds) for arm, each in trials.items()}
 
 
 def pilot(design: Design, folder: Path, jobs: int = 1) -> dict[str, Cost]:
@@ -229,6 +236,8 @@ def tune(design: Design, run: Run) -> dict[str, TunedArm]:
     trials = first_trials(design.grids())
     if all(len(each) == 1 for each in trials.values()):
         return {arm: TunedArm(dict(design.follows.get(arm, each[0]))) for arm, each in trials.items()}
+    if design.claim.choose == "each seed":
+        return _tune_each(design, trials, run)
     tried: dict[str, list[tuple[Setting, float | None]]] = {arm: [] for arm in trials}
     runs: dict[str, list[TrialResult]] = {arm: [] for arm in trials}
     for widening in range(WIDENINGS + 1):
@@ -244,6 +253,27 @@ def tune(design: Design, run: Run) -> dict[str, TunedArm]:
     return {
         arm: TunedArm(best(each), tuple(each), tuple(at_edge(each)), tuple(runs[arm])) for arm, each in tried.items()
     }
+
+
+def _tune_each(design: Design, trials: Mapping[str, Sequence[Setting]], run: Run) -> dict[str, TunedArm]:
+    """Chooses the settings of each arm and seed on the seed's own validation part; no grid is widened."""
+    pairs = [(arm, setting) for arm, each in trials.items() for _ in design.numbers for setting in each]
+    seeds = [seed for each in trials.values() for seed in design.numbers for _ in each]
+    units = [design.unit(arm, setting, seed, "validation") for (arm, setting), seed in zip(pairs, seeds, strict=True)]
+    outcomes = iter(run(units))
+    found = {}
+    for arm, each in trials.items():
+        runs = {seed: [next(outcomes) for _ in each] for seed in design.numbers}
+        tried = {
+            seed: [(setting, _value(design, outcome)) for setting, outcome in zip(each, results, strict=True)]
+            for seed, results in runs.items()
+        }
+        own = {seed: best(one) for seed, one in tried.items()}
+        edges = sorted({name for one in tried.values() for name in at_edge(one)})
+        every = tuple(pair for one in tried.values() for pair in one)
+        ran = tuple(result for results in runs.values() for result in results)
+        found[arm] = TunedArm(own[design.numbers[0]], every, tuple(edges), ran, own)
+    return found
 
 
 def _refuse_failed(
@@ -273,7 +303,7 @@ def report(design: Design, tuned: Mapping[str, TunedArm], run: Run) -> dict[str,
         tuned: arm -> its settings.
         run: runs units.
     """
-    units = [design.unit(arm, tuned[arm].setting, seed, "test") for seed in design.numbers for arm in tuned]
+    units = [design.unit(arm, tuned[arm].of(seed), seed, "test") for seed in design.numbers for arm in tuned]
     outcomes = iter(run(units))
     found: dict[str, list[TrialResult]] = {arm: [] for arm in tuned}
     for unit in units:
@@ -290,4 +320,7 @@ def compare_arms(design: Design, outcomes: Mapping[str, Sequence[TrialResult]]) 
     """
     first, own = next(iter(design.claim.arms)), [arm for arm in outcomes if arm in design.baselines]
     chosen = {arm: outcomes[arm] for arm in (first, *own)}
-    return judge_outcomes(chosen, design.claim.statistic, design.claim.minimum_effect)
+    found = judge_outcomes(chosen, design.claim.statistic, design.claim.minimum_effect)
+    if not design.luck:
+        return found
+    return {arm: dataclasses.replace(each, notes=(*each.notes, design.luck)) for arm, each in found.items()}

@@ -104,6 +104,14 @@ class Design:
         return read_task(self.claim.data).card.axis if self.claim.data in list_tasks() else ""
 
     @property
+    def luck(self) -> str:
+        """What has to be said where settings are chosen on one network and reported on others; else empty."""
+        own = self.claim.data in list_tasks() and read_task(self.claim.data).card.own_networks
+        if not own or self.claim.choose == "each seed" or not any(arm.grid for arm in self.claim.arms.values()):
+            return ""
+        return "settings were chosen on one network and reported on others, for which they need not be the best"
+
+    @property
     def inputs(self) -> str:
         """A fingerprint of what the outcome hangs on: the claim, the code of its methods and of what they pass through,
         and the number of threads."""

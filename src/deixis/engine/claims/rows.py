@@ -33,8 +33,9 @@ def claim_rows(
     claim, date, rows = design.claim, now(), []
     inputs, codes = design.inputs, design.codes
     for arm, found in outcomes.items():
-        trials, unit = len(tuned[arm].tried), design.unit(arm, tuned[arm].setting, 0, "test")
+        trials = len(tuned[arm].tried) // (len(tuned[arm].own) or 1)
         for seed, outcome in enumerate(found, claim.first_seed):
+            unit = design.unit(arm, tuned[arm].of(seed), seed, "test")
             config = {
                 "claim": unit.claim,
                 "inputs": inputs,
@@ -85,9 +86,11 @@ def trial_rows(design: Design, tuned: Mapping[str, TunedArm]) -> list[dict[str, 
     for arm, each in tuned.items():
         edges = {name: list(pair) for name, pair in ends([setting for setting, _ in each.tried]).items()}
         grid = {name: list(values) for name, values in design.claim.arms[arm].grid.items()}
-        for (setting, value), outcome in zip(each.tried, each.runs, strict=True):
-            unit = design.unit(arm, setting, TUNING_SEED, "validation")
+        count = len(each.tried) // (len(each.own) or 1)
+        seeds = [seed for seed in each.own or (TUNING_SEED,) for _ in range(count)]
+        for seed, (setting, value), outcome in zip(seeds, each.tried, each.runs, strict=True):
+            unit = design.unit(arm, setting, seed, "validation")
             values = (design.paper, design.claim.statement, arm, unit.seed, unit.metric, setting, value)
-            more = (round(outcome.seconds, 1), outcome.failed, setting == each.setting, edges, grid, unit.budget)
+            more = (round(outcome.seconds, 1), outcome.failed, setting == each.of(seed), edges, grid, unit.budget)
             rows.append(dict(zip(TRIAL_KEYS, (*values, *more, design.inputs, outcome.commit, date), strict=True)))
     return rows

@@ -52,6 +52,7 @@ TASK = TaskCard(
         "class_sensitivity",
     ),
     axis="scenes explained",
+    own_networks=True,
 )
 
 NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
