@@ -83,6 +83,12 @@ def test_seeds_that_all_agree_on_a_fixed_part_show_nothing_that_its_few_samples_
     assert "theirs is the same with every seed" in found.notes[-1]
 
 
+def test_arms_that_were_measured_on_different_samples_are_not_compared() -> None:
+    ours, theirs = (arm(0.6, 0.62, 0.61, part=part) for part in ("before", "after"))  # type: ignore[arg-type]
+    with pytest.raises(DeixisError, match="ours and theirs were measured on different samples: before, after"):
+        judge_outcomes({"ours": ours, "theirs": theirs}, "final", 0.02)
+
+
 def test_resampled_queries_have_the_width_that_the_central_limit_says() -> None:
     rng = np.random.default_rng(0)
     gaps = rng.normal(0.1, 1.0, 400)

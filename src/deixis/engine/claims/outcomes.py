@@ -15,6 +15,7 @@ import numpy as np
 
 from deixis.engine.claims.curves import Statistic, effect, value_at
 from deixis.engine.claims.verdicts import PairedComparison, judge
+from deixis.errors import DeixisError
 from deixis.ops.stats import Interval
 
 __all__ = ["TrialResult", "at_equal_seconds", "before", "judge_outcomes", "over_samples", "result_of", "why_dead"]
@@ -145,7 +146,11 @@ def judge_outcomes(
         outcomes: arm -> one result a seed, the same seeds in all; the first arm is the paper's.
         statistic: what is compared.
         minimum_effect: the smallest effect worth having.
+
+    Raises:
+        DeixisError: arms were measured on different parts with the same seed.
     """
+    _require_one_part(outcomes)
     first, *baselines = outcomes
     ours, dead = outcomes[first], {arm: why_dead(found) for arm, found in outcomes.items()}
     differences, samples = {}, {}
@@ -170,6 +175,17 @@ def judge_outcomes(
         )
         for arm, each in found.items()
     }
+
+
+def _require_one_part(outcomes: Mapping[str, Sequence[TrialResult]]) -> None:
+    for seed in zip(*outcomes.values(), strict=True):
+        parts = {arm: each.part for arm, each in zip(outcomes, seed, strict=True) if each.part}
+        if len(set(parts.values())) > 1:
+            raise DeixisError(
+                f"With the same seed the arms {' and '.join(parts)} were measured on different samples: "
+                f"{', '.join(parts.values())}.",
+                "Some runs are of older data: delete their files in the run folder, and run the same command again.",
+            )
 
 
 def _without_spread(outcomes: Mapping[str, Sequence[TrialResult]], arms: Sequence[str]) -> list[str]:

@@ -188,8 +188,8 @@ class Ledger:
         append_rows(self.units, [row], UNIT_KEYS)
 
     def add(self, rows: Sequence[Row], verdicts: Sequence[Row], trials: Sequence[Row] = ()) -> None:
-        """Adds what is not there yet: a row of the same inputs, arm and seed (and setting, of a trial) is not added
-        twice."""
+        """Adds what is not there yet: a row of the same inputs, part, arm and seed (and setting, of a trial) is not
+        added twice."""
         tried = [_tried(row) for row in _read(self.trials, TRIAL_KEYS)]
         append_rows(self.trials, [row for row in trials if _tried(row) not in tried], TRIAL_KEYS)
         known = {_key(row) for row in self.rows()}
@@ -199,7 +199,8 @@ class Ledger:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return row["paper"], row["config"]["claim"], row["config"]["inputs"], row["arm"], row["seed"]
+    config = row["config"]
+    return row["paper"], config["claim"], config["inputs"], config.get("part", ""), row["arm"], row["seed"]
 
 
 def _tried(row: Row) -> tuple[Any, ...]:
