@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from deixis import engine
 from deixis.data.synthetic.scenes import SceneConfig, scenes
-from deixis.engine.claims.measures import MEASURES, PROMPT, WORDS, recall, scores, values
+from deixis.engine.claims.measures import MEASURES, PROMPT, WORDS, chance, recall, scores, values
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
 from deixis.methods import align
@@ -279,6 +279,39 @@ def test_queries_are_composed_as_align_composes_them() -> None:
 
 def _without(**changes: Any) -> Source:
     return dataclasses.replace(SOURCE, samples=tuple(dataclasses.replace(s, **changes) for s in SOURCE.samples))
+
+
+class Guess(nn.Module):
+    """Scores and words at random."""
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder, self.rng = encoder, torch.Generator().manual_seed(0)
+
+    def compare(self, images: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        return torch.rand(len(images), len(tokens), generator=self.rng)
+
+    def image_tokens(self, images: Tensor) -> TokenStates:
+        states = torch.randn(len(images), GRID * GRID, 8, generator=self.rng)
+        return TokenStates(states, torch.ones(states.shape[:2], dtype=torch.bool), (GRID, GRID))
+
+    def text_tokens(self, tokens: Tensor, mask: Tensor) -> TokenStates:
+        return TokenStates(torch.randn(*tokens.shape, 8, generator=self.rng), mask)
+
+
+carded(Guess, parts=BUILT_ON, capabilities=("compare", "image_tokens", "text_tokens"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["binding", *(pytest.param(name, marks=pytest.mark.slow) for name in ("recall_at_1", "pointing", "zero_shot"))],
+)
+def test_the_level_of_chance_is_what_guessing_gives(name: str) -> None:
+    guess = Guess(new())
+    found = torch.cat([values(name, guess, SOURCE) for _ in range(20)]).double()
+    level = chance(name, guess, SOURCE)
+    assert level is not None
+    assert float(found.mean()) == pytest.approx(level, abs=4 * float(found.std()) / len(found) ** 0.5)
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,12 @@ def _points(heat: Float[Tensor, " N"], grid: tuple[int, int] | None, pixels: Boo
     """1 where a patch that the thing covers well is hotter than all others: well is half as much as any patch."""
     if grid is None:
         raise DeixisError("The patches of this image tower do not form a grid.", "Measure something else of it.")
+    return _first(heat[None], _well_covered(pixels, grid)[None])
+
+
+def _well_covered(pixels: Bool[Tensor, "H W"], grid: tuple[int, int]) -> Bool[Tensor, " N"]:
     covered = F.adaptive_avg_pool2d(pixels.float()[None], grid).flatten()
-    return _first(heat[None], (covered >= covered.max() / 2)[None])
+    return covered >= covered.max() / 2
 
 
 def _changed(
@@ -221,13 +225,26 @@ def chance(name: str, method: AnyMethod, source: Source) -> float | None:
         others = [len({region.category for region in each.regions} & nouns - {each.label}) for each in samples]
         return sum(1 / (len(nouns) - count) for count in others) / len(samples)
     if name == "pointing":
-        encoder = require_encoder(method)
-        areas = [pixels.float().mean() for sample in samples for pixels in _spans(encoder, sample).values()]
-        return float(torch.stack(areas).mean())
+        return _chance_of_pointing(method, samples)
     if name.startswith("composed"):
         answers = len(samples) + sum(len(sample.extra.get("changes", ())) for sample in samples)
         return 1 / (answers - (name == "composed_image_alone"))
     return None
+
+
+def _chance_of_pointing(method: AnyMethod, samples: Sequence[Sample]) -> float | None:
+    """The share of patches that a thing covers well."""
+    encoder = require_encoder(method)
+    with eval_without_grad(method):
+        if not offers(method, OffersTokens):
+            return None
+        grid = method.image_tokens(_images(encoder, samples[:1])).grid
+    if grid is None:
+        return None
+    shares = [
+        _well_covered(pixels, grid).float().mean() for each in samples for pixels in _spans(encoder, each).values()
+    ]
+    return float(torch.stack(shares).mean())
 
 
 # --- what they read ---------------------------------------------------------------------------------------------------
