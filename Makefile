@@ -61,8 +61,8 @@ $(VENV)/.bench: $(READY)
 bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
 	@set -e; for race in $(RACES); do echo "race $$race"; $(BIN)/python -m bench.$$race; done
 
-claims: $(READY) ## try the claims whose inputs changed; rows are added to results/claims.jsonl
-	$(BIN)/deixis claim --all
+claims: $(READY) ## try the claims whose inputs changed, MINUTES=100 a part of them; rows are added to results/claims.jsonl
+	$(BIN)/deixis claim --all $(if $(MINUTES),--minutes $(MINUTES))
 
 docs: $(READY) ## write the pages that are made from the methods and from results/; contact sheets to docs/sheets
 	$(BIN)/python -m docs.build
