@@ -686,12 +686,6 @@ def test_where_no_error_can_be_printed_the_exit_code_still_says_it(errors: str, 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
-def test_remarks_that_cannot_be_written_do_not_stop_the_work(tmp_path: Path) -> None:
-    done = redirected("check", captioned(tmp_path / "pictures", 2), by="2>/dev/full", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout.startswith("pictures: unusable.")
-
-
 @pytest.mark.slow
 def test_work_whose_result_nobody_reads_is_done_all_the_same(data: Path, place: Path, tmp_path: Path) -> None:
     read, write = os.pipe()

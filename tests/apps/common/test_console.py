@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import time
 
 import pytest
@@ -88,6 +90,18 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     with Reporter().bar("read [x]") as update:
         update(3, 10)
     assert "3/10" in screen.getvalue()
+
+
+def test_remarks_that_cannot_be_written_do_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sys.stderr", FullDisk())
+    talk = Reporter()
+    talk.say("a remark")
+    with talk.step("refit", "another"):
+        talk.say("one more")
 
 
 def test_a_step_without_a_bar_is_a_clock_on_a_terminal_and_a_line_in_a_log(
