@@ -517,7 +517,7 @@ class Ended(NamedTuple):
 
 SIGNALS = {
     "encode images: 32 of": signal.SIGTERM,
-    "shuffled captions: splits: 0 of": signal.SIGINT,
+    "shuffled captions: divisions: 0 of": signal.SIGINT,
 }
 
 

@@ -35,6 +35,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.nn.relevance import pair_score
 from deixis.nn.taps import require_tappable
+from deixis.ops.precision import to_float32
 from deixis.types.outputs import Maps
 
 __all__ = ["Explainer", "Explanation", "explain", "explain_file"]
@@ -213,9 +214,9 @@ class Explainer:
         return Explanation(
             self.method,
             targets,
-            score.values.float().cpu(),
-            maps.image.float().cpu(),
-            {name: each.float().cpu() for name, each in maps.raw.items()},
+            to_float32(score.values).cpu(),
+            to_float32(maps.image).cpu(),
+            {name: to_float32(each).cpu() for name, each in maps.raw.items()},
             _SIGNED if maps.signed else _UNIT,
             words,
             inputs.pictures,
