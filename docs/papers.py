@@ -229,10 +229,14 @@ def _choices(method: Literals, arms: Mapping[str, Sequence[Row]], results: Resul
 
 
 def _chosen_on_one_network(method: Literals, row: Row) -> bool:
+    each_seed = any(claim.statement == row["claim"] and claim.choose != "once" for claim in method.claims)
+    return not each_seed and _own_networks(row)
+
+
+def _own_networks(row: Row) -> bool:
     from deixis.engine.claims.claim_tasks import list_tasks, read_task
 
-    each_seed = any(claim.statement == row["claim"] and claim.choose != "once" for claim in method.claims)
-    return not each_seed and row["data"] in list_tasks() and read_task(row["data"]).card.own_networks
+    return row["data"] in list_tasks() and read_task(row["data"]).card.own_networks
 
 
 def _again(method: Literals, row: Row, results: Results) -> list[str]:
@@ -248,11 +252,17 @@ def _again(method: Literals, row: Row, results: Results) -> list[str]:
     ]
 
 
+UNRECORDED = (
+    "These rows rest on networks that were trained on a number of threads that was not recorded; other numbers give "
+    "other networks, so that another run differs in each seed. Later rows are of one thread."
+)
+
+
 def _stale(row: Row) -> list[str]:
     """Which code changed since a row that names it."""
     codes, methods = row["config"].get("codes", {}), list_methods()
     if not codes:
-        return []
+        return [UNRECORDED] if _own_networks(row) else []
     now = passed_through(row["config"]["method"], row["data"])
     now |= {name: source_hash(name) for name in codes if name in methods}
     changed = [name for name, code in codes.items() if name in now and now[name] != code]

@@ -409,6 +409,19 @@ def test_unequal_trials_and_grids_that_end_at_the_best_value_are_reported_on_the
     assert "at an end of what was tried: sizes of mine." in page
 
 
+def test_rows_say_what_code_changed_since_and_older_ones_of_trained_networks_that_threads_are_unknown() -> None:
+    claimed, results = read("clip")._replace(claims=(small_claim(),)), kept_rows()
+    for row in results.claims:
+        row["data"] = "explained"
+    assert "threads that was not recorded" in papers_page([claimed], results, {}, "").text
+    for row in results.claims:
+        codes = source_code.passed_through("normgrad", "explained")
+        row["config"].update(method="normgrad", codes={**codes, "deixis.ops.maps": "before"})
+    page = papers_page([claimed], results, {}, "").text
+    assert "These rows are stale: code changed since, of deixis.ops.maps." in page
+    assert "threads that was not recorded" not in page
+
+
 def test_curves_over_images_a_class_say_so_and_have_a_mark_for_each_number() -> None:
     results = kept_rows()
     for each in results.claims:
