@@ -16,6 +16,7 @@ _MEASURES = {
     "exact": "exact",
     "energy": "energy",
     "overlap": "overlap",
+    "named": "named",
     "insertion": "insertion",
     "deletion": "deletion (low)",
     "class_sensitivity": "two things (low)",
