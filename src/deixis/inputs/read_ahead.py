@@ -104,5 +104,6 @@ def _end(
     for _ in threads:
         jobs.put(None)
     for thread in threads:
-        if thread is not threading.current_thread():  # which may be the one that collects the garbage
+        # The present one may be the one that collects the garbage; a signal may come before all are started.
+        if thread is not threading.current_thread() and thread.ident is not None:
             thread.join(_PATIENCE)

@@ -85,12 +85,12 @@ def test_drawings_come_with_captions_and_what_is_left_out_is_counted(apt: Apt) -
     assert sorted(source.notes) == [
         "left out: could not be drawn (1)",
         "left out: could not be read (1)",
+        "left out: duplicates of another file (2)",
         "left out: hold text (1)",
         "left out: icons, buttons, logos, patterns, shapes, game pieces (1)",
         "left out: no English words (1)",
         "left out: not marked as public domain (1)",
         "left out: nothing visible on white (1)",
-        "left out: duplicates of another file (2)",
     ]
     assert (cache_dir("sets", "clipart") / "copyright").read_text() == "public domain"
     with Image.open(source.samples[0].picture) as image:  # of the drawing alone, without its page
