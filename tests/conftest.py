@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+    torch.set_warn_always(True)  # else a warning is an error in the first test that meets it, and in no other
     if not torch.cuda.is_available():
         # Torch's own also writes down the whole stack, once for each kind of device that there might be, for an error
         # that may come when that is first used; it took longer than most tests.

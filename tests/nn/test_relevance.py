@@ -237,7 +237,7 @@ def test_a_transformer_block_gets_the_relevance_of_the_equations_at_every_place(
         close(found.layers[place], golden[f"out.relevance.{name}"], 1e-11)
     if not whole:
         seen: list[Tensor] = []
-        model.weights.register_forward_hook(lambda module, given, weights: seen.append(weights))
+        model.weights.register_forward_hook(lambda module, given, weights: seen.append(weights.detach()))
         model(golden["in.x"])
         close(seen[0], golden["out.attention_weights"])
 

@@ -88,23 +88,22 @@ def _fetch(repository: str, revision: str | None, patterns: list[str], about: st
         ) from error
 
 
-def require_reachable(repository: str, files: Sequence[str], seconds: float = PATIENCE) -> None:
+def require_reachable(repository: str, files: Sequence[str]) -> None:
     """Sends the hub one request for a repository, without retries, unless a file is cached or `HF_HUB_OFFLINE` is set.
 
     Args:
         repository: as in `organisation/name`.
         files: alternatives, any of which will do.
-        seconds: within which it must answer.
 
     Raises:
-        OSError: the hub does not answer in time; that it answers with an error is no concern here.
+        OSError: the hub does not answer within `PATIENCE` seconds; that it answers with an error is no concern here.
     """
     import huggingface_hub
 
     cached = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
     if cached or huggingface_hub.constants.HF_HUB_OFFLINE:
         return
-    if (failure := _request(repository, files[0], seconds)) is not None:
+    if (failure := _request(repository, files[0], PATIENCE)) is not None:
         raise OSError(f"the hub at {huggingface_hub.constants.ENDPOINT} can't be reached ({failure})")
 
 
