@@ -99,12 +99,13 @@ def require_reachable(repository: str, files: Sequence[str]) -> None:
         OSError: the hub does not answer within `PATIENCE` seconds; that it answers with an error is no concern here.
     """
     import huggingface_hub
+    from huggingface_hub import constants
 
     cached = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
-    if cached or huggingface_hub.constants.HF_HUB_OFFLINE:
+    if cached or constants.HF_HUB_OFFLINE:
         return
     if (failure := _request(repository, files[0], PATIENCE)) is not None:
-        raise OSError(f"the hub at {huggingface_hub.constants.ENDPOINT} can't be reached ({failure})")
+        raise OSError(f"the hub at {constants.ENDPOINT} can't be reached ({failure})")
 
 
 def answers(repository: str, file: str, seconds: float = 1.0) -> bool:
@@ -115,9 +116,9 @@ def answers(repository: str, file: str, seconds: float = 1.0) -> bool:
         file: one of its files.
         seconds: that are waited for.
     """
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    return not huggingface_hub.constants.HF_HUB_OFFLINE and _request(repository, file, seconds) is None
+    return not constants.HF_HUB_OFFLINE and _request(repository, file, seconds) is None
 
 
 def _request(repository: str, file: str, seconds: float) -> object | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from deixis.apps.adapt import offer
@@ -32,3 +36,13 @@ def test_without_a_network_with_another_model_or_where_nothing_is_said_nothing_i
     monkeypatch.setattr(offer, "answers", lambda repository, file: True)
     assert offered(AdaptSettings(model="tiny"), capsys) == ""
     assert offered(AdaptSettings(), capsys, quiet=True) == ""
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_in_a_fresh_process_a_hub_that_is_not_there_is_no_error(offline: str) -> None:
+    code = "from deixis.zoo.hub import answers; print(answers('organisation/name', 'README.md', 20.0))"
+    nowhere = {"HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
