@@ -87,6 +87,9 @@ def test_one_text_gives_a_map_an_image_and_several_give_what_each_gives_alone(
         alone = deixis.explain(encoder, [picture, picture.rotate(180)], text)
         torch.testing.assert_close(alone.maps, several.maps[:, number], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(alone.scores, several.scores[:, number])
+        own = several.of_text(number)
+        assert (own.targets, own.words) == (((text,),) * 2, tuple((row[number],) for row in several.words))
+        assert torch.equal(own.on_picture(1), several.on_picture(1, number))
     cosines = encoder.encode_image([picture]) @ encoder.encode_text(TEXTS).T
     torch.testing.assert_close(several.scores[:1], cosines)
 

@@ -62,6 +62,23 @@ class Explanation:
     windows: tuple[Window, ...] = ()
     text_blind: tuple[tuple[bool, ...], ...] = ()
 
+    def of_text(self, text: int) -> Explanation:
+        """The same of one of several texts, which keeps its axis T, of length 1.
+
+        Args:
+            text: which of them.
+        """
+        own = slice(text, text + 1)
+        return dataclasses.replace(
+            self,
+            targets=tuple(row[own] for row in self.targets),
+            scores=self.scores[:, own],
+            maps=self.maps[:, own],
+            raw={name: each[:, own] for name, each in self.raw.items()},
+            words=tuple(row[own] for row in self.words),
+            text_blind=tuple(row[own] for row in self.text_blind),
+        )
+
     def on_picture(self, image: int = 0, text: int = 0) -> Float[Tensor, "_h _w"]:
         """A map in the place and at the size of its picture; 0 where the model saw nothing.
 
