@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deixis.apps.index.index import index
+from tests.apps.serve.screen import Screen
 from tests.apps.serve.serving import Running, running
 from tests.commands import own_cache
 from tests.pictures import COLOURS, picture
@@ -32,3 +34,11 @@ def server(collection: Path) -> Iterator[Running]:
     """A server of that index, with small limits."""
     with running(collection / "run") as started:
         yield started
+
+
+@pytest.fixture
+def screen(browser: Any, server: Running) -> Iterator[Screen]:
+    """The page of a test's server, not opened yet; at the end its console must be silent."""
+    screen = Screen(browser, server.address)
+    yield screen
+    screen.close()

@@ -83,14 +83,6 @@ def server(searcher: Searcher, shop: Path) -> Iterator[Running]:
         yield started
 
 
-@pytest.fixture
-def screen(browser: Any, server: Running) -> Iterator[Screen]:
-    """The page, not opened yet; at the end its console must be silent."""
-    screen = Screen(browser, server.address)
-    yield screen
-    screen.close()
-
-
 def _titles(answer: Any, count: int = 8) -> list[str]:
     return [each.item["captions"][0] for each in answer][:count]
 

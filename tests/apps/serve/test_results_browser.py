@@ -67,14 +67,6 @@ def server(searcher: Searcher) -> Iterator[Running]:
         yield started
 
 
-@pytest.fixture
-def screen(browser: Any, server: Running) -> Iterator[Screen]:
-    """The page, not opened yet; at the end its console must be silent."""
-    screen = Screen(browser, server.address)
-    yield screen
-    screen.close()
-
-
 def _cells(screen: Screen, count: int) -> list[str]:
     return screen.page.locator(".cell").all_inner_texts()[:count]
 

@@ -47,15 +47,19 @@ def require_data(*data: str) -> None:
             raise missing(Path(each))
 
 
-def require_run(run: str) -> None:
+def require_run(run: str | os.PathLike[str], cure: str = "") -> None:
     """Makes sure that RUN is a folder.
+
+    Args:
+        run: its path.
+        cure: what to do where it is not; by default, how one is made.
 
     Raises:
         DeixisError: it is not.
     """
     if not os.path.isdir(run):
         what = f"{run} is a file, and a run is a folder." if os.path.exists(run) else f"There is no folder {run}."
-        raise DeixisError(what, "Make one with `deixis adapt DATA` or `deixis index DATA`.")
+        raise DeixisError(what, cure or "Make one with `deixis adapt DATA` or `deixis index DATA`.")
 
 
 def require_pictures(*pictures: str) -> None:

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from deixis.apps.common.early_checks import require_run
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.indexing.index import Index
@@ -60,10 +61,7 @@ def opened_index(run: Path, cure: str = "", *, verify: bool = False) -> Index:
     Raises:
         DeixisError: there is no such folder, no index in it, or a damaged one.
     """
-    if not run.is_dir():
-        raise DeixisError(
-            f"There is no folder {run}.", cure or "Make one with `deixis adapt DATA` or `deixis index DATA`."
-        )
+    require_run(run, cure)
     return Index.open(run / "index" if (run / "index").is_dir() else run, verify=verify)
 
 
