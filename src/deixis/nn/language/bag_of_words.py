@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.nn.layers.pooling import masked_mean
 from deixis.types.outputs import TokenStates
 
 __all__ = ["BagConfig", "BagOfWords"]
@@ -53,8 +54,7 @@ class BagOfWords(nn.Module):
 
     def forward(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
         """One vector of length 1 a text; `mask` is true where a token is real (by default everywhere)."""
-        weights = self._words_in(tokens, mask).to(self.words.weight.dtype)[..., None]
-        mean = (self.words(tokens) * weights).sum(1) / weights.sum(1).clamp(min=1)
+        mean = masked_mean(self.words(tokens), self._words_in(tokens, mask))
         return F.normalize(self.projection(mean), dim=-1)
 
     def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.nn.layers.attention import Attention
+from deixis.nn.layers.pooling import masked_mean, real_tokens
 from deixis.types.outputs import TokenStates
 
 __all__ = ["Bert", "BertConfig", "BertLayer", "MeanPooledText"]
@@ -83,7 +83,7 @@ class Bert(nn.Module):
             tokens: token numbers.
             mask: true where a token is real; by default all are.
         """
-        return self.encode(self.words(tokens), _real(tokens, mask))
+        return self.encode(self.words(tokens), real_tokens(tokens, mask))
 
     def encode(self, words: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States of the last layer, from word embeddings (before positions are added) that may come from anywhere."""
@@ -123,7 +123,7 @@ class MeanPooledText(nn.Module):
 
     def forward(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
         """One vector of length 1 a text; `mask` is true where a token is real (by default everywhere)."""
-        mask = _real(tokens, mask)
+        mask = real_tokens(tokens, mask)
         return self.pool(self.bert(tokens, mask), mask)
 
     causal = False
@@ -143,23 +143,13 @@ class MeanPooledText(nn.Module):
 
     def pool(self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """The mean of the states where `mask` is true, scaled to length 1 (and centred, where there is a centre)."""
-        embedding = F.normalize(self._mean(states, mask), dim=-1)
+        embedding = F.normalize(masked_mean(states, mask), dim=-1)
         return embedding if self.centre is None else F.normalize(embedding - self.centre, dim=-1)
-
-    @staticmethod
-    def _mean(states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:
-        weights = mask.to(states.dtype)[..., None]
-        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
     def tokens(self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None) -> TokenStates:
         """The states of the last layer over the length of their mean, less the centre: so that the mean of a text's
         tokens points where its embedding does. Not normalised; the mask as in a call."""
-        mask = _real(tokens, mask)
+        mask = real_tokens(tokens, mask)
         states = self.bert(tokens, mask)
-        states = states / self._mean(states, mask).norm(dim=-1).clamp(min=1e-12)[:, None, None]
+        states = states / masked_mean(states, mask).norm(dim=-1).clamp(min=1e-12)[:, None, None]
         return TokenStates(states if self.centre is None else states - self.centre, mask)
-
-
-def _real(tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"]:
-    """The mask, or one of all tokens."""
-    return torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
+from deixis.nn.layers.pooling import masked_mean
 from deixis.nn.transformers_networks import create, settings_of
 from deixis.types.outputs import TokenStates
 
@@ -126,5 +127,4 @@ class TransformersText(nn.Module):
             return states[:, 0]
         if self._config.pool == "max":
             return states.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
-        weights = mask.to(states.dtype)[..., None]
-        return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return masked_mean(states, mask)
