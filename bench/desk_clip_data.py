@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.object_bank import cutouts_of
 from deixis.files import atomic_path, cache_dir
 from deixis.inputs.contents import contents
-from deixis.nn.dual import DualEncoder
+from deixis.inputs.preprocess import Preprocess
+from deixis.nn.vision.conse import ClassifierTower
 from deixis.types import Sample
 from deixis.zoo.starter import class_prompts
 
@@ -49,12 +50,14 @@ class Pair(NamedTuple):
         sample: the picture; None for a class.
         row: of the classifier, for a class.
         texts: what it may be called.
+        choice: whether it shows or is called as a concept that settings are chosen on.
     """
 
     key: str
     sample: Sample | None
     row: int
     texts: tuple[str, ...]
+    choice: bool
 
 
 # --- concepts ---------------------------------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ def concepts(path: Path = CONCEPTS) -> dict[str, Part]:
     return {f"code:{code}": part for part, code in lines}
 
 
-def _named(texts: Sequence[str], labels: frozenset[str]) -> bool:
+def _named(texts: Sequence[str], labels: Set[str]) -> bool:
     """Whether one of the labels stands in one of the texts, as words."""
     words = [normalise(text).split() for text in texts]
     longest = max(len(label.split()) for label in labels)
@@ -106,45 +109,44 @@ def _named(texts: Sequence[str], labels: frozenset[str]) -> bool:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def pairs(choosing: bool) -> tuple[list[Pair], list[Pair]]:
-    """What is trained on, and what settings are chosen on: pictures of concepts that were then left out.
-
-    Args:
-        choosing: leave out the concepts that settings are chosen on.
-    """
+def pairs() -> list[Pair]:
+    """The pictures that are trained on; scenes hold no concept that settings are chosen on."""
     samples, listed = emoji_samples(), concepts()
-    parts = {sample.id: listed.get(code, "train") for sample, code in zip(samples, concept_codes(samples), strict=True)}
-    keys = dict(zip([sample.id for sample in samples], concept_codes(samples), strict=True))
-    out = {"unseen", "choice"} if choosing else {"unseen"}
-    own = [s for s in samples if s.extra.get("style") != EXCLUDED_STYLE]
-    trained = [s for s in own if parts[s.id] not in out]
-    chosen_on = [s for s in own if parts[s.id] == "choice" and "style" in s.extra]
-    labels = frozenset(normalise(s.captions[0]) for s in samples if parts[s.id] in out)
-    clipart = [s for s in catalogue.read("clipart").samples if not _named(s.captions, labels)]
-    config = SceneConfig(cast=tuple(cutouts_of(trained)), masks=False, phrases=0, questions=0)
-    drawn = scenes(0, SCENES, config=config).samples
-    train = [_pair(s, keys.get(s.id, normalise(s.captions[0]))) for s in (*trained, *clipart, *drawn)]
-    return train, [_pair(s, keys[s.id]) for s in chosen_on]
+    codes = dict(zip([sample.id for sample in samples], concept_codes(samples), strict=True))
+    part = {name: listed.get(code, "train") for name, code in codes.items()}
+    trained = [s for s in samples if s.extra.get("style") != EXCLUDED_STYLE and part[s.id] != "unseen"]
+    labels = {each: _labels(samples, codes, listed, each) for each in ("unseen", "choice")}
+    clipart = [s for s in catalogue.read("clipart").samples if not _named(s.captions, labels["unseen"])]
+    cast = tuple(cutouts_of([s for s in trained if part[s.id] == "train"]))
+    drawn = scenes(0, SCENES, config=SceneConfig(cast=cast, masks=False, phrases=0, questions=0)).samples
+    return [
+        *(_pair(s, codes[s.id], part[s.id] == "choice") for s in trained),
+        *(_pair(s, normalise(s.captions[0]), _named(s.captions, labels["choice"])) for s in (*clipart, *drawn)),
+    ]
 
 
-def _pair(sample: Sample, key: str) -> Pair:
+def _labels(samples: Sequence[Sample], codes: Mapping[str, str], listed: Mapping[str, Part], part: Part) -> set[str]:
+    """What the emoji of a part are called."""
+    return {normalise(sample.captions[0]) for sample in samples if listed.get(codes[sample.id]) == part}
+
+
+def _pair(sample: Sample, key: str, choice: bool) -> Pair:
     tags = sample.extra.get("tags", ()) if "emoji" in sample.extra else ()
     tagged = (", ".join((sample.captions[0], *tags[:TAGS])),) if tags else ()
-    return Pair(key, sample, -1, (*sample.captions, *tagged))
+    return Pair(key, sample, -1, (*sample.captions, *tagged), choice)
 
 
-def row_pairs(choosing: bool) -> list[Pair]:
-    """The classes of the classifier, without those named as a concept that is left out: their names, and names with
-    the definition."""
+def row_pairs() -> list[Pair]:
+    """The classes of the classifier but those called as an unseen concept: by name, and by names with definition."""
     samples, listed = emoji_samples(), concepts()
-    out = {"unseen", "choice"} if choosing else {"unseen"}
-    codes = concept_codes(samples)
-    labels = {normalise(s.captions[0]) for s, c in zip(samples, codes, strict=True) if listed.get(c) in out}
+    codes = dict(zip([sample.id for sample in samples], concept_codes(samples), strict=True))
+    labels = {each: _labels(samples, codes, listed, each) for each in ("unseen", "choice")}
     found = []
     for row, (names, text) in enumerate(zip(class_prompts("lemmas"), class_prompts(), strict=True)):
-        own = names.split(", ")
-        if not labels & {normalise(name) for name in own}:
-            found.append(Pair(f"class:{row}", None, row, (own[0], names, text)))
+        own = {normalise(name) for name in names.split(", ")}
+        if not own & labels["unseen"]:
+            texts = (names.split(", ")[0], names, text)
+            found.append(Pair(f"class:{row}", None, row, texts, bool(own & labels["choice"])))
     return found
 
 
@@ -168,27 +170,28 @@ class EncodedImages:
     seconds: float
 
 
-def encode(model: DualEncoder, samples: Sequence[Sample]) -> EncodedImages:
+def encode(tower: ClassifierTower, preprocess: Preprocess, samples: Sequence[Sample]) -> EncodedImages:
     """Encodes pictures a block at a time; blocks lie in the cache, so that a build that was stopped goes on.
 
     Args:
-        model: the starter.
+        tower: the starter's.
+        preprocess: of its images.
         samples: of pictures.
     """
-    blocks = [_block(model, samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK)]
+    blocks = [_block(tower, preprocess, samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK)]
     hashes = tuple(str(each) for block in blocks for each in block["hashes"])
     features = torch.from_numpy(np.concatenate([block["features"] for block in blocks]))
     maps = np.concatenate([block["maps"] for block in blocks])
     return EncodedImages(maps, features, hashes, sum(float(block["seconds"]) for block in blocks))
 
 
-def _block(model: DualEncoder, samples: Sequence[Sample]) -> dict[str, Any]:
+def _block(tower: ClassifierTower, preprocess: Preprocess, samples: Sequence[Sample]) -> dict[str, Any]:
     key = hashlib.sha256("\n".join(_name(sample) for sample in samples).encode()).hexdigest()[:24]
     path = cache_dir("desk-clip") / f"{key}.npz"
     with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
         return {name: file[name] for name in ("maps", "features", "hashes", "seconds")}
     begun = time.process_time()
-    found = list(_encoded(model, samples))
+    found = list(_encoded(tower, preprocess, samples))
     path.parent.mkdir(parents=True, exist_ok=True)
     block = {
         "maps": np.concatenate([maps.half().contiguous().numpy() for maps, _ in found]),
@@ -208,10 +211,12 @@ def _name(sample: Sample) -> str:
 
 
 @torch.no_grad()
-def _encoded(model: DualEncoder, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
-    trunk = model.image_tower.backbone
+def _encoded(
+    tower: ClassifierTower, preprocess: Preprocess, samples: Sequence[Sample]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    trunk: Any = tower.backbone
     for start in range(0, len(samples), 32):
-        images = model.read_images([sample.picture for sample in samples[start : start + 32]])
+        images = preprocess.read([sample.picture for sample in samples[start : start + 32]])
         maps = trunk.bn1(trunk.conv_stem(images.contiguous(memory_format=torch.channels_last)))
         for stage in trunk.blocks[:-1]:
             maps = stage(maps)
