@@ -26,6 +26,7 @@ from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.datasets.sources import fetch
 from deixis.data.splits import concept_groups
+from deixis.engine.adaptation.divisions import divide
 from deixis.files import content_hash
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy, retrieval
@@ -33,10 +34,11 @@ from deixis.ops.stats import cluster_bootstrap
 from deixis.types import Sample
 from deixis.zoo import desk_clip
 
-__all__ = ["PHOTOGRAPHS", "TestSet", "main", "test_sets"]
+__all__ = ["DEMO", "PHOTOGRAPHS", "TestSet", "main", "test_sets"]
 
 SETS = ("starter", "emoji", "emoji-styles", "stamps", "art4apps", "gcompris", "fashion", "photos")
 FASHION, TEMPLATE = 500, "a picture of {}"
+DEMO, DIVISIONS = "demo, validation part", 20
 METRICS = ("mean_r1", "mean_r10", "mean_mrr")
 PHOTOGRAPHS = {
     "darknet/dog": "a dog beside a bicycle",
@@ -98,6 +100,8 @@ def test_sets() -> list[TestSet]:
     folders, words = [sample.id.partition("/")[0] for sample in stamps], [s.captions[0] for s in stamps]
     for name, queries in (("drawings", [not each for each in photo]), ("photographs", photo)):
         found.append(TestSet(f"stamps, {name}", stamps, words, folders, queries))
+    chosen_on = set(divide(concept_groups(stamps), 0, DIVISIONS)[0].train)
+    found.append(TestSet(DEMO, stamps, words, (), [i in chosen_on for i in range(len(stamps))]))
     art = catalogue.read("art4apps").samples
     found.append(TestSet("art4apps, drawings", art, [s.captions[0] for s in art], [str(s.label) for s in art]))
     described, labelled = catalogue.read("gcompris").samples, catalogue.read("gcompris/labels").samples

@@ -394,7 +394,7 @@ def test_a_model_that_is_a_picture(data: Path, tmp_path: Path) -> None:
     one = next(data.glob("*.png"))
     for verb in ("adapt", "index", "label"):
         message = refused(verb, data, "--model", one, "--out", tmp_path / "out")
-        assert "is a file, and not a model that can be loaded. The models are: starter, tiny" in message
+        assert "is a file, and not a model that can be loaded. The models are: starter, desk-clip, tiny" in message
     assert os.listdir(tmp_path) == []
 
 

@@ -12,7 +12,7 @@ from deixis.errors import DeixisError
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(DeixisError, match=r"Did you mean 'starter'.*starter, tiny"):
+    with pytest.raises(DeixisError, match=r"Did you mean 'starter'.*starter, desk-clip, tiny"):
         zoo.load("startr")
 
 

@@ -20,13 +20,14 @@ from deixis.zoo.parts import load_part
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["LAYOUTS", "MODELS", "layouts_for", "load", "load_part", "save", "save_as"]
+__all__ = ["LAYOUTS", "MODELS", "joined", "layouts_for", "load", "load_part", "save", "save_as"]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
+    "desk-clip": "the starter's towers, trained jointly on drawings; for prompts and whatever asks for joint training",
     "tiny": "random weights, made in memory; for tests and demonstrations only",
 }
-"""Name -> what it is; the module of the same name in this folder has `load(**options)`."""
+"""Name -> what it is; the module of the same name in this folder, `_` for `-`, has `load(**options)`."""
 
 
 LAYOUTS: dict[str, str] = {
@@ -71,7 +72,7 @@ def load(
 
 def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     if key in MODELS:
-        model: DualEncoder = importlib.import_module(f"deixis.zoo.{key}").load(**options)
+        model: DualEncoder = importlib.import_module(f"deixis.zoo.{key.replace('-', '_')}").load(**options)
         return model
     if key.startswith("hf-hub:"):
         folder = importlib.import_module("deixis.zoo.hub").snapshot(key)
@@ -146,6 +147,22 @@ def _load_folder(folder: Path, name: str, layout: str | None, options: dict[str,
     arguments, prefix = ((folder, name), "layouts.") if chosen in LAYOUTS else ((folder,), "")
     encoder: DualEncoder = importlib.import_module(f"deixis.zoo.{prefix}{chosen}").load(*arguments, **options)
     return encoder
+
+
+def joined(image_tower: Any, text_encoder: Any, width: int = 256, **options: Any) -> DualEncoder:
+    """A dual encoder out of any two parts, with a bias-free projection each: see `deixis.zoo.joining`.
+
+    Args:
+        image_tower: a part, or its name, such as `timm:resnet18`.
+        text_encoder: a part, or its name, such as `minilm`.
+        width: of the shared space.
+        **options: `seed` of what is random, and `name` of the model.
+
+    Raises:
+        DeixisError: the width is none, or a part can't be had.
+    """
+    new: DualEncoder = importlib.import_module("deixis.zoo.joining").joined(image_tower, text_encoder, width, **options)
+    return new
 
 
 def save(encoder: DualEncoder, folder: str | os.PathLike[str]) -> None:

@@ -57,6 +57,7 @@ from deixis.nn.frozen import freeze
 from deixis.ops.stats import Interval
 from deixis.types import Source
 from deixis.types.html import html_lines
+from deixis.zoo.training_images import seen_sentence, write_training_images
 
 __all__ = [
     "GUARDS",
@@ -188,6 +189,9 @@ def adapt(
     collection = check_and_read(source, talk, encoder)
     _check_learnable(collection)
     collection = drop_unlabelled(collection, talk)
+    seen = seen_sentence(settings.model, collection.report.hashes)
+    if seen:
+        talk.say(seen)
     experiment = prepare(encoder, collection, settings, talk)
     beside = beside or ExtraMeasurements(out_of_domain_sets(source))
     others = {**controls(settings), **beside.plans} if settings.controls else {}
@@ -206,6 +210,7 @@ def adapt(
     with talk.step("relevance", "measure how sure results are"):
         measured = of_run(experiment, arms[settings.method], decision.final)
     result["relevance"] = as_result(measured)
+    result["warnings"] = [seen] if seen else []
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
     done = AdaptResult(out, result, adapted, arms, experiment, masks, kept, measured)
     with run_folder(out, overwrite) as folder:
@@ -372,6 +377,8 @@ def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Re
     result, arm = dict(done.result), next(iter(done.arms.values()))
     with talk.step("save", "write the run"):
         zoo.save(done.encoder, folder / "model")
+        if done.result["kept"] == "adapted":
+            write_training_images(folder, collection.report.hashes)
         vectors, _ = apply(done.experiment.table, done.adapters)
         write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
         write_calibration(folder, done.relevance, done.encoder.fingerprint())

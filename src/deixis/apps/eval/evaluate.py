@@ -27,6 +27,7 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.compute import current
 from deixis.types import EvalMetric, EvalProtocol, Source
+from deixis.zoo.training_images import seen_sentence
 
 __all__ = ["evaluate"]
 
@@ -88,6 +89,7 @@ def evaluate(
     known = EvalData(source, check)
     jobs, reasons = _jobs(known, settings, talk)
     warnings = [_SEEN.format(name) for name in dict.fromkeys(settings.model) if was_trained_on(name, known)]
+    warnings += filter(None, (seen_sentence(name, known.hashes) for name in dict.fromkeys(settings.model)))
     for warning in warnings:
         talk.say(warning)
     with run_folder(Path(out), overwrite) as folder:

@@ -136,6 +136,11 @@ class EvalData:
         """Of the sets of samples that protocols have requested."""
         return frozenset(each.fingerprint for each in self._checked.values() if each.fingerprint)
 
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Of the contents of all images that protocols have requested."""
+        return frozenset(digest for each in self._checked.values() for digest in each.hashes)
+
     def labelled(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
         """The samples that have a class.
 

@@ -22,6 +22,12 @@ PART = PartKind(
             "EfficientNet-Lite0 and MiniLM-L6 joined without training",
             "101 MB once, by `deixis data get starter`",
         ),
+        PartSource(
+            "desk-clip",
+            "desk-clip",
+            "the starter's towers, trained jointly on drawings",
+            "101 MB once, by `deixis data get desk-clip`: the starter; what training changed is part of the package",
+        ),
         PartSource("tiny", "tiny", "random weights, for tests"),
         PartSource("FOLDER", "my-run", "what `deixis adapt` or `deixis train` wrote, or a folder of another program"),
         PartSource("FILE.pt", "ViT-B-32.pt", "a CLIP as OpenAI published it"),

