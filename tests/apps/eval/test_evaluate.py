@@ -21,7 +21,9 @@ from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
 from deixis.engine.evaluation import protocols
 from deixis.errors import DeixisError
+from deixis.files import content_hash
 from deixis.types import Sample, Source
+from deixis.zoo.training_images import write_training_images
 from docs.build import table
 from docs.protocols import protocols_table
 from docs.results import results_page
@@ -249,11 +251,15 @@ def test_a_run_that_was_made_from_the_data_is_reported_as_flattered(tmp_path: Pa
     zoo.save(zoo.load("tiny"), run / "model")
     told = {"data": {"name": "mine", "samples": 12, "fingerprint": "of ids and captions"}}
     (run / "result.json").write_text(json.dumps(told), encoding="utf-8")
+    seen = sorted(path for path in Path(data).rglob("*") if path.suffix in (".png", ".jpg"))[:5]
+    write_training_images(run, [content_hash(path) for path in seen])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEIXIS_CACHE", str(tmp_path / "cache"))
         chosen = settings("retrieval", model=("tiny", str(run)))
         result = evaluate(data, tmp_path / "out", chosen, quiet=True)
-    assert [warning.split(" was trained")[0] for warning in result["warnings"]] == [str(run)]
+    whole, counted = result["warnings"]
+    assert whole.startswith(f"{run} was trained on this data")
+    assert counted.startswith(f"{run}: 5 of 12 queried images were trained on")
 
 
 def test_a_single_protocol_or_model_may_be_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,7 @@ def test_the_folder_holds_the_model_what_was_measured_and_what_it_was_made_with(
         "model",
         "result.json",
         "run.json",
+        "trained_on.txt",
     ]
     assert (result["method"], result["steps"], result["batch_size"], result["held_out"]) == ("clip", [12], 8, 12)
     assert result["config"]["optim"]["learning_rate"] == 0.01

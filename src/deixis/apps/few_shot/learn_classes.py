@@ -38,6 +38,7 @@ from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Source
+from deixis.zoo.training_images import write_training_images
 
 __all__ = ["learn_classes", "learns_classes"]
 
@@ -104,6 +105,9 @@ def learn_classes(
         with talk.step("save"):
             classifier.write(folder)
             write_index(folder / "index", encoder, bench.embedding, source, collection.report.hashes)
+            learned = set(classifier.shots_)
+            hashes = zip(source.samples, collection.report.hashes, strict=True)
+            write_training_images(folder, [digest for sample, digest in hashes if sample.id in learned])
             write_json(folder / "splits.json", [_indices(each, bench.data) for each in found])
         results.write(folder, result, encoder, out.name, collection, talk, clock)
     _tell(result, talk, out)
