@@ -3,6 +3,7 @@
 #   make demo DATA=my-photos      adapt it to yours
 #   make PYTHON=python3.12 test   choose the Python
 #   make test MARK=slow           those tests only that `make check` leaves out
+#   make desk-clip                build desk-clip anew, as the package has it; docs/desk_clip.md says more
 
 PYTHON ?= python3
 DATA ?=
@@ -15,10 +16,10 @@ READY := $(VENV)/.installed
 RACES := $(filter-out __init__ rows desk_clip% %_choice %_code %_rows %_stability,$(basename $(notdir $(wildcard bench/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench claims docs clean
+.PHONY: help install demo test check bench claims desk-clip docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(READY) ## create .venv and install deixis with its development tools
 
@@ -63,6 +64,10 @@ bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
 
 claims: $(READY) ## try the claims whose inputs changed, MINUTES=100 a part of them; rows are added to results/claims.jsonl
 	$(BIN)/deixis claim --all $(if $(MINUTES),--minutes $(MINUTES))
+
+desk-clip: $(READY) ## try desk-clip's settings, build it (some 15 minutes) and measure it; rows in results/desk_clip.jsonl
+	$(BIN)/python -m bench.desk_clip --choose --seed 0 --out build
+	$(BIN)/python -m bench.desk_clip_rows build/seed-0.safetensors
 
 docs: $(READY) ## write the pages that are made from the methods and from results/; contact sheets to docs/sheets
 	$(BIN)/python -m docs.build

@@ -56,8 +56,8 @@ def _deixis_lines(subject: Subject, folder: str) -> str:
         'texts = model.encode_text(["a red bird", "a boat"])\n'
         "print(model.similarity(images, texts))"
     )
-    if subject.form == "deixis" and subject.base == "starter":
-        return f"# once: deixis data get starter\n{lines}"
+    if subject.form == "deixis" and subject.base in ("starter", "desk-clip"):
+        return f"# once: deixis data get {subject.base}\n{lines}"
     return lines
 
 
