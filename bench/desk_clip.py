@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import itertools
 import json
-import math
 import random
 import time
 from collections import defaultdict
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -101,11 +101,24 @@ def material(model: DualEncoder) -> Material:
     images = encode(classifier, model.preprocess, [pair.sample for pair in pictures if pair.sample])
     weight = classifier.classifier.weight.detach()[[pair.row for pair in rows]]
     classes = weight / weight.norm(dim=1).mean() * images.features.norm(dim=1).mean()
-    every, begun = [*pictures, *rows], time.process_time()
+    every = [*pictures, *rows]
     texts = {text: i for i, text in enumerate(dict.fromkeys(text for pair in every for text in pair.texts))}
-    states = read_texts(model, list(texts), TEXT_LAYERS)
-    seconds = listed + images.seconds + time.process_time() - begun
+    states, reading = _states(model, list(texts))
+    seconds = listed + images.seconds + reading
     return Material(every, images, torch.cat([images.features, classes]), texts, states, seconds)
+
+
+def _states(model: DualEncoder, texts: Sequence[str]) -> tuple[Sequence[Tensor], float]:
+    """What `read_texts` gives, from the cache where it was read before; and the seconds that it took."""
+    key = hashlib.sha256(json.dumps([texts, TEXT_LAYERS]).encode()).hexdigest()[:24]
+    path, begun = cache_dir("desk-clip") / f"texts-{key}.safetensors", time.process_time()
+    if not path.is_file():
+        states = read_texts(model, texts, TEXT_LAYERS)
+        lengths, seconds = torch.tensor([len(each) for each in states]), torch.tensor(time.process_time() - begun)
+        with atomic_path(path) as temporary:
+            save_file({"states": torch.cat(states), "lengths": lengths, "seconds": seconds}, temporary)
+    stored = load_file(path)
+    return stored["states"].split(stored["lengths"].tolist()), float(stored["seconds"])
 
 
 def stream(data: Material, chosen: Sequence[int], seed: int) -> Iterator[Batch]:
@@ -272,7 +285,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for seed in given.seed:
         _build(data, seed, given.out / f"seed-{seed}.safetensors", given.results)
-    assert math.isfinite(data.seconds)
 
 
 if __name__ == "__main__":
