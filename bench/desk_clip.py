@@ -44,7 +44,7 @@ __all__ = ["ROWS", "Recipe", "best", "build", "main", "material", "start_of"]
 
 ROWS = RESULTS.with_name("desk_clip.jsonl")
 SETS = ("starter", "emoji", "emoji-styles", "clipart", "photos")
-STEPS, TRIAL, BATCH, TEXT_LAYERS, DROPOUT, PENALTY = 120, 60, 192, 1, 0.3, 0.5
+STEPS, TRIAL, BATCH, TEXT_LAYERS, DROPOUT, PENALTY = 80, 60, 192, 1, 0.3, 0.5
 CHOICE_SEED, CHECKPOINT = 100, 25
 OPTIM = OptimSpec(
     learning_rate=3e-4, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6, schedule="cosine", warmup=0.1, clip=1.0

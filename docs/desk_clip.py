@@ -32,7 +32,7 @@ any photograph. EfficientNet-Lite0 itself was trained on the photographs of Imag
 **Good for** drawings, icons, clip art, and for methods that need joint training. **Not good for** photographs, texts in
 other languages than English, and anything that matters: it saw some thousand pictures."""
 
-_CHOICE = """The settings, tried with half of the steps on pictures of a tenth of the concepts, which were left out for
+_CHOICE = """The settings, tried with three quarters of the steps, on pictures of a tenth of the concepts, which were left out for
 it: whether the last block of the image trunk trains, and whether the rows of the classifier are trained on. The value
 is the mean reciprocal rank, of both directions, among these pictures; the best is built."""
 
