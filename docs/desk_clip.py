@@ -32,9 +32,9 @@ any photograph. EfficientNet-Lite0 itself was trained on the photographs of Imag
 **Good for** drawings, icons, clip art, and for methods that need joint training. **Not good for** photographs, texts in
 other languages than English, and anything that matters: it saw some thousand pictures."""
 
-_CHOICE = """The settings, tried with three quarters of the steps, on pictures of a tenth of the concepts, which were left out for
-it: whether the last block of the image trunk trains, and whether the rows of the classifier are trained on. The value
-is the mean reciprocal rank, of both directions, among these pictures; the best is built."""
+_CHOICE = """The settings, tried with three quarters of the steps, on pictures of a tenth of the concepts, which were
+left out for it: whether the last block of the image trunk trains, and whether the rows of the classifier are trained
+on. The value is the mean reciprocal rank, of both directions, among these pictures; the best is built."""
 
 _BUILDS = """Each build trains with another seed, on all concepts but the unseen; pictures and texts go through what is
 at rest once. `make desk-clip` builds the first again. The shipped one is marked. Seconds are processor seconds."""

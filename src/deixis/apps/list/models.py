@@ -11,8 +11,8 @@ _NOTE = (
     "MB: of the weights in 32 bits. ImageNet: zero-shot accuracy in per cent as open_clip publishes it "
     "(docs/openclip_results.csv of its repository). s/image: processor seconds on one core, measured for one model of "
     "each kind. Licences are those that timm tells; where there is none, see the model's page on the hub.\n"
-    "Besides these: starter and desk-clip (101 MB, no hub: deixis data get starter), folders of open_clip and transformers, "
-    "hf-hub:ORGANISATION/NAME."
+    "Besides these: starter and desk-clip (101 MB, no hub: deixis data get starter), folders of open_clip and "
+    "transformers, hf-hub:ORGANISATION/NAME."
 )
 
 
