@@ -21,6 +21,10 @@ from deixis.types.outputs import ImageStates, TokenStates
 __all__ = ["CachedImages", "CachedTexts", "read_texts", "start"]
 
 
+_TOGETHER = 24
+"""Texts that are padded to one length."""
+
+
 class CachedImages(nn.Module):
     """The image tower.
 
@@ -73,7 +77,13 @@ class CachedTexts(nn.Module):
         self.width = getattr(project, "out_features", states[0].shape[1])
 
     def means(self, numbers: Tensor) -> Tensor:
-        """The mean states of texts behind the layers."""
+        """The mean states of texts behind the layers; texts of about one length go through them together."""
+        lengths = torch.tensor([len(self._states[number]) for number in numbers.tolist()])
+        order = lengths.argsort(stable=True)
+        found = [self._together(some) for some in numbers[order].split(_TOGETHER)]
+        return torch.cat(found)[order.argsort()]
+
+    def _together(self, numbers: Tensor) -> Tensor:
         rows = [self._states[number] for number in numbers.tolist()]
         states = nn.utils.rnn.pad_sequence(rows, batch_first=True).float()
         mask = torch.arange(states.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
