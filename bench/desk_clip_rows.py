@@ -114,6 +114,32 @@ def test_sets() -> list[TestSet]:
     return [*found, TestSet("photos, photographs", photos, own, own)]
 
 
+class Measured:
+    """A model that embeds each text and each gallery once.
+
+    Args:
+        model: the starter, or desk-clip.
+    """
+
+    def __init__(self, model: DualEncoder) -> None:
+        self.model = model
+        self._texts: dict[str, Tensor] = {}
+        self._images: dict[str, Tensor] = {}
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of texts."""
+        new = sorted((text for text in dict.fromkeys(texts) if text not in self._texts), key=len)
+        self._texts |= zip(new, self.model.encode_text(new), strict=True)
+        return torch.stack([self._texts[text] for text in texts])
+
+    def images(self, data: TestSet, maps: np.ndarray) -> Tensor:
+        """Embeddings of a gallery."""
+        gallery = "\n".join(sample.id for sample in data.samples)
+        if gallery not in self._images:
+            self._images[gallery] = images_of(self.model, maps)
+        return self._images[gallery]
+
+
 @torch.no_grad()
 def images_of(model: DualEncoder, maps: np.ndarray) -> Tensor:
     """Embeddings, from what the trunk at rest made of the pictures."""
@@ -128,19 +154,19 @@ def images_of(model: DualEncoder, maps: np.ndarray) -> Tensor:
     return torch.nn.functional.normalize(torch.cat(found), dim=-1)
 
 
-def values(model: DualEncoder, data: TestSet, maps: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def values(model: Measured, data: TestSet, maps: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """One value a query, by task and metric."""
-    image, found = images_of(model, maps), {}
+    image, found = model.images(data, maps), {}
     asked = np.array(data.queries or [True] * len(data.samples))
     if data.captions:
         places = {caption: i for i, caption in enumerate(dict.fromkeys(data.captions))}
         keys = torch.tensor([places[caption] for caption in data.captions])
-        text = model.encode_text(list(places))[keys]
+        text = model.texts(list(places))[keys]
         ranked = retrieval(image, text, keys)
         found |= {("retrieval", metric): ranked[metric].numpy()[asked] for metric in METRICS}
     if data.labels:
         names = sorted(set(data.labels))
-        text = model.encode_text([TEMPLATE.format(name) for name in names])
+        text = model.texts([TEMPLATE.format(name) for name in names])
         labels = torch.tensor([names.index(label) for label in data.labels])
         found["zero-shot", "accuracy"] = accuracy(image @ text.T, labels).numpy()[asked]
     return found
@@ -154,13 +180,14 @@ def measure(paths: Sequence[Path], say: Callable[[dict[str, Any]], None]) -> Non
         say: receives each row.
     """
     starter = zoo.load("starter")
-    models = {}
+    original, models = Measured(starter), dict[str, Measured]()
     for path in paths:
-        models[content_hash(path)] = desk_clip.untrained()
-        desk_clip.add_changes(models[content_hash(path)], desk_clip.read_changes(path))
+        model = desk_clip.untrained()
+        desk_clip.add_changes(model, desk_clip.read_changes(path))
+        models[content_hash(path)] = Measured(model)
     for data in test_sets():
         maps = encode(starter.image_tower, starter.preprocess, data.samples).maps  # type: ignore[arg-type]
-        before = values(starter, data, maps)
+        before = values(original, data, maps)
         asked = np.array(data.queries or [True] * len(data.samples))
         clusters = np.array(concept_groups(data.samples))[asked]
         for sha256, model in models.items():
