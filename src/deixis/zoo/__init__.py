@@ -36,6 +36,9 @@ LAYOUTS: dict[str, str] = {
 }
 """Of checkpoint folders that are read and written; the module of the same name has `load` and `save`."""
 
+_SCALE = 20.0
+"""Of a model whose towers have not met yet."""
+
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -149,20 +152,39 @@ def _load_folder(folder: Path, name: str, layout: str | None, options: dict[str,
     return encoder
 
 
-def joined(image_tower: Any, text_encoder: Any, width: int = 256, **options: Any) -> DualEncoder:
-    """A dual encoder out of any two parts, with a bias-free projection each: see `deixis.zoo.joining`.
+def joined(image_tower: Any, text_encoder: Any, width: int = 256, *, seed: int = 0, name: str = "") -> DualEncoder:
+    """A dual encoder out of any two parts, each with a projection into the shared space, in eval mode.
+
+    The embedding of a side is the direction of the mean of its projected states, see `deixis.nn.joined`. The
+    projections are random, so train them: `engine.build("clip", parts={"encoder": joined("timm:resnet18", "minilm")})`.
 
     Args:
-        image_tower: a part, or its name, such as `timm:resnet18`.
-        text_encoder: a part, or its name, such as `minilm`.
+        image_tower: a name that `load_part("image_tower", ...)` loads, or such a part (shared, not copied).
+        text_encoder: a name that `load_part("text_encoder", ...)` loads, or such a part (shared, not copied).
         width: of the shared space.
-        **options: `seed` of what is random, and `name` of the model.
+        seed: of the projections, and of parts that are new; the global generator of random numbers is left as it was.
+        name: of the model; by default those of the parts.
 
     Raises:
         DeixisError: the width is none, or a part can't be had.
     """
-    new: DualEncoder = importlib.import_module("deixis.zoo.joining").joined(image_tower, text_encoder, width, **options)
-    return new
+    import torch
+
+    from deixis.nn.dual import DualEncoder, Traits
+    from deixis.nn.joined import ProjectedImage, ProjectedText
+
+    if width < 1:
+        raise DeixisError(f"A shared space of width {width} was requested.", "Give 1 or more.")
+    image = load_part("image_tower", image_tower, seed=seed)
+    text = load_part("text_encoder", text_encoder, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        towers = ProjectedImage(image, width), ProjectedText(text, width)
+    names = [str(getattr(part, "name", type(part).__name__)) for part in (image, text)]
+    licences = dict.fromkeys(each for part in (image, text) if (each := getattr(part, "licence", "")))
+    traits = Traits(name or " + ".join(names), text.context_length, _SCALE, licence="; ".join(licences))
+    encoder = DualEncoder(*towers, tokenizer=text.tokenizer, preprocess=image.preprocess, traits=traits)
+    return encoder.eval()
 
 
 def save(encoder: DualEncoder, folder: str | os.PathLike[str]) -> None:

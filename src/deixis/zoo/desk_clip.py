@@ -1,7 +1,7 @@
 """desk-clip: the starter's towers, trained jointly on drawings; for prompts and whatever else needs texts and images
 that met in training.
 
-EfficientNet-Lite0 and MiniLM-L6 with a projection each (`deixis.zoo.joining`), trained by the method `clip` as
+EfficientNet-Lite0 and MiniLM-L6 with a projection each (`zoo.joined`), trained by the method `clip` as
 `bench/desk_clip.py` says. The package holds what training changed, in 16 bits; the rest is the starter, as
 `deixis data get desk-clip` brings it. What it was trained on, and what it never saw: docs/desk_clip.md.
 """
@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from torch import Tensor
 
+from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.files import content_hash
 from deixis.nn.dual import DualEncoder
 from deixis.nn.encoders import ImageHalf, TextHalf
 from deixis.zoo import starter
-from deixis.zoo.joining import joined
 
 __all__ = ["LICENCE", "SHA256", "WEIGHTS", "WIDTH", "add_changes", "load", "read_changes", "trained_on", "untrained"]
 
@@ -60,7 +60,7 @@ def untrained() -> DualEncoder:
     except DeixisError as error:
         cure = error.cure.replace("deixis data get starter", "deixis data get desk-clip")
         raise DeixisError(f"desk-clip is made of the starter. {error.found}", cure) from error
-    encoder = joined(image, text, WIDTH, name="desk-clip")
+    encoder = zoo.joined(image, text, WIDTH, name="desk-clip")
     encoder.traits = dataclasses.replace(encoder.traits, licence=LICENCE)
     for side in (encoder.image_tower, encoder.text_tower):
         torch.nn.init.zeros_(side.project.weight)  # type: ignore[union-attr, arg-type]
