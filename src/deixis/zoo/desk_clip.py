@@ -27,7 +27,7 @@ from deixis.zoo import starter
 __all__ = ["LICENCE", "SHA256", "WEIGHTS", "WIDTH", "add_changes", "load", "read_changes", "trained_on", "untrained"]
 
 WEIGHTS = Path(__file__).with_name("desk_clip.safetensors")
-SHA256 = ""
+SHA256 = "8beecc63346f66353a956fe87ea955e1eab7a38f143efda08959db37a3b7f760"
 """Of the file of changes, in hexadecimal."""
 
 WIDTH = 256
