@@ -21,9 +21,8 @@ what training changed is part of the package."""
 _CARD = """**Trained on** drawings, each with its name, or its name and tags: five styles of emoji (Twemoji, by Twitter,
 now jdecked, CC-BY-4.0; EmojiOne 2.3, CC-BY-4.0; Noto Emoji and its first version, by Google, Apache-2.0; Fluent Emoji,
 flat, by Microsoft, MIT), Fluent Emoji in 3D (Microsoft, MIT), the Open Clip Art Library (public domain, each picture by
-its own author), and scenes pasted of these emoji; the names are emojibase's (MIT). Besides, the rows of
-EfficientNet-Lite0's ImageNet classifier were tried as features without a picture, with the names and definitions of
-WordNet.
+its own author), and scenes pasted of these emoji; the names are emojibase's (MIT). Besides, on the rows of
+EfficientNet-Lite0's ImageNet classifier, as features without a picture, with the names and definitions of WordNet.
 
 **Never trained on**: the style OpenMoji; a third of the emoji concepts, in any style, nor clip art or classes called as
 one of these (`results/desk_clip_concepts.txt` lists them); Tux Paint's stamps, Art4Apps, GCompris, Fashion-MNIST, and
@@ -35,6 +34,10 @@ other languages than English, and anything that matters: it saw some thousand pi
 _CHOICE = """The settings, tried with three quarters of the steps, on pictures of a tenth of the concepts, which were
 left out for it: whether the last block of the image trunk trains, and whether the rows of the classifier are trained
 on. The value is the mean reciprocal rank, of both directions, among these pictures; the best is built."""
+
+_SETTINGS = 4
+_UNTRIED = """Where a setting is not in the table it has not been tried yet, and took no part in the choice:
+`python -m bench.desk_clip --choose` goes on."""
 
 _BUILDS = """Each build trains with another seed, on all concepts but the unseen; pictures and texts go through what is
 at rest once. `make desk-clip` builds the first again. The shipped one is marked. Seconds are processor seconds."""
@@ -62,6 +65,7 @@ def desk_clip_page(rows: Sequence[Row], made: str, table: Table) -> str:
     parts += ["## Card", _CARD, "## How it was chosen", _CHOICE]
     tried = {(row["block"], row["rows"]): row for row in rows if row["kind"] == "choice"}
     parts += [table(("last block", "rows of the classifier", "value", "seconds"), map(_tried, tried.values()))]
+    parts += [_UNTRIED] if len(tried) < _SETTINGS else []
     parts += ["## Builds", _BUILDS, _builds(builds, tests, shipped, table)]
     return "\n\n".join(parts) + "\n"
 
