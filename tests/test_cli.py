@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
     place: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for verb in ("adapt", "index", "label", "eval"):
+    for verb in ("adapt", "demo", "index", "label", "eval"):
         message = refused(verb, data, "--device", "cuda", "--out", place / "nowhere")
         assert "--device cuda was requested" in message
         assert "Leave --device out" in message
