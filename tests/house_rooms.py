@@ -179,6 +179,17 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
     "causal_lm.CausalLm.generate": "of the Protocol of language models, called by methods that caption and answer",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
+    # what grounding is made of, ahead of the methods, proposals and protocols that it is made for
+    "regions.boxes.box_jitter": "proposals near the boxes of the data",
+    "regions.boxes.box_union": "the one box of a phrase of several things",
+    "regions.boxes.nms": "proposals of a detector",
+    "regions.boxes.pairwise_giou": "the cost of a matching",
+    "regions.dense.dice_loss": "masks of phrases",
+    "regions.dense.focal_loss": "masks of phrases",
+    "regions.dense.mask_iou": "masks of phrases",
+    "regions.dense.overall_iou": "masks of phrases",
+    "regions.matching.hungarian": "set prediction",
+    "spans.span_mask": "the words that name a region",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }
 
