@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deixis import zoo
 from deixis.nn.dual import DualEncoder
-from deixis.types import Detections, Part
+from deixis.types import GroundOutput, Part
 from tests.toys import carded
 
 __all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter"]
@@ -45,13 +45,13 @@ class Grounder(Toy):
         tokens: Int64[Tensor, "B L"],
         mask: Bool[Tensor, "B L"],
         spans: Any = None,
-    ) -> Detections:
+    ) -> GroundOutput:
         assert mask.all()
         inside = self.colourful(images) > 0.5
         boxes = torch.stack([torch.stack([_box(colour) for colour in image]) for image in inside])
         wanted = [self.asked(row) for row in tokens]
         scores = torch.stack([torch.tensor([0.9 if number == one else 0.1 for number in range(3)]) for one in wanted])
-        return Detections(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
+        return GroundOutput(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
 
 
 class Segmenter(Toy):

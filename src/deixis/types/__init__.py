@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
     from deixis.types.evaluation import EvalMetric, EvalProtocol
-    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Maps, Progress, Tokens, TokenStates
+    from deixis.types.outputs import Features, GroundOutput, ImageStates, Losses, Maps, Progress, Tokens, TokenStates
     from deixis.types.samples import (
         Drawing,
         Mask,
@@ -69,12 +69,12 @@ __all__ = [
     "Card",
     "Claim",
     "Crop",
-    "Detections",
     "Drawing",
     "EvalMetric",
     "EvalProtocol",
     "Features",
     "FieldSpec",
+    "GroundOutput",
     "ImageStates",
     "Losses",
     "Made",

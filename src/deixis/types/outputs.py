@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 __all__ = [
-    "Detections",
     "Features",
+    "GroundOutput",
     "ImageStates",
     "Losses",
     "Maps",
@@ -125,7 +125,7 @@ class SampledImages:
 
 
 @dataclasses.dataclass(frozen=True)
-class Detections:
+class GroundOutput:
     """What `ground` gives back: boxes, and how well each phrase fits each box.
 
     Attributes:

@@ -360,7 +360,7 @@ CAPABILITIES: dict[str, Capability] = {
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),
     "ground": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L", "spans: B T S 2"),
-        "Detections",
+        "GroundOutput",
         ("images", "tokens", "spans", "boxes"),
         later=("grounding",),
     ),

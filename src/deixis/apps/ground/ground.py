@@ -20,7 +20,7 @@ from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, w
 from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import tokenized
 from deixis.errors import DeixisError
-from deixis.types import Detections
+from deixis.types import GroundOutput
 
 __all__ = ["Grounding", "ground", "ground_with"]
 
@@ -109,7 +109,7 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 1) -> BatchPre
     return run
 
 
-def _best(phrase: str, detections: Detections, number: int, shown: PictureView, count: int) -> list[MarkedRegion]:
+def _best(phrase: str, detections: GroundOutput, number: int, shown: PictureView, count: int) -> list[MarkedRegion]:
     """The best boxes of one picture; what lies beside it, in padding, is no box of it."""
     scores = detections.scores[number, 0].masked_fill(~detections.valid[number], -torch.inf)
     values, places = scores.topk(min(count, len(scores)))
