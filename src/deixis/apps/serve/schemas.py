@@ -165,6 +165,7 @@ class GroundRequest(_Sent):
     image: Picture | None = None
     text: Text
     count: int = Field(default=1, ge=1, le=MOST, description="Boxes at the most.")
+    overlay: bool = Field(default=True, description="Whether the picture with the boxes on it is sent back, too.")
 
 
 class Pointed(BaseModel):
@@ -172,6 +173,8 @@ class Pointed(BaseModel):
 
     box: tuple[float, float, float, float]
     score: float
+    phrase: str = Field(description="The part of the text that it was found for.")
+    source: str = Field(description="How it was found; empty where there is one way only.")
 
 
 class GroundResponse(BaseModel):
@@ -179,7 +182,8 @@ class GroundResponse(BaseModel):
 
     text: str
     boxes: list[Pointed]
-    overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...")
+    note: str = Field(description="What was not found, and what comes nearest; empty where all was.")
+    overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...; or empty.")
 
 
 class Folder(BaseModel):

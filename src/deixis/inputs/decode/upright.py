@@ -27,7 +27,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:
-    """An image as stored, turned as its EXIF orientation (1 to 8) says; the result holds none, so that it is turned once."""
+    """An image as stored, turned as its EXIF orientation (1 to 8) says; the result has none, and is not turned again."""
     turn = _TURNS.get(orientation)
     if turn is None:
         return picture

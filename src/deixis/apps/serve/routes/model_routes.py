@@ -116,9 +116,9 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
         desk.require_grounder()
         picture = await desk.readers(_picture, desk, request)
         found = await desk.model(desk.grounded, picture, request.text, request.count)
-        overlay = await desk.readers(_drawn, found)
-    boxes = [Pointed(box=each.box, score=each.score) for each in found.regions]
-    return GroundResponse(text=request.text, boxes=boxes, overlay=overlay)
+        overlay = await desk.readers(_drawn, found) if request.overlay else ""
+    boxes = [Pointed(box=each.box, score=each.score, phrase=each.phrase, source="") for each in found.regions]
+    return GroundResponse(text=request.text, boxes=boxes, note="", overlay=overlay)
 
 
 def _known(desk: ServerState, request: SearchRequest) -> list[int | None]:
