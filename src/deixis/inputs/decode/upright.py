@@ -27,7 +27,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:
-    """An image as stored, turned as its EXIF orientation (1 to 8) says; the result has none, and is not turned again."""
+    """An image as stored, turned as its EXIF orientation (1 to 8) says; the result has none, so it is turned once."""
     turn = _TURNS.get(orientation)
     if turn is None:
         return picture
