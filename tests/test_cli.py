@@ -95,7 +95,12 @@ def test_help_is_given_where_it_is_asked_for_and_where_nothing_is() -> None:
         code, out, err = deixis(*arguments)
         assert (code, err) == (0, "")
         assert all(f"deixis {verb} " in out for verb in VERBS)
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", deixis("--version").out)
+    version = deixis("--version").out
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", version)
+    as_module = subprocess.run(
+        [sys.executable, "-m", "deixis", "--version"], capture_output=True, text=True, check=True
+    )
+    assert as_module.stdout == version
 
 
 def test_help_of_every_verb_loads_no_torch() -> None:
