@@ -320,7 +320,7 @@ def test_whatever_changes_a_unit_changes_its_name() -> None:
 
 
 def test_a_unit_and_its_rows_belong_to_the_code_that_they_pass_through_too() -> None:
-    """The task, the measures and the ops, beside the method."""
+    """The task, the measures, the ops, the networks and the few-shot engine, beside the method."""
     one, other = (
         design(lab=dataclasses.replace(toy_claims.LAB, around=lambda method, task, n=number: {"ops": n}))
         for number in ("1", "2")
@@ -333,6 +333,12 @@ def test_a_unit_and_its_rows_belong_to_the_code_that_they_pass_through_too() -> 
         found
     )
     assert "deixis.engine.claims.tasks.scenes" not in found
+    assert {"deixis.nn.dual", "deixis.nn.vision.plain_cnn", "deixis.nn.relevance.rules"} <= set(found)
+    learned = set(passed_through("pre", "few_shot"))
+    assert {"deixis.engine.fewshot.few_shot", "deixis.nn.adaptation.prompts", "deixis.nn.language.bert"} <= learned
+    assert "deixis.nn.adaptation.lora" in passed_through("filip", "scenes"), (
+        "what the method of which it is a change uses"
+    )
 
 
 def test_units_compute_on_one_thread_whatever_the_machine_has(tmp_path: Path) -> None:

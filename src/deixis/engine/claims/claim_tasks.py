@@ -12,13 +12,15 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from deixis.errors import DeixisError
-from deixis.nn.dual import DualEncoder
 from deixis.types import Source, cards
 from deixis.types.cards import TaskCard
 from deixis.types.literals import parse, read_declared
+
+if TYPE_CHECKING:  # the page of papers reads cards without torch
+    from deixis.nn.dual import DualEncoder
 
 __all__ = [
     "CurveResult",

@@ -22,7 +22,7 @@ from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
 from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
 from deixis.engine.claims.outcomes import TrialResult
-from deixis.engine.claims.source_code import passed_through, source_hash
+from deixis.engine.claims.source_code import THREADS, passed_through, source_hash
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
@@ -41,9 +41,6 @@ __all__ = ["BACKEND", "THREADS", "Cost", "Trial", "TrialBackend", "cost", "run_t
 
 _WRITES = 10
 """How often a unit keeps its weights."""
-
-THREADS = 1
-"""Of every unit, on every machine: sums over several threads are rounded in another order."""
 
 _PILOT = 4
 """Steps that are timed, the first being left out."""
@@ -104,10 +101,17 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a unit takes: seconds from beginning to end, and how many cores are busy meanwhile."""
+    """What a unit takes.
+
+    Attributes:
+        seconds: from beginning to end.
+        cores: how many are busy meanwhile.
+        measuring: seconds of it that pass without training: all there are where another unit trains the same.
+    """
 
     seconds: float
     cores: float
+    measuring: float = 0.0
 
 
 def _nothing(method: str, task: str) -> dict[str, str]:
@@ -353,10 +357,10 @@ class _Run:
         for stage in [each for each in stages(self._method) if each.kind == "train"][:1]:
             with self._loader(stage) as loader:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
-                run.run(lambda progress, losses: times.append(time.perf_counter()))
-        start = time.perf_counter()
+                run.run(lambda progress, losses: times.append(self._now()))
+        start = self._now()
         self._lab.measure(self._unit.metric, self._method, self._held)
-        measure = time.perf_counter() - start
+        measure = self._now() - start
         return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure
 
 
@@ -364,17 +368,21 @@ def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
     """What a unit takes, from a few steps of it; cached in a file."""
     path = folder / f"{unit.name}.cost.json"
     if not path.exists():
-        start, busy = time.perf_counter(), time.process_time()
-        task = lab.task(unit.task, unit.options, unit.seed)
-        if not isinstance(task, TrainingTask):
-            setup = time.perf_counter() - start
-            rest = task.longest(unit.method, unit.settings, unit.metric, unit.budget)
-        else:
-            run = _Run(unit, task, folder, lab)
-            setup = time.perf_counter() - start
-            step, measure = run.timed()
-            rest = unit.budget // task.batch_size * step + unit.points * measure
-        cores = (time.process_time() - busy) / (time.perf_counter() - start)
-        found = Cost(setup + rest, cores)
-        write_json(path, dataclasses.asdict(found))
+        with on_threads(THREADS), computing("cpu"):
+            write_json(path, dataclasses.asdict(_cost(unit, folder, lab)))
     return Cost(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _cost(unit: Trial, folder: Path, lab: TrialBackend) -> Cost:
+    start, busy = time.perf_counter(), time.process_time()
+    task = lab.task(unit.task, unit.options, unit.seed)
+    if not isinstance(task, TrainingTask):
+        training = 0.0
+        measuring = time.process_time() - busy + task.longest(unit.method, unit.settings, unit.metric, unit.budget)
+    else:
+        run = _Run(unit, task, folder, lab)
+        setup = time.process_time() - busy
+        step, measure = run.timed()
+        training, measuring = unit.budget // task.batch_size * step, setup + unit.points * measure
+    cores = (time.process_time() - busy) / (time.perf_counter() - start)
+    return Cost(training + measuring, cores, measuring)
