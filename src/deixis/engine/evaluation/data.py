@@ -19,6 +19,8 @@ __all__ = ["CURES", "EvalData", "EvalSet", "missing_fields", "on_test"]
 CURES = {
     "captions": "Give data with captions: a text file beside each image, or a table with a column `caption`.",
     "labels": "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
+    "boxes": "Give data with boxes: set:photos-boxes, set:scenes, or boxes in COCO's form.",
+    "phrases": "Give data whose boxes have phrases: set:photos-boxes, set:scenes, or RefCOCO's form.",
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
     "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
 }
@@ -161,6 +163,27 @@ class EvalData:
         samples = tuple(s for s in self.source.samples if s.image is not None and any(map(str.strip, s.captions)))
         if not samples:
             raise DeixisError(f"{self.source.name} has no captions.", CURES["captions"])
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def boxed(self, limit: int = 0, say: Callable[[str], None] | None = None, phrases: bool = False) -> EvalSet:
+        """The samples that have an image, and boxes of things in it with a category.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+            phrases: those with phrases in place of categories.
+
+        Raises:
+            DeixisError: there are none.
+        """
+
+        def named(sample: Sample) -> bool:
+            return any(region.phrases if phrases else region.category for region in sample.regions)
+
+        samples = tuple(each for each in self.source.samples if each.image is not None and named(each))
+        if not samples:
+            what = "phrases" if phrases else "boxes"
+            raise DeixisError(f"{self.source.name} has no {what} that name anything.", CURES[what])
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
     def _set(self, source: Source, limit: int, say: Callable[[str], None] | None) -> EvalSet:
