@@ -17,7 +17,7 @@ from deixis.engine.claims.tuning import ends
 from deixis.engine.claims.verdicts import PairedComparison
 from deixis.methods import Literals, list_methods
 from docs.missing_runs import missing_runs
-from docs.remarks import REMARKS, VECTORS
+from docs.remarks import BUILT_ON, REMARKS, VECTORS
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
 
@@ -52,10 +52,13 @@ class Page(NamedTuple):
 
 
 def golden_files(folder: Path, names: Sequence[str]) -> dict[str, int]:
-    """Method -> how many files of golden numbers bear its name (`sr_map`: that of `srmap`), or no longer name's."""
+    """Method -> how many files of golden numbers bear its name (`sr_map`: that of `srmap`), or no longer name's; see
+    `BUILT_ON` for those that bear another."""
     found = dict.fromkeys(names, 0)
     for path in folder.glob("*.npz"):
-        starts = {path.stem[:end].replace("_", "") for end, letter in enumerate(f"{path.stem}_") if letter == "_"}
+        first, _, rest = path.stem.partition("_")
+        stem = f"{BUILT_ON.get(first, first)}_{rest}"
+        starts = {stem[:end].replace("_", "") for end, letter in enumerate(f"{stem}_") if letter == "_"}
         fitting = [name for name in names if name.replace("_", "") in starts]
         if fitting:
             found[max(fitting, key=len)] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REMARKS", "VECTORS"]
+__all__ = ["BUILT_ON", "REMARKS", "VECTORS"]
 
 REMARKS: Mapping[tuple[str, str], str] = {
     (
@@ -94,6 +94,10 @@ VECTORS: Mapping[str, str] = {
     "filip": "a loop written from the equations",
     "normgrad": "the authors' code",
     "pre": "the authors' code",
+    "seer": "the authors' code",
     "srmap": "a loop written from the equations",
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
+
+BUILT_ON: Mapping[str, str] = {"swav": "seer"}
+"""First word of golden files that bear another paper's name -> the method whose they are."""
