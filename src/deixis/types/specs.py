@@ -93,6 +93,9 @@ class SampleSpec:
         field: the batch field that holds the tokens; one beside `tokens` is described by a `FieldSpec` such as
             `FieldSpec("long_tokens", "B K M", "long", ragged="M")`, and has a `SampleSpec` of its own in the config.
         column: the column that holds the texts of this field; empty: the captions.
+        sentences: captions are cut into sentences, of which `captions` are drawn; where there are fewer, slots are
+            padding.
+        keep_first: of these the first is the whole first caption, in every step.
     """
 
     captions: int = 1
@@ -102,6 +105,8 @@ class SampleSpec:
     template: str = "{}"
     field: str = "tokens"
     column: str = ""
+    sentences: bool = False
+    keep_first: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +240,7 @@ class Stage:
         view: the images it asks for, where they differ from the config's.
         evaluate: prefixes of modules that are kept in eval mode though the method trains.
         data: which of a run's sources it draws from, by name; `""` is the run's own.
+        batch: its batches as a share of the run's, where a sample of it is several images.
     """
 
     name: str = "train"
@@ -245,6 +251,7 @@ class Stage:
     view: ViewSpec | None = None
     evaluate: tuple[str, ...] = ()
     data: str = ""
+    batch: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

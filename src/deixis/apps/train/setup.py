@@ -21,7 +21,7 @@ from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
-from deixis.engine.training.stages import card_of, group_size
+from deixis.engine.training.stages import card_of, group_size, stage_batch
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
@@ -30,7 +30,7 @@ from deixis.types import Sample, Source, Stage
 from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo import scratch
 
-__all__ = ["TrainingJob", "prepare"]
+__all__ = ["TrainingJob", "prepare", "stage_order"]
 
 _PASSES, _BATCH, _HELD = 10, 32, 1000
 _WORDS = {"tokens", "captions", "spans"}
@@ -141,14 +141,20 @@ def prepare(
     drawn = [sources[stage.data] if stage.data else train for stage in engine.stages(method)]
     group = group_size(method)
     order = SampleOrder(_batch([train, *drawn], method, settings), seed=settings.seed, group=group)
+    stages = engine.stages(method)
     own, *plans = (
-        EpochPlan(order, shards_of(each.samples)[0], world_size(), groups=groups_of(each.samples) if group > 1 else ())
-        for each in (train, *drawn)
+        EpochPlan(each, shards_of(data.samples)[0], world_size(), groups=groups_of(data.samples) if group > 1 else ())
+        for each, data in zip((order, *(stage_order(order, stage) for stage in stages)), (train, *drawn), strict=True)
     )
-    steps = _steps(engine.stages(method), plans, settings)
+    steps = _steps(stages, plans, settings)
     remainder = own.remainder() if any(steps) else ""
     notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
     return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method), sources)
+
+
+def stage_order(order: SampleOrder, stage: Stage) -> SampleOrder:
+    """The order of a stage's samples: the run's, with batches of its own size."""
+    return dataclasses.replace(order, batch_size=stage_batch(order.batch_size, stage, order.group))
 
 
 def _facts(source: Source) -> dict[str, Any]:
@@ -216,9 +222,14 @@ def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
             _require_trainable(name, settings.model)
             changed = {**_whole(name, settings.config), **changed}
     for part in read_method(name).card.parts:
-        if part.kind == "names":
+        if part.kind == "names" and (not part.optional or (part.name not in changed and _labelled(source))):
             changed[part.name] = _class_names(name, source)
     return engine.build(name, settings.config, changed, parts, settings.seed, source)
+
+
+def _labelled(source: Source) -> bool:
+    """Whether there are classes, two or more."""
+    return len({sample.label for sample in source.samples if sample.label}) > 1
 
 
 def _class_names(name: str, source: Source) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
 from deixis.apps.train.settings import TrainSettings
-from deixis.apps.train.setup import TrainingJob, prepare
+from deixis.apps.train.setup import TrainingJob, prepare, stage_order
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
@@ -216,7 +216,7 @@ class _Run:
             self._fit(index, stage)
             return
         steps = lesson.steps[index]
-        with self._loader(lesson.source_of(stage), stage, lesson.order) as data:
+        with self._loader(lesson.source_of(stage), stage, stage_order(lesson.order, stage)) as data:
             training = Training(
                 engine.trained(self.method),
                 data,

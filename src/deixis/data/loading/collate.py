@@ -14,6 +14,7 @@ from deixis.data.loading.sampler import Draw, group_of
 from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
+from deixis.inputs.sentences import sentence_pool
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.types.batch import CORE_FIELDS, DTYPES, Batch
 from deixis.types.samples import Region, Sample, Source
@@ -150,19 +151,27 @@ class Collate:
     # --- words --------------------------------------------------------------------------------------------------------
 
     def _captions(self, sample: Sample, draw: Draw | None, spec: SampleSpec) -> tuple[str, ...]:
-        """As many captions as are requested: drawn from the sample's, again from the first where it has too few."""
+        """As many captions as are requested: drawn from the sample's, again from the first where it has too few; of
+        sentences none comes twice, and what is missing is empty."""
         words = _words(sample, spec.column)
-        count, keep = spec.captions, 1 if "spans" in self.needs and not spec.column else 0  # spans speak of the first
+        if spec.sentences:
+            words = sentence_pool(words, spec.keep_first)
+        count, keep = spec.captions, int(spec.keep_first or ("spans" in self.needs and not spec.column))  # of the first
         if draw is not None and len(words) > count:
             chance = draw(f"captions {spec.column}".strip(), len(words))
             rest = sorted(range(keep, len(words)), key=lambda i: chance[i])
             words = tuple(words[i] for i in [*range(keep), *rest])
+        if spec.sentences:
+            return (*words[:count], *[""] * (count - len(words)))
         return tuple(words[i % len(words)] for i in range(count)) if words else ()
 
     def _tokens(self, captions: Sequence[str], spec: SampleSpec, tokenizer: Tokenizer | None) -> tuple[Tensor, Tensor]:
         """[1, K, L] of both: token numbers, and which are real."""
         assert tokenizer is not None
         tokens, mask = tokenizer([spec.template.replace("{}", caption) for caption in captions], spec.length)
+        if spec.sentences:  # not even the marks of an empty text are real
+            mask = mask & torch.tensor([bool(caption) for caption in captions])[:, None]
+            tokens = tokens * mask
         return tokens[None], mask[None]
 
     def _extra(self, sample: Sample, draw: Draw | None, spec: FieldSpec, valid: dict[str, Tensor]) -> Any:

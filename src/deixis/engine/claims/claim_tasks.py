@@ -20,6 +20,8 @@ from deixis.types.cards import TaskCard
 from deixis.types.literals import parse, read_declared
 
 if TYPE_CHECKING:  # the page of papers reads cards without torch
+    from torch import Tensor
+
     from deixis.nn.dual import DualEncoder
 
 __all__ = [
@@ -46,6 +48,8 @@ class TrainingTask:
         test: what is reported; read once, with the settings chosen.
         encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`.
         batch_size: pairs a step.
+        sources: further data, by the name that stages draw from it by.
+        measures: metrics of this task alone: (method, held-out samples) -> one value a query.
     """
 
     train: Source
@@ -53,6 +57,8 @@ class TrainingTask:
     test: Source
     encoder: Callable[[int], DualEncoder]
     batch_size: int
+    sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    measures: Mapping[str, Callable[[Any, Source], Tensor]] = dataclasses.field(default_factory=dict)
 
 
 class CurveResult(NamedTuple):

@@ -27,7 +27,7 @@ from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
-from deixis.engine.training.stages import stages, trained
+from deixis.engine.training.stages import group_size, stage_batch, stages, trained
 from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -173,7 +173,8 @@ def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | Cu
     if not isinstance(made, TrainingTask):
         return made
     train, validation, test = map(_keep, (made.train, made.validation, made.test))
-    return dataclasses.replace(made, train=train, validation=validation, test=test)
+    sources = {name: _keep(source) for name, source in made.sources.items()}
+    return dataclasses.replace(made, train=train, validation=validation, test=test, sources=sources)
 
 
 def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> AnyMethod:
@@ -310,13 +311,15 @@ class _Run:
         return self._pace * done
 
     def _loader(self, stage: Stage) -> Loader:
-        encode = self._lab.collate(self._method, self._task.train, stage)
+        source = self._task.sources[stage.data] if stage.data else self._task.train
+        encode = self._lab.collate(self._method, source, stage)
         if isinstance(encode, WithColumns):
-            encode.make(self._task.train)
-        training = stage.kind == "train"
+            encode.make(source)
+        training, group = stage.kind == "train", group_size(self._method)
         last: Literal["drop", "keep"] = "drop" if training else "keep"
-        order = SampleOrder(self._task.batch_size, seed=self._unit.seed, shuffle=training, last=last)
-        return Loader(self._task.train, encode, order, workers=1)
+        size = stage_batch(self._task.batch_size, stage, group)
+        order = SampleOrder(size, seed=self._unit.seed, shuffle=training, last=last, group=group)
+        return Loader(source, encode, order, workers=1)
 
     def _stage(self, number: int, stage: Stage, steps: int, done: int) -> None:
         with self._loader(stage) as loader:
@@ -341,12 +344,21 @@ class _Run:
 
         return on_step
 
+    def _measured(self) -> Float[Tensor, " Q"]:
+        """One value a query, by the task's own measure where it has one of that name."""
+        own = self._task.measures.get(self._unit.metric)
+        return (
+            self._lab.measure(self._unit.metric, self._method, self._held)
+            if own is None
+            else own(self._method, self._held)
+        )
+
     def _mark(self, step: int) -> None:
         """A point of the curve; written at once, for after a kill the steps before the checkpoint do not come again."""
         if step in self._curve:
             return
         with torch.random.fork_rng(devices=[]):
-            values = self._lab.measure(self._unit.metric, self._method, self._held)
+            values = self._measured()
         self._curve[step], self._values = float(values.mean()), _rounded(values.tolist())
         facts = {"curve": self._curve, "pace": self._pace, "values": self._values}
         write_json(f"{self._place}.curve.json", facts)
@@ -359,7 +371,7 @@ class _Run:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
                 run.run(lambda progress, losses: times.append(self._now()))
         start = self._now()
-        self._lab.measure(self._unit.metric, self._method, self._held)
+        self._measured()
         measure = self._now() - start
         return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure
 
