@@ -316,7 +316,7 @@ def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a
     assert [model.name for model in found.models["knn"]] == ["tiny", "tower"]
     assert [model.name for model in found.models["retrieval"]] == ["tiny"]
     assert found.reasons["retrieval"] == "tower has no encode_text: left out"
-    assert found.reasons["saliency"] == "no masks"
+    assert found.reasons["saliency"] == "no boxes"
     assert "--protocol few-shot" in found.reasons["few-shot"]
     bare = select(data_of([sample(i, captions=()) for i in range(12)]), models[1:])
     assert list(bare.models) == ["knn", "linear"]

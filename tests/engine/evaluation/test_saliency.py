@@ -63,7 +63,22 @@ def test_things_of_one_noun_are_one_question_and_one_thing_alone_has_none_beside
     assert [p in alone for p in found.picture.tolist()] == (~found.others).tolist()
 
 
-def test_pictures_without_masks_are_refused(encoder: DualEncoder) -> None:
+def test_where_nothing_has_a_mask_boxes_stand_for_them(encoder: DualEncoder) -> None:
+    exact = scenes(0, 4, side=48, config=SHAPES)
+    plain = [
+        dataclasses.replace(each, regions=tuple(dataclasses.replace(one, mask=None) for one in each.regions))
+        for each in exact.samples
+    ]
+    boxes, masks = questions(encoder, dataclasses.replace(exact, samples=tuple(plain))), questions(encoder, exact)
+    assert boxes.noun.tolist() == masks.noun.tolist()
+    for box, mask in zip(boxes.masks, masks.masks, strict=True):
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        around = torch.zeros_like(mask)
+        around[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        assert (box ^ around).float().mean() < 0.06, "but for the pixels at the edge"
+
+
+def test_pictures_without_masks_and_boxes_are_refused(encoder: DualEncoder) -> None:
     bare = Source("bare", Path("."), "captions", "made", (Sample("a", None, captions=("a star",)),))
     with pytest.raises(DeixisError, match="kinds of things with masks"):
         questions(encoder, bare)

@@ -3,6 +3,7 @@ its largest proposal, crops of proposals, and the highest pixel of a map that ex
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.ops.maps import highest
 from deixis.ops.regions.boxes import box_area
-from deixis.types import GroundOutput
+from deixis.types import GroundOutput, Picture
 from deixis.types.protocols import Proposals
 
 __all__ = ["BOXES", "CONTROLS", "answer_by_method", "control"]
@@ -53,35 +54,36 @@ def answer_by_method(
     Args:
         method: in whose eyes.
         data: the pictures.
-        queries: phrases about them, those of one picture one after the other.
+        queries: phrases about them.
         progress: receives how many are done.
         boxes: of each phrase at the most.
     """
     preprocess, texts = preprocess_of(method), dict.fromkeys(query.phrase for query in queries)
     rows = dict(zip(texts, tokenized(method, list(texts)), strict=True))
     device = next((each.device for each in method.parameters()), torch.device("cpu"))
-    found: list[PhraseAnswer] = []
+    of_picture: dict[int, list[int]] = collections.defaultdict(list)
+    for place, query in enumerate(queries):
+        of_picture[query.picture].append(place)
+    pictures = sorted(of_picture, key=lambda picture: len(of_picture[picture]))  # alike in number, few calls are idle
+    found: dict[int, PhraseAnswer] = {}
     with evaluating(method), torch.no_grad(), autocast(device):
-        for start in range(0, len(queries), size := batch_size(_BATCH)):
-            some = queries[start : start + size]
-            images, windows, place = _shown(data, some, preprocess)
-            tokens, real = _padded([rows[query.phrase] for query in some])
-            pixels = images[place].to(device)
-            output = method.ground(pixels, tokens.to(device), real.to(device))
-            found += _answers(output, [windows[i] for i in place], boxes)
+        for start in range(0, len(pictures), size := batch_size(_BATCH)):
+            some = pictures[start : start + size]
+            images, windows = _shown([data.samples[picture].picture for picture in some], preprocess)
+            pixels = images.to(device)  # one tensor for all phrases: methods remember what they know of it
+            for number in range(len(of_picture[some[-1]])):
+                places = [of_picture[picture][min(number, len(of_picture[picture]) - 1)] for picture in some]
+                tokens, real = _padded([rows[queries[place].phrase] for place in places])
+                output = method.ground(pixels, tokens.to(device), real.to(device))
+                found.update(zip(places, _answers(output, windows, boxes), strict=True))
             progress(len(found), len(queries))
-    return found
+    return [found[place] for place in range(len(queries))]
 
 
-def _shown(
-    data: EvalSet, queries: Sequence[PhraseQuery], preprocess: Preprocess
-) -> tuple[Float[Tensor, "B 3 H W"], list[Window], list[int]]:
-    """The pictures of some phrases, which part of each is seen, and the place of each phrase's picture."""
-    pictures = list(dict.fromkeys(query.picture for query in queries))
-    sources = [data.samples[picture].picture for picture in pictures]
-    images = preprocess.read(sources, threads=min(os.cpu_count() or 1, 8))
-    windows = [visible_window(preprocess, *open_image(source).size) for source in sources]
-    return images, windows, [pictures.index(query.picture) for query in queries]
+def _shown(pictures: Sequence[Picture], preprocess: Preprocess) -> tuple[Float[Tensor, "B 3 H W"], list[Window]]:
+    """Pictures as a model sees them, and which part of each that is."""
+    images = preprocess.read(pictures, threads=min(os.cpu_count() or 1, 8))
+    return images, [visible_window(preprocess, *open_image(picture).size) for picture in pictures]
 
 
 def _padded(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -188,7 +190,7 @@ def _by_map(name: str, data: EvalSet, queries: Sequence[PhraseQuery], encoder: D
     method, variant = known[name]
     explainer = build_explainer(method, variant.settings, encoder)
     pictures = list(dict.fromkeys(query.picture for query in queries))
-    images, windows, _ = _shown(data, queries, encoder.preprocess)
+    images, windows = _shown([data.samples[picture].picture for picture in pictures], encoder.preprocess)
     with evaluating(encoder), torch.no_grad():
         texts = _texts(encoder, queries)
         whole = torch.cat([encoder.encode_image(part) for part in images.split(_BATCH)])

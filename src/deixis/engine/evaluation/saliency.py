@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from deixis.data.loading.crops import seen_mask
+from deixis.data.loading.crops import WHOLE, box_mask, seen_mask, visible_window
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
+from deixis.inputs.images import open_image
 from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
@@ -85,29 +86,32 @@ class SaliencyQueries:
 
 
 def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQueries:
-    """A query for every kind of thing that a picture shows and that has a mask; things of one noun are one query.
+    """A query for every kind of thing that a picture shows and that has a mask; things of one noun are one query. Where
+    no thing of the source has a mask, boxes stand for them.
 
     Args:
         encoder: by whose preprocessing the pictures are read.
-        source: regions with masks and categories.
+        source: regions with categories, and masks or boxes.
         limit: the most pictures; 0: all.
 
     Raises:
-        DeixisError: no region has a mask and a category, or all have one noun.
+        DeixisError: no region has a category, or all have one noun.
     """
+    boxes = not any(region.mask for sample in source.samples for region in sample.regions)
     chosen: list[Sample] = []
     found: list[tuple[int, str, Tensor]] = []
     for sample in source.samples:
-        masks = _masks(encoder, sample)
+        masks = _masks(encoder, sample, boxes)
         if masks and (not limit or len(chosen) < limit):
             found += [(len(chosen), noun, mask) for noun, mask in masks.items()]
             chosen.append(sample)
     nouns = tuple(sorted({noun for _, noun, _ in found}))
     if len(nouns) < 2:
         raise DeixisError(
-            f"{source.name!r} shows {len(nouns)} kinds of things with masks; at least two are needed, to compare "
-            "queries.",
-            "Give pictures whose regions have masks and classes: set:scenes (made of stamps), or COCO's instances.",
+            f"{source.name!r} shows {len(nouns)} kinds of things with masks or boxes; at least two are needed, to "
+            "compare queries.",
+            "Give pictures whose regions have masks or boxes, and classes: set:scenes (made of stamps), "
+            "set:photos-boxes, or COCO's instances.",
         )
     with evaluating(encoder), torch.no_grad():
         texts = encoder.encode_text([PROMPT.format(f"{article(noun)} {noun}") for noun in nouns])
@@ -123,13 +127,15 @@ def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQ
     )
 
 
-def _masks(encoder: DualEncoder, sample: Sample) -> dict[str, Bool[Tensor, "S S"]]:
+def _masks(encoder: DualEncoder, sample: Sample, boxes: bool) -> dict[str, Bool[Tensor, "S S"]]:
     """Noun -> what the model sees of all things of it."""
-    meant: dict[str, Tensor] = {}
-    for region in sample.regions:
-        if region.mask is not None and region.category:
-            pixels = seen_mask(region, encoder.preprocess)
-            meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
+    preprocess, meant = encoder.preprocess, dict[str, Tensor]()
+    named = [each for each in sample.regions if each.category and (boxes or each.mask is not None)]
+    window = visible_window(preprocess, *open_image(sample.picture).size) if boxes and named else WHOLE
+    for region in named:
+        size = (preprocess.size, preprocess.size)
+        pixels = box_mask(region.box, window, size) if boxes else seen_mask(region, preprocess)
+        meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
     return {noun: pixels for noun, pixels in meant.items() if pixels.any()}
 
 
