@@ -93,6 +93,7 @@ VECTORS: Mapping[str, str] = {
     "coop": "the authors' code",
     "filip": "a loop written from the equations",
     "normgrad": "the authors' code",
+    "pixpro": "the authors' code",
     "pre": "the authors' code",
     "seer": "the authors' code",
     "srmap": "a loop written from the equations",

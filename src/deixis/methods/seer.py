@@ -35,12 +35,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.blocks import last_block
 from deixis.nn.collapse import share_used, unit_deviation
 from deixis.nn.layers.heads import ProjectionHead
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.layers.queue import RowQueue
-from deixis.nn.vision.any_size import behind_pooled, feature_map, pooled
+from deixis.nn.vision.any_size import parameters_before, pooled, tokens
 from deixis.ops.collective import mean_count, rank, world_size
 from deixis.ops.effective_rank import effective_rank
 from deixis.ops.precision import to_float32
@@ -272,13 +271,11 @@ class Method(nn.Module):
         self.prototypes = Prototypes(config.prototypes, config.width)
         queues = (RowQueue(config.queue, config.width) for _ in range(config.assigning if config.queue else 0))
         self.queues = nn.ModuleList(queues)
-        behind = behind_pooled(encoder)
-        self._before = tuple(name for name, _ in encoder.named_parameters() if name not in behind)
+        self._trained = parameters_before(encoder, pooled, config.layers)
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage, in which what lies behind the pooled features rests."""
-        last = last_block(self.encoder) if self.config.layers == "last" else ("",)
-        names = [f"encoder.{name}" for name in self._before if name.startswith(last)]
+        names = [f"encoder.{name}" for name in self._trained]
         return (
             Stage(
                 trainable=(*names, "head.", "prototypes."),
@@ -354,10 +351,7 @@ class Method(nn.Module):
 
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """One state a cell of the map that is pooled, of images of any size."""
-        cells = feature_map(self.encoder, images)
-        states = cells.flatten(2).transpose(1, 2)
-        everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-        return TokenStates(states, everywhere, (cells.shape[2], cells.shape[3]))
+        return tokens(self.encoder, images)
 
 
 CLAIMS = ()

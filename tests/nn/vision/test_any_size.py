@@ -8,7 +8,7 @@ import torch
 from deixis import zoo
 from deixis.errors import DeixisError
 from deixis.nn.encoders import ImageHalf
-from deixis.nn.vision.any_size import behind_pooled, feature_map, pooled
+from deixis.nn.vision.any_size import feature_map, parameters_before, pooled
 from deixis.types.protocols import ImageEncoder
 
 REGNET = "timm:regnety_002:untrained:64"
@@ -92,6 +92,17 @@ def test_what_other_sizes_teach_reaches_the_positions_and_leaves_the_tower_as_it
 
 
 def test_what_lies_behind_the_pooled_features_is_the_projection() -> None:
-    assert behind_pooled(load("scratch:vit:tiny:32")) == ["network.projection.weight"]
-    assert behind_pooled(load("tiny")) == ["network.classifier.weight", "network.classifier.bias"]
-    assert behind_pooled(load(REGNET)) == []
+    def behind(name: str) -> list[str]:
+        tower = load(name)
+        assert isinstance(tower, torch.nn.Module)
+        return [key for key, _ in tower.named_parameters() if key not in parameters_before(tower, pooled)]
+
+    assert behind("scratch:vit:tiny:32") == ["network.projection.weight"]
+    assert behind("tiny") == ["network.classifier.weight", "network.classifier.bias"]
+    assert behind(REGNET) == []
+
+
+def test_the_last_layers_before_a_map_are_those_of_the_last_block() -> None:
+    names = parameters_before(load("scratch:resnet:tiny"), feature_map, "last")
+    assert names
+    assert all(name.startswith("network.stages.3.") for name in names)

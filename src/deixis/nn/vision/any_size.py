@@ -10,21 +10,23 @@ import copy
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.errors import DeixisError
+from deixis.nn.blocks import last_block
 from deixis.nn.layers.positions import resize_grid
 from deixis.nn.modes import evaluating
 from deixis.nn.taps import names, to_grid
 from deixis.nn.vision.modified_resnet import ModifiedResNet
 from deixis.nn.vision.variable_vit import VariableVit
 from deixis.nn.vision.vit import Vit
+from deixis.types.outputs import TokenStates
 
-__all__ = ["behind_pooled", "feature_map", "pooled"]
+__all__ = ["feature_map", "parameters_before", "pooled", "tokens"]
 
 
 def pooled(tower: Any, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
@@ -70,11 +72,23 @@ def feature_map(tower: Any, images: Float[Tensor, "B 3 H W"], layer: str = "") -
     return to_grid(outputs[-1], (images.shape[2], images.shape[3]))[0]
 
 
-def behind_pooled(tower: Any) -> list[str]:
-    """The names of the parameters that pooled features do not depend on, such as those of a projection behind them.
+def tokens(tower: Any, images: Float[Tensor, "B 3 H W"], layer: str = "") -> TokenStates:
+    """The cells of a map of images of any size, row by row; see `feature_map`."""
+    cells = feature_map(tower, images, layer)
+    states = cells.flatten(2).transpose(1, 2)
+    everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+    return TokenStates(states, everywhere, (cells.shape[2], cells.shape[3]))
+
+
+def parameters_before(
+    tower: Any, call: Callable[[Any, Tensor], Tensor], layers: Literal["all", "last"] = "all"
+) -> tuple[str, ...]:
+    """The names of the parameters that an output depends on, such as those before the pooled features.
 
     Args:
         tower: an `ImageEncoder`; its mode and what of it needs a gradient stay.
+        call: of the tower and images: `pooled`, or `feature_map`.
+        layers: `last`: of these, those of the last block and what lies behind it.
     """
     named = dict(tower.named_parameters())
     side, first = tower.preprocess.size, next(iter(named.values()))
@@ -83,12 +97,14 @@ def behind_pooled(tower: Any) -> list[str]:
         with evaluating(tower), torch.inference_mode(False), torch.enable_grad():
             for value in named.values():
                 value.requires_grad_()
-            features = tower(torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
-            found = torch.autograd.grad(features.sum(), list(named.values()), allow_unused=True)
+            output = call(tower, torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype))
+            found = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
     finally:
         for name, value in named.items():
             value.requires_grad_(needed[name])
-    return [name for name, gradient in zip(named, found, strict=True) if gradient is None]
+    before = [name for name, gradient in zip(named, found, strict=True) if gradient is not None]
+    prefixes = last_block(tower) if layers == "last" else ("",)
+    return tuple(name for name in before if name.startswith(prefixes))
 
 
 def _run(tower: Any, images: Tensor, call: Callable[[Any], Tensor]) -> Tensor:
