@@ -231,6 +231,8 @@ def test_a_network_that_gives_one_vector_everywhere_reaches_the_trivial_loss_and
     assert float(losses.total.detach()) == pytest.approx(-2.0, abs=0.01)
     assert float(losses.metrics["deviation"]) == pytest.approx(0.0, abs=1e-6)
     assert float(losses.metrics["images_with_pairs"]) == 0.5
+    values = {name: float(value) for name, value in losses.metrics.items()}
+    assert set(method.warnings({**values, "images_with_pairs": 0.4}, Progress(5, 10))) == {"collapsed", "no overlap"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from deixis.errors import DeixisError
 from deixis.methods import seer
 from deixis.nn.vision.any_size import pooled
 from deixis.types import Batch, Features, Losses, Progress
-from tests.support import few, load_golden
+from tests.support import load_golden
 
 
 def built(**overrides: Any) -> seer.Method:
@@ -137,10 +137,39 @@ def test_settings_that_leave_nothing_to_predict_are_refused(settings: dict[str, 
         built(**settings)
 
 
+def test_a_planted_collapse_and_a_planted_ln_k_are_named_with_the_cure() -> None:
+    """One tower that gives one vector, and one behind prototypes that are all the same."""
+    method, batch = built(queue=0), Batch.synthetic(seer.CARD.needs, seer.Config.tiny().view, size=8)
+
+    def named(method: seer.Method, step: int) -> dict[str, str]:
+        losses = method(batch, Progress())
+        values = {
+            "samples": 100.0,
+            "loss": float(losses.total.detach()),
+            **{k: float(v) for k, v in losses.metrics.items()},
+        }
+        return method.warnings(values, Progress(step, 10))
+
+    for value in method.head.parameters():
+        value.data.fill_(0.1)
+    assert "collapsed" in named(method, 5)["collapsed"]
+    method = built(queue=0)
+    method.head.linears[-1].weight.data.mul_(50)
+    method.prototypes.weight.data[:] = method.prototypes.weight.data[:1].clone()
+    assert named(method, 1) == {}
+    assert "stuck at ln K, 1.792" in named(method, 5)["stuck at ln K"]
+
+
+def test_few_images_and_a_queue_that_is_longer_than_they_are_warned_of() -> None:
+    values = {"samples": 5.0, "loss": 1.0, "trivial_loss": 1.8, "deviation": 0.5}
+    assert set(built().warnings(values, Progress(5, 10))) == {"few images", "long queue"}
+
+
 PUBLISHED = {"456:160.83:2.52:264": 7392, "640:230.83:2.53:373": 10444, "1744:620.83:2.52:1010": 28280}
 
 
-@pytest.mark.parametrize("group", few(PUBLISHED, "1744:620.83:2.52:1010"))
+@pytest.mark.slow
+@pytest.mark.parametrize("group", PUBLISHED)
 def test_the_published_networks_have_their_widths(group: str) -> None:
     """On the meta device: the largest has ten billion weights."""
     with torch.device("meta"):

@@ -27,6 +27,7 @@ norms mix their samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -37,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.collapse import unit_deviation
+from deixis.nn.collapse import collapse_warnings, copies_found, unit_deviation
 from deixis.nn.ema import MovingAverage
 from deixis.nn.layers.heads import ProjectionHead
 from deixis.nn.layers.norms import share_batch_norms
@@ -298,6 +299,10 @@ def momentum_at(step: int, total: int, base: float) -> float:
     return 1 - (1 - base) * (math.cos(math.pi * step / total) + 1) / 2
 
 
+_OVERLAP = 0.5
+"""Share of the images below which crops that do not meet are warned of."""
+
+
 def _check(config: Config) -> None:
     crops = [(crop.count, crop.size) for crop in config.view.crops]
     if len(crops) != 2 or any(count != 1 for count, _ in crops) or crops[0][1] != crops[1][1]:
@@ -370,7 +375,7 @@ class Method(nn.Module):
         if whole:
             cosines = (whole[0] * targets[1]).sum() + (whole[1] * targets[0]).sum()
             parts["instance"] = -2 * self.config.instance * cosines / mean_count(float(len(batch))).to(cosines)
-        return Losses(parts, self._gauges(online[0].detach(), mask))
+        return Losses(parts, self._gauges([each.detach() for each in online], mask))
 
     def _cells(self, maps: list[Tensor]) -> list[Tensor]:
         if not self.config.pixels:
@@ -388,15 +393,15 @@ class Method(nn.Module):
             return torch.stack([pixel_contrast(*way, self.config.temperature) for way in ways]).mean()
         return torch.stack([pixel_consistency(*way) for way in ways]).sum()
 
-    def _gauges(self, cells: Float[Tensor, "B D h w"], mask: Bool[Tensor, "B N N"]) -> dict[str, Tensor | float]:
+    def _gauges(self, maps: list[Tensor], mask: Bool[Tensor, "B N N"]) -> dict[str, Tensor | float]:
         """What shows a collapse, and crops that do not overlap."""
-        features = cells.mean(dim=(2, 3))
-        config = self.config
+        config, (first, second) = self.config, (_mean(each) for each in maps)
         pixels = math.log(mask.shape[2]) if config.objective == "contrast" else -4.0
         return {
             "trivial_loss": (pixels if config.pixels else 0.0) * config.pixels - 4.0 * config.instance,
-            "deviation": unit_deviation(features),
-            "effective_rank": effective_rank(features),
+            "deviation": unit_deviation(_rows(maps[0]).flatten(0, 1)),
+            "effective_rank": effective_rank(first),
+            "copies_found": copies_found(first, second),
             "images_with_pairs": mask.any(dim=2).any(dim=1).float().mean(),
             "cells_with_pairs": mask.any(dim=2).float().mean(),
         }
@@ -410,6 +415,16 @@ class Method(nn.Module):
             self.key_projector.update(self.projector, momentum)
         if self.config.instance:
             self.key_instance_projector.update(self.instance_projector, momentum)
+
+    def warnings(self, values: Mapping[str, float], progress: Progress) -> dict[str, str]:
+        """Of a collapse, and of crops that do not overlap."""
+        found = collapse_warnings(values)
+        if values["images_with_pairs"] < _OVERLAP:
+            found["no overlap"] = (
+                f"In {values['images_with_pairs']:.0%} of the images any cells of both crops are the same place: the "
+                "others teach nothing. Cut larger crops out (view.crops: scale)."
+            )
+        return found
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """The mean of the cells, rows of length 1."""

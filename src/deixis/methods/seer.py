@@ -26,6 +26,7 @@ nothing. A larger epsilon, or more prototypes than the images have kinds, keep i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
-from deixis.nn.collapse import share_used, unit_deviation
+from deixis.nn.collapse import collapse_warnings, copies_found, share_used, unit_deviation
 from deixis.nn.layers.heads import ProjectionHead
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.layers.queue import RowQueue
@@ -224,6 +225,10 @@ def swav_loss(
     return total / mean_count(float(images)).to(total)
 
 
+_PATIENCE, _STUCK = 0.1, 0.98
+"""Share of the steps before a loss is called stuck, and the share of ln K above which it is."""
+
+
 class Prototypes(nn.Module):
     """Directions that images are assigned to, rows of length 1 after each `normalise`.
 
@@ -307,6 +312,7 @@ class Method(nn.Module):
             "trivial_loss": math.log(self.config.prototypes),
             "deviation": unit_deviation(first),
             "effective_rank": effective_rank(first),
+            "copies_found": copies_found(first, rows[1].detach()),
             "prototypes_used": share_used(scores[0].detach().argmax(dim=1), self.config.prototypes),
         }
         carry = {"assigning": rows[: self.config.assigning].transpose(0, 1).detach()} if self.queues else {}
@@ -344,6 +350,27 @@ class Method(nn.Module):
         for number, queue in enumerate(self.queues):
             assert isinstance(queue, RowQueue)
             queue.push(losses.carry["assigning"][:, number])
+
+    def warnings(self, values: Mapping[str, float], progress: Progress) -> dict[str, str]:
+        """Of a collapse, of a loss that is stuck at ln K, and of too few images."""
+        config, found = self.config, collapse_warnings(values)
+        trivial = values["trivial_loss"]
+        if progress.step > max(config.held_steps, _PATIENCE * progress.total) and values["loss"] > _STUCK * trivial:
+            found["stuck at ln K"] = (
+                f"The loss, {values['loss']:.3f}, is stuck at ln K, {trivial:.3f}, where all prototypes fit alike. "
+                f"Take fewer prototypes than {config.prototypes}, an epsilon below {config.epsilon}, or more steps."
+            )
+        if values["samples"] < config.prototypes:
+            found["few images"] = (
+                f"There are {values['samples']:.0f} images and {config.prototypes} prototypes, which can't all be "
+                "used. Take fewer prototypes."
+            )
+        if values["samples"] < config.queue:
+            found["long queue"] = (
+                f"The queue of {config.queue} is longer than the {values['samples']:.0f} images: it holds some twice. "
+                "Take a shorter queue."
+            )
+        return found
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Pooled features before the head, rows of length 1."""

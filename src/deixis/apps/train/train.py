@@ -237,6 +237,8 @@ class _Run:
                 measure_every=every,
                 measure=self._measure,
                 gauge=self.gauge,
+                method=self.method,
+                samples=len(lesson.source_of(stage).samples),
                 before=sum(lesson.steps[:index]),
             )
             training.run(watch, checkpoint=self._checkpoint(index), every=settings.checkpoint_every)
