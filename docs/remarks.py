@@ -40,7 +40,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ): (
         "Which half of the classes is new decides more than the method does, so that five draws could not have shown "
         "an effect of the required size; the estimate is on CoOp's side. Both arms start from the same words and "
-        "take equally many epochs, which the paper does not give CoOp."
+        "take equally many epochs; how many the paper's CoOp had is unknown."
     ),
     (
         "clip",

@@ -63,7 +63,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "optim.eps": 1e-4,
         "optim.schedule": "cosine",
         "optim.warmup": 3000,
-        "optim.decay_1d": False,
+        "optim.decay_1d": False,  # nor embeddings: `test_filip`
     },
     "coop": {**_CONTEXT, "vectors": 16, "words": "", "epochs": 200},
     "cocoop": {**_CONTEXT, "words": "a photo of a", "epochs": 10, "reduction": 16},

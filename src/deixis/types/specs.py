@@ -207,6 +207,7 @@ class Card:
         code: the authors' repository, `owner/name`.
         tags: free words for finding it.
         variants: settings that have names of their own, beside the method's; a `*` in a name stands for anything.
+        automatic: of what learns classes, whether `auto` may choose it.
     """
 
     title: str
@@ -225,6 +226,7 @@ class Card:
     code: str = ""
     tags: tuple[str, ...] = ()
     variants: Mapping[str, Variant] = dataclasses.field(default_factory=dict, hash=False)
+    automatic: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

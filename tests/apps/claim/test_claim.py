@@ -17,7 +17,7 @@ import pytest
 from deixis.apps.claim import claim as app
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims, records, source_code
-from deixis.engine.claims.design import Design
+from deixis.engine.claims.design import Design, split_setting
 from deixis.engine.claims.pending import up_to_date
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
@@ -323,7 +323,7 @@ def test_every_claim_can_be_tried_by_the_rules(name: str, number: int) -> None:
     assert len(counts) == 1, "all arms try equally many settings"
     for arm in claim.arms.values():
         for setting in claims.first_trials({"arm": arm.grid})["arm"]:
-            configure(arm.method, "desk", {**arm.overrides, **setting})
+            configure(arm.method, "desk", {**arm.overrides, **split_setting(setting)[0]})
     assert len({each.statement for each in read(name).claims}) == len(read(name).claims)
 
 

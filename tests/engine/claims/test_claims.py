@@ -364,6 +364,29 @@ def test_measuring_more_often_does_not_change_what_is_learned(tmp_path: Path) ->
     assert often.curve[-1] == seldom.curve[-1]
 
 
+def test_a_unit_that_stops_early_has_a_curve_that_stays_flat_and_takes_part_of_the_time(tmp_path: Path) -> None:
+    """So that arms that were stopped can be compared at equal images."""
+    arms = {"clean": Arm("line", grid={"data.stop": (0.5, 1.0)}), "noisy": Arm("line", grid={"data.stop": (0.5, 1.0)})}
+
+    def stopped(name: str, options: Any, seed: int) -> Any:
+        made = toy_claims.task(name, {"batch_size": options["batch_size"]}, seed)
+        return dataclasses.replace(made, share=options["stop"])
+
+    lab = dataclasses.replace(toy_claims.LAB, task=stopped)
+    one = Design("line", toy_claims.claim("final", arms=arms), lab=lab)
+    half, whole = ({"learning_rate": 0.1, "data.stop": share} for share in (0.5, 1.0))
+    early, late = (run_trial(one.unit("clean", each, 3, "test"), tmp_path, one.lab) for each in (half, whole))
+    assert early.curve[-1][0] == late.curve[-1][0] == 160
+    assert early.curve[-1][1] == early.curve[-2][1]
+    assert early.curve[-2][0] == 80
+    assert early.curve[-1][1] != late.curve[-1][1]
+    assert one.unit("clean", half, 3, "test").settings == {"learning_rate": 0.1}
+    assert one.unit("clean", half, 3, "test").options == {"batch_size": 8, "stop": 0.5}
+    row = {"arm": "clean", "config": {"settings": {"learning_rate": 0.1}, "options": {"batch_size": 8, "stop": 0.5}}}
+    found = claims.stored_settings(dataclasses.replace(one, arms=("clean",)), [row])
+    assert found["clean"].setting == {"data.stop": 0.5}
+
+
 def test_a_budget_too_small_for_its_curve_is_refused(tmp_path: Path) -> None:
     one = design(budget=24)
     with pytest.raises(DeixisError, match="24 images in batches of 8 are 3 steps"):

@@ -50,6 +50,7 @@ class TrainingTask:
         batch_size: pairs a step.
         sources: further data, by the name that stages draw from it by.
         measures: metrics of this task alone: (method, held-out samples) -> one value a query.
+        share: of the budget after which training stops; the model stays as it is then.
     """
 
     train: Source
@@ -59,6 +60,7 @@ class TrainingTask:
     batch_size: int
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     measures: Mapping[str, Callable[[Any, Source], Tensor]] = dataclasses.field(default_factory=dict)
+    share: float = 1.0
 
 
 class CurveResult(NamedTuple):

@@ -21,6 +21,7 @@ from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
 from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
+from deixis.engine.claims.drawn_once import draw_once
 from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.source_code import THREADS, passed_through, source_hash
 from deixis.engine.features.columns import WithColumns
@@ -33,9 +34,8 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
 from deixis.nn.compute import computing, on_threads
-from deixis.types import Losses, Progress, Sample, Source, Stage
+from deixis.types import Losses, Progress, Source, Stage
 from deixis.types.protocols import AnyMethod
-from deixis.types.samples import Drawing
 
 __all__ = ["BACKEND", "THREADS", "Cost", "Trial", "TrialBackend", "cost", "run_trial"]
 
@@ -147,32 +147,11 @@ class TrialBackend:
     around: Callable[[str, str], Mapping[str, str]] = _nothing
 
 
-class _Kept:
-    """A drawing that is drawn once: an arm sees each many times."""
-
-    def __init__(self, drawing: Drawing) -> None:
-        self._drawing, self._pixels = drawing, None
-        self.name = drawing.name
-
-    def draw(self) -> Any:
-        """Its pixels, uint8 [H, W, 3]."""
-        if self._pixels is None:
-            self._pixels = self._drawing.draw()
-        return self._pixels
-
-
-def _keep(source: Source) -> Source:
-    def converted(sample: Sample) -> Sample:
-        return dataclasses.replace(sample, image=_Kept(sample.image)) if isinstance(sample.image, Drawing) else sample
-
-    return dataclasses.replace(source, samples=tuple(map(converted, source.samples)))
-
-
 def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
     made = make_task(name, options, seed)
     if not isinstance(made, TrainingTask):
         return made
-    train, validation, test = map(_keep, (made.train, made.validation, made.test))
+    train, validation, test = map(draw_once, (made.train, made.validation, made.test))
     sources = {name: _keep(source) for name, source in made.sources.items()}
     return dataclasses.replace(made, train=train, validation=validation, test=test, sources=sources)
 
@@ -257,7 +236,9 @@ class _Run:
 
     def __init__(self, unit: Trial, task: TrainingTask, folder: Path, lab: TrialBackend) -> None:
         self._unit, self._task, self._lab, self._place = unit, task, lab, folder / unit.name
-        self._steps = unit.budget // task.batch_size
+        whole = unit.budget // task.batch_size
+        self._steps = round(whole * task.share)
+        self._end = whole if self._steps < whole else 0
         if not 2 <= unit.points <= self._steps + 1:
             raise DeixisError(
                 f"{unit.budget} images in batches of {task.batch_size} are {self._steps} steps, and a curve of "
@@ -279,6 +260,8 @@ class _Run:
         seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
         size = self._task.batch_size
         curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
+        if self._end:  # what was stopped early stays as it is
+            curve = (*curve, (float(self._end * size), curve[-1][1]))
         chance = self._lab.chance(self._unit.metric, self._method, self._held)
         queries, part = len(self._values), part_hash(self._held)
         return TrialResult(curve, seconds, values=self._values, chance=chance, queries=queries, part=part)
@@ -363,6 +346,11 @@ class _Run:
         facts = {"curve": self._curve, "pace": self._pace, "values": self._values}
         write_json(f"{self._place}.curve.json", facts)
 
+    @property
+    def steps(self) -> int:
+        """Of training."""
+        return self._steps
+
     def timed(self) -> tuple[float, float]:
         """Seconds of a step and of measuring; the method is worth nothing afterwards."""
         times: list[float] = []
@@ -395,6 +383,6 @@ def _cost(unit: Trial, folder: Path, lab: TrialBackend) -> Cost:
         run = _Run(unit, task, folder, lab)
         setup = time.process_time() - busy
         step, measure = run.timed()
-        training, measuring = unit.budget // task.batch_size * step, setup + unit.points * measure
+        training, measuring = run.steps * step, setup + unit.points * measure
     cores = (time.process_time() - busy) / (time.perf_counter() - start)
     return Cost(training + measuring, cores, measuring)

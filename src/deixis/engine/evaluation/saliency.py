@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -30,6 +30,7 @@ __all__ = [
     "METRICS",
     "PROMPT",
     "ExplainerMethod",
+    "NounScore",
     "SaliencyQueries",
     "between_things",
     "build_explainer",
@@ -172,13 +173,29 @@ def explain(method: OffersAttribute, queries: SaliencyQueries, nouns: Int64[Tens
         rows, place = queries.picture[inside] - start, _places(queries.picture[inside])
         table = torch.zeros(len(images), int(place.max()) + 1, dtype=torch.long)
         table[rows, place] = nouns[inside]
-        texts = queries.texts[table]
-
-        def score(output: Tensor, texts: Tensor = texts) -> Tensor:
-            return torch.einsum("bd,btd->bt", output, texts.to(output))
-
-        found.append(method.attribute(images, score)[rows, place])
+        found.append(method.attribute(images, NounScore(queries.texts, table))[rows, place])
     return torch.cat(found)
+
+
+class NounScore:
+    """The model's scores of nouns, and its loss with each noun as the right one among all.
+
+    Args:
+        texts: scaled embeddings of all nouns.
+        nouns: that are asked for, T of each image.
+    """
+
+    def __init__(self, texts: Float[Tensor, "C D"], nouns: Int64[Tensor, "B T"]) -> None:
+        self._texts, self._nouns = texts, nouns
+
+    def __call__(self, output: Float[Tensor, "B D"]) -> Float[Tensor, "B T"]:
+        """The scores of the nouns."""
+        return torch.einsum("bd,btd->bt", output, self._texts[self._nouns].to(output))
+
+    def loss(self, output: Float[Tensor, "B D"]) -> Float[Tensor, "B T"]:
+        """Cross-entropies of the nouns among all."""
+        logits = output @ self._texts.to(output).T
+        return -logits.log_softmax(1).gather(1, self._nouns.to(output.device))
 
 
 def _places(pictures: Int64[Tensor, " Q"]) -> Int64[Tensor, " Q"]:
@@ -271,8 +288,17 @@ def _pointing(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
 
 def _pointing_early(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
     """The mean over all blocks but the last, each alone."""
-    early = blocks(require_encoder(method).image_tower)[:-1]
-    return torch.stack([_pointing(_at(method, layer), queries) for layer in early]).mean(0)
+    return _pointing_at(method, queries, blocks(require_encoder(method).image_tower)[:-1])
+
+
+def _pointing_first_half(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
+    """The mean over the blocks of the first half, each alone."""
+    there = blocks(require_encoder(method).image_tower)
+    return _pointing_at(method, queries, there[: max(1, len(there) // 2)])
+
+
+def _pointing_at(method: ExplainerMethod, queries: SaliencyQueries, layers: Sequence[str]) -> Tensor:
+    return torch.stack([_pointing(_at(method, layer), queries) for layer in layers]).mean(0)
 
 
 def _overlap(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
@@ -305,6 +331,7 @@ def _class_sensitivity(method: ExplainerMethod, queries: SaliencyQueries) -> Ten
 METRICS: Mapping[str, Callable[[ExplainerMethod, SaliencyQueries], Float[Tensor, " Q"]]] = {
     "pointing_game": _pointing,
     "pointing_early": _pointing_early,
+    "pointing_first_half": _pointing_first_half,
     "overlap": _overlap,
     "class_sensitivity": _class_sensitivity,
 }

@@ -101,6 +101,23 @@ def test_the_measures_of_halves_agree_with_one_another(bench: FewShotBenchmark) 
     assert h == pytest.approx(2 * base * new / (base + new))
 
 
+def test_exchanged_halves_are_averaged_so_that_which_half_is_new_does_not_decide(
+    bench: FewShotBenchmark, asked: list[Any]
+) -> None:
+    base, new = halves(CLASSES, 1)
+    one = FewShotTask((bench,), (1, 2), 1).curve("zero_shot", {}, "new_accuracy", "test", 2)
+    asked.clear()
+    both = FewShotTask((bench,), (1, 2), 1, exchanged=True).curve("zero_shot", {}, "new_accuracy", "test", 2)
+    assert [call[3] for call in asked] == [base, new] * 2, "each half is learned, and the other is new"
+    other = FewShotTask((bench,), (1, 2), 1)._one(bench, "zero_shot", {}, ("new_accuracy", "test", 2), True)
+    assert both.points[-1][1] == pytest.approx((one.points[-1][1] + other.value) / 2)
+    assert sum(both.values) / len(both.values) == pytest.approx(both.points[-1][1])
+    assert len(both.values) == len(
+        {i for call in asked[2:] for images, half in call[4] if half != call[3] for i in images}
+    )
+    assert FewShotTask((bench,), (1, 2), 1, exchanged=True)._turns("accuracy") == (False,)
+
+
 @pytest.mark.parametrize("method", few(["zero_shot", "coop", "cocoop", "pre"], "zero_shot", "coop"))
 def test_new_classes_are_told_apart_by_what_was_learned_and_their_names(bench: FewShotBenchmark, method: str) -> None:
     shots = bench.shots(range(0, 40, 10), CLASSES[:2])

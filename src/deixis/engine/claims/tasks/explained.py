@@ -48,6 +48,7 @@ TASK = TaskCard(
     metrics=(
         "pointing_game",
         "pointing_early",
+        "pointing_first_half",
         "overlap",
         "class_sensitivity",
     ),
@@ -61,7 +62,7 @@ NOUNS = ("arrow", "bar", "circle", "cross", "heart", "ring", "star", "triangle")
 _TRAINED_BY = (Path(__file__), Path(str(plain_cnn.__file__)), Path(str(drawing.__file__)))
 """Code that the classifier hangs on, part of the cache's key."""
 
-_ON_THINGS = ("pointing_game", "pointing_early", "overlap")
+_ON_THINGS = ("pointing_game", "pointing_early", "pointing_first_half", "overlap")
 """What guessing gives of these is the share of an image that the thing takes."""
 
 _POINTS = 4
