@@ -152,7 +152,7 @@ def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | Cu
     if not isinstance(made, TrainingTask):
         return made
     train, validation, test = map(draw_once, (made.train, made.validation, made.test))
-    sources = {name: _keep(source) for name, source in made.sources.items()}
+    sources = {name: draw_once(source) for name, source in made.sources.items()}
     return dataclasses.replace(made, train=train, validation=validation, test=test, sources=sources)
 
 
