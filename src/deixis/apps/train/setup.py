@@ -21,12 +21,12 @@ from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
-from deixis.engine.training.stages import card_of, group_size, stage_batch
+from deixis.engine.training.stages import card_of, config_specs, group_size, stage_batch
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.ops.collective import world_size
-from deixis.types import Sample, Source, Stage
+from deixis.types import Sample, SampleSpec, Source, Stage
 from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo import scratch
 
@@ -330,7 +330,8 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
         labels = [sample.label for sample in source.samples]
     else:
         return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
-    groups = concept_groups(_unworded(source.samples) if labels else source.samples)
+    samples = _whole_texts(source.samples) if settings.sentences or _reads_sentences(method) else source.samples
+    groups = concept_groups(_unworded(samples) if labels else samples)
     if len(set(groups)) < MIN_GROUPS:
         few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
         return source, None, [few]
@@ -348,6 +349,15 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
 def _unworded(samples: Sequence[Sample]) -> list[Sample]:
     """Where classes are distinguished, images of one caption are not one thing."""
     return [dataclasses.replace(sample, captions=()) for sample in samples]
+
+
+def _reads_sentences(method: AnyMethod) -> bool:
+    return any(spec.sentences for spec in config_specs(method, SampleSpec))
+
+
+def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
+    """Many pictures have a sentence such as "It is on the left.": only those of which all is equal show one concept."""
+    return [dataclasses.replace(each, captions=(" ".join(each.captions),) if each.captions else ()) for each in samples]
 
 
 def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) -> int:

@@ -20,6 +20,7 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.further_captions import with_sentences
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
 from deixis.data.loading.loader import Loader, skip_log
@@ -86,6 +87,7 @@ def train(
     TensorBoardWriter.wanted(settings.tensorboard)
     with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
+        own = with_sentences(own, settings.sentences) if settings.sentences else own
         lesson = prepare(name, own, settings, sources)
         return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
 
