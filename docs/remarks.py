@@ -92,6 +92,7 @@ VECTORS: Mapping[str, str] = {
     "clip": "the authors' code",
     "coop": "the authors' code",
     "filip": "a loop written from the equations",
+    "mdetr": "the authors' code",
     "normgrad": "the authors' code",
     "pixpro": "the authors' code",
     "pre": "the authors' code",

@@ -185,13 +185,8 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "regions.boxes.box_jitter": "proposals near the boxes of the data",
     "regions.boxes.box_union": "the one box of a phrase of several things",
     "regions.boxes.nms": "proposals of a detector",
-    "regions.boxes.pairwise_giou": "the cost of a matching",
-    "regions.dense.dice_loss": "masks of phrases",
-    "regions.dense.focal_loss": "masks of phrases",
     "regions.dense.mask_iou": "masks of phrases",
     "regions.dense.overall_iou": "masks of phrases",
-    "regions.matching.hungarian": "set prediction",
-    "spans.span_mask": "the words that name a region",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }
 

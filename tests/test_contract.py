@@ -129,6 +129,8 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "compare": (images, tokens),
         "adapters": (),
         "attribute": (images, lambda output: output[:, 0]),
+        "ground": (images, tokens, torch.ones_like(tokens, dtype=torch.bool)),
+        "answer": (images, tokens),
     }
     for capability in read(name).card.capabilities:
         getattr(method, capability)(*arguments.get(capability, (images,)))

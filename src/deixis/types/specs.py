@@ -43,8 +43,9 @@ class Made:
     Attributes:
         part: its name in the card; it must be frozen.
         call: the method of the part that is called with batches of what stands in `of`, in that order.
-        output: the attribute of the result that is the field; empty: the result itself. One row a sample; rows of
-            different lengths (a list of tensors, or a tensor beside a `mask`) make a ragged field.
+        output: the attribute of the result that is the field, or its place in a list such as that of feature maps;
+            empty: the result itself. One row a sample; rows of different lengths (a list of tensors, or a tensor beside
+            a `mask` or `valid`) make a ragged field.
         of: what it is made from: `image`, as the part's preprocessing gives it, and `text`, the tokens of the caption
             by the part's tokenizer.
     """

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from deixis.ops.regions.matching import hungarian
+from deixis.ops.regions.matching import hungarian, of_owner, owners
 
 COST = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(0))
 VALID = torch.arange(4) < torch.tensor([4, 1, 0, 3, 2, 4])[:, None]
@@ -49,3 +49,15 @@ def test_of_more_targets_than_predictions_the_dearest_stay_alone() -> None:
 def test_a_diverged_model_is_matched_somehow() -> None:
     cost = torch.tensor([[[torch.nan, torch.inf], [-torch.inf, 0.0]]])
     assert sorted(hungarian(cost, torch.ones(1, 2, dtype=torch.bool))[0].tolist()) == [0, 1]
+
+
+def test_what_targets_have_comes_to_the_predictions_that_stand_for_them() -> None:
+    match, values = hungarian(COST, VALID), torch.randn(6, 4, 2)
+    owner = owners(match, 5)
+    found = of_owner(values, owner)
+    for sample in range(6):
+        for prediction in range(5):
+            mine = [place for place in range(4) if match[sample, place] == prediction]
+            assert owner[sample, prediction] == (mine[0] if mine else -1)
+            assert not mine or torch.equal(found[sample, prediction], values[sample, mine[0]])
+    assert of_owner(values[:, :0], owner).shape == (6, 5, 2), "there may be no target at all"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-__all__ = ["hungarian"]
+__all__ = ["hungarian", "of_owner", "owners"]
 
 _NO_NUMBER = 1e9
 """Cost in place of what is not finite: a diverged loss is reported by whoever reads it, not by the matching."""
@@ -35,3 +35,26 @@ def hungarian(cost: Float[Tensor, "B Q T"], valid: Bool[Tensor, "B T"]) -> Int64
         predictions, columns = linear_sum_assignment(costs[sample][:, places.numpy()])
         match[sample, places[torch.from_numpy(columns)]] = torch.from_numpy(predictions)
     return match.to(valid.device)
+
+
+def owners(match: Int64[Tensor, "B T"], predictions: int) -> Int64[Tensor, "B Q"]:
+    """The other way round: the target of each of Q predictions, -1 where it has none.
+
+    >>> owners(torch.tensor([[2, -1, 0]]), 4).tolist()
+    [[2, -1, 0, -1]]
+    """
+    place = match.where(match >= 0, predictions)
+    numbers = torch.arange(match.shape[1], device=match.device).expand_as(match)
+    return torch.full((len(match), predictions + 1), -1, device=match.device).scatter(1, place, numbers)[:, :-1]
+
+
+def of_owner(values: Shaped[Tensor, "B T ..."], owner: Int64[Tensor, "B Q"]) -> Shaped[Tensor, "B Q ..."]:
+    """What targets have, for the prediction that stands for each; of one that stands for none, anything.
+
+    Args:
+        values: of the targets.
+        owner: of `owners`.
+    """
+    if not values.shape[1]:
+        return values.new_zeros(*owner.shape, *values.shape[2:])
+    return values[torch.arange(len(owner), device=owner.device)[:, None], owner.clamp(min=0)]
