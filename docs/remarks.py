@@ -91,6 +91,7 @@ VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
     "clip": "the authors' code",
     "coop": "the authors' code",
+    "fairness_indicators": "the authors' code",
     "filip": "a loop written from the equations",
     "mdetr": "the authors' code",
     "normgrad": "the authors' code",
@@ -101,5 +102,5 @@ VECTORS: Mapping[str, str] = {
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
 
-BUILT_ON: Mapping[str, str] = {"swav": "seer"}
+BUILT_ON: Mapping[str, str] = {"seer": "fairness_indicators", "swav": "seer"}
 """First word of golden files that bear another paper's name -> the method whose they are."""

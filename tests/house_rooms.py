@@ -46,6 +46,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
     "engine/evaluation/protocols/grounding.py": ("windows",),
+    "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from deixis.data.splits import concept_groups
+from deixis.engine.evaluation.groups import COLUMNS, group_columns
 from deixis.engine.fewshot.benchmark import labelled
 from deixis.engine.fewshot.draws import Labelled, limited, style_of
 from deixis.errors import DeixisError
@@ -22,9 +23,20 @@ CURES = {
     "boxes": "Give data with boxes: set:photos-boxes, set:scenes, or boxes in COCO's form.",
     "phrases": "Give data whose boxes have phrases: set:photos-boxes, set:scenes, or RefCOCO's form.",
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
+    "demographics": f"Give a table with a column of groups: {', '.join(COLUMNS)}; or set:emoji-tones.",
     "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
 }
 """Field -> a description of data that has it."""
+
+_PRESENT: dict[str, Callable[[Sample], bool]] = {
+    "images": lambda sample: sample.image is not None,
+    "captions": lambda sample: bool(sample.captions),
+    "masks": lambda sample: any(region.mask is not None for region in sample.regions),
+    **dict.fromkeys(("boxes", "regions"), lambda sample: bool(sample.regions)),
+    "phrases": lambda sample: any(region.phrases for region in sample.regions),
+    "questions": lambda sample: bool(sample.questions),
+}
+"""Field -> whether a sample has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +124,8 @@ class EvalData:
 
     def _has(self, field: str) -> bool:
         samples = self.source.samples
-        if field == "images":
-            return any(sample.image is not None for sample in samples)
-        if field == "captions":
-            return any(sample.captions for sample in samples)
+        if field in _PRESENT:
+            return any(map(_PRESENT[field], samples))
         if field == "labels":
             try:
                 return bool(labelled(self.source).samples)
@@ -123,14 +133,8 @@ class EvalData:
                 return False
         if field == "style":
             return len({style_of(sample) for sample in samples} - {""}) > 1
-        if field == "masks":
-            return any(region.mask is not None for sample in samples for region in sample.regions)
-        if field in ("boxes", "regions"):
-            return any(sample.regions for sample in samples)
-        if field == "phrases":
-            return any(region.phrases for sample in samples for region in sample.regions)
-        if field == "questions":
-            return any(sample.questions for sample in samples)
+        if field == "demographics":
+            return bool(group_columns(samples))
         return any(sample.extra.get(field) for sample in samples)
 
     @property
