@@ -36,6 +36,7 @@ from deixis.methods import read
 from deixis.nn.compute import computing, on_threads
 from deixis.types import Losses, Progress, Source, Stage
 from deixis.types.protocols import AnyMethod
+from deixis.types.samples import Drawing
 
 __all__ = ["BACKEND", "THREADS", "Cost", "Trial", "TrialBackend", "cost", "run_trial"]
 
@@ -351,17 +352,24 @@ class _Run:
         """Of training."""
         return self._steps
 
-    def timed(self) -> tuple[float, float]:
-        """Seconds of a step and of measuring; the method is worth nothing afterwards."""
-        times: list[float] = []
+    def timed(self) -> tuple[float, float, float]:
+        """Seconds of a step, of measuring, and of drawing what is trained on once; the method is worth nothing then."""
+        task, start = self._task, self._now()
+        few = dataclasses.replace(task.train, samples=task.train.samples[: 2 * task.batch_size])
+        for sample in few.samples:
+            if isinstance(sample.image, Drawing):
+                sample.image.draw()
+        seen = min(self._steps * task.batch_size, len(task.train.samples))
+        drawing = (self._now() - start) / len(few.samples) * seen
+        self._task, times = dataclasses.replace(task, train=few), list[float]()
         for stage in [each for each in stages(self._method) if each.kind == "train"][:1]:
             with self._loader(stage) as loader:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
                 run.run(lambda progress, losses: times.append(self._now()))
         start = self._now()
-        self._measured()
+        self._lab.measure(self._unit.metric, self._method, self._held)
         measure = self._now() - start
-        return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure
+        return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure, drawing
 
 
 def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
@@ -382,7 +390,7 @@ def _cost(unit: Trial, folder: Path, lab: TrialBackend) -> Cost:
     else:
         run = _Run(unit, task, folder, lab)
         setup = time.process_time() - busy
-        step, measure = run.timed()
-        training, measuring = run.steps * step, setup + unit.points * measure
+        step, measure, drawing = run.timed()
+        training, measuring = run.steps * step + drawing, setup + unit.points * measure
     cores = (time.process_time() - busy) / (time.perf_counter() - start)
     return Cost(training + measuring, cores, measuring)

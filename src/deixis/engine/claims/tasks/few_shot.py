@@ -142,10 +142,10 @@ class FewShotTask:
         return shots if len(shots) > 1 else _LOOK
 
     def longest(self, method: str, settings: Mapping[str, Any], metric: str, budget: int) -> float:
-        """Seconds that a curve takes at the most, from the largest draw of the first set."""
+        """About how many seconds a curve takes, from the largest draw of the first set: in proportion to the images."""
         shots = self._within(budget)
         seconds = self._one(self.benches[0], method, settings, (metric, "validation", shots[-1]), False).seconds
-        return seconds * len(shots) * len(self.benches) * len(self._turns(metric))
+        return seconds * sum(shots) / shots[-1] * len(self.benches) * len(self._turns(metric))
 
     def _one(
         self,
