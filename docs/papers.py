@@ -16,6 +16,7 @@ from deixis.engine.claims.source_code import changed_code, passed_through, sourc
 from deixis.engine.claims.tuning import ends
 from deixis.engine.claims.verdicts import PairedComparison
 from deixis.methods import Literals, list_methods
+from docs.changed_verdicts import changed_verdicts
 from docs.missing_runs import missing_runs
 from docs.remarks import BUILT_ON, REMARKS, VECTORS
 
@@ -93,7 +94,8 @@ def papers_page(
         )
         for each in methods
     ]
-    parts = ["# Papers", made, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
+    changed = changed_verdicts(methods, results.verdicts)
+    parts = ["# Papers", made, *changed, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
     if results.claims:
         hours = sum(row["seconds"] for row in results.claims) / 3600
         parts.append(f"The runs reported below took {hours:.1f} CPU hours, without the tuning trials.")

@@ -91,6 +91,7 @@ VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
     "clip": "the authors' code",
     "coop": "the authors' code",
+    "dreamlip": "a loop written from the equations",
     "fairness_indicators": "the authors' code",
     "filip": "a loop written from the equations",
     "mdetr": "the authors' code",

@@ -18,7 +18,7 @@ from deixis.apps.claim import claim as app
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims, records, source_code
 from deixis.engine.claims.design import Design, split_setting
-from deixis.engine.claims.pending import up_to_date
+from deixis.engine.claims.pending import PendingArm, PendingClaim, up_to_date
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
 from deixis.engine.claims.trials import Cost
@@ -408,6 +408,43 @@ def test_an_older_verdict_stays_and_what_stricter_rules_say_of_its_rows_stands_b
     assert "as the row says" in page
 
 
+def test_verdicts_that_change_when_a_claim_is_tried_again_are_at_the_top_with_both_figures() -> None:
+    first = small_claim(statement="A <claim> | of it.")
+    claimed = read("clip")._replace(claims=(first, small_claim(statement="Again.", again=first.statement)))
+    results = kept_rows()
+    again = {**results.verdicts[0], "claim": "Again.", "difference": 0.01, "low": -0.1, "high": 0.12, "date": "2027"}
+    assert "Verdicts that changed" not in papers_page([claimed], results, {}, "").text
+    same = papers_page([claimed], results._replace(verdicts=[*results.verdicts, again]), {}, "").text
+    assert "Verdicts that changed" not in same, "it is shown again"
+    again["verdict"] = "inconclusive"
+    page = papers_page([claimed], results._replace(verdicts=[*results.verdicts, again]), {}, "").text
+    told = (
+        "* clip, against other: **shown** (0.2, 0.1 to 0.3, 5 seeds, 2026) became **inconclusive** "
+        "(0.01, -0.1 to 0.12, 5 seeds, 2027)."
+    )
+    assert told in page
+    assert page.index(told) < page.index("| name | paper |")
+    other = {**again, "baseline": "a third"}
+    page = papers_page([claimed], results._replace(verdicts=[*results.verdicts, other]), {}, "").text
+    assert "with other rivals: shown became **inconclusive**. Before: **shown** (0.2" in page
+
+
+def test_what_is_still_to_be_run_stands_on_the_page_with_minutes_in_order() -> None:
+    claims_there = [small_claim(statement=name) for name in ("First.", "Second.")]
+    arms = {"clean": PendingArm(4, 5, 30.4), "noisy": PendingArm(4, 5, None)}
+    missing = [
+        PendingClaim("line", claims_there[0], {"clean": arms["clean"]}, waits="a-model"),
+        PendingClaim("line", claims_there[1], arms, stale=True),
+    ]
+    page = papers_page([], Results(), {}, "", missing).text
+    rows = [
+        "| line | First. | 9 | 30 | waits for `a-model` |",
+        "| line | Second. | 18 | not measured | rows are stale |",
+    ]
+    assert page.index(rows[0]) < page.index(rows[1])
+    assert "Still to be run" not in papers_page([], Results(), {}, "").text
+
+
 def test_unequal_trials_and_grids_that_end_at_the_best_value_are_reported_on_the_page_of_older_rows() -> None:
     arms = {name: Arm("line", grid={"sizes": ((1, 1), (2, 1), (3, 2))}) for name in ("mine", "other")}
     claimed = read("clip")._replace(claims=(small_claim(statement="A <claim> | of it.", arms=arms),))
@@ -468,7 +505,10 @@ def test_the_page_says_of_golden_numbers_what_their_description_says(name: str) 
     """A loop from the equations is no code of the authors."""
     file = {"srmap": "sr_map", "fairness_indicators": "seer"}.get(name, name)
     description = (golden_folder() / f"{file}.md").read_text()
-    loop = "loop implementation" in description or "rest on the paper's equations" in " ".join(description.split())
+    said = " ".join(description.split())
+    loop = any(
+        each in said for each in ("loop implementation", "rest on the paper's equations", "from the paper's equ")
+    )
     assert ("equations" in VECTORS[name]) == loop
 
 
