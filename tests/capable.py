@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.types import GroundOutput, Part
 from tests.toys import carded
 
-__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter"]
+__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter", "SureGrounder"]
 
 COLOURS = ("red", "green", "blue")
 _ENCODER = Part("encoder", "dual_encoder", frozen=True)
@@ -51,6 +52,26 @@ class Grounder(Toy):
         wanted = [self.asked(row[real]) for row, real in zip(tokens, mask, strict=True)]
         scores = torch.stack([torch.tensor([0.9 if number == one else 0.1 for number in range(3)]) for one in wanted])
         return GroundOutput(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
+
+
+class SureGrounder(Grounder):
+    """Gives a threshold, a source and labels, and scores for each phrase among the spans."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def ground(self, images: Tensor, tokens: Tensor, mask: Tensor, spans: Any = None) -> GroundOutput:
+        alone = super().ground(images, tokens, mask)
+        wide = 1 if spans is None else spans.shape[1]
+        labels = tuple(tuple(f"thing {number}" for number in range(3)) for _ in images)
+        return dataclasses.replace(
+            alone,
+            scores=alone.scores.expand(-1, wide, -1),
+            thresholds=torch.full((len(images), wide), self.threshold),
+            sources=(("kind",) * wide,) * len(images),
+            labels=labels,
+        )
 
 
 class Segmenter(Toy):
@@ -102,6 +123,7 @@ def _box(inside: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:
 
 for _cls, _capability in (
     (Grounder, "ground"),
+    (SureGrounder, "ground"),
     (Captioner, "caption"),
     (Reader, "read"),
     (Answerer, "answer"),

@@ -134,12 +134,19 @@ class GroundOutput:
             within a phrase has a meaning that all methods share.
         valid: true where a candidate is no padding.
         masks: of the candidates, how sure it is of each pixel, from 0 to 1; None where the method makes none.
+        thresholds: of each phrase, the score below which a candidate is no answer, of methods that can say that nothing
+            fits; None of others.
+        sources: of each phrase, how it was scored, such as `kind` or `crop`; empty where there is but one way.
+        labels: what a detector calls each candidate; empty where there is none.
     """
 
     boxes: Float[Tensor, "B Q 4"]
     scores: Float[Tensor, "B T Q"]
     valid: Bool[Tensor, "B Q"]
     masks: Float[Tensor, "B Q H W"] | None = None
+    thresholds: Float[Tensor, "B T"] | None = None
+    sources: tuple[tuple[str, ...], ...] = ()
+    labels: tuple[tuple[str, ...], ...] = ()
 
     def best(self, count: int = 1) -> tuple[Float[Tensor, "B T k 4"], Float[Tensor, "B T k"]]:
         """The boxes that fit each phrase best, best first, and their scores.

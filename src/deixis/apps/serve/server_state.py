@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from PIL import Image
 
 from deixis.apps.explain.explain import Explainer
-from deixis.apps.ground.ground import Grounding, ground
+from deixis.apps.ground.ground import ground
 from deixis.apps.label.label_table import LabelTable
 from deixis.apps.predict.capable import open_method
 from deixis.apps.search.searcher import Searcher
@@ -27,6 +27,7 @@ from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
+from deixis.types import Detections
 
 __all__ = ["CurrentState", "ServerState"]
 
@@ -176,7 +177,7 @@ class ServerState:
                 501, "This model can't locate objects.", "Ask /explain where in a picture it sees words."
             )
 
-    def grounded(self, picture: Image.Image, text: str, count: int) -> Grounding:
+    def grounded(self, picture: Image.Image, text: str, count: int) -> Detections:
         """Where in a picture a text is meant.
 
         Args:
@@ -187,7 +188,9 @@ class ServerState:
         Raises:
             DeixisError: the text is empty.
         """
-        return ground(self.grounder, picture, text, count=count)[0]
+        found = ground(picture, text, model=self.grounder, count=count)
+        assert isinstance(found, Detections)
+        return found
 
 
 async def _desk(request: Request) -> ServerState:

@@ -27,7 +27,7 @@ PART = PartKind(
             "centernet[:COUNT]",
             "centernet:50",
             "a CenterNet for the 80 kinds of COCO; 20 regions an image, or COUNT",
-            "145 MB once, of which 4 are kept, by `deixis data get detector`",
+            "145 MB once, of which 4 are kept, and the starter, by `deixis data get detector`",
         ),
         PartSource(
             "own[:PROPOSALS]",

