@@ -19,6 +19,7 @@ from deixis.engine.claims.design import Design
 from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
+from deixis.engine.claims.tuning import first_trials
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, classifies_new, labelled, named
 from deixis.engine.fewshot.draws import Labelled, halves, parts, style_of, two_sided
@@ -220,6 +221,26 @@ def test_claims_on_images_name_options_and_measures_that_there_are() -> None:
         assert claim.metric in METRICS
         assert claim.budget == max(options["shots"])
         assert claim.statistic != "ratio", "there are no images without any"
+
+
+FEW_SHOT = [(name, claim) for name in list_methods() for claim in read(name).claims if claim.data == "few_shot"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "claim"), FEW_SHOT, ids=[f"{n}-{c.metric}-{c.first_seed}" for n, c in FEW_SHOT])
+def test_each_arm_of_a_claim_learns_and_is_measured(bench: FewShotBenchmark, name: str, claim: Claim) -> None:
+    """With toys for images, and an epoch or two: whatever the settings are, a curve comes out."""
+    assert next(iter(claim.arms.values())).method == name, "the paper's arm comes first"
+    contest = FewShotTask((bench,), (1, 2), claim.first_seed, bool(claim.options.get("exchanged")))
+    for arm in claim.arms.values():
+        settings = first_trials({"arm": arm.grid})["arm"]
+        for setting in (settings[0], settings[-1]):
+            changed = {**arm.overrides, **setting}
+            found = contest.curve(
+                arm.method, changed | dict.fromkeys({"epochs"} & set(changed), 2), claim.metric, "test", 2
+            )
+            assert [k for k, _ in found.points] == [1, 2]
+            assert all(0 <= value <= 1 for _, value in found.points)
 
 
 def test_options_that_there_are_not_are_refused() -> None:
