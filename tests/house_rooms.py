@@ -42,6 +42,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/train/setup.py": ("clip",),  # of gradients
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/claims/tasks/scenes.py": ("zero_shot",),  # the same metric
+    "engine/claims/tasks/votes.py": ("zero_shot",),  # the same metric
     # What protocols compare where nothing is named, as literals.
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),

@@ -146,7 +146,7 @@ def prepare(
         EpochPlan(each, shards_of(data.samples)[0], world_size(), groups=groups_of(data.samples) if group > 1 else ())
         for each, data in zip((order, *(stage_order(order, stage) for stage in stages)), (train, *drawn), strict=True)
     )
-    steps = _steps(stages, plans, settings)
+    steps = _steps(stages, plans, order.batch_size * world_size(), settings)
     remainder = own.remainder() if any(steps) else ""
     notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
     return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method), sources)
@@ -380,12 +380,12 @@ def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) 
     return size // world
 
 
-def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], settings: TrainSettings) -> tuple[int, ...]:
-    """Of each stage; a stage that fits takes none. Where no number is given, a stage passes over its own source."""
+def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], size: int, settings: TrainSettings) -> tuple[int, ...]:
+    """Of each stage; a stage that fits takes none. Where no number is given, a stage passes over its own source; shares
+    that sum to less than 1 leave out the rest."""
     shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
     steps = []
     for share, plan in zip(shares, plans, strict=True):
-        size = plan.order.batch_size * plan.world
         whole = settings.steps or math.ceil(settings.images / size) or _PASSES * plan.length(0)
-        steps.append(max(1, round(whole * share / sum(shares))) if share else 0)
+        steps.append(max(1, round(whole * share / max(1.0, sum(shares)))) if share else 0)
     return tuple(steps)

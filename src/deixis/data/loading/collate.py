@@ -181,12 +181,24 @@ class Collate:
             sample_spec, reader = self._readers[spec.name]
             value, valid[ragged[0]] = self._tokens(self._captions(sample, draw, sample_spec), sample_spec, reader)
             return value
-        value = _column(sample, spec)
         axes = spec.axes.split()
+        if axes[-3:] == ["3", "H", "W"]:
+            return self._pictures(sample, spec)
+        value = _column(sample, spec)
         for letter in ragged:
             if letter in axes and letter != "T" and letter not in valid:
                 valid[letter] = torch.ones(1, value.shape[axes.index(letter)], dtype=torch.bool)
         return value
+
+    def _pictures(self, sample: Sample, spec: FieldSpec) -> Tensor:
+        """A column of several pictures of a sample [1, ..., 3, H, W], each whole, as the model takes it."""
+        pictures, count = sample.extra[spec.name], int(spec.axes.split()[1])
+        if len(pictures) != count:
+            raise DeixisError(
+                f"The column {spec.name!r} of the sample {sample.id!r} has {len(pictures)} pictures, not {count}.",
+                "Fix the column, or remove the sample.",
+            )
+        return self.preprocess.read(list(pictures))[None]
 
     # --- regions ------------------------------------------------------------------------------------------------------
 
