@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
 
 import torch
 
@@ -12,7 +11,7 @@ from deixis.nn.encoders import ImageHalf
 from deixis.nn.vision.fine_resnet import STRIDE, FineResNet, FineResNetConfig
 from deixis.zoo import scratch
 
-__all__ = ["is_name", "load"]
+__all__ = ["build", "is_name", "load"]
 
 _OPTION = f"stride{STRIDE}"
 
@@ -38,15 +37,28 @@ def load(name: str, seed: int = 0) -> ImageHalf:
     wanted = scratch.options(":".join(parts)) or {}
     if wanted.pop("image") != "resnet":
         raise DeixisError(f"{name!r} names no tower: {_OPTION} is of resnet alone.", "Write scratch:resnet:stride8.")
-    side, size = wanted.pop("image_size"), wanted.get("size", "small")
-    plain = scratch.image_half(size)
-    told: dict[str, Any] = {**cast(Any, plain.network).config, "image_size": side}
-    told.pop("kind")
+    size = scratch.SIZES[str(wanted.get("size", "small"))]
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = FineResNet(FineResNetConfig(**told | {"blocks": tuple(told["blocks"])}))
+        return build(size.width // 8, size.out, int(wanted["image_size"]), seed)
     except ValueError as error:
-        raise DeixisError(f"Images of {side} pixels are requested: {error}.", "Ask for a multiple of 4.") from error
+        raise DeixisError(f"{name!r} names no tower: {error}.", "Ask for a side that is a multiple of 4.") from error
+
+
+def build(channels: int, out: int, side: int, seed: int = 0) -> ImageHalf:
+    """The tower by its numbers, in eval mode.
+
+    Args:
+        channels: of the stem; the features are 32 times as wide.
+        out: width of what it could be projected to.
+        side: of its images, in pixels.
+        seed: as for `load`.
+
+    Raises:
+        ValueError: the side is no multiple of 4, or below 8.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = FineResNet(FineResNetConfig(side, (1, 1, 1, 1), channels, channels // 2, out))
+    plain = scratch.image_half("tiny")
     preprocess = dataclasses.replace(plain.preprocess, size=side)
-    return ImageHalf(network, preprocess, plain.name, plain.licence).eval()
+    return ImageHalf(network, preprocess, f"{scratch.NAME}-{_OPTION}", plain.licence).eval()

@@ -130,7 +130,7 @@ def test_a_resnet_of_stride_8_has_eight_cells_a_side_at_64_pixels_and_says_what_
     assert tower.strides == (4, 8)
     assert feature_map(tower, torch.zeros(1, 3, 64, 64)).shape[2:] == (8, 8)
     assert feature_map(load("scratch:resnet:stride8:tiny:28"), torch.zeros(1, 3, 16, 16)).shape[2:] == (2, 2)
-    with pytest.raises(DeixisError, match="Images of 30 pixels are requested"):
+    with pytest.raises(DeixisError, match="an image of 30 pixels is no multiple of 4"):
         load("scratch:resnet:stride8:30")
     with pytest.raises(DeixisError, match="stride8 is of resnet alone"):
         load("scratch:vit:stride8")

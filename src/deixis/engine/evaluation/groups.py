@@ -110,7 +110,8 @@ def gap(
         return None
     member = np.array([[each == name for each in groups] for name in names], dtype=np.float64)
     means = member @ values / member.sum(axis=1)
-    pair = [int(means.argmax()), int(means.argmin())]
+    order = means.argsort(kind="stable")
+    pair = [int(order[-1]), int(order[0])]
     _, cluster_of = np.unique(clusters, return_inverse=True)
     count = int(cluster_of.max()) + 1
     sums = np.stack([np.bincount(cluster_of, weights=member[i] * values, minlength=count) for i in pair])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -26,7 +26,7 @@ from deixis.nn.vision.variable_vit import VariableVit
 from deixis.nn.vision.vit import Vit
 from deixis.types.outputs import TokenStates
 
-__all__ = ["feature_map", "parameters_before", "pooled", "tokens"]
+__all__ = ["feature_map", "parameters_before", "pooled", "pooled_crops", "tokens"]
 
 
 def pooled(tower: Any, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
@@ -40,6 +40,24 @@ def pooled(tower: Any, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]
         DeixisError: the tower takes images of its own size alone.
     """
     return _run(tower, images, lambda fitted: fitted(images))
+
+
+def pooled_crops(tower: Any, views: Sequence[Float[Tensor, "B v 3 _h _w"]]) -> Float[Tensor, "B V F"]:
+    """Pooled features of all crops of each image; crops of one size go through the tower together.
+
+    Args:
+        tower: an `ImageEncoder`.
+        views: groups of crops; the order of crops is kept where those of one size stand side by side.
+    """
+    groups: dict[int, list[Tensor]] = {}
+    for each in views:
+        groups.setdefault(each.shape[-1], []).append(each)
+    rows = []
+    for same in groups.values():
+        crops = torch.cat(same, dim=1)
+        features = pooled(tower, crops.transpose(0, 1).flatten(0, 1))
+        rows.append(features.unflatten(0, (crops.shape[1], len(crops))).transpose(0, 1))
+    return torch.cat(rows, dim=1)
 
 
 def feature_map(tower: Any, images: Float[Tensor, "B 3 H W"], layer: str = "") -> Float[Tensor, "B D h w"]:
