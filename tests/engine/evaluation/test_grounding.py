@@ -30,9 +30,10 @@ from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, QueryValues
 from deixis.engine.evaluation.protocols import detection, grounding
 from deixis.errors import DeixisError
-from deixis.types import Mask, Phrase, Region, Sample, Source
+from deixis.types import GroundOutput, Mask, Part, Phrase, Region, Sample, Source
 from tests.capable import COLOURS, Grounder
 from tests.engine.evaluation.test_protocols import SILENT
+from tests.toys import carded
 
 SIDE = 32
 
@@ -79,12 +80,16 @@ def region(*box: float, mask: Mask | None = None) -> Region:
 
 def answer(*boxes: Sequence[float], score: float = 0.5, **fields: Any) -> PhraseAnswer:
     scores = torch.tensor([score - 0.01 * place for place in range(len(boxes))])
-    return PhraseAnswer(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), scores, **fields)
+    return PhraseAnswer(given(*boxes), scores, **fields)
+
+
+def given(*boxes: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
 def values(*pairs: tuple[PhraseQuery, PhraseAnswer]) -> dict[Column, QueryValues]:
     data = data_of([Sample(name, Path(name), regions=(region(0.0, 0.0, 1.0, 1.0),)) for name in "abc"]).boxed()
-    return grounding_values(data, [query for query, _ in pairs], [given for _, given in pairs])
+    return grounding_values(data, [query for query, _ in pairs], [said for _, said in pairs])
 
 
 LEFT, RIGHT = (0.0, 0.0, 0.4, 1.0), (0.6, 0.0, 1.0, 1.0)
@@ -110,7 +115,8 @@ def test_a_phrase_of_several_regions_is_one_query_for_all_of_them_and_absent_phr
         ("the largest cow", "size"),
         ("the cow on the right", "place"),
         ("the white horse", "colour"),
-        ("the horse lying on the grass", "other"),
+        ("the dog in front of the bicycle", "relation"),
+        ("the left one", "other"),
         ("an owl", "noun"),
     ],
 )
@@ -153,14 +159,14 @@ def test_a_point_is_measured_by_pointing_alone() -> None:
 
 def test_of_several_things_each_is_found_once_and_boxes_too_many_cost() -> None:
     again = (0.0, 0.0, 0.4, 0.9)
-    every = (answer(LEFT, RIGHT, given=2), answer(LEFT, again, RIGHT, given=2), answer(LEFT, again, RIGHT, given=3))
-    found = values(*((BOTH, each) for each in every), (BOTH, answer(LEFT, given=0)))
+    every = (LEFT, RIGHT), (LEFT, again), (LEFT, again, RIGHT), ()
+    found = values(*((BOTH, answer(LEFT, given=given(*each))) for each in every))
     np.testing.assert_allclose(found[Column("several_f1")].values, [1, 2 / 4, 4 / 5, 0])
 
 
 def test_absent_phrases_are_told_apart_by_the_best_score_and_half_counts_for_a_tie() -> None:
-    low, high = answer(LEFT, score=0.2, given=0), answer(LEFT, score=0.9, given=1)
-    found = values((ONE, high), (ONE, low), (NONE, low), (NONE, answer(score=0.0, given=0)))
+    low, high = answer(LEFT, score=0.2, given=given()), answer(LEFT, score=0.9, given=given(LEFT))
+    found = values((ONE, high), (ONE, low), (NONE, low), (NONE, answer(score=0.0, given=given())))
     assert found[Column("auroc")].values.tolist() == [1, 0.75]
     assert found[Column("false_answers")].values.tolist() == [0, 0]
     assert found[Column("answered")].values.tolist() == [1, 0]
@@ -202,14 +208,14 @@ def test_values_stand_by_family_size_and_source_and_pictures_are_the_clusters() 
 def test_masks_are_compared_where_the_model_sees_the_picture() -> None:
     left = Mask(8, 8, polygons=((0.0, 0.0, 4.0, 0.0, 4.0, 8.0, 0.0, 8.0),))
     query = PhraseQuery(0, "a thing", "noun", (region(*LEFT, mask=left),))
-    given = torch.zeros(4, 4, dtype=torch.bool)
-    given[:, :2] = True
-    whole = values((query, answer(LEFT, mask=given)))
+    pixels = torch.zeros(4, 4, dtype=torch.bool)
+    pixels[:, :2] = True
+    whole = values((query, answer(LEFT, mask=pixels)))
     assert whole[Column("mask_iou")].values.tolist() == [1]
-    half = values((query, answer(LEFT, mask=torch.ones_like(given))), (query, answer(LEFT, mask=given)))
+    half = values((query, answer(LEFT, mask=torch.ones_like(pixels))), (query, answer(LEFT, mask=pixels)))
     assert half[Column("mask_iou")].values.tolist() == [0.5, 1]
     assert half[Column("mask_overall")].values.mean() == pytest.approx(16 / 24)
-    padded = values((query, answer(LEFT, mask=given, window=Window(-1.0, 0.0, 1.0, 1.0))))
+    padded = values((query, answer(LEFT, mask=pixels, window=Window(-1.0, 0.0, 1.0, 1.0))))
     assert padded[Column("mask_iou")].values.tolist() == [0], "the left half of what it saw was padding"
 
 
@@ -245,6 +251,33 @@ class Wide:
         image = np.full((100, 200, 3), 128, dtype=np.uint8)
         image[25:75, 90:110] = (255, 0, 0)
         return image
+
+
+class Careful(Grounder):
+    """Says of colours that are not there that nothing is, and how it came to know."""
+
+    def ground(self, *args: Any, **kwargs: Any) -> GroundOutput:
+        output = super().ground(*args, **kwargs)
+        thresholds = torch.full(output.scores.shape[:2], 0.5)
+        return dataclasses.replace(output, thresholds=thresholds, sources=(("pixels",),) * len(thresholds))
+
+
+carded(
+    Careful,
+    kind="training-free",
+    needs=(),
+    parts=(Part("encoder", "dual_encoder", frozen=True),),
+    capabilities=("ground",),
+)
+
+
+def test_what_reaches_the_threshold_is_the_answer_and_its_source_is_a_condition() -> None:
+    plan = grounding.prepare(data_of(PICTURES), EvalOptions(), SILENT)
+    output = grounding.measure(plan, EvalModel("toy", Careful()), EvalOptions(methods=("middle",)), SILENT)
+    found = {column: each.estimate().value for column, each in output.arms[""].items()}
+    assert (found[Column("answered")], found[Column("false_answers")], found[Column("auroc")]) == (1, 0, 1)
+    assert found[Column("pointing", "source pixels")] == 1
+    assert Column("answered") not in output.arms["middle"]
 
 
 @pytest.mark.parametrize("name", [*CONTROLS, "windows"])

@@ -20,13 +20,14 @@ from deixis.engine.evaluation.saliency import PROMPT, SaliencyQueries, build_exp
 from deixis.engine.evaluation.saliency_checks import compared
 from deixis.engine.training.batching import preprocess_of, tokenized
 from deixis.errors import DeixisError
-from deixis.inputs.images import load_image, open_image
+from deixis.inputs.images import load_image, open_image, shown_size
+from deixis.inputs.phrases import parse_phrase
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.compute import autocast, batch_size
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.ops.maps import highest
-from deixis.ops.regions.boxes import box_area
+from deixis.ops.regions.boxes import box_area, nms
 from deixis.types import GroundOutput, Picture
 from deixis.types.protocols import Proposals
 
@@ -38,7 +39,7 @@ CONTROLS = ("middle", "largest", "crops")
 BOXES = 10
 """Of each phrase: as many as recall is measured with."""
 
-_BATCH = 16
+_BATCH, _SAME = 16, 0.5
 _MIDDLE = (0.5,) * 4
 
 
@@ -75,7 +76,8 @@ def answer_by_method(
                 places = [of_picture[picture][min(number, len(of_picture[picture]) - 1)] for picture in some]
                 tokens, real = _padded([rows[queries[place].phrase] for place in places])
                 output = method.ground(pixels, tokens.to(device), real.to(device))
-                found.update(zip(places, _answers(output, windows, boxes), strict=True))
+                phrases = [queries[place].phrase for place in places]
+                found.update(zip(places, _answers(output, windows, phrases, boxes), strict=True))
             progress(len(found), len(queries))
     return [found[place] for place in range(len(queries))]
 
@@ -83,7 +85,7 @@ def answer_by_method(
 def _shown(pictures: Sequence[Picture], preprocess: Preprocess) -> tuple[Float[Tensor, "B 3 H W"], list[Window]]:
     """Pictures as a model sees them, and which part of each that is."""
     images = preprocess.read(pictures, threads=min(os.cpu_count() or 1, 8))
-    return images, [visible_window(preprocess, *open_image(picture).size) for picture in pictures]
+    return images, [visible_window(preprocess, *shown_size(picture)) for picture in pictures]
 
 
 def _padded(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -93,9 +95,11 @@ def _padded(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(tokens), torch.cat(real)
 
 
-def _answers(output: GroundOutput, windows: Sequence[Window], count: int) -> Iterator[PhraseAnswer]:
+def _answers(
+    output: GroundOutput, windows: Sequence[Window], phrases: Sequence[str], count: int
+) -> Iterator[PhraseAnswer]:
     """Of a batch with one phrase a row; boxes in padding are none."""
-    for row, window in enumerate(windows):
+    for row, (window, phrase) in enumerate(zip(windows, phrases, strict=True)):
         scores = output.scores[row, 0].float().masked_fill(~output.valid[row], -torch.inf).cpu()
         values, places = scores.sort(descending=True, stable=True)
         places = places[values > -torch.inf]
@@ -103,7 +107,20 @@ def _answers(output: GroundOutput, windows: Sequence[Window], count: int) -> Ite
         inside = box_area(boxes) > 0
         places, boxes = places[inside], boxes[inside]
         mask = None if output.masks is None or not len(places) else output.masks[row, places[0]].float().cpu() > 0.5
-        yield PhraseAnswer(boxes[:count], scores[places][:count], mask=mask, window=window)
+        given = None if output.thresholds is None else _given(boxes, scores[places], output.thresholds[row, 0], phrase)
+        source = output.sources[row][0] if output.sources else ""
+        yield PhraseAnswer(boxes[:count], scores[places][:count], given, source, mask, window)
+
+
+def _given(boxes: Tensor, scores: Tensor, threshold: Tensor, phrase: str) -> Float[Tensor, "M 4"]:
+    """What `deixis ground` answers: the boxes that reach the threshold, one of those that overlap, as many as the
+    phrase says."""
+    try:
+        most = parse_phrase(phrase).count or len(boxes)
+    except DeixisError:  # it names nothing
+        most = 1
+    order = nms(boxes, scores, _SAME)
+    return boxes[order[scores[order] >= threshold.cpu()][:most]]
 
 
 def _on_picture(boxes: Float[Tensor, "K 4"], window: Window) -> Float[Tensor, "K 4"]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,8 @@ from torch import Tensor
 from deixis.data.loading.crops import WHOLE, Window, region_mask
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.output import Column, QueryValues
+from deixis.errors import DeixisError
+from deixis.inputs.phrases import parse_phrase
 from deixis.ops.regions.boxes import box_area, box_union, giou, pairwise_iou
 from deixis.types import Region, Sample
 
@@ -29,18 +30,11 @@ FALSE_ANSWERS = 0.05
 """The share of absent phrases that may be answered where thresholds are compared."""
 
 FAMILIES = ("noun", "plural", "place", "size", "colour", "relation", "other")
-"""What tells the thing that is meant from others: `other` are further words, `relation` another thing."""
+"""What tells the thing that is meant from others; `other` are phrases without a noun."""
 
+_PLACES = ("leftmost", "rightmost", "topmost", "lowest")
 _SIZES = {"small": 0.05, "medium": 0.25}
 """Boxes up to these shares of the picture; above, they are large."""
-
-_WORDS = {
-    "place": "left right top bottom middle upper lower leftmost rightmost topmost front back",
-    "size": "largest smallest biggest tallest shortest longest big small large tiny huge bigger smaller larger tall",
-    "colour": "red orange yellow green blue purple pink brown black white grey gray",
-}
-_KIND = {word: kind for kind, words in _WORDS.items() for word in words.split()}
-_NUMBERS = frozenset("two three four five six seven eight nine ten".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +66,7 @@ class PhraseAnswer:
     Attributes:
         boxes: the best first, in shares of the picture.
         scores: of the boxes; one without area is a point, which no overlap is measured of.
-        given: how many of them are its answer; 0: nothing there is what the phrase names; None: it does not say.
+        given: the boxes that are its answer; none where nothing there is what the phrase names; None: it never says so.
         source: what the best box rests on, where the model says so.
         mask: the pixels of what is named; None where the model makes no masks.
         window: the part of the picture that the mask covers.
@@ -80,7 +74,7 @@ class PhraseAnswer:
 
     boxes: Float[Tensor, "K 4"]
     scores: Float[Tensor, " K"]
-    given: int | None = None
+    given: Float[Tensor, "M 4"] | None = None
     source: str = ""
     mask: Bool[Tensor, "H W"] | None = None
     window: Window = WHOLE
@@ -125,18 +119,22 @@ def phrase_family(text: str, regions: int = 1, relates: bool = False) -> str:
         regions: how many it names.
         relates: whether it speaks of another thing.
 
-    >>> [phrase_family(each) for each in ("a dog", "the red car", "the car on the left", "the dog with a bone")]
-    ['noun', 'colour', 'place', 'other']
+    >>> [phrase_family(each) for each in ("a dog", "the red car", "the car on the left", "the car left of a bus")]
+    ['noun', 'colour', 'place', 'relation']
     """
-    words = re.findall(r"\w+", text.lower())
-    if relates:
+    try:
+        said = parse_phrase(text)
+    except DeixisError:  # it names nothing
+        return "other"
+    if relates or said.anchor is not None:
         return "relation"
-    kinds = [_KIND[word] for word in words if word in _KIND]
-    if kinds:
-        return kinds[0]
-    if regions > 1 and (words[0] in _NUMBERS or words[0] not in ("a", "an", "the")):
-        return "plural"
-    return "other" if any(word in ("in", "on", "with", "of", "who", "that") for word in words[2:-1]) else "noun"
+    if said.sides or said.extreme in _PLACES:
+        return "place"
+    if said.size or said.extreme:
+        return "size"
+    if said.colours:
+        return "colour"
+    return "plural" if regions > 1 and said.count != 1 else "noun"
 
 
 # --- one value a phrase -----------------------------------------------------------------------------------------------
@@ -223,13 +221,13 @@ def _f1(query: PhraseQuery, answer: PhraseAnswer) -> float:
     """Of the boxes that are the answer, each of them right about one thing at the most."""
     if len(query.regions) < 2 or answer.given is None:
         return np.nan
-    left = pairwise_iou(answer.boxes[: answer.given], query.boxes)
+    left = pairwise_iou(answer.given, query.boxes)
     right = 0
     while left.numel() and float(left.max()) >= IOU:
         row, column = divmod(int(left.argmax()), left.shape[1])
         left[row], left[:, column] = -1.0, -1.0
         right += 1
-    return 2 * right / (answer.given + len(query.regions))
+    return 2 * right / (len(answer.given) + len(query.regions))
 
 
 _MEASURES: Mapping[str, Callable[[PhraseQuery, PhraseAnswer], float]] = {
@@ -272,7 +270,7 @@ def _absent(there: _Pairs, gone: _Pairs) -> dict[str, _Values]:
 
 
 def _is_given(answer: PhraseAnswer) -> float:
-    return np.nan if answer.given is None else float(answer.given > 0)
+    return np.nan if answer.given is None else float(len(answer.given) > 0)
 
 
 def _share_below(ordered: Float[np.ndarray, " N"], score: float) -> float:

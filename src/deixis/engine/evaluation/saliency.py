@@ -17,7 +17,7 @@ from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
-from deixis.inputs.images import open_image
+from deixis.inputs.images import shown_size
 from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
@@ -132,7 +132,7 @@ def _masks(encoder: DualEncoder, sample: Sample, boxes: bool) -> dict[str, Bool[
     """Noun -> what the model sees of all things of it."""
     preprocess, meant = encoder.preprocess, dict[str, Tensor]()
     named = [each for each in sample.regions if each.category and (boxes or each.mask is not None)]
-    window = visible_window(preprocess, *open_image(sample.picture).size) if boxes and named else WHOLE
+    window = visible_window(preprocess, *shown_size(sample.picture)) if boxes and named else WHOLE
     for region in named:
         size = (preprocess.size, preprocess.size)
         pixels = box_mask(region.box, window, size) if boxes else seen_mask(region, preprocess)

@@ -19,8 +19,7 @@ from deixis.data.readers.names import split_of
 from deixis.data.readers.regions import BEYOND, Gathering
 from deixis.data.readers.rows import cell
 from deixis.errors import DeixisError
-from deixis.inputs.decode.upright import orientation
-from deixis.inputs.opening import opened
+from deixis.inputs.images import shown_size
 from deixis.types.samples import Picture, Skipped, Source
 
 __all__ = ["from_boxes", "holds_boxes"]
@@ -30,7 +29,6 @@ _CATEGORIES = ("category", "label", "class")
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("left", "top", "right", "bottom"))
 _SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
 _NUMBER = re.compile(r"[^\s,;\[\]()]+")
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 class _Form(NamedTuple):
@@ -97,10 +95,7 @@ class _Sizes:
         """None where the image can't be read."""
         if name not in self._known:
             try:
-                with opened(picture, max_pixels=None) as image:
-                    width, height = image.size
-                    sideways = orientation(image) in _SIDEWAYS
-                    self._known[name] = (height, width) if sideways else (width, height)
+                self._known[name] = shown_size(picture)
             except DeixisError:
                 self._known[name] = None
         return self._known[name]

@@ -15,7 +15,7 @@ from deixis.engine.evaluation.grounding import PhraseQuery
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
-from deixis.inputs.images import open_image
+from deixis.inputs.images import shown_size
 from deixis.types import EvalMetric, EvalProtocol
 
 __all__ = ["PROTOCOL", "DetectionPlan", "measure", "prepare"]
@@ -64,7 +64,7 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> Detecti
 def measure(plan: DetectionPlan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """One value a category; what COCO reports is their mean."""
     data, categories = plan
-    sizes = [open_image(picture).size for picture in data.pictures]
+    sizes = [shown_size(picture) for picture in data.pictures]
     texts = [f"{article(name)} {name}" for name in categories]
     queries = [PhraseQuery(row, text, "noun", ()) for row in range(len(sizes)) for text in texts]
     with talk.step("ground"), talk.bar("ground categories") as bar:
