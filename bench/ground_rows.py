@@ -27,7 +27,7 @@ from deixis.data.synthetic.scenes.object_bank import cutouts_of
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.build import build
 from deixis.inputs.phrases import parse_phrase
-from deixis.methods.baselines.detect_match import Method
+from deixis.methods.baselines.detect_match import Config, Method, kind_logits
 from deixis.ops.regions.boxes import pairwise_iou
 from deixis.types import Sample
 from deixis.zoo.word_kinds import kinds_of
@@ -187,8 +187,10 @@ def fit(method: Method) -> None:
 
 def _print_curve(name: str, boxes: Boxes) -> None:
     weights = logistic(boxes.features, boxes.right)
-    chances = torch.sigmoid(boxes.features @ weights)
-    best = {int(each): float(chances[boxes.query == each].amax()) for each in boxes.query.unique()}
+    groups = [(int(each), boxes.features[boxes.query == each]) for each in boxes.query.unique()]
+    share = Config().crop_share
+    logits = {query: kind_logits(x, weights.tolist(), share) if name == "kind" else x @ weights for query, x in groups}
+    best = {query: float(torch.sigmoid(values).amax()) for query, values in logits.items()}
     absent = [value for each, value in best.items() if each < 0]
     threshold = float(np.quantile(absent, 1 - _FALSE_ANSWERS))
     there = [value >= threshold for each, value in best.items() if each > 0]

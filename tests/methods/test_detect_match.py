@@ -14,6 +14,7 @@ from deixis.methods.baselines.detect_match import (
     colour_factor,
     crop_images,
     kind_heat,
+    kind_logits,
     nearest_kind,
 )
 from deixis.ops.regions.colours import COLOUR_NAMES
@@ -128,6 +129,14 @@ def test_a_phrase_that_names_nothing_is_taken_as_a_name(method: Method) -> None:
 def test_heat_is_the_score_for_the_best_kind_and_in_proportion_for_the_others() -> None:
     heat = kind_heat(torch.tensor([0.6]), torch.tensor([[0.5, 0.25, 0.25]]))
     torch.testing.assert_close(heat, torch.tensor([[0.6, 0.3, 0.3]]))
+
+
+def test_crops_say_how_sure_the_first_box_is_and_heat_which_it_is() -> None:
+    """A bicycle, its wheel that looks more like one, and a second bicycle of less heat."""
+    features = torch.tensor([[0.0, 0.0, 0.1, 1.0], [-1.5, 0.0, 0.3, 1.0], [-1.0, 0.0, 0.1, 1.0]])
+    curve = (1.0, 0.0, 10.0, 0.0)
+    assert kind_logits(features, curve, 1.0).tolist() == pytest.approx([1.0, 1.5, 0.0])
+    assert kind_logits(features, curve, 0.3).tolist() == pytest.approx([1.0, 0.1, 0.0])
 
 
 def test_a_kind_stands_for_a_noun_only_if_it_is_near_and_alone() -> None:
