@@ -16,6 +16,7 @@ from PIL import Image
 from deixis.errors import DeixisError
 from deixis.types import Detections
 from deixis.types.detections import MissingPhrase, coco_json
+from deixis.types.region_drawing import _free_place
 
 NEAREST = MissingPhrase("a giraffe", (22, 31), 0.04, "horse", (0.0, 0.0, 0.1, 0.1), 0.3)
 
@@ -110,6 +111,14 @@ def test_crops_and_drawings_show_what_lies_in_the_boxes() -> None:
     assert (drawn[50, 140] != (0, 160, 0)).any(), "a line along the dog's upper edge"
     with pytest.raises(DeixisError, match="not at hand"):
         Detections(torch.zeros(0, 4), torch.zeros(0), ()).draw()
+
+
+def test_labels_of_one_box_stand_below_one_another_and_inside_of_the_picture() -> None:
+    box = [170.0, 30.0, 199.0, 90.0]
+    first = _free_place(box, 80.0, (200, 100), [])
+    second = _free_place(box, 60.0, (200, 100), [first])
+    assert first == (120.0, 10.0, 80.0)
+    assert second == (140.0, 30.0, 60.0)
 
 
 def test_boxes_come_back_from_cocos_json_with_what_was_corrected_in_it() -> None:

@@ -47,10 +47,20 @@ def draw_boxes(picture: Image.Image, marks: Sequence[MarkedRegion]) -> Image.Ima
             drawn = tinted(drawn, each.mask.numpy(), colours[each.phrase])
     draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(FONT_SIZE)
     width = max(2, round(max(picture.size) / 200))
-    for each in reversed(marks):  # the best of a phrase is drawn last, over the others
-        corners = [share * side for share, side in zip(each.box, (*picture.size, *picture.size), strict=True)]
-        draw.rectangle(corners, outline=colours[each.phrase], width=width)
-        _tag(draw, f"{each.phrase} {each.score:.2g}", (corners[0], corners[1]), colours[each.phrase], font)
+    corners = [
+        [share * side for share, side in zip(each.box, (*picture.size, *picture.size), strict=True)] for each in marks
+    ]
+    for each, box in reversed(
+        [*zip(marks, corners, strict=True)]
+    ):  # the best of a phrase is drawn last, over the others
+        draw.rectangle(box, outline=colours[each.phrase], width=width)
+    taken: list[tuple[float, float, float]] = []
+    for each, box in zip(marks, corners, strict=True):
+        text = f"{each.phrase} {each.score:.2g}"
+        place = _free_place(box, draw.textlength(text, font) + _GAP, picture.size, taken)
+        taken.append(place)
+        draw.rectangle((*place[:2], place[0] + place[2], place[1] + _LINE), fill=colours[each.phrase])
+        draw.text((place[0] + _GAP / 2, place[1] + 2), text, PAPER, font)
     return drawn
 
 
@@ -61,14 +71,13 @@ def tinted(picture: Image.Image, inside: np.ndarray, colour: tuple[int, int, int
     return Image.fromarray(np.where(inside[..., None], mixed, pixels).round().astype(np.uint8))
 
 
-def _tag(
-    draw: ImageDraw.ImageDraw,
-    text: str,
-    corner: tuple[float, float],
-    colour: tuple[int, int, int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    """A label above the corner of a box, or inside where there is no room above."""
-    x, y = corner[0], corner[1] - _LINE if corner[1] >= _LINE else corner[1]
-    draw.rectangle((x, y, x + draw.textlength(text, font) + _GAP, y + _LINE), fill=colour)
-    draw.text((x + _GAP / 2, y + 2), text, PAPER, font)
+def _free_place(
+    box: Sequence[float], width: float, size: tuple[int, int], taken: Sequence[tuple[float, float, float]]
+) -> tuple[float, float, float]:
+    """Where a label goes, with its width: above the corner of its box, or inside where there is no room above; below
+    those that lie there already."""
+    x = max(0.0, min(box[0], size[0] - width))
+    y = box[1] - _LINE if box[1] >= _LINE else box[1]
+    while any(abs(y - other) < _LINE and x < left + wide and left < x + width for left, other, wide in taken):
+        y += _LINE
+    return x, y, width

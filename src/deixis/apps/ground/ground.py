@@ -32,6 +32,9 @@ __all__ = ["ground", "ground_data", "ground_with"]
 _SAME = 0.5
 """IoU from which two boxes of a phrase are one thing."""
 
+_FURTHER = 1 / 3
+"""Of the threshold, what the further things of a number need once one is found."""
+
 _BESIDE = "-grounded"
 
 
@@ -150,6 +153,8 @@ def _choose(
     threshold = -torch.inf if output.thresholds is None else float(output.thresholds[picture, number])
     most = wanted[0] or noun.count or (len(order) if output.thresholds is not None else 1)
     kept = [each for each in order.tolist() if float(scores[each]) >= threshold][:most]
+    if kept and noun.count > 1:  # "two dogs": where there is one, the second may be less sure
+        kept = [each for each in order.tolist() if float(scores[each]) >= threshold * _FURTHER][:most]
     labels = output.labels[picture] if output.labels else ("",) * len(scores)
     span = (start + noun.start, start + noun.stop)
     missing = None
