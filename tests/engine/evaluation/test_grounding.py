@@ -172,6 +172,11 @@ def test_absent_phrases_are_told_apart_by_the_best_score_and_half_counts_for_a_t
     assert found[Column("answered")].values.tolist() == [1, 0]
 
 
+def test_a_score_counts_as_a_multiple_of_what_the_phrase_needs() -> None:
+    described, plain = answer(LEFT, score=0.3, threshold=0.2), answer(LEFT, score=0.5, threshold=0.6)
+    assert values((ONE, described), (NONE, plain))[Column("auroc")].values.tolist() == [1]
+
+
 def test_auroc_is_the_chance_that_a_phrase_of_something_there_scores_higher() -> None:
     rng = random.Random(0)
     there, gone = ([rng.choice((0.1, 0.2, 0.3, 0.4)) for _ in range(20)] for _ in range(2))

@@ -107,12 +107,13 @@ def _answers(
         inside = box_area(boxes) > 0
         places, boxes = places[inside], boxes[inside]
         mask = None if output.masks is None or not len(places) else output.masks[row, places[0]].float().cpu() > 0.5
-        given = None if output.thresholds is None else _given(boxes, scores[places], output.thresholds[row, 0], phrase)
+        threshold = None if output.thresholds is None else float(output.thresholds[row, 0])
+        given = None if threshold is None else _given(boxes, scores[places], threshold, phrase)
         source = output.sources[row][0] if output.sources else ""
-        yield PhraseAnswer(boxes[:count], scores[places][:count], given, source, mask, window)
+        yield PhraseAnswer(boxes[:count], scores[places][:count], given, threshold or 1.0, source, mask, window)
 
 
-def _given(boxes: Tensor, scores: Tensor, threshold: Tensor, phrase: str) -> Float[Tensor, "M 4"]:
+def _given(boxes: Tensor, scores: Tensor, threshold: float, phrase: str) -> Float[Tensor, "M 4"]:
     """What `deixis ground` answers: the boxes that reach the threshold, one of those that overlap, as many as the
     phrase says."""
     try:
@@ -120,7 +121,7 @@ def _given(boxes: Tensor, scores: Tensor, threshold: Tensor, phrase: str) -> Flo
     except DeixisError:  # it names nothing
         most = 1
     order = nms(boxes, scores, _SAME)
-    return boxes[order[scores[order] >= threshold.cpu()][:most]]
+    return boxes[order[scores[order] >= threshold][:most]]
 
 
 def _on_picture(boxes: Float[Tensor, "K 4"], window: Window) -> Float[Tensor, "K 4"]:

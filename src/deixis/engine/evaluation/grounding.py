@@ -67,6 +67,7 @@ class PhraseAnswer:
         boxes: the best first, in shares of the picture.
         scores: of the boxes; one without area is a point, which no overlap is measured of.
         given: the boxes that are its answer; none where nothing there is what the phrase names; None: it never says so.
+        threshold: the score that an answer needs, where the model has one for the phrase.
         source: what the best box rests on, where the model says so.
         mask: the pixels of what is named; None where the model makes no masks.
         window: the part of the picture that the mask covers.
@@ -75,14 +76,15 @@ class PhraseAnswer:
     boxes: Float[Tensor, "K 4"]
     scores: Float[Tensor, " K"]
     given: Float[Tensor, "M 4"] | None = None
+    threshold: float = 1.0
     source: str = ""
     mask: Bool[Tensor, "H W"] | None = None
     window: Window = WHOLE
 
     @property
-    def best(self) -> float:
-        """The highest score; minus infinity where there is no box."""
-        return float(self.scores[0]) if len(self.scores) else -float("inf")
+    def confidence(self) -> float:
+        """The highest score as a multiple of what this phrase needs; minus infinity where there is no box."""
+        return float(self.scores[0]) / self.threshold if len(self.scores) else -float("inf")
 
     @property
     def is_point(self) -> bool:
@@ -141,7 +143,7 @@ def phrase_family(text: str, regions: int = 1, relates: bool = False) -> str:
 
 
 def grounding_values(
-    data: EvalSet, queries: Sequence[PhraseQuery], answers: Sequence[PhraseAnswer]
+    data: EvalSet, queries: Sequence[PhraseQuery], answers: Sequence[PhraseAnswer], conditions: bool = True
 ) -> dict[Column, QueryValues]:
     """All that can be measured of answers: overlap and pointing of the phrases of things that are there, by family,
     size of the box and source; how well these are told from absent ones; masks, where there are any on both sides.
@@ -150,13 +152,14 @@ def grounding_values(
         data: the pictures.
         queries: phrases about them.
         answers: one each.
+        conditions: whether values stand by family, size and source, too.
     """
     pairs = list(zip(queries, answers, strict=True))
     there = [(query, answer) for query, answer in pairs if query.regions]
     gone = [(query, answer) for query, answer in pairs if not query.regions]
     columns = {name: [(pair[0], measure(*pair)) for pair in there] for name, measure in _MEASURES.items()}
     found = {Column(name): column for name, column in columns.items()}
-    for name in _BY_CONDITION:
+    for name in _BY_CONDITION if conditions else ():
         for condition, places in _conditions(there).items():
             found[Column(name, condition)] = [columns[name][place] for place in places]
     found |= {Column(name): column for name, column in _absent(there, gone).items()}
@@ -254,18 +257,19 @@ def _conditions(pairs: _Pairs) -> dict[str, list[int]]:
 
 
 def _absent(there: _Pairs, gone: _Pairs) -> dict[str, _Values]:
-    """How phrases of things that are there, and of others, are told apart: `auroc` (the share of absent phrases with a
-    lower score, half of those with the same), answers given to both at the model's own threshold, and, with one that
-    `FALSE_ANSWERS` of the absent ones pass, which of the others pass it and are pointed at rightly."""
+    """How phrases of things that are there, and of others, are told apart by the confidence: `auroc` (the share of
+    absent phrases with less of it, half of those with the same), answers given to both at the model's own threshold,
+    and, with thresholds that `FALSE_ANSWERS` of the absent ones pass, which of the others pass them and are pointed at
+    rightly."""
     if not gone or not there:
         return {}
-    scores = np.sort([answer.best for _, answer in gone])
-    bar = scores[::-1][int(FALSE_ANSWERS * len(scores))]
+    levels = np.sort([answer.confidence for _, answer in gone])
+    bar = levels[::-1][int(FALSE_ANSWERS * len(levels))]
     return {
-        "auroc": [(query, _share_below(scores, answer.best)) for query, answer in there],
+        "auroc": [(query, _share_below(levels, answer.confidence)) for query, answer in there],
         "false_answers": [(query, _is_given(answer)) for query, answer in gone],
         "answered": [(query, _is_given(answer)) for query, answer in there],
-        "found_at_5": [(query, float(answer.best > bar) * _pointing(query, answer)) for query, answer in there],
+        "found_at_5": [(query, float(answer.confidence > bar) * _pointing(query, answer)) for query, answer in there],
     }
 
 

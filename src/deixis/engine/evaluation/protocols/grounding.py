@@ -75,7 +75,7 @@ def measure(plan: PhrasePlan, model: EvalModel, options: EvalOptions, talk: Eval
     """The model's own boxes, where it gives any, and beside them what any model has to beat (`--methods`)."""
     data, queries = plan
     arms, notes = dict[str, dict[Column, QueryValues]](), [_NOTE]
-    if "ground" in model.capabilities:
+    if grounds := "ground" in model.capabilities:
         with talk.step("ground"), talk.bar("ground phrases") as bar:
             arms[""] = grounding_values(data, queries, answer_by_method(model.model, data, queries, bar))
     encoder = model.encoder or zoo.load("starter")
@@ -89,7 +89,7 @@ def measure(plan: PhrasePlan, model: EvalModel, options: EvalOptions, talk: Eval
                     raise
                 notes.append(f"{name} is left out: {reason or error}")
                 continue
-        arms[name] = grounding_values(data, queries, answers)
+        arms[name] = grounding_values(data, queries, answers, conditions=not grounds)
     absent = sum(not query.regions for query in queries)
     facts = {"images": len(data.samples), "phrases": len(queries) - absent, "absent": absent}
     return EvalOutput(arms, tuple(notes), facts)
