@@ -126,6 +126,15 @@ def test_results_show_where_the_query_is_until_the_next_search(screen: Screen) -
     screen.until(lambda: page.locator(".tile svg.boxes").count(), 5)
     sent = [each.post_data_json["text"] for each in screen.asked if each.url.endswith("/ground")]
     assert sent == ["red"] * 5
+    rows = [each.post_data_json["row"] for each in screen.asked if each.url.endswith("/ground")]
+    names = {
+        item["row"]: item["name"]
+        for item in screen.page.evaluate(
+            "() => fetch('search', {method: 'POST', "
+            "headers: {'Content-Type': 'application/json'}, body: '{\"texts\": [\"red\"]}'}).then(r => r.json())"
+        )["found"]
+    }
+    assert [names[row] for row in rows] == screen.titles()
     with screen.altered("ground", lambda route: None):  # hangs
         page.locator("#words").fill("blue")
         screen.until(lambda: page.locator(".tile svg.boxes").count(), 0)

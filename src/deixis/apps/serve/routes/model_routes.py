@@ -123,6 +123,7 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
             score=row["score"],
             phrase=row["phrase"],
             source=row["source"],
+            label=row["label"],
         )
         for row in found.rows()
     ]

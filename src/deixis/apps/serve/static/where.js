@@ -2,7 +2,6 @@
 import { $, call, complain, make } from "./talk.js";
 
 const COLOURS = 6; // of phrases, in the style sheet
-const MOST = 12; // boxes of one request
 const AT_ONCE = 2; // results that are asked for at a time: searches share the model
 const KEPT = 500; // answers that are remembered while one search is shown
 
@@ -23,7 +22,7 @@ function fill(svg, { boxes, size: [width, height] }) {
   }));
 }
 
-const asked = (row, text, signal) => call("ground", { body: { row, text, count: MOST, overlay: false }, signal });
+const asked = (row, text, signal) => call("ground", { body: { row, text, overlay: false }, signal });
 
 /** What several texts mean in one picture; each phrase has a colour of its own. */
 async function found(item, texts, signal) {
@@ -33,6 +32,10 @@ async function found(item, texts, signal) {
   const boxes = answers.flatMap(answer => answer.boxes.map(each => ({ ...each, colour: phrases.indexOf(each.phrase) })));
   return { boxes, notes: answers.map(answer => answer.note).filter(Boolean), size: item.full };
 }
+
+/** How sure a box is, what the detector calls it, and whether its look alone speaks for it. */
+const how = ({ score, label, source, phrase }) => [score.toFixed(2), phrase.includes(label) ? "" : label,
+  source === "crop" ? "by its look" : ""].filter(Boolean).join(", ");
 
 const percent = share => `${Math.round(100 * share)} %`;
 const place = ([x0, y0, x1, y1]) => `${percent(x0)} to ${percent(x1)} from the left, ${percent(y0)} to ${percent(y1)} from the top`;
@@ -102,7 +105,7 @@ export class Where {
         type: "button", className: `box-line colour-${each.colour % COLOURS}`, "aria-pressed": "false",
         "aria-label": `${each.phrase}, score ${each.score.toFixed(2)}: ${place(each.box)}`,
       }, make("i", { "aria-hidden": "true" }), make("bdi", {}, each.phrase),
-      make("small", {}, each.source ? `${each.score.toFixed(2)}, ${each.source}` : each.score.toFixed(2)));
+      make("small", {}, how(each)));
       this.#light(svg.children[index], button);
       return make("li", {}, button);
     });
@@ -153,10 +156,12 @@ export class Hits {
     if (!this.#texts.length || tile.querySelector("svg")) return;
     if (this.#known.has(item.row)) return this.#put(tile, this.#known.get(item.row));
     this.#waiting.push([tile, item]);
-    this.#go();
+    queueMicrotask(() => this.#go()); // once all that came into view are known
   }
 
+  /** The results that stand first are looked at first. */
   #go() {
+    this.#waiting.sort(([one], [other]) => one.dataset.index - other.dataset.index);
     while (this.#running < AT_ONCE && this.#waiting.length) {
       const [tile, item] = this.#waiting.shift();
       if (tile.isConnected) this.#ask(tile, item, this.#asking.signal);
