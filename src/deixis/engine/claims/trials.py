@@ -367,7 +367,7 @@ class _Run:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
                 run.run(lambda progress, losses: times.append(self._now()))
         start = self._now()
-        self._lab.measure(self._unit.metric, self._method, self._held)
+        self._measured()
         measure = self._now() - start
         return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure, drawing
 
