@@ -347,7 +347,10 @@ CAPABILITIES: dict[str, Capability] = {
         ("images: B 3 H W",),
         "B D",
         ("images",),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
+        (
+            *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
+            "identity",
+        ),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
@@ -364,7 +367,10 @@ CAPABILITIES: dict[str, Capability] = {
         ("retrieval", "zero-shot", "robustness"),
     ),
     "adapters": Capability(
-        (), "image adapter, text adapter", (), ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness")
+        (),
+        "image adapter, text adapter",
+        (),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity"),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),

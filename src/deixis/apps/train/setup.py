@@ -11,6 +11,7 @@ from typing import Any
 
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.same_thing import several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
@@ -132,6 +133,8 @@ def prepare(
     _require_work(name, method)
     _require_sources(name, method, sources)
     usable, notes = _worded(source, method)
+    usable, single = several_of_each(usable, method)
+    notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
     train, held, more = _held_out(usable, method, settings)
     if _has_new_parts(method):
@@ -331,7 +334,8 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
     else:
         return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
     samples = _whole_texts(source.samples) if settings.sentences or _reads_sentences(method) else source.samples
-    groups = concept_groups(_unworded(samples) if labels else samples)
+    told_by_group = labels or group_size(method) > 1
+    groups = concept_groups(_unworded(samples) if told_by_group else samples)
     if len(set(groups)) < MIN_GROUPS:
         few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
         return source, None, [few]

@@ -21,6 +21,7 @@ from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
 from deixis.apps.train.further_captions import with_sentences
+from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
 from deixis.data.loading.loader import Loader, skip_log
@@ -32,6 +33,7 @@ from deixis.engine.training.batching import collate_for, encoder_of, needs_of
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
 from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor, peak_mb
 from deixis.engine.training.shard import Shards
+from deixis.engine.training.stages import group_size
 from deixis.engine.training.step import Precision
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
@@ -40,6 +42,7 @@ from deixis.nn.compute import computing
 from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
+from deixis.types.batch import CORE_FIELDS
 
 __all__ = ["train"]
 
@@ -284,8 +287,14 @@ class _Run:
         held = self.lesson.held
         assert held is not None
         order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
-        with self._loader(held, Stage(needs=measured_on(self.method)), order, (0, 1)) as data:
-            return held_out(self.method, data)
+        needs = measured_on(self.method)
+        with self._loader(held, Stage(needs=needs), order, (0, 1)) as data:
+            found = held_out(self.method, data)
+        if group_size(self.method) > 1:
+            fields = tuple(CORE_FIELDS[name] for name in ("images", "groups"))
+            with self._loader(held, Stage(needs=fields), order, (0, 1)) as data:
+                found["same_thing"] = share_found_again(self.method, data)
+        return found
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -345,6 +354,12 @@ class _Run:
         names = {"accuracy": "accuracy", "r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
         rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
                 if name in after and name in result["before"]]  # fmt: skip
+        if "same_thing" in after:
+            now, then = (100 * result[when]["same_thing"] for when in ("after", "before"))
+            self.talk.result(
+                f"For {now:.0f} of 100 pictures another one of the same thing comes first, among {result['held_out']} "
+                f"pictures of things that were not trained on; before, for {then:.0f}."
+            )
         if rows:
             self.talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
 

@@ -24,6 +24,7 @@ CURES = {
     "phrases": "Give data whose boxes have phrases: set:photos-boxes, set:scenes, or RefCOCO's form.",
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
     "demographics": f"Give a table with a column of groups: {', '.join(COLUMNS)}; or set:emoji-tones.",
+    "individuals": "Give a table with a column that has the same value for pictures of one thing (--group).",
     "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
 }
 """Field -> a description of data that has it."""
@@ -133,6 +134,8 @@ class EvalData:
                 return False
         if field == "style":
             return len({style_of(sample) for sample in samples} - {""}) > 1
+        if field == "individuals":
+            return any(sample.groups or sample.label for sample in samples)
         if field == "demographics":
             return bool(group_columns(samples))
         return any(sample.extra.get(field) for sample in samples)
@@ -167,6 +170,23 @@ class EvalData:
         samples = tuple(s for s in self.source.samples if s.image is not None and any(map(str.strip, s.captions)))
         if not samples:
             raise DeixisError(f"{self.source.name} has no captions.", CURES["captions"])
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def individuals(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have an image, and a group or a label.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+
+        Raises:
+            DeixisError: there are none.
+        """
+        samples = tuple(s for s in self.source.samples if s.image is not None and (s.groups or s.label))
+        if not samples:
+            raise DeixisError(
+                f"Nothing tells which pictures of {self.source.name} show one thing.", CURES["individuals"]
+            )
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
     def boxed(self, limit: int = 0, say: Callable[[str], None] | None = None, phrases: bool = False) -> EvalSet:
