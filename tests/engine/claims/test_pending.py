@@ -39,8 +39,8 @@ def measured(ledger: Ledger, claim: Claim, seconds: float) -> None:
 
 
 def reported(ledger: Ledger, claim: Claim, inputs: str) -> None:
-    row = {"paper": "line", "claim": claim.statement, "seconds": 60.0}
-    config = {"claim": claim_hash(claim), "inputs": inputs}
+    row = {"paper": "line", "claim": claim.statement, "seconds": 60.0, "budget": claim.budget}
+    config = {"claim": claim_hash(claim), "inputs": inputs, "method": "line"}
     rows = [{**row, "arm": arm, "seed": seed, "config": config} for arm in claim.arms for seed in range(5)]
     ledger.add([dict.fromkeys(CLAIM_KEYS, 0) | each for each in rows], [])
 
@@ -103,7 +103,19 @@ def test_arms_that_ask_one_training_in_several_ways_train_once(tmp_path: Path) -
 def test_a_claim_that_is_tried_again_is_not_run_any_more(tmp_path: Path) -> None:
     first, again = toy(), toy("Once more.", again="One.", first_seed=5)
     assert superseded([first, again]) == {"One."}
-    assert [each.claim for each in pending(coded(first, again), Ledger(tmp_path))] == [again]
+    [each] = pending(coded(first, again), Ledger(tmp_path))
+    assert (each.claim, each.minutes) == (again, None)
+
+
+def test_where_nothing_was_measured_a_claim_takes_what_the_one_that_it_tries_again_took_for_its_budget(
+    tmp_path: Path,
+) -> None:
+    first, ledger = toy(), Ledger(tmp_path)
+    arms = {"clean": Arm("line"), "another name": Arm("line", {}, {"noise": 4.0})}
+    again = toy("Once more.", again="One.", first_seed=5, budget=3 * first.budget, arms=arms)
+    reported(ledger, first, "of other code")
+    [each] = pending(coded(first, again), ledger)
+    assert [left.minutes for left in each.arms.values()] == [5 * 3, 5 * 3]
 
 
 @pytest.mark.parametrize(("model", "waits"), [("starter", ""), ("tiny", ""), ("no-such-model", "no-such-model")])

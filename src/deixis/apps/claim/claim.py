@@ -88,11 +88,13 @@ def _to_run(
         return rest, []
     done = [one for one in every if one not in rest]
     if everything:
-        done += [one for one in rest if up_to_date(one.code, ledger)]
-        rest = [one for one in rest if one not in done]
+        fresh = [one for one in rest if up_to_date(one.code, ledger)]
+        rest, done = [one for one in rest if one not in fresh], [*done, *fresh]
         for design in rest:
             _say_stale(design, ledger, talk)
-        talk.say(f"{len(every) - len(rest) - len(waiting)} claims are up to date, {len(rest)} are to be tested.")
+        tried = len(every) - len(rest) - len(fresh) - len(waiting)
+        later = f" {tried} more are tried again by later ones." if tried else ""
+        talk.say(f"{len(fresh)} claims are up to date, {len(rest)} are to be tested.{later}")
     order = [(each.paper, each.claim) for each in pending([one.code for one in every], ledger)]
     rest.sort(key=lambda one: order.index((one.paper, one.claim)) if (one.paper, one.claim) in order else -1)
     return rest, [(one, found) for one in done if (found := _chosen_before(one, ledger))]

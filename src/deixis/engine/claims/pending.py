@@ -185,17 +185,21 @@ class PendingClaim:
         return sum(known) if len(known) == len(self.arms) else None
 
 
+Rank = tuple[bool, bool, float]
+"""Whether a claim waits, whether it has rows, and its minutes."""
+
+
 def pending(found: Sequence[ClaimCode], ledger: Ledger) -> list[PendingClaim]:
     """What is missing, in the order in which it is best run: claims without rows first, the shortest first; one that
-    takes its settings from another behind that.
+    takes its settings from another behind that; last those that wait for a model.
 
     Args:
         found: claims, those of a paper in the order of its file.
         ledger: with the rows that there are.
     """
     listed: dict[str, dict[str, PendingClaim]] = {}
-    order: list[tuple[tuple[bool, float], PendingClaim]] = []
-    ranks: dict[tuple[str, str], tuple[bool, float]] = {}
+    order: list[tuple[Rank, PendingClaim]] = []
+    ranks: dict[tuple[str, str], Rank] = {}
     claims = {one.paper: [each.claim for each in found if each.paper == one.paper] for one in found}
     for one in found:
         if one.claim.statement in superseded(claims[one.paper]) or up_to_date(one, ledger):
@@ -203,7 +207,7 @@ def pending(found: Sequence[ClaimCode], ledger: Ledger) -> list[PendingClaim]:
         first = leader(one.claim, claims[one.paper])
         each = _pending(one, first if first and first.statement in listed.get(one.paper, {}) else None, ledger)
         listed.setdefault(one.paper, {})[one.claim.statement] = each
-        rank = (each.stale, math.inf if each.minutes is None else each.minutes)
+        rank = (bool(each.waits), each.stale, math.inf if each.minutes is None else each.minutes)
         ahead = ranks.get((one.paper, first.statement), rank) if first is not None else rank
         ranks[one.paper, one.claim.statement] = max(rank, ahead)
         order.append((max(rank, ahead), each))
@@ -213,6 +217,7 @@ def pending(found: Sequence[ClaimCode], ledger: Ledger) -> list[PendingClaim]:
 def _pending(one: ClaimCode, first: Claim | None, ledger: Ledger) -> PendingClaim:
     claim, name = one.claim, claim_hash(one.claim)
     rows = ledger.rows(one.paper, name)
+    alike = rows or [row for row in ledger.rows(one.paper) if row["claim"] == claim.again]
     units = [row for row in ledger.units_of() if (row["paper"], row["claim"]) == (one.paper, name)]
     trained, arms = list[Arm](), {}
     for arm, each in claim.arms.items():
@@ -223,23 +228,27 @@ def _pending(one: ClaimCode, first: Claim | None, ledger: Ledger) -> PendingClai
         tried = math.prod(map(len, each.grid.values())) if each.grid else 1
         times = (tried if tried > 1 else 0) * (one.seeds if claim.choose == "each seed" else 1)
         missing = (max(0, times - done.count("validation")), max(0, one.seeds - done.count("test")))
-        arms[arm] = PendingArm(*missing, _minutes(missing, ledger.costs(name, arm), rows, arm, claim.trial, read))
+        took = [
+            row["seconds"] * claim.budget / row["budget"]
+            for row in alike
+            if row["arm"] == arm or (not rows and row["config"]["method"] == each.method)
+        ]
+        arms[arm] = PendingArm(*missing, _minutes(missing, ledger.costs(name, arm), took, claim.trial, read))
     return PendingClaim(one.paper, claim, arms, bool(rows), missing_model(claim))
 
 
 def _minutes(
     missing: tuple[int, int],
     costs: Mapping[str, Mapping[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
-    arm: str,
+    took: Sequence[float],
     share: float,
     read: bool,
 ) -> float | None:
-    """Minutes of the missing runs: as measured, else as earlier ones took; `read` where another run trains them."""
+    """Minutes of the missing runs: as measured; else as earlier ones took, those of the claim that is tried again in
+    proportion to the budget. `read` where another run trains them."""
     if costs:
         key = "measuring" if read else "seconds"
         return sum(n * costs[split][key] for n, split in zip(missing, ("validation", "test"), strict=True) if n) / 60
-    took = [row["seconds"] for row in rows if row["arm"] == arm]
     if not took:
         return None
     return 0.0 if read else mean(took) * (missing[0] * share + missing[1]) / 60
