@@ -17,6 +17,8 @@ from typing import Any
 
 from bench.rows import races
 from deixis.apps.common.verbs import verbs
+from deixis.engine.claims.pending import claim_code, pending
+from deixis.engine.claims.records import Ledger
 from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
@@ -220,7 +222,8 @@ def pages() -> dict[str, str]:
     made["verdict_stability.md"] = stability.text
     papers = [method for method in methods if method.card.role == "paper"]
     golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])
-    page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE)
+    found = [claim_code(each.name, claim) for each in papers for claim in each.claims]
+    page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE, pending(found, Ledger(ROOT)))
     return {**made, "papers.md": page.text, **page.pictures, **stability.pictures}
 
 

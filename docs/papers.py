@@ -11,11 +11,14 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from deixis.engine.claims.outcomes import TrialResult, before, judge_outcomes, result_of
-from deixis.engine.claims.source_code import passed_through, source_hash
+from deixis.engine.claims.pending import PendingClaim
+from deixis.engine.claims.source_code import changed_code, passed_through, source_hash
 from deixis.engine.claims.tuning import ends
 from deixis.engine.claims.verdicts import PairedComparison
 from deixis.methods import Literals, list_methods
-from docs.remarks import REMARKS, VECTORS
+from docs.changed_verdicts import changed_verdicts
+from docs.missing_runs import missing_runs
+from docs.remarks import BUILT_ON, REMARKS, VECTORS
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
 
@@ -31,6 +34,7 @@ class Results(NamedTuple):
     claims: Sequence[Row] = ()
     verdicts: Sequence[Row] = ()
     trials: Sequence[Row] = ()
+    claim_code: Sequence[Row] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -49,17 +53,26 @@ class Page(NamedTuple):
 
 
 def golden_files(folder: Path, names: Sequence[str]) -> dict[str, int]:
-    """Method -> how many files of golden numbers bear its name (`sr_map`: that of `srmap`), or no longer name's."""
+    """Method -> how many files of golden numbers bear its name (`sr_map`: that of `srmap`), or no longer name's; see
+    `BUILT_ON` for those that bear another."""
     found = dict.fromkeys(names, 0)
     for path in folder.glob("*.npz"):
-        starts = {path.stem[:end].replace("_", "") for end, letter in enumerate(f"{path.stem}_") if letter == "_"}
+        first, _, rest = path.stem.partition("_")
+        stem = f"{BUILT_ON.get(first, first)}_{rest}"
+        starts = {stem[:end].replace("_", "") for end, letter in enumerate(f"{stem}_") if letter == "_"}
         fitting = [name for name in names if name.replace("_", "") in starts]
         if fitting:
             found[max(fitting, key=len)] += 1
     return found
 
 
-def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[str, int], made: str) -> Page:
+def papers_page(
+    methods: Sequence[Literals],
+    results: Results,
+    golden: Mapping[str, int],
+    made: str,
+    missing: Sequence[PendingClaim] = (),
+) -> Page:
     """The table of papers, and of each claim that was tried its arms, verdicts and curve.
 
     Args:
@@ -67,6 +80,7 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
         results: the rows.
         golden: as `golden_files` gives it.
         made: the remark that the page is made.
+        missing: what is still to be run, in order.
     """
     from docs.build import table
 
@@ -80,10 +94,12 @@ def papers_page(methods: Sequence[Literals], results: Results, golden: Mapping[s
         )
         for each in methods
     ]
-    parts = ["# Papers", made, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
+    changed = changed_verdicts(methods, results.verdicts)
+    parts = ["# Papers", made, *changed, INTRODUCTION, table(("name", "paper", "built", "faithful", "shown"), rows)]
     if results.claims:
         hours = sum(row["seconds"] for row in results.claims) / 3600
         parts.append(f"The runs reported below took {hours:.1f} CPU hours, without the tuning trials.")
+    parts += missing_runs(missing)
     pictures: dict[str, str] = {}
     for each in methods:
         for number, kept in enumerate(_by_claim(results, each.name), 1):
@@ -102,8 +118,9 @@ authors' code (gradients too where they are stored), or of a loop written from t
 does not run; which of both, stands beside. **shown**: its
 claims were tested at small scale by `deixis claim`, with a verdict against each baseline. Unfavourable verdicts
 stay. Verdicts stand as they were recorded; where stricter rules of today, applied to the same rows, say otherwise, that
-stands beside. **void**: the rival did not learn, so that the comparison says nothing. Rows from before 2026-12 name the
-code of their methods, later ones also that of the task, the measures and the ops; code that changed since is listed."""
+stands beside. **void**: the rival did not learn, so that the comparison says nothing. Rows from before 2026-12 name no
+code but their commit, later ones that of the methods, the task, the measures, the ops and the networks; code that
+changed since is listed. A claim that a later one tries again is not run any more."""
 
 
 def _faithful(count: int, origin: str) -> str:
@@ -187,7 +204,7 @@ def _section(method: Literals, rows: Sequence[Row], results: Results) -> str:
     verdicts = [row for key, row in _verdicts(results, paper).items() if key[0] == first["claim"]]
     now = _today(rows, verdicts)
     said = [_sentence(row, first["config"]["statistic"], now.get(row["baseline"])) for row in verdicts]
-    said += [*_again(method, first, results), *_choices(method, arms, results), *_stale(first)]
+    said += [*_again(method, first, results), *_choices(method, arms, results), *_stale(arms, results)]
     after = f"with {first['budget']} {_axis(rows)}" if "axis" in first["config"] else f"after {first['budget']} images"
     seen = f"{first['metric']} on the test part of `{first['data']}` {after}."
     said += [REMARKS[paper, first["claim"]]] if (paper, first["claim"]) in REMARKS else []
@@ -258,15 +275,33 @@ UNRECORDED = (
 )
 
 
-def _stale(row: Row) -> list[str]:
-    """Which code changed since a row that names it."""
-    codes, methods = row["config"].get("codes", {}), list_methods()
-    if not codes:
-        return [UNRECORDED] if _own_networks(row) else []
-    now = passed_through(row["config"]["method"], row["data"])
-    now |= {name: source_hash(name) for name in codes if name in methods}
-    changed = [name for name, code in codes.items() if name in now and now[name] != code]
-    return [f"These rows are stale: code changed since, of {', '.join(changed)}."] if changed else []
+NOT_COMPARED = (
+    "These rows are older than the record of the code that they passed through, and it was not compared whether the "
+    "present code gives the same."
+)
+
+
+def _stale(arms: Mapping[str, Sequence[Row]], results: Results) -> list[str]:
+    """Which code changed since rows that name it; of older ones whether the present code was compared with theirs."""
+    rows = [each[0] for each in arms.values()]
+    first, now = rows[0], dict[str, str]()
+    for row in rows:
+        method = row["config"].get("method", "")
+        if method in list_methods():
+            now |= {**passed_through(method, row["data"]), method: source_hash(method)}
+    if codes := first["config"].get("codes"):
+        changed = changed_code(codes, now) if now else []
+        return [f"These rows are stale: code changed since, of {', '.join(changed)}."] if changed else []
+    same = [
+        row
+        for row in results.claim_code
+        if row["inputs"] == first["config"]["inputs"] and sorted(row["codes"].values()) == sorted(now.values())
+    ]
+    said = [UNRECORDED] if _own_networks(first) else []
+    if not same:
+        return [*said, NOT_COMPARED]
+    day = same[-1]["date"][:10]
+    return [*said, f"The present code was compared with that of these rows on {day}, and computes the same to the bit."]
 
 
 def _at_end(method: Literals, arm: str, row: Row) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REMARKS", "VECTORS"]
+__all__ = ["BUILT_ON", "REMARKS", "VECTORS"]
 
 REMARKS: Mapping[tuple[str, str], str] = {
     (
@@ -40,7 +40,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ): (
         "Which half of the classes is new decides more than the method does, so that five draws could not have shown "
         "an effect of the required size; the estimate is on CoOp's side. Both arms start from the same words and "
-        "take equally many epochs, which the paper does not give CoOp."
+        "take equally many epochs; how many the paper's CoOp had is unknown."
     ),
     (
         "clip",
@@ -91,9 +91,17 @@ VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
     "clip": "the authors' code",
     "coop": "the authors' code",
+    "dreamlip": "a loop written from the equations",
+    "fairness_indicators": "the authors' code",
     "filip": "a loop written from the equations",
+    "mdetr": "the authors' code",
     "normgrad": "the authors' code",
+    "pixpro": "the authors' code",
     "pre": "the authors' code",
+    "seer": "the authors' code",
     "srmap": "a loop written from the equations",
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
+
+BUILT_ON: Mapping[str, str] = {"seer": "fairness_indicators", "swav": "seer"}
+"""First word of golden files that bear another paper's name -> the method whose they are."""

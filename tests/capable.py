@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -10,10 +11,10 @@ from torch import Tensor, nn
 
 from deixis import zoo
 from deixis.nn.dual import DualEncoder
-from deixis.types import Detections, Part
+from deixis.types import GroundOutput, Part
 from tests.toys import carded
 
-__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter"]
+__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter", "SureGrounder"]
 
 COLOURS = ("red", "green", "blue")
 _ENCODER = Part("encoder", "dual_encoder", frozen=True)
@@ -45,13 +46,32 @@ class Grounder(Toy):
         tokens: Int64[Tensor, "B L"],
         mask: Bool[Tensor, "B L"],
         spans: Any = None,
-    ) -> Detections:
-        assert mask.all()
+    ) -> GroundOutput:
         inside = self.colourful(images) > 0.5
         boxes = torch.stack([torch.stack([_box(colour) for colour in image]) for image in inside])
-        wanted = [self.asked(row) for row in tokens]
+        wanted = [self.asked(row[real]) for row, real in zip(tokens, mask, strict=True)]
         scores = torch.stack([torch.tensor([0.9 if number == one else 0.1 for number in range(3)]) for one in wanted])
-        return Detections(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
+        return GroundOutput(boxes, scores[:, None], inside.flatten(2).any(2), inside.float())
+
+
+class SureGrounder(Grounder):
+    """Gives a threshold, a source and labels, and scores for each phrase among the spans."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def ground(self, images: Tensor, tokens: Tensor, mask: Tensor, spans: Any = None) -> GroundOutput:
+        alone = super().ground(images, tokens, mask)
+        wide = 1 if spans is None else spans.shape[1]
+        labels = tuple(tuple(f"thing {number}" for number in range(3)) for _ in images)
+        return dataclasses.replace(
+            alone,
+            scores=alone.scores.expand(-1, wide, -1),
+            thresholds=torch.full((len(images), wide), self.threshold),
+            sources=(("kind",) * wide,) * len(images),
+            labels=labels,
+        )
 
 
 class Segmenter(Toy):
@@ -103,6 +123,7 @@ def _box(inside: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:
 
 for _cls, _capability in (
     (Grounder, "ground"),
+    (SureGrounder, "ground"),
     (Captioner, "caption"),
     (Reader, "read"),
     (Answerer, "answer"),

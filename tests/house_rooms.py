@@ -29,6 +29,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/settings.py": ("residual",),  # the default of a verb
     "apps/caption/caption.py": ("caption",),  # the capability
     "apps/caption/command.py": ("caption",),
+    "apps/caption/sentences.py": ("caption",),  # a column
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
@@ -41,9 +42,12 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/train/setup.py": ("clip",),  # of gradients
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/claims/tasks/scenes.py": ("zero_shot",),  # the same metric
+    "engine/claims/tasks/votes.py": ("zero_shot",),  # the same metric
     # What protocols compare where nothing is named, as literals.
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
+    "engine/evaluation/protocols/grounding.py": ("windows",),
+    "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
 }
 
@@ -179,6 +183,12 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
     "causal_lm.CausalLm.generate": "of the Protocol of language models, called by methods that caption and answer",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
+    # what grounding is made of, ahead of the methods, proposals and protocols that it is made for
+    "regions.boxes.box_jitter": "proposals near the boxes of the data",
+    "regions.boxes.box_union": "the one box of a phrase of several things",
+    "regions.boxes.nms": "proposals of a detector",
+    "regions.dense.mask_iou": "masks of phrases",
+    "regions.dense.overall_iou": "masks of phrases",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }
 

@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
     place: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for verb in ("adapt", "index", "label", "eval"):
+    for verb in ("adapt", "demo", "index", "label", "eval"):
         message = refused(verb, data, "--device", "cuda", "--out", place / "nowhere")
         assert "--device cuda was requested" in message
         assert "Leave --device out" in message
@@ -95,7 +95,12 @@ def test_help_is_given_where_it_is_asked_for_and_where_nothing_is() -> None:
         code, out, err = deixis(*arguments)
         assert (code, err) == (0, "")
         assert all(f"deixis {verb} " in out for verb in VERBS)
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", deixis("--version").out)
+    version = deixis("--version").out
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", version)
+    as_module = subprocess.run(
+        [sys.executable, "-m", "deixis", "--version"], capture_output=True, text=True, check=True
+    )
+    assert as_module.stdout == version
 
 
 def test_help_of_every_verb_loads_no_torch() -> None:

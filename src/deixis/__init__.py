@@ -8,6 +8,7 @@ The verbs below load what they need on first use; importing deixis loads no torc
     run = deixis.adapt("my-photos", out="my-run", splits=3)
     hits = deixis.search("my-run", "a red bird", k=5)
     why = deixis.explain("my-run", "photo.jpg", "a red bird")
+    out = deixis.ground("photo.jpg", "the red car on the left")
 """
 
 from __future__ import annotations

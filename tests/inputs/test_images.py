@@ -119,16 +119,18 @@ TURNED = {
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_upright(orientation: int, name: str) -> None:
+def test_a_picture_is_turned_upright_and_once(orientation: int, name: str) -> None:
     stored = np.zeros((32, 48, 3), np.uint8)
     stored[:16, :24], stored[:16, 24:], stored[16:, :24] = RED, GREEN, BLUE
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(name, {})
-    image = load_image(encoded(Image.fromarray(stored), name, exif=exif, **options))
+    data = encoded(Image.fromarray(stored), name, exif=exif, **options)
+    image = load_image(data)
     seen = torch.from_numpy(TURNED[orientation](stored).copy()).permute(2, 0, 1)
     assert image.shape == seen.shape
     assert (image.int() - seen.int()).abs().max() <= (8 if name == "JPEG" else 0)
+    assert torch.equal(load_image(open_image(data)), image)
 
 
 def test_an_orientation_that_makes_no_sense_is_ignored() -> None:

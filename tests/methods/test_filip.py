@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from deixis import engine
+from deixis import engine, zoo
+from deixis.engine.training.optim import parameter_groups
 from deixis.methods import clip, filip
 from deixis.types import Batch, Features, Progress, TokenStates
+from deixis.zoo import scratch
 from tests.support import load_golden
 
 
@@ -153,6 +156,39 @@ def test_what_is_padding_is_asked_of_the_mask_also_where_number_zero_is_a_word()
     other = Batch(("a",), images=images[:1], tokens=tokens[:1], valid={"L": torch.arange(6)[None, None] < 4})
     assert not torch.equal(rows["caption"][0], method.encode(other, Progress()).rows["caption"][0])
     assert keys[0] != keys[1]
+
+
+def test_the_start_and_the_end_of_a_text_are_compared_too_and_the_class_token_of_the_image_is_not() -> None:
+    method = built()
+    tokens = method.encoder.tokenize(["a red circle", "ring"])
+    batch = Batch(
+        ("a", "b"), images=torch.randn(2, 3, 32, 32), tokens=tokens.ids[:, None], valid={"L": tokens.mask[:, None]}
+    )
+    rows = method.encode(batch, Progress()).rows
+    words = [len(method.encoder.tokenizer.words(text, 32)) for text in ("a red circle", "ring")]
+    assert rows["text_real"].sum(1).tolist() == [int(each.sum()) for each in tokens.mask]
+    assert all(int(real) >= count + 2 for real, count in zip(rows["text_real"].sum(1), words, strict=True))
+    grid = method.encoder.image_tokens(batch.images).grid
+    assert rows["image"].shape[1] == grid[0] * grid[1]
+
+
+@pytest.mark.parametrize(("image", "text"), [("vit", "transformer"), ("vit-mean", "bag"), ("tiny", "tiny")])
+def test_as_published_tables_of_embeddings_are_not_decayed_and_other_matrices_are(image: str, text: str) -> None:
+    tiny = text == "tiny"
+    encoder = zoo.load("tiny") if tiny else scratch.build(["a red circle"], "tiny", 32, 0, text, image)
+    config = dataclasses.replace(filip.Config.paper(), encoder="tiny")
+    method = filip.Method(config, encoder=encoder.requires_grad_())
+    decays = {
+        parameter: group["weight_decay"]
+        for group in parameter_groups(method, dict(method.named_parameters()), config.optim)
+        for parameter in group["params"]
+    }
+    tables = {id(each.weight) for each in method.modules() if isinstance(each, torch.nn.Embedding)}
+    tables |= {id(each) for name, each in method.named_parameters() if name.endswith("positions")}
+    assert tables
+    for name, each in method.named_parameters():
+        spared = id(each) in tables or each.dim() < 2
+        assert decays[each] == (0.0 if spared else config.optim.weight_decay), name
 
 
 def test_the_paper_trains_with_lamb() -> None:

@@ -22,6 +22,7 @@ from deixis.methods import normgrad
 from deixis.methods.normgrad import Config, NormGradCell, saliency
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
+from deixis.nn.inner_step import inner_step
 from deixis.nn.modified_backward import EXCITATION, Rewritten
 from deixis.nn.relevance import pair_score
 from deixis.nn.taps import taps
@@ -292,6 +293,43 @@ def test_maps_after_the_meta_step_are_those_of_the_authors_library(variant: str,
         exact(found, golden[f"out.{variant}.{name}.relu2"])
 
 
+class Classes:
+    """The logit of a class, with the cross-entropy that the step descends, as scores of classes have it."""
+
+    def __init__(self, targets: Tensor) -> None:
+        self.targets = targets
+        self.losses: list[Tensor] = []
+
+    def __call__(self, output: Tensor) -> Tensor:
+        self.losses.append(F.cross_entropy(output, self.targets, reduction="none").detach())
+        return logit(self.targets)(output)
+
+    def loss(self, output: Tensor) -> Tensor:
+        return F.cross_entropy(output, self.targets, reduction="none")
+
+
+@pytest.mark.golden
+def test_a_score_of_classes_brings_the_loss_that_the_authors_descend() -> None:
+    golden, network, plain = loaded("methods")
+    config = Config(cell="norm_grad", layers=("relu2",), rate=float(golden["cfg.lr"]))
+    method = normgrad.Method(config, encoder=network)
+    with_loss = method.maps(golden["in.images"], Classes(golden["in.targets"])).raw["relu2"]
+    exact(with_loss, golden["out.meta.norm_grad.relu2"])
+    without = method.maps(golden["in.images"], plain).raw["relu2"]
+    assert not torch.allclose(without, golden["out.meta.norm_grad.relu2"], rtol=1e-3), "up the logit is another way"
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_step_lowers_the_loss_of_the_class_and_a_negative_one_raises_it(sign: int) -> None:
+    golden, network, _ = loaded("methods")
+    score = Classes(golden["in.targets"][:1])
+    config = Config(cell="norm_grad", layers=("relu2",), rate=sign * 0.1 * float(golden["cfg.lr"]))
+    normgrad.Method(config, encoder=network).attribute(golden["in.images"][:1], score)
+    before, *_, after = score.losses
+    assert sign * float(after - before) < 0
+
+
 @pytest.mark.golden
 def test_the_meta_step_reaches_the_authors_weights_and_is_taken_back_bit_for_bit() -> None:
     golden, network, _ = loaded("methods")
@@ -302,7 +340,7 @@ def test_the_meta_step_reaches_the_authors_weights_and_is_taken_back_bit_for_bit
         def loss(image: Tensor = image, target: Tensor = target) -> Tensor:
             return F.cross_entropy(network(image), target[None])
 
-        with normgrad.inner_step(network, loss, float(golden["cfg.lr"])):
+        with inner_step(network, loss, float(golden["cfg.lr"])):
             for name in ("conv1.weight", "bn1.weight"):
                 exact(network.get_parameter(name).detach(), golden[f"out.meta_updated.{name}"][place])
             assert torch.equal(network.bn1.running_mean, before["bn1.running_mean"])
@@ -495,7 +533,7 @@ def test_weights_come_back_where_the_map_fails_in_the_middle_of_a_step() -> None
     model = small()
     before = copy.deepcopy(model.state_dict())
     changed = []
-    with pytest.raises(ZeroDivisionError), normgrad.inner_step(model, lambda: model(IMAGES).sum(), 0.1):
+    with pytest.raises(ZeroDivisionError), inner_step(model, lambda: model(IMAGES).sum(), 0.1):
         changed.append(not torch.equal(model[3].weight, before["3.weight"])) or 1 / 0
     assert changed == [True]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

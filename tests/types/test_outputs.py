@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 
-from deixis.types import Detections, Losses, Progress
+from deixis.types import GroundOutput, Losses, Progress
 
 IDS = ("a", "b", "c", "d")
 
@@ -89,14 +89,14 @@ def test_the_total_is_the_sum_of_the_parts_with_their_gradients() -> None:
 def test_the_best_box_of_a_phrase_is_its_highest_score_among_the_candidates_that_are_real() -> None:
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.2, 0.2, 0.4, 0.4]]])
     scores = torch.tensor([[[0.1, 0.7, 0.9], [0.8, 0.2, 0.9]]])  # two phrases; the third candidate is padding
-    found = Detections(boxes, scores, torch.tensor([[True, True, False]]))
+    found = GroundOutput(boxes, scores, torch.tensor([[True, True, False]]))
     best, values = found.best()
     assert torch.equal(best[0, :, 0], boxes[0, [1, 0]])
     assert torch.equal(values[0, :, 0], torch.tensor([0.7, 0.8]))
 
 
 def test_more_boxes_than_an_image_has_are_filled_up_with_zeros_that_no_score_speaks_for() -> None:
-    found = Detections(torch.rand(2, 1, 4), torch.rand(2, 3, 1), torch.tensor([[True], [False]]))
+    found = GroundOutput(torch.rand(2, 1, 4), torch.rand(2, 3, 1), torch.tensor([[True], [False]]))
     boxes, scores = found.best(2)
     assert boxes.shape == (2, 3, 2, 4)
     assert torch.equal(boxes[0, :, 0], found.boxes[0].expand(3, 4))

@@ -40,14 +40,17 @@ __all__ = [
     "ImageInfo",
     "ImageSource",
     "Reason",
+    "is_single",
     "load_image",
     "open_image",
     "perceptual_hash",
     "picture_hash",
     "pictures_in",
     "probe",
+    "shown_size",
 ]
 
+_TURNED = (5, 6, 7, 8)  # EXIF orientations whose sides change places
 _SMALL = 1_000_000  # of more pixels, one more copy costs what a faster decoder wins
 
 
@@ -129,6 +132,22 @@ def pictures_in(images: Any) -> list[Any]:
                 f"{place} is {describe(each)}.", f"Give a path, a Pillow image, {EXPECTED}, or a list of them."
             )
     return found
+
+
+def is_single(images: Any) -> bool:
+    """Whether it is one picture in any form, and no list or batch of several."""
+    return is_source(images) and not (isinstance(images, PixelArray) and images.ndim == 4)
+
+
+def shown_size(source: ImageSource) -> tuple[int, int]:
+    """Width and height of a picture as it is shown, its EXIF turn applied; no pixel is decoded.
+
+    Raises:
+        ImageError: as `load_image`, as far as the header tells.
+    """
+    with opened(source, max_pixels=None) as picture:
+        width, height = picture.size
+        return (height, width) if orientation(picture) in _TURNED else (width, height)
 
 
 def probe(source: ImageSource) -> ImageInfo:

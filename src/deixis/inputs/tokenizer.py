@@ -13,6 +13,7 @@ import tokenizers
 import torch
 
 from deixis.errors import DeixisError
+from deixis.ops.spans import token_span
 from deixis.types.outputs import Tokens
 
 __all__ = ["Tokenizer"]
@@ -192,9 +193,9 @@ class Tokenizer:
 
     @staticmethod
     def _span(encoding: tokenizers.Encoding, start: int, stop: int, kept: int) -> tuple[int, int] | None:
-        positions = {encoding.char_to_token(character) for character in range(start, stop)}
-        inside = [position for position in positions if position is not None and position < kept]
-        return (min(inside), max(inside) + 1) if inside else None
+        places = (encoding.char_to_token(character) for character in range(start, stop))
+        tokens = [place if place is not None and place < kept else None for place in places]
+        return token_span(tokens, 0, len(tokens))
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         """Half a surrogate pair is no character and cannot be encoded; a question mark keeps the offsets right."""

@@ -11,7 +11,7 @@ The axis letters, as they stand in signatures (jaxtyping) all over the package:
 | F | width of a tower's features | | T | targets (boxes, phrases) of a sample |
 | C | classes | | H W | height and width, or a grid |
 
-Each module loads on first use of one of its names; only `outputs` and `batch` need torch.
+Each module loads on first use of one of its names; only `outputs`, `batch` and `detections` need torch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deixis.types.batch import Batch
+    from deixis.types.detections import Detections
     from deixis.types.evaluation import EvalMetric, EvalProtocol
-    from deixis.types.outputs import Detections, Features, ImageStates, Losses, Maps, Progress, Tokens, TokenStates
+    from deixis.types.outputs import Features, GroundOutput, ImageStates, Losses, Maps, Progress, Tokens, TokenStates
     from deixis.types.samples import (
         Drawing,
         Mask,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
         ViewSpec,
     )
 
-_MODULES = ("specs", "samples", "evaluation", "outputs", "batch")  # those without torch first
+_MODULES = ("specs", "samples", "evaluation", "outputs", "batch", "detections")  # those without torch first
 
 __all__ = [
     "CAPABILITIES",
@@ -75,6 +76,7 @@ __all__ = [
     "EvalProtocol",
     "Features",
     "FieldSpec",
+    "GroundOutput",
     "ImageStates",
     "Losses",
     "Made",

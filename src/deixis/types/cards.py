@@ -40,9 +40,11 @@ class TaskCard:
         axis: what learning curves run over; empty: images seen.
         own_networks: whether each seed has a network that arms do not train, so that what is best for one need not be
             for another.
+        passes: modules that arms pass through there and that the file does not import by name.
     """
 
     title: str
     metrics: tuple[str, ...]
     axis: str = ""
     own_networks: bool = False
+    passes: tuple[str, ...] = ()

@@ -31,7 +31,8 @@ class EvalProtocol:
         title: what is measured, in one line.
         capabilities: the sets of capabilities with which a model can be measured; one of them is enough.
         fields: of the data that it reads: `images`, `captions`, `labels`, `masks`, `boxes`, `phrases`, `questions`,
-            `style`, or a column of the data.
+            `style`, `individuals` (groups, or labels), `demographics` (a column of groups of people or places), or a
+            column of the data.
         metrics: what it reports, the main one first.
         plots: which metrics are plotted.
         axis: what runs from left to right in the plot.

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = [
-    "Detections",
     "Features",
+    "GroundOutput",
     "ImageStates",
     "Losses",
     "Maps",
@@ -95,6 +96,20 @@ class RegionProposals:
     classes: Float[Tensor, "B T C"]
     masks: Bool[Tensor, "B T H W"] | None = None
 
+    @classmethod
+    def padded(
+        cls,
+        boxes: Sequence[Float[Tensor, "_ 4"]],
+        scores: Sequence[Float[Tensor, " _"]],
+        features: Sequence[Float[Tensor, "_ F"]],
+        classes: Sequence[Float[Tensor, "_ C"]],
+    ) -> RegionProposals:
+        """The regions of several images, each of which may have another number of them."""
+        columns = [pad_sequence(list(column), batch_first=True) for column in (boxes, scores, features, classes)]
+        counts = torch.tensor([len(each) for each in scores], device=columns[1].device)
+        valid = torch.arange(columns[1].shape[1], device=counts.device) < counts[:, None]
+        return cls(columns[0], valid, columns[1], columns[2], columns[3])
+
 
 @dataclasses.dataclass(frozen=True)
 class SampledImages:
@@ -110,7 +125,7 @@ class SampledImages:
 
 
 @dataclasses.dataclass(frozen=True)
-class Detections:
+class GroundOutput:
     """What `ground` gives back: boxes, and how well each phrase fits each box.
 
     Attributes:
@@ -119,12 +134,19 @@ class Detections:
             within a phrase has a meaning that all methods share.
         valid: true where a candidate is no padding.
         masks: of the candidates, how sure it is of each pixel, from 0 to 1; None where the method makes none.
+        thresholds: of each phrase, the score below which a candidate is no answer, of methods that can say that nothing
+            fits; None of others.
+        sources: of each phrase, how it was scored, such as `kind` or `crop`; empty where there is but one way.
+        labels: what a detector calls each candidate; empty where there is none.
     """
 
     boxes: Float[Tensor, "B Q 4"]
     scores: Float[Tensor, "B T Q"]
     valid: Bool[Tensor, "B Q"]
     masks: Float[Tensor, "B Q H W"] | None = None
+    thresholds: Float[Tensor, "B T"] | None = None
+    sources: tuple[tuple[str, ...], ...] = ()
+    labels: tuple[tuple[str, ...], ...] = ()
 
     def best(self, count: int = 1) -> tuple[Float[Tensor, "B T k 4"], Float[Tensor, "B T k"]]:
         """The boxes that fit each phrase best, best first, and their scores.

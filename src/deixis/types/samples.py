@@ -111,7 +111,7 @@ class Mask:
 
 @dataclasses.dataclass(frozen=True)
 class Phrase:
-    """Words that refer to one region and to no other.
+    """Words that refer to a region, and to no other that does not have them, too: "two dogs" is of both.
 
     Attributes:
         text: the expression.

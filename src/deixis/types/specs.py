@@ -43,8 +43,9 @@ class Made:
     Attributes:
         part: its name in the card; it must be frozen.
         call: the method of the part that is called with batches of what stands in `of`, in that order.
-        output: the attribute of the result that is the field; empty: the result itself. One row a sample; rows of
-            different lengths (a list of tensors, or a tensor beside a `mask`) make a ragged field.
+        output: the attribute of the result that is the field, or its place in a list such as that of feature maps;
+            empty: the result itself. One row a sample; rows of different lengths (a list of tensors, or a tensor beside
+            a `mask` or `valid`) make a ragged field.
         of: what it is made from: `image`, as the part's preprocessing gives it, and `text`, the tokens of the caption
             by the part's tokenizer.
     """
@@ -93,6 +94,9 @@ class SampleSpec:
         field: the batch field that holds the tokens; one beside `tokens` is described by a `FieldSpec` such as
             `FieldSpec("long_tokens", "B K M", "long", ragged="M")`, and has a `SampleSpec` of its own in the config.
         column: the column that holds the texts of this field; empty: the captions.
+        sentences: captions are cut into sentences, of which `captions` are drawn; where there are fewer, slots are
+            padding.
+        keep_first: of these the first is the whole first caption, in every step.
     """
 
     captions: int = 1
@@ -102,6 +106,8 @@ class SampleSpec:
     template: str = "{}"
     field: str = "tokens"
     column: str = ""
+    sentences: bool = False
+    keep_first: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +208,7 @@ class Card:
         code: the authors' repository, `owner/name`.
         tags: free words for finding it.
         variants: settings that have names of their own, beside the method's; a `*` in a name stands for anything.
+        automatic: of what learns classes, whether `auto` may choose it.
     """
 
     title: str
@@ -220,6 +227,7 @@ class Card:
     code: str = ""
     tags: tuple[str, ...] = ()
     variants: Mapping[str, Variant] = dataclasses.field(default_factory=dict, hash=False)
+    automatic: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +243,7 @@ class Stage:
         view: the images it asks for, where they differ from the config's.
         evaluate: prefixes of modules that are kept in eval mode though the method trains.
         data: which of a run's sources it draws from, by name; `""` is the run's own.
+        batch: its batches as a share of the run's, where a sample of it is several images.
     """
 
     name: str = "train"
@@ -245,6 +254,7 @@ class Stage:
     view: ViewSpec | None = None
     evaluate: tuple[str, ...] = ()
     data: str = ""
+    batch: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,13 +347,16 @@ CAPABILITIES: dict[str, Capability] = {
         ("images: B 3 H W",),
         "B D",
         ("images",),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", *_FEW_SHOT, "saliency"),
+        (
+            *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
+            "identity",
+        ),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
         "B D",
         ("tokens",),
-        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency"),
+        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding"),
     ),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), later=("alignment",)),
     "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
@@ -354,15 +367,18 @@ CAPABILITIES: dict[str, Capability] = {
         ("retrieval", "zero-shot", "robustness"),
     ),
     "adapters": Capability(
-        (), "image adapter, text adapter", (), ("retrieval", "zero-shot", "knn", "linear", "robustness")
+        (),
+        "image adapter, text adapter",
+        (),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity"),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),
     "ground": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L", "spans: B T S 2"),
-        "Detections",
+        "GroundOutput",
         ("images", "tokens", "spans", "boxes"),
-        later=("grounding",),
+        ("grounding", "detection"),
     ),
     "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), later=("refer",)),
     "match": Capability(("batch: Batch",), "B", ("tokens",), later=("pair_retrieval",)),

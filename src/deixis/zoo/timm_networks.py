@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from typing import Any, Literal
 
 import torch
@@ -85,7 +86,7 @@ def _create(name: str, request: _Request) -> Any:
             settings["img_size"] = request.size
         if request.pretrained and known is not None and known.hf_hub_id:
             require_reachable(known.hf_hub_id, [known.hf_hub_filename] if known.hf_hub_filename else _WEIGHTS)
-        return timm.create_model(request.network, pretrained=request.pretrained, **settings)
+        return _created(request, settings, known is not None and known.fixed_input_size)
     except Exception as error:  # the hub's own, those of whatever it speaks through, and timm's of unknown weights
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cure = "Check the connection, and the tag after the dot"
@@ -95,6 +96,19 @@ def _create(name: str, request: _Request) -> Any:
             if request.pretrained
             else "Choose another size or network.",
         ) from error
+
+
+def _created(request: _Request, settings: dict[str, Any], fixed: bool) -> Any:
+    """The network; one with positions interpolates them for images of other sizes, where timm can."""
+    import timm
+
+    create = functools.partial(timm.create_model, request.network, pretrained=request.pretrained, **settings)
+    if not fixed:
+        return create()
+    try:
+        return create(dynamic_img_size=True)
+    except TypeError:  # has no such setting
+        return create()
 
 
 def _preprocess(settings: dict[str, Any], size: int | None) -> Preprocess:

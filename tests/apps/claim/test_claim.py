@@ -17,7 +17,8 @@ import pytest
 from deixis.apps.claim import claim as app
 from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims, records, source_code
-from deixis.engine.claims.design import Design
+from deixis.engine.claims.design import Design, split_setting
+from deixis.engine.claims.pending import PendingArm, PendingClaim, up_to_date
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
 from deixis.engine.claims.trials import Cost
@@ -252,6 +253,9 @@ def fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         ("y: Old", "y: New"),
         ("x: Old, n: int = 3) -> Old", "x: New, n: Any = 3) -> New"),
         ("return h(y) * _SCALE", "return (\n        h(y)\n        * _SCALE\n    )"),
+        ("_SCALE", "_FACTOR"),
+        ("y: Old = g(x)\n    return h(y)", "found: Old = g(x)\n    return h(found)"),
+        ("CLAIMS = ()", "_GRID = (1, 2)\n_ARMS = {'a': _GRID}\nCLAIMS = (_ARMS,)"),
     ],
 )
 def test_the_fingerprint_of_a_method_stays_where_nothing_else_is_computed(
@@ -269,6 +273,9 @@ def test_the_fingerprint_of_a_method_stays_where_nothing_else_is_computed(
         ("rate: float", "rate: ClassVar[float]"),
         ("n: int = 3", "n: int = 4"),
         ("h(y)", "h(x)"),
+        ("def f", "def g"),
+        ("f(x: Old, n", "f(n: Old, x"),
+        ("rate: float", "pace: float"),
     ],
 )
 def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
@@ -277,19 +284,22 @@ def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
     assert fingerprint(SOURCE_OF_A_METHOD.replace(old, new)) != fingerprint(SOURCE_OF_A_METHOD)
 
 
-def test_rows_of_older_code_count_where_that_was_compared_with_the_present_and_nowhere_else(root: Path) -> None:
-    design = Design("clip", small_claim("final"), lab=dataclasses.replace(toy_claims.LAB, code=lambda name: f"{name}1"))
+def test_rows_of_older_code_count_where_that_was_compared_with_all_of_the_present_and_nowhere_else(root: Path) -> None:
+    lab = dataclasses.replace(toy_claims.LAB, code=lambda name: f"{name}1", around=lambda *_: {"deixis.nn.dual": "nn1"})
+    design = Design("clip", small_claim("final"), lab=lab)
     config = {"claim": claim_hash(design.claim), "inputs": "older", "settings": {"learning_rate": 0.1}}
     old = dict.fromkeys(CLAIM_KEYS, 0) | {"paper": "clip", "config": config}
     ledger = Ledger(root)
     ledger.add([{**old, "arm": arm, "seed": seed} for arm in design.claim.arms for seed in range(design.seeds)], [])
-    assert not app.up_to_date(design, ledger)
-    compared = dict.fromkeys(CODE_KEYS, "") | {"inputs": "older", "codes": {"line": "line0"}}
-    records.append_rows(ledger.code, [compared], CODE_KEYS)
-    assert not app.up_to_date(design, ledger)
-    records.append_rows(ledger.code, [{**compared, "codes": {"line": "line1"}}], CODE_KEYS)
-    assert app.up_to_date(design, ledger)
-    assert not app.up_to_date(dataclasses.replace(design, claim=small_claim("final", minimum_effect=0.9)), ledger)
+    assert not up_to_date(design.code, ledger)
+    compared = dict.fromkeys(CODE_KEYS, "") | {"inputs": "older"}
+    for codes in ({"line": "line0", "deixis.nn.dual": "nn1"}, {"line": "line1"}):
+        records.append_rows(ledger.code, [{**compared, "codes": codes}], CODE_KEYS)
+        assert not up_to_date(design.code, ledger), "other code, or not all of it"
+    records.append_rows(ledger.code, [{**compared, "codes": {"line": "line1", "moved.dual": "nn1"}}], CODE_KEYS)
+    assert up_to_date(design.code, ledger)
+    other = dataclasses.replace(design, claim=small_claim("final", minimum_effect=0.9))
+    assert not up_to_date(other.code, ledger)
 
 
 def test_what_was_compared_is_of_rows_that_are_there_and_of_their_commit() -> None:
@@ -313,7 +323,7 @@ def test_every_claim_can_be_tried_by_the_rules(name: str, number: int) -> None:
     assert len(counts) == 1, "all arms try equally many settings"
     for arm in claim.arms.values():
         for setting in claims.first_trials({"arm": arm.grid})["arm"]:
-            configure(arm.method, "desk", {**arm.overrides, **setting})
+            configure(arm.method, "desk", {**arm.overrides, **split_setting(setting)[0]})
     assert len({each.statement for each in read(name).claims}) == len(read(name).claims)
 
 
@@ -398,6 +408,43 @@ def test_an_older_verdict_stays_and_what_stricter_rules_say_of_its_rows_stands_b
     assert "as the row says" in page
 
 
+def test_verdicts_that_change_when_a_claim_is_tried_again_are_at_the_top_with_both_figures() -> None:
+    first = small_claim(statement="A <claim> | of it.")
+    claimed = read("clip")._replace(claims=(first, small_claim(statement="Again.", again=first.statement)))
+    results = kept_rows()
+    again = {**results.verdicts[0], "claim": "Again.", "difference": 0.01, "low": -0.1, "high": 0.12, "date": "2027"}
+    assert "Verdicts that changed" not in papers_page([claimed], results, {}, "").text
+    same = papers_page([claimed], results._replace(verdicts=[*results.verdicts, again]), {}, "").text
+    assert "Verdicts that changed" not in same, "it is shown again"
+    again["verdict"] = "inconclusive"
+    page = papers_page([claimed], results._replace(verdicts=[*results.verdicts, again]), {}, "").text
+    told = (
+        "* clip, against other: **shown** (0.2, 0.1 to 0.3, 5 seeds, 2026) became **inconclusive** "
+        "(0.01, -0.1 to 0.12, 5 seeds, 2027)."
+    )
+    assert told in page
+    assert page.index(told) < page.index("| name | paper |")
+    other = {**again, "baseline": "a third"}
+    page = papers_page([claimed], results._replace(verdicts=[*results.verdicts, other]), {}, "").text
+    assert "with other rivals: shown became **inconclusive**. Before: **shown** (0.2" in page
+
+
+def test_what_is_still_to_be_run_stands_on_the_page_with_minutes_in_order() -> None:
+    claims_there = [small_claim(statement=name) for name in ("First.", "Second.")]
+    arms = {"clean": PendingArm(4, 5, 30.4), "noisy": PendingArm(4, 5, None)}
+    missing = [
+        PendingClaim("line", claims_there[0], {"clean": arms["clean"]}, waits="a-model"),
+        PendingClaim("line", claims_there[1], arms, stale=True),
+    ]
+    page = papers_page([], Results(), {}, "", missing).text
+    rows = [
+        "| line | First. | 9 | 30 | waits for `a-model` |",
+        "| line | Second. | 18 | not measured | rows are stale |",
+    ]
+    assert page.index(rows[0]) < page.index(rows[1])
+    assert "Still to be run" not in papers_page([], Results(), {}, "").text
+
+
 def test_unequal_trials_and_grids_that_end_at_the_best_value_are_reported_on_the_page_of_older_rows() -> None:
     arms = {name: Arm("line", grid={"sizes": ((1, 1), (2, 1), (3, 2))}) for name in ("mine", "other")}
     claimed = read("clip")._replace(claims=(small_claim(statement="A <claim> | of it.", arms=arms),))
@@ -413,10 +460,20 @@ def test_rows_say_what_code_changed_since_and_older_ones_of_trained_networks_tha
     claimed, results = read("clip")._replace(claims=(small_claim(),)), kept_rows()
     for row in results.claims:
         row["data"] = "explained"
-    assert "threads that was not recorded" in papers_page([claimed], results, {}, "").text
+    page = papers_page([claimed], results, {}, "").text
+    assert "threads that was not recorded" in page
+    assert "it was not compared whether the present code gives the same" in page
+    now = {**source_code.passed_through("normgrad", "explained"), "normgrad": source_hash("normgrad")}
     for row in results.claims:
-        codes = source_code.passed_through("normgrad", "explained")
-        row["config"].update(method="normgrad", codes={**codes, "deixis.ops.maps": "before"})
+        row["config"].update(method="normgrad")
+    equal = {"inputs": "b", "codes": now, "date": "2026-12-01"}
+    page = papers_page([claimed], results._replace(claim_code=[equal]), {}, "").text
+    assert "compared with that of these rows on 2026-12-01, and computes the same" in page
+    for row in results.claims:
+        row["config"].update(codes={f"{name}.moved": code for name, code in now.items()})
+    assert "stale: code" not in papers_page([claimed], results, {}, "").text
+    for row in results.claims:
+        row["config"].update(codes={**now, "deixis.ops.maps": "before"})
     page = papers_page([claimed], results, {}, "").text
     assert "These rows are stale: code changed since, of deixis.ops.maps." in page
     assert "threads that was not recorded" not in page
@@ -446,8 +503,12 @@ def test_golden_files_belong_to_the_longest_name_and_every_one_is_read_by_a_test
 @pytest.mark.parametrize("name", sorted(VECTORS))
 def test_the_page_says_of_golden_numbers_what_their_description_says(name: str) -> None:
     """A loop from the equations is no code of the authors."""
-    description = (golden_folder() / f"{'sr_map' if name == 'srmap' else name}.md").read_text()
-    loop = "loop implementation" in description or "rest on the paper's equations" in " ".join(description.split())
+    file = {"srmap": "sr_map", "fairness_indicators": "seer"}.get(name, name)
+    description = (golden_folder() / f"{file}.md").read_text()
+    said = " ".join(description.split())
+    loop = any(
+        each in said for each in ("loop implementation", "rest on the paper's equations", "from the paper's equ")
+    )
     assert ("equations" in VECTORS[name]) == loop
 
 

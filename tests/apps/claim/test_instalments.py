@@ -17,7 +17,7 @@ from deixis.apps.claim.settings import ClaimSettings
 from deixis.engine.claims import claims
 from deixis.engine.claims.design import Design, require_other_seeds
 from deixis.engine.claims.outcomes import TrialResult
-from deixis.engine.claims.records import Ledger
+from deixis.engine.claims.records import COST_KEYS, Ledger, append_rows, claim_hash
 from deixis.engine.claims.trials import Cost, Trial
 from deixis.engine.claims.units import Instalment
 from deixis.errors import DeixisError
@@ -181,3 +181,30 @@ def test_claims_that_there_are_name_their_cheap_rival_and_none_repeats_a_seed() 
         require_other_seeds(name, read(name).claims)
         assert all(each.cheap in list(each.arms)[1:] for each in read(name).claims)
     assert claimed
+
+
+# --- what is left -----------------------------------------------------------------------------------------------------
+
+
+def test_after_an_instalment_what_is_missing_is_listed_with_minutes(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_after(monkeypatch, 4)
+    claim = small_claim()
+    values = [("line", claim_hash(claim), arm, "test", 90.0, 3.0, "abc", "2026") for arm in claim.arms]
+    append_rows(Ledger(tmp_path).cost, [dict(zip(COST_KEYS, each, strict=True)) for each in values], COST_KEYS)
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), minutes=100.0))
+    said = capsys.readouterr()
+    assert "10 runs are missing, about 15 minutes of one core" in said.err
+    assert f"{claim.statement}\n  6 runs are missing, about 9 minutes of one core" in said.out
+
+
+def test_a_claim_that_waits_for_a_model_is_named_and_not_run_and_neither_is_one_that_is_tried_again(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = small_claim(statement="Once more.", again=small_claim().statement, first_seed=5)
+    waits = small_claim(statement="With another model.", options={"batch_size": 8, "model": "no-such-model"})
+    monkeypatch.setattr(app, "read", lambda name: SimpleNamespace(claims=(small_claim(), again, waits)))
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs")))
+    assert "With another model.\n  waits for the model 'no-such-model', which is not there" in capsys.readouterr().err
+    assert {row["claim"] for row in lines(tmp_path / "results" / "claims.jsonl")} == {"Once more."}

@@ -23,6 +23,13 @@ def test_an_image_tower_alone_can_be_named_as_a_model_and_an_unknown_name_is_ref
         load_model("tinny")
 
 
+def test_a_method_that_needs_no_training_can_be_named_and_says_what_it_lacks() -> None:
+    with pytest.raises(DeixisError, match="deixis data get detector"):
+        load_model("detect_match")
+    with pytest.raises(DeixisError, match="no model called 'mdetr'"):
+        load_model("mdetr")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("models")

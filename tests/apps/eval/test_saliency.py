@@ -52,9 +52,9 @@ def test_each_row_is_told_in_the_result_the_rows_and_the_page(out: Path) -> None
         assert bool(row["cascade"]) == row["method"].startswith("norm_grad")
 
 
-def test_data_without_masks_and_methods_that_are_none_leave_nothing(tmp_path: Path) -> None:
+def test_data_without_boxes_and_methods_that_are_none_leave_nothing(tmp_path: Path) -> None:
     bare = Source("bare", Path("."), "captions", "made", (Sample("a", None, captions=("a star",)),))
-    with pytest.raises(DeixisError, match="with masks"):
+    with pytest.raises(DeixisError, match="with boxes"):
         evaluate(bare, tmp_path / "run", SETTINGS, quiet=True)
     other = EvalSettings(protocol=("saliency",), model=("tiny",), methods=("guess",))
     with pytest.raises(DeixisError, match="no map called 'guess'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from deixis.apps.predict import capable
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError
+from deixis.files import cache_dir
 from deixis.methods import list_methods, read
-from tests.capable import Answerer, Captioner, Grounder, Reader, Segmenter
+from deixis.types import Detections
+from tests.capable import Answerer, Captioner, Grounder, Reader, Segmenter, SureGrounder
 from tests.commands import Answer
 from tests.commands import deixis as command
 from tests.pictures import captioned
@@ -82,23 +85,49 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_a_box_lies_where_the_phrase_is_in_the_whole_picture() -> None:
     """The picture is no square, so what the model sees is not where it is."""
-    [found] = deixis.ground(Grounder(), squares(red=(50, 10), blue=(10, 20)), ["red", "blue"])
-    assert [each.phrase for each in found.regions] == ["red", "blue"]
-    for mark, corner in zip(found.regions, ((50, 10), (10, 20)), strict=True):
-        wanted = (corner[0] / 80, corner[1] / 40, (corner[0] + 20) / 80, (corner[1] + 20) / 40)
-        assert mark.box == pytest.approx(wanted, abs=0.07)
-        assert mark.score == pytest.approx(0.9)
-        assert mark.mask[corner[1] + 10, corner[0] + 10]
-        assert not mark.mask[2, 2]
+    found = deixis.ground(squares(red=(50, 10), blue=(10, 20)), ["red", "blue"], model=Grounder())
+    assert isinstance(found, Detections)
+    assert found.phrases == ("red", "blue")
+    assert found.size == (80, 40)
+    for each, corner in zip(found, ((50, 10), (10, 20)), strict=True):
+        wanted = (corner[0], corner[1], corner[0] + 20, corner[1] + 20)
+        assert each.pixels[0].tolist() == pytest.approx(wanted, abs=5)
+        assert float(each.scores[0]) == pytest.approx(0.9)
+        assert each.masks is not None
+        assert each.masks[0, corner[1] + 10, corner[0] + 10]
+        assert not each.masks[0, 2, 2]
 
 
 def test_as_many_boxes_come_as_there_are_and_as_are_wanted_best_first() -> None:
     picture = squares(red=(50, 10), blue=(10, 20))
     for count, there in ((1, 1), (2, 2), (5, 2)):
-        [found] = deixis.ground(Grounder(), [picture], "red", count=count)
-        scores = [each.score for each in found.regions]
-        assert len(scores) == there
-        assert scores == sorted(scores, reverse=True)
+        [found] = deixis.ground([picture], "red", count=count, model=Grounder())
+        assert len(found) == there
+        assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "boxes"), [("a red", 1), ("two reds", 2), ("reds", 2), ("three reds", 2), ("a red and a blue", 2)]
+)
+def test_as_many_boxes_come_as_the_phrase_says(phrase: str, boxes: int) -> None:
+    """Of a method that knows which candidates are no answer; here all are one."""
+    found = deixis.ground(squares(red=(50, 10), blue=(10, 20)), phrase, model=SureGrounder(threshold=0.0))
+    assert isinstance(found, Detections)
+    assert len(found) == boxes
+    assert found.missing == ()
+    assert all(found.text[slice(*span)] == each for span, each in zip(found.spans, found.phrases, strict=True))
+
+
+def test_nothing_found_is_an_answer_that_says_what_came_nearest() -> None:
+    found = deixis.ground(squares(red=(50, 10)), ["reds", "a giraffe"], model=SureGrounder(threshold=0.5))
+    assert isinstance(found, Detections)
+    assert found.phrases == ("reds",)
+    assert [str(each) for each in found.missing] == ["nothing here is a giraffe (nearest: 0.1, thing 0)"]
+    assert found.text[slice(*found.missing[0].span)] == "a giraffe"
+    best = deixis.ground(squares(red=(50, 10)), "a giraffe", model=SureGrounder(threshold=0.5), best=True)
+    assert isinstance(best, Detections)
+    assert best.phrases == ("a giraffe",)
+    assert len(best.missing) == 1
 
 
 def test_classes_are_those_of_the_pixels_with_the_names_of_the_method() -> None:
@@ -149,7 +178,10 @@ def test_mode_and_weights_are_afterwards_as_before(verb: str) -> None:
     toy, words = TOYS[verb]
     method = toy().train()
     before = [each.clone() for each in method.state_dict().values()]
-    getattr(deixis, verb)(method, squares(red=(50, 10)), *words)
+    if verb == "ground":
+        deixis.ground(squares(red=(50, 10)), *words, model=method)
+    else:
+        getattr(deixis, verb)(method, squares(red=(50, 10)), *words)
     assert method.training
     assert all((old == new).all() for old, new in zip(before, method.state_dict().values(), strict=True))
 
@@ -167,17 +199,75 @@ def test_mode_and_weights_are_afterwards_as_before(verb: str) -> None:
         ("read", "RED"),
     ],
 )
-def test_a_single_picture_is_answered_on_the_terminal_and_nothing_is_written(
-    verb: str, line: str, run: Callable[..., Answer], photo: Path, tmp_path: Path
+def test_a_single_picture_is_answered_on_the_terminal_and_boxes_are_drawn(
+    verb: str, line: str, run: Callable[..., Answer], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = run(verb, photo)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1 + (verb == "ground")):  # files of its own names are replaced
+        found = run(verb, photo)
+        assert found.code == 0, found.err
+        assert found.out.startswith(f"{photo}: {line}")
+    written = {"photo-grounded.png", "photo-grounded.json"} if verb == "ground" else set()
+    assert {each.name for each in tmp_path.iterdir()} == {"photo.png", "run", *written}
+
+
+def test_boxes_of_a_folder_become_cocos_json_and_are_read_as_data(
+    run: Callable[..., Answer], folder: Path, tmp_path: Path
+) -> None:
+    from deixis.apps.common.dataset import read as read_data
+
+    found = run("ground", folder, "--out", tmp_path / "boxes.json")
     assert found.code == 0, found.err
-    assert found.out.startswith(f"{photo}: {line}".replace("\\n", ""))
-    assert {each.name for each in tmp_path.iterdir()} == {"photo.png", "run"}
+    content = json.loads((tmp_path / "boxes.json").read_text(encoding="utf-8"))
+    assert [(each["width"], each["height"]) for each in content["images"]] == [(80, 40), (80, 40)]
+    assert content["annotations"][0]["bbox"] == pytest.approx([10, 10, 20, 20], abs=5)
+    assert [each.phrases for each in Detections.from_coco(content)] == [("red",), ("red",)]
+    samples = read_data(str(tmp_path / "boxes.json")).samples
+    assert [sample.regions[0].category for sample in samples] == ["red", "red"]
+    refused = run("caption", folder, "--out", tmp_path / "captions.json")
+    assert (refused.code, "would hold boxes" in refused.err) == (2, True)
+    assert not (tmp_path / "captions.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "why"),
+    [("the left one", "names no thing"), ("\N{DOG FACE}", "has no words"), ("a dog, " * 100, "names 100 things")],
+)
+def test_a_phrase_that_names_nothing_is_refused_before_anything_is_loaded(phrase: str, why: str, photo: Path) -> None:
+    found = command("ground", photo, phrase)
+    assert (found.code, found.out) == (2, "")
+    assert why in found.err
+
+
+def test_without_the_detector_one_message_says_how_to_get_it(photo: Path) -> None:
+    found = command("ground", photo, "a dog")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.count("\n") <= 2
+    assert f"not in {cache_dir('detector')}" in found.err.replace("\n", " ")
+    assert "deixis data get detector" in found.err
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 3), (2, 900)])
+def test_a_picture_of_any_shape_has_boxes_inside_of_it(size: tuple[int, int]) -> None:
+    found = deixis.ground(Image.new("RGB", size, RED), "red", model=Grounder())
+    assert isinstance(found, Detections)
+    assert found.size == size
+    assert ((found.boxes >= 0) & (found.boxes <= 1)).all()
+
+
+def test_boxes_of_a_turned_picture_are_those_of_what_is_shown(tmp_path: Path) -> None:
+    turned = squares(red=(50, 10)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    found = deixis.ground(tmp_path / "turned.png", "red", model=Grounder())
+    assert isinstance(found, Detections)
+    assert found.size == (80, 40)
+    assert found.pixels[0].tolist() == pytest.approx((50, 10, 70, 30), abs=5)
 
 
 COLUMNS = {
-    "ground": ["phrase", "x0", "y0", "x1", "y1", "score"],
+    "ground": ["phrase", "x0", "y0", "x1", "y1", "score", "source", "label"],
     "segment": ["class", "share"],
     "caption": ["caption"],
     "answer": ["question", "answer"],
@@ -238,7 +328,7 @@ def test_what_can_not_be_written_or_read_is_said_before_the_work(
 # Without a model that can
 
 
-@pytest.mark.parametrize("verb", few(TOYS, "ground", "read"))
+@pytest.mark.parametrize("verb", few(TOYS, "caption", "read"))
 def test_without_a_model_that_can_it_is_said_which_methods_can(verb: str, photo: Path, tmp_path: Path) -> None:
     words = TOYS[verb][1]
     for more in ((), ("--model", "tiny")):
@@ -263,16 +353,16 @@ def test_the_run_of_a_method_that_can_not_is_opened_and_refused(photo: Path, tmp
 def test_a_phrase_of_nothing_is_refused() -> None:
     for words in ([], " ", ["red", ""]):
         with pytest.raises(DeixisError, match="There is no text, or an empty one"):
-            deixis.ground(Grounder(), squares(red=(0, 0)), words)
-    with pytest.raises(DeixisError, match="0 boxes"):
-        deixis.ground(Grounder(), squares(red=(0, 0)), "red", count=0)
+            deixis.ground(squares(red=(0, 0)), words, model=Grounder())
+    with pytest.raises(DeixisError, match="-1 boxes"):
+        deixis.ground(squares(red=(0, 0)), "red", count=-1, model=Grounder())
 
 
 def test_a_method_that_can_something_else_is_refused_with_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeixisError, match="'Toy' offers caption, and not `ground`"):
-        deixis.ground(Captioner(), squares(red=(0, 0)), "red")
+        deixis.ground(squares(red=(0, 0)), "red", model=Captioner())
     with pytest.raises(DeixisError, match="A Linear is no method"):
         deixis.caption(nn.Linear(2, 2), squares(red=(0, 0)))
-    monkeypatch.setattr(capable, "methods_offering", lambda capability: ["toy_a", "toy_b"])
-    with pytest.raises(DeixisError, match=r"offered by toy_a, toy_b. Get one: deixis train toy_a --data DATA"):
+    monkeypatch.setattr(capable, "methods_offering", lambda capability: ["detect_match", "clip"])
+    with pytest.raises(DeixisError, match=r"offered by detect_match, clip. Get one: deixis train clip --data DATA"):
         deixis.caption("", squares(red=(0, 0)))

@@ -10,10 +10,23 @@ from typing import Any
 import pytest
 
 from deixis.apps.index.index import index
+from deixis.errors import DeixisError
 from tests.apps.serve.screen import Screen
 from tests.apps.serve.serving import Running, running
 from tests.commands import own_cache
 from tests.pictures import COLOURS, picture
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_detector() -> Iterator[None]:
+    """As on a machine that has none, which also saves each server its loading."""
+
+    def refuse(model: Any, capability: str) -> Any:
+        raise DeixisError(f"No method here offers {capability}.", "Get the detector.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deixis.apps.serve.server_state.open_or_default", refuse)
+        yield
 
 
 @pytest.fixture(scope="session")

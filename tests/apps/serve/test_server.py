@@ -187,7 +187,9 @@ def test_a_picture_or_a_row_is_explained_and_not_both(server: Running) -> None:
 
 
 def test_grounding_says_that_no_model_here_can(server: Running) -> None:
-    assert "can't locate" in problem(server.post("/ground", {"row": 1, "text": "red"}), 501)
+    message = problem(server.post("/ground", {"row": 1, "text": "red"}), 501)
+    assert "can't locate" in message
+    assert "deixis data get detector" in message
 
 
 def test_a_model_that_can_points_at_what_is_meant(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

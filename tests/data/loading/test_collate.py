@@ -401,3 +401,22 @@ def test_samples_that_lack_what_is_asked_for_are_named_at_the_start(name: str) -
 def test_tokens_without_a_tokenizer_are_refused() -> None:
     with pytest.raises(DeixisError, match="no tokenizer"):
         Collate(source(captioned("x")), [CORE_FIELDS["tokens"]], PREPROCESS)
+
+
+def test_of_sentences_none_is_drawn_twice_and_what_is_missing_is_padding_as_a_whole() -> None:
+    long = "A dog. It is 1.5 m long.</s>A dog.\nGrass"
+    data = source(Sample("a", None, ("Spot", long)), Sample("b", None, ("...",)), Sample("c", None, ("One.", "Two.")))
+    made = collate(data, "captions", "tokens", sample=SampleSpec(captions=4, sentences=True))
+    drawn = {made(data.samples[0], Draw(0, epoch, "a")).captions[0] for epoch in range(30)}  # type: ignore[index]
+    assert all(len(set(each)) == 4 for each in drawn)
+    assert {text for each in drawn for text in each} == {"Spot", "A dog.", "It is 1.5 m long.", "Grass"}
+    few = made(data.samples[2])
+    assert few.captions == (("One.", "Two.", "", ""),)
+    assert few.valid["L"].any(2).tolist() == [[True, True, False, False]]
+    assert few.tokens is not None
+    assert not few.tokens[0, 2:].any(), "not even the marks of an empty text"
+    assert made(data.samples[1]).captions == (("...", "", "", ""),), "a text without a sentence stands for itself"
+    first = collate(data, "captions", "tokens", sample=SampleSpec(captions=2, sentences=True, keep_first=True))
+    pairs = [first(data.samples[0], Draw(0, epoch, "a")).captions[0] for epoch in range(10)]  # type: ignore[index]
+    assert {pair[0] for pair in pairs} == {"Spot"}
+    assert len({pair[1] for pair in pairs}) > 1

@@ -320,7 +320,7 @@ def test_whatever_changes_a_unit_changes_its_name() -> None:
 
 
 def test_a_unit_and_its_rows_belong_to_the_code_that_they_pass_through_too() -> None:
-    """The task, the measures and the ops, beside the method."""
+    """The task, the measures, the ops, the networks and the few-shot engine, beside the method."""
     one, other = (
         design(lab=dataclasses.replace(toy_claims.LAB, around=lambda method, task, n=number: {"ops": n}))
         for number in ("1", "2")
@@ -333,6 +333,12 @@ def test_a_unit_and_its_rows_belong_to_the_code_that_they_pass_through_too() -> 
         found
     )
     assert "deixis.engine.claims.tasks.scenes" not in found
+    assert {"deixis.nn.dual", "deixis.nn.vision.plain_cnn", "deixis.nn.relevance.rules"} <= set(found)
+    learned = set(passed_through("pre", "few_shot"))
+    assert {"deixis.engine.fewshot.few_shot", "deixis.nn.adaptation.prompts", "deixis.nn.language.bert"} <= learned
+    assert "deixis.nn.adaptation.lora" in passed_through("filip", "scenes"), (
+        "what the method of which it is a change uses"
+    )
 
 
 def test_units_compute_on_one_thread_whatever_the_machine_has(tmp_path: Path) -> None:
@@ -356,6 +362,29 @@ def test_measuring_more_often_does_not_change_what_is_learned(tmp_path: Path) ->
     unit = one.unit("clean", {"learning_rate": 0.1}, 3, "test")
     often, seldom = (run_trial(dataclasses.replace(unit, points=n), tmp_path, one.lab) for n in (11, 2))
     assert often.curve[-1] == seldom.curve[-1]
+
+
+def test_a_unit_that_stops_early_has_a_curve_that_stays_flat_and_takes_part_of_the_time(tmp_path: Path) -> None:
+    """So that arms that were stopped can be compared at equal images."""
+    arms = {"clean": Arm("line", grid={"data.stop": (0.5, 1.0)}), "noisy": Arm("line", grid={"data.stop": (0.5, 1.0)})}
+
+    def stopped(name: str, options: Any, seed: int) -> Any:
+        made = toy_claims.task(name, {"batch_size": options["batch_size"]}, seed)
+        return dataclasses.replace(made, share=options["stop"])
+
+    lab = dataclasses.replace(toy_claims.LAB, task=stopped)
+    one = Design("line", toy_claims.claim("final", arms=arms), lab=lab)
+    half, whole = ({"learning_rate": 0.1, "data.stop": share} for share in (0.5, 1.0))
+    early, late = (run_trial(one.unit("clean", each, 3, "test"), tmp_path, one.lab) for each in (half, whole))
+    assert early.curve[-1][0] == late.curve[-1][0] == 160
+    assert early.curve[-1][1] == early.curve[-2][1]
+    assert early.curve[-2][0] == 80
+    assert early.curve[-1][1] != late.curve[-1][1]
+    assert one.unit("clean", half, 3, "test").settings == {"learning_rate": 0.1}
+    assert one.unit("clean", half, 3, "test").options == {"batch_size": 8, "stop": 0.5}
+    row = {"arm": "clean", "config": {"settings": {"learning_rate": 0.1}, "options": {"batch_size": 8, "stop": 0.5}}}
+    found = claims.stored_settings(dataclasses.replace(one, arms=("clean",)), [row])
+    assert found["clean"].setting == {"data.stop": 0.5}
 
 
 def test_a_budget_too_small_for_its_curve_is_refused(tmp_path: Path) -> None:

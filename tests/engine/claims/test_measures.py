@@ -18,7 +18,7 @@ from deixis.inputs.masks import decode_mask
 from deixis.methods import align
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import retrieval
-from deixis.types import Part, Source, TokenStates
+from deixis.types import Part, Sample, Source, TokenStates
 from deixis.zoo import scratch
 from tests.toys import carded
 
@@ -198,6 +198,43 @@ def test_things_that_are_counted_together_are_pointed_at_together() -> None:
     assert len(spans) < sum(len(region.spans) for sample in source.samples for region in sample.regions)
     encoder = scratch.build([s.captions[0] for s in source.samples], "tiny", SIDE)
     assert len(values("pointing", Finger(encoder, source, aside=False), source)) == len(spans)
+
+
+class Looking(nn.Module):
+    """Whose score of an image with a phrase hangs on one patch: the one that the thing covers most, or least."""
+
+    def __init__(self, encoder: DualEncoder, sample: Sample, aside: bool) -> None:
+        super().__init__()
+        self.encoder, self.places = encoder, dict[tuple[int, ...], int]()
+        for region in sample.regions:
+            assert region.mask is not None
+            share = decode_mask(region.mask).float().reshape(GRID, 8, GRID, 8).mean((1, 3)).flatten()
+            for start, stop in region.spans:
+                ids = encoder.tokenize([sample.captions[0][start:stop]]).ids[0]
+                self.places[tuple(ids.tolist())] = int(share.argmin() if aside else share.argmax())
+
+    def image_tokens(self, images: Tensor) -> TokenStates:
+        return self.encoder.image_tokens(images)
+
+    def text_tokens(self, tokens: Tensor, mask: Tensor) -> TokenStates:
+        return self.encoder.text_tokens(tokens, mask)
+
+    def compare(self, images: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        places = [self.places[tuple(t for t in text if t)] for text in tokens.tolist()]
+        return self.image_tokens(images).states[:, places].square().sum(2)
+
+
+carded(Looking, parts=BUILT_ON, capabilities=("image_tokens", "text_tokens", "compare"))
+
+
+def test_a_gradient_map_of_the_score_points_where_the_score_comes_from() -> None:
+    for number, sample in enumerate(SOURCE.samples[:3]):
+        source = dataclasses.replace(SOURCE, samples=(sample,))
+        spoken = sum(bool(region.spans) for region in sample.regions)
+        found = [values("pointing_norm_grad", Looking(new(), sample, aside), source) for aside in (False, True)]
+        assert [each.tolist() for each in found] == [[1.0] * spoken, [0.0] * spoken], number
+    both = [values(f"pointing_{name}", Looking(new(), sample, False), source) for name in ("norm_grad", "grad_cam")]
+    assert both[0].shape == both[1].shape
 
 
 def test_a_flat_map_points_nowhere() -> None:

@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from deixis import engine
 from deixis.engine.evaluation.classify import name_logits, per_class_weights
 from deixis.engine.evaluation.data import EvalData, EvalSet
+from deixis.engine.evaluation.groups import group_columns
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, QueryValues, difference
+from deixis.engine.evaluation.probes import PENALTIES
 from deixis.engine.evaluation.protocols import (
     knn,
-    linear,
     load_protocol,
     protocol_names,
     read_protocol,
@@ -200,7 +201,37 @@ def test_the_penalty_is_the_one_that_explains_validation_images_best() -> None:
     found = run("linear", EvalModel("tower", Tower(noise=1.5)), data_of(LABELLED))
     losses = found.facts["validation_loss"]
     assert losses[str(found.facts["penalty"])] == min(losses.values())
-    assert set(map(float, losses)) == set(linear.PENALTIES)
+    assert set(map(float, losses)) == set(PENALTIES)
+
+
+def test_groups_are_measured_apart_and_a_gap_is_stated_where_each_has_a_hundred_images() -> None:
+    """The images of one region have noise that the tower does not see through; a third has too few to be compared."""
+    regions = ["north" if i % 5 < 3 else "south" for i in range(700)]
+    samples = [sample(i % 100, captions=(), extra={"region": regions[i]}) for i in range(700)]
+    samples = [dataclasses.replace(each, id=f"{i:03}") for i, each in enumerate(samples)]
+    samples[0] = dataclasses.replace(samples[0], extra={"region": "west"})
+    found = run("fairness", EvalModel("tower", Tower(noise=0.8)), data_of(samples))
+    rows = found.arms[""]
+    total = sum(len(rows[Column("hit", f"region: {name}")].values) for name in set(regions))
+    assert len(rows[Column("hit")].values) - total <= 1
+    assert set(found.facts["gaps"]) == {"hit by region", "precision_at_1 by region"}
+    assert any(note.startswith("label among the first 5, by region: ") for note in found.notes)
+    few = run("fairness", EvalModel("tower", Tower()), data_of(samples[:140]))
+    assert "No gap is stated by region: fewer than two groups have 100 images." in few.notes
+
+
+def test_data_without_a_column_of_groups_or_with_one_group_are_refused() -> None:
+    with pytest.raises(DeixisError, match=r"no demographics, which fairness needs.*gender, tone, region"):
+        require_fields("fairness", data_of(LABELLED))
+    alone = data_of([dataclasses.replace(each, extra={"region": "north"}) for each in LABELLED])
+    assert not alone.has("demographics")
+
+
+def test_incomes_are_put_into_three_levels_and_words_are_refused() -> None:
+    samples = [sample(i, extra={"income": value}) for i, value in enumerate((50, "400", 4000.0, None))]
+    assert group_columns(samples) == {"income": ("low", "medium", "high", "")}
+    with pytest.raises(DeixisError, match="The income 'much' is no number"):
+        group_columns([sample(0, extra={"income": "much"})])
 
 
 def test_weights_of_the_mean_per_class_make_every_class_count_the_same() -> None:
@@ -313,10 +344,11 @@ def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a
     models = [EvalModel("tiny", tiny()), EvalModel("tower", Tower())]
     found = select(pictures, models)
     assert list(found.models) == ["retrieval", "zero-shot", "knn", "linear", "robustness"]
+    assert found.reasons["fairness"] == "no demographics"
     assert [model.name for model in found.models["knn"]] == ["tiny", "tower"]
     assert [model.name for model in found.models["retrieval"]] == ["tiny"]
     assert found.reasons["retrieval"] == "tower has no encode_text: left out"
-    assert found.reasons["saliency"] == "no masks"
+    assert found.reasons["saliency"] == "no boxes"
     assert "--protocol few-shot" in found.reasons["few-shot"]
     bare = select(data_of([sample(i, captions=()) for i in range(12)]), models[1:])
     assert list(bare.models) == ["knn", "linear"]

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import deixis
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.evaluation import saliency, saliency_checks
 from deixis.engine.evaluation.saliency import (
+    NounScore,
     SaliencyQueries,
     between_things,
     build_explainer,
@@ -26,8 +29,10 @@ from deixis.engine.evaluation.saliency import (
 from deixis.engine.evaluation.saliency_checks import absent, agreement, cascade, entries, measure, stages
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
+from deixis.methods import normgrad
 from deixis.nn.dual import DualEncoder
-from deixis.types import Sample, Source
+from deixis.types import Part, Sample, Source
+from tests.toys import carded
 
 SHAPES = SceneConfig(cast="shapes", unseen="nothing", objects=(2, 2), repeats=1, phrases=0, questions=0)
 
@@ -63,7 +68,22 @@ def test_things_of_one_noun_are_one_question_and_one_thing_alone_has_none_beside
     assert [p in alone for p in found.picture.tolist()] == (~found.others).tolist()
 
 
-def test_pictures_without_masks_are_refused(encoder: DualEncoder) -> None:
+def test_where_nothing_has_a_mask_boxes_stand_for_them(encoder: DualEncoder) -> None:
+    exact = scenes(0, 4, side=48, config=SHAPES)
+    plain = [
+        dataclasses.replace(each, regions=tuple(dataclasses.replace(one, mask=None) for one in each.regions))
+        for each in exact.samples
+    ]
+    boxes, masks = questions(encoder, dataclasses.replace(exact, samples=tuple(plain))), questions(encoder, exact)
+    assert boxes.noun.tolist() == masks.noun.tolist()
+    for box, mask in zip(boxes.masks, masks.masks, strict=True):
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        around = torch.zeros_like(mask)
+        around[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        assert (box ^ around).float().mean() < 0.06, "but for the pixels at the edge"
+
+
+def test_pictures_without_masks_and_boxes_are_refused(encoder: DualEncoder) -> None:
     bare = Source("bare", Path("."), "captions", "made", (Sample("a", None, captions=("a star",)),))
     with pytest.raises(DeixisError, match="kinds of things with masks"):
         questions(encoder, bare)
@@ -124,6 +144,44 @@ def test_what_claims_measure_lies_between_0_and_1(encoder: DualEncoder, asked: S
     found = measured(name, method, asked)
     assert len(found) == (4 if name == "class_sensitivity" else 8)
     assert ((found >= 0) & (found <= 1)).all()
+
+
+class Planted(nn.Module):
+    """Explains with a ramp for one noun and, for every other, with the same or the opposite one."""
+
+    def __init__(self, encoder: DualEncoder, opposite: bool) -> None:
+        super().__init__()
+        self.encoder, self.opposite, self.config = encoder, opposite, normgrad.Config()
+
+    def attribute(self, images: Tensor, score: Any) -> Tensor:
+        side = images.shape[-1]
+        ramp = torch.linspace(0, 1, side * side).reshape(side, side)
+        values = score(self.encoder.encode_image(images))
+        likely = values == values.amax(1, keepdim=True)
+        other = ramp.flip(0, 1) if self.opposite else ramp
+        return torch.where(likely[..., None, None], ramp, other)
+
+
+carded(Planted, parts=(Part("encoder", "dual_encoder"),), capabilities=("attribute",))
+
+
+@pytest.mark.parametrize(("opposite", "sensitivity"), [(False, 0.0), (True, 1.0)])
+def test_class_sensitivity_is_0_of_equal_maps_and_1_of_opposite_ones(
+    encoder: DualEncoder, asked: SaliencyQueries, opposite: bool, sensitivity: float
+) -> None:
+    """More is better: a sign the other way would exchange both."""
+    found = measured("class_sensitivity", Planted(encoder, opposite), asked)
+    torch.testing.assert_close(found, torch.full_like(found, sensitivity), rtol=0, atol=1e-6)
+
+
+def test_the_loss_of_a_noun_is_its_cross_entropy_among_all(encoder: DualEncoder, asked: SaliencyQueries) -> None:
+    nouns = torch.tensor([[0, 1]]).expand(len(asked.images), 2)
+    score, output = NounScore(asked.texts, nouns), encoder.encode_image(asked.images).detach()
+    logits = output @ asked.texts.T
+    torch.testing.assert_close(score(output), logits[:, :2])
+    for place in (0, 1):
+        wanted = F.cross_entropy(logits, nouns[:, place], reduction="none")
+        torch.testing.assert_close(score.loss(output)[:, place], wanted)
 
 
 def test_a_measure_that_there_is_not_is_refused(encoder: DualEncoder, asked: SaliencyQueries) -> None:

@@ -61,11 +61,13 @@ def right(method: Any, asked: Shots) -> float:
 
 
 def test_all_that_classify_by_embeddings_or_features_are_offered_and_nothing_else() -> None:
-    assert learners.offered() == ["cocoop", "coop", "delta", "linear", "pre", "tip", "zero_shot"]
+    assert learners.offered() == ["cocoop", "coop", "delta", "linear", "linear_joint", "pre", "tip", "zero_shot"]
     assert learners.candidates() == ["zero_shot", "delta", "tip", "linear"]
 
 
-@pytest.mark.parametrize("name", few(["linear", "tip", "delta", "coop", "cocoop", "pre"], "linear", "tip", "delta"))
+@pytest.mark.parametrize(
+    "name", few(["linear", "linear_joint", "tip", "delta", "coop", "cocoop", "pre"], "linear", "tip", "delta")
+)
 def test_each_method_learns_what_names_do_not_tell(name: str, encoder: DualEncoder) -> None:
     learned_from = shots(encoder, 4, noise=0.3)
     faster = {"learning_rate": 0.05, "epochs": 12} if learners.takes(name, "learning_rate") else {}

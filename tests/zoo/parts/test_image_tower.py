@@ -14,6 +14,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.encoders import ImageHalf, TimmEncoder
 from deixis.nn.fingerprint import fingerprint
+from deixis.nn.vision.any_size import feature_map
 from deixis.nn.vision.plain_cnn import PlainCnn, PlainCnnConfig
 from deixis.nn.vision.pyramid import levels_of
 from deixis.types.protocols import ImageEncoder
@@ -122,6 +123,26 @@ def test_a_network_of_timm_is_preprocessed_as_timm_does_it() -> None:
 def test_a_transformer_refuses_images_of_another_size() -> None:
     with pytest.raises(DeixisError, match="The images are 48 by 48 pixels, and this tower sees 32 by 32"):
         load(SMALL[1])(torch.zeros(1, 3, 48, 48))
+
+
+def test_a_resnet_of_stride_8_has_eight_cells_a_side_at_64_pixels_and_says_what_sides_it_takes() -> None:
+    tower = load("scratch:resnet:stride8:tiny")
+    assert tower.strides == (4, 8)
+    assert feature_map(tower, torch.zeros(1, 3, 64, 64)).shape[2:] == (8, 8)
+    assert feature_map(load("scratch:resnet:stride8:tiny:28"), torch.zeros(1, 3, 16, 16)).shape[2:] == (2, 2)
+    with pytest.raises(DeixisError, match="an image of 30 pixels is no multiple of 4"):
+        load("scratch:resnet:stride8:30")
+    with pytest.raises(DeixisError, match="stride8 is of resnet alone"):
+        load("scratch:vit:stride8")
+
+
+def test_a_regnet_has_the_widths_of_its_five_numbers() -> None:
+    """Those of timm's smallest."""
+    tower, known = load("regnety:13:24:36.44:2.49:8:untrained:64"), load(SMALL[0])
+    assert tower.channels == known.channels
+    assert tower.preprocess.size == 64
+    with pytest.raises(DeixisError, match="names no RegNetY: five numbers and `untrained` are expected"):
+        load("regnety:4:16:8:untrained")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from deixis.apps.adapt.decision import decide, headline_metric
 from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.offer import offer_model
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
+from deixis.apps.adapt.votes import adapt_to_votes
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
 from deixis.apps.common.formatting import counted
@@ -223,8 +224,8 @@ def adapt(
 def adapt_or_index(
     data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
 ) -> None:
-    """What `deixis adapt` does: adapts; or learns classes, where the method does; or, with neither captions nor labels,
-    indexes, and says how to begin labelling.
+    """What `deixis adapt` does: adapts, to captions or to votes; or learns classes, where the method does; or, with
+    neither captions nor labels, indexes, and says how to begin labelling.
 
     Args:
         data: as in `adapt`.
@@ -235,6 +236,9 @@ def adapt_or_index(
         quiet: print nothing.
     """
     source = read(data, reading)
+    if settings.votes:
+        adapt_to_votes(source, out, settings, overwrite=overwrite, quiet=quiet)
+        return
     if learns_classes(settings.method):
         learn_classes(source, out, settings, overwrite=overwrite, quiet=quiet)
         return

@@ -16,7 +16,7 @@ VERB = Verb(
     group="your pictures",
     order=1,
     python="deixis.apps.adapt.adapt",
-    what=("model", "method"),
+    what=("model", "method", "votes"),
     rare=("templates", "train", "layers"),
 )
 

@@ -20,6 +20,8 @@ class AdaptSettings(ComputeSettings):
         model: the model to adapt: a name (`starter`) or a model folder.
         method: a method that adapts the model, such as `residual`; a method that learns the classes of labelled images;
             or `auto`, which chooses one of the latter. See `deixis list`.
+        votes: csv of votes on what looks alike (reference, left, right, vote), to which the image side is adapted
+            instead of to captions or labels; DATA are the pictures to search then.
         shots: training images per class, for methods that learn classes.
         templates: prompts for a class name, which replaces {}, for methods that learn classes.
         splits: number of divisions into training and held-out concepts; 0 takes 20, or 5 for methods that train the
@@ -33,6 +35,7 @@ class AdaptSettings(ComputeSettings):
 
     model: str = "starter"
     method: str = "residual"
+    votes: str = ""
     shots: int = 16
     templates: tuple[str, ...] = ()
     splits: int = 0

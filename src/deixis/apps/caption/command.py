@@ -5,6 +5,7 @@ from __future__ import annotations
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
+from deixis.errors import DeixisError
 
 __all__ = ["VERB", "run"]
 
@@ -16,7 +17,8 @@ VERB = Verb(
     group="pictures, one by one",
     order=4,
     python="deixis.apps.caption.caption",
-    what=("model",),
+    what=("model", "proposals"),
+    rare=("rewrite",),
 )
 
 OUTPUT = PredictOutput()
@@ -25,16 +27,38 @@ SETTINGS = PredictSettings()
 
 
 def run(
-    data: str, /, settings: PredictSettings = SETTINGS, output: PredictOutput = OUTPUT, reading: Reading = READING
+    data: str,
+    /,
+    settings: PredictSettings = SETTINGS,
+    output: PredictOutput = OUTPUT,
+    reading: Reading = READING,
+    sentences: bool = False,
+    proposals: str = "",
+    rewrite: str = "",
 ) -> None:
     """Generates a caption for each picture; the csv can be DATA of other commands.
+
+    With --sentences no model is needed: several sentences about each picture are written from the boxes of the data, or
+    from what --proposals detects, for `deixis train dreamlip --sentences`.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
         settings: model, device, batch and precision.
         output: files, or the terminal.
         reading: names of columns.
+        sentences: write a csv of several sentences for each picture: what there is, how many, where, in which colour.
+        proposals: with --sentences: the part that detects what is there, such as `centernet`; by default the boxes of
+            the data.
+        rewrite: with --sentences: the language model that puts each sentence in other words; what names anything new is
+            dropped.
     """
+    if sentences:
+        from deixis.apps.caption.sentences import write_sentences
+
+        write_sentences(data, settings, output, reading, proposals, rewrite)
+        return
+    if proposals or rewrite:
+        raise DeixisError("--proposals and --rewrite are for sentences.", "Add --sentences, or leave them out.")
     from deixis.apps.caption.caption import caption_with
     from deixis.apps.predict.writing import predict_data
 

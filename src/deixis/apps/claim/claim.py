@@ -15,8 +15,10 @@ from deixis.engine.claims import claims
 from deixis.engine.claims.claims import Run, TunedArm
 from deixis.engine.claims.design import Design, require_other_seeds
 from deixis.engine.claims.outcomes import TrialResult, at_equal_seconds, before
+from deixis.engine.claims.pending import PendingClaim, fresh_rows, missing_model, pending, up_to_date
 from deixis.engine.claims.records import Ledger, claim_hash, repository
 from deixis.engine.claims.rows import claim_rows, trial_rows, verdict_rows
+from deixis.engine.claims.source_code import changed_code
 from deixis.engine.claims.trials import BACKEND, TrialBackend
 from deixis.engine.claims.units import Instalment, restore
 from deixis.engine.claims.verdicts import PairedComparison, overall
@@ -25,7 +27,7 @@ from deixis.files import atomic_path
 from deixis.methods import list_methods, read
 from deixis.types import Claim
 
-__all__ = ["claim", "fresh_rows", "up_to_date"]
+__all__ = ["claim"]
 
 
 def claim(
@@ -49,34 +51,66 @@ def claim(
     talk, root = Reporter(quiet), repository(Path(__file__))
     ledger = Ledger(root) if root is not None else None
     names = [each for each in list_methods() if read(each).claims] if everything else [name]
-    designs = [design for each in names for design in _designs(each, settings, ledger, lab)]
-    chosen: dict[str, tuple[Design, Mapping[str, TunedArm]]] = {}
-    if everything and ledger is not None:
-        known = [design for design in designs if up_to_date(design, ledger)]
-        designs = [design for design in designs if design not in known]
-        for design in designs:
-            _say_stale(design, ledger, talk)
-        talk.say(f"{len(known)} claims are up to date, {len(designs)} are to be tested.")
-        chosen = {
-            each.paper: (each, claims.stored_settings(each, fresh_rows(each, ledger)))
-            for each in known
-            if each.claim.primary
-        }
+    every = [design for each in names for design in _designs(each, settings, ledger, lab)]
+    designs, chosen = _to_run(every, ledger, everything, talk)
     keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
     share = _share(designs, settings, ledger if keep is not None else None, talk)
-    _tell_costs(designs, Path(folder), jobs, talk)
+    _tell_costs(designs, (Path(folder), jobs), ledger, talk)
     try:
         for design in designs:
-            if design.paper in chosen:
-                design = claims.reuse_tuning(design, *chosen[design.paper])
+            design = _led(design, chosen)
             tuned = _try(design, Path(folder, design.paper), (jobs, share), talk, keep)
-            if design.claim.primary:
-                chosen[design.paper] = (design, tuned)
+            chosen.append((design, tuned))
     except claims.OutOfTime as rest:
         talk.result(
             f"Stopped after {settings.minutes:g} minutes. {rest.missing} runs of {design.paper} are missing, and "
             "nothing follows from those that are done. Run the same command again, here or on another machine."
         )
+        _tell_missing(designs, ledger, talk)
+
+
+Chosen = list[tuple[Design, Mapping[str, TunedArm]]]
+"""Claims with the settings that were chosen for their arms."""
+
+
+def _to_run(
+    every: Sequence[Design], ledger: Ledger | None, everything: bool, talk: Reporter
+) -> tuple[list[Design], Chosen]:
+    """The claims that are run, in the best order, and of the others what was chosen when they were."""
+    again = {(one.paper, one.claim.again) for one in every}
+    waiting = {one.claim.statement: model for one in every if (model := missing_model(one.claim))}
+    for statement, model in waiting.items():
+        talk.say(f"{statement}\n  waits for the model {model!r}, which is not there")
+    rest = [
+        one for one in every if one.claim.statement not in waiting and (one.paper, one.claim.statement) not in again
+    ]
+    if ledger is None:
+        return rest, []
+    done = [one for one in every if one not in rest]
+    if everything:
+        fresh = [one for one in rest if up_to_date(one.code, ledger)]
+        rest, done = [one for one in rest if one not in fresh], [*done, *fresh]
+        for design in rest:
+            _say_stale(design, ledger, talk)
+        tried = len(every) - len(rest) - len(fresh) - len(waiting)
+        later = f" {tried} more are tried again by later ones." if tried else ""
+        talk.say(f"{len(fresh)} claims are up to date, {len(rest)} are to be tested.{later}")
+    order = [(each.paper, each.claim) for each in pending([one.code for one in every], ledger)]
+    rest.sort(key=lambda one: order.index((one.paper, one.claim)) if (one.paper, one.claim) in order else -1)
+    return rest, [(one, found) for one in done if (found := _chosen_before(one, ledger))]
+
+
+def _chosen_before(design: Design, ledger: Ledger) -> dict[str, TunedArm]:
+    """What was chosen for the arms when the latest rows were added; nothing where some have none."""
+    rows = ledger.rows(design.paper, claim_hash(design.claim))
+    latest = [row for row in rows if row["config"]["inputs"] == rows[-1]["config"]["inputs"]]
+    return claims.stored_settings(design, latest) if {row["arm"] for row in latest} >= set(design.chosen) else {}
+
+
+def _led(design: Design, chosen: Chosen) -> Design:
+    """With the settings of the earlier claim that trains the same, if there is one."""
+    ahead = [each for each in chosen if each[0].paper == design.paper and claims.shared_runs(design, each[0])]
+    return claims.reuse_tuning(design, *ahead[0]) if ahead else design
 
 
 def _share(
@@ -108,28 +142,14 @@ def _seeds(claim: Claim, settings: ClaimSettings) -> int:
     return 2 if settings.small else claim.seeds or settings.seeds
 
 
-def fresh_rows(design: Design, ledger: Ledger) -> list[dict[str, Any]]:
-    """The rows of a claim that were written with the present code, or with code that is known to compute the same."""
-    rows, codes = ledger.rows(design.paper, claim_hash(design.claim)), design.codes
-    inputs = {row["config"]["inputs"] for row in rows}
-    fresh = {each for each in inputs if each == design.inputs or ledger.computes_the_same(each, codes)}
-    return [row for row in rows if row["config"]["inputs"] in fresh]
-
-
-def up_to_date(design: Design, ledger: Ledger) -> bool:
-    """Whether rows of these very inputs are there for every arm and seed."""
-    there = {(row["arm"], row["seed"]) for row in fresh_rows(design, ledger)}
-    return all((arm, seed) in there for arm in design.claim.arms for seed in design.numbers)
-
-
 def _say_stale(design: Design, ledger: Ledger, talk: Reporter) -> None:
     """Says which code changed since the last rows of a claim, where there are some and they no longer hold."""
     rows, codes = ledger.rows(design.paper, claim_hash(design.claim)), design.codes
-    if not rows or any(row["config"]["inputs"] == rows[-1]["config"]["inputs"] for row in fresh_rows(design, ledger)):
+    fresh = fresh_rows(design.code, ledger)
+    if not rows or any(row["config"]["inputs"] == rows[-1]["config"]["inputs"] for row in fresh):
         return
     before = rows[-1]["config"].get("codes", {})
-    changed = sorted(name for name in {*before, *codes} if before.get(name) != codes.get(name))
-    reason = ", ".join(changed) if before else "a method's; these rows name no other code"
+    reason = ", ".join(changed_code(before, codes)) if before else "a method's; these rows name no other code"
     talk.say(f"{design.paper}: the rows of {rows[-1]['date'][:10]} are stale, since code changed: {reason}")
 
 
@@ -156,19 +176,24 @@ def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger |
     return keep
 
 
-def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Reporter) -> None:
-    """Says what all of it will take, from a few measured steps of each arm."""
+def _tell_costs(designs: Sequence[Design], place: tuple[Path, int], ledger: Ledger | None, talk: Reporter) -> None:
+    """Says what all of it will take: from rows, else from a few measured steps of each arm."""
     total = busy = 0.0
+    folder, jobs = place
     for design in designs:
-        first = next((each for each in designs if each.paper == design.paper and each.claim.primary), design)
-        if set(claims.shared_runs(design, first)) == set(design.chosen):
-            talk.say(f"{design.paper}: {design.claim.statement}\n  read from the models trained for the first claim")
+        talk.say(f"{design.paper}: {design.claim.statement}")
+        found = pending([design.code], ledger) if design.whole and ledger is not None else []
+        if found and found[0].minutes is not None:
+            busy, total = busy + 60 * found[0].minutes, total + 60 * found[0].minutes
+            talk.say(f"  {_missing(found[0])}")
+            continue
+        if any(set(claims.shared_runs(design, first)) == set(design.chosen) for first in designs):
+            talk.say("  read from the models trained for an earlier claim")
             continue
         costs, runs = claims.pilot(design, folder / design.paper, jobs), claims.needed(design)
         seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in costs}
         busy += sum(seconds[arm] * costs[arm].cores for arm in costs)
         total += sum(seconds.values())
-        talk.say(f"{design.paper}: {design.claim.statement}")
         for arm, (trials, seeds) in runs.items():
             talk.say(
                 f"  {arm}: {trials} trials and {seeds} seeds, {costs[arm].seconds / 60:.1f} minutes each, "
@@ -178,6 +203,17 @@ def _tell_costs(designs: Sequence[Design], folder: Path, jobs: int, talk: Report
         f"In all {busy / 3600:.2f} CPU hours, some {total / 3600 / jobs:.2f} hours on this machine, less what is done "
         "already; trials beyond the edge of a grid come on top."
     )
+
+
+def _missing(each: PendingClaim) -> str:
+    minutes = f"about {each.minutes:.0f} minutes of one core" if each.minutes is not None else "not yet measured"
+    return f"{each.runs} runs are missing, {minutes}"
+
+
+def _tell_missing(designs: Sequence[Design], ledger: Ledger | None, talk: Reporter) -> None:
+    """Lists the runs that are missing after an instalment."""
+    for each in pending([one.code for one in designs], ledger) if ledger is not None else []:
+        talk.result(f"{each.paper}: {each.claim.statement}\n  {_missing(each)}")
 
 
 Workers = tuple[int, Instalment | None]

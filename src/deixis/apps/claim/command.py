@@ -31,8 +31,8 @@ def run(
 ) -> int:
     """Tests the claims of a paper against baselines; reports a verdict with a confidence interval.
 
-    All methods get the same budget, and their settings are chosen on validation data. An interrupted run resumes when
-    the same command is run again.
+    All methods get the same budget, and their settings are chosen on validation data. The runs that are missing are
+    listed with the minutes that they take. An interrupted run resumes when the same command is run again.
 
     Args:
         name: name of the method, see `deixis list`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deixis.apps.common.options import ComputeSettings
 from deixis.apps.common.verbs import Verb
 
 __all__ = ["VERB", "run"]
@@ -16,7 +17,18 @@ VERB = Verb(
 )
 
 
-def run(data: str = "", /, out: str = "", small: bool = False, seed: int = 0, overwrite: bool = False) -> int:
+COMPUTE = ComputeSettings()
+
+
+def run(
+    data: str = "",
+    /,
+    out: str = "",
+    small: bool = False,
+    seed: int = 0,
+    compute: ComputeSettings = COMPUTE,
+    overwrite: bool = False,
+) -> int:
     """Runs `deixis adapt` with all controls on a public data set (the Tux Paint stamps) or on DATA.
 
     Args:
@@ -24,8 +36,9 @@ def run(data: str = "", /, out: str = "", small: bool = False, seed: int = 0, ov
         out: run folder to write; without it a new one in `runs`, such as `runs/demo` or `runs/my-photos-2`.
         small: use fewer images and divisions, for a quick look.
         seed: random seed of divisions and training.
+        compute: where the model runs.
         overwrite: replace an existing run in that folder.
     """
     from deixis.apps.demo import demo as app
 
-    return app.demo(data, out, small=small, seed=seed, overwrite=overwrite)
+    return app.demo(data, out, small=small, seed=seed, compute=compute, overwrite=overwrite)

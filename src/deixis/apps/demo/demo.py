@@ -16,8 +16,10 @@ from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import signed
+from deixis.apps.common.options import ComputeSettings
 from deixis.apps.common.runs import Clock
 from deixis.apps.common.sentences import METRIC_NAMES
+from deixis.apps.common.settings_keywords import takes_settings
 from deixis.data import catalogue
 from deixis.data.datasets.sources import fetch
 from deixis.engine.adaptation.adapt import AdaptationPlan
@@ -40,6 +42,7 @@ STARTER = {"image_to_text_r10": 48, "text_to_image_r1": 23, "text_to_image_r10":
 when its recipe was found."""
 
 
+@takes_settings(compute=ComputeSettings)
 def demo(data: str = "", out: str = "", *, small: bool = False, seed: int = 0, overwrite: bool = False) -> int:
     """Runs the main job with all controls and writes `summary.json` into the run folder.
 

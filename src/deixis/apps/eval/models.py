@@ -10,6 +10,8 @@ from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.training.build import build
+from deixis.methods import list_methods, read
 from deixis.zoo.parts import part_kind
 
 __all__ = ["load_model", "was_trained_on"]
@@ -22,7 +24,7 @@ def load_model(name: str) -> EvalModel:
     that scores pairs by its scores, a classifier by its classes.
 
     Args:
-        name: what `deixis.load` takes, or an image tower such as `timm:resnet18`.
+        name: what `deixis.load` takes, an image tower such as `timm:resnet18`, or a method that needs no training.
 
     Raises:
         DeixisError: there is no such model, or its weights can't be had.
@@ -31,6 +33,8 @@ def load_model(name: str) -> EvalModel:
         return EvalModel(name, load_classifier(name).method_)
     if (Path(name) / STATE).is_file():
         return EvalModel(name, load_method(name))
+    if name in list_methods() and read(name).card.kind == "training-free":
+        return EvalModel(name, build(name).eval())
     forms = {source.form.partition(":")[0] for source in part_kind(_TOWER).sources if ":" in source.form}
     if name.partition(":")[0] in forms:
         return EvalModel(name, zoo.load_part(_TOWER, name))

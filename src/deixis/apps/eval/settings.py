@@ -17,7 +17,7 @@ class EvalSettings(EvalOptions, ComputeSettings):
 
     Attributes:
         protocol: one or several protocols; by default all that fit the data and the models and take seconds.
-        model: one or several models: a name (`starter`) or a run folder.
+        model: one or several models: a name (`starter`), a run folder, or a method that needs no training.
     """
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})

@@ -45,6 +45,12 @@ class RecordedScore:
             self.output, self.values = output, found.detach()
         return found
 
+    def __getattr__(self, name: str) -> Any:
+        """The score's `loss`, where it has one."""
+        if name == "loss":
+            return getattr(self._score, name)
+        raise AttributeError(name)
+
     @property
     def targets(self) -> tuple[tuple[str, ...], ...]:
         """The targets of each image, in words."""
@@ -91,10 +97,19 @@ class ClassScore:
             )
         if self.chosen is None:
             self.chosen = logits.detach().argmax(1)
-        if self.chosen.numel() and not 0 <= int(self.chosen.min()) <= int(self.chosen.max()) < logits.shape[1]:
-            wrong = self.chosen.min() if self.chosen.min() < 0 else self.chosen.max()
-            raise DeixisError(f"There is no class {int(wrong)}.", f"The model has {logits.shape[1]}, from 0 on.")
+        self._require(self.chosen, logits)
         return logit(self.chosen)(logits)
+
+    def loss(self, output: Any) -> Float[Tensor, "*B"]:
+        """The cross-entropies of the classes among all."""
+        wanted = self(output)
+        return getattr(output, "logits", output).logsumexp(1).reshape(-1, *[1] * (wanted.ndim - 1)) - wanted
+
+    @staticmethod
+    def _require(chosen: Int64[Tensor, "*B"], logits: Float[Tensor, "B C"]) -> None:
+        if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < logits.shape[1]:
+            wrong = chosen.min() if chosen.min() < 0 else chosen.max()
+            raise DeixisError(f"There is no class {int(wrong)}.", f"The model has {logits.shape[1]}, from 0 on.")
 
 
 def of_each(target: Target | None, count: int) -> Int64[Tensor, " B"] | Int64[Tensor, "B T"] | None:

@@ -11,9 +11,9 @@ __all__ = ["VERB", "run"]
 
 VERB = Verb(
     "locate phrases in pictures, as boxes",
-    example='deixis ground photo.jpg "a red bird" --model my-run --out bird.png',
+    example='deixis ground photo.jpg "a dog"',
     arguments="DATA PHRASE...",
-    see=("deixis explain", "docs/predicting.md"),
+    see=("deixis data", "deixis explain", "docs/predicting.md"),
     group="pictures, one by one",
     order=2,
     python="deixis.apps.ground.ground",
@@ -35,14 +35,16 @@ def run(
 ) -> None:
     """Locates phrases in pictures: boxes, and masks if the method gives them.
 
+    Of a single picture NAME-grounded.png and NAME-grounded.json are written to the working folder unless --out says
+    otherwise. A .json is in COCO's form; its boxes can be corrected by hand.
+
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        phrases: one or several phrases to locate, each in quotation marks.
+        phrases: what is to be located, in quotation marks: "a cat and two dogs", "the red car on the left".
         settings: model and number of boxes.
         output: files, or the terminal.
         reading: names of columns.
     """
-    from deixis.apps.ground.ground import ground_with
-    from deixis.apps.predict.writing import predict_data
+    from deixis.apps.ground.ground import ground_data
 
-    predict_data("ground", data, lambda method: ground_with(method, phrases, settings.count), settings, output, reading)
+    ground_data(data, phrases, settings, output, reading)

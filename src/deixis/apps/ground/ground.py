@@ -1,4 +1,4 @@
-"""Finds in pictures what phrases mean, by a method that offers `ground`."""
+"""Locates in pictures what phrases name, by a method that offers `ground`."""
 
 from __future__ import annotations
 
@@ -8,119 +8,201 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
-from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.explain.inputs import on_picture
-from deixis.apps.explain.region_overlays import MarkedRegion, draw_boxes
-from deixis.apps.predict.capable import Model, open_method
+from deixis.apps.ground.settings import GroundSettings
+from deixis.apps.predict.capable import Model, open_or_default
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
+from deixis.apps.predict.settings import PredictOutput
+from deixis.apps.predict.writing import predict_with
 from deixis.data.loading.crops import Window
-from deixis.engine.training.batching import tokenized
+from deixis.engine.training.batching import phrase_spans, tokenized
 from deixis.errors import DeixisError
-from deixis.types import Detections
+from deixis.inputs.images import is_single
+from deixis.inputs.phrases import NounPhrase, noun_phrases
+from deixis.ops.regions.boxes import nms
+from deixis.types import Detections, GroundOutput
+from deixis.types.detections import MissingPhrase
 
-__all__ = ["Grounding", "ground", "ground_with"]
+__all__ = ["ground", "ground_data", "ground_with"]
 
-_PLACES = 4
-"""Decimals of boxes and scores in a table."""
+_SAME = 0.5
+"""IoU from which two boxes of a phrase are one thing."""
 
+_FURTHER = 1 / 3
+"""Of the threshold, what the further things of a number need once one is found."""
 
-@dataclasses.dataclass(frozen=True)
-class Grounding:
-    """Where in one picture phrases are found.
-
-    Attributes:
-        path: of the picture, or what it is called.
-        picture: small enough to be shown.
-        regions: of each phrase in turn its boxes, best first, in shares of the picture's width and height.
-    """
-
-    path: str
-    picture: Image.Image
-    regions: tuple[MarkedRegion, ...]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a box."""
-        return [
-            {
-                "phrase": each.phrase,
-                **dict(zip(("x0", "y0", "x1", "y1"), (round(side, _PLACES) for side in each.box), strict=True)),
-                "score": round(each.score, _PLACES),
-            }
-            for each in self.regions
-        ]
-
-    def lines(self) -> list[str]:
-        """One line a box."""
-        return [
-            f"{each.phrase}: {' '.join(f'{side:.3f}' for side in each.box)}, score {each.score:.3g}"
-            for each in self.regions
-        ]
-
-    def overlay(self) -> Image.Image:
-        """The picture with the boxes, and the masks where the method makes any."""
-        return draw_boxes(self.picture, self.regions)
-
-    def label_map(self) -> None:
-        """Boxes have none."""
+_BESIDE = "-grounded"
 
 
 @takes_settings(compute=ComputeSettings)
-def ground(model: Model, images: Any, phrases: str | Sequence[str], *, count: int = 1) -> list[Grounding]:
-    """Finds what phrases mean; each is looked for in each picture.
+def ground(
+    images: Any, phrases: str | Sequence[str], *, model: Model = "", count: int = 0, best: bool = False
+) -> Detections | list[Detections]:
+    """Locates what phrases name.
+
+        out = deixis.ground("photo.jpg", "the red car on the left")
+        out.boxes, out.scores, out.missing
 
     Args:
-        model: the folder of a run whose method offers `ground`, or such a method.
         images: one or several paths, Pillow images or arrays [H, W, 3].
-        phrases: one or several.
-        count: boxes a phrase at the most.
+        phrases: a text, whose noun phrases are located ("a cat and two dogs"), or several.
+        model: the folder of a run whose method offers `ground`, or such a method; by default the detector and the
+            starter.
+        count: boxes a phrase at the most; 0: what the phrase says ("a dog": the best, "two dogs": two, "dogs": all).
+        best: whether the nearest box is given also where nothing is found.
+
+    Returns:
+        `Detections` of one picture; a list of them of a list of pictures.
 
     Raises:
-        DeixisError: the model does not offer it (the message says which methods do), a phrase is empty, or a picture
-            can't be read.
+        DeixisError: there is no detector (the message says how to get it), the model does not offer this, a phrase
+            names nothing, or a picture can't be read.
     """
-    method = open_method(model, "ground")
     several = [phrases] if isinstance(phrases, str) else list(phrases)
-    return list(predict(method, with_names(images), ground_with(method, several, count)))
+    method = open_or_default(model, "ground")
+    found: list[Detections] = list(predict(method, with_names(images), ground_with(method, several, count, best)))
+    return found[0] if is_single(images) else found
 
 
-def ground_with(method: Any, phrases: Sequence[str], count: int = 1) -> BatchPredictor:
-    """Calls the method with the phrases, batch by batch; a phrase is a sentence of its own.
+def ground_data(
+    data: str, phrases: Sequence[str], settings: GroundSettings, output: PredictOutput, reading: Reading
+) -> None:
+    """Locates phrases in the pictures of DATA, and prints or writes the boxes.
 
     Raises:
-        DeixisError: there is no phrase, an empty one, or no box is wanted.
+        DeixisError: as `ground`, or the output can't be written.
     """
-    if count < 1:
-        raise DeixisError(f"{count} boxes per phrase are requested.", "Give 1 or more.")
-    rows = tokenized(method, phrases)
+    _requests(phrases)  # before anything is loaded
+    with settings.active():
+        method = open_or_default(settings.model, "ground")
+        run = ground_with(method, phrases, settings.count, settings.best)
+        predict_with(method, data, run, output, reading, beside=_BESIDE)
 
-    def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Grounding]:
-        found: list[list[MarkedRegion]] = [[] for _ in shown]
-        for phrase, (tokens, mask) in zip(phrases, rows, strict=True):
+
+def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool = False) -> BatchPredictor:
+    """Calls the method, batch by batch, with each text and the noun phrases in it.
+
+    Raises:
+        DeixisError: there is no phrase, an empty one, one that names nothing, or fewer than 0 boxes are wanted.
+    """
+    if count < 0:
+        raise DeixisError(f"{count} boxes per phrase are requested.", "Give 1 or more, or 0 for what the phrase says.")
+    requests, text = _requests(phrases), ", ".join(phrases)
+    rows = tokenized(method, phrases)
+    spans = [
+        phrase_spans(method, each, [(n.start, n.stop) for n in nouns]) if len(nouns) > 1 else None
+        for each, nouns in zip(phrases, requests, strict=True)
+    ]
+    starts = [sum(len(each) + 2 for each in phrases[:number]) for number in range(len(phrases))]
+
+    def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Detections]:
+        chosen: list[list[_Choice]] = [[] for _ in shown]
+        for (tokens, mask), places, nouns, start in zip(rows, spans, requests, starts, strict=True):
             wide = (len(pixels), -1)
-            detections = method.ground(pixels, tokens.expand(wide), mask.expand(wide))
-            for number, each in enumerate(shown):
-                found[number] += _best(phrase, detections, number, each, count)
-        return [Grounding(each.path, each.picture, tuple(marks)) for each, marks in zip(shown, found, strict=True)]
+            given = None if places is None else places.to(pixels.device).expand(len(pixels), -1, -1, -1)
+            output = method.ground(
+                pixels, tokens.to(pixels.device).expand(wide), mask.to(pixels.device).expand(wide), given
+            )
+            for picture, view in enumerate(shown):
+                for number, noun in enumerate(nouns):
+                    chosen[picture].append(_choose(output, (picture, number), view, noun, start, (count, best)))
+        return [_joined(each, text, view) for each, view in zip(chosen, shown, strict=True)]
 
     return run
 
 
-def _best(phrase: str, detections: Detections, number: int, shown: PictureView, count: int) -> list[MarkedRegion]:
-    """The best boxes of one picture; what lies beside it, in padding, is no box of it."""
-    scores = detections.scores[number, 0].masked_fill(~detections.valid[number], -torch.inf)
-    values, places = scores.topk(min(count, len(scores)))
-    marks = []
-    for score, place in zip(values.tolist(), places.tolist(), strict=True):
-        box = _on_picture(detections.boxes[number, place].tolist(), shown.window)
-        if score > -torch.inf and box[0] < box[2] and box[1] < box[3]:
-            mask = None if detections.masks is None else detections.masks[number, place]
-            inside = None if mask is None else on_picture(mask.float().cpu(), shown.window, shown.picture.size)[0] > 0.5
-            marks.append(MarkedRegion(phrase, box, score, inside))
-    return marks
+def _requests(phrases: Sequence[str]) -> list[tuple[NounPhrase, ...]]:
+    if not phrases or not all(each.strip() for each in phrases):
+        raise DeixisError("There is no text, or an empty one.", "Give at least one, in words.")
+    return [noun_phrases(each) for each in phrases]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """The boxes of one phrase in one picture, in shares of it."""
+
+    phrase: str
+    span: tuple[int, int]
+    boxes: list[tuple[float, float, float, float]]
+    scores: list[float]
+    labels: list[str]
+    source: str
+    masks: list[Tensor]
+    missing: MissingPhrase | None = None
+
+
+def _choose(
+    output: GroundOutput,
+    place: tuple[int, int],
+    view: PictureView,
+    noun: NounPhrase,
+    start: int,
+    wanted: tuple[int, bool],
+) -> _Choice:
+    """The best boxes of one phrase; what lies beside the picture, in padding, is no box of it."""
+    picture, number = place
+    scores = output.scores[picture, number].float().cpu()
+    boxes = torch.tensor([_on_picture(each, view.window) for each in output.boxes[picture].tolist()]).reshape(-1, 4)
+    real = output.valid[picture].cpu() & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    candidates = real.nonzero().flatten()
+    order = candidates[nms(boxes[candidates], scores[candidates], _SAME)]
+    threshold = -torch.inf if output.thresholds is None else float(output.thresholds[picture, number])
+    most = wanted[0] or noun.count or (len(order) if output.thresholds is not None else 1)
+    kept = [each for each in order.tolist() if float(scores[each]) >= threshold][:most]
+    if kept and noun.count > 1:  # "two dogs": where there is one, the second may be less sure
+        kept = [each for each in order.tolist() if float(scores[each]) >= threshold * _FURTHER][:most]
+    labels = output.labels[picture] if output.labels else ("",) * len(scores)
+    span = (start + noun.start, start + noun.stop)
+    missing = None
+    if not kept and len(order):
+        near = int(order[0])
+        missing = MissingPhrase(noun.text, span, float(scores[near]), labels[near], _corners(boxes[near]), threshold)
+        kept = [near] if wanted[1] else []
+    masks = [] if output.masks is None else [_mask(output.masks[picture, each], view) for each in kept]
+    source = output.sources[picture][number] if output.sources else ""
+    return _Choice(
+        noun.text,
+        span,
+        [_corners(boxes[each]) for each in kept],
+        [float(scores[each]) for each in kept],
+        [labels[each] for each in kept],
+        source,
+        masks,
+        missing,
+    )
+
+
+def _corners(box: Tensor) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box.tolist()
+    return x0, y0, x1, y1
+
+
+def _mask(mask: Tensor, view: PictureView) -> Tensor:
+    return on_picture(mask.float().cpu(), view.window, view.picture.size)[0] > 0.5
+
+
+def _joined(choices: Sequence[_Choice], text: str, view: PictureView) -> Detections:
+    """The boxes of all phrases in one picture."""
+    counts = [(each, len(each.boxes)) for each in choices]
+    masks = [mask for each in choices for mask in each.masks]
+    return Detections(
+        torch.tensor([box for each in choices for box in each.boxes]).reshape(-1, 4),
+        torch.tensor([score for each in choices for score in each.scores]),
+        tuple(each.phrase for each, count in counts for _ in range(count)),
+        tuple(each.span for each, count in counts for _ in range(count)),
+        tuple(label for each in choices for label in each.labels),
+        tuple(each.source for each, count in counts for _ in range(count)),
+        text,
+        view.path,
+        view.size,
+        torch.stack(masks) if masks else None,
+        tuple(each.missing for each in choices if each.missing is not None),
+        view.picture,
+    )
 
 
 def _on_picture(box: Sequence[float], window: Window) -> tuple[float, float, float, float]:

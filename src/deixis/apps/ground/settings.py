@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from deixis.apps.predict.settings import PredictSettings
+from deixis.apps.common.options import ComputeSettings
 
 __all__ = ["GroundSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
-class GroundSettings(PredictSettings):
-    """How many boxes it gives.
+class GroundSettings(ComputeSettings):
+    """What locates, and how many boxes it gives.
 
     Attributes:
-        count: maximum number of boxes per phrase.
+        model: run folder whose method offers `ground`; by default the detector and the starter, which need no training.
+        count: boxes per phrase at the most; by default what the phrase says: "a dog" one, "two dogs" two, "dogs" all.
+        best: show the nearest box also where nothing is found.
     """
 
-    count: int = 1
+    model: str = ""
+    count: int = 0
+    best: bool = False

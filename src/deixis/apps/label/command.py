@@ -30,6 +30,7 @@ def run(
     reading: Reading = READING,
     compute: ComputeSettings = COMPUTE,
     overwrite: bool = False,
+    triplets: bool = False,
 ) -> int:
     """Starts a csv file to fill in with captions, the most informative images first.
 
@@ -40,8 +41,9 @@ def run(
         reading: names of columns.
         compute: device, batch and precision.
         overwrite: replace an existing csv file, including the captions in it.
+        triplets: write rows of three pictures to vote on instead: which of two looks more like the first.
     """
     from deixis.apps.label import label as app
 
-    app.label(data, out, model, reading, compute=compute, overwrite=overwrite)
+    app.label(data, out, model, reading, compute=compute, overwrite=overwrite, triplets=triplets)
     return 0

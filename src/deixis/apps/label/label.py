@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,11 +18,16 @@ from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.label.label_table import COLUMNS
+from deixis.data.readers.formats.triplets import COLUMNS as TRIPLET
+from deixis.data.readers.formats.triplets import VOTE
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types import Member, Source, place
 
-__all__ = ["farthest_first", "label"]
+__all__ = ["farthest_first", "label", "telling_triplets"]
+
+_NEAREST = 20
+_EVEN = 4.0  # how much more it counts that both are equally near than that they differ
 
 
 def farthest_first(vectors: Float[Tensor, "N D"]) -> list[int]:
@@ -51,6 +57,7 @@ def label(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    triplets: bool = False,
 ) -> Path:
     """Writes a csv with a row an image, to be filled in from the top: `path,caption,label`.
 
@@ -64,6 +71,7 @@ def label(
         reading: columns and the like, where they are not to be guessed.
         overwrite: replace `out`, filled-in captions and all.
         quiet: print nothing.
+        triplets: write rows `reference,left,right,vote` instead, for `deixis adapt --votes`; see `telling_triplets`.
     """
     out, talk = Path(out), Reporter(quiet)
     writable(out)
@@ -82,17 +90,61 @@ def label(
     index = [i for i in range(len(samples)) if i not in doubles]
     views = embed(encoder, [samples[i] for i in index], [report.hashes[i] for i in index], talk, mirrored=False)
     order = [index[i] for i in farthest_first(views[0][0].clone())]
-    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for i in order:
-            writer.writerow([place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or ""])
+    if triplets:
+        vectors = torch.zeros(len(samples), views[0].shape[2]).index_copy(0, torch.tensor(index), views[0][0].clone())
+        found = telling_triplets(vectors, order)
+        rows = [(*(place(samples[i].picture) for i in each), "") for each in found]
+        _write(out, (*TRIPLET, VOTE), rows)
+        talk.result(f"{counted(len(rows), 'triplet')} in {out}, the most telling first.")
+        talk.result(
+            "Write beside each, from the top, which looks more like the reference (left or right), then: "
+            f"deixis adapt {data} --votes {out}"
+        )
+        return out
+    _write(
+        out,
+        COLUMNS,
+        [(place(samples[i].picture), " ".join(samples[i].captions[:1]), samples[i].label or "") for i in order],
+    )
     talk.result(
         f"{counted(len(order), 'image')} in {out}, most informative first "
         f"({counted(len(doubles), 'duplicate')} skipped)."
     )
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out
+
+
+def telling_triplets(vectors: Float[Tensor, "N D"], order: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Of each picture the two others of which it is least clear which is more like it, though they differ: both are
+    among its nearest, as near as each other but for little, and lie far from each other. Sides are dealt at random.
+
+    Args:
+        vectors: rows of length 1.
+        order: which pictures are asked about, and in which order.
+
+    Raises:
+        DeixisError: there are fewer than three pictures.
+    """
+    if len(order) < 3:
+        raise DeixisError(f"There are {counted(len(order), 'different picture')}.", "A triplet needs three or more.")
+    known, rng = torch.tensor(order), torch.Generator().manual_seed(0)
+    found = []
+    for one in order:
+        near = vectors[known] @ vectors[one]
+        near[known == one] = -torch.inf
+        closest = known[near.topk(min(_NEAREST, len(order) - 1)).indices]
+        likeness = vectors[closest] @ vectors[one]
+        doubt = _EVEN * (likeness[:, None] - likeness).abs() + vectors[closest] @ vectors[closest].T
+        doubt.fill_diagonal_(torch.inf)
+        pair = divmod(int(doubt.argmin()), len(closest))
+        sides = [int(closest[pair[side]]) for side in torch.randperm(2, generator=rng).tolist()]
+        found.append((one, sides[0], sides[1]))
+    return found
+
+
+def _write(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
 
 
 def _refuse_nameless(source: Source) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.train.method_runs import STATE, load_method
+from deixis.engine.training.build import build
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
@@ -15,7 +16,7 @@ from deixis.nn.compute import current
 from deixis.types import Card
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["Model", "class_names", "methods_offering", "open_method"]
+__all__ = ["Model", "class_names", "methods_offering", "open_method", "open_or_default"]
 
 Model = Any
 """The folder of a run, or a method that was built or loaded already."""
@@ -51,6 +52,22 @@ def open_method(model: Model, capability: str) -> Any:
     return model
 
 
+def open_or_default(model: Model, capability: str) -> Any:
+    """A method that offers a capability: that of a run, or, where no model is named, one that needs no training.
+
+    Args:
+        model: as for `open_method`; empty for the default.
+        capability: a name in `deixis.types.CAPABILITIES`.
+
+    Raises:
+        DeixisError: as `open_method`, or what the default is made of is not there: the message says how to get it.
+    """
+    ready = [name for name in methods_offering(capability) if read(name).card.kind == "training-free"]
+    if not isinstance(model, str) or model or not ready:
+        return open_method(model, capability)
+    return build(ready[0]).eval().to(current().device)
+
+
 def class_names(method: AnyMethod, count: int) -> tuple[str, ...]:
     """Names of the classes of which a method gives scores: those of its part of the kind `names`, with the background
     before them where there is one class more; numbers where it has no names."""
@@ -65,7 +82,11 @@ def _refusal(found: str, capability: str) -> DeixisError:
     able = methods_offering(capability)
     if not able:
         return DeixisError(found, f"No method here offers `{capability}` yet: `deixis list` shows all.")
+    learned = [name for name in able if read(name).card.kind != "training-free"]
+    if not learned:
+        return DeixisError(found, f"{', '.join(able)} offers it without training: leave --model out.")
     return DeixisError(
         found,
-        f"It is offered by {', '.join(able)}. Get one: deixis train {able[0]} --data DATA --out RUN, then --model RUN.",
+        f"It is offered by {', '.join(able)}. Get one: deixis train {learned[0]} --data DATA --out RUN, "
+        "then --model RUN.",
     )

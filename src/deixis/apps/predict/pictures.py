@@ -19,7 +19,7 @@ from deixis.apps.explain.inputs import model_inputs
 from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import preprocess_of
 from deixis.errors import DeixisError
-from deixis.inputs.images import IMAGE_SUFFIXES, pictures_in
+from deixis.inputs.images import IMAGE_SUFFIXES, pictures_in, shown_size
 from deixis.nn.compute import autocast, batch_size
 from deixis.nn.modes import evaluating
 from deixis.types import place
@@ -55,11 +55,13 @@ class Prediction(Protocol):
 
 
 class PictureView(NamedTuple):
-    """A picture, and the part of it that the model sees, in shares of its width and height."""
+    """A picture, small enough to be shown; the part of it that the model sees, in shares of its sides; its own width
+    and height in pixels."""
 
     path: str
     picture: Image.Image
     window: Window
+    size: tuple[int, int]
 
 
 BatchPredictor = Callable[[Float[Tensor, "B 3 H W"], Sequence[PictureView]], Sequence[Any]]
@@ -124,7 +126,7 @@ def predict(
                 skip(path, error)
                 continue
             pixels.append(looked.pixels)
-            shown.append(PictureView(path, looked.pictures[0], looked.windows[0]))
+            shown.append(PictureView(path, looked.pictures[0], looked.windows[0], shown_size(picture)))
         if shown:
             with evaluating(method), torch.no_grad(), autocast(device):
                 found = run(torch.cat(pixels).to(device), shown)

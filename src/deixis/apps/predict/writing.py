@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,9 +20,11 @@ from deixis.apps.predict.pictures import BatchPredictor, Prediction, pictures_of
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
+from deixis.types import Detections
+from deixis.types.detections import coco_json
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["predict_data"]
+__all__ = ["predict_data", "predict_with"]
 
 _TABLE = "predictions.csv"
 _FEW = 3
@@ -55,11 +59,32 @@ def predict_data(
     """
     with settings.active():
         method = open_method(settings.model, capability)
-        return _predict_all(method, data, caller(method), output, reading)
+        return predict_with(method, data, caller(method), output, reading)
 
 
-def _predict_all(method: AnyMethod, data: str, run: BatchPredictor, output: PredictOutput, reading: Reading) -> int:
-    talk, pictures, out = Reporter(output.quiet), pictures_of(data, reading), output.out
+def predict_with(
+    method: AnyMethod, data: str, run: BatchPredictor, output: PredictOutput, reading: Reading, *, beside: str = ""
+) -> int:
+    """The same with a method that is open, on the device where it computes.
+
+    Args:
+        method: makes the predictions.
+        data: as for `predict_data`.
+        run: calls the method on a batch.
+        output: as for `predict_data`.
+        reading: as for `predict_data`.
+        beside: of a single picture and without `out`: the end of the names of a PNG and a json in the working folder.
+
+    Returns:
+        How many pictures were predicted.
+
+    Raises:
+        DeixisError: nothing can be read, or `out` can't be written.
+    """
+    talk, pictures = Reporter(output.quiet), pictures_of(data, reading)
+    own = bool(beside) and not output.out and len(pictures) == 1  # names of our own, which may be replaced
+    stem = Path(pictures[0][0]).stem + beside if own else ""
+    outs = (f"{stem}.png", f"{stem}.json") if own else (output.out,) if output.out else ()
     skipped: list[str] = []
 
     def skip(path: str, error: DeixisError) -> None:
@@ -68,12 +93,14 @@ def _predict_all(method: AnyMethod, data: str, run: BatchPredictor, output: Pred
             raise error
 
     done = 0
-    with _opened(out, len(pictures), output.overwrite) as save, talk.bar("predict") as bar:
+    with contextlib.ExitStack() as stack, talk.bar("predict") as bar:
+        savers = [stack.enter_context(_opened(out, len(pictures), own or output.overwrite)) for out in outs]
         for prediction in predict(method, pictures, run, skip):
-            save(prediction)
+            for save in savers:
+                save(prediction)
             done += 1
             bar(done + len(skipped), len(pictures))
-            if not out or len(pictures) == 1:
+            if not outs or len(pictures) == 1:
                 for line in prediction.lines():
                     talk.result(f"{prediction.path}: {line}")
         if not done:
@@ -83,8 +110,8 @@ def _predict_all(method: AnyMethod, data: str, run: BatchPredictor, output: Pred
     if skipped:
         named = ", ".join(skipped[:_FEW]) + ", ..." * (len(skipped) > _FEW)
         talk.say(f"{len(skipped)} of {len(pictures)} pictures can't be read and are skipped: {named}")
-    if out:
-        talk.result(f"{counted(done, 'picture')}: {out} written.")
+    if outs:
+        talk.result(f"{counted(done, 'picture')}: {' and '.join(outs)} written.")
     return done
 
 
@@ -92,20 +119,30 @@ def _predict_all(method: AnyMethod, data: str, run: BatchPredictor, output: Pred
 def _opened(out: str, count: int, overwrite: bool) -> Iterator[Save]:
     """Yields what takes each prediction; `out` is there in the end, whole, or not at all."""
     path = Path(out)
-    if not out:
-        yield lambda prediction: None
-    elif path.suffix.lower() not in (".csv", ".png"):
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".png", ".json"):
         with run_folder(path, overwrite) as folder, _rows(folder / _TABLE) as write:
             yield _into_folder(folder, write)
-    else:
-        if path.suffix.lower() == ".png" and count > 1:
-            raise DeixisError(f"{out} is one picture, and DATA has {count}.", "Give --out a folder, or a .csv.")
-        with _file(path, overwrite) as temporary:
-            if path.suffix.lower() == ".png":
-                yield lambda prediction: prediction.overlay().save(temporary, "PNG")
-            else:
-                with _rows(temporary) as write:
-                    yield lambda prediction: write(prediction.path, prediction.rows())
+        return
+    if suffix == ".png" and count > 1:
+        raise DeixisError(f"{out} is one picture, and DATA has {count}.", "Give --out a folder, or a .csv.")
+    with _file(path, overwrite) as temporary:
+        if suffix == ".png":
+            yield lambda prediction: prediction.overlay().save(temporary, "PNG")
+        elif suffix == ".csv":
+            with _rows(temporary) as write:
+                yield lambda prediction: write(prediction.path, prediction.rows())
+        else:
+            boxes: list[Detections] = []
+            yield lambda prediction: boxes.append(_without_picture(prediction, out))
+            temporary.write_text(json.dumps(coco_json(boxes), ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _without_picture(prediction: Prediction, out: str) -> Detections:
+    """Boxes alone: thousands of them may wait to be written."""
+    if not isinstance(prediction, Detections):
+        raise DeixisError(f"{out} would hold boxes, and there are none.", "Give --out a .csv, or a folder.")
+    return dataclasses.replace(prediction, picture=None, masks=None)
 
 
 @contextlib.contextmanager

@@ -164,7 +164,10 @@ class GroundRequest(_Sent):
     row: Row | None = None
     image: Picture | None = None
     text: Text
-    count: int = Field(default=1, ge=1, le=MOST, description="Boxes at the most.")
+    count: int = Field(
+        default=0, ge=0, le=MOST, description="Boxes a phrase at the most; 0: as many as it says: `a dog`, `two dogs`."
+    )
+    overlay: bool = Field(default=True, description="Whether the picture with the boxes on it is sent back, too.")
 
 
 class Pointed(BaseModel):
@@ -172,14 +175,18 @@ class Pointed(BaseModel):
 
     box: tuple[float, float, float, float]
     score: float
+    phrase: str = Field(description="The part of the text that it was found for.")
+    source: str = Field(description="How it was found; empty where there is one way only.")
+    label: str = Field(description="What the detector calls it; empty where there is none.")
 
 
 class GroundResponse(BaseModel):
-    """The boxes that fit best, best first."""
+    """The boxes of each phrase in turn, best first."""
 
     text: str
     boxes: list[Pointed]
-    overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...")
+    note: str = Field(description="What was not found, and what comes nearest; empty where all was.")
+    overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...; or empty.")
 
 
 class Folder(BaseModel):

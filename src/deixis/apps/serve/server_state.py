@@ -12,9 +12,9 @@ from fastapi import Depends, Request
 from PIL import Image
 
 from deixis.apps.explain.explain import Explainer
-from deixis.apps.ground.ground import Grounding, ground
+from deixis.apps.ground.ground import ground
 from deixis.apps.label.label_table import LabelTable
-from deixis.apps.predict.capable import open_method
+from deixis.apps.predict.capable import open_method, open_or_default
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
 from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
@@ -27,6 +27,7 @@ from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
+from deixis.types import Detections
 
 __all__ = ["CurrentState", "ServerState"]
 
@@ -153,17 +154,20 @@ class ServerState:
 
     @functools.cached_property
     def grounder(self) -> Any:
-        """A method that points at what phrases mean: that of `--ground`, or of the run itself; None where it can't.
+        """A method that locates what phrases mean: that of `--ground`, that of the run itself, or one that needs no
+        training; None where there is none.
 
         Raises:
             DeixisError: a run was named with `--ground`, and its method can't.
         """
         if self.settings.ground:
             return open_method(self.settings.ground, "ground")
-        try:
-            return open_method(self.searcher.run, "ground")
-        except DeixisError:
-            return None
+        for model in (self.searcher.run, ""):
+            try:
+                return open_or_default(model, "ground")
+            except DeixisError:
+                continue
+        return None
 
     def require_grounder(self) -> None:
         """Refuses where no model here can point at things.
@@ -173,21 +177,23 @@ class ServerState:
         """
         if self.grounder is None:
             raise RequestError(
-                501, "This model can't locate objects.", "Ask /explain where in a picture it sees words."
+                501, "This model can't locate objects.", "Get the detector, `deixis data get detector`, and start anew."
             )
 
-    def grounded(self, picture: Image.Image, text: str, count: int) -> Grounding:
+    def grounded(self, picture: Image.Image, text: str, count: int) -> Detections:
         """Where in a picture a text is meant.
 
         Args:
             picture: decoded.
             text: a phrase.
-            count: boxes at the most.
+            count: boxes a phrase at the most; 0: as many as it says.
 
         Raises:
-            DeixisError: the text is empty.
+            DeixisError: the text is empty, or names nothing.
         """
-        return ground(self.grounder, picture, text, count=count)[0]
+        found = ground(picture, text, model=self.grounder, count=count)
+        assert isinstance(found, Detections)
+        return found
 
 
 async def _desk(request: Request) -> ServerState:

@@ -13,6 +13,7 @@ from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor
 from deixis.errors import DeixisError
 from deixis.ops.collective import rank
 from deixis.types import Losses, Progress
+from deixis.types.protocols import AnyMethod, HasWarnings
 
 __all__ = ["ProgressCallback", "TensorBoardWriter", "formatted"]
 
@@ -81,6 +82,8 @@ class ProgressCallback:
         measure_every: steps from one measurement to the next; 0 measures nothing.
         measure: measures on what is held out.
         gauge: of the features' effective ranks.
+        method: that is trained; it may know what to warn of.
+        samples: that are trained on.
         before: steps of the stages before.
     """
 
@@ -93,8 +96,11 @@ class ProgressCallback:
     measure_every: int
     measure: Measure
     gauge: CollapseWarning
+    method: AnyMethod
+    samples: int
     before: int = 0
     last: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warned: set[str] = dataclasses.field(default_factory=set)
 
     def __call__(self, progress: Progress, losses: Losses) -> None:
         """Notes a step."""
@@ -113,6 +119,7 @@ class ProgressCallback:
             self.board.write(line, self.before + progress.step)
             self.show(formatted(self.last), progress.step / progress.total)
             self.warn(line.get("held_out", {}))
+            self.warn_of_states(line, progress)
 
     def warn(self, measured: Mapping[str, float]) -> None:
         """Says it when features fall into few directions."""
@@ -122,6 +129,18 @@ class ProgressCallback:
                 f"The features of {_SIDES[name]} spread in {ranks[name]:.1f} directions, and did in "
                 f"{self.gauge.highest(name):.1f}: they may be collapsing. Try a lower learning rate or a larger batch."
             )
+
+    def warn_of_states(self, line: Mapping[str, Any], progress: Progress) -> None:
+        """Says what the method warns of, once while it lasts."""
+        if not isinstance(self.method, HasWarnings):
+            return
+        numbers = {"loss": line["loss"], **line["parts"], **line["metrics"]}
+        values = {name: value for name, value in numbers.items() if value is not None}
+        states = self.method.warnings({"samples": float(self.samples), **values}, progress)
+        for name, sentence in states.items():
+            if name not in self.warned:
+                self.talk.say(sentence)
+        self.warned = set(states)
 
 
 def formatted(line: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ class TrainSettings:
     Attributes:
         config: preset of the method's settings: `tiny`, `desk` (small) or `paper` (as published).
         set: settings to override, as name=value; `deixis show NAME` lists them.
+        sentences: csv of sentences for the pictures, as `deixis caption --sentences` writes: further captions of each.
         source: further data, as NAME=PATH, for methods with stages that draw from it by that name.
         model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
             captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
@@ -41,6 +42,7 @@ class TrainSettings:
 
     config: str = "desk"
     set: tuple[str, ...] = ()
+    sentences: str = ""
     source: tuple[str, ...] = ()
     model: str = ""
     steps: int = 0

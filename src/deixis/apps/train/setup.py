@@ -11,6 +11,7 @@ from typing import Any
 
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.same_thing import several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
@@ -21,16 +22,16 @@ from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
-from deixis.engine.training.stages import card_of, group_size
+from deixis.engine.training.stages import card_of, config_specs, group_size, stage_batch
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.ops.collective import world_size
-from deixis.types import Sample, Source, Stage
+from deixis.types import Sample, SampleSpec, Source, Stage
 from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo import scratch
 
-__all__ = ["TrainingJob", "prepare"]
+__all__ = ["TrainingJob", "prepare", "stage_order"]
 
 _PASSES, _BATCH, _HELD = 10, 32, 1000
 _WORDS = {"tokens", "captions", "spans"}
@@ -132,6 +133,8 @@ def prepare(
     _require_work(name, method)
     _require_sources(name, method, sources)
     usable, notes = _worded(source, method)
+    usable, single = several_of_each(usable, method)
+    notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
     train, held, more = _held_out(usable, method, settings)
     if _has_new_parts(method):
@@ -141,14 +144,20 @@ def prepare(
     drawn = [sources[stage.data] if stage.data else train for stage in engine.stages(method)]
     group = group_size(method)
     order = SampleOrder(_batch([train, *drawn], method, settings), seed=settings.seed, group=group)
+    stages = engine.stages(method)
     own, *plans = (
-        EpochPlan(order, shards_of(each.samples)[0], world_size(), groups=groups_of(each.samples) if group > 1 else ())
-        for each in (train, *drawn)
+        EpochPlan(each, shards_of(data.samples)[0], world_size(), groups=groups_of(data.samples) if group > 1 else ())
+        for each, data in zip((order, *(stage_order(order, stage) for stage in stages)), (train, *drawn), strict=True)
     )
-    steps = _steps(engine.stages(method), plans, settings)
+    steps = _steps(stages, plans, order.batch_size * world_size(), settings)
     remainder = own.remainder() if any(steps) else ""
     notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
     return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method), sources)
+
+
+def stage_order(order: SampleOrder, stage: Stage) -> SampleOrder:
+    """The order of a stage's samples: the run's, with batches of its own size."""
+    return dataclasses.replace(order, batch_size=stage_batch(order.batch_size, stage, order.group))
 
 
 def _facts(source: Source) -> dict[str, Any]:
@@ -216,9 +225,14 @@ def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
             _require_trainable(name, settings.model)
             changed = {**_whole(name, settings.config), **changed}
     for part in read_method(name).card.parts:
-        if part.kind == "names":
+        if part.kind == "names" and (not part.optional or (part.name not in changed and _labelled(source))):
             changed[part.name] = _class_names(name, source)
     return engine.build(name, settings.config, changed, parts, settings.seed, source)
+
+
+def _labelled(source: Source) -> bool:
+    """Whether there are classes, two or more."""
+    return len({sample.label for sample in source.samples if sample.label}) > 1
 
 
 def _class_names(name: str, source: Source) -> tuple[str, ...]:
@@ -319,7 +333,9 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
         labels = [sample.label for sample in source.samples]
     else:
         return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
-    groups = concept_groups(_unworded(source.samples) if labels else source.samples)
+    samples = _whole_texts(source.samples) if settings.sentences or _reads_sentences(method) else source.samples
+    told_by_group = labels or group_size(method) > 1
+    groups = concept_groups(_unworded(samples) if told_by_group else samples)
     if len(set(groups)) < MIN_GROUPS:
         few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
         return source, None, [few]
@@ -337,6 +353,15 @@ def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tup
 def _unworded(samples: Sequence[Sample]) -> list[Sample]:
     """Where classes are distinguished, images of one caption are not one thing."""
     return [dataclasses.replace(sample, captions=()) for sample in samples]
+
+
+def _reads_sentences(method: AnyMethod) -> bool:
+    return any(spec.sentences for spec in config_specs(method, SampleSpec))
+
+
+def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
+    """Many pictures have a sentence such as "It is on the left.": only those of which all is equal show one concept."""
+    return [dataclasses.replace(each, captions=(" ".join(each.captions),) if each.captions else ()) for each in samples]
 
 
 def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) -> int:
@@ -359,12 +384,12 @@ def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) 
     return size // world
 
 
-def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], settings: TrainSettings) -> tuple[int, ...]:
-    """Of each stage; a stage that fits takes none. Where no number is given, a stage passes over its own source."""
+def _steps(stages: Sequence[Stage], plans: Sequence[EpochPlan], size: int, settings: TrainSettings) -> tuple[int, ...]:
+    """Of each stage; a stage that fits takes none. Where no number is given, a stage passes over its own source; shares
+    that sum to less than 1 leave out the rest."""
     shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
     steps = []
     for share, plan in zip(shares, plans, strict=True):
-        size = plan.order.batch_size * plan.world
         whole = settings.steps or math.ceil(settings.images / size) or _PASSES * plan.length(0)
-        steps.append(max(1, round(whole * share / sum(shares))) if share else 0)
+        steps.append(max(1, round(whole * share / max(1.0, sum(shares)))) if share else 0)
     return tuple(steps)

@@ -20,8 +20,10 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.further_captions import with_sentences
+from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
-from deixis.apps.train.setup import TrainingJob, prepare
+from deixis.apps.train.setup import TrainingJob, prepare, stage_order
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
@@ -31,6 +33,7 @@ from deixis.engine.training.batching import collate_for, encoder_of, needs_of
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
 from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor, peak_mb
 from deixis.engine.training.shard import Shards
+from deixis.engine.training.stages import group_size
 from deixis.engine.training.step import Precision
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
@@ -41,6 +44,7 @@ from deixis.nn.compute import computing
 from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
+from deixis.types.batch import CORE_FIELDS
 from deixis.zoo.training_images import write_training_images
 
 __all__ = ["train"]
@@ -89,6 +93,7 @@ def train(
     TensorBoardWriter.wanted(settings.tensorboard)
     with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
+        own = with_sentences(own, settings.sentences) if settings.sentences else own
         lesson = prepare(name, own, settings, sources)
         return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
 
@@ -219,7 +224,7 @@ class _Run:
             self._fit(index, stage)
             return
         steps = lesson.steps[index]
-        with self._loader(lesson.source_of(stage), stage, lesson.order) as data:
+        with self._loader(lesson.source_of(stage), stage, stage_order(lesson.order, stage)) as data:
             training = Training(
                 engine.trained(self.method),
                 data,
@@ -240,6 +245,8 @@ class _Run:
                 measure_every=every,
                 measure=self._measure,
                 gauge=self.gauge,
+                method=self.method,
+                samples=len(lesson.source_of(stage).samples),
                 before=sum(lesson.steps[:index]),
             )
             training.run(watch, checkpoint=self._checkpoint(index), every=settings.checkpoint_every)
@@ -283,8 +290,14 @@ class _Run:
         held = self.lesson.held
         assert held is not None
         order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
-        with self._loader(held, Stage(needs=measured_on(self.method)), order, (0, 1)) as data:
-            return held_out(self.method, data)
+        needs = measured_on(self.method)
+        with self._loader(held, Stage(needs=needs), order, (0, 1)) as data:
+            found = held_out(self.method, data)
+        if group_size(self.method) > 1:
+            fields = tuple(CORE_FIELDS[name] for name in ("images", "groups"))
+            with self._loader(held, Stage(needs=fields), order, (0, 1)) as data:
+                found["same_thing"] = share_found_again(self.method, data)
+        return found
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -352,6 +365,12 @@ class _Run:
         names = {"accuracy": "accuracy", "r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
         rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
                 if name in after and name in result["before"]]  # fmt: skip
+        if "same_thing" in after:
+            now, then = (100 * result[when]["same_thing"] for when in ("after", "before"))
+            self.talk.result(
+                f"For {now:.0f} of 100 pictures another one of the same thing comes first, among {result['held_out']} "
+                f"pictures of things that were not trained on; before, for {then:.0f}."
+            )
         if rows:
             self.talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.packages import copy_files
-from deixis.data.synthetic.nouns import singular
+from deixis.inputs.phrases import singular
 from deixis.types import Sample, Source
 from deixis.types.cards import DatasetCard
 

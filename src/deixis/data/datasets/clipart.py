@@ -25,8 +25,8 @@ from deixis.data.datasets import stamps
 from deixis.data.datasets.sources.cache import MARKER, finished, from_debian, home, set_name
 from deixis.data.datasets.sources.clipart_words import DrawingFacts, describe, name, of_a_place
 from deixis.data.datasets.sources.svg import crop_svg, is_blank, require_renderer
-from deixis.data.synthetic.nouns import head_noun
 from deixis.errors import DeixisError
+from deixis.inputs.phrases import head_noun
 from deixis.types import Sample, Source
 from deixis.types.cards import DatasetCard
 

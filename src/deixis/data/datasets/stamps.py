@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from deixis.data.datasets.sources.cache import finished, from_debian, home, set_name
 from deixis.data.datasets.sources.packages import copy_files
-from deixis.data.synthetic.nouns import head_noun
+from deixis.inputs.phrases import head_noun
 from deixis.types import Region, Sample, Skipped, Source
 from deixis.types.cards import DatasetCard
 

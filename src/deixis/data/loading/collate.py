@@ -14,6 +14,7 @@ from deixis.data.loading.sampler import Draw, group_of
 from deixis.data.loading.sides import may_mirror, mirror_notes
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
+from deixis.inputs.sentences import sentence_pool
 from deixis.inputs.tokenizer import Tokenizer
 from deixis.types.batch import CORE_FIELDS, DTYPES, Batch
 from deixis.types.samples import Region, Sample, Source
@@ -150,19 +151,27 @@ class Collate:
     # --- words --------------------------------------------------------------------------------------------------------
 
     def _captions(self, sample: Sample, draw: Draw | None, spec: SampleSpec) -> tuple[str, ...]:
-        """As many captions as are requested: drawn from the sample's, again from the first where it has too few."""
+        """As many captions as are requested: drawn from the sample's, again from the first where it has too few; of
+        sentences none comes twice, and what is missing is empty."""
         words = _words(sample, spec.column)
-        count, keep = spec.captions, 1 if "spans" in self.needs and not spec.column else 0  # spans speak of the first
+        if spec.sentences:
+            words = sentence_pool(words, spec.keep_first)
+        count, keep = spec.captions, int(spec.keep_first or ("spans" in self.needs and not spec.column))  # of the first
         if draw is not None and len(words) > count:
             chance = draw(f"captions {spec.column}".strip(), len(words))
             rest = sorted(range(keep, len(words)), key=lambda i: chance[i])
             words = tuple(words[i] for i in [*range(keep), *rest])
+        if spec.sentences:
+            return (*words[:count], *[""] * (count - len(words)))
         return tuple(words[i % len(words)] for i in range(count)) if words else ()
 
     def _tokens(self, captions: Sequence[str], spec: SampleSpec, tokenizer: Tokenizer | None) -> tuple[Tensor, Tensor]:
         """[1, K, L] of both: token numbers, and which are real."""
         assert tokenizer is not None
         tokens, mask = tokenizer([spec.template.replace("{}", caption) for caption in captions], spec.length)
+        if spec.sentences:  # not even the marks of an empty text are real
+            mask = mask & torch.tensor([bool(caption) for caption in captions])[:, None]
+            tokens = tokens * mask
         return tokens[None], mask[None]
 
     def _extra(self, sample: Sample, draw: Draw | None, spec: FieldSpec, valid: dict[str, Tensor]) -> Any:
@@ -172,12 +181,24 @@ class Collate:
             sample_spec, reader = self._readers[spec.name]
             value, valid[ragged[0]] = self._tokens(self._captions(sample, draw, sample_spec), sample_spec, reader)
             return value
-        value = _column(sample, spec)
         axes = spec.axes.split()
+        if axes[-3:] == ["3", "H", "W"]:
+            return self._pictures(sample, spec)
+        value = _column(sample, spec)
         for letter in ragged:
             if letter in axes and letter != "T" and letter not in valid:
                 valid[letter] = torch.ones(1, value.shape[axes.index(letter)], dtype=torch.bool)
         return value
+
+    def _pictures(self, sample: Sample, spec: FieldSpec) -> Tensor:
+        """A column of several pictures of a sample [1, ..., 3, H, W], each whole, as the model takes it."""
+        pictures, count = sample.extra[spec.name], int(spec.axes.split()[1])
+        if len(pictures) != count:
+            raise DeixisError(
+                f"The column {spec.name!r} of the sample {sample.id!r} has {len(pictures)} pictures, not {count}.",
+                "Fix the column, or remove the sample.",
+            )
+        return self.preprocess.read(list(pictures))[None]
 
     # --- regions ------------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ __all__ = [
     "PLACE",
     "WHOLE",
     "Window",
+    "box_mask",
     "random_window",
     "recoloured",
     "region_mask",
@@ -103,6 +104,18 @@ def visible_window(preprocess: Preprocess, width: int, height: int) -> Window:
 def region_mask(region: Region, window: Window, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """The pixels of a region as it lies in the rectangle, `size` pixels high and wide; none where it has no mask."""
     return torch.zeros(size, dtype=torch.bool) if region.mask is None else window.mask(decode_mask(region.mask), size)
+
+
+def box_mask(box: tuple[float, float, float, float], window: Window, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    """The pixels whose middle lies inside a box, in the rectangle, `size` pixels high and wide.
+
+    >>> box_mask((0.0, 0.0, 0.5, 1.0), WHOLE, (1, 4)).tolist()
+    [[True, True, False, False]]
+    """
+    height, width = size
+    x = window.x0 + (torch.arange(width) + 0.5) / width * (window.x1 - window.x0)
+    y = window.y0 + (torch.arange(height) + 0.5) / height * (window.y1 - window.y0)
+    return ((box[1] <= y) & (y <= box[3]))[:, None] & ((box[0] <= x) & (x <= box[2]))
 
 
 def seen_mask(region: Region, preprocess: Preprocess) -> Bool[Tensor, "S S"]:

@@ -91,9 +91,12 @@ def read_images(files: Sequence[Path], user_columns: Columns) -> Source:
 
 
 def recognise_table(table: ColumnTable, user_columns: Columns) -> Source:
-    """Reads rows as what their columns show them to be: conversations, refs, records with regions, or plain rows."""
-    from deixis.data.readers.formats import conversations, refer
+    """Reads rows as what their columns show them to be: conversations, refs, records with regions, boxes, votes on
+    triplets, or plain rows."""
+    from deixis.data.readers.formats import boxes, conversations, refer, triplets
 
+    if triplets.holds_triplets(table):
+        return triplets.from_triplets(table)
     if user_columns == Columns():
         if conversations.holds_conversations(table):
             return conversations.from_conversations(table)
@@ -101,6 +104,8 @@ def recognise_table(table: ColumnTable, user_columns: Columns) -> Source:
             return refer.from_refs(table)
         if refer.holds_regions(table):
             return refer.from_records(table)
+        if boxes.holds_boxes(table):
+            return boxes.from_boxes(table)
     return from_rows(table, user_columns)
 
 

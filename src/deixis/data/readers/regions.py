@@ -30,6 +30,7 @@ PARTS = {
     "box is not four numbers": "A bbox is x, y, width, height in pixels; a box is x0, y0, x1, y1 from 0 to 1.",
     "box has no area": "Those boxes were skipped, their images were not.",
     "box is not from 0 to 1": "Divide by the image's width and height, or call it bbox: x, y, width, height in pixels.",
+    "box is in another unit": "Boxes of one table are all in pixels, or all from 0 to 1.",
     "image has no width and height": "Boxes in pixels need them: put width and height beside the image's name.",
     "mask can't be read": "The boxes are used without it. A mask is polygons, or run lengths of the image's size.",
     "span outside the caption": "A span is a start and an end in characters of the first caption.",

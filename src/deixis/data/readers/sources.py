@@ -91,6 +91,8 @@ def _without_words(source: Source) -> str:
         return "There are questions, and neither captions nor labels."
     if any(sample.regions for sample in source.samples):
         return "There are boxes, and neither captions nor labels."
+    if any("triplets" in sample.extra for sample in source.samples):
+        return "There are votes on what looks alike, and neither captions nor labels."
     return "Neither captions nor labels were found; --names-as-captions uses the file names as captions."
 
 

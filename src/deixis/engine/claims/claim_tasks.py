@@ -12,13 +12,18 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from deixis.errors import DeixisError
-from deixis.nn.dual import DualEncoder
 from deixis.types import Source, cards
 from deixis.types.cards import TaskCard
 from deixis.types.literals import parse, read_declared
+
+if TYPE_CHECKING:  # the page of papers reads cards without torch
+    from torch import Tensor
+
+    from deixis.nn.dual import DualEncoder
+    from deixis.nn.encoders import ImageHalf
 
 __all__ = [
     "CurveResult",
@@ -42,15 +47,21 @@ class TrainingTask:
         train: what the arm learns from.
         validation: what its settings are chosen by.
         test: what is reported; read once, with the settings chosen.
-        encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`.
+        encoder: seed -> a new dual encoder of random weights, whose vocabulary is that of `train`; or an image tower.
         batch_size: pairs a step.
+        sources: further data, by the name that stages draw from it by.
+        measures: metrics of this task alone: (method, held-out samples) -> one value a query.
+        share: of the budget after which training stops; the model stays as it is then.
     """
 
     train: Source
     validation: Source
     test: Source
-    encoder: Callable[[int], DualEncoder]
+    encoder: Callable[[int], DualEncoder | ImageHalf]
     batch_size: int
+    sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    measures: Mapping[str, Callable[[Any, Source], Tensor]] = dataclasses.field(default_factory=dict)
+    share: float = 1.0
 
 
 class CurveResult(NamedTuple):

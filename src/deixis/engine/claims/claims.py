@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from deixis.engine.claims.curves import area
-from deixis.engine.claims.design import TUNING_SEED, Design
+from deixis.engine.claims.design import TUNING_SEED, Design, of_data
 from deixis.engine.claims.outcomes import TrialResult, judge_outcomes
+from deixis.engine.claims.pending import shared_arms
 from deixis.engine.claims.subprocess_pool import run_in_subprocesses
 from deixis.engine.claims.trials import Cost, Trial, cost, run_trial
 from deixis.engine.claims.tuning import WIDENINGS, Setting, at_edge, best, first_trials, next_trials, require_equal
 from deixis.engine.claims.verdicts import PairedComparison
 from deixis.errors import DeixisError
-from deixis.types import Arm
 
 __all__ = [
     "OutOfTime",
@@ -161,34 +161,25 @@ def in_processes(
 
 
 def shared_runs(design: Design, first: Design) -> dict[str, str]:
-    """Arm -> the arm of a paper's first claim that trains the same, for arms that try no settings of their own.
+    """Arm -> the arm of an earlier claim of the paper that trains the same, for arms that try no settings of their own.
 
     Args:
         design: of a claim that is not primary.
-        first: of the primary claim.
+        first: of the earlier one.
     """
-    alike = [(each.data, each.options, each.budget) for each in (design.claim, first.claim)]
-    if design.claim.primary or alike[0] != alike[1] or design.small != first.small:
+    if design.small != first.small:
         return {}
-    return {
-        name: other
-        for name in design.chosen
-        for other in reversed(first.chosen)
-        if not design.claim.arms[name].grid and _alike(design.claim.arms[name], first.claim.arms[other])
-    }
-
-
-def _alike(one: Arm, other: Arm) -> bool:
-    return (one.method, one.data) == (other.method, other.data)
+    found = shared_arms(design.claim, first.claim)
+    return {arm: other for arm, other in found.items() if arm in design.chosen and other in first.chosen}
 
 
 def reuse_tuning(design: Design, first: Design, tuned: Mapping[str, TunedArm]) -> Design:
-    """The design with the settings that the paper's first claim chose, where both train the same: one training then
-    serves both, and no second choice is made.
+    """The design with the settings that an earlier claim of the paper chose, where both train the same: one training
+    then serves both, and no second choice is made.
 
     Args:
         design: of a claim that is not primary.
-        first: of the primary claim.
+        first: of the earlier one.
         tuned: what that chose.
     """
     return dataclasses.replace(design, follows={arm: tuned[o].setting for arm, o in shared_runs(design, first).items()})
@@ -199,9 +190,9 @@ def stored_settings(design: Design, rows: Sequence[Mapping[str, Any]]) -> dict[s
 
     Args:
         design: of the claim.
-        rows: of the claim, written with what computes the same.
+        rows: of the claim, all of the same inputs.
     """
-    settings = {row["arm"]: row["config"]["settings"] for row in rows}
+    settings = {row["arm"]: {**of_data(row["config"]["options"]), **row["config"]["settings"]} for row in rows}
     return {arm: TunedArm({key: settings[arm][key] for key in design.claim.arms[arm].grid}) for arm in design.chosen}
 
 
@@ -217,8 +208,9 @@ def needed(design: Design) -> dict[str, tuple[int, int]]:
 
 
 def pilot(design: Design, folder: Path, jobs: int = 1) -> dict[str, Cost]:
-    """Arm -> what one of its runs takes, measured as runs are: in processes, so many at a time."""
-    firsts = {arm: each[0] for arm, each in first_trials(design.grids()).items()}
+    """Arm -> what one of its runs takes, measured as runs are: in processes, so many at a time; with the last of the
+    settings, since those that train longest stand there."""
+    firsts = {arm: each[-1] for arm, each in first_trials(design.grids()).items()}
     units = {arm: design.unit(arm, setting, TUNING_SEED, "validation") for arm, setting in firsts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     run_in_subprocesses([functools.partial(cost, unit, folder, design.lab) for unit in units.values()], jobs)

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from deixis.engine.claims.claim_tasks import list_tasks, read_task
+from deixis.engine.claims.pending import ClaimCode, claim_code
 from deixis.engine.claims.records import claim_hash
-from deixis.engine.claims.trials import BACKEND, THREADS, Trial, TrialBackend
+from deixis.engine.claims.trials import BACKEND, Trial, TrialBackend
 from deixis.engine.claims.tuning import Setting
+from deixis.engine.claims.verdicts import LEAST_SEEDS
 from deixis.errors import DeixisError
 from deixis.types import Claim
 
-__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "require_other_seeds"]
-
-LEAST_SEEDS = 5
-"""Seeds below which no verdict is recorded."""
+__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "of_data", "require_other_seeds", "split_setting"]
 
 TUNING_SEED = 1_000_000
 """The seed that settings are chosen with; those that are reported are 0, 1, 2... and stay below it."""
 
 _POINTS = {"final": 6, "area": 11, "crossover": 11, "ratio": 11}
+
+
+_DATA = "data."
+"""Before the names of those settings that are options of the task, not of the method."""
+
+
+def of_data(options: Mapping[str, Any]) -> Setting:
+    """Options of a task as settings.
+
+    Args:
+        options: by name.
+    """
+    return {f"{_DATA}{name}": value for name, value in options.items()}
+
+
+def split_setting(setting: Setting) -> tuple[Setting, Setting]:
+    """Settings of the method, and options of the task.
+
+    Args:
+        setting: both.
+    """
+    data = {name.removeprefix(_DATA): value for name, value in setting.items() if name.startswith(_DATA)}
+    return {name: value for name, value in setting.items() if not name.startswith(_DATA)}, data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,21 +132,22 @@ class Design:
             return ""
         return "settings were chosen on one network and reported on others, for which they need not be the best"
 
+    @functools.cached_property
+    def code(self) -> ClaimCode:
+        """The claim with fingerprints of the code that it passes through."""
+        return claim_code(self.paper, self.claim, self.seeds, self.lab.code, self.lab.around)
+
     @property
     def inputs(self) -> str:
         """A fingerprint of what the outcome hangs on: the claim, the code of its methods and of what they pass through,
         and the number of threads."""
-        return _hash(claim_hash(self.claim), self.codes)
+        return self.code.inputs
 
     @property
-    def codes(self) -> dict[str, str]:
+    def codes(self) -> Mapping[str, str]:
         """Method -> a fingerprint of its code; and module -> the same, for what the methods pass through: the task, the
-        measures and the ops."""
-        names = [arm.method for arm in self.claim.arms.values()]
-        found = {name: self.lab.code(name) for name in names}
-        for name in names:
-            found |= self.lab.around(name, self.claim.data)
-        return found
+        measures, the ops and the networks."""
+        return self.code.codes
 
     @property
     def whole(self) -> bool:
@@ -146,26 +168,23 @@ class Design:
             split: what is measured on.
         """
         claim, one = self.claim, self.claim.arms[arm]
+        config, data = split_setting(setting)
         return Trial(
             paper=self.paper,
             claim=claim_hash(claim),
             arm=arm,
             method=one.method,
-            settings={**one.overrides, **setting},
+            settings={**one.overrides, **config},
             task=claim.data,
-            options={**claim.options, **one.data},
+            options={**claim.options, **one.data, **data},
             metric=one.metric or claim.metric,
             budget=self._budget(split),
             seed=seed,
             split=split,
             points=self._points(arm),
-            code=self._code(one.method),
+            code=self.code.units[arm],
             changed=self.commit.endswith("+changes"),
         )
-
-    def _code(self, method: str) -> str:
-        """A fingerprint of what one of the arms passes through."""
-        return _hash(self.lab.code(method), self.lab.around(method, self.claim.data))
 
     def _budget(self, split: str) -> int:
         if self.small:
@@ -205,8 +224,3 @@ def require_other_seeds(paper: str, claims: Sequence[Claim]) -> None:
                 f"Give it first_seed={before[claim.again].stop} or more.",
             )
         before[claim.statement] = numbers
-
-
-def _hash(first: str, codes: Mapping[str, str]) -> str:
-    text = json.dumps([first, sorted(codes.items()), THREADS])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

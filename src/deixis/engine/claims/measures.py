@@ -9,22 +9,25 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import require_encoder
+from deixis.engine.training.build import configure
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
+from deixis.methods import get, list_methods, read
 from deixis.nn.dual import DualEncoder
 from deixis.ops.metrics import accuracy, ranks_of_scores, recall_at, retrieval_of_scores
 from deixis.types import Sample, Source, Tokens
-from deixis.types.protocols import AnyMethod, OffersCompare, OffersTokens, OffersVectors
+from deixis.types.protocols import AnyMethod, OffersAttribute, OffersCompare, OffersTokens, OffersVectors
 
 __all__ = ["MEASURES", "PROMPT", "WORDS", "chance", "recall", "scores", "values"]
 
@@ -42,12 +45,13 @@ def values(name: str, method: AnyMethod, source: Source, batch_size: int = 64) -
         name: one of `MEASURES`: `recall_at_1` (an image's caption among all captions, a caption's image among all
             images; the mean of both, one value a sample), `zero_shot` (the label among the nouns of all labels; other
             things in the picture are no wrong answer), `binding` (the true caption before the one with the colours of
-            two things exchanged), `pointing` (the patch that is most
-            similar to a phrase, on average over its words, lies on what the phrase means; one value a phrase) or
-            `composed` (a picture and words that change one thing of it find the picture that shows the change, among
-            all pictures and all changes, the query's own picture being a wrong answer; one value a change). With the
-            words alone that is `composed_text_alone`, with the picture alone `composed_image_alone`: there the query's
-            own picture is left out, since it would always come first.
+            two things exchanged), `pointing` (the patch that is most similar to a phrase, on average over its words,
+            lies on what the phrase means; one value a phrase; with `_norm_grad` or `_grad_cam` behind the name, the
+            patch where that map of the image's score with the phrase is highest) or `composed` (a picture and words
+            that change one thing of it find the picture that shows the change, among all pictures and all changes, the
+            query's own picture being a wrong answer; one value a change). With the words alone that is
+            `composed_text_alone`, with the picture alone `composed_image_alone`: there the query's own picture is left
+            out, since it would always come first.
         method: trained or not, with a part `encoder`; its weights and modes are left as they are.
         source: scenes.
         batch_size: images that go through the method at a time.
@@ -153,10 +157,70 @@ def _pointing(method: AnyMethod, samples: Sequence[Sample], batch_size: int) -> 
         text = method.text_tokens(*encoder.tokenize([_caption(sample) for sample, _ in block]))
         maps = F.normalize(text.states, dim=-1) @ F.normalize(image.states, dim=-1).transpose(1, 2)
         for words, (_, spans) in zip(maps.cpu(), block, strict=True):
-            found += [_points(words[begin:end].mean(0), image.grid, pixels) for (begin, end), pixels in spans.items()]
+            found += [
+                _points(words[begin:end].mean(0), image.grid, pixels) for (begin, end), (_, pixels) in spans.items()
+            ]
+    return _joined(found)
+
+
+class _Compared(nn.Module):
+    """A method's scores of images with some texts, as a network whose image tower can be explained.
+
+    Args:
+        method: that compares.
+        tokens: of the texts.
+        batch_size: images that go through it at a time.
+    """
+
+    def __init__(self, method: AnyMethod, tokens: Tokens, batch_size: int) -> None:
+        super().__init__()
+        self.tower = require_encoder(method).image_tower
+        self._scores = functools.partial(scores, method, tokens=tokens, batch_size=batch_size)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B G"]:
+        return self._scores(images)
+
+
+def _pointing_of_maps(method: AnyMethod, samples: Sequence[Sample], batch_size: int, variant: str) -> Tensor:
+    """As `pointing`, by a map of what the score of the image with the phrase hangs on."""
+    encoder, found = require_encoder(method), []
+    with torch.no_grad():
+        grid = method.image_tokens(_images(encoder, samples[:1])).grid if offers(method, OffersTokens) else None
+    if grid is None:
+        raise DeixisError("The patches of this image tower do not form a grid.", "Measure something else of it.")
+    name, settings = _explaining(variant)
+    spoken = [(sample, meant) for sample in samples if (meant := _spans(encoder, sample))]
+    for start in range(0, len(spoken), batch_size):
+        block = spoken[start : start + batch_size]
+        phrases = [[words for words, _ in meant.values()] for _, meant in block]
+        texts = sorted({words for each in phrases for words in each})
+        most = max(map(len, phrases))
+        asked = torch.tensor([[texts.index(words) for words in (each * most)[:most]] for each in phrases])
+        network = _Compared(method, encoder.tokenize(texts), batch_size)
+        explainer = get(name).Method(configure(name, "desk", settings), encoder=network)
+        assert isinstance(explainer, OffersAttribute), "its card says so"
+        images = _images(encoder, [sample for sample, _ in block])
+        maps = explainer.attribute(images, functools.partial(_columns, columns=asked))
+        for each, (_, meant) in zip(maps.cpu(), block, strict=True):
+            for heat, (_, pixels) in zip(each, meant.values(), strict=False):  # shorter lists were repeated
+                found.append(_points(F.adaptive_avg_pool2d(heat[None], grid).flatten(), grid, pixels))
+    return _joined(found)
+
+
+def _columns(found: Float[Tensor, "B G"], columns: Int64[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    return found.gather(1, columns.to(found.device))
+
+
+def _explaining(variant: str) -> tuple[str, Mapping[str, Any]]:
+    """The method that has a variant of that name, and its settings."""
+    cards = {name: read(name).card for name in list_methods()}
+    return next((name, card.variants[variant].settings) for name, card in cards.items() if variant in card.variants)
+
+
+def _joined(found: Sequence[Tensor]) -> Tensor:
     if not found:
         raise DeixisError("No caption has a span for an object with a mask.", "Give scenes with masks, and no noise.")
-    return torch.cat(found)
+    return torch.cat(list(found))
 
 
 def _points(heat: Float[Tensor, " N"], grid: tuple[int, int] | None, pixels: Bool[Tensor, "H W"]) -> Tensor:
@@ -199,6 +263,8 @@ MEASURES: Mapping[str, Callable[[AnyMethod, Sequence[Sample], int], Tensor]] = {
     "zero_shot": _zero_shot,
     "binding": _binding,
     "pointing": _pointing,
+    "pointing_norm_grad": functools.partial(_pointing_of_maps, variant="norm_grad"),
+    "pointing_grad_cam": functools.partial(_pointing_of_maps, variant="grad_cam"),
     "composed": _changed,
     "composed_image_alone": functools.partial(_changed, weights=(1.0, 0.0)),
     "composed_text_alone": functools.partial(_changed, weights=(0.0, 1.0)),
@@ -224,7 +290,7 @@ def chance(name: str, method: AnyMethod, source: Source) -> float | None:
         nouns = {sample.label for sample in samples}
         others = [len({region.category for region in each.regions} & nouns - {each.label}) for each in samples]
         return sum(1 / (len(nouns) - count) for count in others) / len(samples)
-    if name == "pointing":
+    if name.startswith("pointing"):
         return _chance_of_pointing(method, samples)
     if name.startswith("composed"):
         answers = len(samples) + sum(len(sample.extra.get("changes", ())) for sample in samples)
@@ -242,7 +308,7 @@ def _chance_of_pointing(method: AnyMethod, samples: Sequence[Sample]) -> float |
     if grid is None:
         return None
     shares = [
-        _well_covered(pixels, grid).float().mean() for each in samples for pixels in _spans(encoder, each).values()
+        _well_covered(pixels, grid).float().mean() for each in samples for _, pixels in _spans(encoder, each).values()
     ]
     return float(torch.stack(shares).mean())
 
@@ -260,14 +326,17 @@ def _images(encoder: DualEncoder, samples: Sequence[Sample]) -> Float[Tensor, "B
     return encoder.read_images([sample.picture for sample in samples])
 
 
-def _spans(encoder: DualEncoder, sample: Sample) -> dict[tuple[int, int], Bool[Tensor, "H W"]]:
-    """Stretches of tokens that speak of things, and what the model sees of all things that each speaks of, if any."""
-    meant: dict[tuple[int, int], Tensor] = {}
+def _spans(encoder: DualEncoder, sample: Sample) -> dict[tuple[int, int], tuple[str, Bool[Tensor, "H W"]]]:
+    """Stretches of tokens that speak of things, with their words and what the model sees of all things that each
+    speaks of, if any."""
+    meant: dict[tuple[int, int], tuple[str, Tensor]] = {}
     for region in sample.regions:
         if region.mask is None or not region.spans:
             continue
         pixels = seen_mask(region, encoder.preprocess)
-        for span in encoder.tokenizer.encode_spans(_caption(sample), region.spans, encoder.context_length):
+        caption = _caption(sample)
+        found = encoder.tokenizer.encode_spans(caption, region.spans, encoder.context_length)
+        for span, (start, stop) in zip(found, region.spans, strict=True):
             if span is not None:
-                meant[span] = meant[span] | pixels if span in meant else pixels
-    return {span: pixels for span, pixels in meant.items() if pixels.any()}
+                meant[span] = (caption[start:stop], meant[span][1] | pixels if span in meant else pixels)
+    return {span: (words, pixels) for span, (words, pixels) in meant.items() if pixels.any()}

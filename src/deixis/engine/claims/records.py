@@ -18,6 +18,7 @@ from deixis.types import Claim
 __all__ = [
     "CLAIM_KEYS",
     "CODE_KEYS",
+    "COST_KEYS",
     "TRIAL_KEYS",
     "UNIT_KEYS",
     "VERDICT_KEYS",
@@ -40,6 +41,7 @@ TRIAL_KEYS = (
 ).split()
 UNIT_KEYS = "paper claim arm seed split setting name code result commit date".split()
 CODE_KEYS = "paper claim inputs codes before after date".split()
+COST_KEYS = "paper claim arm split seconds measuring commit date".split()
 
 _COMMENTS = ("cheap",)
 """Fields of a claim that change nothing of what is run."""
@@ -89,8 +91,9 @@ def _git(folder: Path, *arguments: str) -> str:
 class Ledger:
     """The rows of a repository: `results/claims.jsonl` (what was reported), `verdicts.jsonl` (what it says) and
     `trials.jsonl` (each setting that was tried before); `units.jsonl`, finished runs of claims that are tried in
-    instalments, of which nothing follows before the last; and `claim_code.jsonl`, which says what code was compared bit
-    by bit with that of older rows, and computes the same (`bench/claim_code.py`).
+    instalments, of which nothing follows before the last; `claim_code.jsonl`, which says what code was compared bit by
+    bit with that of older rows, and computes the same (`bench/claim_code.py`); and `claim_cost.jsonl`, what one run of
+    each arm takes (`bench/claim_cost.py`).
 
     Args:
         root: of the repository.
@@ -102,7 +105,7 @@ class Ledger:
         self.claims, self.verdicts, self.trials = (
             folder / f"{name}.jsonl" for name in ("claims", "verdicts", "trials")
         )
-        self.units, self.code = folder / "units.jsonl", folder / "claim_code.jsonl"
+        self.units, self.code, self.cost = (folder / f"{name}.jsonl" for name in ("units", "claim_code", "claim_cost"))
 
     def commit(self) -> str:
         """The present commit, with `+changes` where the code is not as committed."""
@@ -159,13 +162,23 @@ class Ledger:
 
         Args:
             inputs: that the rows name.
-            codes: method, or module that it passes through -> present fingerprint of its source. Comparisons from
-                before 2026-12 name methods only.
+            codes: method, or module that it passes through -> present fingerprint. Comparisons that name other code,
+                such as those from before 2026-12, which name methods only, do not count.
         """
+        present = sorted(codes.values())
         return any(
-            row["inputs"] == inputs and row["codes"] and row["codes"].items() <= codes.items()
-            for row in _read(self.code, CODE_KEYS)
+            row["inputs"] == inputs and sorted(row["codes"].values()) == present for row in _read(self.code, CODE_KEYS)
         )
+
+    def costs(self, claim: str, arm: str) -> dict[str, dict[str, Any]]:
+        """Split -> the latest row of what one run of an arm takes.
+
+        Args:
+            claim: fingerprint of the claim.
+            arm: its name.
+        """
+        rows = _read(self.cost, COST_KEYS)
+        return {row["split"]: row for row in rows if (row["claim"], row["arm"]) == (claim, arm)}
 
     def units_of(self) -> list[dict[str, Any]]:
         """The finished units.

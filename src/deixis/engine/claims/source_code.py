@@ -1,21 +1,31 @@
-"""Fingerprints of code: equal where the same is computed, whatever is imported from where, declared or explained."""
+"""Fingerprints of code: equal where the same is computed, whatever is imported from where, declared, explained, or
+called where nobody else sees it."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+import json
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deixis import methods
+from deixis.engine.claims.claim_tasks import list_tasks, read_task
 from deixis.types.literals import parse
 
-__all__ = ["computation", "file_hash", "passed_through", "source_hash"]
+__all__ = ["THREADS", "changed_code", "code_key", "computation", "file_hash", "passed_through", "source_hash"]
 
-_PASSED = ("deixis.ops", "deixis.engine.claims.tasks", "deixis.engine.claims.measures", "deixis.engine.evaluation")
-"""Where the modules lie that a method passes through when it is tried, beside its own and the network's."""
+THREADS = 1
+"""Of every unit, on every machine: sums over several threads are rounded in another order."""
+
+_PASSED = (
+    *("deixis.ops", "deixis.nn", "deixis.zoo.scratch", "deixis.zoo.starter", "deixis.engine.fewshot"),
+    *("deixis.engine.claims.tasks", "deixis.engine.claims.measures", "deixis.engine.evaluation"),
+)
+"""Where the modules lie that a method passes through when it is tried, beside its own."""
 
 _DECLARATIONS = ("CARD", "CLAIMS", "__all__")
 
@@ -24,27 +34,41 @@ _DECLARATIONS = ("CARD", "CLAIMS", "__all__")
 def source_hash(name: str) -> str:
     """A fingerprint of what a method computes, and of what the methods that it imports do; see `computation`."""
     tree = parse(methods.read(name).path)
+    text = "\n".join([computation(tree), *map(source_hash, _parents(tree))])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _parents(tree: ast.Module) -> list[str]:
+    """Methods that a method's file imports."""
     imported = {
         alias.name
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("deixis.methods")
         for alias in node.names
     }
-    parents = sorted(imported & set(methods.list_methods()))
-    text = "\n".join([computation(tree), *map(source_hash, parents)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sorted(imported & set(methods.list_methods()))
 
 
-def passed_through(method: str, task: str) -> dict[str, str]:
-    """Module -> a fingerprint of its code (see `computation`), for the task, the measures and the ops that a method
-    passes through when it is tried there, whatever imports them.
+def _trees(method: str) -> Iterator[ast.Module]:
+    """The file of a method, and those of the methods that it imports."""
+    tree = parse(methods.read(method).path)
+    yield tree
+    for parent in _parents(tree):
+        yield from _trees(parent)
+
+
+@functools.cache
+def passed_through(method: str, task: str) -> Mapping[str, str]:
+    """Module -> a fingerprint of its code (see `computation`), for the task, the measures, the ops, the networks and,
+    of few-shot claims, the engine of these, that a method passes through when it is tried there, whatever imports them.
 
     Args:
         method: by name.
         task: by name.
     """
     names = ["deixis.engine.claims.measures", f"deixis.engine.claims.tasks.{task}"]
-    todo = [*names, *_imports(parse(methods.read(method).path))]
+    passes = read_task(task).card.passes if task in list_tasks() else ()
+    todo = [*names, *passes, *(name for tree in _trees(method) for name in _imports(tree))]
     found: dict[str, str] = {}
     while todo:
         name = todo.pop()
@@ -52,7 +76,31 @@ def passed_through(method: str, task: str) -> dict[str, str]:
         if name not in found and path is not None:
             found[name] = file_hash(path)
             todo += _imports(parse(path))
-    return dict(sorted(found.items()))
+    return types.MappingProxyType(dict(sorted(found.items())))
+
+
+def code_key(first: str, codes: Mapping[str, str]) -> str:
+    """A fingerprint of several and of the number of threads, without the names of modules: one that is only moved
+    counts as the same.
+
+    Args:
+        first: fingerprint of a claim or a method.
+        codes: module or method -> fingerprint.
+    """
+    text = json.dumps([first, sorted(codes.values()), THREADS])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of what computes something else now, came or went; what was moved is none of these.
+
+    Args:
+        before: module or method -> fingerprint.
+        now: the same, at present.
+    """
+    old, new = set(before.values()), set(now.values())
+    gone = {name for name, code in before.items() if code not in new}
+    return sorted(gone | {name for name, code in now.items() if code not in old})
 
 
 @functools.cache
@@ -64,25 +112,80 @@ def file_hash(path: Path) -> str:
 def _imports(tree: ast.Module) -> Iterator[str]:
     """Modules of `_PASSED` that a file imports anywhere."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_PASSED):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            names = (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+            yield from (name for name in names if name.startswith(_PASSED))
 
 
 def _path(name: str) -> Path | None:
-    path = Path(__file__).parents[2].joinpath(*name.split(".")[1:]).with_suffix(".py")
-    return path if path.is_file() else None
+    place = Path(__file__).parents[2].joinpath(*name.split(".")[1:])
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def computation(tree: ast.Module) -> str:
     """The source of a module less all that computes nothing: imports, `CARD`, `CLAIMS` and `__all__`, docstrings,
     comments, layout, and the annotations of functions. Those of a class stay, since a dataclass is made from them.
+    Private values that nothing else reads (those of claims) go, too, so that a claim more changes nothing. Private
+    names of the module, and names inside a function that are not its arguments, are numbered, so that it does not
+    matter what they are; names that others may use stay, since they may be exchanged.
 
     Args:
         tree: of the module; it is left as it is.
     """
-    bare = _Bare().visit(ast.parse(ast.unparse(tree)))
+    bare = _without_unused(_Bare().visit(ast.parse(ast.unparse(tree))))
+    private = [name for node in bare.body for name in _bound(node) if name.startswith("_")]
+    _rename(bare, private, "module")
+    for node in ast.walk(bare):
+        outermost = isinstance(node, ast.Module | ast.ClassDef)
+        for each in node.body if outermost else ():  # type: ignore[attr-defined]
+            if isinstance(each, ast.FunctionDef):
+                _rename(each, _locals(each), "local")
     return ast.unparse(bare)
+
+
+def _without_unused(tree: ast.Module) -> ast.Module:
+    """Takes away private values of the module that nothing reads."""
+    while True:
+        read = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+        kept = [node for node in tree.body if not _unused(node, read)]
+        if len(kept) == len(tree.body):
+            return tree
+        tree.body = kept
+
+
+def _unused(node: ast.stmt, read: set[str]) -> bool:
+    names = list(_bound(node)) if isinstance(node, ast.Assign | ast.AnnAssign) else []
+    return bool(names) and all(name.startswith("_") and name not in read for name in names)
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """Names that a statement of a module gives to something."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    yield from (each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+def _locals(function: ast.FunctionDef) -> list[str]:
+    """Names that are given to something inside a function, but for arguments and those that are of a scope without."""
+    inside = list(ast.walk(function))
+    outside = {name for each in inside if isinstance(each, ast.Global | ast.Nonlocal) for name in each.names}
+    outside |= {each.arg for each in inside if isinstance(each, ast.arg)}
+    if any(isinstance(each, ast.ClassDef) for each in inside):
+        return []
+    stored = [each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)]
+    return [name for name in stored if name not in outside and not name.startswith("§")]
+
+
+def _rename(tree: ast.AST, names: Iterable[str], kind: str) -> None:
+    """Numbers names by the order in which they come first; equal texts are left where one is a renaming of the other
+    that mixes up none."""
+    numbers = {name: f"§{kind}{number}" for number, name in enumerate(dict.fromkeys(names))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = numbers.get(node.id, node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and kind == "module":
+            node.name = numbers.get(node.name, node.name)
 
 
 class _Bare(ast.NodeTransformer):

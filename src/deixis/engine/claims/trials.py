@@ -21,19 +21,20 @@ from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
 from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
+from deixis.engine.claims.drawn_once import draw_once
 from deixis.engine.claims.outcomes import TrialResult
-from deixis.engine.claims.source_code import passed_through, source_hash
+from deixis.engine.claims.source_code import THREADS, passed_through, source_hash
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
-from deixis.engine.training.stages import stages, trained
+from deixis.engine.training.stages import group_size, stage_batch, stages, trained
 from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
 from deixis.nn.compute import computing, on_threads
-from deixis.types import Losses, Progress, Sample, Source, Stage
+from deixis.types import Losses, Progress, Source, Stage
 from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
 
@@ -41,9 +42,6 @@ __all__ = ["BACKEND", "THREADS", "Cost", "Trial", "TrialBackend", "cost", "run_t
 
 _WRITES = 10
 """How often a unit keeps its weights."""
-
-THREADS = 1
-"""Of every unit, on every machine: sums over several threads are rounded in another order."""
 
 _PILOT = 4
 """Steps that are timed, the first being left out."""
@@ -104,10 +102,17 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a unit takes: seconds from beginning to end, and how many cores are busy meanwhile."""
+    """What a unit takes.
+
+    Attributes:
+        seconds: from beginning to end.
+        cores: how many are busy meanwhile.
+        measuring: seconds of it that pass without training: all there are where another unit trains the same.
+    """
 
     seconds: float
     cores: float
+    measuring: float = 0.0
 
 
 def _nothing(method: str, task: str) -> dict[str, str]:
@@ -143,33 +148,13 @@ class TrialBackend:
     around: Callable[[str, str], Mapping[str, str]] = _nothing
 
 
-class _Kept:
-    """A drawing that is drawn once: an arm sees each many times."""
-
-    def __init__(self, drawing: Drawing) -> None:
-        self._drawing, self._pixels = drawing, None
-        self.name = drawing.name
-
-    def draw(self) -> Any:
-        """Its pixels, uint8 [H, W, 3]."""
-        if self._pixels is None:
-            self._pixels = self._drawing.draw()
-        return self._pixels
-
-
-def _keep(source: Source) -> Source:
-    def converted(sample: Sample) -> Sample:
-        return dataclasses.replace(sample, image=_Kept(sample.image)) if isinstance(sample.image, Drawing) else sample
-
-    return dataclasses.replace(source, samples=tuple(map(converted, source.samples)))
-
-
 def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
     made = make_task(name, options, seed)
     if not isinstance(made, TrainingTask):
         return made
-    train, validation, test = map(_keep, (made.train, made.validation, made.test))
-    return dataclasses.replace(made, train=train, validation=validation, test=test)
+    train, validation, test = map(draw_once, (made.train, made.validation, made.test))
+    sources = {name: draw_once(source) for name, source in made.sources.items()}
+    return dataclasses.replace(made, train=train, validation=validation, test=test, sources=sources)
 
 
 def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> AnyMethod:
@@ -252,7 +237,9 @@ class _Run:
 
     def __init__(self, unit: Trial, task: TrainingTask, folder: Path, lab: TrialBackend) -> None:
         self._unit, self._task, self._lab, self._place = unit, task, lab, folder / unit.name
-        self._steps = unit.budget // task.batch_size
+        whole = unit.budget // task.batch_size
+        self._steps = round(whole * task.share)
+        self._end = whole if self._steps < whole else 0
         if not 2 <= unit.points <= self._steps + 1:
             raise DeixisError(
                 f"{unit.budget} images in batches of {task.batch_size} are {self._steps} steps, and a curve of "
@@ -274,6 +261,8 @@ class _Run:
         seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
         size = self._task.batch_size
         curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
+        if self._end:  # what was stopped early stays as it is
+            curve = (*curve, (float(self._end * size), curve[-1][1]))
         chance = self._lab.chance(self._unit.metric, self._method, self._held)
         queries, part = len(self._values), part_hash(self._held)
         return TrialResult(curve, seconds, values=self._values, chance=chance, queries=queries, part=part)
@@ -306,13 +295,15 @@ class _Run:
         return self._pace * done
 
     def _loader(self, stage: Stage) -> Loader:
-        encode = self._lab.collate(self._method, self._task.train, stage)
+        source = self._task.sources[stage.data] if stage.data else self._task.train
+        encode = self._lab.collate(self._method, source, stage)
         if isinstance(encode, WithColumns):
-            encode.make(self._task.train)
-        training = stage.kind == "train"
+            encode.make(source)
+        training, group = stage.kind == "train", group_size(self._method)
         last: Literal["drop", "keep"] = "drop" if training else "keep"
-        order = SampleOrder(self._task.batch_size, seed=self._unit.seed, shuffle=training, last=last)
-        return Loader(self._task.train, encode, order, workers=1)
+        size = stage_batch(self._task.batch_size, stage, group)
+        order = SampleOrder(size, seed=self._unit.seed, shuffle=training, last=last, group=group)
+        return Loader(source, encode, order, workers=1)
 
     def _stage(self, number: int, stage: Stage, steps: int, done: int) -> None:
         with self._loader(stage) as loader:
@@ -337,44 +328,71 @@ class _Run:
 
         return on_step
 
+    def _measured(self) -> Float[Tensor, " Q"]:
+        """One value a query, by the task's own measure where it has one of that name."""
+        own = self._task.measures.get(self._unit.metric)
+        return (
+            self._lab.measure(self._unit.metric, self._method, self._held)
+            if own is None
+            else own(self._method, self._held)
+        )
+
     def _mark(self, step: int) -> None:
         """A point of the curve; written at once, for after a kill the steps before the checkpoint do not come again."""
         if step in self._curve:
             return
         with torch.random.fork_rng(devices=[]):
-            values = self._lab.measure(self._unit.metric, self._method, self._held)
+            values = self._measured()
         self._curve[step], self._values = float(values.mean()), _rounded(values.tolist())
         facts = {"curve": self._curve, "pace": self._pace, "values": self._values}
         write_json(f"{self._place}.curve.json", facts)
 
-    def timed(self) -> tuple[float, float]:
-        """Seconds of a step and of measuring; the method is worth nothing afterwards."""
-        times: list[float] = []
+    @property
+    def steps(self) -> int:
+        """Of training."""
+        return self._steps
+
+    def timed(self) -> tuple[float, float, float]:
+        """Seconds of a step, of measuring, and of drawing what is trained on once; the method is worth nothing then."""
+        task, start = self._task, self._now()
+        few = dataclasses.replace(task.train, samples=task.train.samples[: 2 * task.batch_size])
+        for sample in few.samples:
+            if isinstance(sample.image, Drawing):
+                sample.image.draw()
+        seen = min(self._steps * task.batch_size, len(task.train.samples))
+        drawing = (self._now() - start) / len(few.samples) * seen
+        self._task, times = dataclasses.replace(task, train=few), list[float]()
         for stage in [each for each in stages(self._method) if each.kind == "train"][:1]:
             with self._loader(stage) as loader:
                 run = Training(trained(self._method), loader, _PILOT, stage=stage)
-                run.run(lambda progress, losses: times.append(time.perf_counter()))
-        start = time.perf_counter()
-        self._lab.measure(self._unit.metric, self._method, self._held)
-        measure = time.perf_counter() - start
-        return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure
+                run.run(lambda progress, losses: times.append(self._now()))
+        start = self._now()
+        self._measured()
+        measure = self._now() - start
+        return (times[-1] - times[0]) / (len(times) - 1) if times else 0.0, measure, drawing
 
 
 def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
     """What a unit takes, from a few steps of it; cached in a file."""
     path = folder / f"{unit.name}.cost.json"
     if not path.exists():
-        start, busy = time.perf_counter(), time.process_time()
-        task = lab.task(unit.task, unit.options, unit.seed)
-        if not isinstance(task, TrainingTask):
-            setup = time.perf_counter() - start
-            rest = task.longest(unit.method, unit.settings, unit.metric, unit.budget)
-        else:
-            run = _Run(unit, task, folder, lab)
-            setup = time.perf_counter() - start
-            step, measure = run.timed()
-            rest = unit.budget // task.batch_size * step + unit.points * measure
-        cores = (time.process_time() - busy) / (time.perf_counter() - start)
-        found = Cost(setup + rest, cores)
-        write_json(path, dataclasses.asdict(found))
+        with on_threads(THREADS), computing("cpu"):
+            write_json(path, dataclasses.asdict(_cost(unit, folder, lab)))
     return Cost(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _cost(unit: Trial, folder: Path, lab: TrialBackend) -> Cost:
+    start, busy = time.perf_counter(), time.process_time()
+    task = lab.task(unit.task, unit.options, unit.seed)
+    if not isinstance(task, TrainingTask):
+        busy, start, training = time.process_time(), time.perf_counter(), 0.0
+        task = lab.task(unit.task, unit.options, unit.seed)  # again: what is cached takes its time once, not each time
+        assert not isinstance(task, TrainingTask)
+        measuring = time.process_time() - busy + task.longest(unit.method, unit.settings, unit.metric, unit.budget)
+    else:
+        run = _Run(unit, task, folder, lab)
+        setup = time.process_time() - busy
+        step, measure, drawing = run.timed()
+        training, measuring = run.steps * step + drawing, setup + unit.points * measure
+    cores = (time.process_time() - busy) / (time.perf_counter() - start)
+    return Cost(training + measuring, cores, measuring)

@@ -12,6 +12,7 @@ import numpy as np
 from deixis.ops.stats import Interval, chance_of_gain, holm, paired_p, t_interval
 
 __all__ = [
+    "LEAST_SEEDS",
     "LEVEL",
     "POWER",
     "PairedComparison",
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 Verdict = Literal["shown", "not shown", "reversed", "inconclusive", "void"]
+
+LEAST_SEEDS = 5
+"""Seeds below which no verdict is recorded."""
 
 LEVEL = 0.05
 """Above which Holm-adjusted p no difference is shown."""

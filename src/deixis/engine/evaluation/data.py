@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from deixis.data.splits import concept_groups
+from deixis.engine.evaluation.groups import COLUMNS, group_columns
 from deixis.engine.fewshot.benchmark import labelled
 from deixis.engine.fewshot.draws import Labelled, limited, style_of
 from deixis.errors import DeixisError
@@ -19,10 +20,24 @@ __all__ = ["CURES", "EvalData", "EvalSet", "missing_fields", "on_test"]
 CURES = {
     "captions": "Give data with captions: a text file beside each image, or a table with a column `caption`.",
     "labels": "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
+    "boxes": "Give data with boxes: set:photos-boxes, set:scenes, or boxes in COCO's form.",
+    "phrases": "Give data whose boxes have phrases: set:photos-boxes, set:scenes, or RefCOCO's form.",
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
+    "demographics": f"Give a table with a column of groups: {', '.join(COLUMNS)}; or set:emoji-tones.",
+    "individuals": "Give a table with a column that has the same value for pictures of one thing (--group).",
     "style": "Give a table with a column `style`, or folders within the classes: cat/photo/1.jpg, cat/sketch/1.jpg.",
 }
 """Field -> a description of data that has it."""
+
+_PRESENT: dict[str, Callable[[Sample], bool]] = {
+    "images": lambda sample: sample.image is not None,
+    "captions": lambda sample: bool(sample.captions),
+    "masks": lambda sample: any(region.mask is not None for region in sample.regions),
+    **dict.fromkeys(("boxes", "regions"), lambda sample: bool(sample.regions)),
+    "phrases": lambda sample: any(region.phrases for region in sample.regions),
+    "questions": lambda sample: bool(sample.questions),
+}
+"""Field -> whether a sample has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +125,8 @@ class EvalData:
 
     def _has(self, field: str) -> bool:
         samples = self.source.samples
-        if field == "images":
-            return any(sample.image is not None for sample in samples)
-        if field == "captions":
-            return any(sample.captions for sample in samples)
+        if field in _PRESENT:
+            return any(map(_PRESENT[field], samples))
         if field == "labels":
             try:
                 return bool(labelled(self.source).samples)
@@ -121,14 +134,10 @@ class EvalData:
                 return False
         if field == "style":
             return len({style_of(sample) for sample in samples} - {""}) > 1
-        if field == "masks":
-            return any(region.mask is not None for sample in samples for region in sample.regions)
-        if field in ("boxes", "regions"):
-            return any(sample.regions for sample in samples)
-        if field == "phrases":
-            return any(region.phrases for sample in samples for region in sample.regions)
-        if field == "questions":
-            return any(sample.questions for sample in samples)
+        if field == "individuals":
+            return any(sample.groups or sample.label for sample in samples)
+        if field == "demographics":
+            return bool(group_columns(samples))
         return any(sample.extra.get(field) for sample in samples)
 
     @property
@@ -166,6 +175,44 @@ class EvalData:
         samples = tuple(s for s in self.source.samples if s.image is not None and any(map(str.strip, s.captions)))
         if not samples:
             raise DeixisError(f"{self.source.name} has no captions.", CURES["captions"])
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def individuals(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have an image, and a group or a label.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+
+        Raises:
+            DeixisError: there are none.
+        """
+        samples = tuple(s for s in self.source.samples if s.image is not None and (s.groups or s.label))
+        if not samples:
+            raise DeixisError(
+                f"Nothing tells which pictures of {self.source.name} show one thing.", CURES["individuals"]
+            )
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def boxed(self, limit: int = 0, say: Callable[[str], None] | None = None, phrases: bool = False) -> EvalSet:
+        """The samples that have an image, and boxes of things in it with a category.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+            phrases: those with phrases in place of categories.
+
+        Raises:
+            DeixisError: there are none.
+        """
+
+        def named(sample: Sample) -> bool:
+            return any(region.phrases if phrases else region.category for region in sample.regions)
+
+        samples = tuple(each for each in self.source.samples if each.image is not None and named(each))
+        if not samples:
+            what = "phrases" if phrases else "boxes"
+            raise DeixisError(f"{self.source.name} has no {what} that name anything.", CURES[what])
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
     def _set(self, source: Source, limit: int, say: Callable[[str], None] | None) -> EvalSet:

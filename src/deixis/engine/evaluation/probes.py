@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from deixis.engine.evaluation.classify import labels_of
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.fewshot.draws import parts, two_sided
+from deixis.ops.logistic import linear_layer
 
-__all__ = ["ProbeSplit", "probe_split"]
+__all__ = ["PENALTIES", "LinearProbe", "ProbeSplit", "linear_probe", "probe_split"]
+
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_TRIAL, _FINAL = 100, 1000
+"""Iterations of L-BFGS, at the most, while penalties are compared and for what is reported (as CLIP's evaluation)."""
 
 _SEED, _TEST, _VALIDATION = 0, 0.4, 0.15
 """The test part is that of the few-shot protocols."""
@@ -53,3 +65,50 @@ def probe_split(data: EvalSet, validation: bool = False) -> ProbeSplit:
     names = two_sided(known, made)
     train, chosen, test = (known.where(part, names) for part in (made.train, made.validation, made.test))
     return ProbeSplit(train, chosen, test, names)
+
+
+class LinearProbe(NamedTuple):
+    """A linear classifier that was fitted on frozen features.
+
+    Attributes:
+        logits: of the test images.
+        penalty: that was chosen.
+        losses: penalty -> mean cross-entropy on validation images.
+    """
+
+    logits: Float[Tensor, "N C"]
+    penalty: float
+    losses: Mapping[str, float]
+
+    def note(self, split: ProbeSplit) -> str:
+        """How the penalty was chosen, in a sentence."""
+        edge = " It is at the edge of those tried." if self.penalty in (PENALTIES[0], PENALTIES[-1]) else ""
+        return f"Penalty {self.penalty:g}, chosen on {len(split.validation)} validation images.{edge}"
+
+
+def linear_probe(features: Float[Tensor, "N F"], data: EvalSet, split: ProbeSplit) -> LinearProbe:
+    """Logistic regression by L-BFGS, its penalty chosen on validation images; with it training and validation images
+    are learned together.
+
+    Args:
+        features: of all images of `data`.
+        data: labelled images.
+        split: with a validation part.
+    """
+    rows = F.normalize(features.double(), dim=-1)
+    labels, count = labels_of(data.take(split.all), split.classes), len(split.classes)
+    label_of = dict(zip(split.all, labels.tolist(), strict=True))
+
+    def logits(learned: tuple[int, ...], queried: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
+        own = torch.tensor([label_of[i] for i in learned])
+        weight, intercept = linear_layer(rows[list(learned)], own, count, penalty, iterations=iterations)
+        return rows[list(queried)] @ weight.T + intercept
+
+    held = torch.tensor([label_of[i] for i in split.validation])
+    losses = [
+        float(F.cross_entropy(logits(split.train, split.validation, penalty, _TRIAL), held)) for penalty in PENALTIES
+    ]
+    # Of equally good penalties the largest.
+    penalty = PENALTIES[max(range(len(PENALTIES)), key=lambda i: (-losses[i], PENALTIES[i]))]
+    found = logits(split.train + split.validation, split.test, penalty, _FINAL)
+    return LinearProbe(found, penalty, dict(zip(map(str, PENALTIES), losses, strict=True)))

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from deixis.data.loading.crops import seen_mask
+from deixis.data.loading.crops import WHOLE, box_mask, seen_mask, visible_window
 from deixis.data.synthetic.scenes.wording import article
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
+from deixis.inputs.images import shown_size
 from deixis.nn.blocks import blocks
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
@@ -29,6 +30,7 @@ __all__ = [
     "METRICS",
     "PROMPT",
     "ExplainerMethod",
+    "NounScore",
     "SaliencyQueries",
     "between_things",
     "build_explainer",
@@ -85,29 +87,32 @@ class SaliencyQueries:
 
 
 def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQueries:
-    """A query for every kind of thing that a picture shows and that has a mask; things of one noun are one query.
+    """A query for every kind of thing that a picture shows and that has a mask; things of one noun are one query. Where
+    no thing of the source has a mask, boxes stand for them.
 
     Args:
         encoder: by whose preprocessing the pictures are read.
-        source: regions with masks and categories.
+        source: regions with categories, and masks or boxes.
         limit: the most pictures; 0: all.
 
     Raises:
-        DeixisError: no region has a mask and a category, or all have one noun.
+        DeixisError: no region has a category, or all have one noun.
     """
+    boxes = not any(region.mask for sample in source.samples for region in sample.regions)
     chosen: list[Sample] = []
     found: list[tuple[int, str, Tensor]] = []
     for sample in source.samples:
-        masks = _masks(encoder, sample)
+        masks = _masks(encoder, sample, boxes)
         if masks and (not limit or len(chosen) < limit):
             found += [(len(chosen), noun, mask) for noun, mask in masks.items()]
             chosen.append(sample)
     nouns = tuple(sorted({noun for _, noun, _ in found}))
     if len(nouns) < 2:
         raise DeixisError(
-            f"{source.name!r} shows {len(nouns)} kinds of things with masks; at least two are needed, to compare "
-            "queries.",
-            "Give pictures whose regions have masks and classes: set:scenes (made of stamps), or COCO's instances.",
+            f"{source.name!r} shows {len(nouns)} kinds of things with masks or boxes; at least two are needed, to "
+            "compare queries.",
+            "Give pictures whose regions have masks or boxes, and classes: set:scenes (made of stamps), "
+            "set:photos-boxes, or COCO's instances.",
         )
     with evaluating(encoder), torch.no_grad():
         texts = encoder.encode_text([PROMPT.format(f"{article(noun)} {noun}") for noun in nouns])
@@ -123,13 +128,15 @@ def questions(encoder: DualEncoder, source: Source, limit: int = 0) -> SaliencyQ
     )
 
 
-def _masks(encoder: DualEncoder, sample: Sample) -> dict[str, Bool[Tensor, "S S"]]:
+def _masks(encoder: DualEncoder, sample: Sample, boxes: bool) -> dict[str, Bool[Tensor, "S S"]]:
     """Noun -> what the model sees of all things of it."""
-    meant: dict[str, Tensor] = {}
-    for region in sample.regions:
-        if region.mask is not None and region.category:
-            pixels = seen_mask(region, encoder.preprocess)
-            meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
+    preprocess, meant = encoder.preprocess, dict[str, Tensor]()
+    named = [each for each in sample.regions if each.category and (boxes or each.mask is not None)]
+    window = visible_window(preprocess, *shown_size(sample.picture)) if boxes and named else WHOLE
+    for region in named:
+        size = (preprocess.size, preprocess.size)
+        pixels = box_mask(region.box, window, size) if boxes else seen_mask(region, preprocess)
+        meant[region.category] = meant[region.category] | pixels if region.category in meant else pixels
     return {noun: pixels for noun, pixels in meant.items() if pixels.any()}
 
 
@@ -166,13 +173,29 @@ def explain(method: OffersAttribute, queries: SaliencyQueries, nouns: Int64[Tens
         rows, place = queries.picture[inside] - start, _places(queries.picture[inside])
         table = torch.zeros(len(images), int(place.max()) + 1, dtype=torch.long)
         table[rows, place] = nouns[inside]
-        texts = queries.texts[table]
-
-        def score(output: Tensor, texts: Tensor = texts) -> Tensor:
-            return torch.einsum("bd,btd->bt", output, texts.to(output))
-
-        found.append(method.attribute(images, score)[rows, place])
+        found.append(method.attribute(images, NounScore(queries.texts, table))[rows, place])
     return torch.cat(found)
+
+
+class NounScore:
+    """The model's scores of nouns, and its loss with each noun as the right one among all.
+
+    Args:
+        texts: scaled embeddings of all nouns.
+        nouns: that are asked for, T of each image.
+    """
+
+    def __init__(self, texts: Float[Tensor, "C D"], nouns: Int64[Tensor, "B T"]) -> None:
+        self._texts, self._nouns = texts, nouns
+
+    def __call__(self, output: Float[Tensor, "B D"]) -> Float[Tensor, "B T"]:
+        """The scores of the nouns."""
+        return torch.einsum("bd,btd->bt", output, self._texts[self._nouns].to(output))
+
+    def loss(self, output: Float[Tensor, "B D"]) -> Float[Tensor, "B T"]:
+        """Cross-entropies of the nouns among all."""
+        logits = output @ self._texts.to(output).T
+        return -logits.log_softmax(1).gather(1, self._nouns.to(output.device))
 
 
 def _places(pictures: Int64[Tensor, " Q"]) -> Int64[Tensor, " Q"]:
@@ -265,8 +288,17 @@ def _pointing(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
 
 def _pointing_early(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
     """The mean over all blocks but the last, each alone."""
-    early = blocks(require_encoder(method).image_tower)[:-1]
-    return torch.stack([_pointing(_at(method, layer), queries) for layer in early]).mean(0)
+    return _pointing_at(method, queries, blocks(require_encoder(method).image_tower)[:-1])
+
+
+def _pointing_first_half(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
+    """The mean over the blocks of the first half, each alone."""
+    there = blocks(require_encoder(method).image_tower)
+    return _pointing_at(method, queries, there[: max(1, len(there) // 2)])
+
+
+def _pointing_at(method: ExplainerMethod, queries: SaliencyQueries, layers: Sequence[str]) -> Tensor:
+    return torch.stack([_pointing(_at(method, layer), queries) for layer in layers]).mean(0)
 
 
 def _overlap(method: ExplainerMethod, queries: SaliencyQueries) -> Tensor:
@@ -299,6 +331,7 @@ def _class_sensitivity(method: ExplainerMethod, queries: SaliencyQueries) -> Ten
 METRICS: Mapping[str, Callable[[ExplainerMethod, SaliencyQueries], Float[Tensor, " Q"]]] = {
     "pointing_game": _pointing,
     "pointing_early": _pointing_early,
+    "pointing_first_half": _pointing_first_half,
     "overlap": _overlap,
     "class_sensitivity": _class_sensitivity,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ class PartCall:
     Args:
         part: on the device where it computes.
         name: of its method.
-        outputs: the attributes of the result that are wanted; an empty string for the result itself.
+        outputs: the attributes, or the places, of the result that are wanted; an empty string for the result itself.
         of: what it is called with, see `Made`.
     """
 
@@ -120,10 +120,13 @@ class PartCall:
             DeixisError: a number is not finite.
         """
         device = _device(self.part)
-        given = {"image": lambda: images if images is None else images.to(device), "text": lambda: self._tokens(texts)}
+        given: dict[str, Callable[[], tuple[Any, ...]]] = {
+            "image": lambda: (images if images is None else images.to(device),),
+            "text": lambda: self._tokens(texts, device),
+        }
         module = self.part if isinstance(self.part, nn.Module) else nn.Module()
         with evaluating(module), autocast(device):
-            result = getattr(self.part, self.name)(*(given[each]() for each in self.of))
+            result = getattr(self.part, self.name)(*(value for each in self.of for value in given[each]()))
         found = _packed_states(result) if self.is_states else _packed(result, self.outputs)
         if not all(np.isfinite(row).all() for rows in found for row in rows):
             what = " and ".join(self.of)
@@ -132,9 +135,12 @@ class PartCall:
             )
         return found
 
-    def _tokens(self, texts: Sequence[str]) -> Tokens:
-        tokens: Tokens = self.part.tokenize(list(texts))
-        return tokens
+    def _tokens(self, texts: Sequence[str], device: torch.device) -> tuple[Any, ...]:
+        """As one argument where the part itself makes tokens, and as two of a text encoder, which takes them so."""
+        if hasattr(self.part, "tokenize"):
+            return (self.part.tokenize(list(texts)),)
+        tokens: Tokens = self.part.tokenizer(list(texts), self.part.context_length).to(device)
+        return tuple(tokens)
 
     def values(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """Output -> its value for one sample, from the rows of `keys`."""
@@ -184,8 +190,10 @@ def _packed(result: Any, outputs: Sequence[str]) -> list[list[Row]]:
 
 
 def _per_sample(result: Any, output: str) -> list[Tensor]:
+    if output.isdecimal():
+        result, output = result[int(output)], ""
     value = getattr(result, output) if output else result
-    mask = getattr(result, "mask", None)
+    mask = getattr(result, "mask", getattr(result, "valid", None))
     ragged = isinstance(value, Tensor) and isinstance(mask, Tensor) and value.shape[:2] == mask.shape
     return [value[i][mask[i]] for i in range(len(value))] if ragged and mask is not None else list(value)
 

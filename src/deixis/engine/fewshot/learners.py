@@ -41,7 +41,8 @@ def candidates() -> list[str]:
         fields = [need.name for need in card.needs]
         return bool(fields), bool(fields) and "image_embedding" not in fields, -len(fields), name
 
-    return sorted((name for name in offered() if read(name).card.kind != "trained"), key=order)
+    cards = {name: read(name).card for name in offered()}
+    return sorted((name for name, card in cards.items() if card.kind != "trained" and card.automatic), key=order)
 
 
 def require(method: str) -> None:

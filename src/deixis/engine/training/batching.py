@@ -16,7 +16,7 @@ from deixis.engine.training.stages import card_of, config_specs, stages
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
-from deixis.types import FieldSpec, Sample, SampleSpec, Source, Stage, ViewSpec
+from deixis.types import FieldSpec, Region, Sample, SampleSpec, Source, Stage, ViewSpec
 from deixis.types.batch import CORE_FIELDS
 from deixis.types.protocols import AnyMethod
 
@@ -25,6 +25,7 @@ __all__ = [
     "columns_for",
     "encoder_of",
     "needs_of",
+    "phrase_spans",
     "preprocess_of",
     "require_encoder",
     "tokenized",
@@ -147,6 +148,29 @@ def tokenized(method: AnyMethod, texts: Sequence[str]) -> list[tuple[Int64[Tenso
         batch = collate(Sample("", None, (text,)))
         assert batch.tokens is not None
         found.append((batch.tokens[:, 0], batch.valid["L"][:, 0]))
+    return found
+
+
+def phrase_spans(method: AnyMethod, text: str, spans: Sequence[tuple[int, int]]) -> Int64[Tensor, "1 T 1 2"]:
+    """Where stretches of a text lie among the tokens that `tokenized` gives.
+
+    Args:
+        method: whose part reads them.
+        text: the whole text.
+        spans: first character of each and the one behind its last.
+
+    Raises:
+        DeixisError: the method reads fewer tokens than it takes to reach one of them.
+    """
+    regions = tuple(Region((0.0, 0.0, 1.0, 1.0), spans=(span,)) for span in spans)
+    sample = Sample("", None, (text,), regions=regions)
+    source = Source("", Path(), "captions", "", (sample,))
+    collate = collate_for(method, source, Stage(needs=(CORE_FIELDS["tokens"], CORE_FIELDS["spans"])))
+    assert isinstance(collate, Collate)
+    found = collate(sample).spans
+    assert found is not None
+    if found.shape[1] < len(spans) or (found[0, :, 0, 1] <= found[0, :, 0, 0]).any():
+        raise DeixisError("The text is longer than the model reads.", "Give fewer phrases at a time.")
     return found
 
 

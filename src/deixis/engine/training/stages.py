@@ -13,7 +13,18 @@ from deixis.nn.frozen import is_frozen
 from deixis.types import CAPABILITIES, Card, SampleSpec, Stage, ViewSpec
 from deixis.types.protocols import AnyMethod, HasConfig, HasFinish, HasStages, TrainedMethod
 
-__all__ = ["card_of", "config_specs", "enter", "group_size", "name_of", "offers", "stages", "trainable", "trained"]
+__all__ = [
+    "card_of",
+    "config_specs",
+    "enter",
+    "group_size",
+    "name_of",
+    "offers",
+    "stage_batch",
+    "stages",
+    "trainable",
+    "trained",
+]
 
 T = TypeVar("T", ViewSpec, SampleSpec)
 
@@ -77,6 +88,17 @@ def config_specs(method: object, kind: type[T]) -> list[T]:
 def group_size(method: object) -> int:
     """How many samples of one group the method wants side by side in its batches."""
     return max([1, *(spec.group for spec in config_specs(method, SampleSpec))])
+
+
+def stage_batch(size: int, stage: Stage, group: int = 1) -> int:
+    """Samples a step of a stage, whole groups of them: its share of the run's batch.
+
+    Args:
+        size: of the run's batches.
+        stage: of the method.
+        group: samples that stay side by side.
+    """
+    return max(1, round(size * stage.batch / group)) * group
 
 
 def trainable(method: AnyMethod, stage: Stage) -> dict[str, nn.Parameter]:

@@ -16,6 +16,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SAYS_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
+"""What Pillow reads an orientation from."""
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -25,9 +27,14 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:
-    """An image as stored, turned as its EXIF orientation (1 to 8) says."""
+    """An image as stored, turned as its EXIF orientation (1 to 8) says; the result has none, so it is turned once."""
     turn = _TURNS.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
+    if turn is None:
+        return picture
+    result = picture.transpose(turn)
+    for each in _SAYS_ORIENTATION:
+        result.info.pop(each, None)
+    return result
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -71,22 +71,31 @@ class Config:
 
 
 class Method(nn.Module):
-    """A frozen tower and a linear layer."""
+    """A frozen tower and a linear layer.
+
+    Attributes:
+        field: of the batch, that is probed.
+    """
+
+    field = "image_features"
 
     def __init__(self, config: Config, *, encoder: DualEncoder, names: Sequence[str]) -> None:
         super().__init__()
         self.config = config
         self.encoder = encoder
         self.names = tuple(names)
-        self.head = nn.Linear(encoder.feature_width, len(self.names)).requires_grad_(False)
+        self.head = nn.Linear(self._width(), len(self.names)).requires_grad_(False)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
+    def _width(self) -> int:
+        return self.encoder.feature_width
+
     def observe(self, batch: Batch, progress: Progress) -> None:
         """Keeps the features and labels of a batch."""
         assert batch.labels is not None
-        self._seen.append((batch.extra["image_features"], batch.labels))
+        self._seen.append((batch.extra[self.field], batch.labels))
 
     def finish(self, progress: Progress) -> None:
         """Solves for the layer and forgets the features."""

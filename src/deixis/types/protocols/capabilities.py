@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.types.batch import Batch
-from deixis.types.outputs import Detections, TokenStates
+from deixis.types.outputs import GroundOutput, TokenStates
 
 __all__ = [
     "OffersAdapters",
@@ -114,7 +114,7 @@ class OffersGround(Protocol):
         tokens: Int64[Tensor, "B L"],
         mask: Bool[Tensor, "B L"],
         spans: Int64[Tensor, "B T S 2"] | None = None,
-    ) -> Detections:
+    ) -> GroundOutput:
         """Boxes for each phrase of a sentence, or for the sentence as one phrase."""
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "HasScoresOf",
     "HasStages",
     "HasTakeSizes",
+    "HasWarnings",
     "HasWords",
     "MethodConfig",
     "MethodFile",
@@ -209,6 +210,19 @@ class HasAfterStep(Protocol):
 
     def after_step(self, progress: Progress, losses: Losses) -> None:
         """After the optimiser's step; `losses.carry` is that of the whole step."""
+
+
+@runtime_checkable
+class HasWarnings(Protocol):
+    """Knows when its training goes wrong."""
+
+    def warnings(self, values: Mapping[str, float], progress: Progress) -> Mapping[str, str]:
+        """Name of a state that a run should not be in -> a sentence that names it and the cure; each is said once.
+
+        Args:
+            values: `samples` that are trained on, `loss`, its parts and the metrics, as they stand in the log.
+            progress: behind the step.
+        """
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.encoders import ImageHalf
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import ImageEncoder
-from deixis.zoo import scratch, timm_networks
+from deixis.zoo import fine_resnet, regnet, scratch, timm_networks
 
 __all__ = ["PART", "load"]
 
@@ -29,9 +29,16 @@ PART = PartKind(
             "the same network with random weights; a number after a further colon is the side of the images in pixels",
         ),
         PartSource(
+            "regnety:DEPTH:W0:WA:WM:GROUP:untrained",
+            "regnety:13:24:36.44:2.49:8:untrained",
+            "a RegNetY by its five numbers, with random weights; a number after them is the side of the images in "
+            "pixels",
+        ),
+        PartSource(
             "scratch:OPTIONS",
             "scratch:resnet:base:96",
-            "a small new network: resnet, vit or vit-mean; tiny, small or base; the side of the images in pixels",
+            "a small new network: resnet (also with stride8), vit or vit-mean; tiny, small or base; the side of the "
+            "images in pixels",
         ),
         PartSource(
             "DUAL_ENCODER",
@@ -62,6 +69,10 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: A
         return tower
     if name.startswith(timm_networks.PREFIX):
         return timm_networks.load(name, seed)
+    if name.startswith(regnet.PREFIX):
+        return regnet.load(name, seed)
+    if fine_resnet.is_name(name):
+        return fine_resnet.load(name, seed)
     new = scratch.options(name)
     if new is not None:
         new.pop("text", None)

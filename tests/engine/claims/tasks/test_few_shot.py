@@ -19,6 +19,7 @@ from deixis.engine.claims.design import Design
 from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.tasks.few_shot import METRICS, FewShotTask, Options, bench_of
 from deixis.engine.claims.trials import BACKEND, cost
+from deixis.engine.claims.tuning import first_trials
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, classifies_new, labelled, named
 from deixis.engine.fewshot.draws import Labelled, halves, parts, style_of, two_sided
@@ -99,6 +100,23 @@ def test_the_measures_of_halves_agree_with_one_another(bench: FewShotBenchmark) 
     contest = FewShotTask((bench,), (1, 2), 1)
     base, new, h = (contest.curve("zero_shot", {}, name, "test", 2)[0][-1][1] for name in METRICS[1:])
     assert h == pytest.approx(2 * base * new / (base + new))
+
+
+def test_exchanged_halves_are_averaged_so_that_which_half_is_new_does_not_decide(
+    bench: FewShotBenchmark, asked: list[Any]
+) -> None:
+    base, new = halves(CLASSES, 1)
+    one = FewShotTask((bench,), (1, 2), 1).curve("zero_shot", {}, "new_accuracy", "test", 2)
+    asked.clear()
+    both = FewShotTask((bench,), (1, 2), 1, exchanged=True).curve("zero_shot", {}, "new_accuracy", "test", 2)
+    assert [call[3] for call in asked] == [base, new] * 2, "each half is learned, and the other is new"
+    other = FewShotTask((bench,), (1, 2), 1)._one(bench, "zero_shot", {}, ("new_accuracy", "test", 2), True)
+    assert both.points[-1][1] == pytest.approx((one.points[-1][1] + other.value) / 2)
+    assert sum(both.values) / len(both.values) == pytest.approx(both.points[-1][1])
+    assert len(both.values) == len(
+        {i for call in asked[2:] for images, half in call[4] if half != call[3] for i in images}
+    )
+    assert FewShotTask((bench,), (1, 2), 1, exchanged=True)._turns("accuracy") == (False,)
 
 
 @pytest.mark.parametrize("method", few(["zero_shot", "coop", "cocoop", "pre"], "zero_shot", "coop"))
@@ -203,6 +221,26 @@ def test_claims_on_images_name_options_and_measures_that_there_are() -> None:
         assert claim.metric in METRICS
         assert claim.budget == max(options["shots"])
         assert claim.statistic != "ratio", "there are no images without any"
+
+
+FEW_SHOT = [(name, claim) for name in list_methods() for claim in read(name).claims if claim.data == "few_shot"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "claim"), FEW_SHOT, ids=[f"{n}-{c.metric}-{c.first_seed}" for n, c in FEW_SHOT])
+def test_each_arm_of_a_claim_learns_and_is_measured(bench: FewShotBenchmark, name: str, claim: Claim) -> None:
+    """With toys for images, and an epoch or two: whatever the settings are, a curve comes out."""
+    assert next(iter(claim.arms.values())).method == name, "the paper's arm comes first"
+    contest = FewShotTask((bench,), (1, 2), claim.first_seed, bool(claim.options.get("exchanged")))
+    for arm in claim.arms.values():
+        settings = first_trials({"arm": arm.grid})["arm"]
+        for setting in (settings[0], settings[-1]):
+            changed = {**arm.overrides, **setting}
+            found = contest.curve(
+                arm.method, changed | dict.fromkeys({"epochs"} & set(changed), 2), claim.metric, "test", 2
+            )
+            assert [k for k, _ in found.points] == [1, 2]
+            assert all(0 <= value <= 1 for _, value in found.points)
 
 
 def test_options_that_there_are_not_are_refused() -> None:

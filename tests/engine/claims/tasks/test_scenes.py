@@ -18,7 +18,7 @@ from deixis.data.loading.sampler import SampleOrder
 from deixis.data.synthetic.scenes.drawing import Scene
 from deixis.engine.claims import claim_tasks, tasks
 from deixis.engine.claims.claim_tasks import TrainingTask, list_tasks, make_task, read_task
-from deixis.engine.claims.design import Design
+from deixis.engine.claims.design import Design, split_setting
 from deixis.engine.claims.measures import MEASURES, values
 from deixis.engine.claims.tasks.scenes import Options
 from deixis.engine.evaluation import saliency
@@ -181,7 +181,9 @@ def test_a_claim_asks_for_options_settings_and_measures_that_there_are(name: str
         assert claim.budget % options.batch_size == 0
         for field, tried in {**{key: (value,) for key, value in arm.overrides.items()}, **arm.grid}.items():
             for value in tried:
-                configure(arm.method, "desk", {field: value})
+                setting, data = split_setting({field: value})
+                configure(arm.method, "desk", setting)
+                assert Options(**{**claim.options, **arm.data, **data})
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.overlays import png
-from deixis.apps.ground.ground import Grounding
 from deixis.apps.search.query import Query, SearchResults
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
@@ -39,6 +38,7 @@ from deixis.apps.serve.schemas import (
 )
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.inputs.images import open_image
+from deixis.types import Detections
 
 __all__ = ["router"]
 
@@ -116,9 +116,18 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
         desk.require_grounder()
         picture = await desk.readers(_picture, desk, request)
         found = await desk.model(desk.grounded, picture, request.text, request.count)
-        overlay = await desk.readers(_drawn, found)
-    boxes = [Pointed(box=each.box, score=each.score) for each in found.regions]
-    return GroundResponse(text=request.text, boxes=boxes, overlay=overlay)
+        overlay = await desk.readers(_drawn, found) if request.overlay else ""
+    boxes = [
+        Pointed(
+            box=(row["x0"], row["y0"], row["x1"], row["y1"]),
+            score=row["score"],
+            phrase=row["phrase"],
+            source=row["source"],
+            label=row["label"],
+        )
+        for row in found.rows()
+    ]
+    return GroundResponse(text=request.text, boxes=boxes, note="; ".join(map(str, found.missing)), overlay=overlay)
 
 
 def _known(desk: ServerState, request: SearchRequest) -> list[int | None]:
@@ -205,7 +214,7 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
     return maps
 
 
-def _drawn(found: Grounding) -> str:
+def _drawn(found: Detections) -> str:
     overlay = found.overlay()
     overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return _address(overlay)

@@ -57,7 +57,7 @@ export class Grid {
   #looks = new Map(); // row -> its picture, shown a moment ago: so that nothing flickers while somebody types
 
   /** `open(index)`, `more()`, `href(item)`, `leave()` (upwards out of the grid), `select()` (others are selected) are
-   * what a picture can set off. */
+   * what a picture can set off; `seen(tile, item)` is called for each that comes near the window. */
   constructor(host, actions) {
     this.host = host;
     this.actions = actions;
@@ -94,6 +94,13 @@ export class Grid {
     this.items = [...this.items, ...items];
     this.#total = total;
     this.#arrange();
+  }
+
+  /** Draws all pictures anew. */
+  redraw() {
+    for (const tile of this.#tiles.values()) tile.remove();
+    this.#tiles.clear();
+    this.draw();
   }
 
   /** How high rows are, and which columns stand under each picture. */
@@ -155,6 +162,7 @@ export class Grid {
         this.#tiles.set(index, tile);
         this.#put(tile, index);
         this.host.insertBefore(tile, following);
+        this.actions.seen(tile, this.items[index]);
       }
       following = tile;
     }
@@ -198,7 +206,7 @@ export class Grid {
     const item = this.items[index], line = tile.querySelector(".said"), look = tile.querySelector("img");
     const left = row.edges[index - row.from], width = row.edges[index - row.from + 1] - GAP - left;
     Object.assign(tile.style, { left: `${left}px`, top: `${row.top}px`, width: `${width}px` });
-    look.style.height = `${row.height}px`;
+    for (const part of tile.querySelectorAll("img, .boxes")) part.style.height = `${row.height}px`;
     look.classList.toggle("framed", shape(item) !== own(item));
     if (line) line.textContent = said(item, width < 150);
   }

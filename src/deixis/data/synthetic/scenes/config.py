@@ -81,6 +81,7 @@ class SceneConfig:
         questions: the most questions of a scene.
         masks: whether regions carry masks.
         changes: the most changes of a scene, each a picture in which one thing is another.
+        scale: factor on the size of all things, up to 2.
     """
 
     cast: str | tuple[Cutout, ...] = "stamps"
@@ -99,11 +100,14 @@ class SceneConfig:
     questions: int = 6
     masks: bool = True
     changes: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("tinted", "overlap", "rho", "noise", "invented"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DeixisError(f"{name} is {getattr(self, name)}.", "It is a share: from 0 to 1.")
+        if not 0.5 <= self.scale <= 2:
+            raise DeixisError(f"scale is {self.scale}.", "It is a factor from 0.5 to 2.")
         low, high = self.objects
         if not 1 <= low <= high <= 8:
             raise DeixisError(

@@ -121,7 +121,8 @@ def plan(rng: np.random.Generator, stage: SceneStage) -> list[ThingPlan]:
         members, colours = stage.cast[noun], colours_for(noun, stage.split, config.unseen)
         cutout = members[int(rng.integers(len(members)))]
         colour = colours[int(rng.integers(len(colours)))] if tinted else ""
-        plans.append(ThingPlan(cutout, size, float(rng.uniform(*SIZES[size])), colour, bool(rng.random() < 0.5)))
+        share = config.scale * float(rng.uniform(*SIZES[size]))
+        plans.append(ThingPlan(cutout, size, share, colour, bool(rng.random() < 0.5)))
     return plans
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from deixis.data import catalogue
 from deixis.data.splits import concept_groups
-from deixis.data.synthetic.nouns import head_noun, singular
 from deixis.data.synthetic.scenes.config import COLOURS, SceneConfig
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.shapes import SHAPES, VARIANTS, Shape
 from deixis.errors import DeixisError
+from deixis.inputs.phrases import head_noun, singular
 from deixis.types import Sample
 
 __all__ = ["SPLITS", "Cast", "assemble", "colours_for", "cutouts_of", "home", "part", "share"]

@@ -20,7 +20,7 @@ __all__ = ["TASK", "Options", "make"]
 TASK = TaskCard(
     title="Generated scenes with captions: trained on some, measured on others",
     metrics=(
-        *("recall_at_1", "zero_shot", "binding", "pointing"),
+        *("recall_at_1", "zero_shot", "binding", "pointing", "pointing_norm_grad", "pointing_grad_cam"),
         *("composed", "composed_image_alone", "composed_text_alone"),
     ),
 )
@@ -50,6 +50,7 @@ class Options:
         image: the image tower: `vit`, `vit-mean` or `resnet`, see `deixis.zoo.scratch.build`.
         size: of the towers, one of `deixis.zoo.scratch.SIZES`.
         batch_size: pairs a step.
+        stop: where in the budget training stops; schedules end there, too.
     """
 
     cast: str = "stamps"
@@ -71,6 +72,10 @@ class Options:
     image: str = "vit"
     size: str = "small"
     batch_size: int = 128
+    stop: Literal["end", "half", "quarter"] = "end"
+
+
+_SHARES = {"end": 1.0, "half": 0.5, "quarter": 0.25}
 
 
 def make(options: Options, seed: int) -> TrainingTask:
@@ -97,7 +102,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     def encoder(number: int) -> DualEncoder:
         return scratch.build(texts, options.size, options.side, number, options.text, options.image)
 
-    return TrainingTask(train, validation, test, encoder, options.batch_size)
+    return TrainingTask(train, validation, test, encoder, options.batch_size, share=_SHARES[options.stop])
 
 
 def _require(options: Options) -> None:
@@ -105,6 +110,8 @@ def _require(options: Options) -> None:
     for name, least in (("count", 2), ("held", 2), ("batch_size", 2), ("nouns", 0), ("held_nouns", 0)):
         if getattr(options, name) < least:
             raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
+    if options.stop not in _SHARES:
+        raise DeixisError(f"stop is {options.stop!r}.", f"It must be one of {', '.join(_SHARES)}.")
     if options.batch_size > options.count:
         raise DeixisError(
             f"A batch of {options.batch_size} is requested, and there are {options.count} scenes.",

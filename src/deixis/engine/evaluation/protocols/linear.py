@@ -6,24 +6,15 @@ training and validation images together, and the test images are looked at once.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from deixis.engine.evaluation.classify import accuracies, labels_of
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import EvalOutput, EvalReporter
-from deixis.engine.evaluation.probes import ProbeSplit, probe_split
-from deixis.ops.logistic import linear_layer
+from deixis.engine.evaluation.probes import ProbeSplit, linear_probe, probe_split
 from deixis.types import EvalMetric, EvalProtocol
 
-__all__ = ["PENALTIES", "PROTOCOL", "measure", "prepare"]
-
-PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_TRIAL, _FINAL = 100, 1000
-"""Iterations of L-BFGS, at the most, while penalties are compared and for what is reported (as CLIP's evaluation)."""
+__all__ = ["PROTOCOL", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
     title="A linear classifier on frozen image features",
@@ -50,32 +41,15 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> tuple[E
 def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """Accuracy, one value a test image."""
     data, split = plan
-    features = F.normalize(model.image_features(data, talk).double(), dim=-1)
-    labels, count = labels_of(data.take(split.all), split.classes), len(split.classes)
-    label_of = dict(zip(split.all, labels.tolist(), strict=True))
-
-    def logits(learned: tuple[int, ...], queried: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
-        own = torch.tensor([label_of[i] for i in learned])
-        weight, intercept = linear_layer(features[list(learned)], own, count, penalty, iterations=iterations)
-        return features[list(queried)] @ weight.T + intercept
-
+    features = model.image_features(data, talk)
     with talk.step("learn"):
-        held = torch.tensor([label_of[i] for i in split.validation])
-        losses = [
-            float(F.cross_entropy(logits(split.train, split.validation, penalty, _TRIAL), held))
-            for penalty in PENALTIES
-        ]
-        # Of equally good penalties the largest.
-        penalty = PENALTIES[max(range(len(PENALTIES)), key=lambda i: (-losses[i], PENALTIES[i]))]
-        found = logits(split.train + split.validation, split.test, penalty, _FINAL)
+        probe = linear_probe(features, data, split)
     test = data.take(split.test)
-    edge = " It is at the edge of those tried." if penalty in (PENALTIES[0], PENALTIES[-1]) else ""
-    note = f"Penalty {penalty:g}, chosen on {len(split.validation)} validation images.{edge}"
     return EvalOutput.of(
-        accuracies(found, torch.tensor([label_of[i] for i in split.test])),
+        accuracies(probe.logits, labels_of(test, split.classes)),
         test,
-        [note, split.note(len(split.train) + len(split.validation))],
-        classes=count,
-        penalty=penalty,
-        validation_loss=dict(zip(map(str, PENALTIES), losses, strict=True)),
+        [probe.note(split), split.note(len(split.train) + len(split.validation))],
+        classes=len(split.classes),
+        penalty=probe.penalty,
+        validation_loss=dict(probe.losses),
     )

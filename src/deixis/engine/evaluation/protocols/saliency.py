@@ -1,4 +1,4 @@
-"""Whether maps tell the truth: by method, layer and measure, on pictures with masks."""
+"""Whether maps tell the truth: by method, layer and measure, on pictures with masks or boxes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PICTURES = 24
 """Pictures that are taken where no limit is given."""
 
 PROTOCOL = EvalProtocol(
-    title="Saliency maps, compared with masks and tested against random weights",
+    title="Saliency maps, compared with masks (boxes where there are none) and tested against random weights",
     capabilities=(("encode_image", "encode_text"), ("attribute",)),
-    fields=("images", "masks"),
+    fields=("images", "boxes"),
     metrics=(
         EvalMetric("pointing", "pointing"),
         EvalMetric("difficult", "difficult"),
@@ -36,7 +36,7 @@ PROTOCOL = EvalProtocol(
     ),
     plots=("pointing",),
     axis="layer of the map",
-    test="the first pictures that have masks (24 by default, see --limit); nothing is trained or chosen",
+    test="the first pictures that have masks or boxes (24 by default, see --limit); nothing is trained or chosen",
     source="Zhang et al. 2018 (pointing game); Adebayo et al. 2018 (random weights); Petsiuk et al. 2018",
     slow=True,
 )

@@ -1,21 +1,21 @@
-"""Small rules about English captions: which noun a caption is about."""
+"""Small rules about English: the noun that a caption is about, and nouns without their plural ending."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["head_noun", "singular"]
+__all__ = ["DETERMINERS", "PARTITIVES", "STOPS", "WORD", "ends_phrase", "head_noun", "singular"]
 
 _ARTICLES = frozenset("a an the my your his her its our their this these those".split())
-_DETERMINERS = _ARTICLES | frozenset(
+DETERMINERS = _ARTICLES | frozenset(
     "that some any no another each every both one two three four five six seven eight nine ten several many few".split()
 )
-_PARTITIVES = frozenset(
+PARTITIVES = frozenset(
     "pair couple bunch cluster head string piece slice quarter half plate bowl loaf set group pile row kind sort type "
     "picture photo photograph image drawing".split()
 )
 _MODALS = frozenset("can will could would shall should may might must".split())
-_STOPS = frozenset(
+STOPS = frozenset(
     "of in on at for from to by with without into onto over under inside near behind beside between through during "
     "about against around across along like as than and or but so that which who whose where when if because it you "
     "we they he she is are was were be been am isn't has have had do does did means lets takes carries carry pushes "
@@ -31,7 +31,7 @@ _NOT_PARTICIPLES = frozenset(
     "bed seed weed shed sled".split()
 )
 _CLAUSE_END = re.compile(r"[.!?;:()\[\]…—–]|\s-\s")
-_WORD = re.compile(r"[^\W_]+(?:['’\-]+[^\W_]+)*")
+WORD = re.compile(r"[^\W_]+(?:['’\-]+[^\W_]+)*")
 _ENDS = (("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x"), ("oes", "o"))
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
@@ -56,8 +56,8 @@ def head_noun(caption: str) -> str:
     'heron'
     """
     words = _without_determiners(_first_phrase(caption))
-    at = next((index for index in range(1, len(words)) if _ends_phrase(words, index)), len(words))
-    if words[at : at + 1] == ["of"] and singular(words[at - 1]) in _PARTITIVES and len(words) > at + 1:
+    at = next((index for index in range(1, len(words)) if ends_phrase(words, index)), len(words))
+    if words[at : at + 1] == ["of"] and singular(words[at - 1]) in PARTITIVES and len(words) > at + 1:
         return head_noun(" ".join(words[at + 1 :]))
     return singular(words[at - 1]) if words else ""
 
@@ -82,12 +82,12 @@ def singular(noun: str) -> str:
 def _first_phrase(caption: str) -> list[str]:
     """The words up to the first stop; a comma between adjectives ("a ripe, red tomato") is not one."""
     for clause in _CLAUSE_END.split(caption):
-        parts = [words for part in clause.split(",") if (words := _WORD.findall(part.lower()))]
+        parts = [words for part in clause.split(",") if (words := WORD.findall(part.lower()))]
         if not parts:
             continue
         phrase = parts[0]
         for part in parts[1:]:
-            if len(phrase) != 2 or phrase[0] not in _DETERMINERS or part[0] in _STOPS | _DETERMINERS:
+            if len(phrase) != 2 or phrase[0] not in DETERMINERS or part[0] in STOPS | DETERMINERS:
                 break
             phrase = [phrase[0], *part]
         return phrase
@@ -100,21 +100,21 @@ def _without_determiners(words: list[str]) -> list[str]:
     if words and words[0] in _ORDERS:
         articles = [index for index, word in enumerate(words) if word in _ARTICLES]
         words = words[articles[0] if articles else min(1, len(words) - 1) :]
-    elif len(words) > 2 and words[0] not in _DETERMINERS and words[1] in _ARTICLES:
+    elif len(words) > 2 and words[0] not in DETERMINERS and words[1] in _ARTICLES:
         words = words[1:]
-    dropped = _DETERMINERS | _STOPS
+    dropped = DETERMINERS | STOPS
     first = next((index for index, word in enumerate(words) if word not in dropped), len(words) - 1)
     return words[first:] if words else []
 
 
-def _ends_phrase(words: list[str], index: int) -> bool:
+def ends_phrase(words: list[str], index: int) -> bool:
     """Whether the noun phrase ends before the word at `index`, which is not the first."""
     word, behind = words[index], words[index + 1 :]
-    if word == "and" and index == 1 and len(behind) >= 2 and not set(behind[:2]) & (_STOPS | _DETERMINERS):
+    if word == "and" and index == 1 and len(behind) >= 2 and not set(behind[:2]) & (STOPS | DETERMINERS):
         return False  # "a blue and yellow flag"
-    if word in _STOPS | _ARTICLES | _ACTIONS or (word in _MODALS and behind):
+    if word in STOPS | _ARTICLES | _ACTIONS or (word in _MODALS and behind):
         return True
     if not behind or word in _NOT_PARTICIPLES:
         return False
     participle = word.endswith(("ing", "ed")) or word in ("worn", "eaten", "made")
-    return behind[0] in _ARTICLES or (participle and behind[0] in _STOPS and behind[0] != "of")
+    return behind[0] in _ARTICLES or (participle and behind[0] in STOPS and behind[0] != "of")

@@ -1,0 +1,188 @@
+"""Writes sentences about pictures from what is known to be in them: name, number, colour, place and relation."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import read
+from deixis.apps.common.formatting import counted
+from deixis.apps.common.options import Reading
+from deixis.apps.common.runs import explained, writable
+from deixis.apps.predict.settings import PredictOutput, PredictSettings
+from deixis.data.synthetic.scenes.captions import long_caption
+from deixis.data.synthetic.scenes.cutouts import Cutout
+from deixis.data.synthetic.scenes.expressions import GroundTruth
+from deixis.data.synthetic.scenes.layout import ThingFacts
+from deixis.errors import DeixisError
+from deixis.files import atomic_path
+from deixis.inputs.images import load_image
+from deixis.types import Region, Sample, place
+from deixis.types.protocols import LanguageModel, Proposals
+
+__all__ = ["rephrased", "sentences_of", "write_sentences"]
+
+_SURE = 0.5
+"""What a region that was detected must score to be spoken of."""
+
+_MOST = 8
+"""Things of a picture that are spoken of; numbers are words up to eight."""
+
+_REPHRASE, _LENGTH = "In other words: {} ", 40
+_ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+")
+_PLAIN = frozenset(
+    "a an and are as at behind beside by can from has have here image in is it its of on one picture scene see seen "
+    "shown shows stands that the them there these they this to two we which with you".split()
+)
+
+
+def write_sentences(
+    data: str,
+    settings: PredictSettings,
+    output: PredictOutput,
+    reading: Reading,
+    proposals: str = "",
+    rewrite: str = "",
+) -> Path:
+    """Writes a csv with a row a sentence, `path,caption`, about each picture of DATA.
+
+    Args:
+        data: what `deixis.apps.common.dataset.read` takes.
+        settings: device, batch and precision.
+        output: the csv.
+        reading: columns and the like.
+        proposals: the part that detects what is in the pictures; empty: the boxes of the data.
+        rewrite: the part that says each sentence in other words; what it says of anything else is dropped. Empty: none.
+
+    Raises:
+        DeixisError: `out` is no csv or is there, nothing is known of any picture, or there is no such part.
+    """
+    out, talk = Path(output.out or "sentences.csv"), Reporter(output.quiet)
+    _require_free(out, output.overwrite)
+    source = read(data, reading)
+    if not proposals and not any(sample.regions for sample in source.samples):
+        raise DeixisError(
+            f"{source.name!r} has no boxes, so nothing is known of what the pictures show.",
+            "Detect it: --proposals centernet (after `deixis data get detector`), or give data with boxes.",
+        )
+    with settings.active():
+        detector: Proposals | None = zoo.load_part("proposals", proposals) if proposals else None
+        writer: LanguageModel | None = zoo.load_part("lm", rewrite, source=source) if rewrite else None
+        rows, unsaid, unchanged = [], 0, 0
+        with talk.bar("describe") as bar:
+            for number, (sample, said) in enumerate(_described(source.samples, detector), 1):
+                put = said if writer is None else rephrased(writer, said)
+                rows += [(place(sample.picture), sentence) for sentence in put]
+                unsaid, unchanged = unsaid + (not said), unchanged + sum(map(str.__eq__, said, put))
+                bar(number, len(source.samples))
+    if not rows:
+        raise DeixisError("Nothing was found in any picture.", "Give data with boxes, or other --proposals.")
+    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "caption"), *rows])
+    notes = f"; nothing is known of {counted(unsaid, 'picture')}" if unsaid else ""
+    kept = f"; {unchanged} stay as they were, as other words named other things" if rewrite else ""
+    talk.result(f"{counted(len(rows), 'sentence')} in {out}{notes}{kept}.")
+    talk.result(f"Train with them: deixis train dreamlip --data {data} --sentences {out}")
+    return out
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    if out.suffix.lower() != ".csv" or out.is_dir():
+        raise DeixisError(f"{out} is no csv, and sentences go into one.", "Give --out as NAME.csv.")
+    if out.exists() and not overwrite:
+        raise DeixisError(f"There is {out} already.", "Choose another --out, or replace it with --overwrite.")
+    writable(out)
+
+
+def _described(samples: Sequence[Sample], detector: Proposals | None) -> Iterator[tuple[Sample, list[str]]]:
+    """Each sample with its sentences; a picture that can't be read has none."""
+    for sample in samples:
+        regions = sample.regions if detector is None else _detected(sample, detector)
+        yield sample, sentences_of(regions, sample.id)
+
+
+def _detected(sample: Sample, detector: Proposals) -> tuple[Region, ...]:
+    """What the detector is sure of."""
+    try:
+        picture: UInt8[torch.Tensor, "3 H W"] = load_image(sample.picture)
+    except DeixisError:
+        return ()
+    with torch.no_grad():
+        found = detector(detector.preprocess.batch([picture]))
+    sure = found.valid[0] & (found.scores[0] >= _SURE)
+    names = [detector.classes[number] for number in found.classes[0][sure].argmax(1).tolist()]
+    boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in found.boxes[0][sure].tolist()]
+    return tuple(Region(box, name) for box, name in zip(boxes, names, strict=True))
+
+
+def sentences_of(regions: Sequence[Region], name: str) -> list[str]:
+    """Sentences about the things of a picture, in the wording of the long captions of scenes: how many of each there
+    are, where each is and in which colour, where that is known, and how two of them lie to each other.
+
+    Args:
+        regions: the things; the first eight that have a name are spoken of, the largest first.
+        name: of the picture; how it is put hangs on it.
+    """
+    named = [(noun, region) for region in regions if (noun := _noun(region))]
+    largest = sorted(named, key=lambda each: -_area(each[1]))[:_MOST]
+    if not largest:
+        return []
+    facts = [_facts(noun, region, number) for number, (noun, region) in enumerate(largest)]
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(zlib.crc32(name.encode("utf-8", "replace")))))
+    said = long_caption(rng, GroundTruth(facts), "", 0.0, ())
+    return [sentence["text"] for sentence in said]
+
+
+def _noun(region: Region) -> str:
+    """What a thing is called: its class, or the first phrase that names it, without article."""
+    phrase = region.phrases[0].text if region.phrases else ""
+    return _ARTICLE.sub("", (region.category or phrase).strip().rstrip(".")).casefold()
+
+
+def _area(region: Region) -> float:
+    x0, y0, x1, y1 = region.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def _facts(noun: str, region: Region, number: int) -> ThingFacts:
+    """A thing of a picture as one of a scene, of which no size is known: in photographs it says nothing."""
+    colour = str(region.attributes.get("colour") or "")
+    if colour and noun.startswith(f"{colour} "):
+        noun = noun.removeprefix(f"{colour} ")
+    cutout = Cutout(str(number), noun, Path())
+    return ThingFacts(cutout, "", colour, False, region.box, region.box, 1.0, number)
+
+
+def rephrased(writer: LanguageModel, sentences: Sequence[str]) -> list[str]:
+    """The sentences in other words; one stays as it is where the other words name anything that it does not.
+
+    Args:
+        writer: what continues a text.
+        sentences: any.
+    """
+    return [_kept(sentence, _other_words(writer, sentence)) for sentence in sentences]
+
+
+def _other_words(writer: LanguageModel, sentence: str) -> str:
+    tokens, mask = writer.tokenizer([_REPHRASE.format(sentence)], writer.context_length - _LENGTH)
+    with torch.no_grad():
+        return writer.generate(writer.embeddings(tokens), mask, _LENGTH)[0].strip()
+
+
+def _kept(sentence: str, other: str) -> str:
+    old, new = (set(_words(text)) for text in (sentence, other))
+    return other if new - _PLAIN and new <= old | _PLAIN else sentence
+
+
+def _words(text: str) -> Iterable[str]:
+    return (word.casefold() for word in _WORD.findall(text))

@@ -1,0 +1,154 @@
+"""Where claims about votes meet: the scenes of the task `scenes`, and triplets of the training scenes with votes.
+
+No votes of people can be had here. *Proxy votes* are the frozen starter's: a variant has the vote where it is nearer to
+the reference both in the pictures as they are and mirrored. What training on them brings over other votes is at most
+what ImageNet taught the starter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deixis import zoo
+from deixis.data.synthetic.triplets import triplets, with_votes
+from deixis.engine.claims.claim_tasks import TrainingTask
+from deixis.engine.claims.tasks import scenes
+from deixis.errors import DeixisError
+from deixis.files import cache_dir, write_json
+from deixis.inputs.images import load_image
+from deixis.ops.similarity.triplets import cosine_distance
+from deixis.types import Source
+from deixis.types.cards import TaskCard
+
+__all__ = ["TASK", "Options", "make", "pixel_votes", "proxy_votes", "shuffled"]
+
+TASK = TaskCard(
+    title="Generated scenes with captions, and votes on which of two variants of a scene looks more like it",
+    metrics=("zero_shot", "recall_at_1"),
+)
+
+_BLOCK = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the task `votes`.
+
+    Attributes:
+        votes: `proxy` (the frozen starter's), `shuffled` (the same, dealt out at random), `pixel` (of the variants the
+            one whose pixels differ less) or `none` (no triplets).
+        triplets: how many are made; those on which the two views disagree are left out.
+        cast: as in the task `scenes`, and all that follow.
+        nouns: see there.
+        objects: see there.
+        count: see there.
+        held: see there.
+        messy: see there.
+        image: see there.
+        side: see there.
+        batch_size: see there.
+    """
+
+    votes: Literal["proxy", "shuffled", "pixel", "none"] = "proxy"
+    triplets: int = 1600
+    cast: str = "shapes"
+    nouns: int = 0
+    objects: tuple[int, int] = (1, 1)
+    count: int = 4000
+    held: int = 400
+    messy: bool = True
+    image: str = "resnet"
+    side: int = 64
+    batch_size: int = 64
+
+
+def make(options: Options, seed: int) -> TrainingTask:
+    """Makes the task; the pairs are the same whatever the votes.
+
+    Args:
+        options: see `Options`.
+        seed: of the scenes and the triplets.
+
+    Raises:
+        DeixisError: a value is out of range, or the starter or a set is not in the cache.
+    """
+    shared = {field.name for field in dataclasses.fields(scenes.Options)}
+    same = {name: value for name, value in dataclasses.asdict(options).items() if name in shared}
+    task = scenes.make(scenes.Options(**same), seed)
+    if options.votes == "none":
+        return task
+    plain = triplets(task.train, seed, options.triplets)
+    if options.votes == "pixel":
+        voted = with_votes(plain, pixel_votes(plain))
+    else:
+        voted = with_votes(plain, _stored_votes(plain, options, seed))
+        voted = shuffled(voted, seed) if options.votes == "shuffled" else voted
+    if len(voted.samples) < options.batch_size:
+        raise DeixisError(
+            f"Of {options.triplets} triplets {len(voted.samples)} have a vote, and a batch has {options.batch_size}.",
+            "Ask for more triplets.",
+        )
+    return dataclasses.replace(task, sources={"triplets": voted})
+
+
+def _stored_votes(source: Source, options: Options, seed: int) -> list[float | None]:
+    """Those of the starter, computed once: all arms and units of a claim read the same."""
+    key = json.dumps([dataclasses.asdict(dataclasses.replace(options, votes="proxy")), seed, "resnet and mirror"])
+    path = cache_dir("votes") / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, proxy_votes(source))
+    votes: list[float | None] = json.loads(path.read_text(encoding="utf-8"))
+    return votes
+
+
+def proxy_votes(source: Source, model: str = "starter") -> list[float | None]:
+    """What a frozen model says: 1 where the right variant is nearer to the reference, also mirrored; None where it says
+    one thing of the pictures as they are and another mirrored.
+
+    Args:
+        source: triplets.
+        model: by name.
+    """
+    encoder = zoo.load(model).eval()
+    votes: list[float | None] = []
+    for start in range(0, len(source.samples), _BLOCK):
+        pictures = [
+            picture for sample in source.samples[start : start + _BLOCK] for picture in sample.extra["triplets"]
+        ]
+        images = encoder.read_images(pictures)
+        with torch.no_grad():
+            both = [_right(encoder.encode_image(view)) for view in (images, images.flip(3))]
+        votes += [float(one) if one == other else None for one, other in zip(*both, strict=True)]
+    return votes
+
+
+def _right(vectors: Float[Tensor, "M D"]) -> list[bool]:
+    reference, left, right = vectors.unflatten(0, (-1, 3)).unbind(1)
+    nearer: list[bool] = (cosine_distance(reference, right) < cosine_distance(reference, left)).tolist()
+    return nearer
+
+
+def pixel_votes(source: Source) -> list[float | None]:
+    """1 where the right variant differs less from the reference, pixel by pixel."""
+    votes: list[float | None] = []
+    for sample in source.samples:
+        reference, left, right = (load_image(picture).float() for picture in sample.extra["triplets"])
+        votes.append(float((right - reference).square().mean() < (left - reference).square().mean()))
+    return votes
+
+
+def shuffled(source: Source, seed: int) -> Source:
+    """The same triplets, their votes dealt out at random."""
+    votes: Sequence[float] = [sample.extra["votes"] for sample in source.samples]
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(votes))
+    return with_votes(source, [votes[i] for i in order])
