@@ -97,6 +97,7 @@ VECTORS: Mapping[str, str] = {
     "mdetr": "the authors' code",
     "normgrad": "the authors' code",
     "pixpro": "the authors' code",
+    "plip": "the authors' code",
     "pre": "the authors' code",
     "seer": "the authors' code",
     "srmap": "a loop written from the equations",

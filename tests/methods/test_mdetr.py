@@ -24,8 +24,6 @@ from deixis.errors import DeixisError
 from deixis.methods import mdetr
 from deixis.methods.mdetr import (
     Config,
-    Detector,
-    Inputs,
     alignment,
     box_losses,
     mask_losses,
@@ -34,6 +32,8 @@ from deixis.methods.mdetr import (
     positive_map,
     soft_tokens,
 )
+from deixis.nn.regions import fused_detector
+from deixis.nn.regions.fused_detector import DetectorConfig, DetectorInputs, FusedDetector
 from deixis.ops.regions.matching import of_owner, owners
 from deixis.ops.spans import token_span
 from deixis.types import Batch, Progress
@@ -184,7 +184,7 @@ def third(name: str, stored: Tensor) -> Tensor:
 @pytest.mark.golden
 def test_encoder_decoder_and_heads_give_the_authors_values_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     golden = load_golden("mdetr_transformer")
-    config = Config(
+    config = DetectorConfig(
         width=24,
         heads=int(golden["cfg.num_heads"]),
         hidden=48,
@@ -194,11 +194,13 @@ def test_encoder_decoder_and_heads_give_the_authors_values_and_gradients(monkeyp
         alignment_width=12,
         dropout=0.0,
     )
-    detector = Detector(config, channels=10, words=20).double()
+    detector = FusedDetector(config, channels=10, words=20).double()
     detector.load_state_dict({name: third(name, golden[f"param.{theirs(name)}"]) for name in detector.state_dict()})
-    monkeypatch.setattr(mdetr, "sine_grid", lambda valid, width: golden["in.pos_embed"])
+    monkeypatch.setattr(fused_detector, "sine_grid", lambda valid, width: golden["in.pos_embed"])
     cells, words = golden["in.image_features"].requires_grad_(), golden["in.text_states"].requires_grad_()
-    rows = detector(Inputs(cells, ~golden["in.image_pad_mask"].bool(), words, ~golden["in.text_pad_mask"].bool()))
+    rows = detector(
+        DetectorInputs(cells, ~golden["in.image_pad_mask"].bool(), words, ~golden["in.text_pad_mask"].bool())
+    )
     found = {
         "text_resized": detector.text_norm(detector.text_projection(words)),
         "memory": rows["memory"],
@@ -312,22 +314,60 @@ def test_a_phrase_scores_its_likeliest_token_and_a_sentence_what_is_not_no_objec
     torch.testing.assert_close(sentence.scores[:, 0], 1 - shares[..., -1])
 
 
-def test_words_change_what_is_found_unless_they_meet_the_image_in_a_dot_product_alone() -> None:
-    for meeting, moved in (("joint", True), ("dot", False)):
-        method = built(meeting=meeting)
+def test_words_change_what_is_found_and_the_image_changes_the_words() -> None:
+    method, real = built(), torch.ones_like(WORDS, dtype=torch.bool)
+    with torch.no_grad():
+        one, other, seen = (
+            method._seen(*each, real) for each in ((PIXELS, WORDS), (PIXELS, WORDS.flip(1)), (-PIXELS, WORDS))
+        )
+    assert not torch.equal(one["queries"], other["queries"])
+    assert not torch.equal(one["tokens"], seen["tokens"])
+
+
+@pytest.mark.parametrize("meeting", ["dot", "words"])
+def test_words_that_meet_the_image_in_a_dot_product_change_no_box_and_the_image_no_word(meeting: str) -> None:
+    method = built(meeting=meeting, score="alignment")
+    with torch.no_grad():
+        one, seen = (method._seen(each, WORDS * MASK, MASK) for each in (PIXELS, -PIXELS))
+        other = method._seen(PIXELS, WORDS.flip(1), torch.ones_like(MASK))
+    assert torch.equal(one["queries"], other["queries"])
+    assert torch.equal(one["boxes"], other["boxes"])
+    assert torch.equal(one["tokens"][MASK], seen["tokens"][MASK])
+    assert not torch.equal(one["boxes"], seen["boxes"])
+
+
+def test_a_word_alone_is_the_same_wherever_it_stands_and_in_context_it_is_not() -> None:
+    real = torch.ones_like(MASK)
+    for meeting, same in (("words", True), ("dot", False)):
+        method = built(meeting=meeting, score="alignment")
         with torch.no_grad():
-            one = method._seen(PIXELS, WORDS, torch.ones_like(WORDS, dtype=torch.bool))
-            other = method._seen(PIXELS, WORDS.flip(1), torch.ones_like(WORDS, dtype=torch.bool))
-            seen = method._seen(-PIXELS, WORDS, torch.ones_like(WORDS, dtype=torch.bool))
-        assert torch.equal(one["queries"], other["queries"]) != moved
-        assert torch.equal(one["boxes"], other["boxes"]) != moved
-        assert torch.equal(one["tokens"], seen["tokens"]) != moved
-        assert not torch.equal(one["boxes"], seen["boxes"])
+            one, other = (method._seen(PIXELS, each, real)["tokens"] for each in (WORDS, WORDS.flip(1)))
+        assert torch.allclose(one, other.flip(1), atol=1e-6) == same
 
 
-def test_both_ways_of_meeting_have_the_same_parameters() -> None:
-    shapes = [{n: p.shape for n, p in built(meeting=each).named_parameters()} for each in ("joint", "dot")]
-    assert shapes[0] == shapes[1]
+def test_words_alone_are_multiplied() -> None:
+    method = built(meeting="words", score="alignment", **WITH_REGIONS)
+    with torch.no_grad():
+        rows = method._seen(PIXELS, WORDS, MASK)
+        found = method.ground(PIXELS, WORDS, MASK).scores[:, 0]
+    similarity = rows["queries"][:, -1] @ rows["tokens"].transpose(1, 2) / method.config.temperature
+    shares = similarity.softmax(dim=1)
+    for row in range(8):
+        count = int(MASK[row].sum())
+        torch.testing.assert_close(found[row], shares[row, :, :count].prod(1) ** (1 / count), rtol=1e-4, atol=1e-6)
+
+
+def test_all_ways_of_meeting_have_the_same_parameters() -> None:
+    shapes = [
+        {n: p.shape for n, p in built(meeting=each, score="alignment", **WITH_REGIONS).detector.named_parameters()}
+        for each in ("joint", "dot", "words")
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_queries_that_read_no_text_are_not_asked_for_its_tokens() -> None:
+    with pytest.raises(DeixisError, match="Use --score alignment"):
+        built(meeting="dot")
 
 
 def test_a_new_decoder_gives_back_the_regions_that_it_starts_from() -> None:
@@ -423,11 +463,11 @@ def test_a_run_is_trained_from_scenes_loaded_and_finds_phrases_as_its_method_doe
         method = load_method(tmp_path / "run")
         assert method.config == dataclasses.replace(Config.tiny(), **RUNS[kind])
         picture = data.samples[0].picture.draw()
-        [found] = deixis.ground(tmp_path / "run", picture, "the star", count=2)
+        found = deixis.ground(picture, "the star", model=tmp_path / "run")
         text = method.text.tokenizer(["the star"], 12)
         with torch.no_grad():
             wanted = method.ground(method.tower.preprocess.batch([picture]), *text)
-    boxes, scores = wanted.best(2)
-    for region, box, score in zip(found.regions, boxes[0, 0].tolist(), scores[0, 0].tolist(), strict=True):
-        assert region.score == pytest.approx(score, rel=1e-4)
-        assert region.box == pytest.approx(box, abs=1e-4)
+    boxes, scores = wanted.best()
+    torch.testing.assert_close(found.boxes, boxes[0, 0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.scores, scores[0, 0], rtol=1e-4, atol=0)
+    assert found.phrases == ("the star",)

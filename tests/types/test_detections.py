@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -193,3 +194,8 @@ def test_a_notebook_shows_the_picture_the_boxes_and_what_is_missing() -> None:
 def test_every_box_has_a_phrase_and_a_score() -> None:
     with pytest.raises(DeixisError, match="1 boxes have 2 phrases"):
         Detections(torch.zeros(1, 4), torch.zeros(1), ("a", "b"))
+
+
+def test_masks_of_another_size_than_the_picture_are_refused() -> None:
+    with pytest.raises(DeixisError, match=r"shape \(1, 10, 20\), and \(1, 100, 200\) is expected"):
+        dataclasses.replace(cats_and_a_dog()[3], masks=torch.zeros(1, 10, 20, dtype=torch.bool))

@@ -18,21 +18,24 @@ What differs from the authors' code, or is our reading of it:
 * The denominators of the alignment count padded tokens: as published (`count_padding`), hence the exemption.
 * The tower's norms rest, and it trains in what `thaw` names. Where tower and text rest whole, what they say is computed
   once.
-* `queries="proposals"` is ours: the decoder starts from boxes of a detector, refines them and picks. `meeting="dot"` is
-  ours, too: words and image meet in the dot product of the alignment alone, which is what the paper argues against.
+* `queries="proposals"` is ours: the decoder starts from boxes of a detector, refines them and picks.
+* Without soft tokens the paper has no score of a phrase; here it is the cosine of a query and the phrase's mean token.
+* `meeting` is ours, for what the paper argues against: words and boxes that meet in the dot product of the alignment
+  alone, as `dot`; or, as `words`, a fixed vocabulary whose words are multiplied: tokens have no context, and a phrase's
+  score is the product of the shares that a query has of each of its tokens among all queries.
 * The contrast of whole images with whole texts (off, as in the paper) takes the means of both sides before they meet;
   behind the joint encoder, each would hold the other.
 * Masks, answers to questions and the flag of the final object are trained where the config asks for them.
 
-Relations: the layers are DETR's (`nn.layers.query_decoder`), the mask head that of DETR's panoptic part.
+Relations: encoder, decoder and heads are `nn.regions.fused_detector`, of DETR's layers; the mask head is that of DETR's
+panoptic part.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -43,11 +46,11 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.nn.ema import MovingAverage
 from deixis.nn.frozen import freeze
+from deixis.nn.language.words_alone import WordsAlone
 from deixis.nn.layers.answer_heads import AnswerHeads
-from deixis.nn.layers.pooled_pair import PooledPair
-from deixis.nn.layers.query_decoder import PositionedEncoder, QueryDecoder
-from deixis.nn.layers.sine_grid import real_cells, sine_grid
+from deixis.nn.layers.sine_grid import real_cells
 from deixis.nn.regions.framed_proposals import FramedProposals
+from deixis.nn.regions.fused_detector import DetectorConfig, DetectorInputs, FusedDetector
 from deixis.nn.regions.mask_head import MaskHead
 from deixis.ops.collective import mean_count
 from deixis.ops.contrastive import info_nce
@@ -58,9 +61,11 @@ from deixis.ops.regions.dense import dice_loss, focal_loss
 from deixis.ops.regions.matching import hungarian, of_owner, owners
 from deixis.ops.spans import span_mask
 from deixis.types import (
+    Arm,
     Augment,
     Batch,
     Card,
+    Claim,
     Features,
     FieldSpec,
     GroundOutput,
@@ -76,7 +81,7 @@ from deixis.types import (
 )
 from deixis.types.protocols import ImageEncoder, Proposals, TextEncoder
 
-__all__ = ["CARD", "CLAIMS", "Config", "Detector", "Method"]
+__all__ = ["CARD", "CLAIMS", "Config", "Method"]
 __all__ += ["alignment", "box_losses", "matching", "matching_cost", "positive_map", "soft_tokens"]
 
 IMAGES = FieldSpec("images", "B 3 H W", ragged="H W")
@@ -86,7 +91,6 @@ SPANS = FieldSpec("spans", "B T S 2", "long", ragged="T", values="spans")
 MASKS = FieldSpec("masks", "B T H W", "bool", ragged="T H W")
 FINAL = FieldSpec("is_final", "B T", "bool", ragged="T")
 ANSWERS = tuple(FieldSpec(name, "B", "long", values="class") for name in ("question_kind", "question_answer"))
-STATES = FieldSpec("token_states", "B N G", ragged="N", made=Made("text", "tokens", "states", of=("text",)))
 REGIONS = (
     FieldSpec("region_boxes", "B Q 4", ragged="Q", values="boxes", made=Made("regions", "regions", "boxes")),
     FieldSpec("region_features", "B Q F", ragged="Q", made=Made("regions", "regions", "features")),
@@ -146,9 +150,9 @@ class Config:
         alignment_weight: of the alignment.
         box_weight: of the distance of boxes.
         giou_weight: of 1 - GIoU.
-        meeting: where words and image meet: in the `joint` encoder and decoder, or in a `dot` product at the end.
         score: what phrases are scored by: `tokens`, or `alignment`.
         contrast: weight of the contrast of images with texts.
+        meeting: where words and image meet: in encoder and decoder, `joint`; or `dot`, or `words`, see above.
         masks: whether a second stage learns masks.
         focal_alpha: weight of pixels of the mask.
         focal_gamma: exponent of the focal loss.
@@ -183,9 +187,9 @@ class Config:
     alignment_weight: float = 1.0
     box_weight: float = 5.0
     giou_weight: float = 2.0
-    meeting: Literal["joint", "dot"] = "joint"
     score: Literal["tokens", "alignment"] = "tokens"
     contrast: float = 0.0
+    meeting: Literal["joint", "dot", "words"] = "joint"
     masks: bool = False
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
@@ -224,7 +228,7 @@ class Config:
     def desk(cls) -> Config:
         """For two cores and minutes: the starter's map and MiniLM's states at rest, boxes of a detector."""
         return cls(
-            proposals="tiny",
+            proposals="centernet",
             queries="proposals",
             width=128,
             hidden=256,
@@ -381,112 +385,6 @@ def mask_losses(
     return focal_loss(found, true, config.focal_alpha, config.focal_gamma).sum(), dice_loss(found, true).sum()
 
 
-class Inputs(NamedTuple):
-    """What a detector reads: cells of the image and which are real, tokens likewise, perhaps regions likewise."""
-
-    cells: Float[Tensor, "B F H W"]
-    real_cells: Bool[Tensor, "B H W"]
-    words: Float[Tensor, "B L G"]
-    real_words: Bool[Tensor, "B L"]
-    regions: tuple[Float[Tensor, "B Q 4"], Float[Tensor, "B Q E"]] | None = None
-    real_regions: Bool[Tensor, "B Q"] | None = None
-
-
-class Detector(nn.Module):
-    """Joint encoder, decoder of queries, heads.
-
-    Args:
-        config: sizes.
-        channels: of the image's map.
-        words: width of the token states.
-        regions: width of what is known of a region; 0 where queries are learned.
-    """
-
-    def __init__(self, config: Config, channels: int, words: int, regions: int = 0) -> None:
-        super().__init__()
-        width, sizes = config.width, (config.layers, config.width, config.heads, config.hidden, config.dropout)
-        self.image_projection = nn.Conv2d(channels, width, 1)
-        self.text_projection, self.text_norm = nn.Linear(words, width), nn.LayerNorm(width, eps=1e-12)
-        self.encoder, self.decoder = PositionedEncoder(*sizes), QueryDecoder(*sizes)
-        self.drop, self.joint, self.asked = nn.Dropout(config.dropout), config.meeting == "joint", len(config.questions)
-        self.class_head = nn.Linear(width, config.slots + 1)
-        self.box_head = _perceptron(width, width, width, 4)
-        self.query_projection = nn.Linear(width, config.alignment_width)
-        self.token_projection = nn.Linear(width, config.alignment_width)
-        self.query_embedding = None if regions else nn.Parameter(torch.randn(config.count, width))
-        if regions:
-            self.region_projection, self.place = nn.Linear(regions, width), _perceptron(4, width, width)
-            for parameter in self.box_head[-1].parameters():  # the boxes are those of the regions at first
-                nn.init.zeros_(parameter)
-        if config.final:
-            self.final_head = nn.Linear(width, 1)
-        if config.questions:
-            self.question_embedding = nn.Parameter(torch.randn(1 + self.asked, width))
-            self.answer_heads = AnswerHeads(width, [answers for _, answers in config.questions])
-        if config.contrast:
-            self.pair = PooledPair(width, config.alignment_width)
-
-    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Rows: `logits` [B, R, Q, C], `boxes` [B, R, Q, 4] by centre and size, `queries` [B, R, Q, P], `tokens`
-        [B, L, P], `states` [B, Q, D] of the last layer, `memory` [B, N + L, D] with the image first, `real` [B, Q];
-        `final`, `answers` and both sides of the contrast where the config asks for them."""
-        cells = self.image_projection(inputs.cells).flatten(2).transpose(1, 2)
-        words = self.drop(self.text_norm(self.text_projection(inputs.words)))
-        place = sine_grid(inputs.real_cells, cells.shape[2]).to(cells)
-        states = torch.cat([cells, words], dim=1)
-        positions = torch.cat([place.flatten(2).transpose(1, 2), torch.zeros_like(words)], dim=1)
-        real = torch.cat([inputs.real_cells.flatten(1), inputs.real_words], dim=1)
-        of_text = torch.arange(states.shape[1], device=states.device) >= states.shape[1] - words.shape[1]
-        met = real[:, None] if self.joint else real[:, None] & (of_text[:, None] == of_text)
-        memory = self.encoder(states, positions, met)
-        start, queries, shown, reference = self._queries(inputs, states)
-        found = self.decoder(start, queries, (memory, positions), shown, real if self.joint else real & ~of_text)
-        count = queries.shape[1] - (1 + self.asked if self.asked else 0)
-        layers, rest = found[:, :, :count], found[:, -1, count:]
-        rows = {
-            "logits": self.class_head(layers),
-            "boxes": (self.box_head(layers) + reference[:, None]).sigmoid(),
-            "queries": F.normalize(self.query_projection(layers), dim=-1),
-            "tokens": F.normalize(self.token_projection(memory[:, of_text]), dim=-1),
-            "states": layers[:, -1],
-            "memory": memory,
-            "real": shown[:, :count],
-        }
-        if hasattr(self, "final_head"):
-            rows["final"] = self.final_head(layers)[..., 0]
-        if self.asked:
-            rows |= {f"answer {number}": said for number, said in enumerate(self.answer_heads(rest))}
-        if hasattr(self, "pair"):
-            rows["image"], rows["caption"] = self.pair(
-                (cells, inputs.real_cells.flatten(1)), (words, inputs.real_words)
-            )
-        return rows
-
-    def _queries(self, inputs: Inputs, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the decoder starts from, positions, which are real, and the logits of boxes that are refined."""
-        batch = len(like)
-        if inputs.regions is None:
-            assert self.query_embedding is not None
-            queries = self.query_embedding.expand(batch, -1, -1)
-            start, reference = torch.zeros_like(queries), like.new_zeros(batch, 1, 4)
-            shown = torch.ones(queries.shape[:2], dtype=torch.bool, device=like.device)
-        else:
-            assert inputs.real_regions is not None
-            boxes = box_convert(inputs.regions[0], "xyxy", "cxcywh")
-            start, queries = self.region_projection(inputs.regions[1]), self.place(boxes)
-            shown, reference = inputs.real_regions, boxes.clamp(1e-3, 1 - 1e-3).logit()
-        if self.asked:
-            more = self.question_embedding.expand(batch, -1, -1)
-            start, queries = torch.cat([start, torch.zeros_like(more)], dim=1), torch.cat([queries, more], dim=1)
-            shown = F.pad(shown, [0, more.shape[1]], value=True)
-        return start, queries, shown, reference
-
-
-def _perceptron(*widths: int) -> nn.Sequential:
-    layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
-
-
 class Targets(NamedTuple):
     """What a batch says of its boxes: by centre and size, rows of the positive map, tokens, which are real."""
 
@@ -505,7 +403,12 @@ class Method(nn.Module):
         super().__init__()
         if config.queries == "proposals" and proposals is None:
             raise DeixisError("Queries are to start from proposals, and no part is named.", "Name one: --proposals.")
+        if config.meeting != "joint" and config.score == "tokens":
+            raise DeixisError(
+                "Queries that read no text can't say which of its tokens they mean.", "Use --score alignment."
+            )
         self.config, self.tower, self.text, self.proposals = config, tower, text, proposals
+        self.words = freeze(WordsAlone(text)) if config.meeting == "words" and not config.thaw_text else None
         starts = proposals if config.queries == "proposals" else None
         self.regions = None if starts is None else freeze(FramedProposals(starts, tower.preprocess))
         self._rest(tower, config.thaw)
@@ -513,7 +416,8 @@ class Method(nn.Module):
         ratios = [abs(math.log(stride / config.stride)) for stride in tower.strides]
         self.level = ratios.index(min(ratios))
         known = 0 if starts is None else starts.width + len(starts.classes)
-        self.detector = Detector(config, tower.channels[self.level], text.token_width, known)
+        sizes = DetectorConfig(**{each.name: getattr(config, each.name) for each in fields(DetectorConfig)})
+        self.detector = FusedDetector(sizes, tower.channels[self.level], text.token_width, known)
         finer = tower.channels[max(0, self.level - 3) : self.level][::-1]
         self.mask_head = MaskHead(config.width, config.heads, finer) if config.masks else None
         self.average = nn.ModuleDict({name: MovingAverage(part, "copy") for name, part in self._trained().items()})
@@ -533,7 +437,7 @@ class Method(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """The detector; then, where masks are wanted, the mask head alone."""
         config = self.config
-        columns = (self._cells(), STATES) if self._at_rest else (IMAGES, TOKENS)
+        columns = self.columns() if self._at_rest else (IMAGES, TOKENS)
         regions = REGIONS if self.regions is not None and config.view is None else ()
         more = (*((FINAL,) if config.final else ()), *(ANSWERS if config.questions else ()))
         trained = (*(f"tower.network.{name}" for name in config.thaw), *(f"text.{name}" for name in config.thaw_text))
@@ -554,22 +458,33 @@ class Method(nn.Module):
         """Whether what tower and text say of a sample is always the same."""
         return not (self.config.thaw or self.config.thaw_text or self.config.view)
 
-    def _cells(self) -> FieldSpec:
-        return FieldSpec("cells", "B F H W", made=Made("tower", "feature_maps", str(self.level)))
+    def columns(self) -> tuple[FieldSpec, FieldSpec]:
+        """What tower and text make of a sample once, where they rest."""
+        cells = FieldSpec("cells", "B F H W", made=Made("tower", "feature_maps", str(self.level)))
+        made = Made("text" if self.words is None else "words", "tokens", "states", of=("text",))
+        return cells, FieldSpec("token_states", "B N G", ragged="N", made=made)
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """The rows of the detector, `real_words` [B, L], and in the second stage `masks` [B, Q, h, w]."""
         parts = {**self._trained(), "tower": self.tower, "text": self.text}
+        inputs, finer = self._inputs(parts, batch, progress.stage != "masks")
+        rows = self._rows(parts, inputs, finer if progress.stage == "masks" else None)
+        return Features({**rows, "real_words": inputs.real_words})
+
+    def _inputs(self, parts: Mapping[str, Any], batch: Batch, columns: bool) -> tuple[DetectorInputs, list[Tensor]]:
+        """What the detector reads, and finer maps where the tower was asked."""
         finer: list[Tensor] = []
-        if self._at_rest and progress.stage != "masks":
+        if self._at_rest and columns:
             cells, words, real = batch.extra["cells"], batch.extra["token_states"], batch.valid["N"]
         else:
             assert batch.images is not None
             cells, finer = self._maps(parts, batch.images)
-            words, real = _read(parts, *batch.caption())
-        inputs = Inputs(cells, real_cells(batch.valid, cells), words, real, *self._candidates(batch))
-        rows = self._rows(parts, inputs, finer if progress.stage == "masks" else None)
-        return Features({**rows, "real_words": real})
+            words, real = self._read(parts["text"], *batch.caption())
+        return DetectorInputs(cells, real_cells(batch.valid, cells), words, real, *self._candidates(batch)), finer
+
+    def _read(self, text: TextEncoder, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of tokens, without context where words are alone; and which are real."""
+        return (text.embeddings(tokens) if self.config.meeting == "words" else text.tokens(tokens, mask).states), mask
 
     def _maps(self, parts: Mapping[str, Any], images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The map that is read, and up to three finer ones, the coarsest first."""
@@ -592,7 +507,7 @@ class Method(nn.Module):
             found = self.regions.of_frame(images)
         return (found.boxes, torch.cat([found.features, found.classes], dim=-1)), found.valid
 
-    def _rows(self, parts: Mapping[str, Any], inputs: Inputs, finer: list[Tensor] | None) -> dict[str, Tensor]:
+    def _rows(self, parts: Mapping[str, Any], inputs: DetectorInputs, finer: list[Tensor] | None) -> dict[str, Tensor]:
         """What detector and, where finer maps are given, mask head say."""
         rows: dict[str, Tensor] = parts["detector"](inputs)
         memory, states = rows.pop("memory"), rows.pop("states")
@@ -687,16 +602,39 @@ class Method(nn.Module):
             spans: of the phrases.
         """
         rows = self._seen(images, tokens, mask, masks=True)
+        return self._output(rows, mask, spans)
+
+    @torch.no_grad()
+    def ground_batch(self, batch: Batch, sentence: bool = False) -> GroundOutput:
+        """The same for a batch of the first stage, columns included.
+
+        Args:
+            batch: with the spans of its phrases.
+            sentence: whether the caption as a whole is the phrase.
+        """
+        inputs, _ = self._inputs(self._average(), batch, True)
+        rows = self._rows(self._average(), inputs, None)
+        return self._output(rows, inputs.real_words, None if sentence else batch.spans)
+
+    def _output(self, rows: Mapping[str, Tensor], mask: Tensor, spans: Tensor | None) -> GroundOutput:
         boxes = box_convert(rows["boxes"][:, -1], "cxcywh", "xyxy").clamp(0, 1)
+        masks = rows["masks"].sigmoid() if "masks" in rows else None
+        return GroundOutput(boxes, self._scores(rows, mask, spans), rows["real"], masks)
+
+    def _scores(self, rows: Mapping[str, Tensor], mask: Tensor, spans: Tensor | None) -> Float[Tensor, "B T Q"]:
+        """How well each phrase, or the sentence, fits each query."""
         if self.config.score == "alignment":
-            phrases = mask[:, None] if spans is None else span_mask(spans, tokens.shape[1])
-            vectors = F.normalize(phrases.to(rows["tokens"]) @ rows["tokens"], dim=-1)
-            scores = (1 + vectors @ rows["queries"][:, -1].transpose(1, 2)) / 2
-        else:
-            shares = rows["logits"][:, -1].softmax(-1)[:, None]
-            slots = None if spans is None else positive_map(spans, self.config.slots) > 0
-            scores = 1 - shares[..., -1] if slots is None else (shares * slots[:, :, None]).amax(-1)
-        return GroundOutput(boxes, scores, rows["real"], rows["masks"].sigmoid() if "masks" in rows else None)
+            phrases = mask[:, None] if spans is None else span_mask(spans, mask.shape[1])
+            phrases = phrases / phrases.sum(-1, keepdim=True).clamp(min=1)
+            queries = rows["queries"][:, -1].transpose(1, 2)
+            if self.config.meeting == "words":
+                hidden = (rows["tokens"] @ queries / self.config.temperature).masked_fill(~rows["real"][:, None], -1e4)
+                return (phrases @ hidden.log_softmax(-1)).exp()
+            return (1 + F.normalize(phrases @ rows["tokens"], dim=-1) @ queries) / 2
+        shares = rows["logits"][:, -1].softmax(-1)[:, None]
+        if spans is None:
+            return 1 - shares[..., -1]
+        return (shares * (positive_map(spans, self.config.slots) > 0)[:, :, None]).amax(-1)
 
     def answer(
         self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
@@ -713,12 +651,16 @@ class Method(nn.Module):
         assert isinstance(heads, AnswerHeads)
         return heads.names([rows[f"answer {number}"] for number in range(1 + len(self.config.questions))])
 
+    def _average(self) -> dict[str, Any]:
+        """The parts, with the average of what trains."""
+        return {"tower": self.tower, "text": self.text, **{name: each.module for name, each in self.average.items()}}
+
     def _seen(self, images: Tensor, tokens: Tensor, mask: Tensor, masks: bool = False) -> dict[str, Tensor]:
         """What the average of the weights says of images and texts."""
-        parts = {"tower": self.tower, "text": self.text, **{name: each.module for name, each in self.average.items()}}
+        parts = self._average()
         cells, finer = self._maps(parts, images)
         regions = (None, None) if self.regions is None else self._proposed(images)
-        inputs = Inputs(cells, real_cells({}, cells), *_read(parts, tokens, mask), *regions)
+        inputs = DetectorInputs(cells, real_cells({}, cells), *self._read(parts["text"], tokens, mask), *regions)
         return self._rows(parts, inputs, finer if masks and "mask_head" in parts else None)
 
 
@@ -728,8 +670,71 @@ def _count(valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
     return count.where(count > 0, 1.0)
 
 
-def _read(parts: Mapping[str, Any], tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    return parts["text"].tokens(tokens, mask).states, mask
+_DESK = {"stride": 32}
+_GRID = {"optim.learning_rate": (5e-4, 1e-3)}
+_LOOP = Arm("mdetr", _DESK, {}, _GRID)
+_ALIGNED = {**_DESK, "token_weight": 0.0, "score": "alignment"}
+_APART = {
+    "words in the loop": _LOOP,
+    "dot product": Arm("mdetr", {**_ALIGNED, "meeting": "dot"}, {}, _GRID),
+    "words multiplied": Arm("mdetr", {**_ALIGNED, "meeting": "words"}, {}, _GRID),
+}
+_SCENES = {"count": 300, "held": 150, "batch_size": 32}
 
-
-CLAIMS = ()
+CLAIMS = (
+    Claim(
+        "Words that meet the image in encoder and decoder find what a relation singles out among things of one noun.",
+        arms=_APART,
+        metric="relation",
+        minimum_effect=0.1,
+        cheap="dot product",
+        statistic="final",
+        data="expressions",
+        budget=12_800,
+        trial=0.5,
+        options=_SCENES,
+    ),
+    Claim(
+        "Words that meet the image in encoder and decoder find what a noun, a colour or a place names.",
+        arms=_APART,
+        metric="unary",
+        minimum_effect=0.1,
+        primary=False,
+        cheap="dot product",
+        statistic="final",
+        data="expressions",
+        budget=12_800,
+        trial=0.5,
+        options=_SCENES,
+    ),
+    Claim(
+        "Soft tokens and alignment together find more than either alone.",
+        arms={
+            "both": _LOOP,
+            "soft tokens": Arm("mdetr", {**_DESK, "alignment_weight": 0.0}, {}, _GRID),
+            "alignment": Arm("mdetr", _ALIGNED, {}, _GRID),
+        },
+        metric="referring",
+        minimum_effect=0.03,
+        primary=False,
+        cheap="soft tokens",
+        statistic="final",
+        data="expressions",
+        budget=12_800,
+        trial=0.5,
+        options=_SCENES,
+    ),
+    Claim(
+        "A decoder that starts from a detector's boxes finds more than one that learns its queries.",
+        arms={"proposals": _LOOP, "learned": Arm("mdetr", {**_DESK, "queries": "learned", "count": 20}, {}, _GRID)},
+        metric="referring",
+        minimum_effect=0.03,
+        primary=False,
+        cheap="learned",
+        statistic="final",
+        data="expressions",
+        budget=12_800,
+        trial=0.5,
+        options=_SCENES,
+    ),
+)

@@ -96,6 +96,13 @@ class Detections:
                 raise DeixisError(
                     f"{len(self.boxes)} boxes have {len(getattr(self, name))} {name}.", "Give one for each."
                 )
+        if self.masks is not None:
+            size = self.picture.size[::-1] if self.picture is not None else tuple(self.masks.shape[1:])
+            if tuple(self.masks.shape) != (len(self.boxes), *size):
+                raise DeixisError(
+                    f"The masks have the shape {tuple(self.masks.shape)}, and {(len(self.boxes), *size)} is expected.",
+                    "Give one for each box, at the size of the picture.",
+                )
 
     @property
     def pixels(self) -> Float[Tensor, "N 4"]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.eval import protocol_tables, saliency
+from deixis.apps.eval import grounding, protocol_tables, saliency
+from deixis.engine.evaluation.grounding import GroundingResult
 from deixis.engine.evaluation.saliency_checks import SaliencyResult
 from deixis.engine.fewshot.evaluation import ProtocolResult
 
@@ -17,8 +18,8 @@ __all__ = ["write_detail"]
 
 @functools.singledispatch
 def write_detail(detail: object, folder: Path, talk: Reporter) -> Mapping[str, Any] | None:
-    """Writes the report of one model, prints its table, and returns what `result.json` says; None where there is no
-    such report.
+    """Writes the report of one model, prints its table, and returns what `result.json` says; None where that
+    is the comparison of models, or there is no such report.
 
     Args:
         detail: of the protocol's output.
@@ -30,3 +31,4 @@ def write_detail(detail: object, folder: Path, talk: Reporter) -> Mapping[str, A
 
 write_detail.register(ProtocolResult, protocol_tables.write)
 write_detail.register(SaliencyResult, saliency.write)
+write_detail.register(GroundingResult, grounding.write)

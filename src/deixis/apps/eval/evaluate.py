@@ -184,7 +184,8 @@ def _report(
         if output.detail is not None:
             place = folder / f"model-{number}"
             place.mkdir()
-            found["models"][model] = write_detail(output.detail, place, Reporter(quiet=True))
+            own = write_detail(output.detail, place, Reporter(quiet=True))
+            found["models"][model] = found["models"][model] if own is None else own
     return found
 
 

@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,16 @@ from deixis.inputs.phrases import parse_phrase
 from deixis.ops.regions.boxes import box_area, box_union, giou, pairwise_iou
 from deixis.types import Region, Sample
 
-__all__ = ["FAMILIES", "PhraseAnswer", "PhraseQuery", "grounding_values", "phrase_family", "phrase_queries"]
+__all__ = [
+    "FAMILIES",
+    "GroundingResult",
+    "PhraseAnswer",
+    "PhraseQuery",
+    "grounding_values",
+    "is_right",
+    "phrase_family",
+    "phrase_queries",
+]
 
 IOU = 0.5
 """A box is right from this overlap on, as in all benchmarks of phrases."""
@@ -90,6 +100,28 @@ class PhraseAnswer:
     def is_point(self) -> bool:
         """Whether it says where, but not how large."""
         return len(self.boxes) > 0 and not bool(box_area(self.boxes).any())
+
+
+class GroundingResult(NamedTuple):
+    """All that was measured of one model.
+
+    Attributes:
+        data: the pictures.
+        queries: phrases about them.
+        answers: one each.
+    """
+
+    data: EvalSet
+    queries: Sequence[PhraseQuery]
+    answers: Sequence[PhraseAnswer]
+
+
+def is_right(query: PhraseQuery, answer: PhraseAnswer) -> bool:
+    """Whether the best box that is the answer is one of a thing named, or nothing is answered where nothing is."""
+    if answer.given is not None and not len(answer.given):
+        return not query.regions
+    first = answer.boxes[:1] if answer.given is None else answer.given[:1]
+    return bool((pairwise_iou(first, query.boxes) >= IOU).any())
 
 
 def phrase_queries(samples: Sequence[Sample]) -> list[PhraseQuery]:

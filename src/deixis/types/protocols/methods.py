@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis.types.batch import Batch
-from deixis.types.outputs import Features, Losses, Maps, Progress
+from deixis.types.outputs import Features, GroundOutput, Losses, Maps, Progress
 from deixis.types.specs import Card, Claim, Stage
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "HasConfig",
     "HasEncode",
     "HasFinish",
+    "HasGroundBatch",
     "HasMaps",
     "HasNames",
     "HasObserve",
@@ -268,6 +269,14 @@ class HasScoresOf(Protocol):
 
     def scores_of(self, image: Float[Tensor, "B D"], names: Sequence[str]) -> Float[Tensor, "B C"]:
         """Logits of any classes by their names, from embeddings that the encoder gave."""
+
+
+@runtime_checkable
+class HasGroundBatch(Protocol):
+    """Finds phrases from fields that frozen parts made, hence without looking at an image again."""
+
+    def ground_batch(self, batch: Batch, sentence: bool = False) -> GroundOutput:
+        """As `ground`, from a batch of the first stage; `sentence`: the caption as a whole is the phrase."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from deixis import zoo
 from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
 from deixis.engine.evaluation.grounders import answer_by_method, control
-from deixis.engine.evaluation.grounding import PhraseQuery, grounding_values, phrase_queries
+from deixis.engine.evaluation.grounding import GroundingResult, PhraseQuery, grounding_values, phrase_queries
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
@@ -74,10 +74,12 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> PhraseP
 def measure(plan: PhrasePlan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """The model's own boxes, where it gives any, and beside them what any model has to beat (`--methods`)."""
     data, queries = plan
+    own = None
     arms, notes = dict[str, dict[Column, QueryValues]](), [_NOTE]
     if grounds := "ground" in model.capabilities:
         with talk.step("ground"), talk.bar("ground phrases") as bar:
-            arms[""] = grounding_values(data, queries, answer_by_method(model.model, data, queries, bar))
+            own = GroundingResult(data, queries, answer_by_method(model.model, data, queries, bar))
+        arms[""] = grounding_values(*own)
     encoder = model.encoder or zoo.load("starter")
     proposals, reason = _proposals(model)
     for name in options.methods or PROTOCOL.methods:
@@ -92,7 +94,7 @@ def measure(plan: PhrasePlan, model: EvalModel, options: EvalOptions, talk: Eval
         arms[name] = grounding_values(data, queries, answers, conditions=not grounds)
     absent = sum(not query.regions for query in queries)
     facts = {"images": len(data.samples), "phrases": len(queries) - absent, "absent": absent}
-    return EvalOutput(arms, tuple(notes), facts)
+    return EvalOutput(arms, tuple(notes), facts, own)
 
 
 def _proposals(model: EvalModel) -> tuple[Proposals | None, str]:
