@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deixis.files import atomic_path
+from deixis.inputs.contents import contents
+from deixis.inputs.images import ImageError
+from deixis.types import Sample
 
-__all__ = ["FILE", "seen_sentence", "training_images", "write_training_images"]
+__all__ = ["FILE", "image_hashes", "seen_sentence", "training_images", "write_training_images"]
 
 FILE = "trained_on.txt"
 _SHIPPED = "desk-clip"
@@ -39,6 +42,14 @@ def training_images(name: str) -> frozenset[str]:
             if json.loads(config.read_text(encoding="utf-8"))["base"] == _SHIPPED:
                 found |= training_images(_SHIPPED)
     return frozenset(found)
+
+
+def image_hashes(samples: Iterable[Sample]) -> Iterator[str]:
+    """The hashes of the contents of images; one that can't be read, which training skips, has none."""
+    for sample in samples:
+        if sample.image is not None:
+            with contextlib.suppress(ImageError, OSError):
+                yield contents(sample.picture).hash
 
 
 def write_training_images(folder: Path, hashes: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,12 @@ from deixis.engine.training.step import Precision
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
-from deixis.inputs.contents import contents
-from deixis.inputs.images import ImageError
 from deixis.nn.compute import computing
 from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
 from deixis.types.batch import CORE_FIELDS
-from deixis.zoo.training_images import write_training_images
+from deixis.zoo.training_images import image_hashes, write_training_images
 
 __all__ = ["train"]
 
@@ -321,20 +319,14 @@ class _Run:
             "versions": versions(),
         }
         save_state(self.method, self.out / method_runs.STATE, facts)
-        write_training_images(self.out, self._hashes())
+        sources = [self.lesson.train, *self.lesson.sources.values()]
+        write_training_images(self.out, image_hashes(sample for source in sources for sample in source.samples))
         method_runs.write_card(self.method, self.out, result)
         write_json(self.out / RESULT, result)
         for index in range(len(self.lesson.stages)):
             self._checkpoint(index).unlink(missing_ok=True)
         self._tell(result)
         return result
-
-    def _hashes(self) -> Iterator[str]:
-        """Of the contents of the images that were trained on, of all sources; what can't be read was skipped."""
-        sources = [self.lesson.train, *self.lesson.sources.values()]
-        for sample in (sample for source in sources for sample in source.samples if sample.image is not None):
-            with contextlib.suppress(ImageError, OSError):
-                yield contents(sample.picture).hash
 
     def _save_model(self) -> dict[str, Any] | None:
         """Writes the classifier, or else the trained encoder, where there is one that can be loaded again."""
