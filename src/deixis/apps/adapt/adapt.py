@@ -211,7 +211,7 @@ def adapt(
     with talk.step("relevance", "measure how sure results are"):
         measured = of_run(experiment, arms[settings.method], decision.final)
     result["relevance"] = as_result(measured)
-    result["warnings"] = [seen] if seen else []
+    result["data"]["warnings"] = [seen] if seen else []
     adapted = encoder.with_adapters(*kept) if isinstance(kept, tuple) else kept.encoder()
     done = AdaptResult(out, result, adapted, arms, experiment, masks, kept, measured)
     with run_folder(out, overwrite) as folder:
