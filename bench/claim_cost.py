@@ -44,8 +44,10 @@ def unmeasured(ledger: Ledger, papers: Sequence[str]) -> Iterator[tuple[Design, 
                 continue
             for arm, one in claim.arms.items():
                 tuned = math.prod(map(len, one.grid.values())) > 1 if one.grid else False
-                splits: list[Split] = ["validation", "test"] if tuned else ["test"]
-                there = ledger.costs(claim_hash(claim), arm)
+                there, alike = ledger.costs(claim_hash(claim), arm), claim.trial == 1 or not tuned
+                splits: list[Split] = ["test"] if alike else ["validation", "test"]
+                if alike and there:
+                    continue
                 yield from ((Design(paper, claim), arm, split) for split in splits if split not in there)
 
 

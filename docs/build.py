@@ -23,7 +23,11 @@ from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
 from docs.commands import commands_page
+<<<<<<< HEAD
 from docs.desk_clip import desk_clip_page
+=======
+from docs.grounding import grounding_page
+>>>>>>> main
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
@@ -216,6 +220,7 @@ def pages() -> dict[str, str]:
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
+    made["grounding.md"] = grounding_page(_rows("ground"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)

@@ -60,6 +60,13 @@ def test_every_missing_run_counts_once_with_the_minutes_that_one_of_its_kind_tak
     assert each.minutes == 1 + 5 * 2 + 3 * 1 + 4 * 2
 
 
+def test_trials_at_full_length_take_what_a_reported_run_does(tmp_path: Path) -> None:
+    ledger, claim = Ledger(tmp_path), toy()
+    rows = [("line", claim_hash(claim), arm, "test", 60.0, 1.0, "abc", "2026") for arm in claim.arms]
+    append_rows(ledger.cost, [dict(zip(COST_KEYS, row, strict=True)) for row in rows], COST_KEYS)
+    assert pending(coded(claim), ledger)[0].minutes == 2 * (3 + 5)
+
+
 def test_what_is_missing_is_what_the_engine_runs(tmp_path: Path) -> None:
     """The names of units, and the code that they belong to, are those of the design."""
     design = Design("line", toy(), lab=toy_claims.LAB)

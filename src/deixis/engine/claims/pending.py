@@ -247,8 +247,12 @@ def _minutes(
     """Minutes of the missing runs: as measured; else as earlier ones took, those of the claim that is tried again in
     proportion to the budget. `read` where another run trains them."""
     if costs:
-        key = "measuring" if read else "seconds"
-        return sum(n * costs[split][key] for n, split in zip(missing, ("validation", "test"), strict=True) if n) / 60
+        key, other = (
+            "measuring" if read else "seconds",
+            next(iter(costs.values())),
+        )  # trials at full length take as long
+        splits = zip(missing, ("validation", "test"), strict=True)
+        return sum(n * costs.get(split, other)[key] for n, split in splits) / 60
     if not took:
         return None
     return 0.0 if read else mean(took) * (missing[0] * share + missing[1]) / 60
