@@ -23,11 +23,8 @@ from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
 from docs.commands import commands_page
-<<<<<<< HEAD
 from docs.desk_clip import desk_clip_page
-=======
 from docs.grounding import grounding_page
->>>>>>> main
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
