@@ -13,9 +13,9 @@ Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 _NORMAL = 1.96
 
 _INTRODUCTION = """What `deixis ground` answers without `--model`: the detector and the starter, method `detect_match`.
-Scenes are of photographic stamps, with other seeds than those that the method was fitted on; *other nouns* are those
-that name none of the detector's 80 kinds, half of them, and the method was fitted on the other half. `set:photos-boxes/test`
-holds boxes drawn by eye.
+Scenes are of photographic stamps, with other seeds than those that the method was fitted on. *Other nouns* are those
+that name none of the detector's 80 kinds: half of them, and the method was fitted on the other half.
+`set:photos-boxes/test` holds boxes drawn by eye.
 
 * **pointing**: the centre of the best box lies in a right box; **IoU 0.5**: the best box overlaps one by half or more.
 * **answered**: the best box is above the threshold. Of things that are not there (*absent*) these are false answers.
