@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,8 +15,9 @@ from deixis import engine
 from deixis.errors import DeixisError
 from deixis.methods import seer
 from deixis.nn.vision.any_size import pooled
+from deixis.ops.collective import world_size
 from deixis.types import Batch, Features, Losses, Progress
-from tests.support import load_golden
+from tests.support import leave_ranks, load_golden
 
 
 def built(**overrides: Any) -> seer.Method:
@@ -105,6 +108,42 @@ def test_a_queue_takes_part_once_it_is_full_and_its_step_has_come() -> None:
         queue.filled.fill_(8)
     assert torch.equal(method(batch, Progress(2)).total, before), "its step has not come"
     assert not torch.equal(method(batch, Progress(3)).total, before)
+
+
+COUNTS = (3, 1)
+
+
+def of_ranks(rank: int) -> dict[str, Any]:
+    """Loss, assignments and queue of a rank's rows, with a queue that is full; of all rows where there is one rank."""
+    start, count = (sum(COUNTS[:rank]), COUNTS[rank]) if world_size() > 1 else (0, sum(COUNTS))
+    method = built(queue=5)
+    rng = torch.Generator().manual_seed(0)
+    for queue in method.queues:
+        queue.rows.copy_(F.normalize(torch.randn(5, 8, generator=rng), dim=1))
+        queue.filled.fill_(5)
+    crops = torch.randn(sum(COUNTS), 3, 8, generator=rng)[start : start + count]
+    losses = method.loss(Features({"crops": crops}), Batch(tuple(map(str, range(count)))), Progress())
+    method.after_step(Progress(1), losses)
+    return {"loss": losses.total.tolist(), "queue": [queue.rows.tolist() for queue in method.queues]}
+
+
+def _run_rank(rank: int, address: str, out: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=len(COUNTS))
+    out[rank] = of_ranks(rank)
+    leave_ranks()
+
+
+@pytest.mark.slow
+def test_two_ranks_with_a_full_queue_equal_one_process(tmp_path: Path) -> None:
+    """The queue counts once, and takes the rows of all ranks in their order."""
+    alone = of_ranks(0)
+    with mp.Manager() as manager:
+        out: Any = manager.dict()
+        mp.spawn(_run_rank, args=(f"file://{tmp_path}/meet", out), nprocs=len(COUNTS))
+        ranks = [dict(out[rank]) for rank in range(len(COUNTS))]
+    assert sum(each["loss"] for each in ranks) / len(ranks) == pytest.approx(alone["loss"], rel=1e-5)
+    for each in ranks:
+        torch.testing.assert_close(torch.tensor(each["queue"]), torch.tensor(alone["queue"]))
 
 
 def test_crops_of_one_size_go_through_the_tower_together() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import deixis
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.engine.training.monitor import Journal
+from deixis.errors import DeixisError
 from tests.commands import own_cache
 
 SETTINGS = TrainSettings(
@@ -45,3 +48,19 @@ def test_photos_without_words_train_a_tower_and_a_collapse_is_named_once(
     assert (result["method"], result["steps"]) == (name, [6])
     method = deixis.load_method(tmp_path / "eyes")
     torch.testing.assert_close(method.encode_image(torch.rand(2, 3, 32, 32)).norm(dim=1), torch.ones(2))
+
+
+def test_a_single_photo_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(photos / "0.png", tmp_path / "one")
+    with pytest.raises(DeixisError, match="A batch of 1 is too small: the method compares samples"):
+        train("seer", str(tmp_path / "one"), tmp_path / "eyes", dataclasses.replace(SETTINGS, batch_size=0), quiet=True)
+    assert not (tmp_path / "eyes").exists()
+
+
+def test_photos_smaller_than_a_crop_are_enlarged(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    for number in range(4):
+        Image.new("RGB", (5, 4), (60 * number, 90, 30)).save(tmp_path / "small" / f"{number}.png")
+    result = train("pixpro", str(tmp_path / "small"), tmp_path / "eyes", SETTINGS, quiet=True)
+    assert result["steps"] == [6]

@@ -40,7 +40,7 @@ TASK = TaskCard(
     passes=("deixis.nn.vision.fine_resnet",),
 )
 
-_PENALTY, _ITERATIONS = 1e-4, 100
+_PENALTY, _ITERATIONS = 1e-6, 300
 _BATCH, _OUT = 100, 32
 
 
@@ -138,12 +138,11 @@ def _cells(method: AnyMethod, samples: Sequence[Sample]) -> _Maps:
 
 
 def _colours(method: AnyMethod, samples: Sequence[Sample]) -> _Maps:
-    """The mean colour of each cell of the method's grid, and a 1: what needs no tower."""
+    """The mean colour of each cell of the method's grid: what needs no tower."""
     grid = _cells(method, samples[:1]).grid
 
     def means(images: Tensor) -> Tensor:
-        colours = F.adaptive_avg_pool2d(images, grid).flatten(2).transpose(1, 2)
-        return torch.cat([colours, torch.ones_like(colours[..., :1])], dim=2)
+        return F.adaptive_avg_pool2d(images, grid).flatten(2).transpose(1, 2)
 
     return _Maps(_blocks(method, samples, means), grid)
 
@@ -169,7 +168,8 @@ def _known(samples: Sequence[Sample], nouns: Sequence[str]) -> list[Sample]:
 def _dense(
     probe: Sequence[Sample], features: Callable[[AnyMethod, Sequence[Sample]], _Maps]
 ) -> Callable[[AnyMethod, Source], Float[Tensor, " Q"]]:
-    """One value a scene: the mean over the classes in it, the background among them, of intersection over union."""
+    """One value a scene: the mean over the nouns in it of intersection over union. The background is no class of that
+    mean: colours alone tell it, and it would outweigh all nouns."""
 
     def measured(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
         preprocess, nouns = preprocess_of(method), _nouns(probe)
@@ -177,10 +177,12 @@ def _dense(
         truth = _shown(probe, nouns, preprocess)
         shares = F.adaptive_avg_pool2d(F.one_hot(truth, count).permute(0, 3, 1, 2).double(), maps.grid)
         rows, labels = maps.states.flatten(0, 1), shares.argmax(dim=1).flatten()
-        weight, intercept = linear_layer(rows, labels, count, _PENALTY, iterations=_ITERATIONS)
+        mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp(min=1e-6)
+        weight, intercept = linear_layer((rows - mean) / deviation, labels, count, _PENALTY, iterations=_ITERATIONS)
         samples = _known(source.samples, nouns)
         held = features(method, samples)
-        logits = (F.normalize(held.states, dim=2) @ weight.T + intercept).transpose(1, 2).unflatten(2, held.grid)
+        states = F.normalize((held.states - mean) / deviation, dim=2)
+        logits = (states @ weight.T + intercept).transpose(1, 2).unflatten(2, held.grid)
         size = (preprocess.size, preprocess.size)
         named = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
         shown = _shown(samples, nouns, preprocess)
@@ -190,9 +192,8 @@ def _dense(
 
 
 def _mean_iou(named: Int64[Tensor, "H W"], shown: Int64[Tensor, "H W"]) -> Float[Tensor, ""]:
-    ious = [
-        ((named == each) & (shown == each)).sum() / ((named == each) | (shown == each)).sum() for each in shown.unique()
-    ]
+    nouns = [each for each in shown.unique() if each]
+    ious = [((named == each) & (shown == each)).sum() / ((named == each) | (shown == each)).sum() for each in nouns]
     return torch.stack(ious).mean()
 
 
