@@ -96,6 +96,7 @@ VECTORS: Mapping[str, str] = {
     "filip": "a loop written from the equations",
     "mdetr": "the authors' code",
     "normgrad": "the authors' code",
+    "perceptual_init": "the authors' code",
     "pixpro": "the authors' code",
     "plip": "the authors' code",
     "pre": "the authors' code",
@@ -104,5 +105,5 @@ VECTORS: Mapping[str, str] = {
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
 
-BUILT_ON: Mapping[str, str] = {"seer": "fairness_indicators", "swav": "seer"}
+BUILT_ON: Mapping[str, str] = {"dreamsim": "perceptual_init", "seer": "fairness_indicators", "swav": "seer"}
 """First word of golden files that bear another paper's name -> the method whose they are."""

@@ -479,6 +479,7 @@ def ranks_equal_one_process(subject: Subject, counts: tuple[int, ...], folder: P
     """The gradients of batches of different sizes, one a rank, are those of one batch in one process."""
     if "ranks" in subject.card.skip_contract:
         return
+    counts = tuple(subject.group() * count for count in counts)  # groups stay whole
     with mp.Manager() as manager:
         out = manager.dict()
         mp.spawn(_rank_steps, args=(subject, counts, f"file://{folder}/meet", out), nprocs=len(counts))

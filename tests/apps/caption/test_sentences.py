@@ -95,6 +95,26 @@ def test_what_is_detected_is_described_and_pictures_without_boxes_need_that(boxe
         run(str(boxed), proposals="tiny")
 
 
+def test_a_colour_is_said_where_it_fills_a_box_and_not_what_lies_around(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (40, 40), (250, 250, 250))
+    picture.paste((205, 30, 40), (5, 5, 15, 15))
+    picture.paste((205, 30, 40), (25, 30, 35, 31))
+    picture.save(tmp_path / "a.png")
+    boxes = [
+        {"id": n, "image_id": 0, "category_id": n, "bbox": [5 + 20 * (n - 1), (5, 25)[n - 1], 10, 10]} for n in (1, 2)
+    ]
+    found = {
+        "images": [{"id": 0, "file_name": "a.png", "width": 40, "height": 40}],
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "bus"}, {"id": 2, "name": "pen"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(found))
+    write(tmp_path / "boxes.json", tmp_path / "out.csv")
+    said = (tmp_path / "out.csv").read_text(encoding="utf-8")
+    assert "The red bus is at the top left." in said
+    assert "The pen is at the bottom right." in said, "the ground fills the box of a thin thing"
+
+
 def test_other_words_are_taken_only_where_they_name_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     writer = zoo.load_part("lm", "tiny")
     says = ["On the left there is a dog.", "A big dog is on the left.", "..."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
@@ -26,6 +28,7 @@ from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
+from deixis.ops.regions.colours import COLOUR_NAMES, colour_shares
 from deixis.types import Region, Sample, place
 from deixis.types.protocols import LanguageModel, Proposals
 
@@ -33,6 +36,12 @@ __all__ = ["rephrased", "sentences_of", "write_sentences"]
 
 _SURE = 0.5
 """What a region that was detected must score to be spoken of."""
+
+_MOSTLY = 0.6
+"""Share of a box that a colour must have to be named."""
+
+_APART = 0.1
+"""By how much that share must be higher than in a box of twice the size: a thin thing has the ground's colour."""
 
 _MOST = 8
 """Things of a picture that are spoken of; numbers are words up to eight."""
@@ -107,16 +116,36 @@ def _require_free(out: Path, overwrite: bool) -> None:
 def _described(samples: Sequence[Sample], detector: Proposals | None) -> Iterator[tuple[Sample, list[str]]]:
     """Each sample with its sentences; a picture that can't be read has none."""
     for sample in samples:
-        regions = sample.regions if detector is None else _detected(sample, detector)
-        yield sample, sentences_of(regions, sample.id)
+        try:
+            picture = load_image(sample.picture)
+        except DeixisError:
+            yield sample, []
+            continue
+        regions = sample.regions if detector is None else _detected(picture, detector)
+        yield sample, sentences_of(_coloured(regions, picture), sample.id)
 
 
-def _detected(sample: Sample, detector: Proposals) -> tuple[Region, ...]:
+def _coloured(regions: Sequence[Region], picture: UInt8[Tensor, "3 H W"]) -> list[Region]:
+    """The regions with the colour of most of each box, where one has most of it, more than it has of what lies around,
+    and the data say nothing of it."""
+    if not regions:
+        return []
+    boxes = torch.tensor([region.box for region in regions])
+    margin = (boxes[:, 2:] - boxes[:, :2]) / 2
+    around = torch.cat([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1).clamp(0, 1)
+    inside, outside = colour_shares((picture[None] / 255).expand(2, -1, -1, -1), torch.stack([boxes, around]))
+    shares, numbers = inside.max(1)
+    named = (shares >= _MOSTLY) & (shares - outside.gather(1, numbers[:, None])[:, 0] >= _APART)
+    return [
+        dataclasses.replace(region, attributes={"colour": COLOUR_NAMES[number], **region.attributes})
+        if name
+        else region
+        for region, name, number in zip(regions, named.tolist(), numbers.tolist(), strict=True)
+    ]
+
+
+def _detected(picture: UInt8[Tensor, "3 H W"], detector: Proposals) -> tuple[Region, ...]:
     """What the detector is sure of."""
-    try:
-        picture: UInt8[torch.Tensor, "3 H W"] = load_image(sample.picture)
-    except DeixisError:
-        return ()
     with torch.no_grad():
         found = detector(detector.preprocess.batch([picture]))
     sure = found.valid[0] & (found.scores[0] >= _SURE)
