@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from bench import (
+    caption_step,
     contrastive_loss,
     decode,
     embed_folder,
     explain,
     prompt_epoch,
     ranks,
+    reid,
     scenes,
     search_exact,
     shards,
@@ -168,6 +170,23 @@ def test_both_sides_of_the_race_of_ranks_give_the_same_numbers() -> None:
     assert len(ours) == 10
     assert ranks.equal(ours, theirs)
     assert not ranks.equal(ours, {**theirs, "text_to_image_R@5": theirs["text_to_image_R@5"] + 1 / 300})
+
+
+def test_both_sides_of_the_race_of_individuals_give_the_same_places_and_precisions() -> None:
+    vectors, ids = reid.vectors(300, 32)
+    ours, theirs = (
+        dict(zip(("first", "precision"), side(vectors, ids, 100), strict=True)) for side in reid.SIDES.values()
+    )
+    assert reid.equal(ours, theirs)
+    assert not reid.equal(ours, {**theirs, "first": theirs["first"] + 1})
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_all_sides_of_the_race_of_sentences_have_one_loss_and_one_gradient(repeated: bool) -> None:
+    step = caption_step.CaptionStep(3, repeated, images=12)
+    assert caption_step.equal(step)
+    different = len(step.keys.unique())
+    assert (different < 20) is repeated
 
 
 def test_the_race_of_ranks_leaves_out_what_does_not_fit_into_memory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["IdentityRanks", "identity_ranks"]
 
-_TIE = 1e-6
+_TIE = 1e-7
 """Similarities of unit vectors that differ by less are tied, and ties count against the query."""
 
 
