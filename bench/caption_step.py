@@ -2,8 +2,8 @@
 
 128 images with 4 or 8 sentences each. The peers encode slot by slot, or all slots as one flat padded batch; ours
 encodes each different sentence once. All take the same loss, and the gradients of the text tower are compared before
-anything is timed. Where sentences repeat (`repeated`: four in five are one of a few, as in scenes) that is less work; where none
-does (`distinct`) it must cost nothing.
+anything is timed. Where sentences repeat (`repeated`: four in five are one of a few, as in scenes) that is less work;
+where none does (`distinct`) it must cost nothing.
 """
 
 from __future__ import annotations
