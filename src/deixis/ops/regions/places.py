@@ -16,7 +16,7 @@ from deixis.ops.regions.boxes import box_area, pairwise_iou
 __all__ = ["EXTREMES", "RELATIONS", "extreme_scores", "relation_scores", "side_scores", "size_scores"]
 
 _SAME, _OVERLAPPING = 0.7, 0.5
-_SHARP, _MIDDLE, _REACH = 10.0, 0.2, 0.1
+_SHARP, _MIDDLE, _REACH, _BESIDE = 10.0, 0.2, 0.1, 0.7
 
 
 def _centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,8 @@ def relation_scores(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "M 4"], 
     elif relation == "with":
         low = torch.maximum(boxes[:, None, :2], anchors[None, :, :2])
         inside = (torch.minimum(boxes[:, None, 2:], anchors[None, :, 2:]) - low).clamp(min=0).prod(-1)
-        found = inside / torch.minimum(box_area(boxes)[:, None], box_area(anchors)[None]).clamp(min=1e-9)
+        worn = inside / torch.minimum(box_area(boxes)[:, None], box_area(anchors)[None]).clamp(min=1e-9)
+        found = torch.maximum(worn, _BESIDE * near)  # a man with a hat, and a man with a dog
     else:
         found = near
     return found * (pairwise_iou(boxes, anchors) < _SAME)
