@@ -386,7 +386,7 @@ CAPABILITIES: dict[str, Capability] = {
     "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), later=("miou",)),
     "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("caption",)),
     "answer": Capability(
-        ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), later=("answer",)
+        ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), ("answer",)
     ),
     "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("word_accuracy",)),
     "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), later=("coverage",)),

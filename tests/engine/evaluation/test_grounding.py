@@ -28,10 +28,11 @@ from deixis.engine.evaluation.grounding import (
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, QueryValues
+from deixis.engine.evaluation.protocols import answer as answer_protocol
 from deixis.engine.evaluation.protocols import detection, grounding
 from deixis.errors import DeixisError
-from deixis.types import GroundOutput, Mask, Part, Phrase, Region, Sample, Source
-from tests.capable import COLOURS, Grounder
+from deixis.types import GroundOutput, Mask, Part, Phrase, Question, Region, Sample, Source
+from tests.capable import COLOURS, Answerer, Grounder
 from tests.engine.evaluation.test_protocols import SILENT
 from tests.toys import carded
 
@@ -400,3 +401,20 @@ def test_without_the_package_average_precision_names_the_extra(monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval", None)
     with pytest.raises(DeixisError, match=r"pip install 'deixis\[eval\]'"):
         detection.prepare(data_of(PICTURES), EvalOptions(), SILENT)
+
+
+# ---- answers
+
+
+def test_answers_are_compared_without_capitals_and_by_kind_beside_the_commonest_answer() -> None:
+    def questions(picture: Sample) -> tuple[Question, ...]:
+        there = {region.category for region in picture.regions}
+        return tuple(Question(f"is it {each}?", "Yes" if each in there else "no", f"about {each}") for each in COLOURS)
+
+    samples = [dataclasses.replace(each, questions=questions(each)) for each in PICTURES]
+    plan = answer_protocol.prepare(data_of(samples), EvalOptions(), SILENT)
+    output = answer_protocol.measure(plan, EvalModel("toy", Answerer()), EvalOptions(), SILENT)
+    found = {column: each.estimate().value for column, each in output.arms[""].items()}
+    assert {value for column, value in found.items() if column.metric == "accuracy"} == {1.0}
+    assert found[Column("commonest", "about red")] == pytest.approx(2 / 3)
+    assert output.facts == {"images": 3, "questions": 9}

@@ -21,6 +21,7 @@ CURES = {
     "captions": "Give data with captions: a text file beside each image, or a table with a column `caption`.",
     "labels": "Give a folder with a sub-folder for each class, or a table with a column `label` (--label-column).",
     "boxes": "Give data with boxes: set:photos-boxes, set:scenes, or boxes in COCO's form.",
+    "questions": "Give data with questions: set:scenes, or conversations as LLaVA writes them.",
     "phrases": "Give data whose boxes have phrases: set:photos-boxes, set:scenes, or RefCOCO's form.",
     "masks": "Give data with masks: set:scenes (made of stamps), or instances in COCO's form.",
     "demographics": f"Give a table with a column of groups: {', '.join(COLUMNS)}; or set:emoji-tones.",
@@ -192,6 +193,16 @@ class EvalData:
             raise DeixisError(
                 f"Nothing tells which pictures of {self.source.name} show one thing.", CURES["individuals"]
             )
+        return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
+
+    def questioned(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have an image, and questions with answers.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+        """
+        samples = tuple(s for s in self.source.samples if s.image is not None and any(q.answer for q in s.questions))
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
     def boxed(self, limit: int = 0, say: Callable[[str], None] | None = None, phrases: bool = False) -> EvalSet:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,7 @@ from deixis.ops.regions.boxes import box_area, nms
 from deixis.types import GroundOutput, Picture
 from deixis.types.protocols import Proposals
 
-__all__ = ["BOXES", "CONTROLS", "answer_by_method", "control"]
+__all__ = ["BOXES", "CONTROLS", "TextRow", "answer_by_method", "control", "run_on_texts"]
 
 CONTROLS = ("middle", "largest", "crops")
 """What is compared with a method beside the maps that explain."""
@@ -59,27 +59,60 @@ def answer_by_method(
         progress: receives how many are done.
         boxes: of each phrase at the most.
     """
-    preprocess, texts = preprocess_of(method), dict.fromkeys(query.phrase for query in queries)
+
+    def run(pixels: Tensor, tokens: Tensor, real: Tensor, rows: Sequence[TextRow]) -> Iterable[PhraseAnswer]:
+        output = method.ground(pixels, tokens, real)
+        return _answers(output, [row.window for row in rows], [row.text for row in rows], boxes)
+
+    return run_on_texts(method, data, [(query.picture, query.phrase) for query in queries], run, progress)
+
+
+class TextRow(NamedTuple):
+    """A text about a picture, and which part of the picture is seen."""
+
+    text: str
+    window: Window
+
+
+Found = TypeVar("Found")
+
+
+def run_on_texts(
+    method: Any,
+    data: EvalSet,
+    pairs: Sequence[tuple[int, str]],
+    run: Callable[[Tensor, Tensor, Tensor, Sequence[TextRow]], Iterable[Found]],
+    progress: Callable[[int, int], None],
+) -> list[Found]:
+    """What a method says of texts about pictures, each text a sentence of its own.
+
+    Args:
+        method: that reads pictures and texts.
+        data: the pictures.
+        pairs: a picture, by its place, and a text.
+        run: calls the method on pictures, tokens and which of them are real; one result a row.
+        progress: receives how many are done.
+    """
+    preprocess, texts = preprocess_of(method), dict.fromkeys(text for _, text in pairs)
     rows = dict(zip(texts, tokenized(method, list(texts)), strict=True))
     device = next((each.device for each in method.parameters()), torch.device("cpu"))
     of_picture: dict[int, list[int]] = collections.defaultdict(list)
-    for place, query in enumerate(queries):
-        of_picture[query.picture].append(place)
+    for place, (picture, _) in enumerate(pairs):
+        of_picture[picture].append(place)
     pictures = sorted(of_picture, key=lambda picture: len(of_picture[picture]))  # alike in number, few calls are idle
-    found: dict[int, PhraseAnswer] = {}
+    found: dict[int, Found] = {}
     with evaluating(method), torch.no_grad(), autocast(device):
         for start in range(0, len(pictures), size := batch_size(_BATCH)):
             some = pictures[start : start + size]
             images, windows = _shown([data.samples[picture].picture for picture in some], preprocess)
-            pixels = images.to(device)  # one tensor for all phrases: methods remember what they know of it
+            pixels = images.to(device)  # one tensor for all texts: methods remember what they know of it
             for number in range(len(of_picture[some[-1]])):
                 places = [of_picture[picture][min(number, len(of_picture[picture]) - 1)] for picture in some]
-                tokens, real = _padded([rows[queries[place].phrase] for place in places])
-                output = method.ground(pixels, tokens.to(device), real.to(device))
-                phrases = [queries[place].phrase for place in places]
-                found.update(zip(places, _answers(output, windows, phrases, boxes), strict=True))
-            progress(len(found), len(queries))
-    return [found[place] for place in range(len(queries))]
+                shown = [TextRow(pairs[place][1], window) for place, window in zip(places, windows, strict=True)]
+                tokens, real = _padded([rows[row.text] for row in shown])
+                found.update(zip(places, run(pixels, tokens.to(device), real.to(device), shown), strict=True))
+            progress(len(found), len(pairs))
+    return [found[place] for place in range(len(pairs))]
 
 
 def _shown(pictures: Sequence[Picture], preprocess: Preprocess) -> tuple[Float[Tensor, "B 3 H W"], list[Window]]:
