@@ -17,6 +17,7 @@ from bench import (
     decode,
     embed_folder,
     explain,
+    matching,
     prompt_epoch,
     ranks,
     reid,
@@ -187,6 +188,13 @@ def test_all_sides_of_the_race_of_sentences_have_one_loss_and_one_gradient(repea
     assert caption_step.equal(step)
     different = len(step.keys.unique())
     assert (different < 20) is repeated
+
+
+@pytest.mark.slow
+def test_both_sides_of_the_race_of_matching_find_the_same_matches() -> None:
+    for count in matching.CASES.values():
+        ours, theirs = (make(matching.inputs(count)) for make in matching.SIDES.values())
+        assert ours() == theirs()
 
 
 def test_the_race_of_ranks_leaves_out_what_does_not_fit_into_memory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def box_clip(boxes: Float[Tensor, "*B 4"], width: float = 1.0, height: float = 1
 
 def box_area(boxes: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B"]:
     """Width times height, 0 where a side is turned round."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
+    return _area(*boxes.unbind(-1))
 
 
 def box_union(boxes: Float[Tensor, "*B T 4"], valid: Bool[Tensor, "*B T"] | None = None) -> Float[Tensor, "*B 4"]:
@@ -103,11 +103,15 @@ def pairwise_giou(boxes: Float[Tensor, "*B N 4"], others: Float[Tensor, "*B M 4"
 
 
 def _overlap(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Areas of intersection, union and hull."""
-    low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
-    inside = (high - low).clamp(min=0).prod(dim=-1)
-    low, high = torch.minimum(boxes[..., :2], others[..., :2]), torch.maximum(boxes[..., 2:], others[..., 2:])
-    return inside, box_area(boxes) + box_area(others) - inside, (high - low).clamp(min=0).prod(dim=-1)
+    """Areas of intersection, union and hull; side by side, as reductions over two numbers are slow."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = boxes.unbind(-1), others.unbind(-1)
+    inside = _area(torch.maximum(ax0, bx0), torch.maximum(ay0, by0), torch.minimum(ax1, bx1), torch.minimum(ay1, by1))
+    hull = _area(torch.minimum(ax0, bx0), torch.minimum(ay0, by0), torch.maximum(ax1, bx1), torch.maximum(ay1, by1))
+    return inside, _area(ax0, ay0, ax1, ay1) + _area(bx0, by0, bx1, by1) - inside, hull
+
+
+def _area(x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
+    return (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
