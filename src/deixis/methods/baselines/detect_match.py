@@ -14,7 +14,9 @@ whose own chances come the same way: all pairs are scored.
 
 The curves of `Config` were fitted on scenes of photographic stamps (`python -m bench.ground_rows fit`). The thresholds
 of kinds lie between those of the scenes at 5 % false answers (0.56 and 0.68), where things that are not there look much
-like some that are, and the highest chance of an absent phrase on `set:photos-boxes/val`, 0.40.
+like some that are, and the highest chance of an absent phrase on `set:photos-boxes/val`, 0.40. They, and the part that
+crops have in the order of boxes, were set with answers on `set:photos-boxes/test` in view, which is therefore no blind
+test of this method.
 """
 
 from __future__ import annotations
