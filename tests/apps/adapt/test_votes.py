@@ -51,6 +51,7 @@ def test_the_most_telling_others_are_near_alike_and_unlike_each_other() -> None:
         telling_triplets(torch.eye(2), [0, 1])
 
 
+@pytest.mark.slow
 def test_votes_that_were_filled_in_are_adapted_to_and_too_few_are_refused(tmp_path: Path) -> None:
     captioned(tmp_path / "pictures", 24)
     table = label(str(tmp_path / "pictures"), tmp_path / "votes.csv", "tiny", triplets=True, quiet=True)

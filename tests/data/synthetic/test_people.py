@@ -11,6 +11,7 @@ import pytest
 from deixis import engine
 from deixis.apps.train.same_thing import several_of_each
 from deixis.apps.train.settings import TrainSettings
+from deixis.apps.train.setup import prepare
 from deixis.apps.train.train import train
 from deixis.data.synthetic.people import ATTRIBUTES, PersonLook, identities, people
 from deixis.engine.claims.claim_tasks import TrainingTask, make_task
@@ -87,8 +88,11 @@ def test_things_with_one_picture_are_counted_and_left_out_and_too_few_are_refuse
     with pytest.raises(DeixisError, match="--group product_id"):
         several_of_each(small(20, 1), method)
     assert several_of_each(small(20, 1), engine.build("clip", "tiny"))[1] == [], "clip asks for no groups"
+    with pytest.raises(DeixisError, match="A batch of 64 holds 32 things with 2 pictures of each, and there are 14"):
+        prepare("plip", source, TrainSettings(config="tiny", steps=2, batch_size=64, held_out=0.0))
 
 
+@pytest.mark.slow
 def test_training_on_things_ends_in_how_often_the_same_thing_is_found(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -367,14 +367,21 @@ def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
 def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) -> int:
     """Samples a step on each rank, no more than the smallest source has."""
     world, least, most = world_size(), card_of(method).min_batch, min(len(source.samples) for source in drawn)
-    whole = world * group_size(method)
-    size = settings.batch_size or max(whole, min(_BATCH, most) // whole * whole)
+    group = group_size(method)
+    whole, things = world * group, len(set(groups_of(drawn[0].samples)))
+    fitting = min(_BATCH, most, things * group) if group > 1 else min(_BATCH, most)
+    size = settings.batch_size or max(whole, fitting // whole * whole)
     if size % world:
         raise DeixisError(f"A batch of {size} can't be divided among {world} ranks.", f"Give a multiple of {world}.")
     if size < least:
         raise DeixisError(
             f"A batch of {size} is too small: the method compares samples with one another and needs {least} or more.",
             "Give a larger --batch-size.",
+        )
+    if group > 1 and size > things * group:
+        raise DeixisError(
+            f"A batch of {size} holds {size // group} things with {group} pictures of each, and there are {things}.",
+            f"Give a --batch-size of {things * group} or less, or more things.",
         )
     if size > most:
         raise DeixisError(
