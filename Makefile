@@ -3,7 +3,7 @@
 #   make demo DATA=my-photos      adapt it to yours
 #   make PYTHON=python3.12 test   choose the Python
 #   make test MARK=slow           those tests only that `make check` leaves out
-#   make desk-clip                build desk-clip anew, as the package has it; docs/desk_clip.md says more
+#   make desk-clip                build desk-clip anew; docs/desk_clip.md says how
 
 PYTHON ?= python3
 DATA ?=
@@ -65,7 +65,7 @@ bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
 claims: $(READY) ## try the claims whose inputs changed, MINUTES=100 a part of them; rows are added to results/claims.jsonl
 	$(BIN)/deixis claim --all $(if $(MINUTES),--minutes $(MINUTES))
 
-desk-clip: $(READY) ## try desk-clip's settings, build it (some 15 minutes) and measure it; rows in results/desk_clip.jsonl
+desk-clip: $(READY) ## try desk-clip's settings, build the best (some 15 minutes), measure it; rows in results/desk_clip.jsonl
 	$(BIN)/python -m bench.desk_clip --choose --seed 0 --out build
 	$(BIN)/python -m bench.desk_clip_rows build/seed-0.safetensors
 
