@@ -679,8 +679,11 @@ _APART = {
     "dot product": Arm("mdetr", {**_ALIGNED, "meeting": "dot"}, {}, _GRID),
     "words multiplied": Arm("mdetr", {**_ALIGNED, "meeting": "words"}, {}, _GRID),
 }
-_SCENES = {"count": 300, "held": 150, "batch_size": 32}
+_SCENES = {"count": 200, "held": 100, "batch_size": 32}
 
+# On CLEVR the detector without alignment loses 15.8 points of AP, without soft tokens 11.3, as notes on the paper have;
+# against fixed vocabularies and late meeting the paper has no ablation. Boxes are a detector's in all arms but one, so
+# that 10 points of what a relation singles out are asked for. Unary phrases stand beside: there both may be equal.
 CLAIMS = (
     Claim(
         "Words that meet the image in encoder and decoder find what a relation singles out among things of one noun.",
@@ -690,8 +693,8 @@ CLAIMS = (
         cheap="dot product",
         statistic="final",
         data="expressions",
-        budget=12_800,
-        trial=0.5,
+        budget=22_400,
+        trial=0.25,
         options=_SCENES,
     ),
     Claim(
@@ -703,8 +706,8 @@ CLAIMS = (
         cheap="dot product",
         statistic="final",
         data="expressions",
-        budget=12_800,
-        trial=0.5,
+        budget=22_400,
+        trial=0.25,
         options=_SCENES,
     ),
     Claim(
@@ -720,8 +723,8 @@ CLAIMS = (
         cheap="soft tokens",
         statistic="final",
         data="expressions",
-        budget=12_800,
-        trial=0.5,
+        budget=6_400,
+        trial=0.25,
         options=_SCENES,
     ),
     Claim(
@@ -733,8 +736,8 @@ CLAIMS = (
         cheap="learned",
         statistic="final",
         data="expressions",
-        budget=12_800,
-        trial=0.5,
+        budget=6_400,
+        trial=0.25,
         options=_SCENES,
     ),
 )

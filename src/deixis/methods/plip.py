@@ -20,7 +20,7 @@ What differs from the paper, or is our reading of it:
 * Where phrases are masked, the first caption of an image is read, whose phrases are known; else one is drawn.
 * No pre-training code was published but an early version of the decoder; `cmpc` is of the fine-tuning that was.
 
-Relations: a delta on `clip`; without the two tasks, and with `contrast="pairs"`, it is `clip`.
+Relations: a delta on `clip`; without the two tasks, and with `contrast="pairs"`, it is `clip` without shared repeats.
 It finds things that were photographed before: products, animals, pieces. It is not for finding people who did not
 agree to be found.
 """
@@ -154,14 +154,15 @@ class Config(clip.Config):
     @classmethod
     def paper(cls) -> Config:
         """As published for ResNet-50, but for AdamW: 70 epochs of 4.8 million pictures in batches of 512, the text
-        tower at a tenth of the rate. A cosine stands for the two steps of the rate at epochs 30 and 50."""
+        tower at a tenth of the rate, ten epochs of warm-up, a tenth of the rate from epochs 30 and 50 on each."""
         return cls(
             scale=1 / 0.07,
             statistics=True,
             optim=OptimSpec(
                 learning_rate=2e-3,
-                schedule="cosine",
-                warmup=0.14,
+                schedule="step",
+                milestones=(30 / 70, 50 / 70),
+                warmup=10 / 70,
                 groups=(OptimGroup("encoder.text_tower.", scale=0.1),),
             ),
             view=ViewSpec(size=0, augment=Augment(scale=(1.0, 1.0), shape="image", flip=0.5)),

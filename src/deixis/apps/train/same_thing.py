@@ -16,7 +16,7 @@ from deixis.ops.similarity.identity import identity_ranks
 from deixis.types import Batch, Source
 from deixis.types.protocols import AnyMethod, OffersEncodeImage
 
-__all__ = ["several_of_each", "share_found_again"]
+__all__ = ["require_things", "several_of_each", "share_found_again"]
 
 
 def several_of_each(source: Source, method: AnyMethod) -> tuple[Source, list[str]]:
@@ -46,6 +46,24 @@ def several_of_each(source: Source, method: AnyMethod) -> tuple[Source, list[str
         else []
     )
     return dataclasses.replace(source, samples=several), note
+
+
+def require_things(size: int, group: int, things: int) -> None:
+    """Refuses a batch that would hold some things twice.
+
+    Args:
+        size: of the batch.
+        group: pictures of each thing in it.
+        things: that there are to train on.
+
+    Raises:
+        DeixisError: there are too few.
+    """
+    if group > 1 and size > things * group:
+        raise DeixisError(
+            f"A batch of {size} holds {size // group} things with {group} pictures of each, and there are {things}.",
+            f"Give a --batch-size of {things * group} or less, or more things.",
+        )
 
 
 def share_found_again(method: AnyMethod, batches: Iterable[Batch]) -> float:

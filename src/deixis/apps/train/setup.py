@@ -11,7 +11,7 @@ from typing import Any
 
 from deixis import engine
 from deixis.apps.common.overrides import parse_overrides
-from deixis.apps.train.same_thing import several_of_each
+from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
@@ -378,11 +378,7 @@ def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) 
             f"A batch of {size} is too small: the method compares samples with one another and needs {least} or more.",
             "Give a larger --batch-size.",
         )
-    if group > 1 and size > things * group:
-        raise DeixisError(
-            f"A batch of {size} holds {size // group} things with {group} pictures of each, and there are {things}.",
-            f"Give a --batch-size of {things * group} or less, or more things.",
-        )
+    require_things(size, group, things)
     if size > most:
         raise DeixisError(
             f"A batch of {size} is more than the {most} samples to train on.",
