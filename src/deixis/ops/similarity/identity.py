@@ -37,7 +37,7 @@ def identity_ranks(
     query_ids: Int64[Tensor, " Q"],
     gallery_ids: Int64[Tensor, " G"],
     own: Int64[Tensor, " Q"] | None = None,
-    block: int = 256,
+    block: int = 128,
 ) -> IdentityRanks:
     """The places of the entries of the same individual, for each query.
 
@@ -74,7 +74,9 @@ def _places(scores: Tensor, entries: Tensor, real: Tensor) -> tuple[Tensor, Tens
     count = real.sum(1)
     number = torch.arange(1, found.shape[1] + 1)
     # all entries at least as near, less the hits among them, which are counted by their order
-    above = torch.stack([(scores >= each[:, None] - _TIE).sum(1) for each in found.unbind(1)], 1)
+    lowest = (found - _TIE).unbind(1)
+    # ten times as fast as a sum in int64
+    above = torch.stack([(scores >= each[:, None]).sum(1, dtype=torch.int32) for each in lowest], 1).long()
     tied = (found[:, None] >= found[:, :, None] - _TIE).sum(2)
     place = (above - tied + number).double()
     counted = number <= count[:, None]
