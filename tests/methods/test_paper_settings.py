@@ -121,6 +121,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "separate": False,
         "bottleneck": 64,
     },
+    "fairness_indicators": {
+        "topk": 5,
+        "ks": (1, 5, 10, 50),
+    },
     "pixpro": {
         "encoder": "timm:resnet50:untrained",
         "layers": "all",

@@ -116,8 +116,10 @@ def _value(hint: Any, value: Any, refusal: str) -> Any:
     kind = next((each for each in (hint, *kinds) if dataclasses.is_dataclass(each)), None)
     if kind is not None and isinstance(value, Mapping):
         return _made(kind, value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_made(kinds[0], each) if isinstance(each, Mapping) else _fixed(each) for each in value)
+    several = next((each for each in (hint, *kinds) if typing.get_origin(each) is tuple), None)
+    if several is not None and isinstance(value, list | tuple):
+        kind = typing.get_args(several)[0]
+        return tuple(_made(kind, each) if isinstance(each, Mapping) else _fixed(each) for each in value)
     return value
 
 

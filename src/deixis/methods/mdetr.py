@@ -696,6 +696,7 @@ CLAIMS = (
         budget=22_400,
         trial=0.25,
         options=_SCENES,
+        first_seed=1,
     ),
     Claim(
         "Words that meet the image in encoder and decoder find what a noun, a colour or a place names.",
@@ -709,6 +710,7 @@ CLAIMS = (
         budget=22_400,
         trial=0.25,
         options=_SCENES,
+        first_seed=1,
     ),
     Claim(
         "Soft tokens and alignment together find more than either alone.",
@@ -726,6 +728,7 @@ CLAIMS = (
         budget=6_400,
         trial=0.25,
         options=_SCENES,
+        first_seed=1,
     ),
     Claim(
         "A decoder that starts from a detector's boxes finds more than one that learns its queries.",
@@ -739,5 +742,6 @@ CLAIMS = (
         budget=6_400,
         trial=0.25,
         options=_SCENES,
+        first_seed=1,
     ),
 )
