@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deixis.data import read
+from deixis.data.synthetic.people import people
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from docs import pictures
@@ -58,4 +60,5 @@ def test_a_sheet_is_written_in_the_format_that_its_name_tells(tmp_path: Path) ->
 
 def test_only_sets_in_the_cache_get_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("deixis.data.datasets.people.people", functools.partial(people, count=20))
     assert [path.stem for path in pictures.write_local(tmp_path / "sheets")] == ["people"]  # made from nothing

@@ -19,8 +19,8 @@ SPECS = {name: FieldSpec(name, "B D") for name in ("left", "right")}
 
 
 def carded(cls: type, **card: Any) -> type:
-    """Gives the class a module that holds its card."""
-    file: Any = types.ModuleType(f"toys_{cls.__qualname__}")
+    """Gives the class a module that holds its card, below its own: classes of several tests may have one name."""
+    file: Any = types.ModuleType(f"{cls.__module__}.toys_{cls.__qualname__}")
     file.CARD = Card("Toy", 2026, **{"kind": "trained", "needs": tuple(SPECS.values()), **card})
     sys.modules[file.__name__] = file
     cls.__module__ = file.__name__

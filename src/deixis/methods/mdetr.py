@@ -670,10 +670,9 @@ def _count(valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
     return count.where(count > 0, 1.0)
 
 
-_DESK = {"stride": 32}
 _GRID = {"optim.learning_rate": (5e-4, 1e-3)}
-_LOOP = Arm("mdetr", _DESK, {}, _GRID)
-_ALIGNED = {**_DESK, "token_weight": 0.0, "score": "alignment"}
+_LOOP = Arm("mdetr", {"stride": 32}, {}, _GRID)
+_ALIGNED = {"stride": 32, "token_weight": 0.0, "score": "alignment"}
 _APART = {
     "words in the loop": _LOOP,
     "dot product": Arm("mdetr", {**_ALIGNED, "meeting": "dot"}, {}, _GRID),
@@ -716,7 +715,7 @@ CLAIMS = (
         "Soft tokens and alignment together find more than either alone.",
         arms={
             "both": _LOOP,
-            "soft tokens": Arm("mdetr", {**_DESK, "alignment_weight": 0.0}, {}, _GRID),
+            "soft tokens": Arm("mdetr", {"stride": 32, "alignment_weight": 0.0}, {}, _GRID),
             "alignment": Arm("mdetr", _ALIGNED, {}, _GRID),
         },
         metric="referring",
@@ -732,7 +731,10 @@ CLAIMS = (
     ),
     Claim(
         "A decoder that starts from a detector's boxes finds more than one that learns its queries.",
-        arms={"proposals": _LOOP, "learned": Arm("mdetr", {**_DESK, "queries": "learned", "count": 20}, {}, _GRID)},
+        arms={
+            "proposals": _LOOP,
+            "learned": Arm("mdetr", {"stride": 32, "queries": "learned", "count": 20}, {}, _GRID),
+        },
         metric="referring",
         minimum_effect=0.03,
         primary=False,
