@@ -672,6 +672,8 @@ def _count(valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
 
 _GRID = {"optim.learning_rate": (5e-4, 1e-3)}
 _LOOP = Arm("mdetr", {"stride": 32}, {}, _GRID)
+_LEARNED = Arm("mdetr", {"stride": 32, "queries": "learned", "count": 20}, {}, _GRID)
+_SOFT = Arm("mdetr", {"stride": 32, "alignment_weight": 0.0}, {}, _GRID)
 _ALIGNED = {"stride": 32, "token_weight": 0.0, "score": "alignment"}
 _APART = {
     "words in the loop": _LOOP,
@@ -713,11 +715,7 @@ CLAIMS = (
     ),
     Claim(
         "Soft tokens and alignment together find more than either alone.",
-        arms={
-            "both": _LOOP,
-            "soft tokens": Arm("mdetr", {"stride": 32, "alignment_weight": 0.0}, {}, _GRID),
-            "alignment": Arm("mdetr", _ALIGNED, {}, _GRID),
-        },
+        arms={"both": _LOOP, "soft tokens": _SOFT, "alignment": Arm("mdetr", _ALIGNED, {}, _GRID)},
         metric="referring",
         minimum_effect=0.03,
         primary=False,
@@ -731,10 +729,7 @@ CLAIMS = (
     ),
     Claim(
         "A decoder that starts from a detector's boxes finds more than one that learns its queries.",
-        arms={
-            "proposals": _LOOP,
-            "learned": Arm("mdetr", {"stride": 32, "queries": "learned", "count": 20}, {}, _GRID),
-        },
+        arms={"proposals": _LOOP, "learned": _LEARNED},
         metric="referring",
         minimum_effect=0.03,
         primary=False,
