@@ -216,8 +216,9 @@ def test_a_folder_is_all_that_a_new_verb_takes(tmp_path: Path) -> None:
                 (inside / each.name).symlink_to(each)
     (copy / "apps" / "greet" / "__init__.py").write_text("def greet():\n    return 'hello'\n")
     (copy / "apps" / "greet" / "command.py").write_text(TOY)
-    code = "import deixis; from deixis import cli; from docs.build import pages; print(deixis.greet(), dir(deixis)); "
-    code += "print(pages()['commands.md'], cli._help()); cli.main(['greet', 'you', '--loud'])"
+    code = "import deixis; from deixis import cli; from docs import build; print(deixis.greet(), dir(deixis)); "
+    code += "print(build.commands_page(build.verbs(), build.MADE, build.table), cli._help()); "
+    code += "cli.main(['greet', 'you', '--loud'])"
     path = os.pathsep.join([str(tmp_path), str(SOURCE.parent)])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True

@@ -75,7 +75,7 @@ def passed_through(method: str, task: str) -> Mapping[str, str]:
         path = _path(name)
         if name not in found and path is not None:
             found[name] = file_hash(path)
-            todo += _imports(parse(path))
+            todo += _imports_of(path)
     return types.MappingProxyType(dict(sorted(found.items())))
 
 
@@ -107,6 +107,11 @@ def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 def file_hash(path: Path) -> str:
     """A fingerprint of what a file computes; see `computation`."""
     return hashlib.sha256(computation(parse(path)).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _imports_of(path: Path) -> tuple[str, ...]:
+    return tuple(_imports(parse(path)))
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
