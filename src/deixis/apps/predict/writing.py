@@ -24,7 +24,7 @@ from deixis.types import Detections
 from deixis.types.detections import coco_json
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["predict_data", "predict_with"]
+__all__ = ["predict_data", "predict_with", "saving"]
 
 _TABLE = "predictions.csv"
 _FEW = 3
@@ -94,7 +94,7 @@ def predict_with(
 
     done = 0
     with contextlib.ExitStack() as stack, talk.bar("predict") as bar:
-        savers = [stack.enter_context(_opened(out, len(pictures), own or output.overwrite)) for out in outs]
+        savers = [stack.enter_context(saving(out, len(pictures), own or output.overwrite)) for out in outs]
         for prediction in predict(method, pictures, run, skip):
             for save in savers:
                 save(prediction)
@@ -116,8 +116,17 @@ def predict_with(
 
 
 @contextlib.contextmanager
-def _opened(out: str, count: int, overwrite: bool) -> Iterator[Save]:
-    """Yields what takes each prediction; `out` is there in the end, whole, or not at all."""
+def saving(out: str, count: int, overwrite: bool = False) -> Iterator[Save]:
+    """Yields what takes each prediction; `out` is there in the end, whole, or not at all.
+
+    Args:
+        out: a file (.csv, .png of one picture, .json of boxes), or a folder.
+        count: pictures.
+        overwrite: replace what is there.
+
+    Raises:
+        DeixisError: `out` is taken, can't be written, or does not suit so many pictures.
+    """
     path = Path(out)
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".png", ".json"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.formatting import counted
 from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
@@ -102,12 +103,28 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
             raise DeixisError("--near lists pairs, and takes no query.", "Leave out one of the two.")
         _tell_pairs(near(run, settings.near, settings.k), settings, talk)
         return
-    answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
+    if settings.boxes:
+        answer = _search_with_boxes(run, query, settings, talk)
+    else:
+        answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
     if settings.json:
         found = [each._asdict() for each in answer]
         sys.stdout.write(json.dumps({**dataclasses.asdict(answer), "found": found}, ensure_ascii=False) + "\n")
         return
     _tell(answer, talk, everything=settings.all or settings.min_relevance > 0)
+
+
+def _search_with_boxes(run: str, query: Sequence[str], settings: SearchSettings, talk: Reporter) -> SearchResults:
+    from deixis.apps.search.hit_boxes import writes_boxes
+
+    texts = _query(query, (), (), settings).texts
+    with settings.active(), writes_boxes(settings.boxes, texts, settings.k) as write:
+        answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
+        written = write(answer.found)
+        if not written:
+            raise DeixisError("None of the results has a picture that can be read.", "Leave out --boxes.")
+    talk.result(f"{counted(written, 'picture')} with boxes: {settings.boxes} written.")
+    return answer
 
 
 def _tell(answer: SearchResults, talk: Reporter, *, everything: bool) -> None:

@@ -26,6 +26,7 @@ class SearchSettings(ComputeSettings):
         min_relevance: leave out results whose probability of being relevant is lower than this, from 0 to 1.
         all: also list results that hardly match: those with a probability below 1 in 20.
         near: instead of searching, list pairs of pictures with at least this cosine similarity.
+        boxes: folder to write the results to, with boxes around what the text names; needs the detector.
         json: print the results as one JSON object.
     """
 
@@ -40,4 +41,5 @@ class SearchSettings(ComputeSettings):
     min_relevance: float = 0.0
     all: bool = False
     near: float | None = None
+    boxes: str = ""
     json: bool = False
