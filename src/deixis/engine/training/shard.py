@@ -74,6 +74,10 @@ class Shards:
 _NEWER = "Install a newer one, or train without --shard."
 
 
+_ENTRANCES = ("tokens", "feature_maps", "embeddings", "encode", "from_embeddings")
+"""What methods call on a tower beside itself: its weights are put together for each of these."""
+
+
 def _hollow(method: TrainedMethod, towers: tuple[nn.Module, ...]) -> TrainedMethod:
     """A copy in which the weights of the towers take no memory: what is shared out can't be put together in place."""
     memo: dict[int, Any] = {
@@ -96,6 +100,8 @@ def _share_out(tower: nn.Module, device: torch.device) -> None:
     for part in (*map(tower.get_submodule, block_names(tower)), tower):
         if any(weight not in scalars for weight in part.parameters()):
             fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=scalars)
-    register_fsdp_forward_method(tower, "tokens")
+    for name in _ENTRANCES:
+        if hasattr(tower, name):
+            register_fsdp_forward_method(tower, name)
     # It warns of views that are changed in place, and nobody changes what a tower gives back.
     warnings.filterwarnings("ignore", rf"FSDP2-wrapped module \({type(tower).__name__}\) returned a view")
