@@ -152,6 +152,11 @@ class DualEncoder(nn.Module):
         return self.traits.licence
 
     @property
+    def reads_text(self) -> bool:
+        """Whether it can encode text; a model of images alone (`deixis.nn.image_only`) can't."""
+        return self.traits.context_length > 0
+
+    @property
     def width(self) -> int:
         """Of the shared space (D)."""
         return cast(ImageTower, self.image_tower).width

@@ -20,7 +20,7 @@ from deixis.zoo.parts import load_part
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["LAYOUTS", "MODELS", "joined", "layouts_for", "load", "load_part", "save", "save_as"]
+__all__ = ["LAYOUTS", "METHOD", "MODELS", "joined", "layouts_for", "load", "load_part", "save", "save_as"]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
@@ -38,6 +38,9 @@ LAYOUTS: dict[str, str] = {
 
 _SCALE = 20.0
 """Of a model whose towers have not met yet."""
+
+METHOD = "method.safetensors"
+"""What a run keeps of its method; in a folder without a dual encoder it is all that there is."""
 
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -87,6 +90,8 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
         )
         return encoder
     for folder in (path, path / "model"):
+        if (folder / METHOD).is_file() and not (folder / "model").is_dir():
+            raise importlib.import_module("deixis.nn.image_only").words_error(key)
         if _layouts(folder) or (folder / "config.json").is_file():
             return _load_folder(folder, os.path.abspath(folder), layout, options)
     remote = None if path.exists() else _published(key)

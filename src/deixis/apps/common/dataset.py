@@ -14,9 +14,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
+from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import takes_settings
@@ -222,7 +222,7 @@ def reader(model: str = "") -> checks.Reader | str:
     if model == "starter" and path.is_file():  # its weights take seconds, and aren't needed
         return checks.Reader.of("the starter", Tokenizer.from_file(path), starter.CONTEXT)
     if model:
-        return _reader(zoo.load(model))
+        return _reader(load_encoder(model))
     with contextlib.suppress(DeixisError):
         return checks.Reader.of("CLIP", ClipTokenizer.cached(), _CLIP_CONTEXT)
     with contextlib.suppress(DeixisError):
@@ -230,7 +230,9 @@ def reader(model: str = "") -> checks.Reader | str:
     return "not measured, no tokenizer is in the cache. Run: deixis data get clip-bpe"
 
 
-def _reader(encoder: DualEncoder) -> checks.Reader:
+def _reader(encoder: DualEncoder) -> checks.Reader | str:
+    if not encoder.reads_text:
+        return f"not measured, {encoder.name} reads no text"
     return checks.Reader.of(encoder.name, encoder.tokenizer, encoder.context_length)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
+from deixis.apps.common.loading import load_encoder, save_encoder
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
@@ -89,7 +89,8 @@ def index(
     Args:
         data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         out: the folder to write, with the model in it.
-        model: a name or a model folder.
+        model: a name, a model folder, or a run of a method that embeds images, such as SEER; an index of such a run is
+            searched by images alone.
         reading: columns and the like, where they are not to be guessed.
         dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001.
         overwrite: replace what a run or index left at `out`.
@@ -103,19 +104,20 @@ def index(
         talk = Reporter(quiet or rank() > 0)
         _reservation = free_name(out, overwrite)
         source = data if isinstance(data, Source) else read(str(data), reading)
-        encoder = zoo.load(model).eval().to(launch.device())
+        encoder = load_encoder(model).to(launch.device())
         encoder.require_embeddings("index pictures")
         source, hashes = encode_source(encoder, source, store, talk)
         if rank() == 0:
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
-                zoo.save(encoder.cpu(), folder / "model")
+                save_encoder(encoder.cpu(), folder / "model", model)
                 write_index(folder / "index", encoder, rows, source, hashes, dtype)
                 remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
                 if remark:
                     talk.say(remark)
         talk.result(f"{counted(len(hashes), 'image')} indexed in {out}; {len(source.skipped)} skipped.")
-        talk.result(f'Search: deixis search {out} "words"   or a picture in place of words')
+        words = '"words"   or a picture in place of words' if encoder.reads_text else "photo.jpg"
+        talk.result(f"Search: deixis search {out} {words}")
     return Index.open(out / "index", verify=False)
 
 
@@ -164,7 +166,7 @@ def update(
                 if work.items or work.removed:
                     changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
                 if not (run / "model").exists():
-                    zoo.save(encoder.cpu(), run / "model")
+                    save_encoder(encoder.cpu(), run / "model", model)
                 remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
                 if remark:
                     talk.say(remark)
@@ -217,7 +219,7 @@ def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
             f"The model {name!r} that made the index is not in {run / 'model'} any more.",
             "Copy it back, or name an identical one with --model, which is then stored there again.",
         )
-    encoder = zoo.load(model or run / "model").eval()
+    encoder = load_encoder(model or run / "model")
     if encoder.fingerprint() != made:
         raise DeixisError(
             f"The index {opened.folder} was made by the model {name!r} ({made[:12]}); {model or run / 'model'} is "

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read, embed, read
 from deixis.apps.common.formatting import counted
+from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import takes_settings
@@ -84,7 +84,7 @@ def label(
     source = read(data, reading)
     _refuse_nameless(source)
     collection = check_and_read(source, talk)
-    encoder = zoo.load(model).eval()
+    encoder = load_encoder(model)
     samples, report = collection.source.samples, collection.report
     doubles = {i for group in report.same for i in group[1:]}
     index = [i for i in range(len(samples)) if i not in doubles]

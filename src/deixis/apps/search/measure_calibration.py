@@ -173,6 +173,8 @@ def write_for_index(
     Returns:
         A remark for the user, where there is one.
     """
+    if not encoder.reads_text:
+        return ""  # words can't be searched for
     if encoder.traits.similarity == "tokens":
         return "How likely results are right is not measured: the model compares token by token, not by embeddings."
     fingerprint, run, seen = encoder.fingerprint(), _run_of(Path(model)), None

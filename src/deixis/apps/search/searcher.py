@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from deixis import zoo
+from deixis.apps.common.loading import load_encoder, method_folder
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from deixis.inputs.images import ImageSource
 from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
+from deixis.nn.image_only import words_error
 
 __all__ = ["Searcher"]
 
@@ -68,20 +69,34 @@ class Searcher:
         self.approximate = Approximate.open(self.index)
         self._lock = threading.Lock()
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether it can be searched by words; no model is loaded to tell."""
+        return method_folder(self.run / "model") is None
+
+    def require_text(self, texts: Sequence[str]) -> None:
+        """Refuses words where the model was trained on images alone.
+
+        Raises:
+            DeixisError: there are some, and the model reads none.
+        """
+        if texts and not self.reads_text:
+            raise words_error(str(self.run))
+
     @functools.cached_property
     def encoder(self) -> DualEncoder:
         """The model that made the index, in eval mode."""
         with self._lock:
             if "encoder" in self.__dict__:
                 return self.__dict__["encoder"]
-            encoder = zoo.load(self.run / "model").eval().to(current().device)
+            encoder = load_encoder(self.run / "model").to(current().device)
             self.index.expect(encoder.fingerprint())
             return encoder
 
     @functools.cached_property
     def text_encoder(self) -> DualEncoder:
         """What reads words alone: the model, if it is loaded already, else its text side."""
-        if "encoder" in self.__dict__:
+        if "encoder" in self.__dict__ or not self.reads_text:
             return self.encoder
         with self._lock:
             self.index.expect(folder.recorded(self.run / "model"))
@@ -101,8 +116,9 @@ class Searcher:
 
         Raises:
             ImageError: a picture can't be read.
-            DeixisError: the parts cancel out.
+            DeixisError: the parts cancel out, or the model reads no words.
         """
+        self.require_text((*query.texts, *query.minus_texts))
         encoder = self.text_encoder if query.words_only else self.encoder
 
         def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:

@@ -108,7 +108,7 @@ class LabelQueue:
 
     def _named(self, index: Index, row: int, encoder: DualEncoder) -> list[str]:
         names = self.classes(index)
-        if not names or len(names) > _READ:
+        if not encoder.reads_text or not names or len(names) > _READ:
             return []
         fresh = [name for name in names if name not in self._names]
         if fresh:

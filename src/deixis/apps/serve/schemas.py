@@ -261,6 +261,7 @@ class RunInfo(BaseModel):
     languages: str = Field(description="In which languages the model reads; empty where that is not recorded.")
     caveat: str = Field(description="What the chances do not tell; empty where there is nothing to say.")
     labels: str = Field(description="The name of the file that labels are written to; empty: none was named.")
+    reads_text: bool = Field(description="Whether pictures can be searched by words; else by pictures alone.")
     can_explain: bool
     can_ground: bool
 

@@ -122,6 +122,8 @@ class ServerState:
     @functools.cached_property
     def explainer(self) -> Explainer | None:
         """What explains this model's scores; None where they can't be."""
+        if not self.searcher.reads_text:
+            return None
         try:
             return Explainer(self.searcher.encoder)
         except DeixisError:

@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from deixis import engine, zoo
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
+from deixis.engine.evaluation.model import preprocess_of
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.checkpoint import load_facts, load_state
 from deixis.engine.training.stages import card_of
@@ -26,12 +29,13 @@ from deixis.files import atomic_path
 from deixis.methods import read as read_method
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
+from deixis.nn.image_only import image_only
 from deixis.types import Part
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["STATE", "facts_of", "load_method", "write_card"]
+__all__ = ["STATE", "facts_of", "image_encoder", "load_method", "write_card"]
 
-STATE = "method.safetensors"
+STATE = zoo.METHOD
 
 
 def load_method(run: str | os.PathLike[str]) -> AnyMethod:
@@ -64,6 +68,31 @@ def load_method(run: str | os.PathLike[str]) -> AnyMethod:
                 "Use the version that the run was made with, or train again.",
             )
     return load_state(method, folder / STATE).eval()
+
+
+def image_encoder(run: str | os.PathLike[str]) -> DualEncoder:
+    """The method of a run without a dual encoder as a model that embeds images and can't encode text.
+
+    Args:
+        run: as for `load_method`.
+
+    Raises:
+        DeixisError: as `load_method`; or the method embeds no images.
+    """
+    method, facts = load_method(run), load_facts(Path(run) / STATE)
+    if "encode_image" not in card_of(method).capabilities:
+        raise DeixisError(
+            f"{run} is a run of the method {facts['method']!r}, which embeds no images.",
+            "Give the run of a method that offers encode_image: see `deixis list`.",
+        )
+    assert isinstance(method, nn.Module)
+    return image_only(
+        facts["method"],
+        method,
+        preprocess=preprocess_of(facts["method"], method),
+        settings={"method": facts["method"], "config": facts["config"]},
+        licence=str(getattr(getattr(method, "encoder", None), "licence", "")),
+    )
 
 
 def _is_encoder(part: Part) -> bool:

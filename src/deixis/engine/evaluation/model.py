@@ -27,7 +27,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.types.protocols import OffersEncodeImage
 
-__all__ = ["EvalModel", "PairScores"]
+__all__ = ["EvalModel", "PairScores", "preprocess_of"]
 
 _TEXTS, _ROWS, _THREADS = 256, 1024, 8
 
@@ -57,6 +57,18 @@ class PairScores:
         """Pieces of the table, texts as rows."""
         turned = PairScores(self.text, self.image, None if self.table is None else self.table.T)
         yield from turned.by_image()
+
+
+def preprocess_of(name: str, model: Any) -> Any:
+    """How the images of a model are prepared: as it says itself, or the first of its parts that does.
+
+    Raises:
+        DeixisError: none does.
+    """
+    for part in (model, *model.children()):
+        if hasattr(part, "preprocess"):
+            return part.preprocess
+    raise DeixisError(f"{name} does not say how images are prepared.", "Give a model with an encoder.")
 
 
 class EvalModel:
@@ -161,11 +173,7 @@ class EvalModel:
             yield
 
     def _preprocess(self) -> Any:
-        """That of the encoder, of the model itself, or of the first of its parts that has one."""
-        for part in (self.encoder, self.model, *self.model.children()):
-            if hasattr(part, "preprocess"):
-                return part.preprocess
-        raise DeixisError(f"{self.name} does not say how images are prepared.", "Give a model with an encoder.")
+        return preprocess_of(self.name, self.model if self.encoder is None else self.encoder)
 
     def _called(
         self, name: str, data: EvalSet, call: Callable[[Tensor], Tensor], talk: EvalReporter

@@ -57,6 +57,7 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
     begun = time.perf_counter()
     with desk.gate.place():
         require_letters([*request.texts, *request.minus_texts, *request.where], desk.settings.letters)
+        desk.searcher.require_text([*request.texts, *request.minus_texts])
         like = None if request.like is None else await desk.readers(desk.row, request.like)
         known = await desk.readers(_known, desk, request)
         asked = _asked(request, like, frozenset(row for row in (like, *known) if row is not None))
@@ -84,6 +85,7 @@ async def embed(request: EmbedRequest, desk: CurrentState) -> Embeddings:
         raise RequestError(422, "Nothing was sent to be encoded.", "Send texts, or images.")
     with desk.gate.place():
         require_letters(request.texts, desk.settings.letters)
+        desk.searcher.require_text(request.texts)
         pixels = await _pixels(desk, request.images)
         vectors = await desk.batcher(Encoding(tuple(request.texts), pixels))
     encoder = desk.searcher.encoder
@@ -96,6 +98,7 @@ async def explain(request: ExplainRequest, desk: CurrentState) -> ExplainRespons
     deadline = time.monotonic() + desk.settings.seconds
     with desk.gate.place():
         require_letters(request.texts, desk.settings.letters)
+        desk.searcher.require_text(request.texts)
         texts = _words(desk, request.texts) if request.by_word else request.texts
         distinct = list(dict.fromkeys(texts))
         if not distinct or len(distinct) > _WORDS:

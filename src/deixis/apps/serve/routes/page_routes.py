@@ -257,6 +257,7 @@ def _run(desk: ServerState) -> RunInfo:
         languages=languages(encoder),
         caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
         labels="" if desk.labels is None else readable(desk.labels.table.path.name),
+        reads_text=desk.searcher.reads_text,
         can_explain=desk.explainer is not None,
         can_ground=desk.grounder is not None,
     )

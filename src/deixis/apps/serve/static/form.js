@@ -141,7 +141,10 @@ export class Form {
   knows(run) {
     this.#run = run;
     $("filter").hidden = !run.calibrated && run.fields.length === 0;
-    if (run.languages === "English") $("words").placeholder = "Describe a picture in English";
+    $("words").readOnly = !run.reads_text;
+    for (const id of ["also", "without"]) $(id).hidden = !run.reads_text;
+    if (!run.reads_text) $("words").placeholder = "The model reads no words: add a picture";
+    else if (run.languages === "English") $("words").placeholder = "Describe a picture in English";
     this.draw();
   }
 
