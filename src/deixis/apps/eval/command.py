@@ -15,7 +15,7 @@ VERB = Verb(
     see=("deixis adapt", "docs/protocols.md"),
     group="methods",
     order=4,
-    what=("protocol", "model", "methods"),
+    what=("protocol", "model", "encoders", "methods"),
     rare=("limit", "style", "templates", "neighbours"),
 )
 

@@ -14,6 +14,7 @@ from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.eval.comparison import ModelComparison
 from deixis.apps.eval.details import write_detail
+from deixis.apps.eval.encoders import base_name, load_image_side
 from deixis.apps.eval.models import load_model, was_trained_on
 from deixis.apps.eval.settings import EvalSettings
 from deixis.engine.evaluation.data import EvalData, EvalSet
@@ -88,13 +89,14 @@ def evaluate(
 
     known = EvalData(source, check)
     jobs, reasons = _jobs(known, settings, talk)
-    warnings = [_SEEN.format(name) for name in dict.fromkeys(settings.model) if was_trained_on(name, known)]
-    warnings += filter(None, (seen_sentence(name, known.hashes) for name in dict.fromkeys(settings.model)))
+    bases = dict.fromkeys(map(base_name, settings.encoders) if settings.encoders else settings.model)
+    warnings = [_SEEN.format(name) for name in bases if was_trained_on(name, known)]
+    warnings += filter(None, (seen_sentence(name, known.hashes) for name in bases))
     for warning in warnings:
         talk.say(warning)
     with run_folder(Path(out), overwrite) as folder:
         found = _run(jobs, source.name, settings, folder, talk)
-        names, models = [job.name for job in jobs], list(settings.model)
+        names, models = [job.name for job in jobs], list(settings.names)
         result: dict[str, Any] = {"verb": "eval", "protocol": names[0] if len(names) == 1 else names}
         result |= {
             "model": models[0] if len(models) == 1 else models,
@@ -113,15 +115,24 @@ def evaluate(
     return result
 
 
+def _models(settings: EvalSettings) -> list[EvalModel]:
+    if not settings.encoders:
+        if not settings.model:
+            raise DeixisError("No model is named.", "Name one or several: --model starter")
+        return [load_model(name) for name in dict.fromkeys(settings.model)]
+    twice = next((name for name in settings.encoders if settings.encoders.count(name) > 1), None)
+    if twice is not None:
+        raise DeixisError(f"The encoder {twice!r} is named twice.", "Name each once.")
+    return [load_image_side(name) for name in settings.encoders]
+
+
 def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[_Job], Mapping[str, str]]:
     """What runs, and why the rest does not; all that can be refused is refused here."""
-    if not settings.model:
-        raise DeixisError("No model is named.", "Name one or several: --model starter")
     names, plans = tuple(dict.fromkeys(settings.protocol)), {}
     for name in names:
         require_fields(name, data)
         plans[name] = load_protocol(name).prepare(data, settings, talk)
-    models = [load_model(name) for name in dict.fromkeys(settings.model)]
+    models = _models(settings)
     for name in names:
         require_capabilities(name, models)
     if names:
@@ -135,7 +146,7 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
             reasons[name] = error.found
     refused = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
     if not jobs:
-        raise DeixisError(f"No protocol fits {data.source.name} and {', '.join(settings.model)}:{refused}", "Name one.")
+        raise DeixisError(f"No protocol fits {data.source.name} and {', '.join(settings.names)}:{refused}", "Name one.")
     talk.say(f"Protocols that fit: {', '.join(job.name for job in jobs)}. Left out:{refused or ' none'}")
     return jobs, reasons
 

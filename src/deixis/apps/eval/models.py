@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from deixis import zoo
+from deixis.apps.common.loading import method_folder
 from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.evaluation.data import EvalData
@@ -31,8 +32,8 @@ def load_model(name: str) -> EvalModel:
     """
     if (Path(name) / "classifier.json").is_file():
         return EvalModel(name, load_classifier(name).method_)
-    if (Path(name) / STATE).is_file():
-        return EvalModel(name, load_method(name))
+    if (folder := method_folder(name)) is not None or (Path(name) / STATE).is_file():
+        return EvalModel(name, load_method(folder or name))
     if name in list_methods() and read(name).card.kind == "training-free":
         return EvalModel(name, build(name).eval())
     forms = {source.form.partition(":")[0] for source in part_kind(_TOWER).sources if ":" in source.form}

@@ -18,10 +18,13 @@ class EvalSettings(EvalOptions, ComputeSettings):
     Attributes:
         protocol: one or several protocols; by default all that fit the data and the models and take seconds.
         model: one or several models: a name (`starter`), a run folder, or a method that needs no training.
+        encoders: in place of models, encoders of images alone, with commas between them: what `model` takes, `pixels`,
+            `phash`, NAME@LAYER, and each with +whiten:256 behind it, such as starter,starter+whiten,my-eyes,phash.
     """
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})
     model: tuple[str, ...] = ("starter",)
+    encoders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """A single name may be given as it is."""
@@ -29,3 +32,11 @@ class EvalSettings(EvalOptions, ComputeSettings):
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, (value,) if value else ())
+        several = [self.encoders] if isinstance(self.encoders, str) else self.encoders
+        split = tuple(name.strip() for each in several for name in each.split(",") if name.strip())
+        object.__setattr__(self, "encoders", split)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is measured: the encoders, else the models."""
+        return self.encoders or self.model

@@ -185,7 +185,7 @@ class EvalModel:
         todo = {h: i for i, h in reversed(list(enumerate(data.hashes))) if (name, h) not in rows}
         places = sorted(todo.values())
         with talk.step("encode"), talk.bar("encode images") as bar, self._computing():
-            device = next(self.model.parameters()).device
+            device = compute.current().device
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 pictures = [data.samples[i].picture for i in some]

@@ -1,0 +1,103 @@
+"""Encoders of images that are no models of the zoo: pixels, a perceptual hash, a layer, whitened features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deixis.engine.evaluation.data import EvalSet
+from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.evaluation.output import EvalReporter
+from deixis.inputs.duplicates import perceptual_hash
+from deixis.inputs.preprocess import Preprocess
+from deixis.nn.fingerprint import digest_of
+from deixis.nn.modes import evaluating
+from deixis.nn.vision.any_size import feature_map
+from deixis.ops.similarity.whitening import pca_whitening
+
+__all__ = ["HashBits", "LayerFeatures", "Pixels", "WhitenedModel"]
+
+_SIDE, _HASH_SIDE, _BITS = 32, 256, 64
+
+
+class Pixels(nn.Module):
+    """The pixels of an image at 32 x 32: what an encoder must be better than."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preprocess = Preprocess(_SIDE, mode="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """From -1 to 1, not of length 1."""
+        return images.flatten(1)
+
+
+class HashBits(nn.Module):
+    """The bits of `perceptual_hash` as -1 and 1: the cosine of two is 1 - 2 x (bits that differ) / 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preprocess = Preprocess(_HASH_SIDE, mode="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 64"]:
+        """One row an image."""
+        hashes = [perceptual_hash(image) for image in (255 * images).round().clamp(0, 255).byte().cpu()]
+        bits = [[2.0 * (each >> place & 1) - 1.0 for place in range(_BITS)] for each in hashes]
+        return torch.tensor(bits, device=images.device)
+
+
+class LayerFeatures(nn.Module):
+    """The mean over the places of a layer's map.
+
+    Args:
+        tower: an `ImageEncoder` whose network is its attribute `network`.
+        layer: a name of `deixis.nn.taps.names(tower.network)`.
+
+    Raises:
+        DeixisError: there is no such layer (near names are listed), or it gives no map.
+    """
+
+    def __init__(self, tower: Any, layer: str) -> None:
+        super().__init__()
+        self.tower, self.preprocess, self.config = tower, tower.preprocess, {"layer": layer}
+        side = tower.preprocess.size
+        with evaluating(self), torch.no_grad():
+            self.encode_image(torch.zeros(1, 3, side, side, device=next(tower.parameters()).device))
+
+    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Not of length 1."""
+        return feature_map(self.tower, images, self.config["layer"]).mean(dim=(2, 3))
+
+
+class WhitenedModel(EvalModel):
+    """The image features of a model, whitened by PCA: fitted without labels, on the images that a protocol measures.
+
+    Args:
+        name: in tables.
+        inner: whose features are whitened.
+        width: directions that are kept.
+    """
+
+    def __init__(self, name: str, inner: EvalModel, width: int) -> None:
+        super().__init__(name, inner.model)
+        self.encoder, self.capabilities = None, frozenset({"encode_image"})
+        self._inner, self._width = inner, width
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model within, and of the width."""
+        return digest_of([self._inner.fingerprint, "whitened", self._width], {})
+
+    def image_features(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N W"]:
+        """Whitened, of length 1."""
+        rows = F.normalize(self._inner.image_features(data, talk).double(), dim=1)
+        mean, matrix = pca_whitening(rows, self._width)
+        return F.normalize((rows - mean) @ matrix, dim=1).float()
+
+    def image_embeddings(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N W"]:
+        """The same."""
+        return self.image_features(data, talk)

@@ -1,0 +1,68 @@
+"""`deixis eval --encoders`: image sides, pixels, a hash, layers and whitened features in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from deixis.apps.eval.encoders import load_image_side
+from deixis.apps.eval.evaluate import evaluate
+from deixis.apps.eval.settings import EvalSettings
+from deixis.errors import DeixisError
+from deixis.inputs.duplicates import perceptual_hash
+from tests.commands import own_cache
+from tests.pictures import labelled
+
+NAMES = "tiny,tiny+whiten:8,pixels,phash,scratch:resnet:tiny:32,scratch:resnet:tiny:32@stages.0"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("encoders")
+    with own_cache(folder / "cache"):
+        labelled(folder / "labels", 36)
+        yield folder / "labels"
+
+
+def test_all_kinds_of_encoders_stand_in_one_table_with_differences_to_the_first(data: Path, tmp_path: Path) -> None:
+    settings = EvalSettings(protocol=("knn",), encoders=(NAMES,), neighbours=(3,))
+    evaluate(str(data), tmp_path / "out", settings, quiet=True)
+    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    names = NAMES.split(",")
+    assert result["model"] == names
+    assert list(dict.fromkeys(row["model"] for row in result["rows"])) == names
+    assert list(dict.fromkeys(each["model"] for each in result["differences"])) == names[1:]
+    assert next(row["value"] for row in result["rows"] if row["model"] == "pixels") > 0.9, "the classes are colours"
+
+
+def test_without_a_protocol_an_image_side_is_measured_by_what_needs_no_words(data: Path, tmp_path: Path) -> None:
+    evaluate(str(data), tmp_path / "out", EvalSettings(encoders=("tiny, phash",)), quiet=True)
+    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    assert result["protocol"] == ["knn", "linear"]
+    assert "encode_text" in result["left_out"]["zero-shot"]
+
+
+def test_the_cosine_of_two_hashes_counts_the_bits_that_differ() -> None:
+    model = load_image_side("phash").model
+    pictures = torch.rand(2, 3, 256, 256)
+    rows = model.encode_image(pictures)
+    one, other = (perceptual_hash((255 * each).round().byte()) for each in pictures)
+    assert float(torch.cosine_similarity(rows[0], rows[1], dim=0)) == pytest.approx(
+        1 - 2 * (one ^ other).bit_count() / 64
+    )
+
+
+def test_a_whitened_name_a_layer_and_a_name_given_twice_are_refused_before_any_work(data: Path, tmp_path: Path) -> None:
+    refused = {
+        "tiny+whiten:none": "says no width to whiten to. Write tiny\\+whiten:256",
+        "scratch:resnet:tiny:32@stage.0": "no layer 'stage.0'. Near names: stages.0",
+        "tiny,phash,tiny": "'tiny' is named twice",
+    }
+    for names, message in refused.items():
+        with pytest.raises(DeixisError, match=message):
+            evaluate(str(data), tmp_path / "out", EvalSettings(protocol=("knn",), encoders=(names,)), quiet=True)
+    assert not (tmp_path / "out").exists()
