@@ -349,7 +349,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("images",),
         (
             *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
-            "identity",
+            *("identity", "copies"),
         ),
     ),
     "encode_text": Capability(
@@ -370,7 +370,7 @@ CAPABILITIES: dict[str, Capability] = {
         (),
         "image adapter, text adapter",
         (),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity"),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity", "copies"),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),

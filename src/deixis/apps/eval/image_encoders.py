@@ -74,7 +74,8 @@ class LayerFeatures(nn.Module):
 
 
 class WhitenedModel(EvalModel):
-    """The image features of a model, whitened by PCA: fitted without labels, on the images that a protocol measures.
+    """The image features of a model, whitened by PCA: fitted without labels, once, on the first images whose features
+    are requested: those that a protocol measures (of `copies`, the originals).
 
     Args:
         name: in tables.
@@ -86,6 +87,7 @@ class WhitenedModel(EvalModel):
         super().__init__(name, inner.model)
         self.encoder, self.capabilities = None, frozenset({"encode_image"})
         self._inner, self._width = inner, width
+        self._fitted: tuple[Tensor, Tensor] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -95,7 +97,9 @@ class WhitenedModel(EvalModel):
     def image_features(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N W"]:
         """Whitened, of length 1."""
         rows = F.normalize(self._inner.image_features(data, talk).double(), dim=1)
-        mean, matrix = pca_whitening(rows, self._width)
+        if self._fitted is None:
+            self._fitted = pca_whitening(rows, self._width)
+        mean, matrix = self._fitted
         return F.normalize((rows - mean) @ matrix, dim=1).float()
 
     def image_embeddings(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N W"]:

@@ -163,6 +163,20 @@ class EvalData:
         """
         return self._set(labelled(self.source), limit, say)
 
+    def pictured(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
+        """The samples that have an image, without labels, captions and groups: concepts are near-duplicates alone.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+        """
+        bare = (
+            dataclasses.replace(sample, label=None, captions=(), groups=())
+            for sample in self.source.samples
+            if sample.image is not None
+        )
+        return self._set(dataclasses.replace(self.source, kind="images", samples=tuple(bare)), limit, say)
+
     def captioned(self, limit: int = 0, say: Callable[[str], None] | None = None) -> EvalSet:
         """The samples that have a caption and an image.
 
@@ -232,7 +246,7 @@ class EvalData:
             if say is not None:
                 say(f"{len(retained)} of {len(source.samples)} images are used, with nearly equal numbers per class.")
             source = dataclasses.replace(source, samples=tuple(source.samples[i] for i in retained))
-        key = tuple(f"{sample.id}\x1f{sample.label}" for sample in source.samples)
+        key = (source.kind, *(f"{sample.id}\x1f{sample.label}" for sample in source.samples))
         if key not in self._checked:
             self._checked[key] = self._check(source)
         return self._checked[key]
