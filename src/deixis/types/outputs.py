@@ -19,6 +19,7 @@ __all__ = [
     "Losses",
     "Maps",
     "Progress",
+    "RankedBoxes",
     "RegionProposals",
     "SampledImages",
     "TokenStates",
@@ -122,6 +123,21 @@ class SampledImages:
 
     images: UInt8[Tensor, "B 3 H W"]
     attribution: Float[Tensor, "B H W"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedBoxes:
+    """The boxes of one phrase whose order can be learned.
+
+    Attributes:
+        boxes: as the method sees them.
+        features: what is known of each.
+        offsets: logarithms of their chances, the order before anything is learned.
+    """
+
+    boxes: Float[Tensor, "Q 4"]
+    features: Float[Tensor, "Q F"]
+    offsets: Float[Tensor, " Q"]
 
 
 @dataclasses.dataclass(frozen=True)

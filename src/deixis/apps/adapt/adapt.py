@@ -12,6 +12,7 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps.adapt import results
+from deixis.apps.adapt.boxes import adapt_to_boxes, ranks_boxes
 from deixis.apps.adapt.decision import decide, headline_metric
 from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.offer import offer_model
@@ -224,8 +225,8 @@ def adapt(
 def adapt_or_index(
     data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
 ) -> None:
-    """What `deixis adapt` does: adapts, to captions or to votes; or learns classes, where the method does; or, with
-    neither captions nor labels, indexes, and says how to begin labelling.
+    """What `deixis adapt` does: adapts, to captions, to votes or to boxes with phrases; or learns classes, where the
+    method does; or, with neither captions nor labels, indexes, and says how to begin labelling.
 
     Args:
         data: as in `adapt`.
@@ -238,6 +239,9 @@ def adapt_or_index(
     source = read(data, reading)
     if settings.votes:
         adapt_to_votes(source, out, settings, overwrite=overwrite, quiet=quiet)
+        return
+    if ranks_boxes(source, settings.method):
+        adapt_to_boxes(source, out, settings, overwrite=overwrite, quiet=quiet)
         return
     if learns_classes(settings.method):
         learn_classes(source, out, settings, overwrite=overwrite, quiet=quiet)

@@ -19,7 +19,8 @@ class AdaptSettings(ComputeSettings):
     Attributes:
         model: the model to adapt: a name (`starter`) or a model folder.
         method: a method that adapts the model, such as `residual`; a method that learns the classes of labelled images;
-            or `auto`, which chooses one of the latter. See `deixis list`.
+            or `auto`, which chooses one of the latter, or, of images that have boxes with phrases, whether these
+            improve what `deixis ground` answers. See `deixis list`.
         votes: csv of votes on what looks alike (reference, left, right, vote), to which the image side is adapted
             instead of to captions or labels; DATA are the pictures to search then.
         shots: training images per class, for methods that learn classes.

@@ -19,6 +19,8 @@ METRIC_NAMES = {
     },
     "accuracy": "accuracy",
     "mrr": "MRR of the class",
+    "box_accuracy": "best box right (IoU 0.5)",
+    "box_pointing": "middle of the best box right",
 }
 
 
@@ -44,7 +46,7 @@ def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
         primary: the one that decides whether a gain is proven, where there is no `verdict`.
     """
     said, verdict = _stated(result, metric), result.get("verdict")
-    held_out = "pictures" if metric == "accuracy" else "concepts"
+    held_out = "pictures" if metric.endswith("accuracy") else "concepts"
     if not isinstance(verdict, Mapping):
         return _of_old(result, said, primary, held_out)
     borderline = f", {BORDERLINE}" if verdict["borderline"] else ""
@@ -65,7 +67,9 @@ def sentence(result: Mapping[str, object], metric: str, primary: str) -> str:
 
 def _stated(result: Mapping[str, object], metric: str) -> str:
     before, after, low, high = _counts(result, metric)
-    if metric == "accuracy":
+    if metric == "box_accuracy":
+        said = f"of 100 phrases, the best box was right for {before} before and {after} after"
+    elif metric == "accuracy":
         said = f"of 100 pictures, {before} were given the right class before and {after} after"
     else:
         place = "came first" if metric.endswith("r1") else f"was among the first {_words(metric)}"

@@ -193,8 +193,9 @@ def write_page(
     tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
     notes: Sequence[str],
     recipe: Mapping[str, Any],
+    name: str = "table.html",
 ) -> None:
-    """Writes `table.html`: a page that loads nothing from elsewhere.
+    """Writes a page that loads nothing from elsewhere.
 
     Args:
         folder: where it goes.
@@ -203,8 +204,9 @@ def write_page(
         tables: a name, the head and the rows of each.
         notes: below.
         recipe: what the numbers hang on.
+        name: of the file.
     """
     template = files("deixis.apps.report").joinpath("templates/protocol.html").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(template)
     text = page.render(title=title, svg=svg, tables=tables, notes=notes, recipe=recipe)
-    (folder / "table.html").write_text(text, encoding="utf-8", errors="replace")
+    (folder / name).write_text(text, encoding="utf-8", errors="replace")

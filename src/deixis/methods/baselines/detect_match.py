@@ -50,6 +50,7 @@ __all__ = [
     "kind_heat",
     "kind_logits",
     "nearest_kind",
+    "parsed_phrase",
 ]
 
 CARD = Card(
@@ -248,7 +249,7 @@ class Method(nn.Module):
             self._phrases(*row)
             for row in zip(tokens, mask, spans if spans is not None else [None] * len(tokens), strict=True)
         ]
-        phrases = [[_parsed(text) for text in each] for each in texts]
+        phrases = [[parsed_phrase(text) for text in each] for each in texts]
         found = [[self._chances(regions, row, phrase) for phrase in each] for row, each in enumerate(phrases)]
         thresholds = [
             [self._threshold(phrase, source) for phrase, (_, source) in zip(*each, strict=True)]
@@ -430,7 +431,7 @@ class Method(nn.Module):
         return torch.stack([self._texts[name] for name in names])
 
 
-def _parsed(text: str) -> NounPhrase:
+def parsed_phrase(text: str) -> NounPhrase:
     """A phrase that names nothing is taken as a name as a whole."""
     try:
         return parse_phrase(text)

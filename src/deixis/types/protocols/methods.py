@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from deixis.types.batch import Batch
-from deixis.types.outputs import Features, GroundOutput, Losses, Maps, Progress
+from deixis.types.outputs import Features, GroundOutput, Losses, Maps, Progress, RankedBoxes
 from deixis.types.specs import Card, Claim, Stage
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "FittedMethod",
     "HasAfterBackward",
     "HasAfterStep",
+    "HasCandidates",
     "HasConfig",
     "HasEncode",
     "HasFinish",
@@ -277,6 +278,23 @@ class HasGroundBatch(Protocol):
 
     def ground_batch(self, batch: Batch, sentence: bool = False) -> GroundOutput:
         """As `ground`, from a batch of the first stage; `sentence`: the caption as a whole is the phrase."""
+
+
+@runtime_checkable
+class HasCandidates(Protocol):
+    """Orders boxes by a linear map of what is known of each, which is fitted outside to compare penalties."""
+
+    def feature_groups(self) -> tuple[int, ...]:
+        """How many features there are of each kind."""
+        ...
+
+    def candidates(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"]
+    ) -> list[RankedBoxes]:
+        """What is known of the boxes of each image for one phrase, the row of tokens."""
+
+    def adopt(self, weight: Float[Tensor, " F"], penalty: float | None = None) -> None:
+        """Takes over a map, and the penalty that it was learned with."""
 
 
 @runtime_checkable

@@ -1,0 +1,272 @@
+"""`deixis adapt` on boxes with phrases: whether they improve what `deixis ground` answers, and the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deixis import methods
+from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.common.console import Reporter
+from deixis.apps.common.dataset import check_and_read
+from deixis.apps.common.formatting import counted, points
+from deixis.apps.common.runs import Clock, free_name, run_folder, versions
+from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
+from deixis.apps.eval.comparison import write_page
+from deixis.apps.train.method_runs import STATE, facts_of
+from deixis.data.splits import concept_groups
+from deixis.engine.adaptation.adapt import AdaptationArm
+from deixis.engine.adaptation.boxes import (
+    BoxDivision,
+    BoxTable,
+    choose_penalty,
+    cross_validate,
+    table_of,
+    weights_of,
+)
+from deixis.engine.adaptation.verdict import LEVEL, Judgement, judge
+from deixis.engine.evaluation.data import EvalSet
+from deixis.engine.evaluation.grounding import PhraseQuery, phrase_queries
+from deixis.engine.fewshot import learners
+from deixis.engine.training.build import build
+from deixis.engine.training.checkpoint import save_state
+from deixis.engine.training.stages import name_of
+from deixis.errors import DeixisError
+from deixis.files import write_json
+from deixis.nn.compute import current
+from deixis.ops.stats import Interval
+from deixis.types import Source
+from deixis.types.protocols import AnyMethod, HasCandidates, HasConfig
+from deixis.zoo.training_images import write_training_images
+
+__all__ = ["adapt_to_boxes", "ranks_boxes"]
+
+METRIC = "box_accuracy"
+_METRICS = (METRIC, "box_pointing")
+_FEWEST = 5
+"""Groups of pictures below which nothing can be held out."""
+
+
+def rankers() -> list[str]:
+    """The methods that boxes with phrases teach without training."""
+    cards = {name: methods.read(name).card for name in methods.list_methods()}
+    return [name for name, card in cards.items() if card.kind == "fitted" and "ground" in card.capabilities]
+
+
+def ranks_boxes(source: Source, method: str) -> bool:
+    """Whether boxes with phrases are what is to be learned from: the method says so, or there is nothing else.
+
+    Args:
+        source: the data.
+        method: that was requested.
+    """
+    name = method.replace("-", "_")
+    if name in rankers():
+        return True
+    boxes = any(region.phrases for sample in source.samples for region in sample.regions)
+    return boxes and (name == learners.AUTO or source.kind == "images")
+
+
+def adapt_to_boxes(
+    source: Source,
+    out: str | Path,
+    settings: AdaptSettings,
+    *,
+    ranker: AnyMethod | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Learns to order proposals from boxes with phrases and writes a run folder for `deixis ground --model`.
+
+    What was learned is kept only if it is better, beyond chance, on pictures that it was not learned from.
+
+    Args:
+        source: pictures with boxes that have phrases.
+        out: the run folder.
+        settings: the model that compares crops, and the seed.
+        ranker: what is fitted, in place of the method of the registry with the detector.
+        overwrite: replace a run that is there.
+        quiet: print nothing.
+
+    Returns:
+        What stands in `result.json`.
+
+    Raises:
+        DeixisError: no box has a phrase, there are too few pictures, the detector is not there, or `out` is taken.
+    """
+    talk, clock, out = Reporter(quiet), Clock(), Path(out)
+    _reservation = free_name(out, overwrite)
+    _require_phrases(source)
+    method = build(rankers()[0], "desk", {"encoder": settings.model}) if ranker is None else ranker
+    method = method.eval().to(current().device)
+    assert isinstance(method, HasCandidates)
+    assert isinstance(method, HasConfig)
+    name = name_of(method)
+    checked = check_and_read(source, talk)
+    report = checked.report
+    groups = tuple(concept_groups(checked.source.samples, report.same, captions=False))
+    data = EvalSet(checked.source, tuple(report.hashes), groups, report.fingerprint)
+    queries = [query for query in phrase_queries(data.samples) if query.regions]
+    _require_groups(data, queries)
+    with talk.step("encode"), talk.bar("look at proposals") as bar:
+        table = table_of(method, data, queries, bar)
+    with talk.step("compare"), talk.bar("cross-validate") as bar:
+        arm, chosen = cross_validate(table, settings.seed, progress=bar)
+        verdict = judge(arm, METRIC)
+        penalty = choose_penalty(table, settings.seed)
+    kept = verdict.outcome == "adapted" and penalty != float("inf")
+    with talk.step("refit"):
+        if kept:
+            method.adopt(weights_of(table, (penalty,))[0], penalty)
+    result = {
+        **_facts(data, table, settings, name),
+        **_measured(arm, verdict, kept),
+        "method": {"name": name, "config": dataclasses.asdict(method.config), "chosen": _chosen(chosen)},
+        "proposals": {"best_possible": float(np.mean([_reaches(table, row) for row in range(len(table))]))},
+        "families": _families(arm, queries),
+    }
+    result["sentence"] = sentence(result, METRIC, METRIC)
+    with run_folder(out, overwrite) as folder:
+        config = dataclasses.asdict(method.config)
+        save_state(method, folder / STATE, facts_of(method, {"method": name, "config": config}, "desk", ()))
+        if kept:
+            write_training_images(folder, report.hashes)
+        result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
+        write_json(folder / "check.json", report.to_dict())
+        write_json(folder / "result.json", result)
+        _page(folder, result)
+    _tell(result, talk, out)
+    return result
+
+
+def _require_phrases(source: Source) -> None:
+    if not any(region.phrases for sample in source.samples for region in sample.regions):
+        raise DeixisError(
+            f"No box of {source.root} has a phrase.",
+            "Give a table with the columns image, phrase and x0, y0, x1, y1 (or x, y, w, h; or bbox).",
+        )
+
+
+def _require_groups(data: EvalSet, queries: Sequence[PhraseQuery]) -> None:
+    found = len({data.groups[query.picture] for query in queries})
+    if found < _FEWEST:
+        raise DeixisError(
+            f"The phrases are about {counted(found, 'picture')} that are not nearly the same, and {_FEWEST} are needed "
+            "to hold some out.",
+            "Draw boxes in more pictures.",
+        )
+
+
+def _facts(data: EvalSet, table: BoxTable, settings: AdaptSettings, name: str) -> dict[str, Any]:
+    source = data.source
+    return {
+        "format": 1,
+        "kind": "boxes",
+        "data": {
+            "path": str(source.root),
+            "name": source.name,
+            "images": len({id(sample) for sample in source.samples}),
+            "phrases": len(table),
+            "groups": len(set(table.groups)),
+            "fingerprint": data.fingerprint,
+            "skipped": [dataclasses.asdict(item) for item in source.skipped],
+        },
+        "model": {"name": settings.model, "method": name},
+        "seed": settings.seed,
+        "compute": current().facts,
+    }
+
+
+def _measured(arm: AdaptationArm, verdict: Judgement, kept: bool) -> dict[str, Any]:
+    """Before, after and difference with intervals over groups of pictures, and the verdict on them."""
+
+    def plain(values: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+        return {name: dict(values[name]._asdict()) for name in _METRICS}
+
+    probable = verdict.outcome == "probable"
+    return {
+        **{which: plain(arm.intervals(which)) for which in ("before", "after", "difference")},
+        "t_interval": plain(arm.corrected()),
+        "primary": METRIC,
+        "told": METRIC,
+        "kept": "adapted" if kept else "original",
+        "verdict": {
+            "outcome": verdict.outcome,
+            "borderline": verdict.borderline,
+            "reasons": ["the interval of the gain includes 0"] if probable else [],
+            "evidence": {**verdict.evidence._asdict(), "measure": "log rank", "level": LEVEL},
+            "gain": verdict.gain._asdict(),
+        },
+    }
+
+
+def _chosen(divisions: Sequence[BoxDivision]) -> list[dict[str, Any]]:
+    """The penalty of each division; none where nothing was learned."""
+    return [{"split": each.index, "penalty": None if np.isinf(each.penalty) else each.penalty} for each in divisions]
+
+
+def _reaches(table: BoxTable, row: int) -> bool:
+    return bool((table.overlaps[row] >= table.overlap).any())
+
+
+def _families(arm: AdaptationArm, queries: Sequence[PhraseQuery]) -> dict[str, dict[str, Any]]:
+    """Accuracy before and after by what singles out the thing that is meant."""
+    found = {}
+    for family in dict.fromkeys(query.family for query in queries):
+        mask = np.array([query.family == family for query in queries])
+        sides = {which: float(arm.by_sample(which, METRIC, mask)[0].mean()) for which in ("before", "after")}
+        found[family] = {"phrases": int(mask.sum()), **sides}
+    return found
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            METRIC_NAMES[name],
+            points(result["before"][name]["value"]),
+            points(result["after"][name]["value"]),
+            in_points(result["difference"][name]),
+        )
+        for name in _METRICS
+    ]
+
+
+def _page(folder: Path, result: Mapping[str, Any]) -> None:
+    data = result["data"]
+    families = [
+        (name, str(each["phrases"]), points(each["before"]), points(each["after"]))
+        for name, each in result["families"].items()
+    ]
+    tables = [
+        ("Before and after, in points", ("measure", "before", "after", "difference [95 %]"), _rows(result)),
+        ("Best box right, by what singles out the thing", ("phrases", "number", "before", "after"), families),
+    ]
+    best = points(result["proposals"]["best_possible"], 0)
+    notes = [
+        "Every figure is of phrases about pictures that were not learned from; intervals are over groups of pictures.",
+        f"For {best} of 100 phrases a box that is ordered is right: ordering can't reach more.",
+        "Whether a thing is there at all is decided as before.",
+    ]
+    recipe = {
+        "data": data["path"],
+        "pictures": data["images"],
+        "phrases": data["phrases"],
+        "method": result["method"]["name"],
+        "penalty": result["method"]["config"]["penalty"],
+        "seed": result["seed"],
+    }
+    write_page(folder, str(result["sentence"]), "", tables, notes, recipe, name="report.html")
+
+
+def _tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
+    talk.result(result["sentence"])
+    data = result["data"]
+    title = f"{data['name']}: {counted(data['phrases'], 'phrase')}, held-out pictures"
+    talk.table(title, ("measure, in points", "before", "after", "difference [95 %]"), _rows(result))
+    kept = "the adapted" if result["kept"] == "adapted" else "the original"
+    talk.result(f"Saved: {kept} order of boxes.\nReport: {out / 'report.html'}")
+    talk.result(f'Ground: deixis ground photo.jpg "words" --model {out}')

@@ -1,0 +1,72 @@
+"""`deixis adapt boxes.csv` learns where the things lie that are meant, and leaves a run that `deixis ground` takes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from deixis import engine
+from deixis.apps.adapt.boxes import adapt_to_boxes, ranks_boxes
+from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.common.dataset import read
+from deixis.apps.ground.ground import ground
+from deixis.apps.predict.capable import open_method
+from deixis.errors import DeixisError
+from deixis.methods.baselines.box_ranker import Method
+from deixis.types import Source
+from tests.pictures import picture
+
+TINY = AdaptSettings(model="tiny")
+
+
+def boxes(folder: Path, count: int, corner: bool) -> Source:
+    """Pictures with a box each, which is always the last square of the grid of regions, or any of the nine."""
+    rng, lines = random.Random(0), ["image,phrase,x0,y0,x1,y1"]
+    for number in range(count):
+        colour = (rng.randrange(256), rng.randrange(256), rng.randrange(256))
+        picture(folder / f"{number:02}.png", colour, rng)
+        row, column = (2, 2) if corner else (rng.randrange(3), rng.randrange(3))
+        shares = [column / 3, row / 3, (column + 1) / 3, (row + 1) / 3]
+        lines.append(f"{number:02}.png,the {rng.choice(('lid', 'knob', 'seal'))}," + ",".join(map(str, shares)))
+    (folder / "boxes.csv").write_text("\n".join(lines), encoding="utf-8")
+    return read(str(folder / "boxes.csv"))
+
+
+def ranker() -> Method:
+    method = engine.build("box_ranker", "tiny", {"overlap": 0.5})
+    assert isinstance(method, Method)
+    return method
+
+
+def test_what_was_learned_is_proven_saved_and_used(tmp_path: Path) -> None:
+    source, run = boxes(tmp_path, 16, corner=True), tmp_path / "run"
+    assert ranks_boxes(source, "residual")
+    assert ranks_boxes(source, "auto")
+    result = adapt_to_boxes(source, run, TINY, ranker=ranker(), quiet=True)
+    assert result["kept"] == "adapted"
+    assert result["difference"]["box_accuracy"]["low"] > 0
+    assert result["sentence"].startswith("Adapted")
+    assert "of 100 phrases, the best box was right for" in result["sentence"]
+    assert json.loads((run / "result.json").read_text(encoding="utf-8"))["verdict"]["outcome"] == "adapted"
+    assert result["sentence"] in (run / "report.html").read_text(encoding="utf-8")
+    [found] = ground([tmp_path / "00.png"], "the lid", model=open_method(str(run), "ground"), best=True)
+    torch.testing.assert_close(found.boxes[0], torch.tensor([2 / 3, 2 / 3, 1, 1]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_boxes_that_have_nothing_in_common_leave_the_order_as_it_is(tmp_path: Path) -> None:
+    source, run = boxes(tmp_path, 20, corner=False), tmp_path / "run"
+    result = adapt_to_boxes(source, run, TINY, ranker=ranker(), quiet=True)
+    assert result["kept"] == "original"
+    method = open_method(str(run), "ground")
+    assert not method.weight.any()
+
+
+def test_too_few_pictures_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DeixisError, match="4 pictures"):
+        adapt_to_boxes(boxes(tmp_path, 4, corner=True), tmp_path / "run", TINY, ranker=ranker(), quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,62 @@
+"""Ranking boxes by one's own: what can be learned is proven on other pictures, and noise is never kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deixis.engine.adaptation.boxes import BoxTable, choose_penalty, cross_validate, phrase_values, weights_of
+from deixis.engine.adaptation.verdict import judge
+from deixis.errors import DeixisError
+from deixis.types.outputs import RankedBoxes
+
+
+def planted(phrases: int, learnable: bool, seed: int = 0) -> BoxTable:
+    """Six candidates a phrase, two phrases a picture; the right one is that of the highest first feature, or any."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, overlaps = [], []
+    for _ in range(phrases):
+        features, offsets = torch.randn(6, 4, generator=generator), torch.randn(6, generator=generator)
+        right = int(features[:, 0].argmax()) if learnable else int(torch.randint(6, (1,), generator=generator))
+        rows.append(RankedBoxes(torch.rand(6, 4, generator=generator), features, offsets))
+        overlaps.append(torch.arange(6).eq(right).float())
+    hits = tuple(each.bool() for each in overlaps)
+    return BoxTable(tuple(rows), tuple(overlaps), hits, tuple(n // 2 for n in range(phrases)), (2, 2), 0.5)
+
+
+def test_what_boxes_have_in_common_is_proven_on_pictures_that_were_held_out() -> None:
+    table = planted(80, learnable=True)
+    arm, chosen = cross_validate(table, seed=0, repeats=1)
+    assert judge(arm, "box_accuracy").outcome == "adapted"
+    assert arm.intervals("before")["box_accuracy"].value < 0.4
+    assert arm.intervals("after")["box_accuracy"].value > 0.8
+    assert all(each.penalty < float("inf") for each in chosen)
+    assert sorted(place for result in arm.results for place in result.queries) == list(range(80))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_twenty_boxes_that_have_nothing_in_common_nothing_is_kept(seed: int) -> None:
+    arm, _ = cross_validate(planted(20, learnable=False, seed=seed), seed, repeats=1)
+    assert judge(arm, "box_accuracy").outcome != "adapted"
+
+
+def test_an_infinite_penalty_leaves_every_phrase_as_it_was() -> None:
+    table = planted(20, learnable=True)
+    nothing, something = weights_of(table, (float("inf"), 0.1))
+    assert not nothing.any()
+    assert something.any()
+    values = phrase_values(table, nothing)["box_accuracy"]
+    best = [int(row.offsets.argmax()) for row in table.rows]
+    assert values.tolist() == [float(overlaps[place]) for overlaps, place in zip(table.overlaps, best, strict=True)]
+
+
+def test_where_no_proposal_is_right_nothing_is_learned() -> None:
+    table = planted(20, learnable=True)
+    blind = BoxTable(table.rows, tuple(0 * each for each in table.overlaps), table.hits, table.groups, (2, 2), 0.5)
+    assert not weights_of(blind, (0.1,))[0].any()
+    assert choose_penalty(blind, 0) == float("inf")
+
+
+def test_too_few_pictures_are_refused() -> None:
+    with pytest.raises(DeixisError, match="at least 5"):
+        cross_validate(planted(6, learnable=True), seed=0)
