@@ -118,3 +118,8 @@ def test_an_index_without_text_is_served_and_the_page_learns_that_words_are_no_u
             assert "reads text, such as starter" in problem(server.post(path, body), 422)
         explained = server.post("/explain", {"row": 0, "texts": ["red"]})
         assert "reads text, such as starter" in problem(explained, 422)
+
+
+def test_an_index_without_text_is_replaced_like_any_other(eyes: Path, tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        index(str(eyes / "pictures"), tmp_path / "index", str(eyes / "eyes"), overwrite=overwrite, quiet=True)

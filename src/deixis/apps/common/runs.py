@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 _WRITTEN = re.compile(
-    r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html"
+    r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html|trained_on\.txt"
     r"|index/(manifest\.json|lock|(vectors|removed)(-\d+)?\.npy|items(-\d+)?\.jsonl|approximate-\w+\.(usearch|json))"
-    r"|model/((config|tokenizer)\.json|(adapters|towers)\.safetensors)"
+    r"|model/((config|tokenizer|run)\.json|(adapters|towers|method)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
-    r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl)"
+    r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
     r"|predictions\.csv|(pictures|labels)/[^/]+\.png"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
