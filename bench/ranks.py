@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
 from deixis.ops.metrics import recall_at, retrieval_ranks
 
 __all__ = ["CASES", "RACE", "SIDES", "enough_memory", "equal", "features", "main"]
@@ -138,12 +138,7 @@ def _race(case: str, repeats: int, results: Path) -> None:
     if not all(equal(metrics, run["metrics"]) for done in runs.values() for run in done):
         raise SystemExit(f"the sides differ: {metrics} and {runs['theirs'][0]['metrics']}")
     peer = {"race": "ranks", "peer": "open_clip", "peer_version": importlib.metadata.version("open_clip_torch")}
-    for name, unit, kind in ((case, "s", "seconds"), (f"{case} memory", "MB", "megabytes")):
-        timings = Timings(*([run[kind] for run in done] for done in runs.values()))
-        row = make_row(
-            {**peer, "case": name}, timings, unit=unit, equal=True, surroundings=environment(threads=THREADS)
-        )
-        append_row(row, results)
+    append_time_and_memory(peer, case, runs, environment(threads=THREADS), results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
 from deixis.ops.similarity.identity import identity_ranks
 
 __all__ = ["CASES", "RACE", "SIDES", "equal", "main", "vectors"]
@@ -102,12 +102,7 @@ def _race(case: str, repeats: int, results: Path) -> None:
     if not all(equal(one, other) for one, other in zip(runs["ours"], runs["theirs"], strict=True)):
         raise SystemExit("the sides differ")
     peer = {"race": "reid", "peer": "numpy", "peer_version": np.__version__}
-    for name, unit, kind in ((case, "s", "seconds"), (f"{case} memory", "MB", "megabytes")):
-        timings = Timings(*([run[kind] for run in done] for done in runs.values()))
-        row = make_row(
-            {**peer, "case": name}, timings, unit=unit, equal=True, surroundings=environment(threads=THREADS)
-        )
-        append_row(row, results)
+    append_time_and_memory(peer, case, runs, environment(threads=THREADS), results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

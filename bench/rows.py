@@ -24,6 +24,7 @@ __all__ = [
         "added_memory",
         "alternate",
         "append_row",
+        "append_time_and_memory",
         "child_environment",
         "environment",
     ),
@@ -188,3 +189,24 @@ def append_row(row: Mapping[str, Any], path: Path = RESULTS) -> None:
         f"{row['theirs']} {row['unit']}, {row['ratio']} times better ({row['spread'][0]} to {row['spread'][1]})",
         flush=True,
     )
+
+
+def append_time_and_memory(
+    peer: Mapping[str, str],
+    case: str,
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    surroundings: Mapping[str, Any],
+    path: Path = RESULTS,
+) -> None:
+    """Adds two rows of a case: of `seconds`, and of `megabytes`.
+
+    Args:
+        peer: `race`, `peer` and `peer_version`.
+        case: its name; the second row is of `CASE memory`.
+        runs: of `ours`, then of `theirs`: what each run measured. The outputs have been compared and are equal.
+        surroundings: as `environment` gives them.
+        path: where rows are added.
+    """
+    for name, unit, kind in ((case, "s", "seconds"), (f"{case} memory", "MB", "megabytes")):
+        timings = Timings(*([run[kind] for run in done] for done in runs.values()))
+        append_row(make_row({**peer, "case": name}, timings, unit=unit, equal=True, surroundings=surroundings), path)

@@ -116,14 +116,6 @@ class Config(clip.Config):
         )
 
     @classmethod
-    def desk(cls) -> Config:
-        """For fine-tuning on some hundred to thousand images: the last blocks, small steps, little decay."""
-        return cls(
-            layers="last",
-            optim=OptimSpec(learning_rate=5e-5, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6, warmup=5),
-        )
-
-    @classmethod
     def paper(cls) -> Config:
         """32 epochs of up to 30 million images, from new weights; the raw caption and six further sentences, where
         figures of the paper gain little beyond eight. Rate, decay and weights are the defaults of the released code."""

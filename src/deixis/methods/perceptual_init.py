@@ -93,19 +93,6 @@ class Config(clip.Config):
     distance: Literal["plain", "centred"] = "plain"
 
     @classmethod
-    def tiny(cls) -> Config:
-        """For tests: the tiny encoder."""
-        return cls(encoder="tiny", optim=OptimSpec(learning_rate=1e-2, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6))
-
-    @classmethod
-    def desk(cls) -> Config:
-        """For fine-tuning on some hundred to thousand pairs: the last blocks, small steps, little decay."""
-        return cls(
-            layers="last",
-            optim=OptimSpec(learning_rate=5e-5, weight_decay=0.001, betas=(0.9, 0.98), eps=1e-6, warmup=5),
-        )
-
-    @classmethod
     def paper(cls) -> Config:
         """ViT-B/32 from new weights. Rate, decay and warm-up of stage 1 are those of a follow-up's files (150 steps in
         stage 1, 2,500 in stage 2, for which one number stands here); the share is 20,019 triplets of 15 million pairs.

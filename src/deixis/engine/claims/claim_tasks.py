@@ -34,9 +34,25 @@ __all__ = [
     "make_task",
     "part_hash",
     "read_task",
+    "require_least",
 ]
 
 _FOLDER = Path(__file__).parent / "tasks"
+
+
+def require_least(options: Any, **least: int) -> None:
+    """Refuses options of a task that are too low.
+
+    Args:
+        options: the dataclass.
+        **least: field -> the lowest number that it may be.
+
+    Raises:
+        DeixisError: one is lower.
+    """
+    for name, number in least.items():
+        if getattr(options, name) < number:
+            raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {number} or more.")
 
 
 @dataclasses.dataclass(frozen=True)

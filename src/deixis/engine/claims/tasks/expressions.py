@@ -15,7 +15,7 @@ from deixis import zoo
 from deixis.data.grounding import merge_sentences, referring
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS
-from deixis.engine.claims.claim_tasks import TrainingTask
+from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
@@ -83,9 +83,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     Raises:
         DeixisError: a value is out of range, or the set that the scenes are made of is not in the cache.
     """
-    for name, least in (("count", 2), ("held", 2), ("batch_size", 2), ("phrases", 1)):
-        if getattr(options, name) < least:
-            raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
+    require_least(options, count=2, held=2, batch_size=2, phrases=1)
     train, validation, test = (_source(options, split, seed) for split in SPLITS)
 
     def encoder(number: int) -> DualEncoder:

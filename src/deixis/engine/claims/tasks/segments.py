@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS
-from deixis.engine.claims.claim_tasks import TrainingTask
+from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import preprocess_of
 from deixis.engine.training.stages import offers
@@ -81,9 +81,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     Raises:
         DeixisError: a value is out of range, or the set that the scenes are made of is not in the cache.
     """
-    for name, least in (("count", 2), ("probe", 2), ("held", 2), ("batch_size", 2)):
-        if getattr(options, name) < least:
-            raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
+    require_least(options, count=2, probe=2, held=2, batch_size=2)
     config = SceneConfig(
         cast=options.cast, objects=options.objects, repeats=1, tinted=1.0, phrases=0, questions=0, scale=options.scale
     )

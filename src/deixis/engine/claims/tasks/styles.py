@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deixis.data import catalogue
 from deixis.data.synthetic.picture_styles import SEEN, UNSEEN, StyledPicture
-from deixis.engine.claims.claim_tasks import TrainingTask
+from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import preprocess_of
 from deixis.engine.training.stages import offers
@@ -104,9 +104,7 @@ def make(options: Options, seed: int) -> TrainingTask:
 
 
 def _require(options: Options) -> None:
-    for name, least in (("count", 2), ("curated", 20), ("held", 20), ("batch_size", 2)):
-        if getattr(options, name) < least:
-            raise DeixisError(f"{name} is {getattr(options, name)}.", f"It must be {least} or more.")
+    require_least(options, count=2, curated=20, held=20, batch_size=2)
     if options.pictures not in ("curated", "uncurated"):  # a claim's options are not checked by their types
         raise DeixisError(f"pictures is {options.pictures!r}.", "It is curated or uncurated.")
     if not 0 <= options.others < 1:
