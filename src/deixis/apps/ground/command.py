@@ -45,6 +45,9 @@ def run(
         output: files, or the terminal.
         reading: names of columns.
     """
+    from deixis.inputs.phrases import noun_phrases_of
+
+    noun_phrases_of(phrases)  # wrong words are refused before torch is imported
     from deixis.apps.ground.ground import ground_data
 
     ground_data(data, phrases, settings, output, reading)

@@ -22,7 +22,7 @@ from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import phrase_spans, tokenized
 from deixis.errors import DeixisError
 from deixis.inputs.images import is_single
-from deixis.inputs.phrases import NounPhrase, noun_phrases
+from deixis.inputs.phrases import NounPhrase, noun_phrases_of
 from deixis.ops.regions.boxes import nms
 from deixis.types import Detections, GroundOutput
 from deixis.types.detections import MissingPhrase
@@ -76,7 +76,6 @@ def ground_data(
     Raises:
         DeixisError: as `ground`, or the output can't be written.
     """
-    _requests(phrases)  # before anything is loaded
     with settings.active():
         method = open_or_default(settings.model, "ground")
         run = ground_with(method, phrases, settings.count, settings.best)
@@ -91,7 +90,7 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     """
     if count < 0:
         raise DeixisError(f"{count} boxes per phrase are requested.", "Give 1 or more, or 0 for what the phrase says.")
-    requests, text = _requests(phrases), ", ".join(phrases)
+    requests, text = noun_phrases_of(phrases), ", ".join(phrases)
     rows = tokenized(method, phrases)
     spans = [
         phrase_spans(method, each, [(n.start, n.stop) for n in nouns]) if len(nouns) > 1 else None
@@ -113,12 +112,6 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
         return [_joined(each, text, view) for each, view in zip(chosen, shown, strict=True)]
 
     return run
-
-
-def _requests(phrases: Sequence[str]) -> list[tuple[NounPhrase, ...]]:
-    if not phrases or not all(each.strip() for each in phrases):
-        raise DeixisError("There is no text, or an empty one.", "Give at least one, in words.")
-    return [noun_phrases(each) for each in phrases]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ class PredictOutput:
     """Where predictions go.
 
     Attributes:
-        out: .csv file, .png file (for one picture), or folder for a csv and a picture of each; by default only printed.
+        out: .csv file, .json file (of boxes), .png file (of one picture), or folder for a csv and a picture of each.
         overwrite: replace existing files.
         quiet: print nothing.
     """

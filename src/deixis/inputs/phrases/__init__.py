@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from deixis.inputs.phrases.nouns import head_noun, singular
-from deixis.inputs.phrases.parsing import NounPhrase, noun_phrases, parse_phrase
+from deixis.inputs.phrases.parsing import NounPhrase, noun_phrases, noun_phrases_of, parse_phrase
 
-__all__ = ["NounPhrase", "head_noun", "noun_phrases", "parse_phrase", "singular"]
+__all__ = ["NounPhrase", "head_noun", "noun_phrases", "noun_phrases_of", "parse_phrase", "singular"]

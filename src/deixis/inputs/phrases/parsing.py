@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from deixis.errors import DeixisError
 from deixis.inputs.phrases.nouns import DETERMINERS, PARTITIVES, STOPS, WORD, ends_phrase, singular
 
-__all__ = ["NounPhrase", "noun_phrases", "parse_phrase"]
+__all__ = ["NounPhrase", "noun_phrases", "noun_phrases_of", "parse_phrase"]
 
 _COLOURS: Mapping[str, str] = {
     **{name: name for name in "black white grey red orange yellow green blue purple pink brown".split()},
@@ -128,6 +128,17 @@ def noun_phrases(text: str) -> tuple[NounPhrase, ...]:
     if len(found) > _MOST:
         raise DeixisError(f"The text names {len(found)} things.", f"Ask for {_MOST} at a time at the most.")
     return tuple(found)
+
+
+def noun_phrases_of(texts: Sequence[str]) -> list[tuple[NounPhrase, ...]]:
+    """The things that each of several texts names.
+
+    Raises:
+        DeixisError: there is no text, an empty one, or one that names nothing.
+    """
+    if not texts or not all(each.strip() for each in texts):
+        raise DeixisError("There is no text, or an empty one.", "Give at least one, in words.")
+    return [noun_phrases(each) for each in texts]
 
 
 def parse_phrase(text: str, start: int = 0) -> NounPhrase:
