@@ -68,7 +68,12 @@ _AT_IMPORT = """
 class Stop:
     def find_spec(self, name, *rest):
         if name == {module!r}:
-            signal.raise_signal({number:d})
+            try:
+                signal.raise_signal({number:d})
+            except KeyboardInterrupt as stopped:
+                if {lost}:  # as libraries in C do when it comes while they are initialized
+                    raise ImportError("initialization failed") from stopped
+                raise
 sys.meta_path.insert(0, Stop())
 """
 
@@ -80,6 +85,7 @@ def start(
     cache: Path | None = None,
     begun: Path | None = None,
     at_import: tuple[signal.Signals, str] | None = None,
+    lost: bool = False,
 ) -> subprocess.Popen[str]:
     """Starts the command in a process of its own, with signals as in a terminal.
 
@@ -90,10 +96,11 @@ def start(
         cache: its cache; None: the one of this process.
         begun: a file that is there once Python itself has started.
         at_import: a signal that the process gets when it imports a module of that name.
+        lost: the import fails by an error of its own.
     """
     place = {} if cache is None else {"DEIXIS_CACHE": str(cache)}
     first = "" if begun is None else f"open({str(begun)!r}, 'w').close()\n"
-    first += "" if at_import is None else _AT_IMPORT.format(number=at_import[0], module=at_import[1])
+    first += "" if at_import is None else _AT_IMPORT.format(number=at_import[0], module=at_import[1], lost=lost)
     code = _START.format(source=str(SOURCE), first=first)
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],

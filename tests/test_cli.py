@@ -578,11 +578,11 @@ def test_the_same_command_goes_on_from_what_was_encoded_and_says_so(line: str, e
     assert int(found[1]) >= 32
 
 
-def test_stopped_while_it_still_starts_it_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_stopped_while_it_still_starts_it_says_so(lost: bool, tmp_path: Path) -> None:
     captioned(tmp_path / "pictures", 2)
-    process = start(
-        *("adapt", "pictures", "--model", "tiny", "--out", "run"), cwd=tmp_path, at_import=(signal.SIGTERM, "torch")
-    )
+    words, at_import = ("adapt", "pictures", "--model", "tiny", "--out", "run"), (signal.SIGTERM, "torch")
+    process = start(*words, cwd=tmp_path, at_import=at_import, lost=lost)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
     assert err.strip().startswith("Stopped. No partial file was left")
@@ -726,7 +726,7 @@ def test_a_signal_after_any_time_leaves_nothing_half_written(number: signal.Sign
         time.sleep(tenths / 10)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-        assert process.returncode in (128 + number, -number, 0)
+        assert process.returncode in (128 + number, -number, 0), err
         assert "Traceback" not in err or tenths < 5  # before it could say what a signal means
         assert left_in(tmp_path) == ({"run"} if process.returncode == 0 else set())
         shutil.rmtree(tmp_path / "run", ignore_errors=True)

@@ -130,17 +130,26 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         return 2
     import signal  # it takes a millisecond to load, of the twenty in which help answers
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
-            signal.signal(number, _stop)
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        raise _Stopped(f"stopped by signal {number}")
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handled = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]  # ignored under nohup
+    for each in handled:
+        signal.signal(each, stop)
     try:
         return _run(verb, arguments)
-    except DeixisError as error:
+    except BaseException as error:
+        if received:  # whatever was raised: a library in C that is being imported makes an ImportError of it
+            _to_stderr(_STOPPED)
+            return 128 + received[0]
+        if not isinstance(error, DeixisError):
+            raise
         _to_stderr(f"deixis {verb}: {error}")
         return 2
-    except _Stopped as stopped:
-        _to_stderr(_STOPPED)
-        return 128 + stopped.number
 
 
 _STOPPED = "\nStopped. No partial file was left, and finished work is stored: run the same command to resume."
@@ -148,14 +157,6 @@ _STOPPED = "\nStopped. No partial file was left, and finished work is stored: ru
 
 class _Stopped(KeyboardInterrupt):
     """A signal, raised where the program is, so that everything half-written is taken away."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by signal {number}")
-        self.number = number
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise _Stopped(number)
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
