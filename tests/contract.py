@@ -46,17 +46,24 @@ class Subject:
     Attributes:
         make: gives an equal, fresh one each time; can be sent to another process.
         card: its card.
+        share: gives one whose settings are read and that nothing changes; None: a fresh one.
     """
 
     make: Callable[[], Any]
     card: Card
+    share: Callable[[], Any] | None = None
+
+    def shared(self) -> Any:
+        """One that is only read, since a copy of it takes longer than most of the rules."""
+        return (self.share or self.make)()
 
     def stages(self) -> list[Stage]:
-        return [stage for stage in engine.stages(self.make()) if stage.kind == "train"]
+        return [stage for stage in engine.stages(self.shared()) if stage.kind == "train"]
 
     def batch(self, size: int = 6, seed: int = 0, stage: Stage | None = None, **sizes: int) -> Batch:
         """A synthetic batch that holds what the card, or the stage, declares, as the config asks for it."""
-        asked = vars(getattr(self.make(), "config", object())) if hasattr(self.make(), "config") else {}
+        method = self.shared()
+        asked = vars(method.config) if hasattr(method, "config") else {}
         view = stage.view if stage and stage.view else _first(asked.values(), ViewSpec)
         sample = _first(asked.values(), SampleSpec)
         needs = self.card.needs if stage is None or stage.needs is None else stage.needs
@@ -66,10 +73,10 @@ class Subject:
 
     def turns(self) -> int:
         """Steps within which each task of the method has its turn."""
-        return int(getattr(self.make(), "turns", 1))
+        return int(getattr(self.shared(), "turns", 1))
 
     def group(self) -> int:
-        sample = _first(vars(getattr(self.make(), "config", self)).values(), SampleSpec)
+        sample = _first(vars(getattr(self.shared(), "config", self)).values(), SampleSpec)
         return sample.group if sample else 1
 
 
@@ -226,7 +233,7 @@ def offering(capability: str) -> type:
 
 def it_has_what_it_is_called_with(subject: Subject) -> None:
     """The members that the Protocols of its kind, its hooks and its capabilities have, and their arguments by name."""
-    method, card = type(subject.make()), subject.card
+    method, card = type(subject.shared()), subject.card
     hooks = [getattr(protocols, name) for name in protocols.__all__ if name.startswith("Has")]
     for hook in hooks:
         there = [name for name in members(hook) if getattr(method, name, None) is not None]
@@ -392,7 +399,7 @@ def the_loss_is_pure(subject: Subject) -> None:
 
 
 def cached_gradients_equal_whole_gradients(subject: Subject, chunk: int) -> None:
-    if "cached" in subject.card.skip_contract or not hasattr(subject.make(), "encode"):
+    if "cached" in subject.card.skip_contract or not hasattr(subject.shared(), "encode"):
         return
     for stage in subject.stages():
         batch = subject.batch(size=7, stage=stage)

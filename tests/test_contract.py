@@ -51,7 +51,7 @@ def _fresh(name: str) -> nn.Module:
 
 
 def subject(name: str) -> Subject:
-    return Subject(functools.partial(_fresh, name), read(name).card)
+    return Subject(functools.partial(_fresh, name), read(name).card, functools.partial(_built, name))
 
 
 # Every kind

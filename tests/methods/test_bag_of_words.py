@@ -71,6 +71,7 @@ def test_the_text_tower_stays_as_it_was() -> None:
     assert all(torch.equal(before[name], value) for name, value in method.encoder.text_tower.state_dict().items())
 
 
+@pytest.mark.slow
 def test_which_words_an_image_has_can_be_learned() -> None:
     """Each image with words of its own; afterwards its text fits it better than the others do."""
     encoder = scratch.build(["red dog", "green cat", "blue hen"], "tiny", 16)

@@ -83,6 +83,7 @@ def test_it_trains_as_the_prediction_of_words_does() -> None:
     assert isinstance(built(), bag_of_words.Method)
 
 
+@pytest.mark.slow
 def test_the_caption_of_an_image_can_be_learned() -> None:
     """Each image with words of its own; afterwards its text fits it better than the others do."""
     encoder = scratch.build(["red dog", "green cat", "blue hen"], "tiny", 16)

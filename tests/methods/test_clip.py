@@ -174,6 +174,7 @@ def test_gradient_caching_serves_a_tower_with_still_batch_norms() -> None:
         torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_new_clip_learns_a_few_pairs() -> None:
     from deixis.nn.language.text_transformer import TextConfig, TextTransformer
     from deixis.nn.vision.vit import Vit, VitConfig

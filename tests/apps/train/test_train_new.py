@@ -122,6 +122,7 @@ def test_a_new_model_that_there_is_not_is_refused(place: Path, tmp_path: Path, m
 # The run
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_words_and_ends_with_the_same_model(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_what_other_sizes_teach_reaches_the_positions_and_leaves_the_tower_as_it
     assert tower(own).shape == (1, tower.width)
 
 
+@pytest.mark.slow
 def test_what_lies_behind_the_pooled_features_is_the_projection() -> None:
     def behind(name: str) -> list[str]:
         tower = load(name)
