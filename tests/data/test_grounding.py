@@ -73,6 +73,10 @@ def test_an_expression_becomes_the_caption_of_a_sample_whose_noun_or_whole_means
     assert second.regions[0].spans == ((0, 2),), "a phrase without the noun means the box as a whole"
     [whole, _] = referring(source(sample), align="phrase").samples
     assert whole.regions[0].spans == ((0, len(BIRD.phrases[0].text)),)
+    among, _ = referring(source(sample), among="all").samples
+    assert [region.box for region in among.regions] == [BIRD.box, DOG.box, OTHER.box]
+    assert among.extra["targets"] == (BIRD.box,)
+    assert [bool(region.spans) for region in among.regions] == [True, False, False]
     with pytest.raises(DeixisError, match="No region of 'by hand' has a phrase"):
         referring(source(said(0, "nothing refers")))
 

@@ -82,24 +82,29 @@ def _joined(samples: Sequence[Sample]) -> Sample:
     return dataclasses.replace(samples[0], captions=(caption,), regions=tuple(regions))
 
 
-def referring(source: Source, align: Literal["noun", "phrase"] = "noun") -> Source:
-    """One sample for each expression that refers to a region: the expression is its caption, the region its only one.
+def referring(
+    source: Source, align: Literal["noun", "phrase"] = "noun", among: Literal["target", "all"] = "target"
+) -> Source:
+    """One sample for each expression that refers to a region: the expression is its caption, the region its only one,
+    or one among all of its picture.
 
     Args:
         source: samples whose regions have phrases.
         align: which words mean the box: the noun (that of the region's category, where the phrase says it; as published
             for MDETR, which takes the root of the sentence), or the whole phrase.
+        among: whether a sample has the region that is meant alone (`target`), or all regions of the picture in their
+            order, as candidates (`all`); the column `targets` then holds the box that is meant.
 
     Raises:
         DeixisError: no region has a phrase.
     """
-    samples = tuple(_expressions(source, align))
+    samples = tuple(_expressions(source, align, among))
     if not samples:
         raise DeixisError(f"No region of {source.name!r} has a phrase.", "Give data with referring expressions.")
     return dataclasses.replace(source, samples=samples)
 
 
-def _expressions(source: Source, align: str) -> Iterator[Sample]:
+def _expressions(source: Source, align: str, among: str) -> Iterator[Sample]:
     for sample in source.samples:
         for number, region in enumerate(sample.regions):
             families = tuple(region.attributes.get("families", ()))
@@ -107,14 +112,17 @@ def _expressions(source: Source, align: str) -> Iterator[Sample]:
                 span = _noun(phrase.text, region.category) if align == "noun" else (0, len(phrase.text))
                 family = families[place_] if place_ < len(families) else ""
                 only = dataclasses.replace(region, phrases=(Phrase(phrase.text),), spans=(span,))
+                others = [dataclasses.replace(each, phrases=(), spans=()) for each in sample.regions]
+                regions = (*others[:number], only, *others[number + 1 :]) if among == "all" else (only,)
+                targets = {"targets": (region.box,)} if among == "all" else {}
                 yield Sample(
                     id=f"{sample.id}#{number}.{place_}",
                     image=sample.image,
                     captions=(phrase.text,),
                     groups=sample.groups,
-                    extra={"family": family, "rivals": _rivals(sample.regions, region)},
+                    extra={"family": family, "rivals": _rivals(sample.regions, region), **targets},
                     split=sample.split,
-                    regions=(only,),
+                    regions=regions,
                 )
 
 

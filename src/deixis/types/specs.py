@@ -46,14 +46,14 @@ class Made:
         output: the attribute of the result that is the field, or its place in a list such as that of feature maps;
             empty: the result itself. One row a sample; rows of different lengths (a list of tensors, or a tensor beside
             a `mask` or `valid`) make a ragged field.
-        of: what it is made from: `image`, as the part's preprocessing gives it, and `text`, the tokens of the caption
-            by the part's tokenizer.
+        of: what it is made from: `image`, as the part's preprocessing gives it; `text`, the tokens of the caption by
+            the part's tokenizer; and `boxes`, those of the sample's regions with a mask, in shares of the whole image.
     """
 
     part: str
     call: str
     output: str = ""
-    of: tuple[Literal["image", "text"], ...] = ("image",)
+    of: tuple[Literal["image", "text", "boxes"], ...] = ("image",)
 
 
 @dataclasses.dataclass(frozen=True)

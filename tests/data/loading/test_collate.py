@@ -420,3 +420,17 @@ def test_of_sentences_none_is_drawn_twice_and_what_is_missing_is_padding_as_a_wh
     pairs = [first(data.samples[0], Draw(0, epoch, "a")).captions[0] for epoch in range(10)]  # type: ignore[index]
     assert {pair[0] for pair in pairs} == {"Spot"}
     assert len({pair[1] for pair in pairs}) > 1
+
+
+def test_targets_are_the_boxes_of_the_regions_where_no_others_are_given() -> None:
+    box, other = (0.0, 0.0, 0.5, 0.5), (0.25, 0.5, 1.0, 1.0)
+    plain = Sample("plain", None, regions=(Region(box), Region(other)))
+    given = Sample("given", None, regions=(Region(box), Region(other)), extra={"targets": (other,)})
+    needs = (FieldSpec("targets", "B Q 4", ragged="Q", values="boxes"),)
+    source = Source("by hand", Path(), "captions", "by hand", (plain, given))
+    encode = Collate(source, needs, Preprocess(size=8))
+    batch = concatenate([encode(plain), encode(given)])
+    assert batch.extra["targets"].tolist() == [[list(box), list(other)], [list(other), [0.0] * 4]]
+    assert batch.valid["Q"].tolist() == [[True, True], [True, False]]
+    with pytest.raises(DeixisError, match="lack the data for 'targets'"):
+        Collate(dataclasses.replace(source, samples=(Sample("none", None),)), needs, Preprocess(size=8))

@@ -24,8 +24,9 @@ from deixis.methods import list_methods, read
 from deixis.nn.adaptation.adapters import ImageResidual
 from deixis.nn.dual import DualEncoder
 from deixis.nn.frozen import freeze
-from deixis.types import Batch, FieldSpec, Made, Sample, Source, Tokens
+from deixis.types import Batch, FieldSpec, Made, Region, Sample, Source, Tokens
 from deixis.types.batch import concatenate
+from deixis.types.outputs import RegionProposals
 from tests.pictures import captioned
 
 
@@ -51,6 +52,11 @@ class Parts(nn.Module):
         rows = [image.flatten()[: 5 * n].reshape(n, 5) for image, n in zip(images, counts, strict=True)]
         boxes = [torch.tensor([[0.0, 0.0, 1.0, 1.0]] * n) for n in counts]
         return Regions(boxes, rows, [row.softmax(-1) for row in rows])
+
+    def given(self, images: Tensor, boxes: Tensor, valid: Tensor) -> RegionProposals:
+        self.called.append(len(images))
+        brightness = images.mean((1, 2, 3))[:, None].expand(len(images), boxes.shape[1])
+        return RegionProposals(boxes, valid, brightness, boxes, boxes)
 
     def scores(self, images: Tensor, tokens: Tokens) -> Tensor:
         self.called.append(len(images))
@@ -105,6 +111,9 @@ BOXES = FieldSpec("boxes", "B T 4", ragged="T", values="boxes", made=Made("parts
 REGIONS = FieldSpec("region_features", "B T F", ragged="T", made=Made("parts", "regions", "features"))
 CLASSES = FieldSpec(
     "region_classes", "B T C", ragged="T", values="distribution", made=Made("parts", "regions", "classes")
+)
+OWN = FieldSpec(
+    "boxes", "B T 4", ragged="T", values="boxes", made=Made("parts", "given", "boxes", of=("image", "boxes"))
 )
 SCORE = FieldSpec("reference_score", "B", made=Made("parts", "scores", of=("image", "text")))
 
@@ -270,3 +279,22 @@ def test_words_alone_have_no_image_to_make_a_field_from(holder: Holder, source: 
 def test_what_a_card_says_is_made_names_a_frozen_part_of_it(name: str) -> None:
     frozen = {part.name for part in read(name).card.parts if part.frozen and not part.many}
     assert {spec.made.part for spec in read(name).card.needs if spec.made is not None} <= frozen
+
+
+def test_a_field_is_made_of_the_boxes_of_each_sample_once_for_each_picture_and_boxes(
+    holder: Holder, source: Source
+) -> None:
+    first, second = (0.0, 0.0, 0.5, 1.0), (0.25, 0.25, 1.0, 1.0)
+    rows = [(first,), (first, second), (), (first,), (second,), (second, first)]
+    samples = tuple(
+        dataclasses.replace(sample, regions=tuple(map(Region, boxes)))
+        for sample, boxes in zip(source.samples, rows, strict=True)
+    )
+    again = dataclasses.replace(samples[0], id="again", captions=("the same",))
+    other = dataclasses.replace(samples[0], id="other", regions=(Region(second),))
+    given = dataclasses.replace(source, samples=(*samples, again, other))
+    batch = batch_of(holder, given, OWN)
+    assert batch.boxes is not None
+    found = [tuple(map(tuple, row[mask].tolist())) for row, mask in zip(batch.boxes, batch.valid["T"], strict=True)]
+    assert found == [*rows, (first,), (second,)]
+    assert sum(holder.parts.called) == 7

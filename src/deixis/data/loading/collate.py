@@ -184,7 +184,7 @@ class Collate:
         axes = spec.axes.split()
         if axes[-3:] == ["3", "H", "W"]:
             return self._pictures(sample, spec)
-        value = _column(sample, spec)
+        value = _targets(sample) if _derived(sample, spec.name) else _column(sample, spec)
         for letter in ragged:
             if letter in axes and letter != "T" and letter not in valid:
                 valid[letter] = torch.ones(1, value.shape[axes.index(letter)], dtype=torch.bool)
@@ -242,7 +242,7 @@ class Collate:
 
     def _refuse_lacking(self, source: Source, name: str) -> None:
         """Names samples that lack what a field is made from; of regions, some sample must have one."""
-        has = _HAS.get(name, lambda sample: sample.extra.get(name) is not None)
+        has = _HAS.get(name, lambda sample: sample.extra.get(name) is not None or _derived(sample, name))
         if name in self._readers:
             column = self._readers[name][0].column
             has = lambda sample: bool(_words(sample, column))  # noqa: E731
@@ -272,6 +272,16 @@ def _words(sample: Sample, column: str = "") -> tuple[str, ...]:
         texts = sample.extra.get(column, ())
         return (texts,) if isinstance(texts, str) else tuple(str(text) for text in texts or ())
     return sample.words
+
+
+def _derived(sample: Sample, name: str) -> bool:
+    """Whether the targets are what the sample's regions are: its text means all of them, and no others are given."""
+    return name == "targets" and name not in sample.extra and bool(sample.regions)
+
+
+def _targets(sample: Sample) -> Tensor:
+    """[1, Q, 4]: the boxes that the text means, in shares of the whole image."""
+    return torch.tensor([region.box for region in sample.regions]).reshape(1, -1, 4)
 
 
 def _per_region(spec: FieldSpec) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
@@ -20,9 +21,12 @@ from deixis.nn.fingerprint import fingerprint
 from deixis.nn.modes import evaluating
 from deixis.types import ImageStates, Picture, Tokens, ViewSpec
 
-__all__ = ["EncodeItem", "Inputs", "PartCall"]
+__all__ = ["BoxCorners", "EncodeItem", "Inputs", "PartCall"]
 
 Row = Float32[np.ndarray, "_"]
+
+BoxCorners: TypeAlias = tuple[float, float, float, float]
+"""x0 y0 x1 y1, in shares of the whole image."""
 
 
 class Inputs(NamedTuple):
@@ -32,11 +36,13 @@ class Inputs(NamedTuple):
         digest: of the image's content; empty where none is read.
         text: the caption; empty where none is read.
         flip: whether the image is mirrored.
+        boxes: of its regions; none where they are not read.
     """
 
     digest: str = ""
     text: str = ""
     flip: bool = False
+    boxes: tuple[BoxCorners, ...] = ()
 
 
 class EncodeItem(NamedTuple):
@@ -45,10 +51,21 @@ class EncodeItem(NamedTuple):
     Attributes:
         picture: its image, where the call is made of images.
         text: its caption, where the call is made of texts.
+        boxes: of its regions, where the call is made of these.
     """
 
     picture: Picture | None = None
     text: str = ""
+    boxes: tuple[BoxCorners, ...] = ()
+
+    def inputs(self, digest: str, of: Container[str]) -> Inputs:
+        """What of it a call is made of.
+
+        Args:
+            digest: of the image's content.
+            of: see `Made`.
+        """
+        return Inputs(digest, self.text if "text" in of else "", boxes=self.boxes if "boxes" in of else ())
 
 
 class PartCall:
@@ -93,11 +110,13 @@ class PartCall:
 
     def keys(self, inputs: Inputs) -> list[str]:
         """Under which names the rows for these inputs are stored."""
-        digest, text, flip = inputs
+        digest, text, flip, boxes = inputs
         if self.is_states:
             return [f"{self._mark}/{digest}/{int(flip)}"]
         words = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if "text" in self.of else ""
-        return [f"{self._mark}/{self.name}.{output}/{digest}/{words}/{int(flip)}" for output in self.outputs]
+        # Without boxes the key is what it was before there were any.
+        places = f"/{hashlib.sha256(repr(boxes).encode()).hexdigest()}" if "boxes" in self.of else ""
+        return [f"{self._mark}/{self.name}.{output}/{digest}/{words}/{int(flip)}{places}" for output in self.outputs]
 
     def is_sound(self, row: Row) -> bool:
         """Whether a stored row can be one of this call's."""
@@ -108,13 +127,19 @@ class PartCall:
         return row.size > 0 and row.size == 1 + int(row[0]) + int(np.prod(_shape(row)))
 
     @torch.inference_mode()
-    def rows(self, images: Float[Tensor, "B 3 H W"] | None, texts: Sequence[str]) -> list[list[Row]]:
+    def rows(
+        self,
+        images: Float[Tensor, "B 3 H W"] | None,
+        texts: Sequence[str],
+        boxes: Sequence[Sequence[BoxCorners]] = (),
+    ) -> list[list[Row]]:
         """Calls the part, in eval mode: what is stored must not depend on the caller's. One list a sample, in the order
         of `keys`.
 
         Args:
             images: as the part takes them, mirrored where they are to be.
             texts: one a sample; none are read where the call is not made of texts.
+            boxes: those of each sample; none are read where the call is not made of boxes.
 
         Raises:
             DeixisError: a number is not finite.
@@ -123,6 +148,7 @@ class PartCall:
         given: dict[str, Callable[[], tuple[Any, ...]]] = {
             "image": lambda: (images if images is None else images.to(device),),
             "text": lambda: self._tokens(texts, device),
+            "boxes": lambda: _padded_boxes(boxes, device),
         }
         module = self.part if isinstance(self.part, nn.Module) else nn.Module()
         with evaluating(module), autocast(device):
@@ -166,6 +192,14 @@ class PartCall:
         moved = (value.to(self.part.device) for value in (states.embedding, states.features, states.doubt))
         with evaluating(self.part.image_adapter):
             return self.part.adapted(ImageStates(*moved)).cpu()
+
+
+def _padded_boxes(boxes: Sequence[Sequence[BoxCorners]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """[B, T, 4], and which of them are real."""
+    rows = [torch.tensor(each, dtype=torch.float32).reshape(-1, 4) for each in boxes]
+    counts = torch.tensor([len(each) for each in rows])
+    padded = pad_sequence(rows, batch_first=True)
+    return padded.to(device), (torch.arange(padded.shape[1]) < counts[:, None]).to(device)
 
 
 def _device(part: Any) -> torch.device:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deixis.data.loading.sampler import Draw
-from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
+from deixis.engine.features.calls import BoxCorners, EncodeItem, Inputs, PartCall
 from deixis.engine.features.embedding import make
 from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
@@ -29,7 +29,7 @@ from deixis.types.protocols import AnyMethod
 __all__ = ["PartColumns", "WithColumns", "read_for"]
 
 Encode = Callable[[Sample, Draw | None], Batch]
-_READ = {"image": "images", "text": "captions"}
+_READ = {"image": "images", "text": "captions", "boxes": "boxes"}
 
 
 def read_for(needs: Sequence[FieldSpec]) -> set[str]:
@@ -112,7 +112,7 @@ class PartColumns:
     def _items(self, sample: Sample, call: PartCall) -> list[EncodeItem]:
         """One for each caption where captions are read, since any of them may be drawn."""
         texts = [self._text(words) for words in sample.words] if "text" in call.of else [""]
-        return [EncodeItem(sample.image if "image" in call.of else None, text) for text in texts]
+        return [EncodeItem(sample.image if "image" in call.of else None, text, _boxes(call, sample)) for text in texts]
 
     def _text(self, caption: str) -> str:
         return self._template.replace("{}", caption)
@@ -148,7 +148,7 @@ class PartColumns:
         return fields, valid
 
     def _values(self, call: PartCall, sample: Sample, text: str) -> Mapping[str, Tensor]:
-        inputs = Inputs(self._digest(sample) if "image" in call.of else "", text)
+        inputs = Inputs(self._digest(sample) if "image" in call.of else "", text, boxes=_boxes(call, sample))
         return call.values(self._rows(call, inputs, sample))
 
     def _digest(self, sample: Sample) -> str:
@@ -164,7 +164,7 @@ class PartColumns:
             return [found[key] for key in keys]
         image = call.preprocess.read([sample.picture]) if "image" in call.of else None
         with self._lock:  # loaders ask from several threads, and a part computes for one at a time
-            rows = call.rows(image, [inputs.text])[0]
+            rows = call.rows(image, [inputs.text], [inputs.boxes])[0]
         self._store().put(dict(zip(keys, rows, strict=True)))
         return rows
 
@@ -230,6 +230,10 @@ class WithColumns:
 def _name(sample: Sample) -> tuple[str, str]:
     """Ids are unique within a source, and a method may have several sources."""
     return sample.id, place(sample.picture)
+
+
+def _boxes(call: PartCall, sample: Sample) -> tuple[BoxCorners, ...]:
+    return tuple(region.box for region in sample.regions) if "boxes" in call.of else ()
 
 
 def _made(spec: FieldSpec) -> Made:

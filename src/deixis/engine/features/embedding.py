@@ -267,8 +267,7 @@ class _Look:
     """Reads pictures, in any thread; a content is decoded for the first that has it."""
 
     def __init__(self, call: PartCall, items: Sequence[EncodeItem], is_known: Callable[[Inputs], bool]) -> None:
-        self._preprocess, self._items, self._is_known = call.preprocess, items, is_known
-        self._reads_text = "text" in call.of
+        self._preprocess, self._of, self._items, self._is_known = call.preprocess, call.of, items, is_known
         self._lock, self._begun = threading.Lock(), set[Inputs]()
         self.failures: dict[int, Unreadable] = {}
         self.bad: dict[str, Unreadable] = {}
@@ -278,7 +277,7 @@ class _Look:
         assert item.picture is not None
         try:
             digest, source = contents(item.picture)
-            inputs = Inputs(digest, item.text if self._reads_text else "")
+            inputs = item.inputs(digest, self._of)
             if not self._begins(inputs) or self._is_known(inputs):
                 return _Ready(place, inputs, None)
             try:
@@ -378,9 +377,10 @@ class _Rows:
             return []
         pixels = [each.pixels for each in batch if each.pixels is not None]
         images, texts = torch.cat(pixels) if pixels else None, [each.inputs.text for each in batch]
+        boxes = [each.inputs.boxes for each in batch]
         fresh: dict[str, np.ndarray] = {}
         for flip in self._views:
-            rows = self._call.rows(mirror(images) if flip and images is not None else images, texts)
+            rows = self._call.rows(mirror(images) if flip and images is not None else images, texts, boxes)
             for each, own in zip(batch, rows, strict=True):
                 fresh |= zip(self._call.keys(each.inputs._replace(flip=flip)), own, strict=True)
         self._store.put(fresh)
