@@ -33,7 +33,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
-    "apps/explain/settings.py": ("normgrad", "windows"),  # the defaults of a verb
+    "apps/explain/settings.py": ("normgrad", "verbalise", "windows"),  # the defaults of a verb
     "apps/label/label_table.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
@@ -198,6 +198,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "masking.replace_words": "methods that tell what is hidden",
     "proximal_transport.cosine_cost": "words and their regions",
     "proximal_transport.ipot": "words and their regions",
+    "verbalise.coverage_at": "the paper's measure of a sentence",
     "region_columns.RegionColumns": "methods that choose among regions",
     "region_columns.name_vectors": "methods that choose among regions",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",

@@ -131,6 +131,7 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "attribute": (images, lambda output: output[:, 0]),
         "ground": (images, tokens, torch.ones_like(tokens, dtype=torch.bool)),
         "answer": (images, tokens),
+        "verbalise": (["a", "dog"], torch.tensor([0.2, 0.8])),
     }
     for capability in read(name).card.capabilities:
         getattr(method, capability)(*arguments.get(capability, (images,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from deixis.apps.explain import explain as app
 from deixis.apps.explain import explainers
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.inputs import framed
+from deixis.apps.explain.overlays import Share
+from deixis.apps.explain.reason import strongest_place
 from deixis.data.loading.crops import visible_window
 from deixis.engine.evaluation.saliency_checks import compared, entries
 from deixis.errors import DeixisError
@@ -531,6 +534,7 @@ def test_the_command_writes_overlays_and_maps_and_tells_the_words(
     assert "photo-explained.png and photo-explained.npy written: windows of windows 0.5, windows 0.33," in answer.out
     assert "a red bird: similarity" in answer.out
     assert "tractors" in answer.out
+    assert re.search(r"« is most important for the score \(\d+ %\)\..* In the picture: [a-z ]+, \d+ %\.", answer.out)
     assert np.load("photo-explained.npy").shape == (2, 24, 40)
     with Image.open("photo-explained.png") as sheet:
         assert sheet.width > 3 * 320
@@ -542,6 +546,27 @@ def test_the_command_writes_overlays_and_maps_and_tells_the_words(
     replaced = commands.deixis("explain", photo, "a boat", "--model", "tiny", *quick)
     assert (replaced.code, replaced.out) == (0, "")
     assert np.load("photo-explained.npy").shape == (1, 24, 40)
+
+
+def test_the_reason_names_the_word_that_holds_most_and_the_place_of_the_map() -> None:
+    maps, words = torch.zeros(1, 1, 9, 9), (("a", 0.1), ("bird", 0.6), ("not", -0.3))
+    maps[0, 0, 8, 0] = 1.0
+    shares = (tuple(Share(*each) for each in words),)
+    found = Explanation("windows", (("a bird not",),), torch.zeros(1, 1), maps, {}, words=(shares,))
+    assert found.sentence() == (
+        "The phrase » a bird « is most important for the score (70 %). In the picture: lower left, 100 %."
+    )
+    blind = dataclasses.replace(found, text_blind=((True,),))
+    assert blind.sentence() == "The phrase » a bird « is most important for the score (70 %)."
+    assert dataclasses.replace(blind, words=()).sentence() == ""
+
+
+@pytest.mark.parametrize(("row", "column", "name"), [(0, 0, "upper left"), (4, 4, "middle"), (8, 1, "lower left")])
+def test_the_place_of_a_map_is_the_ninth_that_holds_most(row: int, column: int, name: str) -> None:
+    values = torch.zeros(9, 9)
+    values[row, column], values[0, 8] = 3.0, 1.0
+    assert strongest_place(values) == (name, pytest.approx(0.75))
+    assert strongest_place(-values) == ("", 0.0)
 
 
 def test_a_command_that_cannot_explain_writes_nothing(photo: Path, tmp_path: Path) -> None:

@@ -291,6 +291,8 @@ def explain_file(
             talk.result(f"  map: {TEXT_BLIND}")
         if found.words:
             talk.result("  " + "   ".join(f"{word} {share:.0%}" for word, share in found.words[0][number]))
+        if settings.say != "none" and (sentence := found.sentence(0, number)):
+            talk.result(f"  {sentence}")
     talk.result(
         f"{' and '.join(map(str, files))} written: {found.method}" + f" of {', '.join(found.raw)}" * bool(found.raw)
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from deixis.apps.common.formatting import count
 from deixis.apps.explain.inputs import on_picture
 from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
+from deixis.apps.explain.reason import reason
 from deixis.data.loading.crops import Window
 from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
@@ -108,6 +109,26 @@ class Explanation:
             values = to_symmetric(blur(values, max(values.shape) / _SMOOTH))
         return tinted(self.pictures[image], values, inside)
 
+    def sentence(self, image: int = 0, text: int = 0) -> str:
+        """Which words hold most of the score, and where in the picture the map is highest, by Saliency Map
+        Verbalization; the place is left out where the map would be nearly the same for any text.
+
+        Args:
+            image: which image.
+            text: which of its texts or classes.
+
+        Returns:
+            Such as `The word » bicycle « is most important for the score (39 %). In the picture: lower left, 41 %.`;
+            empty where there is nothing to say.
+        """
+        words = self.words[image][text] if self.words else ()
+        if not self.maps.shape[-1] or (self.text_blind and self.text_blind[image][text]):
+            return reason(words, None)
+        return reason(words, self.on_picture(image, text) if self.pictures else self._map(image, text).cpu())
+
+    def _map(self, image: int, text: int) -> Float[Tensor, "H W"]:
+        return self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]
+
     def sheet(self, images: Sequence[int] | None = None) -> Image.Image:
         """Each picture beside its overlays, with scores, and the words as bars.
 
@@ -134,8 +155,7 @@ class Explanation:
         self._require_pictures()
         if not self.maps.shape[-1]:
             raise DeixisError("There is no map: only words were requested.", "Leave tower='text' out.")
-        chosen = self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]
-        return on_picture(chosen.cpu(), self.windows[image], self.pictures[image].size)
+        return on_picture(self._map(image, text).cpu(), self.windows[image], self.pictures[image].size)
 
     def _require_pictures(self) -> None:
         if not self.pictures:

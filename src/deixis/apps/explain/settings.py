@@ -7,10 +7,13 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["DEFAULT", "ExplainSettings"]
+__all__ = ["DEFAULT", "SAYS", "ExplainSettings"]
 
 DEFAULT = {"pairs": "windows", "classes": "normgrad"}
 """The method that explains where none is named: of a model of images and texts, and of a classifier."""
+
+SAYS = "verbalise"
+"""The method that says the reason in a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class ExplainSettings(ComputeSettings):
             of `windows`, not the score, is contrasted with a hundred everyday things.
         tower: `image` for maps only, `text` for the shares of words only, or `both`.
         rules: name of the propagation rules of `relevance`; by default `epsilon_plus`, for transformers `attention`.
+        say: `template`: the reason in a sentence, too: the words that hold most of the score, and where in the picture
+            the map is highest; or `none`.
         rate: learning rate of NormGrad's meta step: one gradient descent step of the weights on this image; 0: none.
     """
 
@@ -37,4 +42,5 @@ class ExplainSettings(ComputeSettings):
     others: tuple[str, ...] = ()
     tower: Literal["both", "image", "text"] = "both"
     rules: str = ""
+    say: Literal["template", "none"] = "template"
     rate: float = 0.0

@@ -149,6 +149,7 @@ class Map(BaseModel):
     score: float
     overlay: str = Field(description="The picture with the map on it: data:image/png;base64,...")
     words: list[tuple[str, float]]
+    sentence: str = Field(description="The words that hold most of the score, and where the map is highest.")
     text_blind: bool = Field(description="The map is nearly that of unrelated texts: where the model looks anyway.")
 
 

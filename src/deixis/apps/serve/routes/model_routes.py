@@ -213,7 +213,9 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
         words = [] if by_word or not part.words else [(each.word, float(each.share)) for each in part.words[0][0]]
         blind = bool(part.text_blind and part.text_blind[0][0])
         score = float(part.scores[0, 0])
-        maps.append(Map(text=text, score=score, overlay=_address(overlay), words=words, text_blind=blind))
+        said = "" if by_word else part.sentence()
+        address = _address(overlay)
+        maps.append(Map(text=text, score=score, overlay=address, words=words, sentence=said, text_blind=blind))
     return maps
 
 

@@ -248,7 +248,8 @@ export class View {
       button.addEventListener("click", () => this.#word(button, map.text, word));
       return button;
     });
-    const note = map.text_blind ? [make("p", { className: "soft" }, BLIND)] : [];
+    const said = [map.sentence, map.text_blind && BLIND].filter(Boolean);
+    const note = said.map(text => make("p", { className: "soft" }, text));
     return make("div", { className: "phrase" }, whole, make("div", { className: "words" }, ...words), ...note);
   }
 
