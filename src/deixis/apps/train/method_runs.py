@@ -20,6 +20,7 @@ from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
+from deixis.apps.train.encoder_report import encoder_table
 from deixis.engine.evaluation.model import preprocess_of
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.checkpoint import load_facts, load_state
@@ -145,5 +146,12 @@ def write_card(method: AnyMethod, folder: Path, result: Mapping[str, Any]) -> No
         f"Made by `deixis train {result['method']}` from {data['samples']} samples, fingerprint {data['fingerprint']}.",
         f"```python\nimport deixis\n\nmethod = deixis.load_method({folder.name!r})\n```",
     ]
+    if "encoders" in result:
+        lines += [str(result["sentence"]), _markdown(*encoder_table(result["encoders"]))]
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)

@@ -6,34 +6,35 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deixis import engine
+from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.held_out import held_out
+from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
-from deixis.data.splits import MIN_GROUPS, concept_groups, split
-from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.fewshot import learners
 from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
-from deixis.engine.training.stages import card_of, config_specs, group_size, stage_batch
+from deixis.engine.training.stages import card_of, group_size, stage_batch
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
 from deixis.ops.collective import world_size
-from deixis.types import Sample, SampleSpec, Source, Stage
+from deixis.types import Sample, Source, Stage
 from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo import scratch
 
 __all__ = ["TrainingJob", "prepare", "stage_order"]
 
-_PASSES, _BATCH, _HELD = 10, 32, 1000
+_PASSES, _BATCH = 10, 32
 _WORDS = {"tokens", "captions", "spans"}
 _NEW = {"layers": "all", "statistics": True}
 _UNTRAINED = {
@@ -53,12 +54,14 @@ class TrainingJob:
         method: as it was built.
         source: all samples with what the method needs.
         train: those it learns from.
-        sources: further ones, by the name that stages know them by.
         held: those it is measured on; None where it is not measured.
         order: of the samples, on each rank.
         steps: of each stage.
         notes: for a person.
         columns: the fields that frozen parts make.
+        sources: further ones, by the name that stages know them by.
+        images: how encoders are compared at the end, of a method that learns from images alone.
+        start: gives the method as it was before training.
     """
 
     name: str
@@ -71,6 +74,8 @@ class TrainingJob:
     notes: tuple[str, ...]
     columns: PartColumns
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    images: ImageDivision | None = None
+    start: Callable[[], AnyMethod] | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -96,6 +101,7 @@ class TrainingJob:
     def to_dict(self) -> dict[str, Any]:
         """All that decides what is trained on what, as plain values."""
         held = 0 if self.held is None else len(self.held.samples)
+        held = held if self.images is None else self.images.withheld
         sources = {name: _facts(source) for name, source in self.sources.items()}
         config = self.method.config if isinstance(self.method, HasConfig) else None
         return {
@@ -111,7 +117,11 @@ class TrainingJob:
 
 
 def prepare(
-    name: str, source: Source, settings: TrainSettings, sources: Mapping[str, Source] | None = None
+    name: str,
+    source: Source,
+    settings: TrainSettings,
+    sources: Mapping[str, Source] | None = None,
+    talk: Reporter | None = None,
 ) -> TrainingJob:
     """Builds the method and sorts the data.
 
@@ -120,6 +130,7 @@ def prepare(
         source: as it was read.
         settings: what the user wishes.
         sources: further ones, by name, for stages that draw from them.
+        talk: receives the progress.
 
     Raises:
         DeixisError: there is nothing to train or build, a setting is none, or the data lacks what the method needs: all
@@ -136,7 +147,7 @@ def prepare(
     usable, single = several_of_each(usable, method)
     notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
-    train, held, more = _held_out(usable, method, settings)
+    train, held, images, more = _parts(usable, method, settings, talk or Reporter(quiet=True))
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
     if scratch.options(settings.model) is not None:
@@ -152,7 +163,31 @@ def prepare(
     steps = _steps(stages, plans, order.batch_size * world_size(), settings)
     remainder = own.remainder() if any(steps) else ""
     notes = [*source.notes, *notes, *varied, *more, *([remainder] if remainder else [])]
-    return TrainingJob(name, method, usable, train, held, order, steps, tuple(notes), columns_for(method), sources)
+    return TrainingJob(
+        name,
+        method,
+        usable,
+        train,
+        held,
+        order,
+        steps,
+        tuple(notes),
+        columns_for(method),
+        sources,
+        images,
+        lambda: _build(name, train, settings),
+    )
+
+
+def _parts(
+    source: Source, method: AnyMethod, settings: TrainSettings, talk: Reporter
+) -> tuple[Source, Source | None, ImageDivision | None, list[str]]:
+    """What is trained on, what is measured on during the run, what encoders are compared by at its end, and notes."""
+    if learns_from_images_alone(method):
+        train, images, notes = divide_images(source, settings.held_out, settings.seed, talk)
+        return train, None, images, notes
+    train, held, notes = held_out(source, method, settings)
+    return train, held, None, notes
 
 
 def stage_order(order: SampleOrder, stage: Stage) -> SampleOrder:
@@ -319,49 +354,6 @@ def _learnable(source: Source, method: AnyMethod, sources: Mapping[str, Source])
             "Give captions that describe each picture.",
         )
     return list(dict.fromkeys(notes))
-
-
-def _held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
-    """What is learned from, what is measured on, and why nothing is where nothing is."""
-    if not settings.held_out:
-        return source, None, []
-    labels = None
-    if can_retrieve(method):
-        if not all(sample.words for sample in source.samples):
-            return source, None, ["Nothing is held out: some samples have no words to be found by."]
-    elif can_classify(method) and all(sample.label for sample in source.samples):
-        labels = [sample.label for sample in source.samples]
-    else:
-        return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
-    samples = _whole_texts(source.samples) if settings.sentences or _reads_sentences(method) else source.samples
-    told_by_group = labels or group_size(method) > 1
-    groups = concept_groups(_unworded(samples) if told_by_group else samples)
-    if len(set(groups)) < MIN_GROUPS:
-        few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
-        return source, None, [few]
-    share = 1 - min(settings.held_out, _HELD / len(source.samples))
-    parts = split(groups, settings.seed, share, labels=labels)
-    known = {source.samples[i].label for i in parts.train} if labels else set()
-    test = [i for i in parts.test if not labels or labels[i] in known]
-    if not test:
-        return source, None, ["Nothing is held out: every class has one image."]
-    train = sorted({*range(len(source.samples))}.difference(test))  # with classes of which nothing else is there
-    sides = (dataclasses.replace(source, samples=tuple(source.samples[i] for i in part)) for part in (train, test))
-    return next(sides), next(sides), []
-
-
-def _unworded(samples: Sequence[Sample]) -> list[Sample]:
-    """Where classes are distinguished, images of one caption are not one thing."""
-    return [dataclasses.replace(sample, captions=()) for sample in samples]
-
-
-def _reads_sentences(method: AnyMethod) -> bool:
-    return any(spec.sentences for spec in config_specs(method, SampleSpec))
-
-
-def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
-    """Many pictures have a sentence such as "It is on the left.": only those of which all is equal show one concept."""
-    return [dataclasses.replace(each, captions=(" ".join(each.captions),) if each.captions else ()) for each in samples]
 
 
 def _batch(drawn: Sequence[Source], method: AnyMethod, settings: TrainSettings) -> int:

@@ -20,6 +20,8 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.compared_encoders import compare_run
+from deixis.apps.train.encoder_report import TrainResult, encoder_sentence, encoder_table
 from deixis.apps.train.further_captions import with_sentences
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
@@ -92,8 +94,9 @@ def train(
     with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
         own = with_sentences(own, settings.sentences) if settings.sentences else own
-        lesson = prepare(name, own, settings, sources)
-        return _Run(lesson, Path(out), settings, Reporter(quiet or rank() > 0)).go(overwrite)
+        talk = Reporter(quiet or rank() > 0)
+        lesson = prepare(name, own, settings, sources, talk)
+        return TrainResult(_Run(lesson, Path(out), settings, talk).go(overwrite))
 
 
 def _sources(
@@ -301,7 +304,7 @@ class _Run:
 
     def _finish(self, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, Any]:
         """All files of the finished run, `result.json` last; the checkpoints are then not needed."""
-        what = self._what()
+        what, compared = self._what(), self._compared()
         facts = method_runs.facts_of(self.method, what, self.settings.config, self.settings.set)
         result = {
             "format": 1,
@@ -312,6 +315,7 @@ class _Run:
             "before": before,
             "after": after,
             "difference": {name: after[name] - before[name] for name in after if name in before},
+            **compared,
             "skipped": self.skipped,
             "seconds": self.clock.read(),
             "peak_mb": round(peak_mb(), 1),
@@ -327,6 +331,14 @@ class _Run:
             self._checkpoint(index).unlink(missing_ok=True)
         self._tell(result)
         return result
+
+    def _compared(self) -> dict[str, Any]:
+        """Of a method that learns from images alone: what its tower is good for, beside others."""
+        images, start = self.lesson.images, self.lesson.start
+        if images is None or start is None:
+            return {}
+        found = compare_run(images, start(), self.method, self.out, self.talk)
+        return {"encoders": found, "sentence": encoder_sentence(found)} if "copies" in found else {}
 
     def _save_model(self) -> dict[str, Any] | None:
         """Writes the classifier, or else the trained encoder, where there is one that can be loaded again."""
@@ -363,6 +375,10 @@ class _Run:
                 f"For {now:.0f} of 100 pictures another one of the same thing comes first, among {result['held_out']} "
                 f"pictures of things that were not trained on; before, for {then:.0f}."
             )
+        if "encoders" in result:
+            head, cells = encoder_table(result["encoders"])
+            self.talk.table("of 100 copies and labels; in brackets the difference; *: to be used", head, cells)
+            self.talk.result(result["sentence"])
         if rows:
             self.talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
 

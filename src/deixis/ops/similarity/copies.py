@@ -23,22 +23,26 @@ class CopyMatches(NamedTuple):
             are such pairs, too; the mean over the copies is the micro average precision.
     """
 
-    first: Bool[Tensor, " N"]
-    precision: Float[Tensor, " N"]
+    first: Bool[Tensor, " Q"]
+    precision: Float[Tensor, " Q"]
 
 
 def copy_matches(
-    copies: Float[Tensor, "N D"], images: Float[Tensor, "N D"], groups: Int64[Tensor, " N"]
+    copies: Float[Tensor, "Q D"],
+    images: Float[Tensor, "N D"],
+    groups: Int64[Tensor, " N"],
+    own_groups: Int64[Tensor, " Q"] | None = None,
 ) -> CopyMatches:
     """Compares each copy with all images; of the images of its own group the most similar counts, and no other.
 
     Args:
-        copies: of length 1; row i is a copy of image i.
+        copies: of length 1; row i is a copy of image i, or of one of the group `own_groups[i]`.
         images: of length 1.
         groups: equal for images that are near-duplicates.
+        own_groups: of the images that were copied, where these are not all of `images` in their order.
     """
     scores = copies.double() @ images.double().T
-    same = groups[:, None] == groups
+    same = (groups if own_groups is None else own_groups)[:, None] == groups
     own = scores.masked_fill(~same, -torch.inf).amax(dim=1)
     others = scores.masked_fill(same, -torch.inf).amax(dim=1)
     wrong, right = scores[~same].sort().values, own.sort().values

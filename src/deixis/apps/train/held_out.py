@@ -1,0 +1,66 @@
+"""What of DATA is not trained on, so that a method can be measured on it: whole concepts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from deixis.apps.train.settings import TrainSettings
+from deixis.data.splits import MIN_GROUPS, concept_groups, split
+from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
+from deixis.engine.training.stages import config_specs, group_size
+from deixis.types import Sample, SampleSpec, Source
+from deixis.types.protocols import AnyMethod
+
+__all__ = ["held_out"]
+
+_HELD = 1000
+
+
+def held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:
+    """What is learned from, what is measured on, and why nothing is where nothing is.
+
+    Args:
+        source: all samples that can be used.
+        method: that is trained.
+        settings: of the run.
+    """
+    if not settings.held_out:
+        return source, None, []
+    labels = None
+    if can_retrieve(method):
+        if not all(sample.words for sample in source.samples):
+            return source, None, ["Nothing is held out: some samples have no words to be found by."]
+    elif can_classify(method) and all(sample.label for sample in source.samples):
+        labels = [sample.label for sample in source.samples]
+    else:
+        return source, None, ["Nothing is held out: there is nothing to measure the method by on this data."]
+    samples = _whole_texts(source.samples) if settings.sentences or _reads_sentences(method) else source.samples
+    told_by_group = labels or group_size(method) > 1
+    groups = concept_groups(_unworded(samples) if told_by_group else samples)
+    if len(set(groups)) < MIN_GROUPS:
+        few = f"Nothing is held out: there are {len(set(groups))} concepts, and {MIN_GROUPS} are needed."
+        return source, None, [few]
+    share = 1 - min(settings.held_out, _HELD / len(source.samples))
+    parts = split(groups, settings.seed, share, labels=labels)
+    known = {source.samples[i].label for i in parts.train} if labels else set()
+    test = [i for i in parts.test if not labels or labels[i] in known]
+    if not test:
+        return source, None, ["Nothing is held out: every class has one image."]
+    train = sorted({*range(len(source.samples))}.difference(test))  # with classes of which nothing else is there
+    sides = (dataclasses.replace(source, samples=tuple(source.samples[i] for i in part)) for part in (train, test))
+    return next(sides), next(sides), []
+
+
+def _unworded(samples: Sequence[Sample]) -> list[Sample]:
+    """Where classes are distinguished, images of one caption are not one thing."""
+    return [dataclasses.replace(sample, captions=()) for sample in samples]
+
+
+def _reads_sentences(method: AnyMethod) -> bool:
+    return any(spec.sentences for spec in config_specs(method, SampleSpec))
+
+
+def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
+    """Many pictures have a sentence such as "It is on the left.": only those of which all is equal show one concept."""
+    return [dataclasses.replace(each, captions=(" ".join(each.captions),) if each.captions else ()) for each in samples]
