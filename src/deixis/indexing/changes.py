@@ -41,7 +41,7 @@ from deixis.indexing.folder import (
 from deixis.indexing.index import Index
 from deixis.indexing.segments import ROWS, Segment, encoded, live_rows, unit, write_rows, write_segment
 
-__all__ = ["add", "build", "change", "remove", "replace"]
+__all__ = ["add", "annotate", "build", "change", "remove", "replace"]
 
 SMALL = 4096
 """Segments that together are no longer than this are written as one: some hundredths of a second."""
@@ -206,6 +206,27 @@ def _writing(folder: Path) -> Iterator[None]:
             yield
         finally:
             tidy(folder)
+
+
+def annotate(folder: str | os.PathLike[str], measured: Index, name: str, facts: Mapping[str, Any]) -> Index:
+    """Writes into the manifest what was measured of an index as it is; any later change of the index drops it.
+
+    Args:
+        folder: of the index.
+        measured: the index as it was opened.
+        name: of the key.
+        facts: what JSON can hold.
+
+    Raises:
+        DeixisError: the index has changed since, or another process is writing.
+    """
+    folder = Path(folder)
+    with _writing(folder):
+        if measured.changed():
+            raise DeixisError(f"The index {folder} has changed meanwhile.", "Run this again.")
+        kept = {key: value for key, value in measured.manifest.items() if key != "sha256"}
+        write_manifest(folder, {**kept, name: dict(facts)})
+    return Index.open(folder)
 
 
 def _check_counts(vectors: Float[np.ndarray, "N D"], items: Sequence[Mapping[str, Any]]) -> None:

@@ -371,6 +371,10 @@ class Method(nn.Module):
         """Pooled features before the head, rows of length 1."""
         return F.normalize(pooled(self.encoder, images), dim=1)
 
+    def prototype_scores(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
+        """Cosines of whole images with the prototypes."""
+        return self.prototypes(F.normalize(self.head(pooled(self.encoder, images)), dim=1))
+
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
         """One state a cell of the map that is pooled, of images of any size."""
         return tokens(self.encoder, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from deixis.apps.common.console import Reporter
@@ -18,12 +20,14 @@ from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.encoder_comparison import SCOPES, compare_encoders
 from deixis.apps.train.encoder_report import encoder_sentence, encoder_table
 from deixis.apps.train.image_division import ImageDivision, QueryParts, divide_images
+from deixis.apps.train.image_groups import write_groups
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.data.readers import sources
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.training.build import build
+from deixis.inputs.preprocess import Preprocess
 from deixis.methods.seer import Config
 from deixis.types import Sample, Source
 from tests.commands import own_cache
@@ -130,6 +134,27 @@ def test_a_tower_from_random_weights_is_compared_with_the_starter_where_that_is_
         assert {f"{start}+whiten:256", "phash"} <= {*found["names"]}
 
 
+class Sorter(torch.nn.Module):
+    """Scores of three prototypes by the mean red, green and blue."""
+
+    preprocess = Preprocess(8, mode="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def prototype_scores(self, images: Tensor) -> Tensor:
+        """[B, 3]"""
+        return images.mean(dim=(2, 3))
+
+
+def test_images_are_listed_by_prototype_the_largest_group_first_and_in_it_the_nearest(tmp_path: Path) -> None:
+    colours = [(200, 0, 0), (0, 0, 90), (0, 0, 250), (0, 0, 170)]
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (20, 10), colour).save(tmp_path / f"{number}.png")
+    source = sources.read(tmp_path)
+    assert write_groups(Sorter(), EvalSet.of(source, "abcd"), tmp_path) == 2
+    with open(tmp_path / "groups.csv", encoding="utf-8") as file:
+        rows = [(Path(row["path"]).stem, row["prototype"], row["similarity"]) for row in csv.DictReader(file)]
+    assert rows == [("2", "2", "0.980"), ("3", "2", "0.667"), ("1", "2", "0.353"), ("0", "0", "0.784")]
+
+
 def test_a_run_on_photos_ends_with_the_table_in_its_result_its_readme_and_a_notebook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +168,12 @@ def test_a_run_on_photos_ends_with_the_table_in_its_result_its_readme_and_a_note
     assert written["held_out"] == 5
     assert written["encoders"]["names"] == ["tiny", "eyes", "tiny+whiten:256", "phash"]
     assert written["sentence"] in capsys.readouterr().out
+    with open(tmp_path / "eyes" / "groups.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert (len(rows), len({row["prototype"] for row in rows})) == (24, written["groups"])
+    assert sources.read(tmp_path / "eyes" / "groups.csv").kind == "labels"
+    with Image.open(tmp_path / "eyes" / "groups.jpg") as sheet:
+        assert sheet.height == 100 * written["groups"] + 4
     for shown in ((tmp_path / "eyes" / "README.md").read_text("utf-8"), result._repr_html_()):
         assert written["sentence"] in shown
         assert "copies, others" in shown

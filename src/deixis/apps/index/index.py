@@ -22,6 +22,7 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
 from deixis.apps.index.settings import IndexSettings
+from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
 from deixis.engine.features.embedding import vectors
 from deixis.engine.features.store import FeatureStore
@@ -111,7 +112,8 @@ def index(
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
-                write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                made = write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
                 remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
                 if remark:
                     talk.say(remark)

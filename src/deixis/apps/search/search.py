@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
@@ -65,22 +65,32 @@ def search(
         return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
 
 
-def near(run: str | Path, threshold: float, k: int = 100) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:
+def near(
+    run: str | Path, threshold: float | Literal["auto"], k: int = 100
+) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:
     """Pairs of pictures in an index that are nearly the same to its model.
 
     Args:
         run: a folder that `deixis adapt` or `deixis index` wrote.
-        threshold: the least cosine similarity of a pair.
+        threshold: the least cosine similarity of a pair; `auto`: see `deixis search --near auto`.
         k: how many pairs at the most.
 
     Returns:
         (cosine similarity, item, item), most alike first.
     """
+    if threshold == "auto":
+        threshold = float(_copies(run, Reporter(quiet=True))["threshold"])
     if not -1 <= threshold <= 1:
         raise DeixisError(f"The threshold is {threshold}.", "Give a cosine similarity, such as 0.95.")
     require_answers(k)
     index = _searcher(run).index
     return [(score, index.item(a), index.item(b)) for a, b, score in index.near(threshold)[:k]]
+
+
+def _copies(run: str | Path, talk: Reporter) -> dict[str, Any]:
+    from deixis.apps.search.copy_threshold import copies_of_run  # imports torch
+
+    return copies_of_run(run, talk)
 
 
 def _searcher(run: str | Path) -> Searcher:
@@ -101,7 +111,16 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
     if settings.near is not None:
         if query or settings.image or settings.minus:
             raise DeixisError("--near lists pairs, and takes no query.", "Leave out one of the two.")
-        _tell_pairs(near(run, settings.near, settings.k), settings, talk)
+        threshold = settings.near
+        if threshold == "auto":
+            with settings.active():
+                measured = _copies(run, talk)
+            threshold = float(measured["threshold"])
+            talk.say(
+                f"From a similarity of {threshold:.3f} on, at most 1 in 100 reported pairs is no copy; it reports "
+                f"{100 * measured['recall']:.0f} of 100 altered copies, as measured on {measured['copies']}."
+            )
+        _tell_pairs(near(run, threshold, settings.k), threshold, settings, talk)
         return
     if settings.boxes:
         answer = _search_with_boxes(run, query, settings, talk)
@@ -149,13 +168,16 @@ def _chance(found: SearchHit) -> str:
 
 
 def _tell_pairs(
-    pairs: list[tuple[float, dict[str, Any], dict[str, Any]]], settings: SearchSettings, talk: Reporter
+    pairs: list[tuple[float, dict[str, Any], dict[str, Any]]],
+    threshold: float,
+    settings: SearchSettings,
+    talk: Reporter,
 ) -> None:
     if settings.json:
         rows = [{"score": score, "a": a, "b": b} for score, a, b in pairs]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
         return
-    talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {settings.near:g}.")
+    talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {threshold:g}.")
     for score, a, b in pairs:
         talk.result(f"{score:10.3f}  {_from_here(str(a['path']))}  {_from_here(str(b['path']))}")
 

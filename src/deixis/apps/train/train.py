@@ -21,11 +21,13 @@ from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
 from deixis.apps.train.compared_encoders import compare_run
-from deixis.apps.train.encoder_report import TrainResult, encoder_sentence, encoder_table
+from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
 from deixis.apps.train.further_captions import with_sentences
+from deixis.apps.train.image_groups import write_groups
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
+from deixis.apps.train.summary import tell
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
@@ -45,6 +47,7 @@ from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
 from deixis.types.batch import CORE_FIELDS
+from deixis.types.protocols import HasPrototypeScores
 from deixis.zoo.training_images import image_hashes, write_training_images
 
 __all__ = ["train"]
@@ -323,13 +326,15 @@ class _Run:
             "versions": versions(),
         }
         save_state(self.method, self.out / method_runs.STATE, facts)
+        if self.lesson.images is not None and isinstance(self.method, HasPrototypeScores):
+            result["groups"] = write_groups(self.method, self.lesson.images.data, self.out)
         sources = [self.lesson.train, *self.lesson.sources.values()]
         write_training_images(self.out, image_hashes(sample for source in sources for sample in source.samples))
         method_runs.write_card(self.method, self.out, result)
         write_json(self.out / RESULT, result)
         for index in range(len(self.lesson.stages)):
             self._checkpoint(index).unlink(missing_ok=True)
-        self._tell(result)
+        tell(self.lesson, result, self.out, self.talk)
         return result
 
     def _compared(self) -> dict[str, Any]:
@@ -357,30 +362,6 @@ class _Run:
             return None
         zoo.save(encoder, self.out / "model")
         return {"name": encoder.name, "fingerprint": encoder.fingerprint(), "scale": encoder.scale}
-
-    def _tell(self, result: Mapping[str, Any]) -> None:
-        after, steps = result["after"], sum(self.lesson.steps)
-        done = (
-            f"{steps} steps of {self.lesson.batch_size} samples"
-            if steps
-            else f"built from {result['data']['samples']} samples"
-        )
-        self.talk.result(f"{self.lesson.name}: {done}, in {self.out}")
-        names = {"accuracy": "accuracy", "r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
-        rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
-                if name in after and name in result["before"]]  # fmt: skip
-        if "same_thing" in after:
-            now, then = (100 * result[when]["same_thing"] for when in ("after", "before"))
-            self.talk.result(
-                f"For {now:.0f} of 100 pictures another one of the same thing comes first, among {result['held_out']} "
-                f"pictures of things that were not trained on; before, for {then:.0f}."
-            )
-        if "encoders" in result:
-            head, cells = encoder_table(result["encoders"])
-            self.talk.table("of 100 copies and labels; in brackets the difference; *: to be used", head, cells)
-            self.talk.result(result["sentence"])
-        if rows:
-            self.talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
 
 
 def _together() -> None:

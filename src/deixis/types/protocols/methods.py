@@ -29,6 +29,7 @@ __all__ = [
     "HasNames",
     "HasObserve",
     "HasPrompt",
+    "HasPrototypeScores",
     "HasRate",
     "HasScale",
     "HasScores",
@@ -224,6 +225,18 @@ class HasWarnings(Protocol):
         Args:
             values: `samples` that are trained on, `loss`, its parts and the metrics, as they stand in the log.
             progress: behind the step.
+        """
+
+
+@runtime_checkable
+class HasPrototypeScores(Protocol):
+    """Sorts images into groups without labels."""
+
+    def prototype_scores(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
+        """How near each image is to each of K prototypes, in the order of `deixis train`'s groups.csv.
+
+        Args:
+            images: preprocessed.
         """
 
 

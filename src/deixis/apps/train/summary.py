@@ -1,0 +1,50 @@
+"""What a finished training run says: steps, figures before and after, which encoder to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deixis.apps.common.console import Reporter
+from deixis.apps.train.encoder_report import encoder_table
+from deixis.apps.train.image_groups import SHEET, TABLE
+from deixis.apps.train.setup import TrainingJob
+
+__all__ = ["tell"]
+
+
+def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Reporter) -> None:
+    """Says what was done, and what was measured before and after.
+
+    Args:
+        lesson: what was trained on what.
+        result: what stands in `result.json`.
+        out: the run folder.
+        talk: says it.
+    """
+    after, steps = result["after"], sum(lesson.steps)
+    done = (
+        f"{steps} steps of {lesson.batch_size} samples" if steps else f"built from {result['data']['samples']} samples"
+    )
+    talk.result(f"{lesson.name}: {done}, in {out}")
+    names = {"accuracy": "accuracy", "r1": "recall at 1", "r10": "recall at 10", "mrr": "mean reciprocal rank"}
+    rows = [(text, *(f"{result[when][name]:.3f}" for when in ("before", "after"))) for name, text in names.items()
+            if name in after and name in result["before"]]  # fmt: skip
+    if "same_thing" in after:
+        now, then = (100 * result[when]["same_thing"] for when in ("after", "before"))
+        talk.result(
+            f"For {now:.0f} of 100 pictures another one of the same thing comes first, among {result['held_out']} "
+            f"pictures of things that were not trained on; before, for {then:.0f}."
+        )
+    if "encoders" in result:
+        head, cells = encoder_table(result["encoders"])
+        talk.table("of 100 copies and labels; in brackets the difference; *: to be used", head, cells)
+        talk.result(result["sentence"])
+    if "groups" in result:
+        talk.result(
+            f"{result['groups']} groups of images that look alike, to begin labels with: {out / TABLE}; "
+            f"the first of each: {out / SHEET}"
+        )
+    if rows:
+        talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
