@@ -14,6 +14,7 @@ import torch
 from bench import (
     caption_step,
     contrastive_loss,
+    criterion,
     decode,
     embed_folder,
     explain,
@@ -188,6 +189,13 @@ def test_all_sides_of_the_race_of_sentences_have_one_loss_and_one_gradient(repea
     assert caption_step.equal(step)
     different = len(step.keys.unique())
     assert (different < 20) is repeated
+
+
+def test_all_sides_of_the_race_of_criteria_have_one_loss_and_one_gradient() -> None:
+    few_boxes = criterion.Criterion(3, pictures=2)
+    assert criterion.equal(few_boxes)
+    few_boxes.truth[0].boxes.mul_(0.9)  # ours keeps its own copy of them
+    assert not criterion.equal(few_boxes)
 
 
 @pytest.mark.slow
