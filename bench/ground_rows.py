@@ -2,6 +2,7 @@
 
     python -m bench.ground_rows fit       prints the curves and thresholds, from scenes of the fit seeds
     python -m bench.ground_rows report    adds rows, from scenes of other seeds and from set:photos-boxes/test
+    python -m bench.ground_rows blind     adds rows, from set:photos-boxes/blind, by which nothing may be chosen
 
 Scenes are of photographic stamps: of the nouns among the detector's kinds (few cut-outs each, so that seeds share
 them), and, for nouns that it does not know, of all others: one half of these nouns to fit on, the other to report.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,17 +201,29 @@ def _print_curve(name: str, boxes: Boxes) -> None:
     )
 
 
-def report(method: Method) -> None:
-    """Adds rows."""
+Report = Mapping[str, tuple[Sequence[Sample], Callable[[Sample], Iterator[Query]]]]
+
+
+def open_sets() -> Report:
+    """What the method may be compared on: scenes of seeds that it was not fitted on, and photographs."""
     known = {tinted: known_scenes(REPORT_SEED, tinted) for tinted in (0.0, 1.0)}
     unknown = unknown_scenes(REPORT_SEED, 1)
-    photos = catalogue.read("photos-boxes/test").samples
-    sets = {
+    return {
         "scenes of known kinds": (known[0.0], lambda each: queries(each, _nouns(known[0.0]))),
         "the same, tinted": (known[1.0], lambda each: queries(each, _nouns(known[1.0]))),
         "scenes of other nouns": (unknown, lambda each: queries(each, _nouns(unknown))),
-        "photos-boxes/test": (photos, photo_queries),
+        **photographs("test"),
     }
+
+
+def photographs(part: str) -> Report:
+    """A part of set:photos-boxes."""
+    name = f"photos-boxes/{part}"
+    return {name: (catalogue.read(name).samples, photo_queries)}
+
+
+def report(method: Method, sets: Report) -> None:
+    """Adds rows."""
     place = environment(torch.get_num_threads())
     for name, (samples, asked) in sets.items():
         rows = measured(method, samples, asked)
@@ -230,10 +243,13 @@ def _write(name: str, family: str, source: str, group: Sequence[dict[str, Any]],
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`fit` or `report`."""
+    """`fit`, `report` or `blind`."""
     torch.set_num_threads(1)
     method: Any = build("detect_match").eval()
-    {"fit": fit, "report": report}[arguments[0]](method)
+    if arguments[0] == "fit":
+        fit(method)
+    else:
+        report(method, {"report": open_sets, "blind": lambda: photographs("blind")}[arguments[0]]())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ Scenes are of photographic stamps, with other seeds than those that the method w
 that name none of the detector's 80 kinds: half of them, and the method was fitted on the other half.
 `set:photos-boxes/test` holds boxes drawn by eye. **These photographs are no blind test**: the default threshold, the
 lower one of phrases that say more than a noun, and the part that crops have in the order of boxes were set with their
-answers in view, so that other photographs may come out worse.
+answers in view, so that other photographs may come out worse. `set:photos-boxes/blind` is one: its boxes were drawn,
+and committed, before the method had answered on any of its photographs, and nothing was changed since by what came out.
 
 * **pointing**: the centre of the best box lies in a right box; **IoU 0.5**: the best box overlaps one by half or more.
 * **answered**: the best box is above the threshold. Of things that are not there (*absent*) these are false answers.
@@ -26,8 +27,8 @@ answers in view, so that other photographs may come out worse.
 * The source says how a phrase was scored: by a *kind* that a table of words names, by several (*kinds*), by a kind
   whose name is near (*similar kind*), or by comparing *crops* with the noun.
 
-Shares come with 95 % intervals (Wilson's) over phrases. `python -m bench.ground_rows report` adds rows; of several of
-one set, family and source the last counts."""
+Shares come with 95 % intervals (Wilson's) over phrases. `python -m bench.ground_rows report`, or `blind`, adds rows; of
+several of one set, family and source the last counts."""
 
 
 def grounding_page(rows: Sequence[Row], made: str, table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,12 @@ def test_there_are_as_many_pictures_phrases_and_absent_things_as_the_measure_nee
     assert len(ROWS) == len({(row["set"], row["picture"]) for row in ROWS}) >= 40
     assert sum(len(row["phrases"]) for row in ROWS) >= 100
     assert sum(len(row["absent"]) for row in ROWS) >= 30
-    assert 0.25 < sum(row["split"] == "val" for row in ROWS) / len(ROWS) < 0.4
+    count = collections.Counter(row["split"] for row in ROWS)
+    assert 0.25 < count["val"] / (count["val"] + count["test"]) < 0.4
+    blind = [row for row in ROWS if row["split"] == "blind"]
+    assert len(blind) >= 15
+    assert sum(len(row["phrases"]) for row in blind) >= 40
+    assert sum(len(row["absent"]) for row in blind) >= 15
 
 
 def test_every_phrase_names_boxes_that_lie_inside_the_picture() -> None:
@@ -81,6 +87,10 @@ def test_missing_and_exchanged_pictures_are_left_out_and_named(monkeypatch: pyte
         "1 pictures of the set gcompris are missing or have changed.",
     )
     assert [each.id for each in catalogue.read("photos-boxes/val").samples] == ["photos/a.png"]
+    rows[0]["split"] = "blind"
+    assert [each.id for each in catalogue.read("photos-boxes/blind").samples] == ["photos/a.png"]
+    with pytest.raises(DeixisError, match="is empty"):  # comes only where it is named
+        catalogue.read("photos-boxes")
     with pytest.raises(DeixisError, match="is empty"):
         catalogue.read("photos-boxes/test")
 
@@ -100,5 +110,8 @@ def test_getting_the_boxes_brings_the_pictures_of_both_sets(
 @pytest.mark.slow
 def test_the_pictures_are_those_that_the_boxes_were_drawn_on(fetched: Callable[[str], Path]) -> None:
     fetched("photos-boxes")
-    source = catalogue.read("photos-boxes")
-    assert (len(source.samples), source.skipped) == (len(ROWS), ())
+    sources = [catalogue.read(f"photos-boxes/{part}") for part in photos_boxes.DATASET.parts]
+    assert (sum(len(each.samples) for each in sources), [*map(len, (s.skipped for s in sources))]) == (
+        len(ROWS),
+        [0] * 3,
+    )

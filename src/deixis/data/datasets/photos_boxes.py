@@ -1,11 +1,14 @@
-"""Photographs with boxes for what phrases name, drawn by eye: 56 pictures of `set:photos` and `set:gcompris`.
+"""Photographs with boxes for what phrases name, drawn by eye: 80 pictures of `set:photos` and `set:gcompris`.
 
 Each phrase is a plain noun ("a dog", "horses"), or says which one is meant: by place, size, colour or what it stands
 beside. A phrase that names several things is a phrase of each of their regions. `extra["absent"]` holds phrases for
 what a picture does not show, and might.
 
-A third of the pictures is to choose by (`set:photos-boxes/val`), the rest is to measure on (`set:photos-boxes/test`);
-no kind of thing is on both sides. The boxes are part of deixis, in `photos_boxes.json`, the pictures are not. One that
+A third of the first 56 is to choose by (`set:photos-boxes/val`), the rest is to measure on (`set:photos-boxes/test`);
+no kind of thing is on both sides. The other 24 (`set:photos-boxes/blind`) were drawn before anything of deixis had
+answered on them, and are to measure on once something else has been chosen: they come where they are named, alone.
+
+The boxes are part of deixis, in `photos_boxes.json`, the pictures are not. One that
 is missing, or was exchanged since, is left out, and the source says so.
 """
 
@@ -28,15 +31,18 @@ from deixis.types.cards import DatasetCard
 __all__ = ["DATASET", "fetch", "read"]
 
 DATASET = DatasetCard(
-    title="Boxes for phrases on 56 photographs of the sets photos and gcompris, drawn by eye, with absent phrases",
+    title="Boxes for phrases on 80 photographs of the sets photos and gcompris, drawn by eye, with absent phrases",
     licence="boxes and phrases: that of deixis; pictures: those of the sets photos and gcompris",
     how="apt",
     size_mb=145,
     fields=("boxes", "phrases"),
-    parts=("val", "test"),
+    parts=("val", "test", "blind"),
 )
 
 _NAME = set_name(__name__)
+_OPEN = ("val", "test")
+"""What comes where no part is named."""
+
 _SETS = {set_name(each.__name__): each for each in (photos, gcompris)}
 
 
@@ -55,7 +61,7 @@ def fetch(say: Callable[[str], None]) -> Path:
 
 
 def read(part: str = "") -> Source:
-    """The pictures whose boxes are known, or those of one side.
+    """The pictures of `val` and `test`, or those of one part.
 
     Raises:
         DeixisError: neither set has been fetched.
@@ -65,7 +71,7 @@ def read(part: str = "") -> Source:
         raise DeixisError(f"The pictures of {where} are not in {cache_dir('sets')}.", f"Run: deixis data get {_NAME}")
     samples, skipped = [], []
     for row in _rows():
-        if part in ("", row["split"]):
+        if row["split"] in ((part,) if part else _OPEN):
             path = cache_dir("sets", row["set"]) / row["picture"]
             if not path.is_file():
                 skipped.append(Skipped(_id(row), "no picture", f"deixis data get {row['set']}"))
