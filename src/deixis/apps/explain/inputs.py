@@ -61,7 +61,9 @@ def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Tr
     if isinstance(transform, Preprocess):
         pictures = tuple(open_image(each, smallest=LONGEST) for each in sources)
         windows = tuple(visible_window(transform, *each.size) for each in pictures)
-        return ModelInputs(transform.read(sources), tuple(map(_small, pictures)), windows)
+        same = transform.smallest == LONGEST  # both decode to the same pixels: once is enough
+        pixels = transform.batch(pictures) if same else transform.read(sources)
+        return ModelInputs(pixels, tuple(map(_small, pictures)), windows)
     pictures = tuple(open_image(each) for each in sources)
     pixels = _stacked([transform(each) for each in pictures])
     frames = {size: framed(transform, size) for size in {each.size for each in pictures}}
@@ -74,7 +76,7 @@ def _small(picture: Image.Image) -> Image.Image:
     if max(picture.size) <= LONGEST:
         return picture
     picture = picture.copy()
-    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.HAMMING)  # a third of the time of LANCZOS
     return picture
 
 

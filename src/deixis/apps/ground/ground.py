@@ -23,6 +23,7 @@ from deixis.engine.training.batching import phrase_spans, tokenized
 from deixis.errors import DeixisError
 from deixis.inputs.images import is_single
 from deixis.inputs.phrases import NounPhrase, noun_phrases_of
+from deixis.nn.compute import current
 from deixis.ops.regions.boxes import nms
 from deixis.types import Detections, GroundOutput
 from deixis.types.detections import MissingPhrase
@@ -99,6 +100,12 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     starts = [sum(len(each) + 2 for each in phrases[:number]) for number in range(len(phrases))]
 
     def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Detections]:
+        one_by_one = pixels.device.type == "cpu" and not current().batch  # maps of one picture stay in the cache
+        size = 1 if one_by_one else len(pixels)
+        places = range(0, len(pixels), size)
+        return [found for at in places for found in located(pixels[at : at + size], shown[at : at + size])]
+
+    def located(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Detections]:
         chosen: list[list[_Choice]] = [[] for _ in shown]
         for (tokens, mask), places, nouns, start in zip(rows, spans, requests, starts, strict=True):
             wide = (len(pixels), -1)

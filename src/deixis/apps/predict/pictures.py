@@ -20,6 +20,7 @@ from deixis.data.loading.crops import Window
 from deixis.engine.training.batching import preprocess_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import IMAGE_SUFFIXES, pictures_in, shown_size
+from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.compute import autocast, batch_size
 from deixis.nn.modes import evaluating
 from deixis.types import place
@@ -64,6 +65,16 @@ class PictureView(NamedTuple):
     size: tuple[int, int]
 
 
+class _Read(NamedTuple):
+    pixels: Tensor
+    view: PictureView
+
+
+class _Unread(NamedTuple):
+    path: str
+    error: DeixisError
+
+
 BatchPredictor = Callable[[Float[Tensor, "B 3 H W"], Sequence[PictureView]], Sequence[Any]]
 """A batch, preprocessed, and the same as pictures -> a prediction of each."""
 
@@ -101,7 +112,7 @@ def predict(
     run: BatchPredictor,
     skip: Callable[[str, DeixisError], None] | None = None,
 ) -> Iterator[Any]:
-    """What a method says of pictures, in order; so many as a batch holds are in memory at a time.
+    """What a method says of pictures, in order; threads read the next batch, and no more than two are in memory.
 
     Args:
         method: in whose eyes; mode and weights are afterwards as before.
@@ -112,22 +123,29 @@ def predict(
     Raises:
         DeixisError: a picture can't be read, and `skip` is None.
     """
-    preprocess = preprocess_of(method)
+    preprocess, size = preprocess_of(method), batch_size(_BATCH)
     device = next((each.device for each in method.parameters()), torch.device("cpu"))
-    waiting = iter(pictures)
-    while batch := list(itertools.islice(waiting, batch_size(_BATCH))):
-        pixels, shown = [], []
-        for path, picture in batch:
-            try:
-                looked = model_inputs([picture], preprocess)
-            except DeixisError as error:
-                if skip is None:
-                    raise
-                skip(path, error)
-                continue
-            pixels.append(looked.pixels)
-            shown.append(PictureView(path, looked.pictures[0], looked.windows[0], shown_size(picture)))
-        if shown:
-            with evaluating(method), torch.no_grad(), autocast(device):
-                found = run(torch.cat(pixels).to(device), shown)
-            yield from found
+
+    def read_one(named: Named) -> _Read | _Unread:
+        path, picture = named
+        try:
+            looked = model_inputs([picture], preprocess)
+            return _Read(looked.pixels, PictureView(path, looked.pictures[0], looked.windows[0], shown_size(picture)))
+        except DeixisError as error:
+            return _Unread(path, error)
+
+    with read_ahead(read_one, pictures, ahead=size) as waiting:
+        while batch := list(itertools.islice(waiting, size)):
+            pixels, shown = [], []
+            for each in batch:
+                if isinstance(each, _Read):
+                    pixels.append(each.pixels)
+                    shown.append(each.view)
+                elif skip is None:
+                    raise each.error
+                else:
+                    skip(each.path, each.error)
+            if shown:
+                with evaluating(method), torch.no_grad(), autocast(device):
+                    found = run(torch.cat(pixels).to(device), shown)
+                yield from found

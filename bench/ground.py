@@ -1,0 +1,127 @@
+"""Race `ground`: photographs of 2 megapixels from JPEG to the box of a phrase, against a plain loop, on 2 cores.
+
+`ours` is `deixis.ground`, and reads ahead in threads. `plain loop` opens one picture after the other with Pillow,
+decodes it whole, resizes it to the detector's square and calls the same method. `plain loop with tricks` reads ahead in
+a thread, too, and counts as the rival. Ours also keeps each picture at a size to be shown. All have one thread to
+compute with. Every picture's best box must be the same first.
+
+The pictures are those of `decode`: as heavy as photographs, with things that are none. What is answered costs nothing,
+but that crops of the likeliest boxes are compared with the noun in each picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from bench import decode
+from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from deixis.apps.ground.ground import ground
+from deixis.engine.training.build import build
+
+__all__ = ["PHRASES", "RACE", "Method", "main", "ours", "plain"]
+
+RACE = Race(
+    measures="Pictures of 2 megapixels a second, from files to the box of a phrase",
+    peers=("plain loop", "plain loop with tricks"),
+    equal="the best box of every picture, within a thousandth of its sides",
+)
+
+PHRASES = {"a noun of the detector": "a dog", "another noun": "a squirrel"}
+THREADS, WIDTH, HEIGHT, DISTINCT = 1, 1632, 1224, 8
+Method = Any
+
+
+def ours(method: Method, paths: Sequence[Path], phrase: str) -> Tensor:
+    """The best box of each picture [N, 4]."""
+    return torch.cat([each.boxes for each in ground(list(paths), phrase, model=method, count=1, best=True)])
+
+
+def plain(method: Method, paths: Sequence[Path], phrase: str, ahead: bool) -> Tensor:
+    """The same by a loop; with pictures read ahead, or not."""
+    if not ahead:
+        return _boxes(method, map(_picture, paths), phrase)
+    with ThreadPoolExecutor(1) as pool:
+        return _boxes(method, pool.map(_picture, paths), phrase)
+
+
+def _picture(path: Path) -> Tensor:
+    with Image.open(path) as picture:
+        square = picture.convert("RGB").resize((512, 512), Image.Resampling.BILINEAR)
+    return pil_to_tensor(square) / 255
+
+
+@torch.inference_mode()
+def _boxes(method: Method, pictures: Iterable[Tensor], phrase: str) -> Tensor:
+    preprocess, found = method.proposals.preprocess, []
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
+    for picture in pictures:
+        output = method.ground(((picture - mean) / std)[None], *method.encoder.tokenize([phrase]))
+        best = output.scores[0, 0].masked_fill(~output.valid[0], -1).argmax()
+        found.append(output.boxes[0, best])
+    return torch.stack(found)
+
+
+def _rate(run: Callable[[Sequence[Path]], Tensor], paths: Sequence[Path]) -> float:
+    start = time.perf_counter()
+    run(paths)
+    return len(paths) / (time.perf_counter() - start)
+
+
+def _race(method: Method, case: str, paths: Sequence[Path], repeats: int, results: Path) -> None:
+    phrase = PHRASES[case]
+    sides = [
+        lambda paths: ours(method, paths, phrase),
+        lambda paths: plain(method, paths, phrase, False),
+        lambda paths: plain(method, paths, phrase, True),
+    ]
+    first, *others = (side(paths[:DISTINCT]) for side in sides)
+    if any((first - other).abs().max() > 1e-3 for other in others):
+        raise SystemExit(f"{case}: the sides find different boxes")
+    parts = [paths[number::repeats] for number in range(repeats)]
+    for peer, side in zip(RACE.peers, sides[1:], strict=True):
+        waiting = [iter(parts) for _ in range(2)]
+        timings = alternate(
+            lambda: _rate(sides[0], next(waiting[0])),
+            lambda side=side: _rate(side, next(waiting[1])),
+            repeats,
+            warmup=0,
+        )
+        facts = {"race": "ground", "case": f"{case}, {len(paths)} pictures", "peer": peer}
+        facts["peer_version"] = torch.__version__
+        append_row(
+            make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS)), results
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the race and appends two rows a case, one a peer."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ground", description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=500, help="pictures (default 500)")
+    parser.add_argument("--repeats", type=int, default=5, help="parts into which they are divided (default 5)")
+    parser.add_argument("--cases", nargs="*", choices=list(PHRASES), default=list(PHRASES), help="which cases to run")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(THREADS)
+    method = build("detect_match").eval()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{number}.jpg") for number in range(chosen.files)]
+        contents = [decode.encode(WIDTH, HEIGHT, seed) for seed in range(DISTINCT)]
+        for number, path in enumerate(paths):
+            path.write_bytes(contents[number % DISTINCT])
+        for case in chosen.cases:
+            _race(method, case, paths, chosen.repeats, chosen.results)
+
+
+if __name__ == "__main__":
+    main()
