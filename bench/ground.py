@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ RACE = Race(
 PHRASES = {"a noun of the detector": "a dog", "another noun": "a squirrel"}
 THREADS, WIDTH, HEIGHT, DISTINCT = 1, 1632, 1224, 8
 Method = Any
+Side = Callable[[Sequence[Path]], Tensor]
 
 
 def ours(method: Method, paths: Sequence[Path], phrase: str) -> Tensor:
@@ -72,36 +74,31 @@ def _boxes(method: Method, pictures: Iterable[Tensor], phrase: str) -> Tensor:
     return torch.stack(found)
 
 
-def _rate(run: Callable[[Sequence[Path]], Tensor], paths: Sequence[Path]) -> float:
-    start = time.perf_counter()
-    run(paths)
-    return len(paths) / (time.perf_counter() - start)
+def _rates(side: Side, paths: Sequence[Path], repeats: int) -> Callable[[], float]:
+    """Gives at each call how many pictures a second the side does of another part of them."""
+    parts = iter([paths[number::repeats] for number in range(repeats)])
+
+    def rate() -> float:
+        part, start = next(parts), time.perf_counter()
+        side(part)
+        return len(part) / (time.perf_counter() - start)
+
+    return rate
 
 
 def _race(method: Method, case: str, paths: Sequence[Path], repeats: int, results: Path) -> None:
     phrase = PHRASES[case]
-    sides = [
-        lambda paths: ours(method, paths, phrase),
-        lambda paths: plain(method, paths, phrase, False),
-        lambda paths: plain(method, paths, phrase, True),
-    ]
-    first, *others = (side(paths[:DISTINCT]) for side in sides)
-    if any((first - other).abs().max() > 1e-3 for other in others):
+    first: Side = partial(ours, method, phrase=phrase)
+    rivals: list[Side] = [partial(plain, method, phrase=phrase, ahead=ahead) for ahead in (False, True)]
+    boxes = first(paths[:DISTINCT])
+    if any((boxes - rival(paths[:DISTINCT])).abs().max() > 1e-3 for rival in rivals):
         raise SystemExit(f"{case}: the sides find different boxes")
-    parts = [paths[number::repeats] for number in range(repeats)]
-    for peer, side in zip(RACE.peers, sides[1:], strict=True):
-        waiting = [iter(parts) for _ in range(2)]
-        timings = alternate(
-            lambda: _rate(sides[0], next(waiting[0])),
-            lambda side=side: _rate(side, next(waiting[1])),
-            repeats,
-            warmup=0,
-        )
+    for peer, rival in zip(RACE.peers, rivals, strict=True):
+        timings = alternate(*(_rates(side, paths, repeats) for side in (first, rival)), repeats, warmup=0)
         facts = {"race": "ground", "case": f"{case}, {len(paths)} pictures", "peer": peer}
         facts["peer_version"] = torch.__version__
-        append_row(
-            make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS)), results
-        )
+        row = make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))
+        append_row(row, results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,7 +56,7 @@ def test_eight_pictures_at_once_are_answered_as_each_alone(photos: Path) -> None
     pictures = sorted(photos.glob("*.jpg"))
     pictures = [*pictures, pictures[0]]
     texts = ["a person and the largest animal", "a squirrel"]
-    together = deixis.ground(pictures, texts, best=True)
+    together = deixis.ground(pictures, texts, best=True, batch=len(pictures))
     assert isinstance(together, list)
     for picture, each in zip(pictures, together, strict=True):
         alone = deixis.ground(picture, texts, best=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import deixis
 from deixis.apps.predict import capable
+from deixis.apps.train import method_runs
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError
@@ -67,9 +69,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer
 
     def call(verb: str, data: Path, *more: object) -> Answer:
         toy, words = TOYS[verb]
-        monkeypatch.setattr(capable, "load_method", lambda folder: toy())
+        monkeypatch.setattr(method_runs, "load_method", lambda folder: toy())
         (tmp_path / "run").mkdir(exist_ok=True)
-        (tmp_path / "run" / capable.STATE).touch()
+        (tmp_path / "run" / method_runs.STATE).touch()
         return command(verb, data, *words, "--model", tmp_path / "run", *more)
 
     return call
@@ -239,7 +241,8 @@ def test_a_phrase_that_names_nothing_is_refused_before_anything_is_loaded(phrase
     assert why in found.err
 
 
-def test_without_the_detector_one_message_says_how_to_get_it(photo: Path) -> None:
+def test_without_the_detector_one_message_says_how_to_get_it(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deixis.apps.ground.ground", None)  # what imports torch is not reached
     found = command("ground", photo, "a dog")
     assert (found.code, found.out) == (2, "")
     assert found.err.count("\n") <= 2

