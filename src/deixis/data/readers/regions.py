@@ -32,6 +32,7 @@ PARTS = {
     "box is not from 0 to 1": "Divide by the image's width and height, or call it bbox: x, y, width, height in pixels.",
     "box is in another unit": "Boxes of one table are all in pixels, or all from 0 to 1.",
     "image has no width and height": "Boxes in pixels need them: put width and height beside the image's name.",
+    "image is of another shape than given": "Its boxes were skipped; width and height are as shown, EXIF applied.",
     "mask can't be read": "The boxes are used without it. A mask is polygons, or run lengths of the image's size.",
     "span outside the caption": "A span is a start and an end in characters of the first caption.",
     "region is not an object": "Each region is an object with a box.",
@@ -112,6 +113,11 @@ class Gathering:
 
     def regions(self, draft: Draft, entries: Sequence[Any], categories: Mapping[Any, str]) -> None:
         """Adds things in the image; what is wrong with one is counted. Its caption, if it has spans, comes before."""
+        if any(isinstance(each, dict) and "bbox" in each and "box" not in each for each in entries):
+            shape = _other_shape(draft)
+            if shape:
+                self.skipped.append(Skipped(draft.id, "image is of another shape than given", shape))
+                return
         retained: dict[int, Region] = {}
         for index, entry in enumerate(entries):
             region = self._region(draft, entry, categories)
@@ -264,6 +270,21 @@ def _box(entry: Mapping[str, Any], size: tuple[float, float] | None) -> tuple[fl
     elif max(map(abs, values)) > BEYOND:
         return "box is not from 0 to 1"
     return (left, top, right, bottom) if right > left and bottom > top else "box has no area"
+
+
+def _other_shape(draft: Draft) -> str:
+    """What an image is and what it is said to be, where no resizing makes one of the other; of its header alone."""
+    if draft.size is None or draft.image is None:
+        return ""
+    from deixis.inputs.images import shown_size  # only those who have boxes in pixels import torch
+
+    try:
+        (width, height), (wide, high) = shown_size(draft.image), draft.size
+    except DeixisError:  # reported where the image is read
+        return ""
+    if abs(width * high - height * wide) <= max(width, height) + max(wide, high):  # each side is rounded
+        return ""
+    return f"{width} x {height}, and {wide:g} x {high:g} is given"
 
 
 def _mask(value: Any, size: tuple[float, float] | None) -> Mask | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import ExifTags, Image
 
 from deixis.data.readers.sources import read
 from deixis.errors import DeixisError
@@ -124,6 +125,31 @@ def test_a_box_that_is_none_is_skipped_and_counted(tmp_path: Path, numbers: Any,
     assert (len(source.samples), len(of(source, "a.jpg").regions)) == (2, 1)
     assert reasons(source) == [reason] * 3
     assert said(source, f"3 skipped, {reason} (such as a.jpg). ")
+
+
+@pytest.mark.parametrize(
+    ("size", "turned", "boxes"),
+    [
+        ((200, 100), False, 1),
+        ((67, 33), False, 1),
+        ((100, 200), False, 0),
+        ((200, 100), True, 0),
+        ((200, 120), False, 0),
+    ],
+)
+def test_boxes_of_an_image_of_another_shape_than_the_json_says_are_skipped_and_counted(
+    tmp_path: Path, size: tuple[int, int], turned: bool, boxes: int
+) -> None:
+    """One that was made smaller is as good as before; one that is turned, or is another, is not."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if turned else 1
+    Image.new("RGB", size).save(tmp_path / "a.jpg", exif=exif)
+    put(tmp_path, "b.jpg")
+    source = read(write(tmp_path / "x.json", [box(1, [0, 0, 100, 50])]))
+    assert len(of(source, "a.jpg").regions) == boxes
+    assert reasons(source) == ["image is of another shape than given"] * (1 - boxes)
+    if boxes:
+        assert of(source, "a.jpg").regions[0].box == (0, 0, 0.5, 0.5)
 
 
 def test_masks_come_as_polygons_run_lengths_and_packed_ones(tmp_path: Path) -> None:
