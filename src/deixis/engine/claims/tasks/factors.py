@@ -101,7 +101,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     test = catalogue.read("fashion/test").samples
     places = rng.permutation(len(test))[: options.held]
     reported = [_single(test[i], ends[2] + n, options, seed) for n, i in enumerate(places)]
-    places_of: dict[str, tuple[str, ...]] = {"before": ("pre",), "behind": ("post",), "gain": ("pre", "post")}
+    places_of: dict[str, tuple[str, ...]] = {"before": ("",), "behind": ("post",), "gain": ("", "post")}
     measures = {name: _measure(probe, places_of[name]) for name in TASK.metrics}
 
     def encoder(number: int) -> ImageHalf:
@@ -164,9 +164,10 @@ def _named(
 
 def _features(method: Any, samples: Sequence[Sample], place: str) -> Float[Tensor, "N D"]:
     preprocess = preprocess_of(method)
-    if "at" not in inspect.signature(method.encode_image).parameters:
+    if place and "at" not in inspect.signature(method.encode_image).parameters:
         raise DeixisError("The method has one place to read features at.", "Take one with a head.")
+    where = {"at": place} if place else {}
     with eval_without_grad(method):
         blocks = (samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH))
-        rows = [method.encode_image(preprocess.read([each.picture for each in some]), at=place) for some in blocks]
+        rows = [method.encode_image(preprocess.read([each.picture for each in some]), **where) for some in blocks]
     return torch.cat(rows).double()
