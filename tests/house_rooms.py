@@ -40,6 +40,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
     "apps/train/setup.py": ("clip",),  # of gradients
+    "apps/words/settings.py": ("imaginator",),  # what the verb learns by
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/claims/tasks/scenes.py": ("zero_shot",),  # the same metric
     "engine/claims/tasks/votes.py": ("zero_shot",),  # the same metric

@@ -41,7 +41,7 @@ _WRITTEN = re.compile(
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
-    r"|groups\.(csv|jpg)|predictions\.csv|(pictures|labels)/[^/]+\.png"
+    r"|groups\.(csv|jpg)|words\.json|missing\.csv|predictions\.csv|(pictures|labels)/[^/]+\.png"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""

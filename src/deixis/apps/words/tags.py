@@ -1,0 +1,116 @@
+"""Tags of pictures as numbers, and tags that are held back to see whether they are found again."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from deixis.errors import DeixisError
+from deixis.types import Sample
+
+__all__ = ["TagTable", "hold_back", "is_in", "tag_table", "tags_of"]
+
+_NAMES = ("tags", "keywords")
+_CUT = re.compile(r"[,;\n]")
+
+
+class TagTable(NamedTuple):
+    """Tags of all pictures.
+
+    Attributes:
+        words: V of them, the commonest first.
+        tags: [N, T], numbers of each picture's words; -1: none.
+    """
+
+    words: tuple[str, ...]
+    tags: Int64[Tensor, "N T"]
+
+    def take(self, index: Sequence[int]) -> TagTable:
+        """The pictures at `index`."""
+        return TagTable(self.words, self.tags[torch.as_tensor(index, dtype=torch.long)])
+
+
+def tags_of(samples: Sequence[Sample], column: str) -> list[list[str]]:
+    """The tags of each sample, in lower case, each once.
+
+    Args:
+        samples: with a column of tags.
+        column: its name; empty: `tags` or `keywords`.
+
+    Raises:
+        DeixisError: no sample has such a column.
+    """
+    names = (column,) if column else _NAMES
+    found = next((name for name in names if any(name in sample.extra for sample in samples)), None)
+    if found is None:
+        there = sorted({name for sample in samples for name in sample.extra})
+        raise DeixisError(
+            f"There is no column {' or '.join(map(repr, names))}.",
+            f"Name the column of tags with --tags; there are: {', '.join(there)}." if there else "Give a csv with one.",
+        )
+    return [_cut(sample.extra.get(found)) for sample in samples]
+
+
+def _cut(value: Any) -> list[str]:
+    parts = _CUT.split(value) if isinstance(value, str) else [str(each) for each in value or ()]
+    return list(dict.fromkeys(each for part in parts if (each := " ".join(part.split()).lower())))
+
+
+def tag_table(tags: Sequence[Sequence[str]], least: int, most: int) -> TagTable:
+    """The tags that count, as numbers.
+
+    Args:
+        tags: of each picture.
+        least: pictures that a tag must have.
+        most: tags that count.
+
+    Raises:
+        DeixisError: fewer than three tags count.
+    """
+    counts = collections.Counter(word for row in tags for word in set(row))
+    order = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    words = order[:most]
+    if len(words) < 3:
+        raise DeixisError(
+            f"{len(counts)} different tags were found, {len(words)} of them on {least} pictures or more.",
+            "At least 3 are needed: tag more pictures, or lower --least.",
+        )
+    numbers = {word: number for number, word in enumerate(words)}
+    rows = [[numbers[word] for word in row if word in numbers] for row in tags]
+    width = max(map(len, rows))
+    return TagTable(tuple(words), torch.tensor([row + [-1] * (width - len(row)) for row in rows]))
+
+
+def hold_back(tags: Int64[Tensor, "N T"], seed: int) -> tuple[Int64[Tensor, "N T"], Int64[Tensor, " N"]]:
+    """One tag of each picture that has two or more is taken away, drawn at random.
+
+    Args:
+        tags: numbers of words; -1: none.
+        seed: of the draws.
+
+    Returns:
+        The tags that are left, and the one that was taken; -1 where none was.
+    """
+    draws = torch.rand(tags.shape, generator=torch.Generator().manual_seed(seed)).masked_fill(tags < 0, -1)
+    place = draws.argmax(1, keepdim=True)
+    enough = (tags >= 0).sum(1, keepdim=True) > 1
+    taken = torch.where(enough, tags.gather(1, place), -1)
+    left = torch.where(enough, tags.scatter(1, place, -1), tags)
+    return left, taken[:, 0]
+
+
+def is_in(tags: Int64[Tensor, "N T"], words: int) -> Float[Tensor, "N V"]:
+    """1 where a picture has a word.
+
+    Args:
+        tags: numbers of words; -1: none.
+        words: V of them.
+    """
+    held = torch.zeros(len(tags), words + 1).scatter_(1, torch.where(tags < 0, words, tags), 1.0)
+    return held[:, :words]

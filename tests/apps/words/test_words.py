@@ -1,0 +1,101 @@
+"""Tags that pictures lack are suggested by what finds held-back tags best, and it is said how often."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from deixis.apps.words.suggest import ranks_of
+from deixis.apps.words.tags import hold_back, tag_table, tags_of
+from deixis.errors import DeixisError
+from deixis.types import Sample
+from tests.commands import deixis
+from tests.pictures import captioned
+
+COMPANY = (("sea", "boat", "sail"), ("wood", "tree", "leaf"), ("town", "street", "car"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 pictures; each has the three tags of one of three themes, some with one missing."""
+    folder = captioned(tmp_path_factory.mktemp("words") / "pictures", 48)
+    pictures = sorted(folder.glob("*.png"))
+    with open(folder.parent / "tagged.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "caption", "keywords"))
+        for number, picture in enumerate(pictures):
+            tags = COMPANY[number % 3]
+            said = [tag for place, tag in enumerate(tags) if number % 8 or place != number % 3]
+            writer.writerow((picture, picture.stem, "; ".join([*said, "Rare" * (number == 0)])))
+    return folder.parent / "tagged.csv"
+
+
+def test_tags_are_read_from_a_column_in_lower_case_each_once_and_counted() -> None:
+    samples = [
+        Sample("a", None, extra={"tags": "Red Bird; sea,sea"}),
+        Sample("b", None, extra={"tags": ("sea", "Wood")}),
+    ]
+    assert tags_of(samples, "") == [["red bird", "sea"], ["sea", "wood"]]
+    table = tag_table(tags_of([*samples, *samples], ""), 2, 10)
+    assert table.words == ("sea", "red bird", "wood")
+    assert table.tags.tolist() == [[1, 0], [0, 2], [1, 0], [0, 2]]
+
+
+def test_one_tag_of_each_picture_that_has_two_is_held_back() -> None:
+    tags = torch.tensor([[0, 3, -1], [2, -1, -1], [1, 4, 2]])
+    left, taken = hold_back(tags, seed=0)
+    assert taken[1] == -1
+    assert left[1].tolist() == [2, -1, -1]
+    for row in (0, 2):
+        assert sorted([*left[row][left[row] >= 0].tolist(), int(taken[row])]) == sorted(
+            tags[row][tags[row] >= 0].tolist()
+        )
+
+
+def test_words_of_equal_scores_stand_before_the_one_that_is_looked_for() -> None:
+    assert ranks_of(torch.tensor([[0.5, 0.5, 0.1], [0.9, 0.2, -torch.inf]]), torch.tensor([0, 1])).tolist() == [1, 1]
+
+
+@pytest.mark.slow
+def test_missing_tags_are_suggested_and_what_goes_together_is_listed(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my-words"
+    answer = deixis("words", data, "--model", "tiny", "--out", out)
+    assert answer.code == 0, answer.err
+    assert "Of 100 tags held back 100 were among the first 5 suggestions" in answer.out
+    words = json.loads((out / "words.json").read_text(encoding="utf-8"))
+    assert set(words) == {word for theme in COMPANY for word in theme}, "a tag on one picture does not count"
+    assert set(list(words["sea"]["goes with"])[:2]) == {"boat", "sail"}
+    with open(out / "missing.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lacking = [
+        row["tag"] for row in rows if Path(row["path"]).name == sorted(data.parent.glob("pictures/*.png"))[24].name
+    ]
+    assert lacking[0] == "sea", "the theme of the picture has three tags, of which it has two"
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert result["by"] in result["found"]
+    again = deixis("words", data, "--model", "tiny", "--out", out)
+    assert again.code == 2
+    assert deixis("words", data, "--model", "tiny", "--by", "nearest", "--out", out, "--overwrite").code == 0
+    replaced = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert replaced["by"] == "nearest"
+    assert replaced["found"] == result["found"], "the same seed, the same numbers"
+
+
+def test_data_without_tags_or_with_too_few_is_refused_before_images_are_read(data: Path, tmp_path: Path) -> None:
+    plain = deixis("words", captioned(tmp_path / "plain", 2), "--model", "tiny", "--out", tmp_path / "out")
+    assert plain.code == 2
+    assert "There is no column 'tags' or 'keywords'." in plain.err
+    named = deixis("words", data, "--tags", "subjects", "--model", "tiny", "--out", tmp_path / "out")
+    assert "There is no column 'subjects'. Name the column of tags with --tags; there are: keywords." in named.err
+    few = deixis("words", data, "--least", 40, "--model", "tiny", "--out", tmp_path / "out")
+    assert "10 different tags were found, 0 of them on 40 pictures or more. At least 3 are needed" in few.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_than_three_tags_are_no_vocabulary() -> None:
+    with pytest.raises(DeixisError, match="2 different tags were found, 2 of them on 1 pictures"):
+        tag_table([["a", "b"]], 1, 10)
