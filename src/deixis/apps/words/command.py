@@ -33,7 +33,7 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Learns from tagged pictures what each tag goes with and looks like, and suggests tags that pictures lack.
+    """Learns what tags go with and look like, and suggests those that pictures lack.
 
     Args:
         data: folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,14 +17,14 @@ from deixis.methods import read
 from deixis.nn.dual import DualEncoder
 from deixis.types import Batch, Progress
 
-__all__ = ["WAYS", "Suggestions", "ranks_of"]
+__all__ = ["WAYS", "TagSuggester", "ranks_of"]
 
 WAYS = ("joint", "company", "looks", "nearest")
 _NEIGHBOURS = 20
 _EVEN = 0.5
 
 
-class Suggestions:
+class TagSuggester:
     """What was learned from tagged pictures, and how it scores words for others.
 
     Args:
@@ -40,7 +40,7 @@ class Suggestions:
         words = len(table.words)
         width = min(64, words)
         sizes = {"words": words, "width": width, "rank": max(1, min(width, words - 1)), "seed": settings.seed}
-        self._method: Any = build(LEARNS, "desk", sizes, {"encoder": encoder})
+        self._method = cast(Any, build(LEARNS, "desk", sizes, {"encoder": encoder}))
         tags = table.tags.clamp(min=0)
         extra = {"image_features": features, "tags": tags}
         ids = tuple(map(str, range(len(tags))))

@@ -19,7 +19,7 @@ from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.words.settings import WordsSettings
-from deixis.apps.words.suggest import WAYS, Suggestions, ranks_of
+from deixis.apps.words.suggest import WAYS, TagSuggester, ranks_of
 from deixis.apps.words.tags import TagTable, hold_back, tag_table, tags_of
 from deixis.data.splits import concept_groups, split
 from deixis.errors import DeixisError
@@ -98,7 +98,7 @@ def words(
     every = _Pictures(table, features, groups)
     with run_folder(out, overwrite) as folder:
         measured = _measured(encoder, every, settings)
-        learned = Suggestions(encoder, table, features, settings)
+        learned = TagSuggester(encoder, table, features, settings)
         way = str(measured["by"])
         write_json(folder / "words.json", _neighbours(table, learned))
         scores = learned.scores(way, table.tags, features, own=True)
@@ -127,7 +127,7 @@ def _measured(encoder: DualEncoder, every: _Pictures, settings: WordsSettings) -
     parts = split(every.groups, settings.seed, _TRAIN)
     rest = [every.groups[i] for i in parts.test]
     halves = split(rest, settings.seed, 0.5, minimum=2)
-    learned = Suggestions(encoder, *every.take(parts.train)[:2], settings)
+    learned = TagSuggester(encoder, *every.take(parts.train)[:2], settings)
     chosen_on, reported_on = (
         _held_back(every.take([parts.test[i] for i in half]), settings.seed) for half in (halves.train, halves.test)
     )
@@ -169,7 +169,7 @@ def _interval(hits: Tensor, groups: Sequence[int]) -> Interval:
     return cluster_t_interval(hits.double().numpy(), torch.tensor(groups).numpy())
 
 
-def _neighbours(table: TagTable, learned: Suggestions) -> dict[str, Any]:
+def _neighbours(table: TagTable, learned: TagSuggester) -> dict[str, Any]:
     """For each tag its pictures and, by each kind of vector, the nearest other tags with their cosines."""
     count = min(_LISTED, len(table.words) - 1)
     numbers = torch.bincount(table.tags[table.tags >= 0], minlength=len(table.words)).tolist()
