@@ -21,6 +21,7 @@ from deixis import engine
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.train import train
 from deixis.nn.frozen import is_frozen
+from deixis.nn.regions.region_columns import RegionColumns
 from deixis.ops import collective
 from deixis.types import Batch, Card, FieldSpec, Losses, Progress, SampleSpec, Stage, ViewSpec, protocols
 from deixis.types.batch import CORE_FIELDS, concatenate
@@ -37,6 +38,12 @@ KINDS: dict[str, type] = {
 }
 
 SIZES = {"D": 16, "F": 24, "C": 5}
+
+
+def _region_sizes(method: Any) -> dict[str, int]:
+    """Axes of what a part of the method says of regions."""
+    part = next((each for each in method.modules() if isinstance(each, RegionColumns)), None)
+    return {} if part is None else {"F": part.width, "C": len(part.classes)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Subject:
         needs = self.card.needs if stage is None or stage.needs is None else stage.needs
         group = sample.group if sample else 1
         size += -size % group
-        return Batch.synthetic(needs, view, sample, size, seed, **{**SIZES, **sizes})
+        return Batch.synthetic(needs, view, sample, size, seed, **{**SIZES, **_region_sizes(method), **sizes})
 
     def turns(self) -> int:
         """Steps within which each task of the method has its turn."""

@@ -191,17 +191,9 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "regions.dense.mask_iou": "masks of phrases",
     "regions.dense.overall_iou": "masks of phrases",
     "candidates.geometry5": "methods that choose among regions",
-    "candidates.geometry7": "methods that choose among regions",
     "candidates.pixel_iou": "published numbers of referring expressions",
-    "candidates.right_candidates": "methods that choose among regions",
     "candidates.visual_difference": "methods that choose among regions",
-    "masking.choose_masked": "methods that tell what is hidden",
-    "masking.replace_words": "methods that tell what is hidden",
-    "proximal_transport.cosine_cost": "words and their regions",
-    "proximal_transport.ipot": "words and their regions",
     "verbalise.coverage_at": "the paper's measure of a sentence",
-    "region_columns.RegionColumns": "methods that choose among regions",
-    "region_columns.name_vectors": "methods that choose among regions",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }
 

@@ -133,6 +133,8 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "answer": (images, tokens),
         "verbalise": (["a", "dog"], torch.tensor([0.2, 0.8])),
     }
+    pairs = {"refer", "match", "align"} & set(read(name).card.capabilities)
+    arguments |= {each: (subject(name).batch(size=3),) for each in pairs}
     for capability in read(name).card.capabilities:
         getattr(method, capability)(*arguments.get(capability, (images,)))
     assert [module.training for module in method.modules()] == modes

@@ -24,6 +24,8 @@ def choose_masked(draws: Float[Tensor, "B N"], candidates: Bool[Tensor, "B N"], 
         share: of them.
     """
     chosen = candidates & (draws < share)
+    if not draws.shape[1]:
+        return chosen
     first = draws.masked_fill(~candidates, torch.inf).argmin(1)
     least = torch.zeros_like(chosen).scatter_(1, first[:, None], value=True) & candidates
     return torch.where(chosen.any(1, keepdim=True), chosen, least)
