@@ -20,6 +20,13 @@ from deixis.data.loading.crops import seen_mask
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS
 from deixis.engine.claims.claim_tasks import TrainingTask, require_least
+from deixis.engine.evaluation.cells.linear_cells import (
+    ITERATIONS,
+    cell_labels,
+    class_map,
+    fit_linear_cells,
+    mean_iou,
+)
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import preprocess_of
 from deixis.engine.training.stages import offers
@@ -27,7 +34,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.encoders import ImageHalf
 from deixis.ops.logistic import linear_layer
-from deixis.types import Sample, Source
+from deixis.types import Region, Sample, Source
 from deixis.types.cards import TaskCard
 from deixis.types.protocols import AnyMethod, OffersEncodeImage, OffersImageTokens
 from deixis.zoo import fine_resnet
@@ -40,7 +47,7 @@ TASK = TaskCard(
     passes=("deixis.nn.vision.fine_resnet",),
 )
 
-_PENALTY, _ITERATIONS = 1e-6, 300
+_PENALTY = 1e-6
 _BATCH, _OUT = 100, 32
 
 
@@ -147,11 +154,11 @@ def _colours(method: AnyMethod, samples: Sequence[Sample]) -> _Maps:
 
 def _shown(samples: Sequence[Sample], nouns: Sequence[str], preprocess: Preprocess) -> Int64[Tensor, "B H W"]:
     """The class of each pixel: 0 the background, n + 1 noun n."""
-    found = torch.zeros(len(samples), preprocess.size, preprocess.size, dtype=torch.long)
-    for classes, sample in zip(found, samples, strict=True):
-        for region in sample.regions:
-            classes[seen_mask(region, preprocess)] = nouns.index(region.category) + 1
-    return found
+
+    def pixels(region: Region) -> Tensor:
+        return seen_mask(region, preprocess)
+
+    return torch.stack([class_map(sample.regions, nouns, pixels, preprocess.size) for sample in samples])
 
 
 def _nouns(probe: Sequence[Sample]) -> list[str]:
@@ -166,33 +173,20 @@ def _known(samples: Sequence[Sample], nouns: Sequence[str]) -> list[Sample]:
 def _dense(
     probe: Sequence[Sample], features: Callable[[AnyMethod, Sequence[Sample]], _Maps]
 ) -> Callable[[AnyMethod, Source], Float[Tensor, " Q"]]:
-    """One value a scene: the mean over the nouns in it of intersection over union. The background is no class of that
-    mean: colours alone tell it, and it would outweigh all nouns."""
+    """One value a scene: the mean over the nouns in it of intersection over union."""
 
     def measured(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
         preprocess, nouns = preprocess_of(method), _nouns(probe)
         maps, count = features(method, probe), len(nouns) + 1
-        truth = _shown(probe, nouns, preprocess)
-        shares = F.adaptive_avg_pool2d(F.one_hot(truth, count).permute(0, 3, 1, 2).double(), maps.grid)
-        rows, labels = maps.states.flatten(0, 1), shares.argmax(dim=1).flatten()
-        mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp(min=1e-6)
-        weight, intercept = linear_layer((rows - mean) / deviation, labels, count, _PENALTY, iterations=_ITERATIONS)
+        labels = cell_labels(_shown(probe, nouns, preprocess), count, maps.grid)
+        classifier = fit_linear_cells(maps.states.flatten(0, 1), labels.flatten(), count, _PENALTY)
         samples = _known(source.samples, nouns)
         held = features(method, samples)
-        states = F.normalize((held.states - mean) / deviation, dim=2)
-        logits = (states @ weight.T + intercept).transpose(1, 2).unflatten(2, held.grid)
-        size = (preprocess.size, preprocess.size)
-        named = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
+        predicted = classifier.classes(held.states, held.grid, (preprocess.size, preprocess.size))
         shown = _shown(samples, nouns, preprocess)
-        return torch.stack([_mean_iou(*each) for each in zip(named, shown, strict=True)])
+        return torch.stack([mean_iou(*each) for each in zip(predicted, shown, strict=True)])
 
     return measured
-
-
-def _mean_iou(named: Int64[Tensor, "H W"], shown: Int64[Tensor, "H W"]) -> Float[Tensor, ""]:
-    nouns = [each for each in shown.unique() if each]
-    ious = [((named == each) & (shown == each)).sum() / ((named == each) | (shown == each)).sum() for each in nouns]
-    return torch.stack(ious).mean()
 
 
 def _labels(probe: Sequence[Sample]) -> Callable[[AnyMethod, Source], Float[Tensor, " Q"]]:
@@ -208,7 +202,7 @@ def _labels(probe: Sequence[Sample]) -> Callable[[AnyMethod, Source], Float[Tens
         )
         scores = []
         for own in there.T:
-            weight, intercept = linear_layer(rows, own.long(), 2, _PENALTY, iterations=_ITERATIONS)
+            weight, intercept = linear_layer(rows, own.long(), 2, _PENALTY, iterations=ITERATIONS)
             scores.append(asked @ (weight[1] - weight[0]) + intercept[1] - intercept[0])
         order = torch.stack(scores, dim=1).argsort(dim=1, descending=True)
         right = shown.gather(1, order).double()
