@@ -24,6 +24,7 @@ from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
 from docs.commands import commands_page
 from docs.desk_clip import desk_clip_page
+from docs.encoders import encoders_page
 from docs.grounding import grounding_page
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
@@ -219,6 +220,7 @@ def pages() -> dict[str, str]:
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
+    made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table)
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)
     made["verdict_stability.md"] = stability.text

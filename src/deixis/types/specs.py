@@ -349,7 +349,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("images",),
         (
             *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
-            *("identity", "copies"),
+            *("identity", "copies", "corruption"),
         ),
     ),
     "encode_text": Capability(
@@ -358,7 +358,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("tokens",),
         ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding"),
     ),
-    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), later=("alignment",)),
+    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
     "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
     "compare": Capability(
         ("images: B 3 H W", "tokens: G L", "mask: G L"),
@@ -370,7 +370,7 @@ CAPABILITIES: dict[str, Capability] = {
         (),
         "image adapter, text adapter",
         (),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity", "copies"),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity", "copies", "corruption"),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),

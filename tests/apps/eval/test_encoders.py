@@ -37,13 +37,17 @@ def test_all_kinds_of_encoders_stand_in_one_table_with_differences_to_the_first(
     assert list(dict.fromkeys(row["model"] for row in result["rows"])) == names
     assert list(dict.fromkeys(each["model"] for each in result["differences"])) == names[1:]
     assert next(row["value"] for row in result["rows"] if row["model"] == "pixels") > 0.9, "the classes are colours"
+    assert all(result["models"][name]["seconds_per_image"] > 0 for name in names)
+    assert "seconds per image" in (tmp_path / "out" / "table.txt").read_text("utf-8")
 
 
-def test_without_a_protocol_an_image_side_is_measured_by_what_needs_no_words(data: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_without_a_protocol_an_image_side_is_measured_by_all_that_needs_no_words(data: Path, tmp_path: Path) -> None:
     evaluate(str(data), tmp_path / "out", EvalSettings(encoders=("tiny, phash",)), quiet=True)
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    assert result["protocol"] == ["knn", "linear"]
+    assert result["protocol"] == ["knn", "linear", "identity", "copies", "corruption"]
     assert "encode_text" in result["left_out"]["zero-shot"]
+    assert result["left_out"]["dense"] == "no masks"
 
 
 def test_the_cosine_of_two_hashes_counts_the_bits_that_differ() -> None:

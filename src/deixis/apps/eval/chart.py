@@ -133,8 +133,8 @@ class Chart:
         ends = [end for each in self.series for p in each.points for end in (p.value, p.low, p.high) if end is not None]
         low, high = min(ends, default=0.0), max(ends, default=1.0)
         step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / each <= 7 or each == 0.2)
-        bottom, top = math.floor(low / step - 1e-9) * step, math.ceil(high / step - 1e-9) * step
-        return max(0.0, bottom), max(top, bottom + step), step
+        bottom, top = max(0.0, math.floor(low / step - 1e-9) * step), math.ceil(high / step - 1e-9) * step
+        return bottom, max(top, bottom + step), step
 
 
 def _svg(shape: _Shape) -> str:

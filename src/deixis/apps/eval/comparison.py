@@ -16,7 +16,10 @@ from deixis.apps.eval.chart import Chart, ChartPoint, Series
 from deixis.engine.evaluation.output import Column, EvalOutput, MeanInterval, difference
 from deixis.types import EvalProtocol
 
-__all__ = ["ModelComparison", "plain_table", "write_page"]
+__all__ = ["SECONDS", "ModelComparison", "plain_table", "write_page"]
+
+SECONDS = "seconds_per_image"
+"""What an encoder takes to read and encode an image, among the facts of its output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,10 @@ class ModelComparison:
             values = [_cell(self._estimate(model, arm, column)) for model in self.outputs]
             changes = [_cell(self._difference(model, arm, column), "+") for model in others]
             cells.append([self._heading(arm, column), *values, *changes])
+        seconds = [output.facts.get(SECONDS) for output in self.outputs.values()]
+        if any(seconds):
+            times = ["" if each is None else f"{each:.2g}" for each in seconds]
+            cells.append(["seconds per image", *times, *("" for _ in others)])
         return head, cells
 
     def _heading(self, arm: str, column: Column) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.eval import grounding, protocol_tables, saliency
+from deixis.apps.eval import grounding, patches, protocol_tables, saliency
 from deixis.engine.evaluation.grounding import GroundingResult
+from deixis.engine.evaluation.protocols.patches import PatchClusters
 from deixis.engine.evaluation.saliency_checks import SaliencyResult
 from deixis.engine.fewshot.evaluation import ProtocolResult
 
@@ -29,6 +30,7 @@ def write_detail(detail: object, folder: Path, talk: Reporter) -> Mapping[str, A
     return None
 
 
+write_detail.register(PatchClusters, patches.write)
 write_detail.register(ProtocolResult, protocol_tables.write)
 write_detail.register(SaliencyResult, saliency.write)
 write_detail.register(GroundingResult, grounding.write)

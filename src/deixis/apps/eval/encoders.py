@@ -51,8 +51,8 @@ def _plain(name: str) -> EvalModel:
     found = load_model(name)
     if "encode_image" not in found.capabilities and found.encoder is not None:
         found = EvalModel(name, found.encoder)
-    found.capabilities &= {"encode_image"}
-    if not found.capabilities:
+    found.capabilities &= {"encode_image", "image_tokens"}
+    if "encode_image" not in found.capabilities:
         raise DeixisError(f"{name} embeds no images.", "Name a model that offers encode_image: see `deixis list`.")
     return found
 

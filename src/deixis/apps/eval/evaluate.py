@@ -12,7 +12,7 @@ from deixis.apps.common.dataset import check_and_read, read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.eval.comparison import ModelComparison
+from deixis.apps.eval.comparison import SECONDS, ModelComparison
 from deixis.apps.eval.details import write_detail
 from deixis.apps.eval.encoders import base_name, load_image_side
 from deixis.apps.eval.models import load_model, was_trained_on
@@ -95,7 +95,8 @@ def evaluate(
     for warning in warnings:
         talk.say(warning)
     with run_folder(Path(out), overwrite) as folder:
-        found = _run(jobs, source.name, settings, folder, talk)
+        seconds = _seconds(jobs, known) if settings.encoders else {}
+        found = _run(jobs, source.name, settings, seconds, folder, talk)
         names, models = [job.name for job in jobs], list(settings.names)
         result: dict[str, Any] = {"verb": "eval", "protocol": names[0] if len(names) == 1 else names}
         result |= {
@@ -133,11 +134,14 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
         require_fields(name, data)
         plans[name] = load_protocol(name).prepare(data, settings, talk)
     models = _models(settings)
-    for name in names:
-        require_capabilities(name, models)
     if names:
-        return [_Job(name, plans[name], tuple(models)) for name in names], {}
-    selection, jobs = select(data, models), []
+        fit = {name: require_capabilities(name, models, bool(settings.encoders)) for name in names}
+        unable = {name: [each.name for each in models if each not in fit[name]] for name in names}
+        left_out = {name: f"{', '.join(without)}: left out" for name, without in unable.items() if without}
+        for name, reason in left_out.items():
+            talk.say(f"{name}: {reason}")
+        return [_Job(name, plans[name], fit[name]) for name in names], left_out
+    selection, jobs = select(data, models, slow=bool(settings.encoders)), []
     reasons = dict(selection.reasons)
     for name, able in selection.models.items():
         try:
@@ -151,15 +155,28 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
     return jobs, reasons
 
 
-def _run(jobs: Sequence[_Job], data: str, settings: EvalSettings, folder: Path, talk: Reporter) -> Mapping[str, Any]:
+def _seconds(jobs: Sequence[_Job], data: EvalData) -> dict[str, float]:
+    """Encoder -> how long an image takes."""
+    models = {model.name: model for job in jobs for model in job.models}
+    return {name: model.seconds_per_image(data.requested[0]) for name, model in models.items()}
+
+
+def _run(
+    jobs: Sequence[_Job],
+    data: str,
+    settings: EvalSettings,
+    seconds: Mapping[str, float],
+    folder: Path,
+    talk: Reporter,
+) -> Mapping[str, Any]:
     """What `result.json` says: of one protocol its own keys, of several those of each under its name."""
     if len(jobs) == 1:
-        return _report(jobs[0], _measured(jobs[0], settings, talk), data, settings, folder, talk)
+        return _report(jobs[0], _measured(jobs[0], settings, seconds, talk), data, settings, folder, talk)
     results, outputs = {}, {}
     for job in jobs:
         place = folder / job.name
         place.mkdir()
-        outputs[job.name] = _measured(job, settings, talk)
+        outputs[job.name] = _measured(job, settings, seconds, talk)
         results[job.name] = _report(job, outputs[job.name], data, settings, place, talk)
     rows = "".join((folder / job.name / "rows.jsonl").read_text(encoding="utf-8") for job in jobs)
     _overview(outputs, data, settings).write(folder, talk)
@@ -167,11 +184,13 @@ def _run(jobs: Sequence[_Job], data: str, settings: EvalSettings, folder: Path, 
     return {"data": data, "results": results}
 
 
-def _measured(job: _Job, settings: EvalSettings, talk: Reporter) -> dict[str, EvalOutput]:
+def _measured(job: _Job, settings: EvalSettings, seconds: Mapping[str, float], talk: Reporter) -> dict[str, EvalOutput]:
     protocol, outputs = load_protocol(job.name), {}
     for model in job.models:
         talk.say(f"{job.name}: {model.name}")
-        outputs[model.name] = protocol.measure(job.plan, model, settings, talk)
+        output: EvalOutput = protocol.measure(job.plan, model, settings, talk)
+        timed = {SECONDS: seconds[model.name]} if model.name in seconds else {}
+        outputs[model.name] = dataclasses.replace(output, facts={**output.facts, **timed})
     return outputs
 
 
@@ -188,6 +207,7 @@ def _report(
         own = write_detail(next(iter(outputs.values())).detail, folder, talk)
         if own is not None:
             return own
+        outputs = {name: dataclasses.replace(output, detail=None) for name, output in outputs.items()}
     weights = {model.name: model.fingerprint for model in job.models}
     recipe = _recipe({"protocol": job.name, "data": data, "models": weights}, settings)
     found = ModelComparison(job.name, read_protocol(job.name), data, recipe, outputs).write(folder, talk)
@@ -209,17 +229,18 @@ def _recipe(what: Mapping[str, Any], settings: EvalSettings) -> dict[str, Any]:
 
 def _overview(outputs: Mapping[str, Mapping[str, EvalOutput]], data: str, settings: EvalSettings) -> ModelComparison:
     """The main metric of each protocol, for all models in one table; what compares methods stands in its own."""
-    metrics, models = [], dict[str, dict[Column, Any]]()
+    metrics, models, facts = [], dict[str, dict[Column, Any]](), dict[str, dict[str, Any]]()
     for name, of in outputs.items():
         main = read_protocol(name).metrics[0]
         for model, output in of.items():
             columns = [(column, values) for arm, column, values in output if not arm and column.metric == main.name]
             if columns:
                 models.setdefault(model, {})[Column(name)] = columns[0][1]
+                facts[model] = {SECONDS: output.facts[SECONDS]} if SECONDS in output.facts else {}
         metrics.append(EvalMetric(name, f"{name}, {main.title}", main.better))
     titles = tuple(metrics)
     protocol = EvalProtocol("Main metrics", ((),), (), titles, tuple(metric.name for metric in titles))
-    measured = {model: EvalOutput({"": columns}) for model, columns in models.items()}
+    measured = {model: EvalOutput({"": columns}, (), facts[model]) for model, columns in models.items()}
     names = ", ".join(outputs)
     return ModelComparison(
         "all protocols", protocol, data, _recipe({"protocols": names, "data": data}, settings), measured

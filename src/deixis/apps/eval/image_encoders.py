@@ -35,6 +35,10 @@ class Pixels(nn.Module):
         """From -1 to 1, not of length 1."""
         return images.flatten(1)
 
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """The colours of places."""
+        return images
+
 
 class HashBits(nn.Module):
     """The bits of `perceptual_hash` as -1 and 1: the cosine of two is 1 - 2 x (bits that differ) / 64."""
@@ -70,7 +74,11 @@ class LayerFeatures(nn.Module):
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Not of length 1."""
-        return feature_map(self.tower, images, self.config["layer"]).mean(dim=(2, 3))
+        return self.cells(images).mean(dim=(2, 3))
+
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
+        """The layer's map."""
+        return feature_map(self.tower, images, self.config["layer"])
 
 
 class WhitenedModel(EvalModel):

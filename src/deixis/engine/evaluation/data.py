@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from deixis.engine.fewshot.draws import Labelled, limited, style_of
 from deixis.errors import DeixisError
 from deixis.types import Picture, Sample, Source
 
-__all__ = ["CURES", "EvalData", "EvalSet", "missing_fields", "on_test"]
+__all__ = ["CURES", "EvalData", "EvalSet", "missing_fields", "on_test", "redrawn"]
 
 CURES = {
     "captions": "Give data with captions: a text file beside each image, or a table with a column `caption`.",
@@ -147,6 +148,11 @@ class EvalData:
         return frozenset(each.fingerprint for each in self._checked.values() if each.fingerprint)
 
     @property
+    def requested(self) -> tuple[EvalSet, ...]:
+        """The sets of samples that protocols have requested."""
+        return tuple(self._checked.values())
+
+    @property
     def hashes(self) -> frozenset[str]:
         """Of the contents of all images that protocols have requested."""
         return frozenset(digest for each in self._checked.values() for digest in each.hashes)
@@ -219,6 +225,29 @@ class EvalData:
         samples = tuple(s for s in self.source.samples if s.image is not None and any(q.answer for q in s.questions))
         return self._set(dataclasses.replace(self.source, samples=samples), limit, say)
 
+    def placed(self, limit: int = 0, say: Callable[[str], None] | None = None, masks: bool = False) -> EvalSet:
+        """The samples that have an image, and boxes of things in it with a category, without labels and captions:
+        concepts are near-duplicates and groups alone.
+
+        Args:
+            limit: the most samples; 0: all.
+            say: receives how many a limit leaves.
+            masks: those whose things all have masks.
+
+        Raises:
+            DeixisError: there are none.
+        """
+
+        def fits(sample: Sample) -> bool:
+            masked = not masks or all(region.mask is not None for region in sample.regions)
+            return sample.image is not None and any(region.category for region in sample.regions) and masked
+
+        bare = [dataclasses.replace(each, label=None, captions=()) for each in self.source.samples if fits(each)]
+        if not bare:
+            what = "masks" if masks else "boxes"
+            raise DeixisError(f"{self.source.name} has no {what} that name anything.", CURES[what])
+        return self._set(dataclasses.replace(self.source, kind="images", samples=tuple(bare)), limit, say)
+
     def boxed(self, limit: int = 0, say: Callable[[str], None] | None = None, phrases: bool = False) -> EvalSet:
         """The samples that have an image, and boxes of things in it with a category.
 
@@ -250,6 +279,22 @@ class EvalData:
         if key not in self._checked:
             self._checked[key] = self._check(source)
         return self._checked[key]
+
+
+def redrawn(data: EvalSet, name: str, picture: Callable[[Picture, str], Picture]) -> EvalSet:
+    """The images of a set as something else draws them, when they are read.
+
+    Args:
+        data: the originals.
+        name: of what is done to them, which their hashes hang on.
+        picture: of an original and its hash.
+    """
+    samples = tuple(
+        dataclasses.replace(sample, image=picture(sample.picture, digest))
+        for sample, digest in zip(data.samples, data.hashes, strict=True)
+    )
+    hashes = tuple(hashlib.sha256(f"{name} of {digest}".encode()).hexdigest() for digest in data.hashes)
+    return dataclasses.replace(data, source=dataclasses.replace(data.source, samples=samples), hashes=hashes)
 
 
 def missing_fields(data: EvalData, fields: Sequence[str]) -> list[str]:

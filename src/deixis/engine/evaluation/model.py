@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,14 +23,17 @@ from deixis.engine.features.store import FeatureStore
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
+from deixis.inputs.preprocess import Preprocess
 from deixis.nn import compute
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
-from deixis.types.protocols import OffersEncodeImage
+from deixis.types.protocols import OffersEncodeImage, OffersImageTokens
 
 __all__ = ["EvalModel", "PairScores", "preprocess_of"]
 
 _TEXTS, _ROWS, _THREADS = 256, 1024, 8
+_TIMED = 16
+"""Images that an encoder is timed on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +91,15 @@ class EvalModel:
         self.name, self.model = name, model
         self.encoder: DualEncoder | None = model if isinstance(model, DualEncoder) else None
         self.capabilities = frozenset({"encode_image", "encode_text"} if self.encoder is not None else {"encode_image"})
+        if self.encoder is not None or hasattr(model, "cells"):
+            self.capabilities |= {"image_tokens"}
         self._rows: dict[tuple[str, str], Tensor] = {}
         if hasattr(sys.modules[type(model).__module__], "CARD"):
             self.capabilities = frozenset(card_of(model).capabilities)
             self.encoder = encoder_of(model)
             if "adapters" in self.capabilities and self.encoder is not None:
                 self.encoder = self.model = self.encoder.with_adapters(*model.adapters())
-                self.capabilities |= {"encode_image", "encode_text"}
+                self.capabilities |= {"encode_image", "encode_text", "image_tokens"}
 
     @property
     def fingerprint(self) -> str:
@@ -139,6 +145,48 @@ class EvalModel:
             return self.states(data, talk)[0]
         return F.normalize(self._called("image", data, self.model.encode_image, talk), dim=-1)
 
+    def image_maps(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N D h w"]:
+        """The map before pooling of each image. Images are squashed to the square of the tower, so that all encoders
+        see the whole of them.
+
+        Raises:
+            DeixisError: the model has no map.
+        """
+        preprocess = self._preprocess()
+        if isinstance(preprocess, Preprocess):
+            preprocess = dataclasses.replace(preprocess, mode="squash")
+        return self._called("map", data, self._map, talk, preprocess)
+
+    def _map(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
+        inside: Any = self.model if self.encoder is None else self.encoder.image_tower
+        if hasattr(inside, "cells"):
+            found: Tensor = inside.cells(images)
+            return found
+        offered = self.encoder if self.encoder is not None else self.model
+        states = offered.image_tokens(images) if isinstance(offered, OffersImageTokens) else None
+        if states is None or states.grid is None:
+            raise DeixisError(
+                f"{self.name} gives no map of features.", "Name an encoder with a map: see `deixis list`."
+            )
+        return states.states.transpose(1, 2).unflatten(2, states.grid)
+
+    def seconds_per_image(self, data: EvalSet) -> float:
+        """How long it takes to read an image and to encode it, on the device and with the threads that hold here; on a
+        few images of the data, after one that is not counted.
+
+        Args:
+            data: at least one image.
+        """
+        preprocess = self._preprocess()
+        call = self.model if not isinstance(self.model, OffersEncodeImage) else self.model.encode_image
+        pictures = [data.pictures[i * len(data.pictures) // _TIMED] for i in range(_TIMED)]
+        with self._computing():
+            device = compute.current().device
+            for some in (pictures[:1], pictures):
+                began = time.perf_counter()
+                call(preprocess.read(some, threads=1).to(device)).float().cpu()
+        return (time.perf_counter() - began) / len(pictures)
+
     def text_embeddings(self, texts: Sequence[str]) -> Float[Tensor, "M D"]:
         """Of length 1, in the space shared with images."""
         encoder, found = self.require_encoder(), []
@@ -176,10 +224,10 @@ class EvalModel:
         return preprocess_of(self.name, self.model if self.encoder is None else self.encoder)
 
     def _called(
-        self, name: str, data: EvalSet, call: Callable[[Tensor], Tensor], talk: EvalReporter
-    ) -> Float[Tensor, "N _"]:
+        self, name: str, data: EvalSet, call: Callable[[Tensor], Tensor], talk: EvalReporter, preprocess: Any = None
+    ) -> Float[Tensor, "N ..."]:
         """What a call gives for images, a block at a time; remembered by content under a name."""
-        preprocess = self._preprocess()
+        preprocess = preprocess or self._preprocess()
         size = compute.batch_size(fitting(preprocess.size))
         rows = self._rows if name else {}
         todo = {h: i for i, h in reversed(list(enumerate(data.hashes))) if (name, h) not in rows}

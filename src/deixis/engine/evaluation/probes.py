@@ -74,11 +74,19 @@ class LinearProbe(NamedTuple):
         logits: of the test images.
         penalty: that was chosen.
         losses: penalty -> mean cross-entropy on validation images.
+        weight: of features of length 1.
+        intercept: of each class.
     """
 
     logits: Float[Tensor, "N C"]
     penalty: float
     losses: Mapping[str, float]
+    weight: Float[Tensor, "C F"]
+    intercept: Float[Tensor, " C"]
+
+    def scores(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N C"]:
+        """Logits of other images."""
+        return F.normalize(features.double(), dim=-1) @ self.weight.T + self.intercept
 
     def note(self, split: ProbeSplit) -> str:
         """How the penalty was chosen, in a sentence."""
@@ -99,16 +107,18 @@ def linear_probe(features: Float[Tensor, "N F"], data: EvalSet, split: ProbeSpli
     labels, count = labels_of(data.take(split.all), split.classes), len(split.classes)
     label_of = dict(zip(split.all, labels.tolist(), strict=True))
 
-    def logits(learned: tuple[int, ...], queried: tuple[int, ...], penalty: float, iterations: int) -> Tensor:
+    def fitted(learned: tuple[int, ...], penalty: float, iterations: int) -> tuple[Tensor, Tensor]:
         own = torch.tensor([label_of[i] for i in learned])
-        weight, intercept = linear_layer(rows[list(learned)], own, count, penalty, iterations=iterations)
-        return rows[list(queried)] @ weight.T + intercept
+        return linear_layer(rows[list(learned)], own, count, penalty, iterations=iterations)
+
+    def loss(penalty: float) -> float:
+        weight, intercept = fitted(split.train, penalty, _TRIAL)
+        return float(F.cross_entropy(rows[list(split.validation)] @ weight.T + intercept, held))
 
     held = torch.tensor([label_of[i] for i in split.validation])
-    losses = [
-        float(F.cross_entropy(logits(split.train, split.validation, penalty, _TRIAL), held)) for penalty in PENALTIES
-    ]
+    losses = [loss(penalty) for penalty in PENALTIES]
     # Of equally good penalties the largest.
     penalty = PENALTIES[max(range(len(PENALTIES)), key=lambda i: (-losses[i], PENALTIES[i]))]
-    found = logits(split.train + split.validation, split.test, penalty, _FINAL)
-    return LinearProbe(found, penalty, dict(zip(map(str, PENALTIES), losses, strict=True)))
+    weight, intercept = fitted(split.train + split.validation, penalty, _FINAL)
+    found = rows[list(split.test)] @ weight.T + intercept
+    return LinearProbe(found, penalty, dict(zip(map(str, PENALTIES), losses, strict=True)), weight, intercept)

@@ -39,27 +39,42 @@ def require_fields(name: str, data: EvalData) -> None:
         raise DeixisError(f"{data.source.name} has no {' and no '.join(missing)}, which {name} needs.", cure)
 
 
-def require_capabilities(name: str, models: Sequence[EvalModel]) -> None:
-    """Refuses models that a protocol can't measure.
+def require_capabilities(name: str, models: Sequence[EvalModel], some: bool = False) -> tuple[EvalModel, ...]:
+    """The models that a protocol can measure; all of them, or it is refused.
+
+    Args:
+        name: of the protocol.
+        models: that are to be measured.
+        some: whether it is enough that one of them can be.
 
     Raises:
-        DeixisError: a model lacks what it needs.
+        DeixisError: a model lacks what the protocol needs, or all of them do.
     """
-    for model in models:
-        if lacking := model.lacks(read_protocol(name).capabilities):
-            raise DeixisError(
-                f"{model.name} can't be measured by {name}: it has no {' and no '.join(lacking)}.",
-                f"It can: {', '.join(sorted(model.capabilities)) or 'nothing that is measured'}. "
-                "Leave --protocol out to run what fits.",
-            )
+    needs = read_protocol(name).capabilities
+    able = tuple(model for model in models if not model.lacks(needs))
+    if len(able) == len(models) or (some and able):
+        return able
+    model = next(each for each in models if each not in able)
+    lacking = " and no ".join(model.lacks(needs))
+    if some and len(models) > 1:
+        raise DeixisError(
+            f"None of {', '.join(each.name for each in models)} can be measured by {name}: they have no {lacking}.",
+            "Add an encoder that has: starter, for example.",
+        )
+    raise DeixisError(
+        f"{model.name} can't be measured by {name}: it has no {lacking}.",
+        f"It can: {', '.join(sorted(model.capabilities)) or 'nothing that is measured'}. "
+        "Leave --protocol out to run what fits.",
+    )
 
 
-def select(data: EvalData, models: Sequence[EvalModel]) -> Selection:
-    """The protocols that fit, in the order of the table of capabilities; those that take minutes run only by name.
+def select(data: EvalData, models: Sequence[EvalModel], slow: bool = False) -> Selection:
+    """The protocols that fit, in the order of the table of capabilities.
 
     Args:
         data: its fields decide.
         models: their capabilities decide.
+        slow: whether those that take minutes run, too; else only by name.
     """
     chosen: dict[str, tuple[EvalModel, ...]] = {}
     reasons: dict[str, str] = {}
@@ -76,7 +91,7 @@ def select(data: EvalData, models: Sequence[EvalModel]) -> Selection:
             reasons[name] = f"no {' and no '.join(missing)}"
         elif not able:
             reasons[name] = without
-        elif protocol.slow:
+        elif protocol.slow and not slow:
             reasons[name] = f"takes minutes; name it: --protocol {name}"
         else:
             chosen[name] = able

@@ -6,9 +6,6 @@ count as found, and are one concept for intervals.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis.data.quality.altered_copies import EDITS, AlteredCopy
-from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
+from deixis.engine.evaluation.data import EvalData, EvalSet, on_test, redrawn
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter
@@ -49,12 +46,7 @@ def edited(data: EvalSet, edit: str) -> EvalSet:
         data: the originals.
         edit: one of `EDITS`.
     """
-    samples = tuple(
-        dataclasses.replace(sample, image=AlteredCopy(sample.picture, edit, digest))
-        for sample, digest in zip(data.samples, data.hashes, strict=True)
-    )
-    hashes = tuple(hashlib.sha256(f"{edit} of {digest}".encode()).hexdigest() for digest in data.hashes)
-    return dataclasses.replace(data, source=dataclasses.replace(data.source, samples=samples), hashes=hashes)
+    return redrawn(data, edit, lambda picture, digest: AlteredCopy(picture, edit, digest))
 
 
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> EvalSet:

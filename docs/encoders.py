@@ -1,0 +1,89 @@
+"""The page of encoders of images beside each other, from the rows in `results/encoders.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from deixis.engine.evaluation.protocols import read_protocol
+
+__all__ = ["encoders_page"]
+
+Row = Mapping[str, Any]
+Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
+
+_FIRST = "starter"
+_INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
+the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
+(`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
+beat these. `python -m bench.encoders_rows` adds what is missing; `--encoders my-name=RUN --only stamps` adds a run.
+
+Values are the main metric of each protocol in per cent, with 95 % intervals over concepts; **bold** where the
+difference to the starter, image by image, clears zero upwards, *italic* where it does so downwards. Images are altered
+for `copies` and `corruption`, of at most 100 images a set; `shapes` are scenes of large tinted shapes with their masks
+and boxes. Seconds are for reading and encoding an image on one thread of the machine of the rows."""
+
+
+def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
+    """The page in Markdown: a table for each set, and one of the kinds of copies.
+
+    Args:
+        rows: of `results/encoders.jsonl`; of several of one place the last counts.
+        made: the remark that the page is made.
+        table: makes a table of a head and rows.
+    """
+    last: dict[tuple[str, str, str, str], Row] = {}
+    for row in rows:
+        if row["metric"] == read_protocol(row["protocol"]).metrics[0].name:
+            last[row["data"], row["encoder"], row["protocol"], row["condition"]] = row
+    parts = ["# Encoders of images", made, _INTRO]
+    for data in dict.fromkeys(data for data, *_ in last):
+        parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
+    edits = _by_condition(last, "copies", table)
+    parts += ["## Copies by edit", "R@1 in per cent, mean of the sets that have rows of all encoders.", edits]
+    kinds = _by_condition(last, "corruption", table)
+    parts += ["## Corruption by kind and strength", "Likewise: top-1 of a classifier of clean images.", kinds]
+    return "\n\n".join(parts) + "\n"
+
+
+def _set_table(rows: Mapping[tuple[str, str, str], Row], table: Table) -> str:
+    """Encoders of a set, a column for each protocol."""
+    protocols = list(dict.fromkeys(protocol for _, protocol, _ in rows))
+    titles = {name: read_protocol(name).metrics[0].title for name in protocols}
+    overall: dict[tuple[str, str], Row] = {}
+    for (encoder, protocol, _), row in rows.items():
+        overall.setdefault((encoder, protocol), row)
+    lines = []
+    for encoder in dict.fromkeys(encoder for encoder, *_ in rows):
+        own = [overall.get((encoder, protocol)) for protocol in protocols]
+        seconds = next(row["seconds_per_image"] for row in own if row is not None)
+        lines.append((f"`{encoder}`", *("" if row is None else _cell(row) for row in own), f"{seconds:.2g}"))
+    return table(("", *(f"{name}, {titles[name]}" for name in protocols), "seconds per image"), lines)
+
+
+def _cell(row: Row) -> str:
+    ends = f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" if row["low"] is not None else ""
+    text = f"{100 * row['value']:.1f}{ends}"
+    _, low, high = row.get("difference") or (0.0, None, None)
+    if low is None or high is None or low <= 0 <= high:
+        return text
+    return f"**{text}**" if low > 0 else f"*{text}*"
+
+
+def _by_condition(last: Mapping[tuple[str, str, str, str], Row], protocol: str, table: Table) -> str:
+    """A row for each condition, a column for each encoder; of sets in which each of the encoders has a row."""
+    rows = {(key[0], key[1], key[3]): row for key, row in last.items() if key[2] == protocol}
+    encoders = list(dict.fromkeys(encoder for _, encoder, _ in rows))
+    conditions = list(dict.fromkeys(condition for *_, condition in rows))
+    sets = [
+        data
+        for data in dict.fromkeys(data for data, *_ in rows)
+        if all((data, encoder, each) in rows for encoder in encoders for each in conditions)
+    ]
+    if not sets:
+        return "There are no such rows."
+    lines = []
+    for each in conditions:
+        means = [sum(rows[data, encoder, each]["value"] for data in sets) / len(sets) for encoder in encoders]
+        lines.append((each, *(f"{100 * mean:.1f}" for mean in means)))
+    return table((", ".join(sets), *(f"`{encoder}`" for encoder in encoders)), lines)

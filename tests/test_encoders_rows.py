@@ -1,0 +1,68 @@
+"""Rows and page of the encoders: what has a row is left out, and what clears zero is marked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import encoders_rows
+from deixis.apps.eval.settings import EvalSettings
+from docs.build import table
+from docs.encoders import encoders_page
+
+
+def result(settings: EvalSettings) -> Mapping[str, Any]:
+    """As `evaluate` gives it: the first encoder has 0.5, and each further one 0.1 more in the first condition."""
+    results = {}
+    for protocol in settings.protocol:
+        conditions = ("all edits", "crop") if protocol == "copies" else ("",)
+        metrics = ("recall1", "micro_ap") if protocol == "copies" else ("top1", "top5")
+        rows = [
+            {"model": name, "metric": metric, "value": 0.5 + 0.1 * place, "low": 0.4, "high": 0.8, "queries": 9}
+            | {"concepts": 9, **({"condition": condition} if condition else {})}
+            for place, name in enumerate(settings.encoders)
+            for metric in metrics
+            for condition in conditions
+        ]
+        changes = [
+            {**row, "value": 0.1, "low": 0.05, "high": 0.2} for row in rows if row["model"] != settings.encoders[0]
+        ]
+        models = {name: {"seconds_per_image": 0.01} for name in settings.encoders}
+        results[protocol] = {"rows": rows, "differences": changes, "models": models}
+    only = settings.protocol[0]
+    return {"results": results} if len(results) > 1 else {"protocol": only, **results[only]}
+
+
+def test_rows_are_added_once_with_differences_to_the_first_and_the_page_marks_what_clears_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def evaluate(data: Any, out: Path, settings: EvalSettings, quiet: bool) -> Mapping[str, Any]:
+        asked.append((settings.protocol, settings.encoders))
+        return result(settings)
+
+    monkeypatch.setattr(encoders_rows, "evaluate", evaluate)
+    monkeypatch.setitem(encoders_rows.SETS, "stamps", lambda: None)  # type: ignore[misc]
+    path = tmp_path / "encoders.jsonl"
+    given = ["--only", "stamps", "--protocols", "knn", "copies", "--results", str(path), "--encoders"]
+    encoders_rows.main([*given, "starter", "phash"])
+    encoders_rows.main([*given, "starter", "phash", f"mine={tmp_path}"])
+    assert asked == [
+        *((name, ("starter", "phash")) for name in (("knn",), ("copies",))),
+        *((name, ("starter", str(tmp_path))) for name in (("knn",), ("copies",))),
+    ], "the first is measured again for the comparison, and has no row twice"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    places = [(row["protocol"], row["encoder"], row["metric"], row["condition"]) for row in rows]
+    assert len(set(places)) == len(places)
+    assert ("copies", "mine", "micro_ap", "all edits") in places
+    assert ("copies", "mine", "micro_ap", "crop") not in places, "of further metrics the whole alone"
+    assert all(("difference" in row) == (row["encoder"] != "starter") for row in rows)
+    page = encoders_page(rows, "made", table)
+    assert "| `starter` | 50.0 [40.0, 80.0] | 50.0 [40.0, 80.0] | 0.01 |" in page
+    assert "| `mine` | **60.0 [40.0, 80.0]** |" in page
+    assert "| crop | 50.0 | 60.0 | 60.0 |" in page
