@@ -193,6 +193,11 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "candidates.geometry5": "methods that choose among regions",
     "candidates.pixel_iou": "published numbers of referring expressions",
     "candidates.visual_difference": "methods that choose among regions",
+    "masking.choose_masked": "methods that tell what is hidden",
+    "masking.replace_words": "methods that tell what is hidden",
+    "proximal_transport.cosine_cost": "words and their regions",
+    "proximal_transport.ipot": "words and their regions",
+    "selfie.transplant": "what a tower that is fine-tuned begins with",
     "verbalise.coverage_at": "the paper's measure of a sentence",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }
