@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from deixis import engine
+from deixis.apps.adapt import boxes as app
 from deixis.apps.adapt.boxes import adapt_to_boxes, ranks_boxes
 from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common.dataset import read
 from deixis.apps.ground.ground import ground
 from deixis.apps.predict.capable import open_method
+from deixis.apps.train.method_runs import STATE, facts_of
+from deixis.engine.adaptation.boxes import answer_values
+from deixis.engine.adaptation.evaluate import TEST_STATISTIC
+from deixis.engine.training.checkpoint import save_state
 from deixis.errors import DeixisError
 from deixis.methods.baselines.box_ranker import Method
 from deixis.types import Source
@@ -70,3 +78,32 @@ def test_too_few_pictures_are_refused_before_anything_is_written(tmp_path: Path)
     with pytest.raises(DeixisError, match="4 pictures"):
         adapt_to_boxes(boxes(tmp_path, 4, corner=True), tmp_path / "run", TINY, ranker=ranker(), quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_mdetr_from_a_run_is_a_candidate_that_is_kept_where_it_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, trained = boxes(tmp_path, 20, corner=False), tmp_path / "mdetr"
+    trained.mkdir()
+    method: Any = engine.build("mdetr", "tiny", seed=3)
+    what = {"method": "mdetr", "config": dataclasses.asdict(method.config)}
+    save_state(method, trained / STATE, facts_of(method, what, "tiny", ()))
+    settings = AdaptSettings(model=str(trained), method="auto")
+
+    result = adapt_to_boxes(source, tmp_path / "as-it-is", settings, ranker=ranker(), quiet=True)
+    assert (result["kept"], result["method"]["name"]) == ("original", "box_ranker")  # it was trained on nothing
+
+    def perfect(*given: Any) -> dict[str, np.ndarray]:
+        values = answer_values(*given)
+        return {name: np.zeros_like(each) if name == TEST_STATISTIC else each * 0 + 1 for name, each in values.items()}
+
+    monkeypatch.setattr(app, "answer_values", perfect)
+    result = adapt_to_boxes(source, tmp_path / "run", settings, ranker=ranker(), quiet=True)
+    assert (result["kept"], result["method"]["name"]) == ("adapted", "mdetr")
+    assert {each["run"] for each in result["method"]["chosen"]} == {str(trained)}
+    one, other = (
+        ground(tmp_path / "00.png", "the lid", model=open_method(str(run), "ground"), best=True)
+        for run in (trained, tmp_path / "run")
+    )
+    torch.testing.assert_close(one.boxes, other.boxes)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from deixis.engine.adaptation.boxes import BoxTable, choose_penalty, cross_validate, phrase_values, weights_of
+from deixis.engine.adaptation.boxes import BoxTable, answer_values, choose, cross_validate, phrase_values, weights_of
+from deixis.engine.adaptation.evaluate import TEST_STATISTIC
 from deixis.engine.adaptation.verdict import judge
+from deixis.engine.evaluation.grounding import PhraseAnswer, PhraseQuery
 from deixis.errors import DeixisError
+from deixis.types import Region
 from deixis.types.outputs import RankedBoxes
 
 
@@ -54,9 +58,34 @@ def test_where_no_proposal_is_right_nothing_is_learned() -> None:
     table = planted(20, learnable=True)
     blind = BoxTable(table.rows, tuple(0 * each for each in table.overlaps), table.hits, table.groups, (2, 2), 0.5)
     assert not weights_of(blind, (0.1,))[0].any()
-    assert choose_penalty(blind, 0) == float("inf")
+    assert choose(blind, 0) == float("inf")
 
 
 def test_too_few_pictures_are_refused() -> None:
     with pytest.raises(DeixisError, match="at least 5"):
         cross_validate(planted(6, learnable=True), seed=0)
+
+
+def test_another_method_is_chosen_where_its_answers_are_better_and_what_it_says_is_then_what_is_measured() -> None:
+    table = planted(40, learnable=False)
+    nothing = phrase_values(table, weights_of(table, (float("inf"),))[0])
+    perfect = {**{name: np.ones(40) for name in nothing}, TEST_STATISTIC: np.zeros(40)}
+    arm, chosen = cross_validate(table, seed=0, repeats=1, other=perfect)
+    assert {each.penalty for each in chosen} == {None}
+    assert judge(arm, "box_accuracy").outcome == "adapted"
+    assert arm.intervals("after")["box_accuracy"].value == 1
+    useless = {name: values - 3 for name, values in nothing.items()}
+    _, chosen = cross_validate(table, seed=0, repeats=1, other=useless)
+    assert None not in {each.penalty for each in chosen}
+
+
+def test_boxes_that_a_method_gives_itself_are_measured_as_proposals_are() -> None:
+    right, wrong = (0.0, 0.0, 0.4, 0.4), (0.5, 0.5, 0.9, 0.9)
+    answers = [
+        PhraseAnswer(torch.tensor([wrong, right]), torch.tensor([0.9, 0.4])),
+        PhraseAnswer(torch.tensor([right]), torch.tensor([0.3])),
+        PhraseAnswer(torch.zeros(0, 4), torch.zeros(0)),
+    ]
+    found = answer_values(answers, [PhraseQuery(0, "a lid", "noun", (Region(right),))] * 3)
+    assert found["box_accuracy"].tolist() == found["box_pointing"].tolist() == [0, 1, 0]
+    np.testing.assert_allclose(found[TEST_STATISTIC], [-np.log(2), 0, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,26 @@ from deixis.apps.common.formatting import counted, points
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
 from deixis.apps.eval.comparison import write_page
+from deixis.apps.predict.capable import open_method
 from deixis.apps.train.method_runs import STATE, facts_of
 from deixis.data.splits import concept_groups
 from deixis.engine.adaptation.adapt import AdaptationArm
 from deixis.engine.adaptation.boxes import (
     BoxDivision,
     BoxTable,
-    choose_penalty,
+    answer_values,
+    choose,
     cross_validate,
     table_of,
     weights_of,
 )
 from deixis.engine.adaptation.verdict import LEVEL, Judgement, judge
 from deixis.engine.evaluation.data import EvalSet
+from deixis.engine.evaluation.grounders import answer_by_method
 from deixis.engine.evaluation.grounding import PhraseQuery, phrase_queries
 from deixis.engine.fewshot import learners
 from deixis.engine.training.build import build
-from deixis.engine.training.checkpoint import save_state
+from deixis.engine.training.checkpoint import load_facts, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -47,6 +51,9 @@ __all__ = ["adapt_to_boxes", "ranks_boxes"]
 
 METRIC = "box_accuracy"
 _METRICS = (METRIC, "box_pointing")
+_BOXES = 100
+"""Of a phrase, in which another method's first right one is looked for."""
+
 _FEWEST = 5
 """Groups of pictures below which nothing can be held out."""
 
@@ -82,12 +89,13 @@ def adapt_to_boxes(
 ) -> dict[str, Any]:
     """Learns to order proposals from boxes with phrases and writes a run folder for `deixis ground --model`.
 
-    What was learned is kept only if it is better, beyond chance, on pictures that it was not learned from.
+    Where the model is the run of a method that offers `ground`, it is a candidate as it is. What was learned or chosen
+    is kept only if it is better, beyond chance, on pictures from which nothing was.
 
     Args:
         source: pictures with boxes that have phrases.
         out: the run folder.
-        settings: the model that compares crops, and the seed.
+        settings: the model that compares crops, or a run that offers `ground`; and the seed.
         ranker: what is fitted, in place of the method of the registry with the detector.
         overwrite: replace a run that is there.
         quiet: print nothing.
@@ -101,11 +109,9 @@ def adapt_to_boxes(
     talk, clock, out = Reporter(quiet), Clock(), Path(out)
     _reservation = free_name(out, overwrite)
     _require_phrases(source)
-    method = build(rankers()[0], "desk", {"encoder": settings.model}) if ranker is None else ranker
-    method = method.eval().to(current().device)
+    run = settings.model if _grounds(settings.model) else ""
+    method, other = _ranker(settings, run, ranker), open_method(run, "ground") if run else None
     assert isinstance(method, HasCandidates)
-    assert isinstance(method, HasConfig)
-    name = name_of(method)
     checked = check_and_read(source, talk)
     report = checked.report
     groups = tuple(concept_groups(checked.source.samples, report.same, captions=False))
@@ -114,25 +120,28 @@ def adapt_to_boxes(
     _require_groups(data, queries)
     with talk.step("encode"), talk.bar("look at proposals") as bar:
         table = table_of(method, data, queries, bar)
+        values = None
+        if other is not None:
+            values = answer_values(answer_by_method(other, data, queries, bar, _BOXES), queries)
     with talk.step("compare"), talk.bar("cross-validate") as bar:
-        arm, chosen = cross_validate(table, settings.seed, progress=bar)
+        arm, chosen = cross_validate(table, settings.seed, progress=bar, other=values)
         verdict = judge(arm, METRIC)
-        penalty = choose_penalty(table, settings.seed)
+        penalty = choose(table, settings.seed, values)
     kept = verdict.outcome == "adapted" and penalty != float("inf")
     with talk.step("refit"):
-        if kept:
+        if kept and penalty is not None:
             method.adopt(weights_of(table, (penalty,))[0], penalty)
+    taken: Any = other if kept and penalty is None else method
     result = {
-        **_facts(data, table, settings, name),
+        **_facts(data, table, settings, name_of(method)),
         **_measured(arm, verdict, kept),
-        "method": {"name": name, "config": dataclasses.asdict(method.config), "chosen": _chosen(chosen)},
+        "method": {"name": name_of(taken), "config": dataclasses.asdict(taken.config), "chosen": _chosen(chosen, run)},
         "proposals": {"best_possible": float(np.mean([_reaches(table, row) for row in range(len(table))]))},
         "families": _families(arm, queries),
     }
     result["sentence"] = sentence(result, METRIC, METRIC)
     with run_folder(out, overwrite) as folder:
-        config = dataclasses.asdict(method.config)
-        save_state(method, folder / STATE, facts_of(method, {"method": name, "config": config}, "desk", ()))
+        _save(taken, folder, run if taken is other else "")
         if kept:
             write_training_images(folder, report.hashes)
         result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
@@ -141,6 +150,33 @@ def adapt_to_boxes(
         _page(folder, result)
     _tell(result, talk, out)
     return result
+
+
+def _grounds(model: str) -> bool:
+    """Whether a model is the run of a method that offers `ground`."""
+    if not (Path(model) / STATE).is_file():
+        return False
+    name = load_facts(Path(model) / STATE).get("method")
+    return name is not None and "ground" in methods.read(name).card.capabilities
+
+
+def _ranker(settings: AdaptSettings, run: str, given: AnyMethod | None) -> AnyMethod:
+    """What is fitted; crops are compared by the model, or, where that is a run that offers `ground`, by the default."""
+    encoder = {} if run else {"encoder": settings.model}
+    method = build(rankers()[0], "desk", encoder) if given is None else given
+    return method.eval().to(current().device)
+
+
+def _save(method: AnyMethod, folder: Path, run: str) -> None:
+    """What a method is opened from: that of a run it came from is copied."""
+    if not run:
+        assert isinstance(method, HasConfig)
+        what = {"method": name_of(method), "config": dataclasses.asdict(method.config)}
+        save_state(method, folder / STATE, facts_of(method, what, "desk", ()))
+        return
+    shutil.copyfile(Path(run, STATE), folder / STATE)
+    if Path(run, "model").is_dir():
+        shutil.copytree(Path(run, "model"), folder / "model")
 
 
 def _require_phrases(source: Source) -> None:
@@ -204,9 +240,16 @@ def _measured(arm: AdaptationArm, verdict: Judgement, kept: bool) -> dict[str, A
     }
 
 
-def _chosen(divisions: Sequence[BoxDivision]) -> list[dict[str, Any]]:
-    """The penalty of each division; none where nothing was learned."""
-    return [{"split": each.index, "penalty": None if np.isinf(each.penalty) else each.penalty} for each in divisions]
+def _chosen(divisions: Sequence[BoxDivision], run: str) -> list[dict[str, Any]]:
+    """The penalty of each division, none where nothing was learned; and the run, where that was chosen."""
+    return [
+        {
+            "split": each.index,
+            "penalty": None if each.penalty is None or np.isinf(each.penalty) else each.penalty,
+            **({"run": run} if each.penalty is None else {}),
+        }
+        for each in divisions
+    ]
 
 
 def _reaches(table: BoxTable, row: int) -> bool:
@@ -256,7 +299,7 @@ def _page(folder: Path, result: Mapping[str, Any]) -> None:
         "pictures": data["images"],
         "phrases": data["phrases"],
         "method": result["method"]["name"],
-        "penalty": result["method"]["config"]["penalty"],
+        "penalty": result["method"]["config"].get("penalty"),
         "seed": result["seed"],
     }
     write_page(folder, str(result["sentence"]), "", tables, notes, recipe, name="report.html")
@@ -267,6 +310,8 @@ def _tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     data = result["data"]
     title = f"{data['name']}: {counted(data['phrases'], 'phrase')}, held-out pictures"
     talk.table(title, ("measure, in points", "before", "after", "difference [95 %]"), _rows(result))
-    kept = "the adapted" if result["kept"] == "adapted" else "the original"
-    talk.result(f"Saved: {kept} order of boxes.\nReport: {out / 'report.html'}")
+    kept = f"the {result['kept']} order of boxes"
+    if result["method"]["name"] not in rankers():
+        kept = f"{result['method']['name']} of {result['model']['name']}"
+    talk.result(f"Saved: {kept}.\nReport: {out / 'report.html'}")
     talk.result(f'Ground: deixis ground photo.jpg "words" --model {out}')

@@ -17,7 +17,8 @@ class AdaptSettings(ComputeSettings):
     """How a model is adapted and measured.
 
     Attributes:
-        model: the model to adapt: a name (`starter`) or a model folder.
+        model: the model to adapt: a name (`starter`) or a model folder; of boxes with phrases also the run of a method
+            that draws boxes, such as `mdetr`, which is compared as it is.
         method: a method that adapts the model, such as `residual`; a method that learns the classes of labelled images;
             or `auto`, which chooses one of the latter, or, of images that have boxes with phrases, whether these
             improve what `deixis ground` answers. See `deixis list`.

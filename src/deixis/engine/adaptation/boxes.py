@@ -1,14 +1,15 @@
 """Whether one's own boxes teach a ranker of proposals to find what phrases name: cross-validation over pictures.
 
 Each division holds out a fifth of the groups of pictures. On the others the penalty is chosen by cross-validation,
-again over groups, among some and an infinite one, with which nothing is learned. What is measured on the held-out
-phrases is judged as adapting to captions is (`engine.adaptation.verdict`).
+again over groups, among some and an infinite one, with which nothing is learned; or another method, that needs nothing
+learned, is chosen in their place. What is measured on the held-out phrases is judged as adapting to captions is
+(`engine.adaptation.verdict`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from deixis.engine.adaptation.divisions import division_seed
 from deixis.engine.adaptation.evaluate import TEST_STATISTIC
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.grounders import TextRow, run_on_texts
-from deixis.engine.evaluation.grounding import IOU, PhraseQuery
+from deixis.engine.evaluation.grounding import IOU, PhraseAnswer, PhraseQuery
 from deixis.ops.regions.boxes import pairwise_iou
 from deixis.ops.regions.ranking import rank_weights
 from deixis.types.outputs import RankedBoxes
@@ -31,7 +32,9 @@ __all__ = [
     "PENALTIES",
     "BoxDivision",
     "BoxTable",
-    "choose_penalty",
+    "Values",
+    "answer_values",
+    "choose",
     "cross_validate",
     "phrase_values",
     "table_of",
@@ -42,6 +45,9 @@ PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """That are compared, beside an infinite one."""
 
 _FOLDS, _INNER = 5, 3
+
+Values = Mapping[str, Float[np.ndarray, " N"]]
+"""What was measured of each phrase, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +86,11 @@ class BoxDivision:
 
     Attributes:
         index: of the division.
-        penalty: infinite where nothing was learned.
+        penalty: infinite where nothing was learned; None where the other method was chosen.
     """
 
     index: int
-    penalty: float
+    penalty: float | None
 
 
 def table_of(
@@ -137,38 +143,74 @@ def weights_of(table: BoxTable, penalties: Sequence[float]) -> list[Float[Tensor
 def phrase_values(table: BoxTable, weight: Float[Tensor, " F"]) -> dict[str, Float[np.ndarray, " N"]]:
     """Of each phrase: whether its best candidate is right, whether the middle of it lies in a box that is named, and
     minus the logarithm of the place of the first right candidate; where none is right, the place behind all of them."""
-    right, hit, place = np.zeros(len(table)), np.zeros(len(table)), np.zeros(len(table))
-    for number, (row, overlaps, hits) in enumerate(zip(table.rows, table.overlaps, table.hits, strict=True)):
-        scores = row.offsets.double() + row.features.double() @ weight
-        good, best = overlaps >= table.overlap, int(scores.argmax())
-        right[number], hit[number] = bool(good[best]), bool(hits[best])
-        ahead = int((scores > scores[good].amax()).sum()) if bool(good.any()) else len(scores)
+    scores = (row.offsets.double() + row.features.double() @ weight for row in table.rows)
+    return _values(scores, table.overlaps, table.hits, table.overlap)
+
+
+def answer_values(
+    answers: Sequence[PhraseAnswer], queries: Sequence[PhraseQuery]
+) -> dict[str, Float[np.ndarray, " N"]]:
+    """The same of the boxes that a method gives itself.
+
+    Args:
+        answers: what it gives for each phrase.
+        queries: the phrases, with the boxes that they name.
+    """
+    pairs = list(zip(answers, queries, strict=True))
+    return _values(
+        (answer.scores.double() for answer in answers),
+        [pairwise_iou(answer.boxes, query.boxes).amax(1) for answer, query in pairs],
+        [_hits(answer.boxes, query.boxes) for answer, query in pairs],
+        IOU,
+    )
+
+
+def _values(
+    scores: Iterable[Float[Tensor, " _"]],
+    overlaps: Sequence[Float[Tensor, " _"]],
+    hits: Sequence[Bool[Tensor, " _"]],
+    overlap: float,
+) -> dict[str, Float[np.ndarray, " N"]]:
+    right, hit, place = np.zeros(len(overlaps)), np.zeros(len(overlaps)), np.ones(len(overlaps))
+    for number, (values, near, inside) in enumerate(zip(scores, overlaps, hits, strict=True)):
+        if not len(values):
+            continue
+        good, best = near >= overlap, int(values.argmax())
+        right[number], hit[number] = bool(good[best]), bool(inside[best])
+        ahead = int((values > values[good].amax()).sum()) if bool(good.any()) else len(values)
         place[number] = ahead + 1
     return {"box_accuracy": right, "box_pointing": hit, TEST_STATISTIC: -np.log(place)}
 
 
-def choose_penalty(table: BoxTable, seed: int) -> float:
-    """The penalty with which right boxes of pictures that were not learned from come first, by `TEST_STATISTIC`.
+def choose(table: BoxTable, seed: int, other: Values | None = None) -> float | None:
+    """What puts right boxes of pictures that were not learned from first, by `TEST_STATISTIC`.
 
     Args:
         table: phrases.
         seed: of the folds.
+        other: what was measured of another method on the same phrases, from none of which it learned.
 
     Returns:
-        One of `PENALTIES`, or infinity where none is better than learning nothing.
+        One of `PENALTIES`, or infinity where none is better than learning nothing; None for the other method, where it
+        is better than all of these.
     """
     candidates = (float("inf"), *PENALTIES)
-    if len(set(table.groups)) < _INNER:
-        return candidates[0]
     values = np.zeros(len(candidates))
-    for each in folds(table.groups, _INNER, seed):
-        weights, test = weights_of(table.take(each.train), candidates), table.take(each.test)
-        values += [phrase_values(test, weight)[TEST_STATISTIC].sum() for weight in weights]
+    if len(set(table.groups)) >= _INNER:
+        for each in folds(table.groups, _INNER, seed):
+            weights, test = weights_of(table.take(each.train), candidates), table.take(each.test)
+            values += [phrase_values(test, weight)[TEST_STATISTIC].sum() for weight in weights]
+        if other is not None and other[TEST_STATISTIC].sum() > values.max():
+            return None
     return candidates[int(values.argmax())]
 
 
 def cross_validate(
-    table: BoxTable, seed: int, repeats: int = 2, progress: Callable[[int, int], None] | None = None
+    table: BoxTable,
+    seed: int,
+    repeats: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    other: Values | None = None,
 ) -> tuple[AdaptationArm, list[BoxDivision]]:
     """Values of each phrase before, and after learning from other groups; each is held out once a repeat.
 
@@ -177,6 +219,7 @@ def cross_validate(
         seed: of the folds.
         repeats: how often all phrases are dealt out.
         progress: receives how many divisions are done.
+        other: as for `choose`.
 
     Raises:
         DeixisError: there are too few groups, or one that holds nearly all.
@@ -187,9 +230,13 @@ def cross_validate(
     for repeat in range(repeats):
         for each in folds(table.groups, _FOLDS, division_seed(seed, repeat)):
             index, train, held = len(results), table.take(each.train), list(each.test)
-            penalty = choose_penalty(train, division_seed(seed, repeat))
-            [weight] = weights_of(train, (penalty,))
-            after = phrase_values(table.take(held), weight)
+            known = None if other is None else {name: values[list(each.train)] for name, values in other.items()}
+            penalty = choose(train, division_seed(seed, repeat), known)
+            if penalty is not None:
+                after = phrase_values(table.take(held), weights_of(train, (penalty,))[0])
+            else:
+                assert other is not None
+                after = {name: values[held] for name, values in other.items()}
             own = {name: values[held] for name, values in before.items()}
             results.append(SplitResult(index, each.test, own, after, (None, None), None))
             chosen.append(BoxDivision(index, penalty))
