@@ -16,9 +16,9 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from deixis.data.datasets.sources.packages import debian_package
+from deixis.data.knowledge.wordnet import THINGS, WordNet, read_wordnet
 from deixis.files import atomic_path
 from deixis.zoo.detector import CLASSES
 
@@ -84,45 +84,7 @@ SILENT = frozenset(
 )
 """Words that say nothing here: a mouse may be an animal, a device nearly anything."""
 
-THINGS = frozenset({"03", "05", "06", "08", "13", "17", "18", "20"})
-"""WordNet's files of the topmost nouns, animals, artifacts, body parts, food, natural objects, persons and plants."""
-
 _BROAD = 25  # a word above more kinds than these says nothing
-
-
-class WordNet(NamedTuple):
-    """What is needed of the nouns: synsets and the senses of each lemma in order, with how often they were tagged."""
-
-    below: Mapping[str, list[str]]
-    above: Mapping[str, list[str]]
-    file: Mapping[str, str]
-    lemmas: Mapping[str, list[str]]
-    senses: Mapping[str, list[str]]
-    tagged: Mapping[tuple[str, str], int]
-
-
-def read_wordnet(folder: Path) -> WordNet:
-    """Reads `data.noun`, `index.noun` and `cntlist.rev`."""
-    below, above, files, lemmas, keys = defaultdict(list), defaultdict(list), {}, {}, {}
-    for line in _lines(folder / "data.noun"):
-        fields = line.split(" | ")[0].split()
-        number, files[fields[0]], count = fields[0], fields[1], int(fields[3], 16)
-        lemmas[number] = fields[4 : 4 + 2 * count : 2]
-        for at, lemma in enumerate(lemmas[number]):
-            keys[f"{lemma.lower()}%1:{fields[1]}:{int(fields[5 + 2 * at], 16):02d}::"] = lemma.lower(), number
-        pointers = fields[5 + 2 * count :]
-        for kind, other in zip(pointers[::4], pointers[1::4], strict=False):
-            if kind in ("~", "@"):
-                (below if kind == "~" else above)[number].append(other)
-    senses = {fields[0]: fields[-int(fields[2]) :] for fields in map(str.split, _lines(folder / "index.noun"))}
-    counts = (line.split() for line in _lines(folder / "cntlist.rev"))
-    tagged = {keys[key]: int(count) for key, _, count in counts if key in keys}
-    return WordNet(below, above, files, lemmas, senses, tagged)
-
-
-def _lines(path: Path) -> list[str]:
-    """Those of a file of WordNet, without the licence at its top."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("  ")]
 
 
 def word_kinds(wordnet: WordNet) -> dict[str, tuple[str, ...]]:

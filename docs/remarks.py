@@ -94,6 +94,7 @@ VECTORS: Mapping[str, str] = {
     "dreamlip": "a loop written from the equations",
     "fairness_indicators": "the authors' code",
     "filip": "a loop written from the equations",
+    "kapt": "a loop written from the equations of a reconstruction",
     "mdetr": "the authors' code",
     "normgrad": "the authors' code",
     "perceptual_init": "the authors' code",

@@ -174,7 +174,9 @@ ROOM_CHECKS: tuple[Callable[[Path], list[str]], ...] = (
 CALLED_BY_OTHERS: dict[str, str] = {
     ".extra_repr": "torch prints it",
     "Method.classify": "a capability, called through the table of capabilities",
+    "classifier.FewShotClassifier.add_classes": "users call it",
     "classifier.FewShotClassifier.decision_function": "scikit-learn calls it",
+    "classifier.FewShotClassifier.knowledge_": "users read it",
     "classifier.FewShotClassifier.set_params": "scikit-learn calls it",
     "mteb.MtebEncoder.similarity_pairwise": "mteb calls it",
     "connections.Connection.connection_made": "asyncio calls it",

@@ -67,6 +67,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "optim.schedule": "cosine",
         "optim.warmup": 2000,
     },
+    "kapt": {**_CONTEXT, "context": "added", "head": True, "start": 0.0, "words": "a photo of a"},  # reconstructed
     "perceptual_init": {
         "order": "before",
         "margin": 0.05,

@@ -13,9 +13,10 @@ from PIL import Image
 from deixis import zoo
 from deixis.apps.caption.command import run
 from deixis.apps.caption.sentences import rephrased, sentences_of
+from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
-from deixis.apps.predict.settings import PredictOutput, PredictSettings
+from deixis.apps.predict.settings import PredictOutput
 from deixis.apps.train.further_captions import with_sentences
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import prepare
@@ -30,7 +31,7 @@ def thing(name: str, x: float, y: float, side: float = 0.2, **attributes: Any) -
 
 
 def write(data: Path, out: Path, **more: Any) -> None:
-    run(str(data), PredictSettings(), PredictOutput(str(out), quiet=True), Reading(), sentences=True, **more)
+    run(str(data), CaptionSettings(), PredictOutput(str(out), quiet=True), Reading(), sentences=True, **more)
 
 
 @pytest.fixture

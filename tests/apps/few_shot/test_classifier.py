@@ -428,3 +428,67 @@ def test_it_is_cloned_cross_validated_and_searched_like_any_other(pairs: Any) ->
         warnings.simplefilter("ignore")  # of what is skipped, as it feeds numbers
         told = check_estimator(deixis.FewShotClassifier("tiny"), on_fail=None)
     assert {each["status"] for each in told} <= {"passed", "skipped"}
+
+
+# classes known by words
+
+ABOUT = {"qqqqqqqqqqqqqq": "red as blood", "ooo ooooo oooo": ["green", "as grass"]}
+
+
+@pytest.fixture(scope="module")
+def described(data: Path) -> app.FewShotClassifier:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = {"epochs": 1, "start": 0.5}
+        return fit(str(data), method="kapt", shots=1, settings=settings, knowledge=ABOUT)
+
+
+def test_texts_of_classes_are_read_shown_and_saved_with_the_classifier(
+    described: app.FewShotClassifier, pairs: Any, tmp_path: Path
+) -> None:
+    known = {"qqqqqqqqqqqqqq": ("red as blood",), "ooo ooooo oooo": ("green", "as grass")}
+    assert described.knowledge_ == known
+    assert "4 of 6 classes have no text" in described.notes_[0]
+    described.save(tmp_path / "kept")
+    again = deixis.load_classifier(tmp_path / "kept")
+    assert again.knowledge_ == known
+    np.testing.assert_array_equal(again.predict_proba(pairs[0][:3]), described.predict_proba(pairs[0][:3]))
+
+
+def test_a_class_is_added_at_once_by_its_text_and_the_others_score_as_before(
+    described: app.FewShotClassifier, pairs: Any, tmp_path: Path
+) -> None:
+    described.save(tmp_path / "kept")
+    images = pairs[0][:4]
+    logits = {}
+    for text in ("a forest animal with striped legs", "a boat"):
+        clf = deixis.load_classifier(tmp_path / "kept").add_classes({"okapi": text})
+        assert clf.classes_.tolist()[-1] == clf.names_[-1] == "okapi"
+        assert clf.knowledge_["okapi"] == (text,)
+        logits[text] = clf.decision_function(images)
+        np.testing.assert_allclose(logits[text][:, :-1], described.decision_function(images), rtol=1e-3, atol=1e-3)
+    assert np.abs(np.subtract(*logits.values())[:, -1]).min() > 1e-4, "the text decides what the class is"
+    with pytest.raises(DeixisError, match="'okapi' is a class already"):
+        clf.add_classes({"Okapi": "another"})
+
+
+def test_what_learns_a_class_from_pictures_adds_none_without(fitted: app.FewShotClassifier) -> None:
+    with pytest.raises(DeixisError, match=r"linear learns a class from pictures of it, and has none of 'okapi'"):
+        fitted.add_classes({"okapi": "a forest animal"})
+
+
+def test_texts_for_a_method_that_reads_none_are_refused_before_any_image_is_read() -> None:
+    with pytest.raises(DeixisError, match=r"linear reads no texts of classes.* These do: .*described.*kapt"):
+        fit("missing", knowledge="wordnet")
+    with pytest.raises(DeixisError, match="auto reads no texts"):
+        fit("missing", method="auto", settings=None, knowledge="wordnet")
+
+
+def test_codes_are_known_by_their_texts(pairs: Any) -> None:
+    X, y = pairs
+    codes = {label: f"SKU {number}" for number, label in enumerate(sorted(COLOURS))}
+    texts = {code: label for label, code in codes.items()}
+    coded = [codes[label] for label in y]
+    clf = fit(X, coded, method="described", settings={"by": "texts", "templates": ("{}",)}, knowledge=texts)
+    plain = fit(X, y, method="zero_shot", settings={"templates": ("{}",)})
+    np.testing.assert_allclose(clf.predict_proba(X), plain.predict_proba(X), rtol=1e-4, atol=1e-5)

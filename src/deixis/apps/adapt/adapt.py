@@ -285,6 +285,8 @@ def _check_settings(settings: AdaptSettings) -> None:
                 f"Train it with `deixis train {settings.method}`, or adapt by one of {', '.join(offered)}.",
             )
         raise DeixisError(f"{settings.method} does not adapt a model.", f"These do: {', '.join(offered)}.")
+    if settings.knowledge:
+        raise DeixisError(f"{settings.method} reads no texts of classes.", "Leave --knowledge out.")
     if settings.layers and not trains_towers(settings.method):
         raise DeixisError(f"{settings.method} trains no layers of the towers.", "Leave --layers out.")
     configure(settings.method, "desk", overrides(settings))

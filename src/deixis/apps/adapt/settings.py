@@ -26,6 +26,9 @@ class AdaptSettings(ComputeSettings):
             instead of to captions or labels; DATA are the pictures to search then.
         shots: training images per class, for methods that learn classes.
         templates: prompts for a class name, which replaces {}, for methods that learn classes.
+        knowledge: what classes are, in words, for methods that read it (described, kapt, gist): wordnet, glosses,
+            emoji, kinds, templates, captions:DATA, about (a file about.txt in each class folder), or a csv (class,
+            text).
         splits: number of divisions into training and held-out concepts; 0 takes 20, or 5 for methods that train the
             towers or learn classes.
         train: fraction of the samples that each split trains on.
@@ -40,6 +43,7 @@ class AdaptSettings(ComputeSettings):
     votes: str = ""
     shots: int = 16
     templates: tuple[str, ...] = ()
+    knowledge: str = ""
     splits: int = 0
     train: float = 0.6
     seed: int = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
-from deixis.apps.predict.settings import PredictOutput, PredictSettings
+from deixis.apps.predict.settings import PredictOutput
 from deixis.errors import DeixisError
 
 __all__ = ["VERB", "run"]
@@ -23,13 +24,13 @@ VERB = Verb(
 
 OUTPUT = PredictOutput()
 READING = Reading()
-SETTINGS = PredictSettings()
+SETTINGS = CaptionSettings()
 
 
 def run(
     data: str,
     /,
-    settings: PredictSettings = SETTINGS,
+    settings: CaptionSettings = SETTINGS,
     output: PredictOutput = OUTPUT,
     reading: Reading = READING,
     sentences: bool = False,
@@ -40,6 +41,9 @@ def run(
 
     With --sentences no model is needed: several sentences about each picture are written from the boxes of the data, or
     from what --proposals detects, for `deixis train dreamlip --sentences`.
+
+    With --classes it is the classes of the data that are described, in a csv for --knowledge of `deixis adapt`: only
+    texts that are nearer to their own class than to another, and how many are not is reported.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
@@ -52,6 +56,13 @@ def run(
         rewrite: with --sentences: the language model that puts each sentence in other words; what names anything new is
             dropped.
     """
+    if settings.classes:
+        if sentences:
+            raise DeixisError("--classes and --sentences write different files.", "Leave one of them out.")
+        from deixis.apps.caption.class_texts import write_class_texts
+
+        write_class_texts(data, settings, output, reading)
+        return
     if sentences:
         from deixis.apps.caption.sentences import write_sentences
 

@@ -15,11 +15,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from deixis import zoo
+from deixis.apps.caption.csv_output import require_free_csv
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.runs import explained
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.data.synthetic.scenes.captions import long_caption
 from deixis.data.synthetic.scenes.cutouts import Cutout
@@ -77,7 +78,7 @@ def write_sentences(
         DeixisError: `out` is no csv or is there, nothing is known of any picture, or there is no such part.
     """
     out, talk = Path(output.out or "sentences.csv"), Reporter(output.quiet)
-    _require_free(out, output.overwrite)
+    require_free_csv(out, output.overwrite, "sentences")
     source = read(data, reading)
     if not proposals and not any(sample.regions for sample in source.samples):
         raise DeixisError(
@@ -103,14 +104,6 @@ def write_sentences(
     talk.result(f"{counted(len(rows), 'sentence')} in {out}{notes}{kept}.")
     talk.result(f"Train with them: deixis train dreamlip --data {data} --sentences {out}")
     return out
-
-
-def _require_free(out: Path, overwrite: bool) -> None:
-    if out.suffix.lower() != ".csv" or out.is_dir():
-        raise DeixisError(f"{out} is no csv, and sentences go into one.", "Give --out as NAME.csv.")
-    if out.exists() and not overwrite:
-        raise DeixisError(f"There is {out} already.", "Choose another --out, or replace it with --overwrite.")
-    writable(out)
 
 
 def _described(samples: Sequence[Sample], detector: Proposals | None) -> Iterator[tuple[Sample, list[str]]]:

@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,17 +28,21 @@ from deixis.apps.few_shot.classifier_inputs import (
     model_of,
     pictures,
     remarks_on,
+    source_of,
 )
+from deixis.apps.few_shot.new_classes import with_classes
 from deixis.engine.features.embedding import image_states
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark
 from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
+from deixis.engine.fewshot.knowledge import GivenKnowledge, knowledge_of, knowledge_settings, require_reader
 from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, write_json
+from deixis.nn.adaptation.class_knowledge import texts_by_class
 from deixis.nn.adaptation.prompts import embedding_tower, nearest
 from deixis.types.protocols import HasPrompt
 
@@ -47,11 +51,15 @@ __all__ = ["FewShotClassifier", "load_classifier"]
 FORMAT = 1
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class FewShotClassifier:
     """Classifies images by what a frozen image-text model makes of them, of the class names and of a few examples.
 
         clf = deixis.FewShotClassifier(shots=16).fit("my-folder-of-class-folders")
         clf.predict(["a.jpg"]), clf.score(images, labels), clf.choice_
+
+        clf = deixis.FewShotClassifier(method="kapt", knowledge="texts.csv").fit("my-folder-of-class-folders")
+        clf.add_classes({"okapi": "a forest animal with striped legs"})  # known at once, without a picture
 
     Images are paths, file contents (bytes), Pillow images or arrays uint8 [H, W, 3].
 
@@ -64,30 +72,30 @@ class FewShotClassifier:
         templates: sentences around a class name, `{}` where it goes, for the methods that read them.
         names: label -> the words to call it by, where the label itself says nothing.
         settings: of the method, as `deixis show METHOD` lists them.
+        knowledge: what classes are, in words, for the methods that read it (`described`, `kapt`, `gist`): a source
+            (`wordnet`, `glosses`, `emoji`, `kinds`, `templates`, `captions:DATA`, `about`), a csv with the columns
+            `class` and `text`, or class -> its text or texts.
 
     Attributes:
         classes_: the labels, sorted.
         names_: the words that each is called by.
+        knowledge_: class name -> the texts that the method reads.
         method_: the method that has learned.
         choice_: what `auto` chose and why (`method`, `why`, `accuracy`); else None.
         shots_: ids of the images that were learned from.
         notes_: what there was to say of the data.
     """
 
-    _estimator_type = "classifier"  # for scikit-learn before 1.6
+    _estimator_type: ClassVar[str] = "classifier"  # for scikit-learn before 1.6
 
-    def __init__(
-        self,
-        model: Any = "starter",
-        method: str = "auto",
-        shots: int | None = 16,
-        seed: int = 0,
-        templates: Sequence[str] = ("a photo of a {}.",),
-        names: Mapping[Any, str] | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.model, self.method, self.shots, self.seed = model, method, shots, seed
-        self.templates, self.names, self.settings = templates, names, settings
+    model: Any = "starter"
+    method: str = "auto"
+    shots: int | None = 16
+    seed: int = 0
+    templates: Sequence[str] = ("a photo of a {}.",)
+    names: Mapping[Any, str] | None = None
+    settings: Mapping[str, Any] | None = None
+    knowledge: GivenKnowledge | None = None
 
     @classmethod
     def of(cls, method: Any, classes: Sequence[str], shots: Sequence[str]) -> FewShotClassifier:
@@ -124,6 +132,8 @@ class FewShotClassifier:
         """
         method = self.method.replace("-", "_")
         overrides = learners.changed_settings(method, self.templates, self.settings)
+        if self.knowledge is not None:
+            require_reader(method)
         samples, values = labelled(X, y, "train")
         kinds = {type(value).__name__ for value in values}
         if len(kinds) > 1:
@@ -134,6 +144,10 @@ class FewShotClassifier:
         encoder = model_of(self.model)
         names = class_names(labels, {str(key): value for key, value in (self.names or {}).items()}, least=2)
         self._remark(*unreadable_names(encoder, names, overrides))
+        if self.knowledge is not None:
+            known, notes = knowledge_of(self.knowledge, encoder, names, source_of(X), labels)
+            self._remark(*notes)
+            overrides |= knowledge_settings(method, known, names)
         few = few_shot_subset(samples, self.shots, self.seed)
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
@@ -144,6 +158,38 @@ class FewShotClassifier:
         )
         self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, names, shots.ids
+        return self
+
+    @property
+    def knowledge_(self) -> dict[str, tuple[str, ...]]:
+        """Class name -> the texts that the method reads; empty of a method that reads none."""
+        self._require_fitted()
+        pairs = vars(self.method_.config).get("knowledge", ())
+        own = texts_by_class(pairs, self.names_)
+        return {name: texts for name, texts in zip(self.names_, own, strict=True) if texts}
+
+    def add_classes(self, texts: Mapping[str, str | Sequence[str]]) -> FewShotClassifier:
+        """Adds classes that are known by their names and, to a method that reads any, by texts: at once, without a
+        picture. They stand behind the others.
+
+        Args:
+            texts: class -> its text or texts; an empty one leaves the name alone.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            DeixisError: the method learns classes from pictures, or a class is there already.
+        """
+        self._require_fitted()
+        if self.classes_.dtype.kind not in "UO":
+            raise DeixisError(
+                f"The labels are of type {self.classes_.dtype}, and a new class has a name.",
+                "Fit with names as labels.",
+            )
+        self.method_ = with_classes(self.method_, texts)
+        self.names_ = tuple(self.method_.names)
+        self.classes_ = np.array([*self.classes_.tolist(), *texts])
         return self
 
     def _remark(self, *notes: str) -> None:
@@ -249,6 +295,7 @@ class FewShotClassifier:
             "shots": list(self.shots_),
             "parameters": {
                 **{name: value for name, value in self.get_params().items() if name != "model"},
+                "knowledge": str(self.knowledge) if isinstance(self.knowledge, Path) else self.knowledge,
                 "names": None if self.names is None else {str(key): value for key, value in self.names.items()},
             },
             "model_fingerprint": encoder.fingerprint(),
@@ -325,7 +372,7 @@ def load_classifier(folder: str | os.PathLike[str]) -> FewShotClassifier:
     names = tuple(facts["names"])
     method = few_shot.build(facts["method"], encoder, names, config)
     load_state(method, folder / "method.safetensors")
-    made = FewShotClassifier(model=str(folder / "model"), **facts["parameters"])
+    made = FewShotClassifier(model=str(folder / "model"), **facts["parameters"])  # of older ones, without knowledge
     made.templates = tuple(made.templates)
     made.method_, made.names_, made.shots_ = method.eval(), names, tuple(facts["shots"])
     made.classes_, made.notes_ = np.array(facts["classes"]), []

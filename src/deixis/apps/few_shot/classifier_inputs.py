@@ -28,7 +28,7 @@ from deixis.inputs.read_ahead import read_ahead
 from deixis.nn.dual import DualEncoder
 from deixis.types import Drawing, Member, Picture, Sample, Source, Stored
 
-__all__ = ["FewShotSubset", "few_shot_subset", "hashes", "labelled", "model_of", "pictures", "remarks_on"]
+__all__ = ["FewShotSubset", "few_shot_subset", "hashes", "labelled", "model_of", "pictures", "remarks_on", "source_of"]
 
 _AHEAD = 64
 """Images that are read before they are wanted."""
@@ -203,6 +203,17 @@ def labelled(given: Any, labels: Any = None, side: str = "") -> tuple[list[Sampl
     rows = [(i, image, value) for i, (image, value) in enumerate(zip(images, values, strict=True)) if _told(value)]
     samples = [Sample(f"{i}: {_name(image)}", image, label=str(value)) for i, image, value in rows]
     return samples, [value for _, _, value in rows]
+
+
+def source_of(given: Any) -> Source | None:
+    """The folder, table or set that images came from, as a source; None of lists of images.
+
+    Args:
+        given: as for `labelled`.
+    """
+    if isinstance(given, Source):
+        return given
+    return read(os.fspath(given)) if isinstance(given, str | os.PathLike) else None
 
 
 def _unzipped(pairs: Any) -> tuple[list[Any], list[Any]]:

@@ -29,6 +29,7 @@ from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
 from deixis.engine.fewshot.cost import estimate_cost
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.fewshot.few_shot import Pick
+from deixis.engine.fewshot.knowledge import knowledge_of, knowledge_settings, require_reader
 from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.fewshot.plans import FewShotPlan, few_shot_plan
 from deixis.engine.training.batching import require_encoder
@@ -88,7 +89,12 @@ def learn_classes(
     collection = check_and_read(source, talk)
     source = collection.source
     labels = sorted({str(sample.label) for sample in source.samples})
-    for note in unreadable_names(encoder, class_names(labels, least=2), overrides):
+    notes = unreadable_names(encoder, class_names(labels, least=2), overrides)
+    if settings.knowledge:
+        known, more = knowledge_of(settings.knowledge, encoder, class_names(labels), source, labels)
+        overrides |= knowledge_settings(method, known, class_names(labels))
+        notes += more
+    for note in notes:
         talk.say(note)
     seconds, warning = estimate_cost(method, encoder, labels, settings.shots * len(labels), overrides)
     if warning:
@@ -119,6 +125,8 @@ def _settled(method: str, settings: AdaptSettings) -> dict[str, Any]:
     if settings.layers:
         raise DeixisError(f"{method} trains no layers of the towers.", "Leave --layers out.")
     check_splits(settings)
+    if settings.knowledge:
+        require_reader(method)
     if settings.shots < 1:
         raise DeixisError(f"--shots {settings.shots} images of each class were requested.", "Give 1 or more.")
     return learners.changed_settings(method, settings.templates, None)
@@ -186,7 +194,12 @@ def _split(
 def _final(encoder: DualEncoder, source: Source, settings: AdaptSettings, talk: Reporter) -> FewShotClassifier:
     """Learned from a draw among all images."""
     classifier = FewShotClassifier(
-        encoder, settings.method, settings.shots, settings.seed, settings.templates or ("a photo of a {}.",)
+        encoder,
+        settings.method,
+        settings.shots,
+        settings.seed,
+        settings.templates or ("a photo of a {}.",),
+        knowledge=settings.knowledge or None,
     )
     with talk.step("refit", "train on all images"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -220,6 +233,7 @@ def _result(
             "asked": settings.method,
             "shots": settings.shots,
             "templates": list(settings.templates),
+            **({"knowledge": settings.knowledge} if settings.knowledge else {}),
             "chosen": [_chosen(each.after.method, each.after.choice) for each in found],
             "final": _chosen(name_of(classifier.method_), final),
         },

