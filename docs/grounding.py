@@ -29,6 +29,21 @@ boxes overlap by half, and it answers less, of what is there and of what is not.
 * The source says how a phrase was scored: by a *kind* that a table of words names, by several (*kinds*), by a kind
   whose name is near (*similar kind*), or by comparing *crops* with the noun.
 
+What is wrong most often, as the blind photographs show when they are looked at with all answers drawn:
+
+* **Nothing was proposed.** The detector draws boxes around what could be one of its kinds: a building, a wall, an
+  igloo, a temple or the sails of a windmill have none of their own, and some smaller box stands for them. Mostly its
+  chance is low, and it is no answer.
+* **A neighbour has the box.** A saucer gets that of the cup on it, a trumpet and a guitar those of the people who hold
+  them, a handle that of the scissors; the second of these are confident, and wrong.
+* **A part for the whole.** The striped tail of the lemur on the right is its own best animal.
+* **Right, but no answer.** A statue, a chest, a spray bottle and two people far off are found, with chances below the
+  threshold: `--best` shows them.
+* **Alike.** Where no hammer is, scissors were answered as one: crops alone tell tools apart badly.
+
+The pictures themselves are free, but not under this licence, so that none is shown here: `python -m docs.pictures
+set:photos-boxes/blind sheet.png` draws them with the boxes, `deixis ground FOLDER WORDS --out OUT` with answers.
+
 Shares come with 95 % intervals (Wilson's) over phrases. `python -m bench.ground_rows report`, or `blind`, adds rows; of
 several of one set, family and source the last counts."""
 
