@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deixis import engine
 from deixis.methods import selfpatch
 from deixis.methods.baselines.dino import centred_cross_entropy, moved_centre
-from deixis.ops.grid_neighbours import grid_neighbours, most_similar
+from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
 from deixis.types import Batch, Progress
 from tests.support import load_golden
 

@@ -33,8 +33,8 @@ from deixis.nn.layers.class_attention import ClassAttention
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.vision.any_size import feature_map, parameters_before
 from deixis.ops.collective import mean_count
-from deixis.ops.grid_neighbours import grid_neighbours, most_similar
 from deixis.ops.precision import to_float32
+from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
 from deixis.types import Augment, Batch, Card, Crop, FieldSpec, Losses, OptimSpec, Part, Progress, Stage, ViewSpec
 from deixis.types.protocols import ImageEncoder
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -271,7 +271,8 @@ class Method(nn.Module):
         super().__init__()
         assert isinstance(encoder, nn.Module)
         require_two_crops(config.view)
-        self.config, self.encoder = config, share_batch_norms(encoder)
+        self.config = config
+        self.encoder: Any = share_batch_norms(encoder)
         self.head = DinoHead(encoder.width, config.hidden, config.bottleneck, config.prototypes)
         self.teacher = Teacher(self.encoder, self.head)
         self.register_buffer("centre", torch.zeros(config.prototypes))
