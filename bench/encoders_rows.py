@@ -23,6 +23,7 @@ from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
 from deixis.data import catalogue
 from deixis.data.synthetic.scenes import SceneConfig, scenes
+from deixis.engine.evaluation.data import EvalData, EvalSet, missing_fields
 from deixis.engine.evaluation.protocols import read_protocol
 from deixis.types import Source
 
@@ -69,7 +70,7 @@ SETS: Mapping[str, Callable[[], Source]] = {
 
 
 def jobs() -> list[EncoderJob]:
-    """All of them, those that are read once first."""
+    """All of them, those that read each image once first; of each what the set's fields allow is measured."""
     photos = [name for name in SETS if name not in ("emoji-tones", "shapes")]
     return [
         *(EncoderJob(name, _LABELLED, 3000 if name == "fashion" else 0) for name in photos),
@@ -103,16 +104,26 @@ def result_rows(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator
             yield kept | {"seconds_per_image": found["models"][model]["seconds_per_image"]}
 
 
+def _allowed(source: Source, protocols: Sequence[str]) -> list[str]:
+    """The protocols whose fields the data have."""
+
+    def check(some: Source) -> EvalSet:
+        raise AssertionError("no image is read to know the fields")
+
+    data = EvalData(source, check)
+    return [name for name in protocols if not missing_fields(data, read_protocol(name).fields)]
+
+
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["model"], row["metric"], row.get("condition", "")
 
 
-def _run(job: EncoderJob, encoders: Mapping[str, str], results: Path) -> None:
-    """Measures some encoders, and the first one for comparison; rows are added for those asked for."""
+def _run(source: Source, job: EncoderJob, encoders: Mapping[str, str], results: Path) -> None:
+    """Measures some encoders, and the first one for comparison; rows are added for those that are requested."""
     given = {path: name for name, path in encoders.items()}
     settings = EvalSettings(protocol=job.protocols, encoders=tuple(dict.fromkeys([FIRST, *given])), limit=job.limit)
     with tempfile.TemporaryDirectory() as folder:
-        result = evaluate(SETS[job.data](), Path(folder, "out"), settings, quiet=True)
+        result = evaluate(source, Path(folder, "out"), settings, quiet=True)
     shared, surroundings = {"data": job.data, "limit": job.limit}, environment(torch.get_num_threads())
     with open(results, "a", encoding="utf-8") as file:
         for row in result_rows(result, given):
@@ -133,15 +144,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     done = {(row["data"], row["protocol"], row["encoder"]) for row in map(json.loads, lines)}
     for job in jobs():
         wanted = [each for each in job.protocols if each in (options.protocols or job.protocols)]
+        if job.data not in options.only or not wanted:
+            continue
+        source = SETS[job.data]()
         missing: dict[tuple[str, ...], list[str]] = {}
-        for protocol in wanted if job.data in options.only else ():
+        for protocol in _allowed(source, wanted):
             todo = tuple(name for name in encoders if (job.data, protocol, name) not in done)
             if todo:
                 missing.setdefault(todo, []).append(protocol)
         for todo, protocols in missing.items():
             print(f"{job.data}: {', '.join(protocols)} of {', '.join(todo)}", flush=True)
             part = job._replace(protocols=tuple(protocols))
-            _run(part, {name: encoders[name] for name in todo}, options.results)
+            _run(source, part, {name: encoders[name] for name in todo}, options.results)
 
 
 if __name__ == "__main__":

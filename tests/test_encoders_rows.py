@@ -11,6 +11,7 @@ import pytest
 
 from bench import encoders_rows
 from deixis.apps.eval.settings import EvalSettings
+from deixis.types import Sample, Source
 from docs.build import table
 from docs.encoders import encoders_page
 
@@ -47,9 +48,11 @@ def test_rows_are_added_once_with_differences_to_the_first_and_the_page_marks_wh
         return result(settings)
 
     monkeypatch.setattr(encoders_rows, "evaluate", evaluate)
-    monkeypatch.setitem(encoders_rows.SETS, "stamps", lambda: None)  # type: ignore[misc]
+    samples = tuple(Sample(name, tmp_path / name, label=name[0]) for name in ("a1", "a2", "b1", "b2"))
+    source = Source("made", tmp_path, "labels", "made", samples)
+    monkeypatch.setitem(encoders_rows.SETS, "stamps", lambda: source)  # type: ignore[misc]
     path = tmp_path / "encoders.jsonl"
-    given = ["--only", "stamps", "--protocols", "knn", "copies", "--results", str(path), "--encoders"]
+    given = ["--only", "stamps", "--protocols", "knn", "copies", "dense", "--results", str(path), "--encoders"]
     encoders_rows.main([*given, "starter", "phash"])
     encoders_rows.main([*given, "starter", "phash", f"mine={tmp_path}"])
     assert asked == [
