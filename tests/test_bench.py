@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench import (
+    augment,
     caption_step,
     contrastive_loss,
     criterion,
@@ -25,6 +26,7 @@ from bench import (
     scenes,
     search_exact,
     shards,
+    ssl_step,
     train_step,
 )
 from bench.rows import (
@@ -196,6 +198,25 @@ def test_all_sides_of_the_race_of_criteria_have_one_loss_and_one_gradient() -> N
     assert criterion.equal(few_boxes)
     few_boxes.truth[0].boxes.mul_(0.9)  # ours keeps its own copy of them
     assert not criterion.equal(few_boxes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ssl_step.CASES)
+def test_all_sides_of_the_race_of_steps_without_labels_have_one_loss_and_one_gradient(kind: str) -> None:
+    step = ssl_step.CASES[kind](batch=4)
+    assert ssl_step.equal(step)
+    with torch.no_grad():
+        next(step.fast.encoder.parameters()).mul_(1.1)
+    assert not ssl_step.equal(step)
+
+
+def test_both_sides_of_the_race_of_views_cut_and_vary_alike() -> None:
+    for _, augment_spec in augment.CASES.values():
+        views = augment.Views(32, augment_spec, images=6)
+        assert views.difference() < augment.TOLERANCE
+        before = views.ours()
+        views.windows.reverse()
+        assert float((before.float() - views.ours().float()).abs().mean()) > augment.TOLERANCE
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""Race `augment`: views of images, cut out and varied in colour, a batch at a time, against one image after the other.
+
+32 images of 320 x 240 pixels are decoded already. Each gives one view: a crop at random, mirrored or not, resized, with
+other colours, grey, blurred, solarised. `torchvision on PIL` is what training scripts do: its functions on single
+Pillow images. Both take the same crop and the same amounts for each image, in the same order; the values must agree to
+`TOLERANCE` of 255 on average (Pillow turns hues in steps of 1/255) before anything is timed.
+
+kornia is no peer: its amounts of contrast and saturation mean something else, and it is not installed where this runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as theirs
+
+from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from deixis.data.loading.crops import COLOURS, PLACE, Window, random_window, recoloured
+from deixis.inputs.preprocess import Preprocess
+from deixis.types import Augment
+
+__all__ = ["CASES", "RACE", "TOLERANCE", "Views", "main"]
+
+RACE = Race(
+    measures="Views of images a second, cut out and varied in colour",
+    peers=("torchvision on PIL",),
+    equal="the parameters of each view; values within 2 of 255 on average",
+)
+
+IMAGES, WIDTH, HEIGHT, THREADS, TOLERANCE = 32, 320, 240, 2, 2.0
+_SWAV = Augment(scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5, sigma=(0.1, 2.0))
+_PIXPRO = Augment(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.1, sigma=(0.1, 2.0), solarise=0.2)
+CASES = {"SwAV, 160 px": (160, _SWAV), "SwAV, 96 px": (96, _SWAV), "PixPro, 224 px": (224, _PIXPRO)}
+_ORDERS = tuple(itertools.permutations(range(4)))
+_ADJUST = (theirs.adjust_brightness, theirs.adjust_contrast, theirs.adjust_saturation, theirs.adjust_hue)
+
+
+class Views:
+    """The views of one batch, in both ways.
+
+    Args:
+        side: of a view, in pixels.
+        augment: how images are varied.
+        images: how many.
+    """
+
+    def __init__(self, side: int, augment: Augment, images: int = IMAGES) -> None:
+        rng = torch.Generator().manual_seed(0)
+        coarse = torch.rand(images, 3, 12, 16, generator=rng)
+        smooth = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic").clamp(0, 1)
+        self.images = (smooth * 255).round().to(torch.uint8)
+        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in self.images]
+        self.preprocess = Preprocess(side, interpolation="bilinear")
+        places = torch.rand(images, PLACE, generator=rng).tolist()
+        self.windows = [random_window(each, WIDTH, HEIGHT, augment) for each in places]
+        self.colours = torch.rand(images, COLOURS, generator=rng)
+        self.side, self.augment = side, augment
+
+    def ours(self) -> Tensor:
+        """Cut out one by one, varied together."""
+        size = (self.side, self.side)
+        views = [w.show(i, self.preprocess, size) for w, i in zip(self.windows, self.images, strict=True)]
+        return recoloured(torch.stack(views), self.augment, self.colours)
+
+    def torchvision(self) -> Tensor:
+        """One Pillow image after the other."""
+        rows = zip(self.pictures, self.windows, self.colours.tolist(), strict=True)
+        return torch.stack([theirs.pil_to_tensor(self._varied(*row)) for row in rows])
+
+    def _varied(self, picture: Image.Image, window: Window, numbers: Sequence[float]) -> Image.Image:
+        augment, side = self.augment, self.side
+        left, right = sorted((round(window.x0 * WIDTH), round(window.x1 * WIDTH)))
+        top, bottom = round(window.y0 * HEIGHT), round(window.y1 * HEIGHT)
+        box = (top, left, bottom - top, right - left)
+        view = theirs.resized_crop(picture, *box, [side, side], InterpolationMode.BILINEAR)
+        view = theirs.hflip(view) if window.x0 > window.x1 else view
+        if numbers[0] < augment.jitter_chance:
+            for kind in _ORDERS[int(numbers[5] * len(_ORDERS))]:
+                amount = (2 * numbers[1 + kind] - 1) * augment.jitter[kind]
+                view = _ADJUST[kind](view, amount if kind == 3 else max(0.0, 1 + amount))
+        if numbers[6] < augment.grey:
+            view = theirs.rgb_to_grayscale(view, num_output_channels=3)
+        if numbers[7] < augment.blur:
+            low, high = augment.sigma
+            sigma, kernel = low + (high - low) * numbers[8], 2 * math.ceil(3 * high) + 1
+            view = theirs.gaussian_blur(view, [kernel, kernel], [sigma, sigma])
+        return theirs.solarize(view, 128) if numbers[9] < augment.solarise else view
+
+    def difference(self) -> float:
+        """Mean distance of the values of both ways, of 255."""
+        return float((self.ours().float() - self.torchvision().float()).abs().mean())
+
+    def rate(self, way: Callable[[], Tensor]) -> float:
+        """Views a second."""
+        start = time.perf_counter()
+        way()
+        return len(self.images) / (time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the race and appends a row a case."""
+    parser = argparse.ArgumentParser(prog="python -m bench.augment", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9, help="runs a side (default 9)")
+    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(THREADS)
+    for case in chosen.cases:
+        views = Views(*CASES[case])
+        if views.difference() > TOLERANCE:
+            raise SystemExit(f"augment {case}: values differ by {views.difference():.1f} of 255")
+        timings = alternate(partial(views.rate, views.ours), partial(views.rate, views.torchvision), chosen.repeats)
+        named = {"race": "augment", "case": case, "peer": RACE.peers[0]}
+        named["peer_version"] = importlib.metadata.version("torchvision")
+        row = make_row(named, timings, unit="views/s", equal=True, surroundings=environment(threads=THREADS))
+        append_row(row, chosen.results)
+
+
+if __name__ == "__main__":
+    main()
