@@ -50,17 +50,53 @@ def test_photos_without_words_train_a_tower_and_a_collapse_is_named_once(
     torch.testing.assert_close(method.encode_image(torch.rand(2, 3, 32, 32)).norm(dim=1), torch.ones(2))
 
 
-def test_a_single_photo_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    shutil.copy(photos / "0.png", tmp_path / "one")
-    with pytest.raises(DeixisError, match="A batch of 1 is too small: the method compares samples"):
-        train("seer", str(tmp_path / "one"), tmp_path / "eyes", dataclasses.replace(SETTINGS, batch_size=0), quiet=True)
-    assert not (tmp_path / "eyes").exists()
-
-
-def test_photos_smaller_than_a_crop_are_enlarged(tmp_path: Path) -> None:
-    (tmp_path / "small").mkdir()
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four of 5 by 4 pixels, smaller than any crop."""
+    folder = tmp_path_factory.mktemp("few")
     for number in range(4):
-        Image.new("RGB", (5, 4), (60 * number, 90, 30)).save(tmp_path / "small" / f"{number}.png")
-    result = train("pixpro", str(tmp_path / "small"), tmp_path / "eyes", SETTINGS, quiet=True)
-    assert result["steps"] == [6]
+        Image.new("RGB", (5, 4), (60 * number, 90, 30)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "said"),
+    [
+        ("seer", (), "There are 4 images and 6 prototypes, which can't all be used. Take fewer prototypes."),
+        ("seer", ("queue=12", "prototypes=4"), "The queue of 12 is longer than the 4 images: it holds some twice."),
+        ("seer", (), "Nothing is held back, and encoders are not compared: 4 samples form 4 groups"),
+        ("pixpro", ("ratio=1e-6",), "In 0% of the images any cells of both crops are the same place: the others teach"),
+    ],
+)
+def test_photos_that_teach_little_are_trained_on_and_what_is_amiss_is_said(
+    name: str, overrides: tuple[str, ...], said: str, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train(name, str(few), tmp_path / "eyes", dataclasses.replace(SETTINGS, steps=2, set=overrides))
+    assert said in capsys.readouterr().err
+    assert result["steps"] == [2]
+    assert "encoders" not in result
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "said"),
+    [
+        ({"batch_size": 0}, 1, "A batch of 1 is too small: the method compares samples"),
+        ({"batch_size": 8}, 4, "A batch of 8 is more than the 4 samples to train on"),
+        (
+            {"model": "scratch:resnet:32", "config": "tiny"},
+            4,
+            r"takes no crops of 8 by 8 pixels.*scratch:resnet:stride8",
+        ),
+    ],
+)
+def test_photos_that_cannot_be_trained_on_are_refused_before_any_work(
+    settings: dict[str, object], count: int, said: str, few: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(count):
+        shutil.copy(few / f"{number}.png", tmp_path / "photos")
+    with pytest.raises(DeixisError, match=said):
+        train(
+            "seer", str(tmp_path / "photos"), tmp_path / "eyes", dataclasses.replace(SETTINGS, **settings), quiet=True
+        )
+    assert not (tmp_path / "eyes").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from deixis.engine.evaluation.protocols import (
     protocol_names,
     read_protocol,
 )
+from deixis.engine.evaluation.protocols.fairness import association_sets
 from deixis.engine.evaluation.selection import require_capabilities, require_fields, select
 from deixis.errors import DeixisError
 from deixis.ops.metrics import retrieval as retrieved
@@ -218,6 +220,31 @@ def test_groups_are_measured_apart_and_a_gap_is_stated_where_each_has_a_hundred_
     assert any(note.startswith("label among the first 5, by region: ") for note in found.notes)
     few = run("fairness", EvalModel("tower", Tower()), data_of(samples[:140]))
     assert "No gap is stated by region: fewer than two groups have 100 images." in few.notes
+
+
+def test_association_sets_of_a_json_are_reported_by_group_and_wrong_ones_are_refused(tmp_path: Path) -> None:
+    samples = [
+        dataclasses.replace(sample(i % 5, captions=(), extra={"region": "we"[i % 2]}), id=f"{i:03}") for i in range(60)
+    ]
+    labels = sorted({str(each.label) for each in samples})
+    file = tmp_path / "sets.json"
+    file.write_text(json.dumps({"first": labels[:1], "all": labels}), encoding="utf-8")
+    options = dataclasses.replace(OPTIONS, associations=str(file))
+    rows = run("fairness", EvalModel("tower", Tower()), data_of(samples), options).arms[""]
+    assert rows[Column("associated", "all")].values.mean() == 1.0
+    own = [each.label == labels[0] for each in samples]
+    assert 0 < rows[Column("associated", "first")].values.mean() < 1
+    assert sum(own) == 12
+    sizes = [len(rows[Column("associated", f"first; region: {name}")].values) for name in "ew"]
+    assert sum(sizes) == len(rows[Column("associated", "first")].values)
+    for text, said in (
+        ("[1]", "holds no association sets"),
+        ("{", "can't be read"),
+        (json.dumps({"first": [f"{labels[0]}x"]}), f"which is no label.*Near labels: {labels[0]}"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(DeixisError, match=said):
+            association_sets(str(file), labels)
 
 
 def test_data_without_a_column_of_groups_or_with_one_group_are_refused() -> None:

@@ -6,19 +6,23 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from deixis.apps.common.console import Reporter
 from deixis.data.quality import check as checks
 from deixis.data.splits import MIN_GROUPS, split
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.training.batching import needs_of
-from deixis.engine.training.stages import card_of, stages
+from deixis.engine.training.stages import card_of, config_specs, stages
 from deixis.errors import DeixisError
-from deixis.types import Sample, Source
+from deixis.nn.modes import evaluating
+from deixis.nn.vision.any_size import pooled
+from deixis.types import Sample, Source, ViewSpec
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["ImageDivision", "QueryParts", "divide_images", "learns_from_images_alone"]
+__all__ = ["ImageDivision", "QueryParts", "divide_images", "learns_from_images_alone", "require_crops"]
 
 _FIELDS = {"images", "views", "view_boxes"}
 _CHECKED, _GALLERY, _QUERIES = 100_000, 1000, 100
@@ -58,6 +62,29 @@ def learns_from_images_alone(method: AnyMethod) -> bool:
     needs = {spec.name for stage in stages(method) for spec in needs_of(method, stage)}
     tower = any(part.kind == "image_tower" and not part.frozen for part in card.parts)
     return card.kind == "trained" and tower and "encode_image" in card.capabilities and needs <= _FIELDS
+
+
+def require_crops(method: AnyMethod) -> None:
+    """Refuses, before any work, crops that a tower can't take, such as those smaller than one of its cells.
+
+    Args:
+        method: that learns from images alone.
+
+    Raises:
+        DeixisError: a size is refused.
+    """
+    part = next(part.name for part in card_of(method).parts if part.kind == "image_tower")
+    tower: Any = getattr(method, part)
+    first = next(tower.parameters())
+    for size in sorted({crop.size for view in config_specs(method, ViewSpec) for crop in view.crops}):
+        try:
+            with evaluating(tower), torch.no_grad():
+                pooled(tower, torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
+        except RuntimeError as error:
+            raise DeixisError(
+                f"The tower {tower.name!r} takes no crops of {size} by {size} pixels: they hold none of its cells.",
+                "Take larger crops (view.crops), or a tower with smaller cells, such as scratch:resnet:stride8.",
+            ) from error
 
 
 def divide_images(

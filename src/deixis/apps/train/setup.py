@@ -13,7 +13,7 @@ from deixis import engine
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.train.held_out import held_out
-from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone
+from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
@@ -184,6 +184,7 @@ def _parts(
 ) -> tuple[Source, Source | None, ImageDivision | None, list[str]]:
     """What is trained on, what is measured on during the run, what encoders are compared by at its end, and notes."""
     if learns_from_images_alone(method):
+        require_crops(method)
         train, images, notes = divide_images(source, settings.held_out, settings.seed, talk)
         return train, None, images, notes
     train, held, notes = held_out(source, method, settings)

@@ -20,6 +20,8 @@ class EvalOptions:
         style: the style that cross-style trains on; by default the one with the most images.
         templates: prompts for a class name, which replaces {}; their embeddings are averaged.
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
+        associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};
+            fairness reports by group how many images are.
     """
 
     methods: tuple[str, ...] = ()
@@ -29,3 +31,4 @@ class EvalOptions:
     style: str = ""
     templates: tuple[str, ...] = ("a photo of a {}.",)
     neighbours: tuple[int, ...] = (20,)
+    associations: str = ""

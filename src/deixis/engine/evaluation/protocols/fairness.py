@@ -3,11 +3,17 @@
 A linear classifier is fitted on frozen features, as in the protocol `linear`. Groups are those of the data's columns,
 and the intersections of the first two. The gap between the highest and the lowest group is stated with an interval over
 concepts, and not at all where a group has few images. Empty groups are in no mean.
+
+Of sets of labels that are given (--associations), it is also measured how many images get a label of the set: one of
+the first five, with a probability of 0.1 or more.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +31,7 @@ from deixis.errors import DeixisError
 from deixis.types import EvalMetric, EvalProtocol
 from deixis.types.protocols import EvaluatorMethod
 
-__all__ = ["PROTOCOL", "measure", "prepare"]
+__all__ = ["PROTOCOL", "association_sets", "measure", "prepare"]
 
 _EVALUATOR = "fairness_indicators"
 
@@ -39,6 +45,7 @@ PROTOCOL = EvalProtocol(
         EvalMetric("precision_at_5", "same attribute, precision at 5"),
         EvalMetric("precision_at_10", "same attribute, precision at 10"),
         EvalMetric("precision_at_50", "same attribute, precision at 50"),
+        EvalMetric("associated", "associated with a set of labels", "lower"),
     ),
     plots=("hit",),
     axis="group",
@@ -54,7 +61,38 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> tuple[E
     split = probe_split(every, validation=True)
     if not group_columns(every.take(split.test).samples):
         raise DeixisError("All test images are of one group.", "Give more images, of at least two groups.")
+    association_sets(options.associations, split.classes)
     return every, split
+
+
+def association_sets(path: str, classes: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The sets of a json file: name, and numbers of its labels among the classes; none where no file is given.
+
+    Args:
+        path: of the file; empty: none.
+        classes: labels, in their order.
+
+    Raises:
+        DeixisError: the file can't be read or holds no sets, or a label is none of the classes.
+    """
+    if not path:
+        return ()
+    form = 'Write {"NAME": ["label", "label"]}, with labels of the data.'
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DeixisError(f"The association sets {path} can't be read: {error}.", form) from error
+    if not isinstance(found, dict) or not found or not all(isinstance(each, list) and each for each in found.values()):
+        raise DeixisError(f"{path} holds no association sets.", form)
+    for name, labels in found.items():
+        unknown = next((each for each in labels if each not in classes), None)
+        if unknown is not None:
+            near = difflib.get_close_matches(str(unknown), classes, n=3) or list(classes[:3])
+            raise DeixisError(
+                f"The association set {name!r} names {unknown!r}, which is no label of the test images.",
+                f"Near labels: {', '.join(near)}.",
+            )
+    return tuple((name, tuple(classes.index(each) for each in labels)) for name, labels in found.items())
 
 
 def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
@@ -68,18 +106,25 @@ def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOpt
     attribute = next(iter(groups.values()))
     evaluator = build(_EVALUATOR, overrides={"threshold": 0.0})
     assert isinstance(evaluator, EvaluatorMethod)
-    values = evaluator.measure(
-        {
-            "image_embedding": F.normalize(features[list(split.test)].double(), dim=1),
-            "scores": probe.logits.softmax(dim=1),
-            "concept": labels_of(test, split.classes),
-            "attribute": _numbered(attribute)[0],
-        }
-    )
-    reported = {metric.name: values[metric.name].numpy() for metric in PROTOCOL.metrics}
+    rows = {
+        "image_embedding": F.normalize(features[list(split.test)].double(), dim=1),
+        "scores": probe.logits.softmax(dim=1),
+        "concept": labels_of(test, split.classes),
+        "attribute": _numbered(attribute)[0],
+    }
+    values = evaluator.measure(rows)
+    reported = {metric.name: values[metric.name].numpy() for metric in PROTOCOL.metrics[:-1]}
     columns = {
         Column(metric, condition): QueryValues(each[where], _named(test.ids, where), test.clusters[where])
         for metric, each in reported.items()
+        for condition, where in _conditions(groups).items()
+    }
+    associated = _associated(rows, association_sets(options.associations, split.classes))
+    columns |= {
+        Column("associated", f"{name}; {condition}".rstrip("; ")): QueryValues(
+            each[where], _named(test.ids, where), test.clusters[where]
+        )
+        for name, each in associated.items()
         for condition, where in _conditions(groups).items()
     }
     gaps, notes = _gaps(reported, groups, test)
@@ -87,6 +132,18 @@ def measure(plan: tuple[EvalSet, ProbeSplit], model: EvalModel, options: EvalOpt
     facts = {"images": len(test.samples), "classes": len(split.classes), "gaps": gaps, "hit_by_group": means}
     notes = [probe.note(split), split.note(len(split.train) + len(split.validation)), *notes]
     return EvalOutput({"": columns}, tuple(notes), facts)
+
+
+def _associated(
+    rows: Mapping[str, torch.Tensor], sets: tuple[tuple[str, tuple[int, ...]], ...]
+) -> dict[str, np.ndarray]:
+    """Set -> one value a test image: whether one of its labels counts, at the evaluator's own threshold."""
+    if not sets:
+        return {}
+    evaluator = build(_EVALUATOR, overrides={"sets": sets})
+    assert isinstance(evaluator, EvaluatorMethod)
+    values = evaluator.measure(rows)
+    return {name: values[f"associated_{name}"].numpy() for name, _ in sets}
 
 
 def _numbered(column: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
