@@ -45,7 +45,7 @@ def compare_run(
     whitened = f"{start}+whiten:{WIDTH}"
     models[whitened] = WhitenedModel(whitened, models[start], WIDTH)
     models["phash"] = EvalModel("phash", HashBits())
-    with talk.step("compare", "compare encoders: altered copies that find their original, and labels"):
+    with talk.step("compare"):
         return {**compare_encoders(division, models, start, talk), "before": name, "after": trained}
 
 
