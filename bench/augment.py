@@ -38,7 +38,7 @@ RACE = Race(
     equal="the parameters of each view; values within 2 of 255 on average",
 )
 
-IMAGES, WIDTH, HEIGHT, THREADS, TOLERANCE = 32, 320, 240, 2, 2.0
+IMAGES, WIDTH, HEIGHT, THREADS, TOLERANCE = 32, 320, 240, 1, 2.0
 _SWAV = Augment(scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5, sigma=(0.1, 2.0))
 _PIXPRO = Augment(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.1, sigma=(0.1, 2.0), solarise=0.2)
 CASES = {"SwAV, 160 px": (160, _SWAV), "SwAV, 96 px": (96, _SWAV), "PixPro, 224 px": (224, _PIXPRO)}

@@ -38,7 +38,7 @@ RACE = Race(
     equal="the loss and all gradients",
 )
 
-BATCH, THREADS, TOLERANCE = 16, 2, 1e-3
+BATCH, THREADS, TOLERANCE = 16, 1, 1e-3
 _LIGHTLY = importlib.util.find_spec("lightly") is not None
 
 
