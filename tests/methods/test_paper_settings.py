@@ -126,6 +126,16 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "topk": 5,
         "ks": (1, 5, 10, 50),
     },
+    "cmim": {  # of the code of Contrastive KERMT; the paper released none
+        "objective": "cmim",
+        "latent": 512,
+        "min_log_sigma": -6.0,
+        "temperature": 0.1,
+        "contrast": 1.0,
+        "reconstruction": "sum",
+        "reconstruction_weight": 1.0,
+        "normalise": "nothing",
+    },
     "gpt4image": {  # ResNet-50, as released
         "projection": "mlp_bn",
         "loss": "clip",
