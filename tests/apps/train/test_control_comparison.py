@@ -14,7 +14,7 @@ from torch import nn
 
 from deixis import engine
 from deixis.apps.train import control_comparison
-from deixis.apps.train.class_captions import caption_notes, cut_notes, with_folder_labels, with_texts
+from deixis.apps.train.captions import caption_notes, cut_notes, with_folder_labels, with_texts
 from deixis.apps.train.method_runs import load_method
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError

@@ -21,11 +21,13 @@ from deixis.data.splits import concept_groups, split
 from deixis.engine.evaluation.model import preprocess_of
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.fewshot.names import class_names
+from deixis.engine.training.stages import offers
 from deixis.files import atomic_path, write_json
 from deixis.methods import read as read_method
 from deixis.ops.collective import rank
 from deixis.ops.stats import cluster_t_interval
 from deixis.types import Sample, Source
+from deixis.types.protocols import OffersClassify
 
 __all__ = ["CONTROL", "compare_with_control", "control_settings"]
 
@@ -65,7 +67,7 @@ def compare_with_control(
     Returns:
         `result` with `comparison` and `sentence`, as they stand in `result.json` from then on.
     """
-    if "comparison" in result or job.held is None or not hasattr(job.method, "classify"):
+    if "comparison" in result or job.held is None or not offers(job.method, OffersClassify):
         return dict(result)
     talk.say("The same training once more, without captions, to compare with.")
     run_control()

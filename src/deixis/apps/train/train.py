@@ -14,18 +14,16 @@ from deixis import engine, zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
-from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, reserve, versions
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
-from deixis.apps.train.class_captions import caption_notes, cut_notes, with_folder_labels, with_texts
+from deixis.apps.train.captions import cut_notes, with_captions
 from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.control_comparison import CONTROL, compare_with_control, control_settings
 from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
-from deixis.apps.train.further_captions import with_sentences
 from deixis.apps.train.image_groups import write_groups
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
@@ -99,10 +97,7 @@ def train(
     TensorBoardWriter.wanted(settings.tensorboard)
     with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
-        own = with_sentences(own, settings.sentences) if settings.sentences else own
-        own = with_folder_labels(name, with_texts(own, settings.texts) if settings.texts else own)
-        notes = caption_notes(name, own, parse_overrides(name, settings.set, settings.config))
-        own = dataclasses.replace(own, notes=(*own.notes, *notes))
+        own = with_captions(name, own, settings)
         talk = Reporter(quiet or rank() > 0)
         lesson = prepare(name, own, settings, sources, talk)
         lesson = dataclasses.replace(lesson, notes=(*lesson.notes, *cut_notes(lesson.method, lesson.source)))

@@ -1,4 +1,4 @@
-"""Captions beside class labels: from a csv or the data, counted, and refused where there are none."""
+"""Captions of a run: of the data, of a csv in their place or behind them, and beside class labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,56 @@ from typing import Any
 
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
+from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.settings import TrainSettings
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.methods import read as read_method
 from deixis.types import Sample, Source, place
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["caption_notes", "cut_notes", "with_folder_labels", "with_texts"]
+__all__ = ["caption_notes", "cut_notes", "with_captions", "with_folder_labels", "with_sentences", "with_texts"]
+
+
+def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
+    """The source with the captions that the settings add, and notes on them.
+
+    Args:
+        name: of the method.
+        source: of the run, as it was read.
+        settings: of the run.
+
+    Raises:
+        DeixisError: as `with_sentences`, `with_texts` and `caption_notes`.
+    """
+    found = with_sentences(source, settings.sentences) if settings.sentences else source
+    found = with_folder_labels(name, with_texts(found, settings.texts) if settings.texts else found)
+    notes = caption_notes(name, found, parse_overrides(name, settings.set, settings.config))
+    return dataclasses.replace(found, notes=(*found.notes, *notes))
+
+
+def with_sentences(source: Source, path: str) -> Source:
+    """The source with the sentences of each picture behind its own captions.
+
+    Args:
+        source: of the run.
+        path: a csv with rows `path,caption`.
+
+    Raises:
+        DeixisError: the csv can't be read, or has no sentence for any of the pictures.
+    """
+    said: dict[str, list[str]] = collections.defaultdict(list)
+    for sample in read(path).samples:
+        said[place(sample.picture)] += sample.captions
+    samples = tuple(_extended(sample, said.get(_place(sample), ())) for sample in source.samples)
+    missing = sum(_place(sample) not in said for sample in source.samples)
+    if missing == len(samples):
+        raise DeixisError(
+            f"{path} has no sentence for any of the {counted(missing, 'picture')} of {source.name!r}.",
+            "Write it for this data: deixis caption DATA --sentences --out sentences.csv",
+        )
+    note = (f"{counted(missing, 'picture')} of {len(samples)} have no sentence in {path}.",) if missing else ()
+    return dataclasses.replace(source, samples=samples, notes=(*source.notes, *note))
 
 
 def with_texts(source: Source, path: str) -> Source:
@@ -31,7 +74,7 @@ def with_texts(source: Source, path: str) -> Source:
     said: dict[str, list[str]] = collections.defaultdict(list)
     for sample in read(path).samples:
         said[place(sample.picture)] += [caption for caption in sample.captions if caption.strip()]
-    found = [said.get("" if sample.image is None else place(sample.image), []) for sample in source.samples]
+    found = [said.get(_place(sample), []) for sample in source.samples]
     missing = sum(not texts for texts in found)
     if missing == len(found):
         raise DeixisError(
@@ -125,6 +168,14 @@ def cut_notes(method: AnyMethod, source: Source) -> list[str]:
         return []
     verb = "is" if cut == 1 else "are"
     return [f"{counted(cut, 'caption')} {verb} longer than the {encoder.context_length} tokens that are read."]
+
+
+def _place(sample: Sample) -> str:
+    return "" if sample.image is None else place(sample.image)
+
+
+def _extended(sample: Sample, sentences: list[str] | tuple[()]) -> Sample:
+    return dataclasses.replace(sample, captions=(*sample.captions, *sentences))
 
 
 def _plain(text: str) -> str:
