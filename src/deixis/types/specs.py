@@ -391,6 +391,9 @@ CAPABILITIES: dict[str, Capability] = {
     "answer": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), ("answer",)
     ),
+    "answer_mask": Capability(
+        ("images: B 3 H W", "tokens: B L", "mask: B L"), "B H W", ("images", "tokens", "masks"), ("answer-iou",)
+    ),
     "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("word_accuracy",)),
     "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), later=("coverage",)),
 }
