@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import deixis
 from deixis import engine
+from deixis.apps.train.settings import TrainSettings
+from deixis.apps.train.train import train
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.methods import sentence_attention
 from deixis.methods.sentence_attention import (
     AnswerPyramid,
@@ -24,7 +29,8 @@ from deixis.methods.sentence_attention import (
     answer_pixels,
     hidden_width,
 )
-from deixis.types import Batch, Progress
+from deixis.types import Batch, Detections, Progress
+from tests.commands import own_cache
 from tests.support import Recorded, load_golden
 
 G = torch.Generator().manual_seed(0)
@@ -186,3 +192,17 @@ def test_answers_are_chances_at_the_size_of_the_image_and_depend_on_the_question
 def test_any_tower_gives_the_maps_also_one_with_a_single_one() -> None:
     assert len(built(tower="scratch:resnet:tiny:32").pyramid.merge) == 3
     assert not len(built().pyramid.merge)
+
+
+@pytest.mark.slow
+def test_a_run_learns_from_questions_one_by_one_and_shows_where_answers_lie(tmp_path: Path) -> None:
+    pictures = scenes(1, 8, side=64, config=SceneConfig(cast="shapes", unseen="nothing"))
+    settings = TrainSettings(config="tiny", steps=4, batch_size=4, held_out=0.0, workers=0, precision="float32")
+    with own_cache(tmp_path / "cache"):
+        train("sentence_attention", pictures, tmp_path / "run", settings, quiet=True)
+        picture = pictures.samples[0].picture.draw()  # type: ignore[union-attr]
+        found = deixis.ground(picture, "what colour is the star?", model=tmp_path / "run", best=True)
+    assert isinstance(found, Detections)
+    assert found.phrases == ("what colour is the star?",)
+    assert found.masks is not None
+    assert found.masks.shape == (1, 64, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import deixis
 from deixis import engine
+from deixis.apps.train.settings import TrainSettings
+from deixis.apps.train.train import train
+from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.methods import variational_context
 from deixis.methods.variational_context import (
@@ -26,7 +31,8 @@ from deixis.methods.variational_context import (
     unsupervised,
 )
 from deixis.ops.regions.candidates import geometry5
-from deixis.types import Batch, Progress
+from deixis.types import Batch, Detections, Progress
+from tests.commands import own_cache
 from tests.support import Recorded, load_golden
 
 CUES = ("c1", "c2", "r1", "r2", "g")
@@ -294,3 +300,15 @@ def test_the_gradient_of_each_tensor_is_held_to_a_norm_of_its_own() -> None:
 def test_what_columns_cannot_give_is_refused(overrides: dict[str, Any]) -> None:
     with pytest.raises(DeixisError, match=r"columns of the data|regions that the data gave"):
         built(**overrides).ground(torch.rand(1, 3, 32, 32), torch.ones(1, 2).long(), torch.ones(1, 2).bool())
+
+
+@pytest.mark.slow
+def test_a_run_learns_from_expressions_one_by_one_and_is_asked_by_name(tmp_path: Path) -> None:
+    pictures = scenes(1, 8, side=64, config=SceneConfig(cast="shapes", unseen="nothing"))
+    settings = TrainSettings(config="tiny", steps=4, batch_size=4, held_out=0.0, workers=0, precision="float32")
+    with own_cache(tmp_path / "cache"):
+        train("variational_context", pictures, tmp_path / "run", settings, quiet=True)
+        picture = pictures.samples[0].picture.draw()  # type: ignore[union-attr]
+        found = deixis.ground(picture, "the star next to a ring", model=tmp_path / "run", best=True)
+    assert isinstance(found, Detections)
+    assert found.phrases == ("the star next to a ring",)
