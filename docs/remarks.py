@@ -102,9 +102,16 @@ VECTORS: Mapping[str, str] = {
     "plip": "the authors' code",
     "pre": "the authors' code",
     "seer": "the authors' code",
+    "sentence_attention": "the authors' code",
     "srmap": "a loop written from the equations",
+    "variational_context": "a loop written from the equations",
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
 
-BUILT_ON: Mapping[str, str] = {"dreamsim": "perceptual_init", "seer": "fairness_indicators", "swav": "seer"}
+BUILT_ON: Mapping[str, str] = {
+    "dreamsim": "perceptual_init",
+    "sab": "sentence_attention",
+    "seer": "fairness_indicators",
+    "swav": "seer",
+}
 """First word of golden files that bear another paper's name -> the method whose they are."""

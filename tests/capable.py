@@ -14,7 +14,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.types import GroundOutput, Part
 from tests.toys import carded
 
-__all__ = ["COLOURS", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter", "SureGrounder"]
+__all__ = ["COLOURS", "AnswerShower", "Answerer", "Captioner", "Grounder", "Reader", "Segmenter", "SureGrounder"]
 
 COLOURS = ("red", "green", "blue")
 _ENCODER = Part("encoder", "dual_encoder", frozen=True)
@@ -110,6 +110,18 @@ class Answerer(Toy):
         return ["yes" if row[self.asked(words)] else "no" for row, words in zip(there, questions, strict=True)]
 
 
+class AnswerShower(Toy):
+    """Shows the pixels of the colour that is asked for."""
+
+    def answer_mask(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B H W"]:
+        real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+        colours = self.colourful(images).clamp(0, 1)
+        wanted = [self.asked(row[each]) for row, each in zip(tokens, real, strict=True)]
+        return torch.stack([0.9 * (image[one] > 0.5) + 0.1 for image, one in zip(colours, wanted, strict=True)])
+
+
 def _box(inside: Bool[Tensor, "H W"]) -> Float[Tensor, " 4"]:
     """Around what is true, in shares of the sides."""
     height, width = inside.shape
@@ -127,6 +139,7 @@ for _cls, _capability in (
     (Captioner, "caption"),
     (Reader, "read"),
     (Answerer, "answer"),
+    (AnswerShower, "answer_mask"),
 ):
     carded(_cls, kind="training-free", needs=(), parts=(_ENCODER,), capabilities=(_capability,))
 carded(Segmenter, kind="training-free", needs=(), parts=(_ENCODER, Part("names", "names")), capabilities=("segment",))

@@ -127,8 +127,8 @@ def gradients(
 
 
 def running(method: nn.Module) -> set[str]:
-    """Names of the running statistics of batch norms, which change in training by their nature."""
-    norms = [name for name, m in method.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    """Names of the running statistics of norms, which change in training by their nature."""
+    norms = [name for name, m in method.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
     kinds = ("running_mean", "running_var", "num_batches_tracked")
     return {f"{name}.{kind}".lstrip(".") for name in norms for kind in kinds}
 

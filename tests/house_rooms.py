@@ -36,6 +36,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/explain/settings.py": ("normgrad", "verbalise", "windows"),  # the defaults of a verb
     "apps/label/label_table.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
+    "apps/train/captions.py": ("caption",),  # what is counted
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
@@ -192,9 +193,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "regions.boxes.nms": "proposals of a detector",
     "regions.dense.mask_iou": "masks of phrases",
     "regions.dense.overall_iou": "masks of phrases",
-    "candidates.geometry5": "methods that choose among regions",
     "candidates.pixel_iou": "published numbers of referring expressions",
-    "candidates.visual_difference": "methods that choose among regions",
     "selfie.transplant": "what a tower that is fine-tuned begins with",
     "verbalise.coverage_at": "the paper's measure of a sentence",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",

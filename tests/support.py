@@ -16,7 +16,7 @@ import torch
 from deixis.nn.relevance import pair_score
 from deixis.types import Sample, Source
 
-__all__ = ["Peer", "explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
+__all__ = ["Peer", "Recorded", "explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
 
 
 class Peer:
@@ -49,6 +49,18 @@ def load_golden(name: str) -> dict[str, torch.Tensor]:
     with np.load(golden_folder() / f"{name}.npz", allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored}
     return {key: torch.from_numpy(np.array(value)) for key, value in arrays.items() if value.dtype.kind in "fiub"}
+
+
+class Recorded(dict[str, torch.Tensor]):
+    """Golden vectors that know which of them were looked at."""
+
+    def __init__(self, stored: dict[str, torch.Tensor]) -> None:
+        super().__init__(stored)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        self.read.add(key)
+        return super().__getitem__(key)
 
 
 def explained(method: Any, images: torch.Tensor, texts: Sequence[str], others: Sequence[str] = ()) -> Any:

@@ -132,6 +132,7 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "ground": (images, tokens, torch.ones_like(tokens, dtype=torch.bool)),
         "answer": (images, tokens),
         "verbalise": (["a", "dog"], torch.tensor([0.2, 0.8])),
+        "answer_mask": (images, tokens),
     }
     pairs = {"refer", "match", "align"} & set(read(name).card.capabilities)
     arguments |= {each: (subject(name).batch(size=3),) for each in pairs}

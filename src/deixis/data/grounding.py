@@ -19,7 +19,7 @@ from deixis.errors import DeixisError
 from deixis.ops.regions.boxes import pairwise_giou
 from deixis.types.samples import Phrase, Region, Sample, Source, place
 
-__all__ = ["merge_sentences", "referring", "with_questions"]
+__all__ = ["answer_masks", "merge_sentences", "referring", "with_questions"]
 
 _BETWEEN = ". "
 
@@ -166,3 +166,39 @@ def with_questions(source: Source, kinds: Sequence[tuple[str, Sequence[str]]]) -
     ]
     plain = [dataclasses.replace(sample, extra=columns(sample, -1, -1)) for sample in source.samples]
     return dataclasses.replace(source, samples=(*plain, *asked))
+
+
+def answer_masks(source: Source) -> Source:
+    """One sample for each question of a picture: the question is its caption, and its regions are those that the answer
+    rests on; of a question about what is not there, none.
+
+    Questions whose regions have no masks are left out. The columns `kind` and `answer` are those of the question.
+
+    Args:
+        source: samples with questions.
+
+    Raises:
+        DeixisError: no question says which regions with masks its answer rests on.
+    """
+    samples = tuple(_asked(source))
+    if not any(sample.regions for sample in samples):
+        raise DeixisError(
+            f"No question of {source.name!r} says which masks its answer rests on.",
+            "Give questions with regions that have masks, such as set:scenes.",
+        )
+    return dataclasses.replace(source, samples=samples)
+
+
+def _asked(source: Source) -> Iterator[Sample]:
+    for sample in source.samples:
+        for number, each in enumerate(sample.questions):
+            regions = tuple(sample.regions[place_] for place_ in each.regions)
+            if all(region.mask is not None for region in regions):
+                yield dataclasses.replace(
+                    sample,
+                    id=f"{sample.id}?{number}",
+                    captions=(each.question,),
+                    regions=tuple(dataclasses.replace(region, spans=()) for region in regions),
+                    questions=(each,),
+                    extra={**sample.extra, "kind": each.kind, "answer": each.answer},
+                )

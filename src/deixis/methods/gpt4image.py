@@ -74,6 +74,7 @@ CARD = Card(
     arxiv="2306.00693",
     code="huawei-noah/Efficient-Computing",
     tags=("classification", "captions", "contrastive"),
+    control={"weight": 0.0},
 )
 
 
@@ -261,7 +262,7 @@ class Method(nn.Module):
         """Which images have a caption; a sample without one brings the name of its class."""
         assert batch.captions is not None
         said = [
-            bool(words) and (self.config.class_names or words[0] != self.names[label])
+            bool(words) and (self.config.class_names or _plain(words[0]) != _plain(self.names[label]))
             for words, label in zip(batch.captions, labels.tolist(), strict=True)
         ]
         return torch.tensor(said, device=labels.device)
@@ -288,6 +289,11 @@ class Method(nn.Module):
     def classify(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Logits of the classes, from images alone."""
         return self.classifier(pooled(self.encoder, images))
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone: a folder `blue_tit` and the caption "Blue tit." say the same."""
+    return "".join(each for each in text.casefold() if each.isalnum())
 
 
 _GROUPS = (

@@ -209,6 +209,8 @@ class Card:
         tags: free words for finding it.
         variants: settings that have names of their own, beside the method's; a `*` in a name stands for anything.
         automatic: of what learns classes, whether `auto` may choose it.
+        control: settings without what the method adds to the training of a classifier; `deixis train` trains both, and
+            keeps the better one.
     """
 
     title: str
@@ -228,6 +230,7 @@ class Card:
     tags: tuple[str, ...] = ()
     variants: Mapping[str, Variant] = dataclasses.field(default_factory=dict, hash=False)
     automatic: bool = True
+    control: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -387,6 +390,9 @@ CAPABILITIES: dict[str, Capability] = {
     "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("caption",)),
     "answer": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), ("answer",)
+    ),
+    "answer_mask": Capability(
+        ("images: B 3 H W", "tokens: B L", "mask: B L"), "B H W", ("images", "tokens", "masks"), ("answer-iou",)
     ),
     "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("word_accuracy",)),
     "verbalise": Capability(("words: list of N strings", "scores: N"), "string", (), later=("coverage",)),

@@ -17,7 +17,7 @@ from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.predict.settings import PredictOutput
-from deixis.apps.train.further_captions import with_sentences
+from deixis.apps.train.captions import with_sentences
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import prepare
 from deixis.errors import DeixisError

@@ -22,7 +22,8 @@ from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.methods import list_methods, read
 from deixis.types import Detections
-from tests.capable import Answerer, Captioner, Grounder, Reader, Segmenter, SureGrounder
+from deixis.zoo import scratch
+from tests.capable import Answerer, AnswerShower, Captioner, Grounder, Reader, Segmenter, SureGrounder
 from tests.commands import Answer
 from tests.commands import deixis as command
 from tests.pictures import captioned
@@ -82,6 +83,17 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_questions_on_the_command_line_are_drawn_and_not_cut_into_phrases(
+    run: Callable[..., Answer], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOYS, "ground", (AnswerShower, ("is it red?",)))
+    answer = run("ground", photo, "--out", tmp_path / "answer.png")
+    assert answer.code == 0, answer.err
+    assert "is it red?: 0.6" in answer.out
+    shown = np.asarray(Image.open(tmp_path / "answer.png").convert("RGB")).astype(int)
+    assert shown.shape[1] >= 80
+
+
 # From Python
 
 
@@ -130,6 +142,30 @@ def test_nothing_found_is_an_answer_that_says_what_came_nearest() -> None:
     assert isinstance(best, Detections)
     assert best.phrases == ("a giraffe",)
     assert len(best.missing) == 1
+
+
+def test_a_model_of_answers_shows_the_pixels_that_they_rest_on_and_says_where_there_are_none() -> None:
+    questions = ["what is red?", "what is blue?"]
+    found = deixis.ground(squares(red=(50, 10)), questions, model=AnswerShower())
+    assert isinstance(found, Detections)
+    assert found.phrases == ("what is red?",)
+    assert found.text[slice(*found.spans[0])] == "what is red?"
+    assert found.pixels[0].tolist() == pytest.approx((50, 10, 70, 30), abs=5)
+    assert found.masks is not None
+    assert found.masks[0, 20, 60]
+    assert not found.masks[0, 2, 2]
+    assert [str(each) for each in found.missing] == ["nothing here is an answer to 'what is blue?' (nearest: 0.1)"]
+    best = deixis.ground(squares(red=(50, 10)), "what is blue?", model=AnswerShower(), best=True)
+    assert isinstance(best, Detections)
+    assert len(best) == 1
+
+
+def test_a_text_of_which_the_model_knows_no_word_is_refused() -> None:
+    toy = AnswerShower()
+    toy.encoder = scratch.build(("what is red",), "tiny", 32)
+    with pytest.raises(DeixisError, match="No word of 'xyzzy plugh'"):
+        deixis.ground(squares(red=(50, 10)), ["what is red?", "xyzzy plugh"], model=toy)
+    assert deixis.ground(squares(red=(50, 10)), "xyzzy red", model=toy)
 
 
 def test_classes_are_those_of_the_pixels_with_the_names_of_the_method() -> None:

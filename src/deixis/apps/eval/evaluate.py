@@ -64,7 +64,8 @@ def evaluate(
     Args:
         data: a folder, a csv / tsv / jsonl, shards, `set:NAME`, or a source that was read already.
         out: the folder to write.
-        settings: which protocols, of which models; where no protocol is named, all that fit and take seconds.
+        settings: which protocols, of which models; where no protocol is named, all that fit and take seconds, and
+            with encoders those that take minutes, too.
         reading: columns and the like, where they are not to be guessed.
         overwrite: replace what is there.
         quiet: print nothing but the result.

@@ -16,7 +16,8 @@ class EvalSettings(EvalOptions, ComputeSettings):
     """What is measured, on which models.
 
     Attributes:
-        protocol: one or several protocols; by default all that fit the data and the models and take seconds.
+        protocol: one or several protocols; by default all that fit the data and the models and take seconds, and with
+            encoders those that take minutes, too.
         model: one or several models: a name (`starter`), a run folder, or a method that needs no training.
         encoders: in place of models, encoders of images alone, with commas between them: what `model` takes, `pixels`,
             `phash`, NAME@LAYER, and each with +whiten:256 behind it, such as starter,starter+whiten,my-eyes,phash.

@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from deixis.apps.common.formatting import count
-from deixis.apps.explain.inputs import on_picture
 from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
 from deixis.apps.explain.reason import reason
-from deixis.data.loading.crops import Window
+from deixis.data.loading.crops import Window, on_picture
 from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
 from deixis.types.html import html_lines

@@ -7,18 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from deixis.data.loading.crops import Window, visible_window
 from deixis.errors import DeixisError
 from deixis.inputs.images import open_image, pictures_in
 from deixis.inputs.preprocess import Preprocess
 
-__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs", "on_picture"]
+__all__ = ["LONGEST", "ModelInputs", "Transform", "framed", "model_inputs"]
 
 LONGEST = 1024
 """Pixels of the longer side of a picture that a map is drawn on, at the most."""
@@ -105,29 +104,6 @@ def _shown(image: Float[Tensor, "3 H W"], mean: Sequence[float] = (), std: Seque
 
 
 # Where a map lies
-
-
-def on_picture(
-    values: Float[Tensor, "H W"], window: Window, size: tuple[int, int]
-) -> tuple[Float[Tensor, "_h _w"], Bool[Tensor, "_h _w"]]:
-    """A map of what a model saw, laid over the picture that it was cut from; 0 where the model saw nothing.
-
-    Args:
-        values: the map.
-        window: the part of the picture that it covers.
-        size: of the picture: width and height in pixels.
-
-    Returns:
-        The map, and which pixels were visible.
-    """
-    x, y = (
-        (2 * ((torch.arange(count) + 0.5) / count - low) / (high - low) - 1).to(values)
-        for count, low, high in zip(size, window[:2], window[2:], strict=True)
-    )
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    found = F.grid_sample(values[None, None], grid[None], padding_mode="border", align_corners=False)[0, 0]
-    inside = (grid.abs() <= 1).all(-1)
-    return found * inside, inside
 
 
 def framed(transform: Callable[[Any], Any], size: tuple[int, int]) -> Window | None:

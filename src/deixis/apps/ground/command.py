@@ -35,6 +35,7 @@ def run(
 ) -> None:
     """Locates phrases in pictures: boxes, and masks if the method gives them.
 
+    With a run that offers answer_mask, phrases are questions, and masks show the pixels that the answers rest on.
     Of a single picture NAME-grounded.png and NAME-grounded.json are written to the working folder unless --out says
     otherwise. A .json is in COCO's form; its boxes can be corrected by hand.
 
@@ -48,8 +49,8 @@ def run(
     from deixis.data.datasets.sources.detector import require_detector
     from deixis.inputs.phrases import noun_phrases_of
 
-    noun_phrases_of(phrases)  # wrong words, and a detector that is not there, are refused before torch is imported
-    if not settings.model:
+    if not settings.model:  # wrong words, and a detector that is not there, are refused before torch is imported
+        noun_phrases_of(phrases)  # a model may take questions
         require_detector()
     from deixis.apps.ground.ground import ground_data
 

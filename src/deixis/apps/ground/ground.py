@@ -12,14 +12,15 @@ from torch import Tensor
 
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.explain.inputs import on_picture
+from deixis.apps.ground.answer_masks import ANSWERS, answers_with, require_known_words
 from deixis.apps.ground.settings import GroundSettings
 from deixis.apps.predict.capable import Model, open_or_default
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
 from deixis.apps.predict.settings import PredictOutput
 from deixis.apps.predict.writing import predict_with
-from deixis.data.loading.crops import Window
+from deixis.data.loading.crops import Window, on_picture
 from deixis.engine.training.batching import phrase_spans, tokenized
+from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import is_single
 from deixis.inputs.phrases import NounPhrase, noun_phrases_of
@@ -28,7 +29,7 @@ from deixis.ops.regions.boxes import nms
 from deixis.types import Detections, GroundOutput
 from deixis.types.detections import MissingPhrase
 
-__all__ = ["ground", "ground_data", "ground_with"]
+__all__ = ["ground", "ground_data", "ground_with", "locate_with"]
 
 _SAME = 0.5
 """IoU from which two boxes of a phrase are one thing."""
@@ -52,7 +53,7 @@ def ground(
         images: one or several paths, Pillow images or arrays [H, W, 3].
         phrases: a text, whose noun phrases are located ("a cat and two dogs"), or several.
         model: the folder of a run whose method offers `ground`, or such a method; by default the detector and the
-            starter.
+            starter. With one that offers `answer_mask`, phrases are questions, and masks show what the answers rest on.
         count: boxes a phrase at the most; 0: what the phrase says ("a dog": the best, "two dogs": two, "dogs": all).
         best: whether the nearest box is given also where nothing is found.
 
@@ -64,8 +65,8 @@ def ground(
             names nothing, or a picture can't be read.
     """
     several = [phrases] if isinstance(phrases, str) else list(phrases)
-    method = open_or_default(model, "ground")
-    found: list[Detections] = list(predict(method, with_names(images), ground_with(method, several, count, best)))
+    method = open_or_default(model, "ground", (ANSWERS,))
+    found: list[Detections] = list(predict(method, with_names(images), locate_with(method, several, count, best)))
     return found[0] if is_single(images) else found
 
 
@@ -78,9 +79,21 @@ def ground_data(
         DeixisError: as `ground`, or the output can't be written.
     """
     with settings.active():
-        method = open_or_default(settings.model, "ground")
-        run = ground_with(method, phrases, settings.count, settings.best)
+        method = open_or_default(settings.model, "ground", (ANSWERS,))
+        run = locate_with(method, phrases, settings.count, settings.best)
         predict_with(method, data, run, output, reading, beside=_BESIDE)
+
+
+def locate_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool = False) -> BatchPredictor:
+    """Calls a method that locates phrases, or one that shows where the answers to questions lie.
+
+    Raises:
+        DeixisError: as `ground_with` and `answers_with`; or no word is one that the method knows.
+    """
+    require_known_words(method, phrases)
+    if "ground" in card_of(method).capabilities:
+        return ground_with(method, phrases, count, best)
+    return answers_with(method, phrases, best)
 
 
 def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool = False) -> BatchPredictor:

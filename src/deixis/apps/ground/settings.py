@@ -14,7 +14,8 @@ class GroundSettings(ComputeSettings):
     """What locates, and how many boxes it gives.
 
     Attributes:
-        model: run folder whose method offers `ground`; by default the detector and the starter, which need no training.
+        model: run folder whose method offers `ground`, or `answer_mask` for questions; by default the detector and the
+            starter, which need no training.
         count: boxes per phrase at the most; by default what the phrase says: "a dog" one, "two dogs" two, "dogs" all.
         best: show the nearest box also where nothing is found.
     """

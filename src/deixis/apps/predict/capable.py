@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ def methods_offering(capability: str) -> list[str]:
     return [name for name in list_methods() if capability in read(name).card.capabilities]
 
 
-def open_method(model: Model, capability: str) -> Any:
+def open_method(model: Model, capability: str, others: Sequence[str] = ()) -> Any:
     """A method that offers a capability.
 
     Args:
         model: the folder of a run, or a method.
         capability: a name in `deixis.types.CAPABILITIES`.
+        others: capabilities that will do as well.
 
     Raises:
         DeixisError: no model was named, it is no run of a method, or its method does not offer this.
@@ -47,18 +49,19 @@ def open_method(model: Model, capability: str) -> Any:
     card = getattr(sys.modules[type(model).__module__], "CARD", None)
     if not isinstance(card, Card):
         raise _refusal(f"A {type(model).__name__} is no method.", capability)
-    if capability not in card.capabilities:
+    if not {capability, *others} & set(card.capabilities):
         offered = ", ".join(card.capabilities) or "nothing"
         raise _refusal(f"The method {card.title!r} offers {offered}, and not `{capability}`.", capability)
     return model
 
 
-def open_or_default(model: Model, capability: str) -> Any:
+def open_or_default(model: Model, capability: str, others: Sequence[str] = ()) -> Any:
     """A method that offers a capability: that of a run, or, where no model is named, one that needs no training.
 
     Args:
         model: as for `open_method`; empty for the default.
         capability: a name in `deixis.types.CAPABILITIES`.
+        others: capabilities of a named model that will do as well.
 
     Raises:
         DeixisError: as `open_method`, or what the default is made of is not there: the message says how to get it.
@@ -66,7 +69,7 @@ def open_or_default(model: Model, capability: str) -> Any:
     free = [name for name, each in summaries().items() if each.kind == "training-free"]
     ready = [name for name in free if capability in read(name).card.capabilities]
     if not isinstance(model, str) or model or not ready:
-        return open_method(model, capability)
+        return open_method(model, capability, others)
     return build(ready[0]).eval().to(current().device)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from deixis.apps.common.options import ComputeSettings
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.explain.inputs import on_picture
 from deixis.apps.explain.region_overlays import draw_classes
 from deixis.apps.predict.capable import Model, class_names, open_method
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
+from deixis.data.loading.crops import on_picture
 
 __all__ = ["UNSEEN", "Segmentation", "segment", "segment_with"]
 

@@ -16,6 +16,8 @@ class TrainSettings:
         config: preset of the method's settings: `tiny`, `desk` (small) or `paper` (as published).
         set: settings to override, as name=value; `deixis show NAME` lists them.
         sentences: csv of sentences for the pictures, as `deixis caption --sentences` writes: further captions of each.
+        texts: csv with rows `path,caption`, such as `deixis caption` writes: captions in place of those of the data,
+            for the pictures that it names.
         source: further data, as NAME=PATH, for methods with stages that draw from it by that name.
         model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
             captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
@@ -43,6 +45,7 @@ class TrainSettings:
     config: str = "desk"
     set: tuple[str, ...] = ()
     sentences: str = ""
+    texts: str = ""
     source: tuple[str, ...] = ()
     model: str = ""
     steps: int = 0

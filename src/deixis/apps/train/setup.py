@@ -14,6 +14,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.train.held_out import held_out
 from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
+from deixis.apps.train.one_by_one import one_by_one
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
@@ -137,7 +138,7 @@ def prepare(
             before any work is done.
     """
     _check(settings)
-    sources = dict(sources or {})
+    sources, source = dict(sources or {}), one_by_one(name, source)
     if read_method(name).card.kind == "evaluator":
         raise DeixisError(f"{name} measures other methods, and has nothing to train.", "`deixis list` shows what does.")
     method = _build(name, source, settings)

@@ -20,9 +20,10 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
+from deixis.apps.train.captions import cut_notes, with_captions
 from deixis.apps.train.compared_encoders import compare_run
+from deixis.apps.train.control_comparison import CONTROL, compare_with_control, control_settings
 from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
-from deixis.apps.train.further_captions import with_sentences
 from deixis.apps.train.image_groups import write_groups
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
@@ -96,10 +97,20 @@ def train(
     TensorBoardWriter.wanted(settings.tensorboard)
     with computing(settings.device), launch.ranks(settings.timeout):
         own, sources = _sources(data, settings.source, reading)
-        own = with_sentences(own, settings.sentences) if settings.sentences else own
+        own = with_captions(name, own, settings)
         talk = Reporter(quiet or rank() > 0)
         lesson = prepare(name, own, settings, sources, talk)
-        return TrainResult(_Run(lesson, Path(out), settings, talk).go(overwrite))
+        lesson = dataclasses.replace(lesson, notes=(*lesson.notes, *cut_notes(lesson.method, lesson.source)))
+        result = _Run(lesson, Path(out), settings, talk).go(overwrite)
+        if (control := control_settings(name, settings)) is not None:
+            result = compare_with_control(lesson, Path(out), result, lambda: _control(name, own, out, control), talk)
+        return TrainResult(result)
+
+
+def _control(name: str, own: Source, out: str | Path, settings: TrainSettings) -> None:
+    """The same training without what the method adds."""
+    talk = Reporter(quiet=True)
+    _Run(prepare(name, own, settings, talk=talk), Path(out) / CONTROL, settings, talk).go(overwrite=False)
 
 
 def _sources(

@@ -26,6 +26,7 @@ __all__ = [
     "WHOLE",
     "Window",
     "box_mask",
+    "on_picture",
     "random_window",
     "recoloured",
     "region_mask",
@@ -123,6 +124,29 @@ def seen_mask(region: Region, preprocess: Preprocess) -> Bool[Tensor, "S S"]:
     assert region.mask is not None
     window = visible_window(preprocess, region.mask.width, region.mask.height)
     return region_mask(region, window, (preprocess.size, preprocess.size))
+
+
+def on_picture(
+    values: Float[Tensor, "H W"], window: Window, size: tuple[int, int]
+) -> tuple[Float[Tensor, "_h _w"], Bool[Tensor, "_h _w"]]:
+    """A map of what a model saw, laid over the picture that it was cut from; 0 where the model saw nothing.
+
+    Args:
+        values: the map.
+        window: the part of the picture that it covers.
+        size: of the picture: width and height in pixels.
+
+    Returns:
+        The map, and which pixels were visible.
+    """
+    x, y = (
+        (2 * ((torch.arange(count) + 0.5) / count - low) / (high - low) - 1).to(values)
+        for count, low, high in zip(size, window[:2], window[2:], strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    found = F.grid_sample(values[None, None], grid[None], padding_mode="border", align_corners=False)[0, 0]
+    inside = (grid.abs() <= 1).all(-1)
+    return found * inside, inside
 
 
 def random_window(numbers: Sequence[float], width: int, height: int, augment: Augment) -> Window:

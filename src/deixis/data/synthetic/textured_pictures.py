@@ -62,7 +62,7 @@ def _texture(number: int, side: int) -> Float[np.ndarray, "H W 3"]:
         for a, length, phase in zip(angles, lengths, phases, strict=True)
     ]
     height = (np.sum(turns, axis=0)[..., None] / _WAVES + 1) / 2
-    dark, light = rng.uniform(0, 0.5, 3), rng.uniform(0.3, 0.9, 3)
+    dark, light = rng.uniform(0, 0.2, 3), rng.uniform(0.1, 0.4, 3)
     return dark + (light - dark) * height
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "OffersAdapters",
     "OffersAlign",
     "OffersAnswer",
+    "OffersAnswerMask",
     "OffersAttribute",
     "OffersCaption",
     "OffersClassify",
@@ -166,6 +167,16 @@ class OffersAnswer(Protocol):
         self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> list[str]:
         """One answer an image and question; `mask` is true where a token is real, without one all are."""
+
+
+@runtime_checkable
+class OffersAnswerMask(Protocol):
+    """Shows where the answers to questions about images lie."""
+
+    def answer_mask(
+        self, images: Float[Tensor, "B 3 H W"], tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B H W"]:
+        """How likely each pixel is one that the answer rests on, from 0 to 1."""
 
 
 @runtime_checkable

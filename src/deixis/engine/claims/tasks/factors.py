@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from deixis.ops.logistic import linear_layer
 from deixis.types import Sample, Source
 from deixis.types.cards import TaskCard
 from deixis.types.protocols import AnyMethod
+from deixis.types.samples import Drawing
 from deixis.zoo import fine_resnet
 
 __all__ = ["GROUPS", "TASK", "Options", "make"]
@@ -57,6 +58,7 @@ class Options:
     Attributes:
         dropped: how often one of the two views lacks the garment.
         labels: of the pictures that are trained on: `kinds` (ten) or `groups` (four).
+        textures: how many there are; with few, two pictures of a batch differ in their garments alone.
         contrast: of garments; whole ones hide the texture.
         count: pictures to train on.
         probe: pictures that the linear classifier is fitted on.
@@ -67,6 +69,7 @@ class Options:
 
     dropped: float = 0.3
     labels: Literal["kinds", "groups"] = "kinds"
+    textures: int = 16
     contrast: float = 0.4
     count: int = 16_000
     probe: int = 2_000
@@ -85,7 +88,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     Raises:
         DeixisError: a value is out of range, or the set of garments is not in the cache.
     """
-    require_least(options, count=2, probe=20, held=20, batch_size=2)
+    require_least(options, textures=1, count=2, probe=20, held=20, batch_size=2)
     if not 0 <= options.dropped <= 1 or options.labels not in ("kinds", "groups"):
         raise DeixisError(
             f"dropped is {options.dropped} and labels {options.labels!r}.",
@@ -116,22 +119,27 @@ def _source(samples: Sequence[Sample]) -> Source:
     return Source("factors", root, "labels", "drawings", tuple(samples))
 
 
-def _texture(seed: int, number: int) -> int:
-    return seed * 1_000_003 + number
+def _view(seed: int, number: int, which: int) -> int:
+    """A number for the shift and the light of each view."""
+    return 3 * (seed * 1_000_003 + number) + which
 
 
 def _single(sample: Sample, number: int, options: Options, seed: int) -> Sample:
     """One view, with its garment; the label is the kind."""
-    picture = TexturedPicture(sample.picture, _texture(seed, number), 0, options.contrast)  # type: ignore[arg-type]
+    picture = _drawn(sample, number, options, _view(seed, number, 0))
     return Sample(f"{sample.id} {seed}", picture, label=sample.label)
+
+
+def _drawn(sample: Sample, number: int, options: Options, view: int, shown: bool = True) -> TexturedPicture:
+    thing = cast(Drawing, sample.picture)
+    return TexturedPicture(thing, number % options.textures, view, options.contrast, shown)
 
 
 def _paired(sample: Sample, number: int, options: Options, seed: int, rng: np.random.Generator) -> Sample:
     """Two views, one of which may lack the garment; the label is the kind, or its group."""
     missing = int(rng.integers(2)) if rng.random() < options.dropped else -1
     views = tuple(
-        TexturedPicture(sample.picture, _texture(seed, number), 1 + view, options.contrast, view != missing)  # type: ignore[arg-type]
-        for view in range(2)
+        _drawn(sample, number, options, _view(seed, number, 1 + which), which != missing) for which in range(2)
     )
     group = next(name for name, kinds in GROUPS.items() if sample.label in kinds)
     label = group if options.labels == "groups" else sample.label

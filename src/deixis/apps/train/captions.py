@@ -1,0 +1,182 @@
+"""Captions of a run: of the data, of a csv in their place or behind them, and beside class labels."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from deixis.apps.common.dataset import read
+from deixis.apps.common.formatting import counted
+from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.train.settings import TrainSettings
+from deixis.engine.training.stages import card_of
+from deixis.errors import DeixisError
+from deixis.methods import read as read_method
+from deixis.types import Sample, Source, place
+from deixis.types.protocols import AnyMethod
+
+__all__ = ["caption_notes", "cut_notes", "with_captions", "with_folder_labels", "with_sentences", "with_texts"]
+
+
+def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
+    """The source with the captions that the settings add, and notes on them.
+
+    Args:
+        name: of the method.
+        source: of the run, as it was read.
+        settings: of the run.
+
+    Raises:
+        DeixisError: as `with_sentences`, `with_texts` and `caption_notes`.
+    """
+    found = with_sentences(source, settings.sentences) if settings.sentences else source
+    found = with_folder_labels(name, with_texts(found, settings.texts) if settings.texts else found)
+    notes = caption_notes(name, found, parse_overrides(name, settings.set, settings.config))
+    return dataclasses.replace(found, notes=(*found.notes, *notes))
+
+
+def with_sentences(source: Source, path: str) -> Source:
+    """The source with the sentences of each picture behind its own captions.
+
+    Args:
+        source: of the run.
+        path: a csv with rows `path,caption`.
+
+    Raises:
+        DeixisError: the csv can't be read, or has no sentence for any of the pictures.
+    """
+    said: dict[str, list[str]] = collections.defaultdict(list)
+    for sample in read(path).samples:
+        said[place(sample.picture)] += sample.captions
+    samples = tuple(_extended(sample, said.get(_place(sample), ())) for sample in source.samples)
+    missing = sum(_place(sample) not in said for sample in source.samples)
+    if missing == len(samples):
+        raise DeixisError(
+            f"{path} has no sentence for any of the {counted(missing, 'picture')} of {source.name!r}.",
+            "Write it for this data: deixis caption DATA --sentences --out sentences.csv",
+        )
+    note = (f"{counted(missing, 'picture')} of {len(samples)} have no sentence in {path}.",) if missing else ()
+    return dataclasses.replace(source, samples=samples, notes=(*source.notes, *note))
+
+
+def with_texts(source: Source, path: str) -> Source:
+    """The source with the captions of a csv; pictures that it does not name keep their own.
+
+    Args:
+        source: of the run.
+        path: a csv with rows `path,caption`, such as `deixis caption` writes.
+
+    Raises:
+        DeixisError: the csv can't be read, or has no text for any of the pictures.
+    """
+    said: dict[str, list[str]] = collections.defaultdict(list)
+    for sample in read(path).samples:
+        said[place(sample.picture)] += [caption for caption in sample.captions if caption.strip()]
+    found = [said.get(_place(sample), []) for sample in source.samples]
+    missing = sum(not texts for texts in found)
+    if missing == len(found):
+        raise DeixisError(
+            f"{path} has no text for any of the {counted(missing, 'picture')} of {source.name!r}.",
+            "Write one for this data, with rows path,caption: deixis caption DATA --out texts.csv",
+        )
+    samples = tuple(
+        dataclasses.replace(sample, captions=tuple(texts) or sample.captions)
+        for sample, texts in zip(source.samples, found, strict=True)
+    )
+    notes = [f"{counted(missing, 'picture')} of {len(found)} have no text in {path}."] if missing else []
+    return dataclasses.replace(source, samples=samples, notes=(*source.notes, *notes))
+
+
+def with_folder_labels(name: str, source: Source) -> Source:
+    """The source with the class folder of each picture as its label, where a method learns classes and the data gives
+    captions alone: of a folder with captions beside the pictures the sub-folders are the classes.
+
+    Args:
+        name: of the method.
+        source: of the run.
+    """
+    card = read_method(name).card
+    labels = any(need.name == "labels" for need in card.needs)
+    if not (card.control and labels) or any(sample.label for sample in source.samples):
+        return source
+    folders = [_class_folder(sample) for sample in source.samples]
+    if not all(folders) or len(set(folders)) < 2:
+        return source
+    samples = tuple(dataclasses.replace(each, label=label) for each, label in zip(source.samples, folders, strict=True))
+    note = f"The {len(set(folders))} sub-folders are the classes."
+    return dataclasses.replace(source, samples=samples, notes=(*source.notes, note))
+
+
+def _class_folder(sample: Sample) -> str:
+    parts = sample.id.split("/")[:-1]
+    return "/".join(parts[1:] if sample.split and len(parts) > 1 else parts[:1])
+
+
+def caption_notes(name: str, source: Source, changed: Mapping[str, object]) -> list[str]:
+    """How many pictures have a caption, how many captions are equal, and that labels are no captions.
+
+    Args:
+        name: of the method; of those that compare with themselves without captions.
+        source: what is trained on.
+        changed: settings of the method that differ from its preset.
+
+    Raises:
+        DeixisError: no picture has a caption.
+    """
+    control = read_method(name).card.control
+    if not control or all(changed.get(key) == value for key, value in control.items()):
+        return []
+    captions = [text for sample in source.samples for text in sample.captions[:1]]
+    count, total = len(captions), len(source.samples)
+    if not count:
+        setting = " ".join(f"{key}={value}" for key, value in control.items())
+        raise DeixisError(
+            f"None of the {counted(total, 'picture')} of {source.name!r} has a caption.",
+            f"Give captions: --texts texts.csv, with rows path,caption. Or train without: --set {setting}",
+        )
+    notes = (
+        []
+        if count == total
+        else [f"{counted(total - count, 'picture')} of {total} have no caption: they teach the classes alone."]
+    )
+    equal = count - len(set(captions))
+    if equal:
+        notes.append(f"{counted(equal, 'caption')} of {count} {'is' if equal == 1 else 'are'} equal to another one.")
+    named = sum(_plain(each.captions[0]) == _plain(each.label or "") for each in source.samples if each.captions)
+    if named == count:
+        notes.append("All captions are the names of the classes, and tell no more than these: that is the control.")
+    return notes
+
+
+def cut_notes(method: AnyMethod, source: Source) -> list[str]:
+    """How many captions are longer than the text encoder of a method reads, where it has one.
+
+    Args:
+        method: as it was built.
+        source: what is trained on.
+    """
+    names = [part.name for part in card_of(method).parts if part.kind == "text_encoder"]
+    captions = [text for sample in source.samples for text in sample.captions]
+    if not names or not captions or not card_of(method).control:
+        return []
+    encoder: Any = getattr(method, names[0])
+    lengths = encoder.tokenizer(captions, encoder.context_length + 1).mask.sum(dim=1)
+    cut = int((lengths > encoder.context_length).sum())
+    if not cut:
+        return []
+    verb = "is" if cut == 1 else "are"
+    return [f"{counted(cut, 'caption')} {verb} longer than the {encoder.context_length} tokens that are read."]
+
+
+def _place(sample: Sample) -> str:
+    return "" if sample.image is None else place(sample.image)
+
+
+def _extended(sample: Sample, sentences: list[str] | tuple[()]) -> Sample:
+    return dataclasses.replace(sample, captions=(*sample.captions, *sentences))
+
+
+def _plain(text: str) -> str:
+    return "".join(each for each in text.casefold() if each.isalnum())
