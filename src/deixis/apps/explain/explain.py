@@ -21,6 +21,7 @@ from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import change_settings
+from deixis.apps.explain.class_looks import explain_classes
 from deixis.apps.explain.contrast import EverydayContrast, split_counters
 from deixis.apps.explain.explainers import chosen_method, explainer
 from deixis.apps.explain.explanations import TEXT_BLIND, Explanation, joined
@@ -264,7 +265,7 @@ def explain_file(
 
     Args:
         photo: path of the picture.
-        texts: what it is held against.
+        texts: what it is held against; none: the classes that a run's method has learned, where they look at images.
         model: a name, or a model or run folder.
         settings: method, layers and the like.
         out: the PNG; by default `NAME-explained.png` in the working folder.
@@ -277,7 +278,8 @@ def explain_file(
     talk, settings = Reporter(quiet), settings or ExplainSettings()
     path = Path(out or f"{Path(photo).stem}-explained.png")
     files = _free(path, settings, overwrite)
-    found = explain(model, photo, list(texts), settings=settings)
+    found = explain(model, photo, list(texts), settings=settings) if texts else explain_classes(model, photo, settings)
+    texts = found.targets[0]
     for target in files:
         with explained(target), atomic_path(target) as temporary, open(temporary, "wb") as file:
             if target.suffix == ".npy":
