@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis import zoo
+from deixis.apps.common.concepts import concept_names, encode_texts
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import change_settings
@@ -96,6 +97,7 @@ class Explainer:
         **changes: Any,
     ) -> None:
         self.settings = change_settings(settings or ExplainSettings(), changes)
+        self._run = model if isinstance(model, str | os.PathLike) and Path(model).is_dir() else None
         with self.settings.active():
             self.model = zoo.load(model).to(current().device) if isinstance(model, str | os.PathLike) else model
         if not isinstance(self.model, nn.Module):
@@ -139,7 +141,7 @@ class Explainer:
             raise DeixisError("A model of images and texts has no classes.", "Give texts in place of target=.")
         if target is None:
             require_words(encoder, [*texts, *self.settings.others] if texts else [])
-            directions = encoder.encode_text(texts)
+            directions = self._directions(encoder, texts)
             others = encoder.encode_text(self.settings.others) if self.settings.others else None
         parts = []
         for inputs in self._inputs(batches):
@@ -149,11 +151,17 @@ class Explainer:
                 score = RecordedScore(pair_score(directions.expand(len(inputs.pixels), -1, -1), others))
             maps, blind = self._pair_maps(inputs.pixels, score, None if callable(target) else directions, others)
             words: Words = ()
-            if texts and self.settings.tower != "image":
+            if texts and self.settings.tower != "image" and not any(map(concept_names, texts)):
                 words = words_of(encoder, texts, score.output, self._explaining)
             part = self._part(inputs, score, texts, maps, words)
             parts.append(replace(part, text_blind=blind))
         return parts
+
+    def _directions(self, encoder: DualEncoder, texts: list[str]) -> Float[Tensor, "T D"]:
+        """What images are compared with: texts, in which a run's concepts may stand."""
+        if self._run is None or not any(map(concept_names, texts)):
+            return encoder.encode_text(texts)
+        return torch.from_numpy(encode_texts(encoder, texts, self._run)).to(encoder.device)
 
     def _pair_maps(
         self, pixels: Tensor, score: RecordedScore, directions: Tensor | None, others: Tensor | None
