@@ -93,9 +93,11 @@ VECTORS: Mapping[str, str] = {
     "coop": "the authors' code",
     "dreamlip": "a loop written from the equations",
     "fairness_indicators": "the authors' code",
+    "cones": "a loop written from the equations of a reconstruction",
     "filip": "a loop written from the equations",
     "kapt": "a loop written from the equations of a reconstruction",
     "mdetr": "the authors' code",
+    "mutual_prompt": "a loop written from the equations of a reconstruction, and DenseCLIP's code",
     "normgrad": "the authors' code",
     "perceptual_init": "the authors' code",
     "pixpro": "the authors' code",
@@ -109,6 +111,8 @@ VECTORS: Mapping[str, str] = {
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
 
 BUILT_ON: Mapping[str, str] = {
+    "ctp": "mutual_prompt",
+    "denseclip": "mutual_prompt",
     "dreamsim": "perceptual_init",
     "sab": "sentence_attention",
     "seer": "fairness_indicators",

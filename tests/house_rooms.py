@@ -38,6 +38,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/train/captions.py": ("caption",),  # what is counted
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
+    "apps/teach/settings.py": ("cones",),  # the default of a verb
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
     "apps/train/setup.py": ("clip",),  # of gradients
@@ -185,6 +186,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "connections.Connection.connection_lost": "asyncio calls it",
     "postgres.Postgres.create": "how a collection begins that is not copied from a folder",
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
+    "cones.ConceptTable.sequence": "how a network with cross-attention takes a concept in place of a text",
     "causal_lm.CausalLm.generate": "of the Protocol of language models, called by methods that caption and answer",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
     # what grounding is made of, ahead of the methods, proposals and protocols that it is made for

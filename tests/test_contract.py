@@ -35,7 +35,7 @@ def of_kind(*kinds: str) -> list[str]:
 
 
 TRAINED = of_kind("trained")
-PROMPTS = ("cocoop", "coop", "kapt", "pre")
+PROMPTS = ("cocoop", "coop", "kapt", "mutual_prompt", "pre")
 """Each of their steps reads as many texts as there are images or classes."""
 RAGGED = [name for name in TRAINED if contract.letters(read(name).card)]
 

@@ -51,6 +51,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "view.augment.scale": (1.0, 1.0),
         "view.augment.flip": 0.0,
     },
+    "cones": {"offset": False, "reads": "classify", "second": ("adapter",)},  # all that the abstract says
     "dreamlip": {
         "scale": 1 / 0.07,
         "share_repeats": False,
@@ -68,6 +69,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "optim.warmup": 2000,
     },
     "kapt": {**_CONTEXT, "context": "added", "head": True, "start": 0.0, "words": "a photo of a"},  # reconstructed
+    "mutual_prompt": {
+        **_CONTEXT,
+        "where": "before",
+        "tuning": True,
+        "reads_text": True,
+        "words": "a photo of a",
+        "epochs": 10,
+    },
     "perceptual_init": {
         "order": "before",
         "margin": 0.05,

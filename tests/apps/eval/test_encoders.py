@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deixis.apps.eval.encoders import load_image_side
+from deixis import engine
+from deixis.apps.eval.encoders import at_places, load_image_side
 from deixis.apps.eval.evaluate import evaluate
+from deixis.apps.eval.places import PlaceFeatures, method_places
 from deixis.apps.eval.settings import EvalSettings
 from deixis.errors import DeixisError
 from deixis.inputs.duplicates import perceptual_hash
@@ -48,6 +50,41 @@ def test_without_a_protocol_an_image_side_is_measured_by_all_that_needs_no_words
     assert result["protocol"] == ["knn", "linear", "identity", "copies", "corruption"]
     assert "encode_text" in result["left_out"]["zero-shot"]
     assert result["left_out"]["dense"] == "no masks"
+
+
+@pytest.mark.slow
+def test_at_all_gives_a_row_for_each_place_and_names_the_best_on_validation_images(data: Path, tmp_path: Path) -> None:
+    settings = EvalSettings(protocol=("linear",), encoders=("scratch:resnet:tiny:32",), at="all")
+    evaluate(str(data), tmp_path / "out", settings, quiet=True)
+    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    names = result["model"]
+    assert names[0] == "scratch:resnet:tiny:32"
+    assert all(name.startswith("scratch:resnet:tiny:32@") for name in names[1:])
+    assert len(names) > 3
+    losses = {name: min(facts["validation_loss"].values()) for name, facts in result["models"].items()}
+    best = min(losses, key=lambda name: losses[name]).partition("@")[2]
+    assert result["sentence"].startswith(
+        f"Of {len(names)} places of scratch:resnet:tiny:32, {best or 'the last place'}"
+    )
+
+
+def test_a_place_that_is_named_stands_behind_each_encoder_that_has_places() -> None:
+    names = ("tiny", "tiny+whiten:8", "pixels", "tiny@x")
+    assert at_places(names, "") == names
+    assert at_places(names, "b.0") == ("tiny@b.0", "tiny@b.0+whiten:8", "pixels", "tiny@x")
+
+
+def test_places_that_a_method_names_are_its_own_and_its_default_is_none_of_them() -> None:
+    method = engine.build("projection_head", "tiny")
+    assert method_places(method) == ("post",)
+    rows = PlaceFeatures(method, "post").encode_image(torch.rand(2, 3, 32, 32))
+    assert rows.shape == (2, 8)
+    assert method_places(engine.build("seer", "tiny")) == ()
+
+
+def test_a_place_without_an_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeixisError, match="A place is named, and no encoder"):
+        evaluate("nowhere", tmp_path / "out", EvalSettings(at="all"), quiet=True)
 
 
 def test_the_cosine_of_two_hashes_counts_the_bits_that_differ() -> None:

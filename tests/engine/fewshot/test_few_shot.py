@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from deixis import zoo
 from deixis.engine.fewshot import cost, few_shot, learners
-from deixis.engine.fewshot.few_shot import Shots
+from deixis.engine.fewshot.shots import Shots
 from deixis.errors import DeixisError
 from deixis.methods import coop
 from deixis.methods.baselines.zero_shot import class_vectors
@@ -61,7 +61,8 @@ def right(method: Any, asked: Shots) -> float:
 
 
 def test_all_that_classify_by_embeddings_or_features_are_offered_and_nothing_else() -> None:
-    assert learners.offered() == ["cocoop", "coop", "delta", "linear", "linear_joint", "pre", "tip", "zero_shot"]
+    names = ["best_cell", "cocoop", "cones", "coop", "delta", "described", "kapt", "linear", "linear_joint"]
+    assert learners.offered() == [*names, "mutual_prompt", "pre", "tip", "zero_shot"]
     assert learners.candidates() == ["zero_shot", "delta", "tip", "linear"]
 
 
@@ -93,7 +94,7 @@ def test_logits_in_pieces_are_those_of_all_at_once(encoder: DualEncoder, monkeyp
 
 
 def test_what_learns_no_classes_is_refused_with_what_does(encoder: DualEncoder) -> None:
-    with pytest.raises(DeixisError, match=r"residual learns no classes.*cocoop, coop, delta"):
+    with pytest.raises(DeixisError, match=r"residual learns no classes.*cocoop, cones, coop, delta"):
         few_shot.learn("residual", encoder, NAMES, shots(encoder))
     with pytest.raises(DeixisError, match="no method called 'cop'"):
         few_shot.learn("cop", encoder, NAMES, shots(encoder))

@@ -15,7 +15,7 @@ VERB = Verb(
     see=("deixis adapt", "docs/protocols.md"),
     group="methods",
     order=4,
-    what=("protocol", "model", "encoders", "methods"),
+    what=("protocol", "model", "encoders", "at", "methods"),
     rare=("limit", "style", "templates", "neighbours"),
 )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from deixis import zoo
 from deixis.apps.common.loading import load, method_folder
 from deixis.apps.eval.image_encoders import HashBits, LayerFeatures, Pixels, WhitenedModel
 from deixis.apps.eval.models import load_model
+from deixis.apps.eval.places import PlaceFeatures, block_places, method_places
 from deixis.engine.evaluation.model import EvalModel
 from deixis.errors import DeixisError
 
-__all__ = ["WIDTH", "base_name", "load_image_side"]
+__all__ = ["WIDTH", "at_places", "base_name", "load_image_side"]
 
 WIDTH = 256
 """Directions that `+whiten` keeps where no number is given."""
@@ -21,6 +24,29 @@ _RIVALS = {"pixels": Pixels, "phash": HashBits}
 def base_name(name: str) -> str:
     """The model that an encoder stands on: `my-eyes` of `my-eyes@blocks.3+whiten:64`."""
     return name.partition(_WHITEN)[0].partition(_LAYER)[0]
+
+
+def at_places(names: Sequence[str], at: str) -> tuple[str, ...]:
+    """Encoders at a place, or at each of their places: the blocks of the tower and what the method names.
+
+    Args:
+        names: of encoders; those that name a place already, or have none (`pixels`, `phash`), stay as they are.
+        at: `all`, for each encoder followed by itself at each place; a place; or empty: the names as they are.
+
+    Raises:
+        DeixisError: there is no such encoder, or it has no tower whose layers can be named.
+    """
+    found: list[str] = []
+    for name in names if at else ():
+        plain, whiten, rest = name.partition(_WHITEN)
+        if plain in _RIVALS or _LAYER in plain:
+            found.append(name)
+            continue
+        method, end = load_model(plain).model, f"{whiten}{rest}"
+        places = [*block_places(_tower(plain)), *method_places(method)] if at == "all" else [at]
+        found += [name] if at == "all" else []
+        found += [f"{plain}{_LAYER}{place}{end}" for place in places]
+    return tuple(found) if at else tuple(names)
 
 
 def load_image_side(name: str) -> EvalModel:
@@ -47,6 +73,10 @@ def _plain(name: str) -> EvalModel:
         return EvalModel(name, _RIVALS[name]())
     model, layer, place = name.partition(_LAYER)
     if layer:
+        folder = method_folder(model)
+        method = None if folder is None else load(folder)
+        if place in method_places(method):
+            return EvalModel(name, PlaceFeatures(method, place))
         return EvalModel(name, LayerFeatures(_tower(model), place))
     found = load_model(name)
     if "encode_image" not in found.capabilities and found.encoder is not None:

@@ -14,8 +14,9 @@ from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.eval.comparison import SECONDS, ModelComparison
 from deixis.apps.eval.details import write_detail
-from deixis.apps.eval.encoders import base_name, load_image_side
+from deixis.apps.eval.encoders import at_places, base_name, load_image_side
 from deixis.apps.eval.models import load_model, was_trained_on
+from deixis.apps.eval.places import place_sentence
 from deixis.apps.eval.settings import EvalSettings
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
@@ -77,6 +78,12 @@ def evaluate(
         DeixisError: there is no such protocol, data or models lack what it needs, or `out` is taken.
     """
     settings = settings or EvalSettings()
+    asked = settings.encoders
+    if settings.at and not asked:
+        raise DeixisError(
+            "A place is named, and no encoder.", f"Name one or several: --encoders starter --at {settings.at}"
+        )
+    settings = dataclasses.replace(settings, encoders=at_places(asked, settings.at))
     for name in settings.protocol:
         read_protocol(name)
     _reservation = free_name(Path(out), overwrite)
@@ -106,6 +113,9 @@ def evaluate(
             "left_out": reasons,
             "warnings": warnings,
         }
+        if settings.at == "all" and (sentence := _best_place(result, asked)):
+            result["sentence"] = sentence
+            talk.result(sentence)
         result |= {
             "compute": current().facts,
             "seconds": clock.read(),
@@ -115,6 +125,20 @@ def evaluate(
         write_json(folder / "result.json", result)
     talk.say(f"Written to {out}.")
     return result
+
+
+def _best_place(result: Mapping[str, Any], encoders: Sequence[str]) -> str:
+    """The sentence on places, from what the linear classifier came to; empty where it was not run."""
+    found = result.get("results", {"": result})
+    linear = next((each for each in found.values() if _has_losses(each)), None)
+    if linear is None:
+        return ""
+    values = {row["model"]: row["value"] for row in linear["rows"] if row["metric"] == "top1"}
+    return place_sentence(linear["models"], values, encoders)
+
+
+def _has_losses(found: Mapping[str, Any]) -> bool:
+    return any("validation_loss" in facts for facts in found.get("models", {}).values())
 
 
 def _models(settings: EvalSettings) -> list[EvalModel]:

@@ -21,11 +21,14 @@ class EvalSettings(EvalOptions, ComputeSettings):
         model: one or several models: a name (`starter`), a run folder, or a method that needs no training.
         encoders: in place of models, encoders of images alone, with commas between them: what `model` takes, `pixels`,
             `phash`, NAME@LAYER, and each with +whiten:256 behind it, such as starter,starter+whiten,my-eyes,phash.
+        at: of the encoders, the place whose features are measured, such as layer3; `all`: a row for each block and each
+            place that a method names, and which of them a linear classifier does best with on validation images.
     """
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})
     model: tuple[str, ...] = ("starter",)
     encoders: tuple[str, ...] = ()
+    at: str = ""
 
     def __post_init__(self) -> None:
         """A single name may be given as it is."""

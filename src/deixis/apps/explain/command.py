@@ -24,7 +24,7 @@ SETTINGS = ExplainSettings()
 
 def run(
     photo: str,
-    texts: tuple[str, ...],
+    texts: tuple[str, ...] = (),
     /,
     model: str = "starter",
     settings: ExplainSettings = SETTINGS,
@@ -36,7 +36,8 @@ def run(
 
     Args:
         photo: path of the picture.
-        texts: one or several texts, each in quotation marks.
+        texts: one or several texts, each in quotation marks; none, where --model is a run whose classes look at
+            pictures: then where each of them looked is shown.
         model: name of a model, or a model or run folder.
         settings: method and layers.
         out: PNG file to write, with the maps as .npy beside it; by default NAME-explained.png in the current folder.

@@ -18,9 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis import zoo
+from deixis.apps.common.concepts import concept_names, encode_texts
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import change_settings
+from deixis.apps.explain.class_looks import explain_classes
 from deixis.apps.explain.contrast import EverydayContrast, split_counters
 from deixis.apps.explain.explainers import chosen_method, explainer
 from deixis.apps.explain.explanations import TEXT_BLIND, Explanation, joined
@@ -95,6 +97,7 @@ class Explainer:
         **changes: Any,
     ) -> None:
         self.settings = change_settings(settings or ExplainSettings(), changes)
+        self._run = model if isinstance(model, str | os.PathLike) and Path(model).is_dir() else None
         with self.settings.active():
             self.model = zoo.load(model).to(current().device) if isinstance(model, str | os.PathLike) else model
         if not isinstance(self.model, nn.Module):
@@ -138,7 +141,7 @@ class Explainer:
             raise DeixisError("A model of images and texts has no classes.", "Give texts in place of target=.")
         if target is None:
             require_words(encoder, [*texts, *self.settings.others] if texts else [])
-            directions = encoder.encode_text(texts)
+            directions = self._directions(encoder, texts)
             others = encoder.encode_text(self.settings.others) if self.settings.others else None
         parts = []
         for inputs in self._inputs(batches):
@@ -148,11 +151,17 @@ class Explainer:
                 score = RecordedScore(pair_score(directions.expand(len(inputs.pixels), -1, -1), others))
             maps, blind = self._pair_maps(inputs.pixels, score, None if callable(target) else directions, others)
             words: Words = ()
-            if texts and self.settings.tower != "image":
+            if texts and self.settings.tower != "image" and not any(map(concept_names, texts)):
                 words = words_of(encoder, texts, score.output, self._explaining)
             part = self._part(inputs, score, texts, maps, words)
             parts.append(replace(part, text_blind=blind))
         return parts
+
+    def _directions(self, encoder: DualEncoder, texts: list[str]) -> Float[Tensor, "T D"]:
+        """What images are compared with: texts, in which a run's concepts may stand."""
+        if self._run is None or not any(map(concept_names, texts)):
+            return encoder.encode_text(texts)
+        return torch.from_numpy(encode_texts(encoder, texts, self._run)).to(encoder.device)
 
     def _pair_maps(
         self, pixels: Tensor, score: RecordedScore, directions: Tensor | None, others: Tensor | None
@@ -264,7 +273,7 @@ def explain_file(
 
     Args:
         photo: path of the picture.
-        texts: what it is held against.
+        texts: what it is held against; none: the classes that a run's method has learned, where they look at images.
         model: a name, or a model or run folder.
         settings: method, layers and the like.
         out: the PNG; by default `NAME-explained.png` in the working folder.
@@ -277,7 +286,8 @@ def explain_file(
     talk, settings = Reporter(quiet), settings or ExplainSettings()
     path = Path(out or f"{Path(photo).stem}-explained.png")
     files = _free(path, settings, overwrite)
-    found = explain(model, photo, list(texts), settings=settings)
+    found = explain(model, photo, list(texts), settings=settings) if texts else explain_classes(model, photo, settings)
+    texts = found.targets[0]
     for target in files:
         with explained(target), atomic_path(target) as temporary, open(temporary, "wb") as file:
             if target.suffix == ".npy":

@@ -31,6 +31,7 @@ from deixis.apps.few_shot.classifier_inputs import (
     source_of,
 )
 from deixis.apps.few_shot.new_classes import with_classes
+from deixis.engine.features.cells import image_cells
 from deixis.engine.features.embedding import image_states
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark
@@ -65,8 +66,8 @@ class FewShotClassifier:
 
     Args:
         model: a name (`starter`), a model folder, or a `DualEncoder`.
-        method: `zero_shot`, `linear`, `tip`, `delta`, `coop`, `cocoop` or `pre`; `auto` chooses among the first four by
-            cross-validation on the images that are learned from.
+        method: `zero_shot`, `linear`, `tip`, `delta`, `coop`, `cocoop`, `pre`, `mutual_prompt`, `cones`...; `auto`
+            chooses among the first four by cross-validation on the images that are learned from.
         shots: images a class that are learned from, drawn at random; all where there are fewer. None: all.
         seed: of the draw, of folds, and of what a method draws.
         templates: sentences around a class name, `{}` where it goes, for the methods that read them.
@@ -153,7 +154,8 @@ class FewShotClassifier:
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
         self._remark(*[warning] * bool(warning))
         states = image_states(encoder, [sample.picture for sample in few.samples], few.hashes)
-        shots = FewShotBenchmark(encoder, few.known, states.embedding, states.features).shots(
+        cells = image_cells(encoder, [each.picture for each in few.samples]) if learners.reads_cells(method) else None
+        shots = FewShotBenchmark(encoder, few.known, states.embedding, states.features, cells).shots(
             range(len(few.samples)), labels
         )
         self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
@@ -228,8 +230,10 @@ class FewShotClassifier:
     def _logits(self, X: Any) -> Float[Tensor, "B C"]:
         self._require_fitted()
         images = pictures(X)
-        states = image_states(require_encoder(self.method_), images, hashes(images))
-        return few_shot.logits(self.method_, states.embedding, states.features)
+        encoder = require_encoder(self.method_)
+        states = image_states(encoder, images, hashes(images))
+        cells = image_cells(encoder, images) if learners.reads_cells(name_of(self.method_)) else None
+        return few_shot.logits(self.method_, states.embedding, states.features, cells)
 
     @property
     def prompts_(self) -> list[list[tuple[str, float]]]:

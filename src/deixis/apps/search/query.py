@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deixis.apps.common.concepts import concept_names
 from deixis.apps.search.calibration import HARDLY
 from deixis.errors import DeixisError
 from deixis.indexing.compose import MINUS, check_mixing, compose
@@ -59,8 +60,10 @@ class Query:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one text and nothing else: for such, the relevance of answers is measured."""
-        return len(self.texts) == 1 and not (self.images or self.minus_texts or self.minus_images)
+        """Whether it is one text and nothing else: for such, the relevance of answers is measured. A text with a
+        concept is more than words."""
+        alone = len(self.texts) == 1 and not (self.images or self.minus_texts or self.minus_images)
+        return alone and not concept_names(self.texts[0])
 
     @property
     def words_only(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from deixis.apps.common.concepts import spoken
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.settings_keywords import change_settings
@@ -136,7 +137,7 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
 def _search_with_boxes(run: str, query: Sequence[str], settings: SearchSettings, talk: Reporter) -> SearchResults:
     from deixis.apps.search.hit_boxes import writes_boxes
 
-    texts = _query(query, (), (), settings).texts
+    texts = tuple(map(spoken, _query(query, (), (), settings).texts))
     with settings.active(), writes_boxes(settings.boxes, texts, settings.k) as write:
         answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
         written = write(answer.found)

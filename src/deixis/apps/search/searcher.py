@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
+from deixis.apps.common.concepts import encode_texts
 from deixis.apps.common.loading import load_encoder, method_folder
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
@@ -116,13 +117,13 @@ class Searcher:
 
         Raises:
             ImageError: a picture can't be read.
-            DeixisError: the parts cancel out, or the model reads no words.
+            DeixisError: the parts cancel out, the model reads no words, or it was not taught a concept.
         """
         self.require_text((*query.texts, *query.minus_texts))
         encoder = self.text_encoder if query.words_only else self.encoder
 
         def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:
-            return np.asarray(encoder.encode_text(list(of)).detach().cpu())
+            return encode_texts(encoder, list(of), self.run)
 
         def images(of: Sequence[ImageSource]) -> Float32[np.ndarray, "N D"]:
             if not of:

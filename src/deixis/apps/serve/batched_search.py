@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from deixis.apps.common.concepts import spoken, with_concepts
 from deixis.apps.search.query import Query, SearchHit, SearchResults
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.columns import SortedRows, sorted_hits
@@ -101,6 +102,7 @@ class BatchedSearch:
         pointed: dict[int, Float32[np.ndarray, " D"]] = {}
         for place, (work, (texts, images)) in enumerate(zip(works, self._encoded(works), strict=True)):
             try:
+                texts = with_concepts(work.texts, texts, self._searcher.run, self._searcher.encoder)
                 if work.job is None:
                     answers[place] = np.concatenate([texts, images]).tolist()
                 elif work.job.query is None:
@@ -118,7 +120,7 @@ class BatchedSearch:
         """Vectors of each work's texts and pictures; a text that several ask for is read once."""
         encoder = self._searcher.encoder
         distinct = {text: row for row, text in enumerate(dict.fromkeys(text for work in works for text in work.texts))}
-        words = np.asarray(encoder.encode_text(list(distinct), batch_size=LARGEST).cpu())
+        words = np.asarray(encoder.encode_text(list(map(spoken, distinct)), batch_size=LARGEST).cpu())
         pixels = [work.pixels for work in works if work.pixels is not None]
         shown = np.empty((0, encoder.width), np.float32)
         if pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deixis.data.synthetic.clutter import class_sets, clutter
 from deixis.data.synthetic.scenes import scenes
 from deixis.types import Source
 from deixis.types.cards import DatasetCard
@@ -13,16 +14,21 @@ DATASET = DatasetCard(
     licence="that of the stamps",
     how="generated",
     fields=("captions", "labels", "boxes", "masks", "phrases", "questions"),
-    parts=("train", "val", "test"),
+    parts=("train", "val", "test", "clutter"),
 )
 
 _COUNT = 1000
+_CLUTTER = {"train": 16, "val": 4, "test": 8}
 
 
 def read(part: str = "train") -> Source:
-    """The scenes of a split, with the settings as they are.
+    """The scenes of a split, with the settings as they are; of `clutter` all splits of 16 classes, of each of which one
+    thing in a scene of emoji is.
 
     Raises:
-        DeixisError: the stamps are not in the cache.
+        DeixisError: the stamps, or the emoji, are not in the cache.
     """
+    if part == "clutter":
+        ((classes, others),) = class_sets("emoji/all", 1, 16, 0)
+        return clutter(classes, others, _CLUTTER, 0)
     return scenes(0, _COUNT, split=part)

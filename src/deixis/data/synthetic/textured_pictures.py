@@ -23,7 +23,7 @@ class TexturedPicture:
         thing: drawn light on black, a square.
         texture: a number for each texture.
         view: a number for each shift and light.
-        contrast: how much the thing covers the texture: 0 not at all, 1 whole where it is white.
+        contrast: of the texture, from 0 (black) to 1; the thing covers it.
         shown: whether the thing is there at all.
     """
 
@@ -42,8 +42,8 @@ class TexturedPicture:
     def draw(self) -> UInt8[np.ndarray, "H W 3"]:
         """Its pixels; the size is that of the thing."""
         light = self.thing.draw()[..., :1].astype(np.float64) / 255
-        behind = _texture(self.texture, len(light))
-        share = self.contrast * light if self.shown else np.zeros_like(light)
+        behind = self.contrast * _texture(self.texture, len(light))
+        share = light if self.shown else np.zeros_like(light)
         return _varied(255 * (behind * (1 - share) + share), _rng("view", self.texture, self.view))
 
 
@@ -62,7 +62,7 @@ def _texture(number: int, side: int) -> Float[np.ndarray, "H W 3"]:
         for a, length, phase in zip(angles, lengths, phases, strict=True)
     ]
     height = (np.sum(turns, axis=0)[..., None] / _WAVES + 1) / 2
-    dark, light = rng.uniform(0, 0.2, 3), rng.uniform(0.1, 0.4, 3)
+    dark, light = rng.uniform(0, 0.5, 3), rng.uniform(0.5, 1.0, 3)
     return dark + (light - dark) * height
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.cost import learn_resumed
 from deixis.engine.fewshot.draws import Labelled
-from deixis.engine.fewshot.few_shot import FewShotMethod, Pick, Shots
+from deixis.engine.fewshot.few_shot import FewShotMethod, Pick
 from deixis.engine.fewshot.names import class_names
+from deixis.engine.fewshot.shots import Shots, fields_of
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import card_of, name_of
 from deixis.errors import DeixisError
@@ -60,12 +61,14 @@ class FewShotBenchmark:
         data: what is known of N images.
         embedding: in the space shared with texts, of length 1.
         features: before the projection into it.
+        cells: in the space shared with texts, for methods that read them.
     """
 
     encoder: DualEncoder
     data: Labelled
     embedding: Float[Tensor, "N D"]
     features: Float[Tensor, "N F"]
+    cells: Float[Tensor, "N P D"] | None = None
 
     def evaluate(
         self,
@@ -109,7 +112,8 @@ class FewShotBenchmark:
         """
         i = torch.tensor(list(indices), dtype=torch.long)
         ids, groups = tuple(self.data.ids[j] for j in indices), tuple(self.data.groups[j] for j in indices)
-        return Shots(ids, self._labels(indices, names), self.embedding[i], self.features[i], groups)
+        cells = None if self.cells is None else self.cells[i]
+        return Shots(ids, self._labels(indices, names), self.embedding[i], self.features[i], groups, cells)
 
     def _labels(self, indices: Sequence[int], names: Sequence[str]) -> Int64[Tensor, " B"]:
         place = {name: number for number, name in enumerate(names)}
@@ -117,13 +121,18 @@ class FewShotBenchmark:
 
     def _answer(self, method: FewShotMethod, indices: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
         i = torch.tensor(list(indices), dtype=torch.long)
-        logits = named(method, class_names(names), self.embedding[i], self.features[i])
+        cells = None if self.cells is None else self.cells[i]
+        logits = named(method, class_names(names), self.embedding[i], self.features[i], cells)
         found: NDArray[np.float64] = accuracy(logits, self._labels(indices, names)).numpy()
         return found
 
 
 def named(
-    method: FewShotMethod, names: Sequence[str], embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
+    method: FewShotMethod,
+    names: Sequence[str],
+    embedding: Float[Tensor, "B D"],
+    features: Float[Tensor, "B F"],
+    cells: Float[Tensor, "B P D"] | None = None,
 ) -> Float[Tensor, "B C"]:
     """Logits of any classes: those that a method has learned, or new ones, of which it knows the names alone.
 
@@ -132,15 +141,16 @@ def named(
         names: of the classes to choose from.
         embedding: of images.
         features: of the same.
+        cells: of the same, for methods that read them.
 
     Raises:
         DeixisError: the classes are new, and the method is built on images of each class.
     """
     if tuple(names) == tuple(method.names):
-        return few_shot.logits(method, embedding, features)
+        return few_shot.logits(method, embedding, features, cells)
     if isinstance(method, HasScoresOf):
         with torch.no_grad(), evaluating(method):
-            return method.scores_of(embedding, names)
+            return method.scores_of(*fields_of(method, embedding, features, cells), names)
     if any(need.name == "labels" for need in card_of(method).needs):
         raise DeixisError(
             f"{name_of(method)} knows only the classes it was trained on, and no new ones.",
@@ -148,7 +158,7 @@ def named(
         )
     # What learns nothing is as good for new classes as for old ones.
     again = few_shot.build(name_of(method), require_encoder(method), names, vars(method.config))
-    return few_shot.logits(again, embedding, features)
+    return few_shot.logits(again, embedding, features, cells)
 
 
 def classifies_new(method: str) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deixis.engine.fewshot import few_shot, learners
-from deixis.engine.fewshot.few_shot import FewShotMethod, Pick, Shots
+from deixis.engine.fewshot.few_shot import FewShotMethod, Pick
+from deixis.engine.fewshot.shots import Shots
 from deixis.files import cache_dir
 from deixis.methods import read
 from deixis.nn.dual import DualEncoder

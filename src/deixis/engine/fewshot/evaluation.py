@@ -16,6 +16,7 @@ from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
+from deixis.engine.features.cells import image_cells
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, classifies_new
 from deixis.engine.fewshot.cost import SLOW
@@ -144,7 +145,8 @@ def prepare(
 def measure(job: FewShotJob, model: EvalModel, talk: EvalReporter) -> EvalOutput:
     """Learns every draw by every method on a model's features; one value a question, the mean over the draws."""
     encoder = model.require_encoder()
-    bench = FewShotBenchmark(encoder, job.known, *model.states(job.data, talk))
+    cells = image_cells(encoder, job.data.pictures) if any(map(learners.reads_cells, job.methods)) else None
+    bench = FewShotBenchmark(encoder, job.known, *model.states(job.data, talk), cells)
     recipe = _recipe(job, bench)
     _tell_time(bench, job.plan, job.methods, talk)
     rows, right = _ask(bench, job.plan, job.methods, recipe.hash, talk)

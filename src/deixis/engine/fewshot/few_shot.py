@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from deixis import engine
 from deixis.data.splits import LARGEST_SHARE, Split, folds
-from deixis.engine.fewshot.learners import AUTO, SPECS, candidates, require, settings_of, takes
+from deixis.engine.fewshot.learners import AUTO, CELLS, SPECS, candidates, reads_cells, require, settings_of, takes
+from deixis.engine.fewshot.shots import Shots, fields_of
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import card_of, trained
 from deixis.engine.training.train import Training, batches, fit
@@ -35,7 +36,6 @@ __all__ = [
     "PENALTIES",
     "FewShotMethod",
     "Pick",
-    "Shots",
     "build",
     "choose",
     "forecast",
@@ -71,39 +71,6 @@ _HEAVY = 2e10
 @runtime_checkable
 class FewShotMethod(AnyMethod, HasConfig, HasScores, Protocol):
     """A method that names classes from what a frozen encoder computed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shots:
-    """Labelled images, as a frozen encoder sees them.
-
-    Attributes:
-        ids: N names; those that are equal up to a `#` are views of one image.
-        labels: their classes, as indices.
-        embedding: in the space shared with texts, of length 1.
-        features: before the projection into it.
-        groups: equal for images that show one thing and are held out together; empty: each image by itself.
-    """
-
-    ids: tuple[str, ...]
-    labels: Int64[Tensor, " N"]
-    embedding: Float[Tensor, "N D"]
-    features: Float[Tensor, "N F"]
-    groups: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, index: Sequence[int]) -> Shots:
-        """The images at `index`."""
-        i = torch.as_tensor(index, dtype=torch.long)
-        groups = tuple(self.groups[j] for j in index) if self.groups else ()
-        return Shots(tuple(self.ids[j] for j in index), self.labels[i], self.embedding[i], self.features[i], groups)
-
-    def batch(self) -> Batch:
-        """All of them, as methods take them."""
-        extra = {"image_embedding": self.embedding, "image_features": self.features}
-        return Batch(self.ids, labels=self.labels, extra=extra, specs={spec.name: spec for spec in SPECS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +189,9 @@ def forecast(
         size, steps = _length(built.config.epochs, count, len(names), given="epochs" in (overrides or {}))
         wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
         extra = {name: torch.ones(size, width) for name, width in wide.items()}
-        specs = {spec.name: spec for spec in SPECS}
+        if reads_cells(method):
+            extra[CELLS] = torch.ones(size, _cells(encoder), encoder.width)
+        specs = {spec.name: spec for spec in SPECS if spec.name in extra}
         batch = Batch(tuple(map(str, range(size))), labels=torch.zeros(size).long(), extra=extra, specs=specs)
         engine.enter(built, engine.stages(built)[0])
         for _ in range(2):  # the first time some things are set up
@@ -239,7 +208,10 @@ def forecast(
 
 
 def logits(
-    method: FewShotMethod, embedding: Float[Tensor, "B D"], features: Float[Tensor, "B F"]
+    method: FewShotMethod,
+    embedding: Float[Tensor, "B D"],
+    features: Float[Tensor, "B F"],
+    cells: Float[Tensor, "B P D"] | None = None,
 ) -> Float[Tensor, "B C"]:
     """What a method that `learn` gave says of images.
 
@@ -247,13 +219,12 @@ def logits(
         method: that has learned classes.
         embedding: of images, as in `Shots`.
         features: as in `Shots`.
+        cells: as in `Shots`, for methods that read them.
     """
-    given = {"image_embedding": embedding, "image_features": features}
-    needs = [need.name for need in card_of(method).needs if need.name in given] or ["image_embedding"]
     size = max(1, min(1024, _CELLS // len(method.names)))
     device = require_encoder(method).device
     with torch.no_grad(), evaluating(method):
-        pieces = zip(*(given[need].split(size) for need in needs), strict=True)
+        pieces = zip(*(each.split(size) for each in fields_of(method, embedding, features, cells)), strict=True)
         rows = [method.scores(*(part.to(device) for part in piece)).cpu() for piece in pieces]
     return torch.cat([torch.empty(0, len(method.names)), *rows])
 
@@ -266,6 +237,13 @@ def _check(method: str, names: Sequence[str], shots: Shots) -> None:
         )
     if len(shots) and int(shots.labels.max()) >= len(names):
         raise ValueError(f"a label is {int(shots.labels.max())}, and there are {len(names)} names")
+
+
+def _cells(encoder: DualEncoder) -> int:
+    """How many cells an image has."""
+    side = encoder.preprocess.size
+    with torch.no_grad(), evaluating(encoder):
+        return encoder.image_tokens(torch.zeros(1, 3, side, side, device=encoder.device)).states.shape[1]
 
 
 def _heavy(names: Sequence[str], count: int, encoder: DualEncoder) -> bool:
@@ -359,7 +337,7 @@ class _Trial:
             self.method.config = dataclasses.replace(self.method.config, penalty=penalty)
         _fitted(self.method, self.shots.take(part.train))
         test = self.shots.take(part.test)
-        found = logits(self.method, test.embedding, test.features)
+        found = logits(self.method, test.embedding, test.features, test.cells)
         loss = F.cross_entropy(found.double(), test.labels, reduction="sum")
         return float(loss), float((found.argmax(dim=1) == test.labels).sum())
 

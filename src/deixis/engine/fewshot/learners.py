@@ -11,11 +11,28 @@ from deixis.errors import DeixisError
 from deixis.methods import all_settings, former_names, list_methods, read
 from deixis.types import FieldSpec
 
-__all__ = ["AUTO", "SPECS", "candidates", "changed_settings", "offered", "require", "settings_of", "takes"]
+__all__ = [
+    "AUTO",
+    "CELLS",
+    "SPECS",
+    "candidates",
+    "changed_settings",
+    "offered",
+    "reads_cells",
+    "require",
+    "settings_of",
+    "takes",
+]
 
 AUTO = "auto"
-SPECS = (FieldSpec("image_embedding", "B D", values="unit"), FieldSpec("image_features", "B F"))
-"""What an encoder says of an image: in the space shared with texts, and before the projection into it."""
+CELLS = "image_cells"
+SPECS = (
+    FieldSpec("image_embedding", "B D", values="unit"),
+    FieldSpec("image_features", "B F"),
+    FieldSpec(CELLS, "B N D"),
+)
+"""What an encoder says of an image: in the space shared with texts, before the projection into it, and of its cells,
+which are computed only for methods that read them."""
 
 
 def offered() -> list[str]:
@@ -29,6 +46,15 @@ def offered() -> list[str]:
         and {need.name for need in card.needs} <= given
         and {part.name for part in card.parts} == {"encoder", "names"}
     ]
+
+
+def reads_cells(method: str) -> bool:
+    """Whether a method reads the cells of images; `auto` chooses from methods that do not.
+
+    Args:
+        method: one of `offered()`, or `auto`.
+    """
+    return method != AUTO and any(need.name == CELLS for need in read(method).card.needs)
 
 
 def candidates() -> list[str]:

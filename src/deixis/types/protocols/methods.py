@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -21,6 +21,8 @@ __all__ = [
     "HasAfterBackward",
     "HasAfterStep",
     "HasCandidates",
+    "HasClassLooks",
+    "HasClassVectors",
     "HasConfig",
     "HasEncode",
     "HasFinish",
@@ -274,15 +276,17 @@ class HasScores(HasNames, Protocol):
 
     @property
     def scores(self) -> Callable[..., Float[Tensor, "B C"]]:
-        """Logits, from those of `image_embedding` and `image_features` that its card needs, in that order."""
+        """Logits, from those of `image_embedding`, `image_features` and `image_cells` that its card needs, in that
+        order."""
 
 
 @runtime_checkable
 class HasScoresOf(Protocol):
     """Names classes that it has not learned, too."""
 
-    def scores_of(self, image: Float[Tensor, "B D"], names: Sequence[str]) -> Float[Tensor, "B C"]:
-        """Logits of any classes by their names, from embeddings that the encoder gave."""
+    @property
+    def scores_of(self) -> Callable[..., Float[Tensor, "B C"]]:
+        """Logits of any classes by their names, which are the last argument, from the fields that `scores` takes."""
 
 
 @runtime_checkable
@@ -316,6 +320,22 @@ class HasPrompt(Protocol):
 
     def prompt(self) -> Float[Tensor, "c M F"]:
         """M vectors, for all classes or for each."""
+
+
+@runtime_checkable
+class HasClassLooks(Protocol):
+    """Has classes that attend to the cells of an image, each by itself."""
+
+    def class_looks(self, cells: Float[Tensor, "B N D"], image: Float[Tensor, "B D"]) -> Float[Tensor, "B C N"]:
+        """The weights over the cells, which sum to 1, from cells and embeddings that the encoder gave."""
+
+
+@runtime_checkable
+class HasClassVectors(Protocol):
+    """Learns classes as directions in the space of the encoder's embeddings."""
+
+    def class_vectors(self) -> Float[Tensor, "C D"]:
+        """One direction of length 1 a class."""
 
 
 @runtime_checkable

@@ -58,8 +58,7 @@ class Options:
     Attributes:
         dropped: how often one of the two views lacks the garment.
         labels: of the pictures that are trained on: `kinds` (ten) or `groups` (four).
-        textures: how many there are; with few, two pictures of a batch differ in their garments alone.
-        contrast: of garments; whole ones hide the texture.
+        contrast: of textures, which garments cover; at 1 a tower learns little else.
         count: pictures to train on.
         probe: pictures that the linear classifier is fitted on.
         held: pictures to tune on, and as many to report on.
@@ -69,7 +68,6 @@ class Options:
 
     dropped: float = 0.3
     labels: Literal["kinds", "groups"] = "kinds"
-    textures: int = 16
     contrast: float = 0.4
     count: int = 16_000
     probe: int = 2_000
@@ -88,7 +86,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     Raises:
         DeixisError: a value is out of range, or the set of garments is not in the cache.
     """
-    require_least(options, textures=1, count=2, probe=20, held=20, batch_size=2)
+    require_least(options, count=2, probe=20, held=20, batch_size=2)
     if not 0 <= options.dropped <= 1 or options.labels not in ("kinds", "groups"):
         raise DeixisError(
             f"dropped is {options.dropped} and labels {options.labels!r}.",
@@ -119,28 +117,22 @@ def _source(samples: Sequence[Sample]) -> Source:
     return Source("factors", root, "labels", "drawings", tuple(samples))
 
 
-def _view(seed: int, number: int, which: int) -> int:
-    """A number for the shift and the light of each view."""
-    return 3 * (seed * 1_000_003 + number) + which
-
-
 def _single(sample: Sample, number: int, options: Options, seed: int) -> Sample:
     """One view, with its garment; the label is the kind."""
-    picture = _drawn(sample, number, options, _view(seed, number, 0))
+    picture = _drawn(sample, number, options, seed, 0)
     return Sample(f"{sample.id} {seed}", picture, label=sample.label)
 
 
-def _drawn(sample: Sample, number: int, options: Options, view: int, shown: bool = True) -> TexturedPicture:
+def _drawn(sample: Sample, number: int, options: Options, seed: int, which: int, shown: bool = True) -> TexturedPicture:
+    view = 3 * (seed * 1_000_003 + number) + which
     thing = cast(Drawing, sample.picture)
-    return TexturedPicture(thing, number % options.textures, view, options.contrast, shown)
+    return TexturedPicture(thing, seed * 1_000_003 + number, view, options.contrast, shown)
 
 
 def _paired(sample: Sample, number: int, options: Options, seed: int, rng: np.random.Generator) -> Sample:
     """Two views, one of which may lack the garment; the label is the kind, or its group."""
     missing = int(rng.integers(2)) if rng.random() < options.dropped else -1
-    views = tuple(
-        _drawn(sample, number, options, _view(seed, number, 1 + which), which != missing) for which in range(2)
-    )
+    views = tuple(_drawn(sample, number, options, seed, 1 + which, which != missing) for which in range(2))
     group = next(name for name, kinds in GROUPS.items() if sample.label in kinds)
     label = group if options.labels == "groups" else sample.label
     return Sample(f"{sample.id} {seed}", views[0], label=label, extra={"pair": views})

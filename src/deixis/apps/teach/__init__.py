@@ -1,0 +1,1 @@
+"""`deixis teach`."""

@@ -1,0 +1,73 @@
+"""Labelled images as a frozen encoder sees them, and what of it a method reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from deixis.engine.fewshot.learners import CELLS, SPECS
+from deixis.engine.training.stages import card_of
+from deixis.types import Batch
+from deixis.types.protocols import AnyMethod
+
+__all__ = ["Shots", "fields_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shots:
+    """Labelled images, as a frozen encoder sees them.
+
+    Attributes:
+        ids: N names; those that are equal up to a `#` are views of one image.
+        labels: their classes, as indices.
+        embedding: in the space shared with texts, of length 1.
+        features: before the projection into it.
+        groups: equal for images that show one thing and are held out together; empty: each image by itself.
+        cells: of each image in the space shared with texts, for methods that read them.
+    """
+
+    ids: tuple[str, ...]
+    labels: Int64[Tensor, " N"]
+    embedding: Float[Tensor, "N D"]
+    features: Float[Tensor, "N F"]
+    groups: tuple[int, ...] = ()
+    cells: Float[Tensor, "N P D"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int]) -> Shots:
+        """The images at `index`."""
+        i = torch.as_tensor(index, dtype=torch.long)
+        groups = tuple(self.groups[j] for j in index) if self.groups else ()
+        ids, cells = tuple(self.ids[j] for j in index), None if self.cells is None else self.cells[i]
+        return Shots(ids, self.labels[i], self.embedding[i], self.features[i], groups, cells)
+
+    def batch(self) -> Batch:
+        """All of them, as methods take them."""
+        extra = {"image_embedding": self.embedding, "image_features": self.features}
+        extra |= {} if self.cells is None else {CELLS: self.cells}
+        return Batch(self.ids, labels=self.labels, extra=extra, specs={s.name: s for s in SPECS if s.name in extra})
+
+
+def fields_of(
+    method: AnyMethod,
+    embedding: Float[Tensor, "B D"],
+    features: Float[Tensor, "B F"],
+    cells: Float[Tensor, "B P D"] | None = None,
+) -> list[Float[Tensor, "B ..."]]:
+    """Those of the fields that the scores of a method are made of, in the order of its card.
+
+    Args:
+        method: that learns classes.
+        embedding: of images, as in `Shots`.
+        features: as in `Shots`.
+        cells: as in `Shots`.
+    """
+    given = {"image_embedding": embedding, "image_features": features, **({} if cells is None else {CELLS: cells})}
+    names = [need.name for need in card_of(method).needs if need.name in given or need.name == CELLS]
+    return [given[name] for name in names or ["image_embedding"]]
