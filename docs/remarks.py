@@ -95,6 +95,7 @@ VECTORS: Mapping[str, str] = {
     "fairness_indicators": "the authors' code",
     "cones": "a loop written from the equations of a reconstruction",
     "filip": "a loop written from the equations",
+    "gist": "a loop written from the equations of the authors' scripts",
     "kapt": "a loop written from the equations of a reconstruction",
     "mdetr": "the authors' code",
     "mutual_prompt": "a loop written from the equations of a reconstruction, and DenseCLIP's code",

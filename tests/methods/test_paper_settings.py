@@ -68,6 +68,17 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "optim.schedule": "cosine",
         "optim.warmup": 2000,
     },
+    "gist": {
+        "pairs": "matched",
+        "top_k": 5,
+        "used": 4,
+        "masked": False,
+        "epochs": 200,
+        "optim.learning_rate": 1e-6,
+        "optim.weight_decay": 1e-3,
+        "optim.betas": (0.9, 0.98),
+        "optim.eps": 1e-6,
+    },
     "kapt": {**_CONTEXT, "context": "added", "head": True, "start": 0.0, "words": "a photo of a"},  # reconstructed
     "mutual_prompt": {
         **_CONTEXT,

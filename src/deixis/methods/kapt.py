@@ -36,7 +36,20 @@ from deixis.nn.adaptation.adaptation_head import AdaptationHead
 from deixis.nn.adaptation.class_knowledge import text_vectors, texts_by_class
 from deixis.nn.adaptation.prompts import ClassTexts
 from deixis.nn.dual import DualEncoder
-from deixis.types import Batch, Card, Features, FieldSpec, Losses, Made, OptimSpec, Part, Progress, Stage
+from deixis.types import (
+    Arm,
+    Batch,
+    Card,
+    Claim,
+    Features,
+    FieldSpec,
+    Losses,
+    Made,
+    OptimSpec,
+    Part,
+    Progress,
+    Stage,
+)
 
 __all__ = ["CARD", "CLAIMS", "Config", "KnowledgeContext", "Method", "with_phrases"]
 
@@ -282,4 +295,89 @@ class Method(coop.Method):
         return self.scale * self.image_vectors(image, cells) @ self.class_vectors(names).T
 
 
-CLAIMS = ()
+_SETTINGS = {"epochs": 16}
+_GRID = {"learning_rate": (0.002, 0.004, 0.008, 0.016)}
+_OPTIONS = {"shots": (1, 3), "tasks": 3, "classes": 24, "knowledge": "wordnet", "exchanged": True}
+_STARTER = {**_OPTIONS, "model": "starter"}
+_ARMS = {
+    "kapt": Arm("kapt", _SETTINGS, grid=_GRID),
+    "cocoop": Arm("cocoop", _SETTINGS, grid=_GRID),
+    "coop": Arm("coop", _SETTINGS, grid=_GRID),
+    "described": Arm(
+        "described",
+        grid={"by": ("texts", "both"), "templates": (("a photo of a {}.",), ("a picture of a {}.",))},
+    ),
+    "exchanged": Arm("kapt", _SETTINGS, data={"texts": "exchanged"}, grid=_GRID),
+}
+
+CLAIMS = (
+    Claim(
+        "Prompts that know what classes are tell classes apart that were not learned better than CoCoOp's and CoOp's, "
+        "than the same descriptions without learning, and than descriptions exchanged between the classes.",
+        arms=_ARMS,
+        metric="new_accuracy",
+        statistic="final",
+        minimum_effect=0.03,
+        data="concepts",
+        budget=3,
+        options=_OPTIONS,
+        seeds=8,
+        first_seed=10,
+        cheap="described",
+    ),
+    Claim(
+        "The harmonic mean of the accuracies on learned and on other classes is higher with prompts that know what "
+        "classes are than with CoCoOp's, CoOp's, descriptions without learning, or exchanged ones.",
+        arms=_ARMS,
+        metric="harmonic_mean",
+        statistic="final",
+        minimum_effect=0.03,
+        data="concepts",
+        budget=3,
+        primary=False,
+        options=_OPTIONS,
+        seeds=8,
+        first_seed=10,
+        cheap="described",
+    ),
+    Claim(
+        "On the starter, whose towers never met in training, prompts that know what classes are tell classes apart "
+        "that were not learned better than CoCoOp's and CoOp's, than descriptions without learning, and than "
+        "exchanged ones.",
+        arms=_ARMS,
+        metric="new_accuracy",
+        statistic="final",
+        minimum_effect=0.03,
+        data="concepts",
+        budget=3,
+        primary=False,
+        options=_STARTER,
+        seeds=8,
+        first_seed=10,
+        cheap="described",
+    ),
+    Claim(
+        "Key words behind the name and vectors shifted by the description, together, tell classes apart that were not "
+        "learned better than either alone.",
+        arms={
+            "both": Arm("kapt", _SETTINGS, grid=_GRID),
+            "key words": Arm("kapt", {**_SETTINGS, "context": "off"}, grid=_GRID),
+            "vectors": Arm("kapt", {**_SETTINGS, "most_phrases": 0}, grid=_GRID),
+        },
+        metric="new_accuracy",
+        statistic="final",
+        minimum_effect=0.01,
+        data="concepts",
+        budget=3,
+        primary=False,
+        options=_OPTIONS,
+        seeds=8,
+        first_seed=10,
+        cheap="key words",
+    ),
+)
+"""Concepts of emoji that desk-clip never saw, three sets of 24 a seed, each drawn once in each of six styles: half of
+the classes of a set are learned from three styles, and the other half is asked for in two others, and the same with
+halves exchanged. Glosses of WordNet are the descriptions. The paper gains 3.22 points on new classes over CoCoOp, on
+the average of eleven data sets; no more than this is known of its comparison, and the effect is taken from it. What the
+paper lacks are the last two arms: if `described` or `exchanged` does as well, it is not what was learned of texts."""

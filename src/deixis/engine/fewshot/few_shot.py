@@ -123,6 +123,8 @@ def learn(
         size, steps = _length(built.config.epochs, len(shots), len(names), given="epochs" in changed)
         training = Training(trained(built), batches(shots.batch(), size, seed), steps, seed=seed)
         training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
+        for stage in engine.stages(built)[1:]:  # what is solved for behind what was trained
+            fit(built, [shots.batch().to(encoder.device)], stage, seed)
         return built
     return _fitted(built, shots)
 
