@@ -297,7 +297,8 @@ def _plain(text: str) -> str:
 
 
 _GROUPS = (
-    *("activities", "animals-nature", "flags", "food-drink", "objects", "people-body", "symbols", "travel-places"),
+    *("activities", "animals-nature", "food-drink", "objects", "people-body", "smileys-emotion", "symbols"),
+    "travel-places",
 )
 _NEW = {
     "names": _GROUPS,
