@@ -33,7 +33,8 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
     "apps/demo/demo.py": ("residual", "ridge"),  # recipes that the demonstration compares
-    "apps/explain/settings.py": ("normgrad", "verbalise", "windows"),  # the defaults of a verb
+    "apps/explain/settings.py": ("align", "normgrad", "verbalise", "windows"),  # a capability; defaults of a verb
+    "apps/explain/word_regions.py": ("align",),  # the capability
     "apps/label/label_table.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/train/captions.py": ("caption",),  # what is counted

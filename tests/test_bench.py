@@ -28,6 +28,7 @@ from bench import (
     shards,
     ssl_step,
     train_step,
+    transport,
 )
 from bench.rows import (
     KEYS,
@@ -201,6 +202,11 @@ def test_all_sides_of_the_race_of_criteria_have_one_loss_and_one_gradient() -> N
 
 
 @pytest.mark.slow
+def test_both_sides_of_the_race_of_transport_give_the_same_plans() -> None:
+    ours, theirs = (make(*transport.inputs(20, 10)) for make in transport.SIDES.values())
+    torch.testing.assert_close(ours(), theirs(), rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("kind", ssl_step.CASES)
 def test_all_sides_of_the_race_of_steps_without_labels_have_one_loss_and_one_gradient(kind: str) -> None:
     step = ssl_step.CASES[kind](batch=4)

@@ -343,6 +343,7 @@ class Capability:
     later: tuple[str, ...] = ()
 
 
+_NEAREST = ("identity", "copies", "corruption", "pair-retrieval")
 _FEW_SHOT = ("few-shot", "base-to-new", "cross-style")
 
 CAPABILITIES: dict[str, Capability] = {
@@ -352,14 +353,14 @@ CAPABILITIES: dict[str, Capability] = {
         ("images",),
         (
             *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
-            *("identity", "copies", "corruption"),
+            *_NEAREST,
         ),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
         "B D",
         ("tokens",),
-        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding"),
+        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding", "pair-retrieval"),
     ),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
     "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
@@ -373,7 +374,7 @@ CAPABILITIES: dict[str, Capability] = {
         (),
         "image adapter, text adapter",
         (),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", "identity", "copies", "corruption"),
+        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_NEAREST),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),
@@ -384,7 +385,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("grounding", "detection"),
     ),
     "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), later=("refer",)),
-    "match": Capability(("batch: Batch",), "B", ("tokens",), later=("pair_retrieval",)),
+    "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair-retrieval",)),
     "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), later=("word_region",)),
     "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), later=("miou",)),
     "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("caption",)),

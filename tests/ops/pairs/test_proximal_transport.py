@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deixis.ops.pairs.proximal_transport import cosine_cost, ipot
+from deixis.ops.pairs.proximal_transport import cosine_cost, ipot, uniform_plan
 from tests.support import load_golden
 
 
@@ -44,6 +44,7 @@ def test_equal_costs_give_a_uniform_plan_and_sums_of_rows_are_exact() -> None:
     rows, columns = valid([3, 5], 5), valid([7, 2], 7)
     uniform = rows[:, :, None] / rows.sum(1)[:, None, None] * columns[:, None] / columns.sum(1)[:, None, None]
     torch.testing.assert_close(ipot(torch.full((2, 5, 7), 0.7), rows, columns), uniform)
+    torch.testing.assert_close(uniform_plan(rows, columns), uniform)
     plan = ipot(torch.rand(2, 5, 7), rows, columns)
     torch.testing.assert_close(plan.sum(2), rows / rows.sum(1, keepdim=True))
 

@@ -18,11 +18,13 @@ from deixis.apps.eval.encoders import at_places, base_name, load_image_side
 from deixis.apps.eval.models import load_model, was_trained_on
 from deixis.apps.eval.places import place_sentence
 from deixis.apps.eval.settings import EvalSettings
+from deixis.apps.predict.capable import open_method
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput
 from deixis.engine.evaluation.protocols import load_protocol, read_protocol
+from deixis.engine.evaluation.protocols.pair_retrieval import RerankedModel
 from deixis.engine.evaluation.selection import require_capabilities, require_fields, select
 from deixis.engine.fewshot.recipe import fingerprint
 from deixis.errors import DeixisError
@@ -31,13 +33,17 @@ from deixis.nn.compute import current
 from deixis.types import EvalMetric, EvalProtocol, Source
 from deixis.zoo.training_images import seen_sentence
 
-__all__ = ["evaluate"]
+__all__ = ["PAIRS", "evaluate"]
 
 
 _SEEN = (
     "{} was trained on this data, so these results are too high. Give data that it was not trained on; its "
     "results on held-out concepts are in its own result.json."
 )
+
+
+PAIRS = "pair-retrieval"
+"""The protocol that needs a second model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +92,8 @@ def evaluate(
     settings = dataclasses.replace(settings, encoders=at_places(asked, settings.at))
     for name in settings.protocol:
         read_protocol(name)
+    if PAIRS in settings.protocol and not settings.rerank:
+        raise DeixisError(f"{PAIRS} scores results again, and no run is named that does.", "Name one: --rerank RUN")
     _reservation = free_name(Path(out), overwrite)
     talk, clock = Reporter(quiet), Clock()
     source = data if isinstance(data, Source) else read(data, reading)
@@ -145,7 +153,11 @@ def _models(settings: EvalSettings) -> list[EvalModel]:
     if not settings.encoders:
         if not settings.model:
             raise DeixisError("No model is named.", "Name one or several: --model starter")
-        return [load_model(name) for name in dict.fromkeys(settings.model)]
+        models = [load_model(name) for name in dict.fromkeys(settings.model)]
+        if not settings.rerank:
+            return models
+        again = open_method(settings.rerank, "match")
+        return [RerankedModel(each.name, each.model, settings.rerank, again) for each in models]
     twice = next((name for name in settings.encoders if settings.encoders.count(name) > 1), None)
     if twice is not None:
         raise DeixisError(f"The encoder {twice!r} is named twice.", "Name each once.")

@@ -23,12 +23,14 @@ class EvalSettings(EvalOptions, ComputeSettings):
             `phash`, NAME@LAYER, and each with +whiten:256 behind it, such as starter,starter+whiten,my-eyes,phash.
         at: of the encoders, the place whose features are measured, such as layer3; `all`: a row for each block and each
             place that a method names, and which of them a linear classifier does best with on validation images.
+        rerank: run that scores the first results of each caption again as pairs (`match`), for pair-retrieval.
     """
 
     protocol: tuple[str, ...] = dataclasses.field(default=(), metadata={"choices": protocol_names})
     model: tuple[str, ...] = ("starter",)
     encoders: tuple[str, ...] = ()
     at: str = ""
+    rerank: str = ""
 
     def __post_init__(self) -> None:
         """A single name may be given as it is."""

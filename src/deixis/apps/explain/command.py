@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deixis.apps.common.verbs import Verb
-from deixis.apps.explain.settings import ExplainSettings
+from deixis.apps.explain.settings import WORDS, ExplainSettings
 
 __all__ = ["VERB", "run"]
 
@@ -44,6 +44,11 @@ def run(
         overwrite: replace existing files.
         quiet: print nothing.
     """
+    if settings.method == WORDS:
+        from deixis.apps.explain.word_regions import align_file
+
+        align_file(photo, texts, model, settings, out=out, overwrite=overwrite, quiet=quiet)
+        return 0
     from deixis.apps.explain import explain as app
 
     app.explain_file(photo, texts, model, settings, out=out, overwrite=overwrite, quiet=quiet)

@@ -40,7 +40,7 @@ from deixis.nn.taps import require_tappable
 from deixis.ops.precision import to_float32
 from deixis.types.outputs import Maps
 
-__all__ = ["Explainer", "Explanation", "explain", "explain_file"]
+__all__ = ["Explainer", "Explanation", "explain", "explain_file", "free_file"]
 
 _BATCH = 16
 _FEW = 12
@@ -311,13 +311,31 @@ def explain_file(
 
 def _free(path: Path, settings: ExplainSettings, overwrite: bool) -> list[Path]:
     """The files that are written, where they can be."""
+    free_file(path, overwrite)
+    if settings.tower == "text":
+        return [path]
+    _require_free(path.with_suffix(".npy"), overwrite)
+    return [path, path.with_suffix(".npy")]
+
+
+def free_file(path: Path, overwrite: bool) -> None:
+    """Makes sure that a PNG of this name can be written.
+
+    Args:
+        path: of the file.
+        overwrite: replace what is there.
+
+    Raises:
+        DeixisError: it is no name of a PNG, taken, or can't be made.
+    """
     if path.suffix.lower() != ".png":
         raise DeixisError(f"{path} is no name of a PNG file.", "Let --out end in .png.")
-    files = [path] if settings.tower == "text" else [path, path.with_suffix(".npy")]
-    for each in files:
-        if each.is_dir():
-            raise DeixisError(f"{each} is a folder.", "Choose another --out.")
-        if each.exists() and not overwrite:
-            raise DeixisError(f"There is {each} already.", "Choose another --out, or replace it with --overwrite.")
-        writable(each)
-    return files
+    _require_free(path, overwrite)
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise DeixisError(f"{path} is a folder.", "Choose another --out.")
+    if path.exists() and not overwrite:
+        raise DeixisError(f"There is {path} already.", "Choose another --out, or replace it with --overwrite.")
+    writable(path)

@@ -7,10 +7,13 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["DEFAULT", "SAYS", "ExplainSettings"]
+__all__ = ["DEFAULT", "SAYS", "WORDS", "ExplainSettings"]
 
 DEFAULT = {"pairs": "windows", "classes": "normgrad"}
 """The method that explains where none is named: of a model of images and texts, and of a classifier."""
+
+WORDS = "align"
+"""What shows the region that each word means, by a run whose method offers it, in place of a map."""
 
 SAYS = "verbalise"
 """The method that says the reason in a sentence."""
@@ -24,7 +27,8 @@ class ExplainSettings(ComputeSettings):
         method: method that explains, such as `windows`, `normgrad`, `grad_cam` or `relevance`; `deixis list` shows
             which methods offer `attribute`, docs/explaining.md all names. By default `windows` for a model of images
             and texts, whose gradient maps hardly depend on the text, and `normgrad` for a classifier or where
-            `layers`, `combine` or `rate` are given.
+            `layers`, `combine` or `rate` are given. `align` shows the region that each word means, by a run whose
+            method offers that.
         layers: names of layers of the image tower; by default the method's own choice.
         combine: how the maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
         others: texts to contrast with: the mean of their similarities is subtracted from the score. By default the map

@@ -17,7 +17,7 @@ VERB = Verb(
     group="pictures, one by one",
     order=2,
     python="deixis.apps.ground.ground",
-    what=("model",),
+    what=("model", "boxes"),
 )
 
 SETTINGS = GroundSettings()

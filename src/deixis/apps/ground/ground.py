@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.ground.answer_masks import ANSWERS, answers_with, require_known_words
+from deixis.apps.ground.own_boxes import OwnBoxes, read_boxes
 from deixis.apps.ground.settings import GroundSettings
 from deixis.apps.predict.capable import Model, open_or_default
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
@@ -80,7 +82,11 @@ def ground_data(
     """
     with settings.active():
         method = open_or_default(settings.model, "ground", (ANSWERS,))
-        run = locate_with(method, phrases, settings.count, settings.best)
+        if settings.boxes:
+            boxes = read_boxes(settings.boxes, method)
+            run = ground_with(method, phrases, settings.count, settings.best, boxes)
+        else:
+            run = locate_with(method, phrases, settings.count, settings.best)
         predict_with(method, data, run, output, reading, beside=_BESIDE)
 
 
@@ -96,8 +102,17 @@ def locate_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     return answers_with(method, phrases, best)
 
 
-def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool = False) -> BatchPredictor:
+def ground_with(
+    method: Any, phrases: Sequence[str], count: int = 0, best: bool = False, boxes: OwnBoxes | None = None
+) -> BatchPredictor:
     """Calls the method, batch by batch, with each text and the noun phrases in it.
+
+    Args:
+        method: that locates.
+        phrases: texts.
+        count: boxes a phrase at the most; 0: what the phrase says.
+        best: whether the nearest box is given also where nothing is found.
+        boxes: of the pictures, among which the method chooses; by default it proposes them.
 
     Raises:
         DeixisError: there is no phrase, an empty one, one that names nothing, or fewer than 0 boxes are wanted.
@@ -113,18 +128,20 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     starts = [sum(len(each) + 2 for each in phrases[:number]) for number in range(len(phrases))]
 
     def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Detections]:
-        one_by_one = pixels.device.type == "cpu" and not current().batch  # maps of one picture stay in the cache
+        # Maps of one picture stay in the cache; and each has as many boxes of its own as it has.
+        one_by_one = (pixels.device.type == "cpu" and not current().batch) or boxes is not None
         size = 1 if one_by_one else len(pixels)
         places = range(0, len(pixels), size)
         return [found for at in places for found in located(pixels[at : at + size], shown[at : at + size])]
 
     def located(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Detections]:
         chosen: list[list[_Choice]] = [[] for _ in shown]
+        own = {} if boxes is None else {"boxes": _boxes_of(boxes, shown[0])[None].to(pixels)}
         for (tokens, mask), places, nouns, start in zip(rows, spans, requests, starts, strict=True):
             wide = (len(pixels), -1)
             given = None if places is None else places.to(pixels.device).expand(len(pixels), -1, -1, -1)
             output = method.ground(
-                pixels, tokens.to(pixels.device).expand(wide), mask.to(pixels.device).expand(wide), given
+                pixels, tokens.to(pixels.device).expand(wide), mask.to(pixels.device).expand(wide), given, **own
             )
             for picture, view in enumerate(shown):
                 for number, noun in enumerate(nouns):
@@ -132,6 +149,13 @@ def ground_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
         return [_joined(each, text, view) for each, view in zip(chosen, shown, strict=True)]
 
     return run
+
+
+def _boxes_of(boxes: OwnBoxes, view: PictureView) -> Float[Tensor, "K 4"]:
+    name = Path(view.path).name
+    if name not in boxes:
+        raise DeixisError(f"--boxes has no box of {name}.", f"It has boxes of {', '.join(list(boxes)[:3])}.")
+    return boxes[name]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ VERB = Verb(
     order=3,
     python="deixis.apps.search.search",
     what=("image", "minus", "where"),
-    output=("k", "all", "boxes", "json"),
+    output=("k", "all", "rerank", "boxes", "json"),
     rare=("how", "minus_weight", "weights"),
 )
 

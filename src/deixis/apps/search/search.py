@@ -62,8 +62,21 @@ def search(
     require_answers(settings.k, settings.min_relevance)
     parsed = _query([query] if isinstance(query, str | Path) else query, images, minus, settings)
     with settings.active():
-        searcher = _searcher(run)
-        return searcher.search(parsed, settings.k, where=settings.where, min_relevance=settings.min_relevance)
+        return _answer(run, parsed, settings, Reporter(quiet=True))
+
+
+def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Reporter) -> SearchResults:
+    """The results, in the order of a model that reads pairs where one is named."""
+    where, least = settings.where, settings.min_relevance
+    if not settings.rerank:
+        return _searcher(run).search(query, settings.k, where=where, min_relevance=least)
+    from deixis.apps.search.rerank import RERANKED, reranker  # imports torch
+
+    order = reranker(settings.rerank, query)
+    answer = _searcher(run).search(query, max(settings.k, RERANKED), where=where, min_relevance=least)
+    found = order(answer, settings.k)
+    talk.say(f"The first {found.pairs} results were scored again by {settings.rerank} in {found.seconds:.1f} s.")
+    return found.results
 
 
 def near(
@@ -126,7 +139,10 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
     if settings.boxes:
         answer = _search_with_boxes(run, query, settings, talk)
     else:
-        answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)
+        require_answers(settings.k, settings.min_relevance)
+        parsed = _query(query, settings.image, settings.minus, settings)
+        with settings.active():
+            answer = _answer(run, parsed, settings, Reporter(quiet=settings.json))
     if settings.json:
         found = [each._asdict() for each in answer]
         sys.stdout.write(json.dumps({**dataclasses.asdict(answer), "found": found}, ensure_ascii=False) + "\n")

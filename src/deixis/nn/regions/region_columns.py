@@ -112,7 +112,9 @@ class RegionColumns(nn.Module):
         describer = getattr(given, "describer", None)
         if boxes is None:
             if describer is not None:
-                raise DeixisError("These proposals are the boxes of the data, and none are given.", "Give the boxes.")
+                raise DeixisError(
+                    "These proposals are the boxes of the data, and none are given.", "Give them: --boxes."
+                )
             found: RegionProposals = given(images)
             return found
         real = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device) if valid is None else valid

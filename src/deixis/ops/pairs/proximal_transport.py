@@ -8,13 +8,14 @@ from torch import Tensor
 
 from deixis.ops.precision import to_float32
 
-__all__ = ["cosine_cost", "ipot"]
+__all__ = ["cosine_cost", "ipot", "uniform_plan"]
 
 _MOST, _EXPONENT = 8, 30
 """Of the iterations after which the scalings are multiplied into the plan, and of the exponent that has grown until
 then: powers of the kernel must not vanish before."""
 
-_LEAST = 1e-12
+_SHORTEST, _LEAST = 1e-12, 1e-30
+"""Of a vector's length, and of what is divided by: a row that is so far from all others is left out."""
 
 
 def cosine_cost(
@@ -31,7 +32,7 @@ def cosine_cost(
         x_valid: which rows are real; all by default.
         y_valid: the same of the other side.
     """
-    first, second = (each / each.norm(dim=-1, keepdim=True).clamp(min=_LEAST) for each in (x, y))
+    first, second = (each / each.norm(dim=-1, keepdim=True).clamp(min=_SHORTEST) for each in (x, y))
     cost = 1 - first @ second.transpose(1, 2)
     for valid, axis in ((x_valid, 2), (y_valid, 1)):
         if valid is not None:
@@ -73,12 +74,14 @@ def ipot(
     some, more = rows.to(kernel), columns.to(kernel)
     parts, shares = some / some.sum(1, keepdim=True).clamp(min=1), more / more.sum(1, keepdim=True).clamp(min=1)
     fold = max(1, min(_MOST, int(_EXPONENT * beta / max(float(cost.abs().amax()), beta)) if cost.numel() else 1))
-    plan, s, d = kernel.clone(), parts, shares
+    parts, shares = parts * columns.any(1, keepdim=True), shares * rows.any(1, keepdim=True)
+    plan, product, s, d = kernel.clone(), torch.empty_like(kernel), parts, shares
     left, right = torch.ones_like(some), torch.ones_like(more)
     for step in range(1, iterations + 1):
         for _ in range(inner):
-            d = _ratio(shares, right * torch.bmm((s * left)[:, None], plan)[:, 0])
-            s = _ratio(parts, left * (plan * (right * d)[:, None]).sum(2))  # faster than bmm in this order of axes
+            d = shares / torch.bmm((s * left)[:, None], plan)[:, 0].mul_(right).clamp_(min=_LEAST)
+            torch.mul(plan, (right * d)[:, None], out=product)  # with its sum faster than bmm in this order of axes
+            s = parts / product.sum(2).mul_(left).clamp_(min=_LEAST)
         left, right = left * s, right * d
         if step == iterations or step % fold == 0:
             plan *= left[:, :, None]
@@ -89,7 +92,12 @@ def ipot(
     return plan.to(cost.dtype)
 
 
-def _ratio(part: Float[Tensor, "B N"], whole: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """0 where nothing is left to divide by."""
-    gone = whole < torch.finfo(whole.dtype).tiny
-    return (part / whole.masked_fill(gone, 1.0)).masked_fill_(gone, 0.0)
+def uniform_plan(rows: Bool[Tensor, "B N"], columns: Bool[Tensor, "B M"]) -> Float[Tensor, "B N M"]:
+    """The plan that carries equal parts of all real rows to all real columns, whatever it costs.
+
+    Args:
+        rows: which are real.
+        columns: which are real.
+    """
+    both = (rows[:, :, None] & columns[:, None]).float()
+    return both / both.sum((1, 2), keepdim=True).clamp(min=1)

@@ -1,0 +1,91 @@
+"""Pictures and texts as pairs, for methods that read both together: regions of each picture once, from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deixis.engine.evaluation.retrieval_eval import eval_without_grad
+from deixis.engine.features.columns import WithColumns
+from deixis.engine.training.batching import collate_for, needs_of
+from deixis.engine.training.stages import card_of, stages
+from deixis.errors import DeixisError
+from deixis.inputs.tokenizer import Tokenizer
+from deixis.nn import compute
+from deixis.types import Batch, Picture, Sample, Source, Stage
+from deixis.types.batch import concatenate
+
+__all__ = ["RegionPairs"]
+
+_BATCH = 64
+
+
+class RegionPairs:
+    """Makes the batches of a method that scores pairs (`match`, `align`, `refer`).
+
+    Args:
+        method: that offers one of these.
+
+    Raises:
+        DeixisError: its regions are boxes that data have, and pictures alone have none.
+    """
+
+    def __init__(self, method: Any) -> None:
+        self.method = method
+        fields = {spec.name: spec for stage in stages(method) for spec in reversed(needs_of(method, stage))}
+        self._needs = tuple(spec for spec in fields.values() if spec.name == "tokens" or spec.made is not None)
+        if any(spec.made is not None and "boxes" in spec.made.of for spec in self._needs):
+            raise DeixisError(
+                f"The regions of this {card_of(method).title.partition(':')[0]} are boxes that its data have, and "
+                "pictures alone have none.",
+                "Use a run that was trained on the boxes of a detector: --set proposals=centernet.",
+            )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the part that reads texts."""
+        parts: list[Any] = [getattr(self.method, part.name, None) for part in card_of(self.method).parts]
+        found: Tokenizer = next(each.tokenizer for each in parts if hasattr(each, "tokenizer"))
+        return found
+
+    def batches(self, pictures: Sequence[Picture], texts: Sequence[str]) -> list[Batch]:
+        """The pairs of a picture and the text at the same place.
+
+        Args:
+            pictures: of the pairs; one that comes several times is seen once.
+            texts: of the pairs.
+
+        Raises:
+            DeixisError: a text is empty, or a picture can't be read.
+        """
+        if not all(text.strip() for text in texts):
+            raise DeixisError("A text is empty.", "Give words.")
+        samples = tuple(
+            Sample(str(number), picture, (text,))
+            for number, (picture, text) in enumerate(zip(pictures, texts, strict=True))
+        )
+        source = Source("pairs", Path(), "captions", "", samples)
+        encode = collate_for(self.method, source, Stage(needs=self._needs))
+        if isinstance(encode, WithColumns):
+            encode.make(source)
+        rows = [encode(sample) for sample in samples]
+        return [concatenate(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)]
+
+    def match(self, pictures: Sequence[Picture], texts: Sequence[str]) -> Float[Tensor, " N"]:
+        """How well each text fits the picture at the same place.
+
+        Args:
+            pictures: of the pairs.
+            texts: of the pairs.
+        """
+        scores = []
+        device = compute.current().device
+        with compute.placed(self.method), eval_without_grad(self.method), compute.autocast(device):
+            for batch in self.batches(pictures, texts):
+                scores.append(self.method.match(batch.to(device)).float().cpu())
+        return torch.cat(scores) if scores else torch.zeros(0)
