@@ -61,8 +61,8 @@ def right(method: Any, asked: Shots) -> float:
 
 
 def test_all_that_classify_by_embeddings_or_features_are_offered_and_nothing_else() -> None:
-    names = ["best_cell", "cocoop", "cones", "coop", "delta", "described", "kapt", "linear", "linear_joint"]
-    assert learners.offered() == [*names, "mutual_prompt", "pre", "tip", "zero_shot"]
+    names = ["best_cell", "cocoop", "cones", "coop", "delta", "described", "gist", "kapt", "linear"]
+    assert learners.offered() == [*names, "linear_joint", "mutual_prompt", "pre", "tip", "zero_shot"]
     assert learners.candidates() == ["zero_shot", "delta", "tip", "linear"]
 
 
