@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 from pathlib import Path
@@ -72,6 +73,27 @@ def test_boxes_that_have_nothing_in_common_leave_the_order_as_it_is(tmp_path: Pa
     assert result["kept"] == "original"
     method = open_method(str(run), "ground")
     assert not method.weight.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["auto", "variational_context"])
+def test_a_method_that_is_trained_to_choose_is_compared_on_the_same_pictures_and_may_be_saved(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("chooser_arm", "learned"):
+        monkeypatch.setattr(app, name, functools.partial(getattr(app, name), steps=60))
+    source, run = boxes(tmp_path, 16, corner=True), tmp_path / "run"
+    chooser = engine.build("variational_context", "tiny", {"optim.learning_rate": 1e-2})
+    settings = AdaptSettings(model="tiny", method=method)
+    learners = {"variational_context": chooser}
+    result = adapt_to_boxes(source, run, settings, ranker=ranker(), learners=learners, quiet=True)
+    alone = ["variational_context"]
+    assert result["learners"]["compared"] == (alone if method != "auto" else ["box_ranker", *alone])
+    assert len(result["learners"]["taken"]) == 10
+    assert result["kept"] == "adapted"
+    assert result["method"]["name"] == result["learners"]["best"]
+    [found] = ground([tmp_path / "00.png"], "the lid", model=open_method(str(run), "ground"), best=True)
+    torch.testing.assert_close(found.boxes[0], torch.tensor([2 / 3, 2 / 3, 1, 1]), atol=1e-4, rtol=0)
 
 
 def test_too_few_pictures_are_refused_before_anything_is_written(tmp_path: Path) -> None:

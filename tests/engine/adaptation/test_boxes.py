@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from deixis.engine.adaptation.adapt import AdaptationArm
 from deixis.engine.adaptation.boxes import BoxTable, answer_values, choose, cross_validate, phrase_values, weights_of
 from deixis.engine.adaptation.evaluate import TEST_STATISTIC
+from deixis.engine.adaptation.region_choosers import best_learner
 from deixis.engine.adaptation.verdict import judge
 from deixis.engine.evaluation.grounding import PhraseAnswer, PhraseQuery
 from deixis.errors import DeixisError
@@ -59,6 +63,26 @@ def test_where_no_proposal_is_right_nothing_is_learned() -> None:
     blind = BoxTable(table.rows, tuple(0 * each for each in table.overlaps), table.hits, table.groups, (2, 2), 0.5)
     assert not weights_of(blind, (0.1,))[0].any()
     assert choose(blind, 0) == float("inf")
+
+
+def test_each_division_takes_the_learner_that_is_best_in_the_others() -> None:
+    judged, _ = cross_validate(planted(40, learnable=True), seed=0, repeats=1)
+
+    def with_values(better: set[int]) -> AdaptationArm:
+        """Right in some divisions, wrong in the others."""
+        results = []
+        for each in judged.results:
+            after = {name: np.full(len(each.queries), float(each.index in better)) for name in each.after}
+            results.append(dataclasses.replace(each, after=after))
+        return AdaptationArm(tuple(results), judged.groups)
+
+    arms = {"mostly": with_values({0, 1, 2}), "once": with_values({3})}
+    arm, taken, best = best_learner(arms)
+    assert best == "mostly"
+    assert taken == ("mostly",) * 5
+    assert [float(each.after["box_accuracy"].mean()) for each in arm.results] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    even = {"first": with_values({0}), "second": with_values({4})}
+    assert best_learner(even)[1] == ("second", "first", "first", "first", "first"), "not by what it holds out"
 
 
 def test_too_few_pictures_are_refused() -> None:

@@ -31,11 +31,12 @@ from deixis.engine.adaptation.boxes import (
     table_of,
     weights_of,
 )
+from deixis.engine.adaptation.region_choosers import best_learner, chooser_arm, learned, phrase_batch
 from deixis.engine.adaptation.verdict import LEVEL, Judgement, judge
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.grounders import answer_by_method
 from deixis.engine.evaluation.grounding import PhraseQuery, phrase_queries
-from deixis.engine.fewshot import learners
+from deixis.engine.fewshot import learners as fewshot_learners
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, save_state
 from deixis.engine.training.stages import name_of
@@ -64,6 +65,13 @@ def rankers() -> list[str]:
     return [name for name, card in cards.items() if card.kind == "fitted" and "ground" in card.capabilities]
 
 
+def choosers() -> list[str]:
+    """The methods that are trained to choose which region an expression means."""
+    cards = {name: methods.read(name).card for name in methods.list_methods()}
+    wanted = {"refer", "ground"}
+    return [name for name, card in cards.items() if wanted <= {*card.capabilities} and "match" not in card.capabilities]
+
+
 def ranks_boxes(source: Source, method: str) -> bool:
     """Whether boxes with phrases are what is to be learned from: the method says so, or there is nothing else.
 
@@ -72,10 +80,10 @@ def ranks_boxes(source: Source, method: str) -> bool:
         method: that was requested.
     """
     name = method.replace("-", "_")
-    if name in rankers():
+    if name in (*rankers(), *choosers()):
         return True
     boxes = any(region.phrases for sample in source.samples for region in sample.regions)
-    return boxes and (name == learners.AUTO or source.kind == "images")
+    return boxes and (name == fewshot_learners.AUTO or source.kind == "images")
 
 
 def adapt_to_boxes(
@@ -84,6 +92,7 @@ def adapt_to_boxes(
     settings: AdaptSettings,
     *,
     ranker: AnyMethod | None = None,
+    learners: Mapping[str, AnyMethod] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def adapt_to_boxes(
         out: the run folder.
         settings: the model that compares crops, or a run that offers `ground`; and the seed.
         ranker: what is fitted, in place of the method of the registry with the detector.
+        learners: what is trained and compared with it, by name, in place of those of the registry.
         overwrite: replace a run that is there.
         quiet: print nothing.
 
@@ -120,22 +130,27 @@ def adapt_to_boxes(
     _require_groups(data, queries)
     with talk.step("encode"), talk.bar("look at proposals") as bar:
         table = table_of(method, data, queries, bar)
-        values = None
-        if other is not None:
-            values = answer_values(answer_by_method(other, data, queries, bar, _BOXES), queries)
+        values = None if other is None else answer_values(answer_by_method(other, data, queries, bar, _BOXES), queries)
     with talk.step("compare"), talk.bar("cross-validate") as bar:
-        arm, chosen = cross_validate(table, settings.seed, progress=bar, other=values)
-        verdict = judge(arm, METRIC)
+        ranked, chosen = cross_validate(table, settings.seed, progress=bar, other=values)
         penalty = choose(table, settings.seed, values)
-    kept = verdict.outcome == "adapted" and penalty != float("inf")
+    others = _learners(settings, ranker) if learners is None else learners
+    first = {} if _wanted(settings) in others else {name_of(method): ranked}
+    arm, learner = _compared(ranked, first, others, (data, queries), settings.seed, talk)
+    verdict = judge(arm, METRIC)
+    kept = verdict.outcome == "adapted" and (learner["best"] in others or penalty != float("inf"))
     with talk.step("refit"):
-        if kept and penalty is not None:
+        taken: Any = other if kept and penalty is None else method
+        if kept and learner["best"] in others:
+            own = others[learner["best"]]
+            taken = learned(own, phrase_batch(own, data, queries), range(len(queries)), settings.seed)
+        elif kept and penalty is not None:
             method.adopt(weights_of(table, (penalty,))[0], penalty)
-    taken: Any = other if kept and penalty is None else method
     result = {
         **_facts(data, table, settings, name_of(method)),
         **_measured(arm, verdict, kept),
         "method": {"name": name_of(taken), "config": dataclasses.asdict(taken.config), "chosen": _chosen(chosen, run)},
+        "learners": learner,
         "proposals": {"best_possible": float(np.mean([_reaches(table, row) for row in range(len(table))]))},
         "families": _families(arm, queries),
     }
@@ -150,6 +165,43 @@ def adapt_to_boxes(
         _page(folder, result)
     _tell(result, talk, out)
     return result
+
+
+def _wanted(settings: AdaptSettings) -> str:
+    return settings.method.replace("-", "_")
+
+
+def _learners(settings: AdaptSettings, ranker: AnyMethod | None) -> dict[str, AnyMethod]:
+    """What is trained beside the ranker: with `auto` all there are, else the one that is named; none beside a ranker
+    that was given."""
+    names = [name for name in choosers() if _wanted(settings) in (name, fewshot_learners.AUTO)]
+    return {name: build(name).to(current().device) for name in names if ranker is None}
+
+
+def _compared(
+    ranked: AdaptationArm,
+    first: Mapping[str, AdaptationArm],
+    others: Mapping[str, AnyMethod],
+    phrases: tuple[EvalSet, Sequence[PhraseQuery]],
+    seed: int,
+    talk: Reporter,
+) -> tuple[AdaptationArm, dict[str, Any]]:
+    """The arm whose divisions each take what is best in the others, and what stands in `result.json` of it.
+
+    Args:
+        ranked: of the ranker.
+        first: the same by name, where it is compared.
+        others: that are trained in the same divisions.
+        phrases: the pictures, and the phrases.
+        seed: of the training.
+        talk: is told of it.
+    """
+    arms = dict(first)
+    for each, method in others.items():
+        with talk.step(each), talk.bar(f"train {each}") as bar:
+            arms[each] = chooser_arm(method, *phrases, ranked, seed=seed, progress=bar)
+    arm, taken, best = best_learner(arms)
+    return arm, {"compared": list(arms), "taken": list(taken), "best": best}
 
 
 def _grounds(model: str) -> bool:
@@ -292,7 +344,10 @@ def _page(folder: Path, result: Mapping[str, Any]) -> None:
     notes = [
         "Every figure is of phrases about pictures that were not learned from; intervals are over groups of pictures.",
         f"For {best} of 100 phrases a box that is ordered is right: ordering can't reach more.",
-        "Whether a thing is there at all is decided as before.",
+        "A box is given for every phrase, whether or not the thing is there."
+        if result["method"]["name"] in choosers()
+        else "Whether a thing is there at all is decided as before.",
+        f"Compared, each division by the others: {', '.join(result['learners']['compared'])}.",
     ]
     recipe = {
         "data": data["path"],
@@ -311,7 +366,9 @@ def _tell(result: Mapping[str, Any], talk: Reporter, out: Path) -> None:
     title = f"{data['name']}: {counted(data['phrases'], 'phrase')}, held-out pictures"
     talk.table(title, ("measure, in points", "before", "after", "difference [95 %]"), _rows(result))
     kept = f"the {result['kept']} order of boxes"
-    if result["method"]["name"] not in rankers():
+    if result["method"]["name"] in choosers():
+        kept = f"{result['method']['name']}, trained on all phrases"
+    elif result["method"]["name"] not in rankers():
         kept = f"{result['method']['name']} of {result['model']['name']}"
     talk.result(f"Saved: {kept}.\nReport: {out / 'report.html'}")
     talk.result(f'Ground: deixis ground photo.jpg "words" --model {out}')
