@@ -93,9 +93,12 @@ VECTORS: Mapping[str, str] = {
     "coop": "the authors' code",
     "dreamlip": "a loop written from the equations",
     "fairness_indicators": "the authors' code",
+    "cmim": "the authors' code for molecules, KERMT",
     "cones": "a loop written from the equations of a reconstruction",
     "filip": "a loop written from the equations",
+    "gpt4image": "the authors' code",
     "gist": "a loop written from the equations of the authors' scripts",
+    "imaginator": "a loop written from the equations",
     "kapt": "a loop written from the equations of a reconstruction",
     "mdetr": "the authors' code",
     "mutual_prompt": "a loop written from the equations of a reconstruction, and DenseCLIP's code",
@@ -104,10 +107,15 @@ VECTORS: Mapping[str, str] = {
     "pixpro": "the authors' code",
     "plip": "the authors' code",
     "pre": "the authors' code",
+    "projection_head": "the authors' experiments; of the spectral loss, its formula",
     "seer": "the authors' code",
+    "selfie": "a loop written from the equations",
+    "selfpatch": "the authors' code",
     "sentence_attention": "the authors' code",
     "srmap": "a loop written from the equations",
+    "uniter": "the authors' code",
     "variational_context": "a loop written from the equations",
+    "verbalise": "a loop written from the equations",
 }
 """Paper -> what its golden numbers were computed with, as the descriptions beside them say (`tests/golden/*.md`)."""
 
@@ -115,8 +123,10 @@ BUILT_ON: Mapping[str, str] = {
     "ctp": "mutual_prompt",
     "denseclip": "mutual_prompt",
     "dreamsim": "perceptual_init",
+    "projhead": "projection_head",
     "sab": "sentence_attention",
     "seer": "fairness_indicators",
+    "smv": "verbalise",
     "swav": "seer",
 }
 """First word of golden files that bear another paper's name -> the method whose they are."""

@@ -44,6 +44,7 @@ __all__ = [
     "read_data",
     "search",
     "segment",
+    "teach",
     "words",
 ]
 

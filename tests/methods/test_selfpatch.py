@@ -23,7 +23,7 @@ NAMES |= {"attn.proj": "attention.out", "norm2": "norm", "mlp.fc1": "perceptron.
 
 
 def our_name(name: str) -> str:
-    """A stored name as the attribute of `ClassAttention`."""
+    """A stored name as the attribute of `ClassAttentionPool`."""
     if name == "query_token":
         return "query"
     if name.startswith("norm."):

@@ -17,7 +17,7 @@ from tests.support import golden_folder
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    with np.load(golden_folder() / "smv_search.npz", allow_pickle=False) as stored:
+    with np.load((golden_folder() / "smv_search").with_suffix(".npz"), allow_pickle=False) as stored:
         return dict(stored)
 
 

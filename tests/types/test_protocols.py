@@ -35,7 +35,9 @@ def listed(text: str) -> set[tuple[str, str]]:
 def wanted(*kinds: type) -> set[tuple[str, str]]:
     """The members of Protocols, as the documents write them."""
     some = {(name, proto) for proto in kinds for name in members(proto)}
-    return {(name, "..." if name == "scores" else ", ".join(arguments(proto, name))) for name, proto in some}
+    return {
+        (name, "..." if name in ("scores", "scores_of") else ", ".join(arguments(proto, name))) for name, proto in some
+    }
 
 
 def test_each_capability_of_the_closed_table_is_a_protocol_with_the_same_arguments() -> None:

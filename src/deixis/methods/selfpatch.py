@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from deixis.methods.baselines import dino
 from deixis.methods.baselines.dino import DinoHead, Teacher, moved_centre, require_two_crops
-from deixis.nn.layers.class_attention import ClassAttention
+from deixis.nn.layers.class_attention import ClassAttentionPool
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.vision.any_size import feature_map, parameters_before
 from deixis.ops.collective import mean_count
@@ -160,7 +160,7 @@ class AggregationHead(nn.Module):
         neighbours: str = "around",
     ) -> None:
         super().__init__()
-        self.attention = ClassAttention(width, heads, depth)
+        self.attention = ClassAttentionPool(width, heads, depth)
         self.selected, self.wrap, self.around = selected, wrap, neighbours == "around"
 
     def image(self, patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B D"]:

@@ -16,9 +16,9 @@ from tests.pictures import captioned, labelled
 
 def test_an_image_tower_alone_can_be_named_as_a_model_and_an_unknown_name_is_refused() -> None:
     tower = load_model("scratch:resnet:tiny:32")
-    assert tower.capabilities == {"encode_image"}
+    assert tower.capabilities == {"encode_image", "image_tokens"}
     assert tower.encoder is None
-    assert load_model("tiny").capabilities == {"encode_image", "encode_text"}
+    assert load_model("tiny").capabilities == {"encode_image", "encode_text", "image_tokens"}
     with pytest.raises(DeixisError, match="no model called 'tinny'"):
         load_model("tinny")
 

@@ -575,7 +575,7 @@ def test_a_command_that_cannot_explain_writes_nothing(photo: Path, tmp_path: Pat
         assert answer.code == 2
         return answer.err
 
-    assert "No texts" in refused("--out", tmp_path / "a.png")
+    assert "There is no text to explain" in refused("--out", tmp_path / "a.png")
     assert "no layer 'x'" in refused("a bird", "--layers", "x", "--out", tmp_path / "a.png")
     assert "end in .png" in refused("a bird", "--out", tmp_path / "a.jpg")
     (tmp_path / "b.npy").touch()

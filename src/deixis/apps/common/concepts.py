@@ -22,7 +22,6 @@ from jaxtyping import Float, Float32
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.indexing.compose import compose, mean
-from deixis.zoo import folder
 
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
@@ -149,6 +148,8 @@ def _vector(known: Mapping[str, Any], name: str, run: str | os.PathLike[str], wi
         raise DeixisError(f"{run} was taught no concept <{name}>; there are: {taught}.", cure)
     vector = np.array(concept["vector"], np.float32)
     model = Path(run) / "model"
+    from deixis.zoo import folder  # imports torch, of which a wrong query needs nothing
+
     if len(vector) != width or (model.is_dir() and concept["model"] != folder.recorded(model)):
         raise DeixisError(
             f"The concept <{name}> was taught with another model than that of {run} now.", "Teach it again."

@@ -1,4 +1,4 @@
-"""What of DATA is not trained on, so that a method can be measured on it: whole concepts."""
+"""What of DATA are samples of a method, and which are not trained on, so that it can be measured on them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.grounding import answer_masks, referring
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.training.stages import config_specs, group_size
+from deixis.methods import read
 from deixis.types import Sample, SampleSpec, Source
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["held_out"]
+__all__ = ["held_out", "one_by_one"]
 
 _HELD = 1000
 
@@ -64,3 +66,21 @@ def _reads_sentences(method: AnyMethod) -> bool:
 def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
     """Many pictures have a sentence such as "It is on the left.": only those of which all is equal show one concept."""
     return [dataclasses.replace(each, captions=(" ".join(each.captions),) if each.captions else ()) for each in samples]
+
+
+def one_by_one(name: str, source: Source) -> Source:
+    """The samples that a method learns from: each question, where it learns where answers lie; each expression, among
+    all regions of its picture, where it learns which region is meant; else those that there are.
+
+    Args:
+        name: of the method.
+        source: as it was read.
+
+    Raises:
+        DeixisError: no question says which masks its answer rests on, or no region has a phrase.
+    """
+    capabilities = read(name).card.capabilities
+    if "answer_mask" in capabilities:
+        return answer_masks(source)
+    means_one = "refer" in capabilities and "match" not in capabilities
+    return referring(source, "phrase", among="all") if means_one else source

@@ -12,9 +12,8 @@ from typing import Any
 from deixis import engine
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
-from deixis.apps.train.held_out import held_out
+from deixis.apps.train.held_out import held_out, one_by_one
 from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
-from deixis.apps.train.one_by_one import one_by_one
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of

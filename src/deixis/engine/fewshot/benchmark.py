@@ -171,8 +171,7 @@ def classifies_new(method: str) -> bool:
         return False
     if not any(need.name == "labels" for need in read(method).card.needs):
         return True
-    built = get(method).Method
-    return isinstance(built, type) and issubclass(built, HasScoresOf)
+    return isinstance(get(method).Method, HasScoresOf)
 
 
 def labelled(source: Source) -> Source:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deixis.nn.layers.attention import Attention
 
-__all__ = ["ClassAttention", "ClassAttentionBlock"]
+__all__ = ["ClassAttentionBlock", "ClassAttentionPool"]
 
 
 class ClassAttentionBlock(nn.Module):
@@ -44,7 +44,7 @@ class ClassAttentionBlock(nn.Module):
         return query + self.perceptron(self.norm(query))
 
 
-class ClassAttention(nn.Module):
+class ClassAttentionPool(nn.Module):
     """A learned query through blocks, each of which reads the same set, and a norm.
 
     Args:
