@@ -444,6 +444,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", few(RUNS, "at rest"))
 def test_a_run_is_trained_from_scenes_loaded_and_finds_phrases_as_its_method_does(kind: str, tmp_path: Path) -> None:
     pictures = scenes(count=6, side=48, config=SceneConfig(cast="shapes", objects=(2, 2)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis import engine
+from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods import uniter
 from deixis.methods.uniter import Config, Method
@@ -487,9 +488,8 @@ def test_what_means_nothing_is_refused_before_any_work() -> None:
 
 
 @pytest.mark.slow
-def test_two_layers_of_minilm_are_the_start_and_its_words_rest() -> None:
-    from deixis import zoo
-
+def test_two_layers_of_minilm_are_the_start_and_its_words_rest(fetched: Callable[[str], Path]) -> None:
+    fetched("starter")
     method = engine.build("uniter", "desk", {"proposals": "tiny"})
     bert = zoo.load_part("text_encoder", "minilm").network.bert
     state, own = bert.state_dict(), method.stream.state_dict()

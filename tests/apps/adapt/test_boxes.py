@@ -51,6 +51,7 @@ def ranker() -> Method:
     return method
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_proven_saved_and_used(tmp_path: Path) -> None:
     source, run = boxes(tmp_path, 16, corner=True), tmp_path / "run"
     assert ranks_boxes(source, "residual")

@@ -32,6 +32,7 @@ def planted(shuffled: bool = False) -> VotedTriplets:
     return VotedTriplets(ImageStates(embedding, features, torch.ones(120)), places, votes, places[:, 0])
 
 
+@pytest.mark.slow
 def test_what_votes_have_in_common_is_found_on_references_that_had_none() -> None:
     before, after = held_out_agreement(planted(), seed=0)
     assert float(before.double().mean()) < 0.6

@@ -30,6 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "labels"
 
 
+@pytest.mark.slow
 def test_all_kinds_of_encoders_stand_in_one_table_with_differences_to_the_first(data: Path, tmp_path: Path) -> None:
     settings = EvalSettings(protocol=("knn",), encoders=(NAMES,), neighbours=(3,))
     evaluate(str(data), tmp_path / "out", settings, quiet=True)

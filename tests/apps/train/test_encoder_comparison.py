@@ -155,6 +155,7 @@ def test_images_are_listed_by_prototype_the_largest_group_first_and_in_it_the_ne
     assert rows == [("2", "2", "0.980"), ("3", "2", "0.667"), ("1", "2", "0.353"), ("0", "0", "0.784")]
 
 
+@pytest.mark.slow
 def test_a_run_on_photos_ends_with_the_table_in_its_result_its_readme_and_a_notebook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_things_twice_as_large_cover_four_times_as_much() -> None:
         SceneConfig(scale=3.0)
 
 
+@pytest.mark.slow
 def test_cells_that_know_their_classes_are_nearly_right_and_equal_ones_know_nothing(
     task: TrainingTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +62,7 @@ def test_cells_that_know_their_classes_are_nearly_right_and_equal_ones_know_noth
     assert float(sees.mean()) < 0.05
 
 
+@pytest.mark.slow
 def test_each_metric_of_the_task_is_one_value_a_scene(task: TrainingTask) -> None:
     method = _build("pixpro", pixpro.CLAIMS[0].arms["instance"].overrides | {"hidden": 8}, task, 0)
     for name in segments.TASK.metrics:

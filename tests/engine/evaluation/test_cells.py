@@ -170,6 +170,7 @@ def test_maps_of_colours_tell_coloured_things_apart_and_maps_that_are_all_alike_
     assert len(seeing.arms[""][Column(metric)].values) == 24, "captions make no concepts here"
 
 
+@pytest.mark.slow
 def test_a_detector_on_a_map_of_colours_finds_coloured_things(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(centre_boxes, "_STEPS", 100)
     seeing = run("detect", True)
