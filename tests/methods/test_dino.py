@@ -11,6 +11,7 @@ from torch import Tensor
 from deixis import engine
 from deixis.errors import DeixisError
 from deixis.methods.baselines import dino
+from deixis.nn.ema import momentum_at
 from deixis.types import Crop, ViewSpec
 from tests.support import load_golden
 
@@ -86,8 +87,8 @@ def test_the_length_of_directions_is_nothing() -> None:
 
 
 def test_the_teacher_stays_at_the_end_of_a_run_and_follows_at_its_start() -> None:
-    assert dino.momentum_at(0, 10, 0.9) == pytest.approx(0.9)
-    assert dino.momentum_at(10, 10, 0.9) == 1.0
+    assert momentum_at(0, 10, 0.9) == pytest.approx(0.9)
+    assert momentum_at(10, 10, 0.9) == 1.0
 
 
 def test_the_teacher_has_two_crops() -> None:

@@ -14,6 +14,7 @@ from deixis import engine
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.methods import pixpro
+from deixis.nn.ema import momentum_at
 from deixis.nn.encoders import ImageHalf
 from deixis.nn.vision.pyramid import Level
 from deixis.types import Batch, Crop, Losses, Progress, ViewSpec
@@ -192,9 +193,9 @@ def test_what_looks_alike_becomes_one_vector_and_what_is_opposite_has_no_say() -
 
 
 def test_the_momentum_rises_from_its_start_to_one() -> None:
-    assert pixpro.momentum_at(0, 100, 0.99) == pytest.approx(0.99)
-    assert pixpro.momentum_at(50, 100, 0.99) == pytest.approx(0.995)
-    assert pixpro.momentum_at(100, 100, 0.99) == pytest.approx(1.0)
+    assert momentum_at(0, 100, 0.99) == pytest.approx(0.99)
+    assert momentum_at(50, 100, 0.99) == pytest.approx(0.995)
+    assert momentum_at(100, 100, 0.99) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

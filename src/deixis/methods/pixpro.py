@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.collapse import collapse_warnings, copies_found, unit_deviation
-from deixis.nn.ema import MovingAverage
+from deixis.nn.ema import MovingAverage, momentum_at
 from deixis.nn.layers.heads import ProjectionHead
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.modes import evaluating
@@ -72,7 +72,6 @@ __all__ = [
     "Method",
     "PixelPropagation",
     "cell_centres",
-    "momentum_at",
     "pixel_consistency",
     "pixel_contrast",
     "positive_mask",
@@ -294,11 +293,6 @@ def pixel_contrast(
     positive = logits.masked_fill(~(mask | ~some[:, :, None]), -torch.inf).logsumexp(dim=2)
     total = ((logits.logsumexp(dim=2) - positive) * some).sum()
     return total / mean_count(float(some.sum())).clamp(min=1e-6).to(total)
-
-
-def momentum_at(step: int, total: int, base: float) -> float:
-    """Share of the average that stays: from `base` at the start to 1 at the end, by half a cosine."""
-    return 1 - (1 - base) * (math.cos(math.pi * step / total) + 1) / 2
 
 
 _OVERLAP = 0.5

@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.nn.collapse import collapse_warnings, unit_deviation
 from deixis.nn.layers.attention import Attention
+from deixis.nn.layers.class_attention import heads_within
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.modes import evaluating
 from deixis.nn.vision.any_size import feature_map, parameters_before
@@ -305,7 +306,7 @@ class Method(nn.Module):
                 "Choose a patch that divides the side, and a share that masks two or more and leaves some.",
             )
         width = self._width(encoder)
-        heads = max(each for each in range(1, config.heads + 1) if width % each == 0)
+        heads = heads_within(width, config.heads)
         self.positions = GridPositions(grid, width)
         self.pooling = AttentionPooling(width, heads, config.hidden, config.depth, config.dropout)
         self._trained = parameters_before(encoder, partial(group_map, behind=config.behind))

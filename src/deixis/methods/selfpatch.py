@@ -28,12 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.methods.baselines import dino
-from deixis.methods.baselines.dino import DinoHead, Teacher, moved_centre, require_two_crops
-from deixis.nn.layers.class_attention import ClassAttentionPool
+from deixis.methods.baselines.dino import DinoHead, Teacher, moved_centre, require_two_crops, targets_and_logs
+from deixis.nn.layers.class_attention import ClassAttentionPool, heads_within
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.vision.any_size import feature_map, parameters_before
 from deixis.ops.collective import mean_count
-from deixis.ops.precision import to_float32
 from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
 from deixis.types import Augment, Batch, Card, Crop, FieldSpec, Losses, OptimSpec, Part, Progress, Stage, ViewSpec
 from deixis.types.protocols import ImageEncoder
@@ -204,8 +203,7 @@ def patch_cross_entropy(
         student_temperature: that the student's rows are divided by.
         teacher_temperature: that the teacher's are divided by.
     """
-    wanted = to_float32((teacher.detach() - centre) / teacher_temperature).softmax(dim=2)
-    logs = to_float32(student / student_temperature).log_softmax(dim=2)
+    wanted, logs = targets_and_logs(student, teacher, centre, student_temperature, teacher_temperature)
     loss = -(wanted * logs).sum(dim=2).mean(dim=1).sum()
     return loss / mean_count(float(len(student))).to(loss)
 
@@ -215,7 +213,7 @@ class _Heads(nn.Module):
 
     def __init__(self, config: Config, width: int) -> None:
         super().__init__()
-        heads = max(each for each in range(1, config.heads + 1) if width % each == 0)
+        heads = heads_within(width, config.heads)
         self.aggregation = AggregationHead(
             width,
             heads,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-__all__ = ["MovingAverage"]
+__all__ = ["MovingAverage", "momentum_at"]
+
+
+def momentum_at(step: int, total: int, base: float) -> float:
+    """Share of an average that stays: from `base` at the start to 1 at the end, by half a cosine."""
+    return 1 - (1 - base) * (math.cos(math.pi * step / total) + 1) / 2
 
 
 class MovingAverage(nn.Module):

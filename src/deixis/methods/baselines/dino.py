@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.collapse import collapse_warnings, copies_found, unit_deviation
-from deixis.nn.ema import MovingAverage
+from deixis.nn.ema import MovingAverage, momentum_at
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.nn.vision.any_size import parameters_before, pooled, pooled_crops, tokens
 from deixis.ops.collective import mean_count, total
@@ -53,8 +53,8 @@ __all__ = [
     "DinoHead",
     "Method",
     "centred_cross_entropy",
-    "momentum_at",
     "moved_centre",
+    "targets_and_logs",
     "temperatures",
 ]
 
@@ -192,9 +192,16 @@ def temperatures(start: float, end: float, warm: int, epochs: int) -> Float[Tens
     return torch.cat([rising, rising.new_full((max(0, epochs - warm),), end)])[:epochs]
 
 
-def momentum_at(step: int, steps: int, base: float) -> float:
-    """Share of the teacher that stays: from `base` at the start to 1 at the end, by half a cosine."""
-    return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2
+def targets_and_logs(
+    student: Float[Tensor, "... K"],
+    teacher: Float[Tensor, "... K"],
+    centre: Float[Tensor, " K"],
+    student_temperature: float,
+    teacher_temperature: float,
+) -> tuple[Float[Tensor, "... K"], Float[Tensor, "... K"]]:
+    """What the teacher says, less the centre, as a distribution without a gradient; and the student's log softmax."""
+    wanted = to_float32((teacher.detach() - centre) / teacher_temperature).softmax(dim=-1)
+    return wanted, to_float32(student / student_temperature).log_softmax(dim=-1)
 
 
 def centred_cross_entropy(
@@ -213,8 +220,7 @@ def centred_cross_entropy(
         student_temperature: that the student's rows are divided by.
         teacher_temperature: that the teacher's are divided by.
     """
-    wanted = to_float32((teacher.detach() - centre) / teacher_temperature).softmax(dim=2)
-    logs = to_float32(student / student_temperature).log_softmax(dim=2)
+    wanted, logs = targets_and_logs(student, teacher, centre, student_temperature, teacher_temperature)
     count = len(wanted)
     others = logs.sum(dim=0) - logs[:count]  # of the crops that are not the teacher's own
     loss = -(wanted * others).sum() / (count * (len(logs) - 1))

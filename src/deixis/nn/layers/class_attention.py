@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 from deixis.nn.layers.attention import Attention
 
-__all__ = ["ClassAttentionBlock", "ClassAttentionPool"]
+__all__ = ["ClassAttentionBlock", "ClassAttentionPool", "heads_within"]
+
+
+def heads_within(width: int, most: int) -> int:
+    """The largest number of heads, up to `most`, that divides a width."""
+    return max(each for each in range(1, most + 1) if width % each == 0)
 
 
 class ClassAttentionBlock(nn.Module):
