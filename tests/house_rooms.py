@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import collections
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tests.house_source import Module, imported, modules
@@ -218,21 +218,24 @@ def only_tests_use(root: Path, others: Mapping[str, str], allowed: Mapping[str, 
     for text in others.values():
         words |= set(re.findall(r"\w+", text))
     every = modules(root)
-    uses = collections.Counter(name for module in every for name in _uses(module.tree))
+    uses = collections.Counter(name for module in every for name in _used(module.nodes))
     faults = []
     for module in every:
         for node, name in module.public_definitions() if module.package != "types" else ():
             short = name.rpartition(".")[2]
-            inside = sum(each == short for each in _uses(node))
-            used = uses[short] > inside or short in words or short.startswith("__")
+            used = short in words or short.startswith("__") or uses[short] > sum(each == short for each in _uses(node))
             if not used and not f"{_dotted(module)}.{name}".endswith(tuple(allowed)):
                 faults.append(module.fault(node, f"nothing but tests uses {name}"))
     return faults
 
 
 def _uses(tree: ast.AST) -> Iterator[str]:
+    return _used(ast.walk(tree))
+
+
+def _used(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Names that are read, and strings that may be names, but for those of `__all__` and docstrings."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             yield node.id
         elif isinstance(node, ast.Attribute):

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Function", "Module", "docstring", "imported", "lines_of", "modules"]
+__all__ = ["PACKAGE", "Function", "Module", "docstring", "imported", "lines_of", "modules"]
 
+PACKAGE = Path(__file__).parents[1] / "src" / "deixis"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -51,7 +52,16 @@ class Module:
 
 
 def modules(root: Path) -> list[Module]:
-    """All modules of the package folder `root`."""
+    """All modules of the package folder `root`; those of the package itself do not change while tests run."""
+    return _own_modules() if root == PACKAGE else _modules(root)
+
+
+@functools.cache
+def _own_modules() -> list[Module]:
+    return _modules(PACKAGE)
+
+
+def _modules(root: Path) -> list[Module]:
     return [_parsed(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.py"))]
 
 
@@ -81,8 +91,13 @@ def _resolve(module: Module, node: ast.ImportFrom) -> str:
     return ".".join(package[: len(package) - node.level + 1] + ([node.module] if node.module else []))
 
 
-def imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
+@functools.cache
+def imported(module: Module) -> list[tuple[ast.AST, str]]:
     """Every import of the package, at any depth, as the dotted name of what is imported."""
+    return list(_imported(module))
+
+
+def _imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
     for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)

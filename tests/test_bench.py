@@ -169,6 +169,7 @@ def test_the_features_of_the_race_of_ranks_hold_no_ties_and_many_ranks() -> None
     assert torch.allclose(image.norm(dim=1), torch.ones(300)), "vectors have length 1"
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_race_of_ranks_give_the_same_numbers() -> None:
     pairs = ranks.features(300, 64)
     ours, theirs = (side(*pairs) for side in ranks.SIDES.values())
@@ -316,6 +317,7 @@ def test_the_pictures_of_the_race_of_decoding_are_as_heavy_as_photographs() -> N
 GRAD_CAM = [each for each in explain.CASES if explain.runs(each, "torch")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", few(GRAD_CAM, *GRAD_CAM[:2]))
 def test_maps_of_five_classes_from_one_pass_are_those_of_a_plain_loop(case: str) -> None:
     images, classes = torch.randn(1, 3, explain.SIZE, explain.SIZE), torch.tensor([[1, 7, 20, 300, 999]])

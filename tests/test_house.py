@@ -9,10 +9,10 @@ import pytest
 
 from tests import house
 from tests.house_rooms import CALLED_BY_OTHERS, only_tests_use
+from tests.house_source import PACKAGE
 
 PROJECT = Path(__file__).parents[1]
 SOURCE = PROJECT / "src"
-PACKAGE = SOURCE / "deixis"
 
 LONG_FUNCTION = "def f() -> int:\n" + "    x = 1\n" * 58 + "    return x\n"
 SHORT_FUNCTION = 'def f() -> int:\n    """' + "a\n" * 20 + '    """\n' + "    x = 1\n" * 57 + "    return x\n"

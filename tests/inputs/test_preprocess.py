@@ -106,6 +106,7 @@ def photograph() -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_decoded_whole_equals_open_clips_transform(photograph: bytes) -> None:
     from open_clip.transform import image_transform
 

@@ -38,7 +38,8 @@ def test_without_a_network_with_another_model_or_where_nothing_is_said_nothing_i
     assert offered(AdaptSettings(), capsys, quiet=True) == ""
 
 
-@pytest.mark.parametrize("offline", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("offline", ["0", "1"])
 def test_in_a_fresh_process_a_hub_that_is_not_there_is_no_error(offline: str) -> None:
     code = "from deixis.zoo.hub import answers; print(answers('organisation/name', 'README.md', 20.0))"
     nowhere = {"HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -284,6 +284,25 @@ def test_the_fingerprint_of_a_method_changes_with_what_it_computes(
     assert fingerprint(SOURCE_OF_A_METHOD.replace(old, new)) != fingerprint(SOURCE_OF_A_METHOD)
 
 
+def test_a_function_that_is_taken_from_another_methods_file_counts_with_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(import_line: str, other: str) -> str:
+        (tmp_path / "one.py").write_text(f"{import_line}\nx = f()\n")
+        (tmp_path / "two.py").write_text(other)
+        for cached in (source_hash, source_code.file_imports):
+            cached.cache_clear()
+        return source_hash("one")
+
+    paths = {name: SimpleNamespace(path=tmp_path / f"{name}.py") for name in ("one", "two")}
+    monkeypatch.setattr(source_code.methods, "read", paths.__getitem__)
+    monkeypatch.setattr(source_code.methods, "list_methods", lambda: list(paths))
+    for line in ("from deixis.methods import two", "from deixis.methods.two import f"):
+        assert of(line, "def f(): return 1\n") != of(line, "def f(): return 2\n")
+    assert of("from deixis.nn import two", "x = 1\n") == of("from deixis.nn import two", "x = 2\n")
+    source_hash.cache_clear()
+
+
 def test_rows_of_older_code_count_where_that_was_compared_with_all_of_the_present_and_nowhere_else(root: Path) -> None:
     lab = dataclasses.replace(toy_claims.LAB, code=lambda name: f"{name}1", around=lambda *_: {"deixis.nn.dual": "nn1"})
     design = Design("clip", small_claim("final"), lab=lab)

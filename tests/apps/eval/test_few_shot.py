@@ -37,6 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, An
         return root / "out", evaluate(str(folder), root / "out", settings, quiet=True)
 
 
+@pytest.mark.slow
 def test_every_row_bears_the_hash_of_the_recipe_and_is_repeated_by_it(run: Any) -> None:
     out, result = run
     rows, recipe = rows_of(out), json.loads((out / "recipe.json").read_text(encoding="utf-8"))

@@ -33,6 +33,7 @@ from tests.pictures import captioned, picture, spoil
 # finding
 
 
+@pytest.mark.slow
 def test_an_index_by_an_adapted_model_holds_what_that_model_says(adapted: Path) -> None:
     encoder, opened = zoo.load(adapted), Index.open(adapted / "index")
     assert encoder.image_adapter is not None

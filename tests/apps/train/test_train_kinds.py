@@ -97,6 +97,7 @@ def test_adapters_that_were_trained_are_part_of_the_model_that_is_saved(place: P
     assert result["after"]["mrr"] > result["before"]["mrr"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_columns_that_were_made(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_too_few_pictures_are_refused() -> None:
         cross_validate(planted(6, learnable=True), seed=0)
 
 
+@pytest.mark.slow
 def test_another_method_is_chosen_where_its_answers_are_better_and_what_it_says_is_then_what_is_measured() -> None:
     table = planted(40, learnable=False)
     nothing = phrase_values(table, weights_of(table, (float("inf"),))[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import subprocess
@@ -186,7 +187,7 @@ class Ledger:
         Raises:
             DeixisError: one is there twice.
         """
-        rows = _read(self.units, UNIT_KEYS)
+        rows = list(_read(self.units, UNIT_KEYS))
         names = [row["name"] for row in rows]
         double = next((name for name in names if names.count(name) > 1), None)
         if double is not None:
@@ -220,21 +221,28 @@ def _tried(row: Row) -> tuple[Any, ...]:
     return row["paper"], row["claim"], row["inputs"], row["arm"], row["seed"], json.dumps(row["setting"])
 
 
-def _read(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+def _read(path: Path, keys: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """The rows of a file, which nobody changes: asked for again, they are not parsed again while it stands."""
     if not path.exists():
-        return []
+        return ()
+    about = path.stat()
+    return _parsed(path, tuple(keys), (about.st_mtime_ns, about.st_size, about.st_ino))
+
+
+@functools.lru_cache(8)
+def _parsed(path: Path, keys: tuple[str, ...], stands: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            if list(row) != list(keys):
+            if tuple(row) != keys:
                 raise ValueError(f"its keys are {', '.join(row)}")
         except ValueError as error:
             raise DeixisError(
                 f"Line {number} of {path} is no row: {error}.", "Take the file from git again, or fix the line."
             ) from error
         found.append(row)
-    return found
+    return tuple(found)
 
 
 def append_rows(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:

@@ -16,7 +16,16 @@ from deixis import methods
 from deixis.engine.claims.claim_tasks import list_tasks, read_task
 from deixis.types.literals import parse
 
-__all__ = ["THREADS", "changed_code", "code_key", "computation", "file_hash", "passed_through", "source_hash"]
+__all__ = [
+    "THREADS",
+    "changed_code",
+    "code_key",
+    "computation",
+    "file_hash",
+    "file_imports",
+    "passed_through",
+    "source_hash",
+]
 
 THREADS = 1
 """Of every unit, on every machine: sums over several threads are rounded in another order."""
@@ -33,28 +42,23 @@ _DECLARATIONS = ("CARD", "CLAIMS", "__all__")
 @functools.cache
 def source_hash(name: str) -> str:
     """A fingerprint of what a method computes, and of what the methods that it imports do; see `computation`."""
-    tree = parse(methods.read(name).path)
-    text = "\n".join([computation(tree), *map(source_hash, _parents(tree))])
+    path = methods.read(name).path
+    text = "\n".join([computation(parse(path)), *map(source_hash, _parents(path))])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _parents(tree: ast.Module) -> list[str]:
+def _parents(path: Path) -> list[str]:
     """Methods that a method's file imports."""
-    imported = {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("deixis.methods")
-        for alias in node.names
-    }
+    imported = {name.rpartition(".")[2] for name in file_imports(path) if name.startswith("deixis.methods")}
     return sorted(imported & set(methods.list_methods()))
 
 
-def _trees(method: str) -> Iterator[ast.Module]:
+def _files(method: str) -> Iterator[Path]:
     """The file of a method, and those of the methods that it imports."""
-    tree = parse(methods.read(method).path)
-    yield tree
-    for parent in _parents(tree):
-        yield from _trees(parent)
+    path = methods.read(method).path
+    yield path
+    for parent in _parents(path):
+        yield from _files(parent)
 
 
 @functools.cache
@@ -68,14 +72,14 @@ def passed_through(method: str, task: str) -> Mapping[str, str]:
     """
     names = ["deixis.engine.claims.measures", f"deixis.engine.claims.tasks.{task}"]
     passes = read_task(task).card.passes if task in list_tasks() else ()
-    todo = [*names, *passes, *(name for tree in _trees(method) for name in _imports(tree))]
+    todo = [*names, *passes, *(name for path in _files(method) for name in _passed_of(path))]
     found: dict[str, str] = {}
     while todo:
         name = todo.pop()
         path = _path(name)
         if name not in found and path is not None:
             found[name] = file_hash(path)
-            todo += _imports_of(path)
+            todo += _passed_of(path)
     return types.MappingProxyType(dict(sorted(found.items())))
 
 
@@ -110,18 +114,21 @@ def file_hash(path: Path) -> str:
 
 
 @functools.cache
-def _imports_of(path: Path) -> tuple[str, ...]:
-    return tuple(_imports(parse(path)))
+def file_imports(path: Path) -> tuple[str, ...]:
+    """Modules, and names in them, that a file takes by `from ... import ...`, anywhere in it."""
+    nodes = [node for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom)]
+    return tuple(
+        name for node in nodes for name in (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+    )
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules of `_PASSED` that a file imports anywhere."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            names = (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
-            yield from (name for name in names if name.startswith(_PASSED))
+@functools.cache
+def _passed_of(path: Path) -> tuple[str, ...]:
+    """Modules of `_PASSED` that a file imports."""
+    return tuple(name for name in file_imports(path) if name.startswith(_PASSED))
 
 
+@functools.cache
 def _path(name: str) -> Path | None:
     place = Path(__file__).parents[2].joinpath(*name.split(".")[1:])
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)

@@ -79,6 +79,7 @@ def test_families_are_asked_apart_and_relations_only_where_the_noun_has_rivals(t
     assert counts["unary"] == sum(family == "unary" for family, _ in asked)
 
 
+@pytest.mark.slow
 def test_columns_give_the_answers_that_looking_again_gives(task: TrainingTask) -> None:
     method = built()
     quick = task.measures["referring"](method, task.test)
