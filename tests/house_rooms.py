@@ -49,6 +49,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/claims/tasks/votes.py": ("zero_shot",),  # the same metric
     # What protocols compare where nothing is named, as literals.
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
+    "engine/evaluation/protocols/caption.py": ("caption",),  # the capability
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
     "engine/evaluation/protocols/grounding.py": ("windows",),
     "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),

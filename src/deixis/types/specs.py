@@ -388,7 +388,7 @@ CAPABILITIES: dict[str, Capability] = {
     "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair-retrieval",)),
     "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), later=("word_region",)),
     "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), later=("miou",)),
-    "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), later=("caption",)),
+    "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("caption",)),
     "answer": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), ("answer",)
     ),

@@ -1,4 +1,4 @@
-"""Of texts alone: what a token, or a target, counts."""
+"""Of texts alone: what a token, or a target, counts, and how alike captions are."""
 
 from __future__ import annotations
 

@@ -1,20 +1,28 @@
-"""Answers to questions about pictures: whether they are the expected ones, by kind of question."""
+"""Answers to questions about pictures: whether they are the expected ones, by kind of question.
+
+Beside the model's answers stand what needs no model of words: the answer of the nearest other picture of which the same
+was asked, and the commonest answer to the question, whatever the picture.
+"""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
+from deixis.engine.evaluation.captions.sources import image_rows, nearest_other
+from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.grounders import TextRow, run_on_texts
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
-from deixis.types import EvalMetric, EvalProtocol
+from deixis.errors import DeixisError
+from deixis.types import EvalMetric, EvalProtocol, Question
 
-__all__ = ["PROTOCOL", "measure", "prepare"]
+__all__ = ["NEAREST", "PROTOCOL", "QUESTION_ALONE", "AnswerPlan", "measure", "prepare"]
 
 PROTOCOL = EvalProtocol(
     title="Answers to questions about pictures",
@@ -26,42 +34,111 @@ PROTOCOL = EvalProtocol(
     ),
     plots=("accuracy", "commonest"),
     axis="kind of question",
-    test="the split `test` if the data has one, else all images; an answer counts word by word, but for capitals",
+    test="the split `test` if the data has one, else all images; an answer counts word by word, but for capitals; the "
+    "nearest picture and the commonest answer are of the other splits, or of other concepts where there are none",
 )
 
-
-def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> EvalSet:
-    """The pictures with questions."""
-    return on_test(data.questioned(options.limit, talk.say))
+NEAREST, QUESTION_ALONE = "nearest", "question alone"
 
 
-def measure(plan: EvalSet, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
+class AnswerPlan(NamedTuple):
+    """The pictures that questions are put about, and those whose answers may be copied."""
+
+    data: EvalSet
+    bank: EvalSet
+
+
+def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> AnswerPlan:
+    """The pictures with questions of the split `test` and the others; all, where there are no splits."""
+    every = data.questioned(options.limit, talk.say)
+    test = [i for i, sample in enumerate(every.samples) if sample.split == "test"]
+    rest = [i for i in range(len(every.samples)) if i not in set(test)]
+    return AnswerPlan(every.take(test), every.take(rest)) if test and rest else AnswerPlan(every, every)
+
+
+def measure(plan: AnswerPlan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """Of each question whether the answer is the expected one; beside it the commonest answer of its kind, which looks
-    at no picture (and knows the answers that it is measured on)."""
-    asked = [(place, each) for place, sample in enumerate(plan.samples) for each in sample.questions if each.answer]
+    at no picture (and knows the answers that it is measured on), and the answers of other pictures."""
+    data = plan.data
+    asked = [_Asked(place, each.question, each.answer, each.kind) for place, each in _questions(data)]
 
     def run(pixels: Tensor, tokens: Tensor, real: Tensor, rows: Sequence[TextRow]) -> Iterable[str]:
         found: list[str] = model.model.answer(pixels, tokens, real)
         return found
 
-    pairs = [(place, each.question) for place, each in asked]
+    pairs = [(each.picture, each.question) for each in asked]
     with talk.step("answer"), talk.bar("answer questions") as bar:
-        given = [_plain(each) for each in run_on_texts(model.model, plan, pairs, run, bar)]
-    expected, kinds = [_plain(each.answer) for _, each in asked], np.array([each.kind for _, each in asked])
-    right = np.array([float(one == other) for one, other in zip(given, expected, strict=True)])
-    blind = np.zeros(len(asked))
-    for kind in set(kinds.tolist()):
-        own = [answer for answer, each in zip(expected, kinds.tolist(), strict=True) if each == kind]
-        common = max(sorted(set(own)), key=own.count)
-        blind[kinds == kind] = [float(answer == common) for answer in own]
-    names = np.array([f"{plan.ids[place]}: {each.question}" for place, each in asked], dtype=object)
-    pictures = np.array([place for place, _ in asked], dtype=np.int64)
+        given = {"": run_on_texts(model.model, data, pairs, run, bar)}
+    copied, notes = _copied(plan, asked, model, talk)
+    arms = {arm: _columns(asked, answers, data) for arm, answers in (given | copied).items()}
+    arms[""] |= _commonest(asked, data)
+    return EvalOutput(arms, notes, {"images": len(data.samples), "questions": len(asked)})
+
+
+class _Asked(NamedTuple):
+    picture: int
+    question: str
+    answer: str
+    kind: str
+
+
+def _questions(data: EvalSet) -> Iterable[tuple[int, Question]]:
+    for place, sample in enumerate(data.samples):
+        yield from ((place, each) for each in sample.questions if each.answer)
+
+
+def _copied(
+    plan: AnswerPlan, asked: Sequence[_Asked], model: EvalModel, talk: EvalReporter
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """The commonest answer of other pictures to the same question, and that of the nearest of them; empty where no
+    other picture was asked."""
+    answers: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
+    for place, each in _questions(plan.bank):
+        answers[each.question].append((place, each.answer))
+    groups, own = plan.bank.groups, plan.data.groups if plan.data is plan.bank else [-1] * len(plan.data.ids)
+    others = [
+        [(place, answer) for place, answer in answers[each.question] if groups[place] != own[each.picture]]
+        for each in asked
+    ]
+    found = {QUESTION_ALONE: [_most_common([answer for _, answer in each]) for each in others]}
+    try:
+        queries, rows = image_rows((plan.data, plan.bank), model, talk)
+    except DeixisError as error:  # the starter is not in the cache
+        return found, (f"{NEAREST} is left out: {error}",)
+    found[NEAREST] = [
+        known[int(nearest_other(queries[each.picture, None], rows[[place for place, _ in known]])[0])][1]
+        if known
+        else ""
+        for each, known in zip(asked, others, strict=True)
+    ]
+    return found, ()
+
+
+def _most_common(answers: Sequence[str]) -> str:
+    return max(sorted(set(answers)), key=answers.count, default="")
+
+
+def _commonest(asked: Sequence[_Asked], data: EvalSet) -> dict[Column, QueryValues]:
+    of_kind: dict[str, list[str]] = collections.defaultdict(list)
+    for each in asked:
+        of_kind[each.kind].append(_plain(each.answer))
+    common = {kind: _most_common(answers) for kind, answers in of_kind.items()}
+    return _columns(asked, [common[each.kind] for each in asked], data, "commonest")
+
+
+def _columns(
+    asked: Sequence[_Asked], answers: Sequence[str], data: EvalSet, metric: str = "accuracy"
+) -> dict[Column, QueryValues]:
+    """Whether each answer is right, of all questions and of each kind."""
+    right = np.array([float(_plain(one) == _plain(each.answer)) for each, one in zip(asked, answers, strict=True)])
+    kinds = np.array([each.kind for each in asked])
+    names = np.array([f"{data.ids[each.picture]}: {each.question}" for each in asked], dtype=object)
+    pictures = np.array([each.picture for each in asked], dtype=np.int64)
     columns = {}
-    for metric, values in (("accuracy", right), ("commonest", blind)):
-        for kind in ("", *sorted(set(kinds.tolist()) - {""})):
-            some = kinds == kind if kind else np.ones(len(kinds), dtype=bool)
-            columns[Column(metric, kind)] = QueryValues(values[some], tuple(names[some]), pictures[some])
-    return EvalOutput({"": columns}, (), {"images": len(plan.samples), "questions": len(asked)})
+    for kind in ("", *sorted(set(kinds.tolist()) - {""})):
+        some = kinds == kind if kind else np.ones(len(kinds), dtype=bool)
+        columns[Column(metric, kind)] = QueryValues(right[some], tuple(names[some]), pictures[some])
+    return columns
 
 
 def _plain(answer: str) -> str:
