@@ -490,6 +490,24 @@ CLAIMS = (
         primary=False,
         cheap="no task",
     ),
+    Claim(
+        "Emoji of concepts that were never seen are found again in other styles more often where all drawings of one "
+        "concept belong together in training than where each belongs to its name alone.",
+        arms={
+            "concepts (CMPM)": Arm("plip", _NEW, grid=_GRID),
+            "pairs": Arm("plip", _PAIRS, grid=_GRID),
+            "pairs, random batches": Arm("plip", _RANDOM, grid=_GRID),
+            "equal shares for one concept": Arm("plip", _SHARES, grid=_GRID),
+        },
+        metric="same_emoji",
+        statistic="final",
+        minimum_effect=0.03,
+        data="same_emoji",
+        budget=16_384,
+        trial=0.25,
+        primary=False,
+        cheap="equal shares for one concept",
+    ),
 )
 """The paper's figure has InfoNCE on pairs clearly below the contrast of identities, and falling; no values are printed.
 In batches of 16 people, four pictures each, 3 of 63 others are no true negatives. InfoNCE with equal shares is what
