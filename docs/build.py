@@ -75,7 +75,7 @@ def _settings(method: Literals) -> list[tuple[str, ...]]:
     return [
         (f"`{name}`", *(f"`{_value(_at(preset, name))}`" for preset in presets))
         for name in values[0]
-        if name not in default or any(each[name] != default[name] for each in values)
+        if name not in default or any(_at(preset, name) != default[name] for preset in presets)
     ]
 
 

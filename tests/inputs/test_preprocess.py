@@ -329,3 +329,14 @@ def test_an_odd_pixel_is_cut_off_where_transformers_cuts_it() -> None:
     even, floor = (Preprocess(mode=mode, **settings)(image)[0, 0] * 255 / 30 for mode in ("crop", "crop_floor"))
     assert even.round().tolist() == [2, 3, 4, 5]
     assert floor.round().tolist() == [1, 2, 3, 4]
+
+
+def test_pictures_of_lines_are_squashed_to_a_shape_that_is_no_square() -> None:
+    preprocess = Preprocess(16, mode="squash", width=64)
+    picture = Image.new("RGB", (300, 40), "white")
+    assert preprocess(picture).shape == (3, 16, 64)
+    assert preprocess.read([picture]).shape == (1, 3, 16, 64)
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+    assert "width" not in Preprocess(16).to_dict()
+    with pytest.raises(DeixisError, match="the mode 'crop'"):
+        Preprocess(16, width=64)

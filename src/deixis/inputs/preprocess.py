@@ -63,6 +63,8 @@ class Preprocess:
             pixels; 0 decodes whole, which gives what torchvision, open_clip and transformers give. At 2, the values of
             photographs (1 to 48 megapixels) differ from that by 0.1 to 0.5 of 255 on average; with sharp edges in mode
             `pad`, which centres to whole pixels, by up to 2.
+        width: in pixels, where images are no squares, such as those of words, and `size` is their height (mode `squash`
+            only); 0: they are squares.
 
     Raises:
         DeixisError: a value is out of its range.
@@ -76,12 +78,13 @@ class Preprocess:
     crop_share: float = 1.0
     fill: int = 255
     reduce: int = _REDUCE
+    width: int = 0
 
     def __post_init__(self) -> None:
         for name, value in _checked(vars(self)).items():
             object.__setattr__(self, name, value)
 
-    def __call__(self, image: ImageSource | Sequence[ImageSource]) -> Float[Tensor, "*B 3 S S"]:
+    def __call__(self, image: ImageSource | Sequence[ImageSource]) -> Float[Tensor, "*B 3 H W"]:
         """One image, resized and normalised; or several of any sizes, as one batch.
 
         Args:
@@ -95,19 +98,19 @@ class Preprocess:
         batch = self.batch(pictures_in(image))
         return batch if several else batch[0]
 
-    def batch(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 S S"]:
+    def batch(self, images: Sequence[ImageSource]) -> Float[Tensor, "B 3 H W"]:
         """Images of any sizes as one batch, in float32; `read` does it in threads.
 
         Args:
             images: each as for a call.
         """
-        values = np.empty((len(images), 3, self.size, self.size), np.float32)
+        values = np.empty((len(images), 3, *self.shape), np.float32)
         for image, row in zip(images, values, strict=True):
             picture = picture_of(image) if isinstance(image, PixelArray) else open_image(image, smallest=self.smallest)
             self._fill(row, self._square(picture))
         return torch.from_numpy(values)
 
-    def read(self, sources: Sequence[ImageSource], threads: int = 1) -> Float[Tensor, "B 3 S S"]:
+    def read(self, sources: Sequence[ImageSource], threads: int = 1) -> Float[Tensor, "B 3 H W"]:
         """Files or pictures as one batch, in float32: `batch` of `load_image` with `smallest`, in less time.
 
         Args:
@@ -117,7 +120,7 @@ class Preprocess:
         Raises:
             ImageError: a source is no image that can be read.
         """
-        values = np.empty((len(sources), 3, self.size, self.size), np.float32)
+        values = np.empty((len(sources), 3, *self.shape), np.float32)
 
         def read(index: int) -> None:
             self._fill(values[index], self._read(sources[index]))
@@ -130,7 +133,7 @@ class Preprocess:
                 list(done)
         return torch.from_numpy(values)
 
-    def square(self, source: ImageSource) -> UInt8[Tensor, "3 S S"]:
+    def square(self, source: ImageSource) -> UInt8[Tensor, "3 H W"]:
         """One file or picture, decoded and resized but not normalised: a quarter of the bytes, to keep or to send.
 
         Args:
@@ -152,18 +155,26 @@ class Preprocess:
         return torch.from_numpy(values)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what a model takes."""
+        return self.size, self.width or self.size
+
+    @property
     def smallest(self) -> int | None:
         """The pixels that a JPEG's shorter side must keep when it is decoded (`load_image`); None: it stays whole."""
-        return self.reduce * self.size or None
+        return self.reduce * max(self.shape) or None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values for JSON; `from_dict` reads them back.
 
-        `reduce` stands there only where it was changed: so the fingerprints of models saved before there was one hold.
+        `reduce` and `width` stand there only where they were changed: so the fingerprints of models saved before there
+        were any hold.
         """
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
         if self.reduce == _REDUCE:
             del values["reduce"]
+        if not self.width:
+            del values["width"]
         return values
 
     @classmethod
@@ -197,12 +208,12 @@ class Preprocess:
         values /= np.array(self.std, np.float32)[:, None, None]
 
     def _square(self, picture: Image.Image) -> Image.Image:
-        """The image as a square of the model's side."""
+        """The image as a square of the model's side, or in the model's shape."""
         if self.mode in ("crop", "crop_floor"):
             return self._crop(picture)
         if self.mode == "pad":
             picture = self._pad(picture)
-        return self._resize(picture, (self.size, self.size))
+        return self._resize(picture, self.shape[::-1])
 
     def _resize(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         return picture if picture.size == size else picture.resize(size, _FILTERS[self.interpolation])
@@ -237,6 +248,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     _require_int("size", values["size"], 1, 16384)
     _require_int("fill", values["fill"], 0, 255)
     _require_int("reduce", values["reduce"], 0, 64)
+    _require_int("width", values["width"], 0, 16384)
     _require_choice("mode", values["mode"], get_args(Mode))
     _require_choice("interpolation", values["interpolation"], get_args(Interpolation))
     share = values["crop_share"]
@@ -245,6 +257,10 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     mean, std = _three("mean", values["mean"]), _three("std", values["std"])
     if min(std) <= 0:
         raise DeixisError(f"std is {std}.", "Each channel's must be above 0, since values are divided by it.")
+    if values["width"] and values["mode"] != "squash":
+        raise DeixisError(
+            f"The width is {values['width']}, and the mode {values['mode']!r}.", "Images of another shape are squashed."
+        )
     return {**values, "crop_share": float(share), "mean": mean, "std": std}
 
 

@@ -73,9 +73,7 @@ class Collate:
             "images" in self.needs and self._asks(*_OF_REGIONS, *self._per_region)
         )
         placed = {"regions"} if needed else set()
-        self._views = ImageViews(
-            view or ViewSpec(size=preprocess.size), preprocess, frozenset(_OF_IMAGES & set(self.needs) | placed)
-        )
+        self._views = ImageViews(view or ViewSpec(size=0), preprocess, frozenset(_OF_IMAGES & set(self.needs) | placed))
         self._source = source
         self.classes = tuple(sorted({each.label for each in source.samples if each.label is not None}))
         self._labels = {label: number for number, label in enumerate(self.classes)}

@@ -50,8 +50,12 @@ class ImageViews:
                 f"A view has the width {view.width} and keeps the shape of images (longest {view.longest}).",
                 "Set one of them to 0.",
             )
-        self.view = dataclasses.replace(view, size=view.size or preprocess.size)
-        self.preprocess = dataclasses.replace(preprocess, size=self.view.size)
+        own = view.size == 0 and not view.longest
+        self.view = dataclasses.replace(
+            view, size=view.size or preprocess.size, width=view.width or (preprocess.width if own else 0)
+        )
+        mode = "squash" if self.view.width else preprocess.mode
+        self.preprocess = dataclasses.replace(preprocess, size=self.view.size, width=self.view.width, mode=mode)
         self.fields = fields
 
     @property
