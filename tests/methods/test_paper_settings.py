@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from deixis.methods import list_methods, read
+from deixis.types import OptimGroup
 
 _CONTEXT = {
     "optim.optimiser": "sgd",
@@ -52,6 +53,37 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "view.augment.flip": 0.0,
     },
     "cones": {"offset": False, "reads": "classify", "second": ("adapter",)},  # all that the abstract says
+    "denseclip": {  # as released for ADE20K
+        "background": "",
+        "supervision": "masks",
+        "classes": "text",
+        "where": "after",
+        "vectors": 8,
+        "words": "",
+        "learned": True,
+        "spread": 1.0,  # torch's own, not CLIP's 0.02
+        "inner": 256,
+        "heads": 4,
+        "depth": 3,  # the paper says 6
+        "gamma": 1e-4,
+        "temperature": 0.07,
+        "aux_weight": 0.4,
+        "aux_mean": "all",
+        "box_weight": 1.0,
+        "width": 256,
+        "positions": "resize",
+        "warmup": 1500,
+        "warmup_ratio": 1e-6,
+        "power": 0.9,
+        "floor": 0.01,  # 1e-6 of 1e-4
+        "optim.optimiser": "adamw",
+        "optim.learning_rate": 1e-4,
+        "optim.weight_decay": 1e-4,
+        "optim.decay_1d": False,
+        "optim.groups": (OptimGroup("encoder", scale=0.1),),
+        "view.size": 512,
+        "view.augment.flip": 0.5,
+    },
     "dreamlip": {
         "scale": 1 / 0.07,
         "share_repeats": False,

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import regex
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from deixis.types.outputs import Tokens
 
-__all__ = ["ClassNames", "NameTokenizer"]
+__all__ = ["ClassNames", "NameTokenizer", "region_classes"]
 
 
 class ClassNames(tuple[str, ...]):
@@ -20,6 +22,24 @@ class ClassNames(tuple[str, ...]):
     def tokenizer(self) -> NameTokenizer:
         """Number n is the token n + 1; 0 is padding."""
         return NameTokenizer(self)
+
+
+def region_classes(names: ClassNames, phrases: Sequence[Sequence[str]], count: int) -> Int64[Tensor, "B T"]:
+    """The class of each region by what it is called: the name itself, or the first one within it; -1 where that is no
+    class, or there is no region.
+
+    Args:
+        names: of the classes.
+        phrases: of the regions of each image.
+        count: regions of an image at the most (T).
+    """
+    known = {name.casefold(): number for number, name in reversed(list(enumerate(names)))}
+    found = torch.full((len(phrases), count), -1)
+    for row, texts in zip(found, phrases, strict=True):
+        for place, text in enumerate(texts[:count]):
+            spoken = " ".join(text.split()).casefold()
+            row[place] = known[spoken] if spoken in known else int(names.tokenizer([spoken], 1).ids[0, 0]) - 1
+    return found
 
 
 class NameTokenizer:

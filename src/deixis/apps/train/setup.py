@@ -12,6 +12,7 @@ from typing import Any
 from deixis import engine
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.few_shot.training_classes import training_classes
 from deixis.apps.train.held_out import held_out, one_by_one
 from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
 from deixis.apps.train.same_thing import require_things, several_of_each
@@ -19,7 +20,6 @@ from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.fewshot import learners
-from deixis.engine.fewshot.names import class_names
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
@@ -262,24 +262,13 @@ def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
             changed = {**_whole(name, settings.config), **changed}
     for part in read_method(name).card.parts:
         if part.kind == "names" and (not part.optional or (part.name not in changed and _labelled(source))):
-            changed[part.name] = _class_names(name, source)
+            changed[part.name] = training_classes(name, source)
     return engine.build(name, settings.config, changed, parts, settings.seed, source)
 
 
 def _labelled(source: Source) -> bool:
     """Whether there are classes, two or more."""
     return len({sample.label for sample in source.samples if sample.label}) > 1
-
-
-def _class_names(name: str, source: Source) -> tuple[str, ...]:
-    """What the labels of the data are called, in their order."""
-    labels = sorted({sample.label for sample in source.samples if sample.label})
-    if not labels:
-        raise DeixisError(
-            f"{source.name!r} has no labels, and {name} learns classes.",
-            "Put the images into a folder for each class, or name the column of the classes: --label-column",
-        )
-    return class_names(labels, least=2)
 
 
 def _has_new_parts(method: AnyMethod) -> bool:
