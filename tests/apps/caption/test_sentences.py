@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deixis import zoo
+from deixis.apps.caption import sentences
 from deixis.apps.caption.command import run
 from deixis.apps.caption.sentences import rephrased, sentences_of
 from deixis.apps.caption.settings import CaptionSettings
@@ -21,6 +22,7 @@ from deixis.apps.train.captions import with_sentences
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import prepare
 from deixis.errors import DeixisError
+from deixis.nn.language.generation import GeneratedText
 from deixis.types import Phrase, Region
 
 NOUNS = "dog cat bus cup hat key map nut owl pen rug tie van zip".split()
@@ -119,6 +121,6 @@ def test_a_colour_is_said_where_it_fills_a_box_and_not_what_lies_around(tmp_path
 def test_other_words_are_taken_only_where_they_name_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     writer = zoo.load_part("lm", "tiny")
     says = ["On the left there is a dog.", "A big dog is on the left.", "..."]
-    monkeypatch.setattr(writer, "generate", lambda embeddings, mask, length: [says.pop(0)])
+    monkeypatch.setattr(sentences, "generate", lambda *_: [GeneratedText(says.pop(0), (), 0.0)])
     old = ["The dog is on the left."] * 3
     assert rephrased(writer, old) == ["On the left there is a dog.", old[1], old[2]]

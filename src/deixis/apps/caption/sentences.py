@@ -29,6 +29,7 @@ from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
+from deixis.nn.language.generation import generate
 from deixis.ops.regions.colours import COLOUR_NAMES, colour_shares
 from deixis.types import Region, Sample, place
 from deixis.types.protocols import LanguageModel, Proposals
@@ -197,8 +198,7 @@ def rephrased(writer: LanguageModel, sentences: Sequence[str]) -> list[str]:
 
 def _other_words(writer: LanguageModel, sentence: str) -> str:
     tokens, mask = writer.tokenizer([_REPHRASE.format(sentence)], writer.context_length - _LENGTH)
-    with torch.no_grad():
-        return writer.generate(writer.embeddings(tokens), mask, _LENGTH)[0].strip()
+    return generate(writer, writer.embed(tokens), mask, _LENGTH)[0].text.strip()
 
 
 def _kept(sentence: str, other: str) -> str:

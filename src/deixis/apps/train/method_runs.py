@@ -1,7 +1,7 @@
 """From a run folder to its method, and what is written so that this is possible.
 
 method.safetensors      the tensors that the run made or changed, and as its metadata: method, preset, overrides,
-config, and every part by name and fingerprint
+config, and every part by name and fingerprint (a new language model also by its sizes and words)
 model/                  the dual encoder, with what the method changed of it (weights, adapters, scale)
 classifier.json         of methods that learn classes: their names, for `load_classifier`
 """
@@ -30,11 +30,14 @@ from deixis.files import atomic_path
 from deixis.methods import read as read_method
 from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
+from deixis.nn.frozen import is_frozen
 from deixis.nn.image_only import image_only
+from deixis.nn.language.causal_lm import CausalLm
 from deixis.types import Part
 from deixis.types.protocols import AnyMethod
+from deixis.zoo.parts import lm
 
-__all__ = ["STATE", "facts_of", "image_encoder", "load_method", "write_card"]
+__all__ = ["STATE", "facts_of", "image_encoder", "load_method", "require_rebuildable", "write_card"]
 
 STATE = zoo.METHOD
 
@@ -59,6 +62,7 @@ def load_method(run: str | os.PathLike[str]) -> AnyMethod:
     if (folder / "model").is_dir() and (encoder := next(filter(_is_encoder, card.parts), None)) is not None:
         model = zoo.load(folder / "model")
         parts[encoder.name] = model.with_adapters(None, None) if "adapters" in card.capabilities else model
+    parts |= {name: each["settings"] for name, each in recorded.items() if "settings" in each}
     method = engine.build(facts["method"], facts.get("preset", "desk"), facts["config"], parts)
     for part in card.parts:
         then, now = recorded.get(part.name, {}).get("fingerprint"), _fingerprint(method, part)
@@ -112,6 +116,30 @@ def _fingerprint(method: AnyMethod, part: Part) -> str | None:
     return fingerprint(value)
 
 
+def require_rebuildable(name: str, method: AnyMethod) -> None:
+    """Refuses a new language model that the method leaves as it is: it knows nothing, and a run would not store it.
+
+    Args:
+        name: of the method.
+        method: as it was built.
+
+    Raises:
+        DeixisError: it has one.
+    """
+    for part in card_of(method).parts:
+        value = getattr(method, part.name, None)
+        if isinstance(value, CausalLm) and lm.is_new(value) and any(map(is_frozen, value.modules())):
+            raise DeixisError(
+                f"{name} does not train all of its language model, and {value.name!r} has random weights.",
+                "Train it: --set trains=all; or name one that has learned a language: --set lm=smollm2.",
+            )
+
+
+def _settings(part: object) -> dict[str, Any]:
+    """What a new language model is built again from: its words are those of the captions, and no name leads to it."""
+    return {"settings": lm.described(part)} if isinstance(part, CausalLm) and lm.is_new(part) else {}
+
+
 def facts_of(method: AnyMethod, what: Mapping[str, Any], preset: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What must be known of a method to build it again.
 
@@ -122,7 +150,11 @@ def facts_of(method: AnyMethod, what: Mapping[str, Any], preset: str, overrides:
         overrides: what was changed of it, as on the command line.
     """
     parts = {
-        part.name: {"name": what["config"].get(part.name), "fingerprint": _fingerprint(method, part)}
+        part.name: {
+            "name": what["config"].get(part.name),
+            "fingerprint": _fingerprint(method, part),
+            **_settings(getattr(method, part.name, None)),
+        }
         for part in card_of(method).parts
     }
     changed = parse_overrides(what["method"], overrides, preset)

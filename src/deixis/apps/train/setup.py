@@ -15,6 +15,7 @@ from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.few_shot.training_classes import training_classes
 from deixis.apps.train.held_out import held_out, one_by_one
 from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
+from deixis.apps.train.method_runs import require_rebuildable
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
@@ -142,6 +143,7 @@ def prepare(
         raise DeixisError(f"{name} measures other methods, and has nothing to train.", "`deixis list` shows what does.")
     method = _build(name, source, settings)
     _require_work(name, method)
+    require_rebuildable(name, method)
     _require_sources(name, method, sources)
     usable, notes = _worded(source, method)
     usable, single = several_of_each(usable, method)

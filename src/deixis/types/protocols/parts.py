@@ -16,6 +16,7 @@ from torch import Tensor
 from deixis.types.outputs import RegionProposals, SampledImages, Tokens, TokenStates
 
 __all__ = [
+    "DecodingTokenizer",
     "ImageEncoder",
     "ImagePreprocessing",
     "LanguageModel",
@@ -52,6 +53,15 @@ class TextTokenizer(Protocol):
 
     def __call__(self, texts: Sequence[str], length: int) -> Tokens:
         """At most `length` numbers a text, padded to the longest, and which of them are real."""
+        ...
+
+
+@runtime_checkable
+class DecodingTokenizer(TextTokenizer, Protocol):
+    """A tokenizer that also knows the way back, as a language model needs it."""
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of tokens in a row."""
         ...
 
 
@@ -144,7 +154,10 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """The kind `lm`: what comes next in a text, which may stand behind vectors that are no words."""
+    """The kind `lm`: what comes next in a text, which may stand behind vectors that are no words.
+
+    `deixis.nn.language.generation` makes texts with it.
+    """
 
     @property
     def width(self) -> int:
@@ -157,24 +170,44 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def tokenizer(self) -> TextTokenizer:
-        """Strings to its token numbers."""
+    def tokenizer(self) -> DecodingTokenizer:
+        """Strings to its token numbers, and back."""
         ...
 
-    def embeddings(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
+    @property
+    def start(self) -> int:
+        """The token that a text begins with."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        ...
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Tokens that stand around texts and are no words; start and end are among them."""
+        ...
+
+    def embed(self, tokens: Int64[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
         """What the first layer is given, before positions are added."""
         ...
 
-    def states(self, embeddings: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
-        """States of the last layer; each position sees only itself and those before it where `mask` is true."""
+    def states(
+        self, inputs: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"], past: Any | None = None
+    ) -> Float[Tensor, "B L F"]:
+        """States of the last layer; each position sees only itself and those before it where `mask` is true, and what
+        was read with `past`, a `deixis.nn.language.kv_cache.KvCache` that grows."""
         ...
 
-    def logits(self, states: Float[Tensor, "B L F"]) -> Float[Tensor, "B L C"]:
+    def logits(self, states: Float[Tensor, "*B F"]) -> Float[Tensor, "*B C"]:
         """Scores of every token of the vocabulary as the next one."""
         ...
 
-    def generate(self, embeddings: Float[Tensor, "B L F"], mask: Bool[Tensor, "B L"], length: int) -> list[str]:
-        """Continues each row with the likeliest tokens, at most `length` of them, up to the end of the text."""
+    def token_loss(
+        self, states: Float[Tensor, "B L F"], targets: Int64[Tensor, "B L"], real: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B L"]:
+        """-log p of the token that follows each state; 0 where `real` is false."""
         ...
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from deixis import zoo
+from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.encoders import ImageHalf
+from deixis.nn.vision_language.raw_patches import RawPatches
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import ImageEncoder
 from deixis.zoo import fine_resnet, regnet, scratch, timm_networks
 
 __all__ = ["PART", "load"]
+
+_PATCHES = "patches:"
 
 PART = PartKind(
     gives="pooled features, dense tokens and feature maps of images, with the preprocessing that belongs to it",
@@ -40,6 +44,7 @@ PART = PartKind(
             "a small new network: resnet (also with stride8), vit or vit-mean; tiny, small or base; the side of the "
             "images in pixels",
         ),
+        PartSource("patches:SIDE:SIZE", "patches:8:64", "no network: the pixels of each patch of images of this size"),
         PartSource(
             "DUAL_ENCODER",
             "my-run",
@@ -71,6 +76,8 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: A
         return timm_networks.load(name, seed)
     if name.startswith(regnet.PREFIX):
         return regnet.load(name, seed)
+    if name.startswith(_PATCHES):
+        return _patches(name)
     if fine_resnet.is_name(name):
         return fine_resnet.load(name, seed)
     new = scratch.options(name)
@@ -78,3 +85,17 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: A
         new.pop("text", None)
         return scratch.image_half(seed=seed, **new)
     return ImageHalf.of(zoo.load(name, **options))
+
+
+def _patches(name: str) -> RawPatches:
+    sides = name.removeprefix(_PATCHES).split(":")
+    if (
+        len(sides) != 2
+        or not all(each.isdigit() for each in sides)
+        or int(sides[0]) < 1
+        or int(sides[1]) % int(sides[0])
+    ):
+        raise DeixisError(
+            f"There are no patches {name!r}.", "Give the side of a patch and that of the images, such as patches:8:64."
+        )
+    return RawPatches(int(sides[0]), int(sides[1])).eval()
