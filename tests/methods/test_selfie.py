@@ -120,6 +120,26 @@ def test_a_patch_is_masked_by_the_image_and_the_step_whatever_stands_beside_it()
     assert not torch.equal(whole, method(batch, Progress(4)).total)
 
 
+def test_pixels_are_given_at_the_places_that_are_masked() -> None:
+    method: Any = engine.build("selfie", "tiny", {"target": "pixels"}).eval()
+    images = torch.rand(2, 3, 24, 24)
+    batch = Batch(ids=("a", "b"), images=images)
+    found = method(batch, Progress(3))
+    features = method.features(images)
+    given, masked = selfie.random_patch_split(Progress(3).uniform("patches", batch.ids, 9), 3)
+    _, queries = method.queries(features, given, masked)
+    total = 0.0
+    for i in range(2):
+        for number, place in enumerate(masked[i].tolist()):
+            row, column = divmod(place, 3)
+            patch = images[i, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8].flatten()
+            total += float((method.pixels(queries[i, number]) - patch).detach().square().mean()) / 6
+    assert float(found.parts["pixels"].detach()) == pytest.approx(total, rel=1e-5)
+    assert "patches_found" not in found.metrics
+    with pytest.raises(DeixisError, match="patch or pixels"):
+        engine.build("selfie", "tiny", {"target": "colour"})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
