@@ -3,7 +3,7 @@
     P_i = conv3x3(L_i),   L_i = conv1x1(C_i) + upsampled(L_{i+1})                  (Lin et al. 2017)
 
 A network of one stride gives one map, or several of one size; `RescaledMaps` gives them four sizes by transposed
-convolutions and pooling.
+convolutions and pooling, and `SimplePyramid` (Li et al. 2022, ViTDet) is that with a 1 x 1 and a 3 x 3 convolution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SCALES", "FeaturePyramid", "MapNorm", "RescaledMaps"]
+__all__ = ["SCALES", "FeaturePyramid", "MapNorm", "RescaledMaps", "SimplePyramid"]
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
 """Sizes of the maps of a pyramid that is made of one, as factors."""
@@ -66,6 +66,34 @@ class RescaledMaps(nn.Module):
             maps: as many as there are scales, of one size.
         """
         return [level(cells) for level, cells in zip(self.levels, maps, strict=True)]
+
+
+class SimplePyramid(nn.Module):
+    """A pyramid out of one map, without a way from level to level.
+
+    Args:
+        channels: of the map.
+        width: of the levels.
+        scales: of the levels, as `RescaledMaps` takes them.
+    """
+
+    def __init__(self, channels: int, width: int, scales: Sequence[float] = SCALES) -> None:
+        super().__init__()
+        self.rescaled = RescaledMaps(channels, scales)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, width, 1, bias=False),
+                MapNorm(width),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                MapNorm(width),
+            )
+            for _ in scales
+        )
+
+    def forward(self, cells: Float[Tensor, "B c h w"]) -> list[Float[Tensor, "B d _h _w"]]:
+        """The levels, from the finest to the coarsest."""
+        maps = self.rescaled([cells] * len(self.levels))
+        return [level(each) for level, each in zip(self.levels, maps, strict=True)]
 
 
 class FeaturePyramid(nn.Module):
