@@ -189,7 +189,6 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "postgres.Postgres.create": "how a collection begins that is not copied from a folder",
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
     "cones.ConceptTable.sequence": "how a network with cross-attention takes a concept in place of a text",
-    "weighting.focal_weight": "weights of tokens and of pairs, ahead of the methods that it is made for",
     "contrastive.sigmoid_pairs": "the loss of SigLIP, whose checkpoints are loaded",
     # what grounding is made of, ahead of the methods, proposals and protocols that it is made for
     "regions.boxes.box_jitter": "proposals near the boxes of the data",

@@ -452,6 +452,22 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "optim.weight_decay": 0.04,
         "optim.clip": 3.0,
     },
+    "cgvlm": {
+        "trains": "projector",
+        "optim.learning_rate": 1e-3,  # this and what follows of LLaVA 1.5, whose first stage it changes
+        "optim.schedule": "cosine",
+        "optim.warmup": 0.03,
+    },
+    "prior": {
+        "alpha": 1.0,
+        "normalise": "caption",
+        "scorer": "reference",
+        "projector": "mlp",
+        "trains": "projector",
+        "optim.learning_rate": 1e-3,  # this and what follows of LLaVA 1.5, whose first stage it changes
+        "optim.schedule": "cosine",
+        "optim.warmup": 0.03,
+    },
     "srmap": {
         "rules": "salient_relevance",
         "step": "salient",

@@ -17,6 +17,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.late_interaction import token_similarity
 from deixis.types import Tokens, TokenStates
 from deixis.zoo import scratch
+from tests.support import texts
 
 CAPTION = "A red star, a blue ring."
 WORDS = ("A", "red", "star", ",", "a", "blue", "ring", ".")
@@ -88,6 +89,15 @@ def test_a_method_a_folder_and_an_encoder_are_drawn_alike(
     sheets.append(draw_alignment(encoder, tmp_path / "picture.png", CAPTION))
     assert len({sheet.tobytes() for sheet in sheets}) == 1
     assert method.training
+
+
+def test_a_method_without_a_dual_encoder_compares_its_own_words_with_its_own_patches(picture: Image.Image) -> None:
+    overrides = {"lm": "scratch:tiny", "grid": 0, "tower": "patches:16:32"}
+    method = engine.build("cgvlm", "tiny", overrides, source=texts(CAPTION)).eval()
+    found = align_words(method, picture, CAPTION)
+    assert found.words == WORDS
+    assert found.similarity.shape == (8, 2, 2)
+    assert (found.chosen_by.sum(0) == 1).all(), "marks around the text choose none"
 
 
 def test_what_can_not_be_aligned_is_refused(encoder: DualEncoder, picture: Image.Image) -> None:

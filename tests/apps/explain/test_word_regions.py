@@ -20,7 +20,7 @@ TEXT = "a red square, and blue"
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     method = engine.build("uniter", "tiny", {"sample.length": 40}).eval()
-    monkeypatch.setattr(word_regions, "open_method", lambda model, capability: method)
+    monkeypatch.setattr(word_regions, "open_method", lambda model, capability, others=(): method)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "photo.png"
     Image.new("RGB", (48, 48), (200, 30, 30)).save(path)

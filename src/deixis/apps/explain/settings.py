@@ -28,7 +28,7 @@ class ExplainSettings(ComputeSettings):
             which methods offer `attribute`, docs/explaining.md all names. By default `windows` for a model of images
             and texts, whose gradient maps hardly depend on the text, and `normgrad` for a classifier or where
             `layers`, `combine` or `rate` are given. `align` shows the region that each word means, by a run whose
-            method offers that.
+            method offers that, or the patch that each word is nearest to, where it compares words with patches.
         layers: names of layers of the image tower; by default the method's own choice.
         combine: how the maps of several layers become one: `sum`, `product` (geometric mean) or `plain_product`.
         others: texts to contrast with: the mean of their similarities is subtracted from the score. By default the map

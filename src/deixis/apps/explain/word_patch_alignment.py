@@ -1,6 +1,6 @@
 """Which patches of a picture each word of a caption finds, as a model sees it that compares them token by token.
 
-from deixis.apps.alignment import draw_alignment
+from deixis.apps.explain.word_patch_alignment import draw_alignment
 
 draw_alignment("my-run", "photo.jpg", "a red bird and a boat").save("words.png")
 """
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +23,19 @@ from torch.nn import functional as F
 from deixis import zoo
 from deixis.apps.common.formatting import MINUS
 from deixis.apps.explain.overlays import Panel, sheet
+from deixis.apps.predict.capable import open_method
+from deixis.engine.features.region_pairs import text_tokenizer
+from deixis.engine.training.batching import preprocess_of, tokenized
 from deixis.errors import DeixisError
 from deixis.inputs.images import ImageSource
+from deixis.inputs.preprocess import Preprocess
+from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
+from deixis.types import Tokens, TokenStates
+from deixis.types.protocols import OffersTokens
 
-__all__ = ["Alignment", "align_words", "draw_alignment"]
+__all__ = ["Alignment", "align_words", "draw", "draw_alignment"]
 
 Model = str | os.PathLike[str] | nn.Module
 
@@ -58,7 +68,8 @@ def align_words(model: Model, image: ImageSource, caption: str) -> Alignment:
     """Compares each word with each patch.
 
     Args:
-        model: a name, a model or run folder, a `DualEncoder`, or a method that is built on one, such as FILIP.
+        model: a name, a model or run folder, a `DualEncoder`, or a method that is built on one, such as FILIP, or that
+            offers `image_tokens` and `text_tokens`.
         image: a path, the content of a file, or a Pillow image.
         caption: one text.
 
@@ -66,13 +77,14 @@ def align_words(model: Model, image: ImageSource, caption: str) -> Alignment:
         DeixisError: the model has no patches or no words to compare, the caption has no words, or the image can't be
             read.
     """
-    encoder = _encoder(model)
-    spans = encoder.tokenizer.words(caption, encoder.context_length)
+    reader = _reader(model)
+    ids = reader.tokens(caption)
+    spans = reader.tokenizer.words(caption, max(ids.ids.shape[1], reader.tokenizer.around + 1))
     if not spans:
         raise DeixisError(f"The caption {caption!r} has no words.", "Give one that describes the picture.")
-    with evaluating(encoder), torch.no_grad():
-        pixels = encoder.read_images([image])
-        patches, tokens = encoder.image_tokens(pixels), encoder.text_tokens(encoder.tokenize([caption]))
+    with evaluating(reader.model), torch.no_grad():
+        pixels = reader.preprocess.read([image]).to(ids.ids.device)
+        patches, tokens = reader.model.image_tokens(pixels), reader.words(ids)
     if patches.grid is None:
         raise DeixisError("The patches of this image tower do not form a grid.", "Give a model with a ViT or a ResNet.")
     cosines = F.normalize(tokens.states[0], dim=-1) @ F.normalize(patches.states[0], dim=-1).T
@@ -81,7 +93,8 @@ def align_words(model: Model, image: ImageSource, caption: str) -> Alignment:
     chosen_by = torch.stack([(begin <= nearest) & (nearest < end) for _, _, begin, end in spans])
     shape = (len(spans), *patches.grid)
     words = tuple(caption[start:stop] for start, stop, _, _ in spans)
-    return Alignment(_shown(encoder, pixels[0]), words, similarity.view(shape).cpu(), chosen_by.view(shape).cpu())
+    seen = _shown(reader.preprocess, pixels[0])
+    return Alignment(seen, words, similarity.view(shape).cpu(), chosen_by.view(shape).cpu())
 
 
 def draw_alignment(model: Model, image: ImageSource, caption: str) -> Image.Image:
@@ -96,7 +109,16 @@ def draw_alignment(model: Model, image: ImageSource, caption: str) -> Image.Imag
     Raises:
         DeixisError: as `align_words`.
     """
-    found = align_words(model, image, caption)
+    return draw(align_words(model, image, caption), caption)
+
+
+def draw(found: Alignment, caption: str) -> Image.Image:
+    """The sheet of `draw_alignment`.
+
+    Args:
+        found: the words and the patches.
+        caption: that stands above the picture.
+    """
     panels = [Panel(Image.fromarray(found.seen).resize((_SIDE, _SIDE)), caption)]
     for number, (word, place) in enumerate(zip(found.words, found.choices(), strict=True)):
         if not any(sign.isalnum() for sign in word):
@@ -106,18 +128,49 @@ def draw_alignment(model: Model, image: ImageSource, caption: str) -> Image.Imag
     return sheet([panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)])
 
 
-def _encoder(model: Model) -> DualEncoder:
-    found = zoo.load(model) if isinstance(model, str | os.PathLike) else getattr(model, "encoder", model)
-    if not isinstance(found, DualEncoder):
+class _Reader(NamedTuple):
+    """What reads pictures and captions, whatever kind of model it is.
+
+    Attributes:
+        model: a dual encoder, or a method that offers both kinds of tokens.
+        preprocess: of its pictures.
+        tokenizer: of its texts.
+        tokens: token numbers of a caption.
+        words: one state a token.
+    """
+
+    model: Any
+    preprocess: Preprocess
+    tokenizer: Tokenizer
+    tokens: Callable[[str], Tokens]
+    words: Callable[[Tokens], TokenStates]
+
+
+def _reader(model: Model) -> _Reader:
+    if isinstance(model, str | os.PathLike):
+        of_method = (Path(model) / zoo.METHOD).is_file() and not (Path(model) / "model").is_dir()
+        model = open_method(model, "text_tokens") if of_method else zoo.load(model)
+    found = getattr(model, "encoder", model)
+    if isinstance(found, DualEncoder):
+        return _Reader(found, found.preprocess, found.tokenizer, lambda text: found.tokenize([text]), found.text_tokens)
+    if not isinstance(model, OffersTokens):
         raise DeixisError(
             f"A {type(model).__name__} has no words and patches.", "Give a model of images and texts, or its folder."
         )
-    return found
+    method: Any = model
+    device = next(iter(method.parameters())).device
+    return _Reader(
+        method,
+        preprocess_of(method),
+        text_tokenizer(method),
+        lambda text: Tokens(*tokenized(method, [text])[0]).to(device),
+        lambda tokens: method.text_tokens(*tokens),
+    )
 
 
-def _shown(encoder: DualEncoder, pixels: Float[Tensor, "3 S S"]) -> UInt8[np.ndarray, "S S 3"]:
+def _shown(preprocess: Preprocess, pixels: Float[Tensor, "3 S S"]) -> UInt8[np.ndarray, "S S 3"]:
     """The pixels as they were before they were normalised."""
-    mean, std = (torch.tensor(each)[:, None, None] for each in (encoder.preprocess.mean, encoder.preprocess.std))
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
     values = (pixels.cpu() * std + mean).clamp(0, 1) * 255
     return values.round().byte().permute(1, 2, 0).contiguous().numpy()
 

@@ -1,9 +1,9 @@
-"""Which region each word of a text means, by a method that offers `align`: a table, and boxes on the picture."""
+"""Which region each word of a text means, by a method that offers `align`: a table, and boxes on the picture. Of a
+method that compares words with patches, the patch that each word is nearest to."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +13,17 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained
 from deixis.apps.explain.explain import free_file
 from deixis.apps.explain.settings import ExplainSettings
-from deixis.apps.predict.capable import open_method
+from deixis.apps.explain.word_patch_alignment import Alignment, draw
+from deixis.apps.explain.word_patch_alignment import align_words as align_with_patches
+from deixis.apps.predict.capable import Model, open_method
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.features.region_pairs import RegionPairs
+from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import open_image
 from deixis.nn import compute
+from deixis.types.protocols import OffersAlign
 from deixis.types.region_drawing import MarkedRegion, draw_boxes
 
 __all__ = ["WordRegion", "align_file", "align_words"]
@@ -46,11 +50,11 @@ class WordRegion:
     regions: int
 
 
-def align_words(model: str | os.PathLike[str], photo: str | Path, texts: Sequence[str]) -> list[list[WordRegion]]:
+def align_words(model: Model, photo: str | Path, texts: Sequence[str]) -> list[list[WordRegion]]:
     """For each text the region of each of its words.
 
     Args:
-        model: folder of a run whose method offers `align`.
+        model: a method that offers `align`, or the folder of its run.
         photo: path of the picture.
         texts: what is said of it.
 
@@ -95,12 +99,13 @@ def align_file(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> list[list[WordRegion]]:
-    """Prints the region of each word, and writes the picture with their boxes as PNG, one below the other.
+    """Prints the region of each word, and writes the picture with their boxes as PNG, one below the other; of patches
+    a sheet with a cell for each word.
 
     Args:
         photo: path of the picture.
         texts: what is said of it.
-        model: folder of a run.
+        model: folder of a run whose method offers `align`, or `image_tokens` and `text_tokens`.
         settings: device and precision.
         out: the PNG; by default `NAME-explained.png` in the working folder.
         overwrite: replace what is there.
@@ -112,9 +117,14 @@ def align_file(
     talk, path = Reporter(quiet), Path(out or f"{Path(photo).stem}-explained.png")
     free_file(path, overwrite)
     with settings.active():
-        found = align_words(model, photo, texts)
-    picture = open_image(Path(photo))
-    sheets = [draw_boxes(picture, [MarkedRegion(each.word, each.box, each.score) for each in rows]) for rows in found]
+        method = open_method(model, "align", others=("text_tokens",))
+        if offers(method, OffersAlign):
+            found, picture = align_words(method, photo, texts), open_image(Path(photo))
+            sheets = [draw_boxes(picture, [MarkedRegion(e.word, e.box, e.score) for e in rows]) for rows in found]
+        else:
+            aligned = [align_with_patches(method, Path(photo), text) for text in texts]
+            found = [_nearest_patches(each) for each in aligned]
+            sheets = [draw(each, text) for each, text in zip(aligned, texts, strict=True)]
     with explained(path), atomic_path(path) as temporary, open(temporary, "wb") as file:
         _stacked(sheets).save(file, "PNG")
     for text, rows in zip(texts, found, strict=True):
@@ -125,6 +135,18 @@ def align_file(
             place = f"{each.region + 1}/{each.regions}"
             talk.result(f"  {each.word:<20} {each.score:6.2f} {each.share:6.0%}  {place:>6}  {box}")
     talk.result(f"{path} written.")
+    return found
+
+
+def _nearest_patches(aligned: Alignment) -> list[WordRegion]:
+    """The patch that each word is nearest to, its box in shares of what the model is given."""
+    _, rows, columns = aligned.similarity.shape
+    found = []
+    for word, scores, (y, x) in zip(aligned.words, aligned.similarity.flatten(1), aligned.choices(), strict=True):
+        box = (x / columns, y / rows, (x + 1) / columns, (y + 1) / rows)
+        place = y * columns + x
+        share = float((scores / _SPREAD).softmax(0)[place])
+        found.append(WordRegion(word, box, float(scores[place]), share, place, rows * columns))
     return found
 
 

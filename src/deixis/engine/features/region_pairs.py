@@ -19,8 +19,9 @@ from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn import compute
 from deixis.types import Batch, Picture, Sample, Source, Stage
 from deixis.types.batch import concatenate
+from deixis.types.protocols import AnyMethod
 
-__all__ = ["RegionPairs"]
+__all__ = ["RegionPairs", "text_tokenizer"]
 
 _BATCH = 64
 
@@ -49,9 +50,7 @@ class RegionPairs:
     @property
     def tokenizer(self) -> Tokenizer:
         """Of the part that reads texts."""
-        parts: list[Any] = [getattr(self.method, part.name, None) for part in card_of(self.method).parts]
-        found: Tokenizer = next(each.tokenizer for each in parts if hasattr(each, "tokenizer"))
-        return found
+        return text_tokenizer(self.method)
 
     def batches(self, pictures: Sequence[Picture], texts: Sequence[str]) -> list[Batch]:
         """The pairs of a picture and the text at the same place.
@@ -89,3 +88,10 @@ class RegionPairs:
             for batch in self.batches(pictures, texts):
                 scores.append(self.method.match(batch.to(device)).float().cpu())
         return torch.cat(scores) if scores else torch.zeros(0)
+
+
+def text_tokenizer(method: AnyMethod) -> Tokenizer:
+    """That of the first part of a method that has one."""
+    parts: list[Any] = [getattr(method, part.name, None) for part in card_of(method).parts]
+    found: Tokenizer = next(each.tokenizer for each in parts if hasattr(each, "tokenizer"))
+    return found

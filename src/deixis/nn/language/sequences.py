@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from deixis.types.outputs import Tokens
 from deixis.types.protocols import LanguageModel
 
-__all__ = ["compact", "continuation_loss", "ended", "prompt", "words_of"]
+__all__ = ["compact", "continuation_loss", "ended", "prompt", "target_logits", "words_of"]
 
 
 def compact(mask: Bool[Tensor, "B L"], *values: Shaped[Tensor, "B L ..."]) -> tuple[Shaped[Tensor, "B M ..."], ...]:
@@ -89,12 +89,28 @@ def continuation_loss(
         target: as `ended` gives it.
         question: words between, as `words_of` gives them.
     """
+    states, ids, said = _continued(lm, prefix, target, question)
+    losses = lm.token_loss(states, ids, said)
+    return losses.new_zeros(target.mask.shape).masked_scatter(target.mask, losses[said])
+
+
+def target_logits(
+    lm: LanguageModel, prefix: Float[Tensor, "B K F"] | None, target: Tokens, question: Tokens | None = None
+) -> Float[Tensor, "B L"]:
+    """The score of each token of a target before any softmax; 0 at padding. Arguments as for `continuation_loss`."""
+    states, ids, said = _continued(lm, prefix, target, question)
+    scores = lm.logits(states[said]).float().gather(1, ids[said][:, None])[:, 0]
+    return scores.new_zeros(target.mask.shape).masked_scatter(target.mask, scores)
+
+
+def _continued(
+    lm: LanguageModel, prefix: Tensor | None, target: Tokens, question: Tokens | None
+) -> tuple[Float[Tensor, "B M F"], Int64[Tensor, "B M"], Bool[Tensor, "B M"]]:
+    """States, the token that follows each, and whether it is one of the target."""
     empty = Tokens(target.ids[:, :0], target.mask[:, :0])
     before, known = prompt(lm, prefix, question or empty)
     words, count = lm.embed(target.ids), before.shape[1]
     mask = torch.cat([known, target.mask], dim=1)
     ids, said = F.pad(target.ids, (count, 0)), F.pad(target.mask, (count, 0))
     mask, inputs, ids, said = compact(mask, torch.cat([before.to(words.dtype), words], dim=1), ids, said)
-    states = lm.states(inputs[:, :-1], mask[:, :-1])
-    losses = lm.token_loss(states, ids[:, 1:], said[:, 1:])
-    return losses.new_zeros(target.mask.shape).masked_scatter(target.mask, losses[said[:, 1:]])
+    return lm.states(inputs[:, :-1], mask[:, :-1]), ids[:, 1:], said[:, 1:]
