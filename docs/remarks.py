@@ -100,6 +100,8 @@ VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
     "clip": "the authors' code",
     "coop": "the authors' code",
+    "denseclip": "the authors' code",
+    "dito": "a loop written from the equations",
     "dreamlip": "a loop written from the equations",
     "fairness_indicators": "the authors' code",
     "cmim": "the authors' code for molecules, KERMT",
@@ -130,7 +132,6 @@ VECTORS: Mapping[str, str] = {
 
 BUILT_ON: Mapping[str, str] = {
     "ctp": "mutual_prompt",
-    "denseclip": "mutual_prompt",
     "dreamsim": "perceptual_init",
     "projhead": "projection_head",
     "sab": "sentence_attention",
