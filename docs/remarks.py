@@ -98,6 +98,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
 
 VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
+    "cgvlm": "a loop written from the equations",
     "clip": "the authors' code",
     "coop": "the authors' code",
     "denseclip": "the authors' code",
@@ -118,6 +119,7 @@ VECTORS: Mapping[str, str] = {
     "pixpro": "the authors' code",
     "plip": "the authors' code",
     "pre": "the authors' code",
+    "prior": "a loop written from the equations",
     "projection_head": "the authors' experiments; of the spectral loss, its formula",
     "seer": "the authors' code",
     "selfie": "a loop written from the equations",
