@@ -52,6 +52,20 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "view.augment.scale": (1.0, 1.0),
         "view.augment.flip": 0.0,
     },
+    "close": {
+        "relative_norm": 0.08 * 768**0.5,
+        "vectors": 4,
+        "beam": 5,
+        "trains": "all",
+        "rule": "fixed",
+        "as_released": (),
+        "optim.optimiser": "adamw",
+        "optim.learning_rate": 3e-4,
+        "optim.weight_decay": 0.0,
+        "optim.schedule": "linear",
+        "optim.warmup": 0,
+        "optim.clip": 0.0,
+    },
     "cones": {"offset": False, "reads": "classify", "second": ("adapter",)},  # all that the abstract says
     "denseclip": {  # as released for ADE20K
         "background": "",

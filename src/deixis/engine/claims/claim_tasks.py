@@ -68,6 +68,7 @@ class TrainingTask:
         sources: further data, by the name that stages draw from it by.
         measures: metrics of this task alone: (method, held-out samples) -> one value a query.
         share: of the budget after which training stops; the model stays as it is then.
+        parts: kind of part -> seed -> a part of that kind, which methods are built on in place of what they name.
     """
 
     train: Source
@@ -78,6 +79,7 @@ class TrainingTask:
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     measures: Mapping[str, Callable[[Any, Source], Tensor]] = dataclasses.field(default_factory=dict)
     share: float = 1.0
+    parts: Mapping[str, Callable[[int], Any]] = dataclasses.field(default_factory=dict)
 
 
 class CurveResult(NamedTuple):

@@ -158,8 +158,9 @@ def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | Cu
 
 
 def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> AnyMethod:
-    towers = [part.name for part in read(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
-    return build(name, "desk", settings, {part: task.encoder(seed) for part in towers}, seed)
+    makers = {**dict.fromkeys(("dual_encoder", "image_tower"), task.encoder), **task.parts}
+    parts = {part.name: makers[part.kind](seed) for part in read(name).card.parts if part.kind in makers}
+    return build(name, "desk", settings, parts, seed)
 
 
 BACKEND = TrialBackend(_task, _build, collate_for, measures.values, chance=measures.chance, around=passed_through)
