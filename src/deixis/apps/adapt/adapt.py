@@ -14,12 +14,13 @@ from deixis import zoo
 from deixis.apps.adapt import results
 from deixis.apps.adapt.boxes import adapt_to_boxes, ranks_boxes
 from deixis.apps.adapt.decision import decide, headline_metric
+from deixis.apps.adapt.drafts import read_accepted
 from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.offer import offer_model
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
 from deixis.apps.adapt.votes import adapt_to_votes
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, read, texts
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, texts
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
@@ -80,8 +81,7 @@ _CONTROL = 10
 
 
 def controls(settings: AdaptSettings) -> dict[str, AdaptationPlan]:
-    """The controls of a run: captions dealt out at random (not where towers are trained, as that would double the time
-    it takes), and a mere shift of all images."""
+    """Captions dealt out at random (not where towers are trained: twice the time), and a mere shift of all images."""
     recipe, grid = recipe_for(settings.method, overrides(settings))
     shuffled = AdaptationPlan(recipe, grid, shuffled=True, divisions=_CONTROL)
     return {
@@ -183,7 +183,7 @@ def adapt(
     _check_settings(settings)
     settings = with_splits(settings, slow=trains_towers(settings.method))
     _reservation = free_name(out, overwrite)
-    source = data if isinstance(data, Source) else read(data, reading)
+    source = data if isinstance(data, Source) else read_accepted(data, reading, settings.accept, talk)
     offer_model(settings, talk)
     encoder = _original(settings.model)
     if trains_towers(settings.method):
@@ -236,7 +236,8 @@ def adapt_or_index(
         overwrite: replace what a run or index left at `out`.
         quiet: print nothing.
     """
-    source = read(data, reading)
+    talk = Reporter(quiet)
+    source = read_accepted(data, reading, settings.accept, talk)
     if settings.votes:
         adapt_to_votes(source, out, settings, overwrite=overwrite, quiet=quiet)
         return
@@ -249,7 +250,6 @@ def adapt_or_index(
     if source.kind != "images":
         adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
         return
-    talk = Reporter(quiet)
     talk.result(
         f"{data} holds {counted(len(source.samples), 'image')} and neither captions nor labels: nothing can be trained "
         "on it, but it can be searched."

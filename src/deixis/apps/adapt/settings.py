@@ -29,6 +29,8 @@ class AdaptSettings(ComputeSettings):
         knowledge: what classes are, in words, for methods that read it (described, kapt, gist): wordnet, glosses,
             emoji, kinds, templates, captions:DATA, about (a file about.txt in each class folder), or a csv (class,
             text).
+        accept: take drafts that `deixis caption` wrote as captions where the chance that they are right is this or
+            more; 0: only what was put into the column of captions.
         splits: number of divisions into training and held-out concepts; 0 takes 20, or 5 for methods that train the
             towers or learn classes.
         train: fraction of the samples that each split trains on.
@@ -44,6 +46,7 @@ class AdaptSettings(ComputeSettings):
     shots: int = 16
     templates: tuple[str, ...] = ()
     knowledge: str = ""
+    accept: float = 0.0
     splits: int = 0
     train: float = 0.6
     seed: int = 0

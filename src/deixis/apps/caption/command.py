@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
@@ -11,14 +13,14 @@ from deixis.errors import DeixisError
 __all__ = ["VERB", "run"]
 
 VERB = Verb(
-    "generate captions for pictures",
-    example="deixis caption my-photos --model my-run --out captions.csv",
+    "generate captions for pictures, or drafts to look through",
+    example="deixis caption my-photos --out captions.csv",
     arguments="DATA",
     see=("deixis label", "deixis adapt", "docs/predicting.md"),
     group="pictures, one by one",
     order=4,
     python="deixis.apps.caption.caption",
-    what=("model", "proposals"),
+    what=("model", "method", "bank", "proposals"),
     rare=("rewrite",),
 )
 
@@ -37,7 +39,10 @@ def run(
     proposals: str = "",
     rewrite: str = "",
 ) -> None:
-    """Generates a caption for each picture; the csv can be DATA of other commands.
+    """Drafts captions, or generates one for each picture with --model alone; that csv can be DATA of other commands.
+
+    Drafts stand in the csv of `deixis label`, in its order, in a column of their own beside the chance that each is
+    right, as measured on captioned pictures held back; `deixis adapt` reads what you put into the column `caption`.
 
     With --sentences no model is needed: several sentences about each picture are written from the boxes of the data, or
     from what --proposals detects, for `deixis train dreamlip --sentences`.
@@ -70,7 +75,18 @@ def run(
         return
     if proposals or rewrite:
         raise DeixisError("--proposals and --rewrite are for sentences.", "Add --sentences, or leave them out.")
+    if settings.method or settings.bank or not (settings.model or _is_picture(data)):
+        from deixis.apps.caption.drafts import write_drafts
+
+        write_drafts(data, settings, output, reading)
+        return
     from deixis.apps.caption.caption import caption_with
     from deixis.apps.predict.writing import predict_data
 
     predict_data("caption", data, caption_with, settings, output, reading)
+
+
+def _is_picture(data: str) -> bool:
+    from deixis.inputs.formats import IMAGE_SUFFIXES
+
+    return Path(data).suffix.lower() in IMAGE_SUFFIXES and Path(data).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.verbs import Verb
+from deixis.errors import DeixisError
 
 __all__ = ["VERB", "run"]
 
@@ -31,6 +32,7 @@ def run(
     compute: ComputeSettings = COMPUTE,
     overwrite: bool = False,
     triplets: bool = False,
+    drafts: bool = False,
 ) -> int:
     """Starts a csv file to fill in with captions, the most informative images first.
 
@@ -42,7 +44,18 @@ def run(
         compute: device, batch and precision.
         overwrite: replace an existing csv file, including the captions in it.
         triplets: write rows of three pictures to vote on instead: which of two looks more like the first.
+        drafts: add a draft beside each picture without a caption, as `deixis caption` does.
     """
+    if drafts:
+        if triplets:
+            raise DeixisError("--drafts and --triplets write different rows.", "Leave one of them out.")
+        from deixis.apps.caption.drafts import write_drafts
+        from deixis.apps.caption.settings import CaptionSettings
+        from deixis.apps.predict.settings import PredictOutput
+
+        settings = CaptionSettings(**vars(compute), model="" if model == "starter" else model)
+        write_drafts(data, settings, PredictOutput(out, overwrite), reading)
+        return 0
     from deixis.apps.label import label as app
 
     app.label(data, out, model, reading, compute=compute, overwrite=overwrite, triplets=triplets)

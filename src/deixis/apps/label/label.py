@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import check_and_read, embed, read
+from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed, read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import ComputeSettings, Reading
@@ -22,9 +23,10 @@ from deixis.data.readers.formats.triplets import COLUMNS as TRIPLET
 from deixis.data.readers.formats.triplets import VOTE
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
+from deixis.nn.dual import DualEncoder
 from deixis.types import Member, Source, place
 
-__all__ = ["farthest_first", "label", "telling_triplets"]
+__all__ = ["OrderedPictures", "farthest_first", "label", "ordered_pictures", "telling_triplets"]
 
 _NEAREST = 20
 _EVEN = 4.0  # how much more it counts that both are equally near than that they differ
@@ -81,17 +83,9 @@ def label(
         raise DeixisError(
             f"{out} is there already, perhaps with captions in it.", "Choose another --out, or --overwrite."
         )
-    source = read(data, reading)
-    _refuse_nameless(source)
-    collection = check_and_read(source, talk)
-    encoder = load_encoder(model)
-    samples, report = collection.source.samples, collection.report
-    doubles = {i for group in report.same for i in group[1:]}
-    index = [i for i in range(len(samples)) if i not in doubles]
-    views = embed(encoder, [samples[i] for i in index], [report.hashes[i] for i in index], talk, mirrored=False)
-    order = [index[i] for i in farthest_first(views[0][0].clone())]
+    collection, vectors, order = ordered_pictures(data, load_encoder(model), reading, talk)
+    samples = collection.source.samples
     if triplets:
-        vectors = torch.zeros(len(samples), views[0].shape[2]).index_copy(0, torch.tensor(index), views[0][0].clone())
         found = telling_triplets(vectors, order)
         rows = [(*(place(samples[i].picture) for i in each), "") for each in found]
         _write(out, (*TRIPLET, VOTE), rows)
@@ -108,10 +102,48 @@ def label(
     )
     talk.result(
         f"{counted(len(order), 'image')} in {out}, most informative first "
-        f"({counted(len(doubles), 'duplicate')} skipped)."
+        f"({counted(len(samples) - len(order), 'duplicate')} skipped)."
     )
     talk.result(f"Fill in captions or labels from the top, as many as you like, then: deixis adapt {out}")
     return out
+
+
+class OrderedPictures(NamedTuple):
+    """Pictures that can be read, most informative first.
+
+    Attributes:
+        collection: the pictures, and what the check said.
+        vectors: embeddings; zeros for duplicates.
+        order: places of the pictures; of equal or near-equal ones the first alone.
+    """
+
+    collection: CheckedDataset
+    vectors: Float[Tensor, "N D"]
+    order: list[int]
+
+
+def ordered_pictures(data: str, encoder: DualEncoder, reading: Reading | None, talk: Reporter) -> OrderedPictures:
+    """Reads pictures that a csv can name, and puts them in the order in which they are worth describing.
+
+    Args:
+        data: what `deixis.apps.common.dataset.read` takes.
+        encoder: whose eyes decide which are unlike one another.
+        reading: columns and the like.
+        talk: receives the progress.
+
+    Raises:
+        DeixisError: nothing can be read, or a picture is no file of its own.
+    """
+    source = read(data, reading)
+    _refuse_nameless(source)
+    collection = check_and_read(source, talk)
+    samples, report = collection.source.samples, collection.report
+    doubles = {i for group in report.same for i in group[1:]}
+    index = [i for i in range(len(samples)) if i not in doubles]
+    views = embed(encoder, [samples[i] for i in index], [report.hashes[i] for i in index], talk, mirrored=False)
+    rows = views[0][0].clone()
+    vectors = torch.zeros(len(samples), rows.shape[1]).index_copy(0, torch.tensor(index), rows)
+    return OrderedPictures(collection, vectors, [index[i] for i in farthest_first(rows)])
 
 
 def telling_triplets(vectors: Float[Tensor, "N D"], order: Sequence[int]) -> list[tuple[int, int, int]]:
