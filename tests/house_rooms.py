@@ -29,6 +29,8 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/adapt/settings.py": ("residual",),  # the default of a verb
     "apps/caption/caption.py": ("caption",),  # the capability
     "apps/caption/command.py": ("caption",),
+    "apps/caption/draft_sources.py": ("caption",),  # the capability, and a column
+    "apps/caption/drafts.py": ("close",),  # what drafts are learned by
     "apps/caption/sentences.py": ("caption",),  # a column
     "apps/common/dataset.py": ("caption",),  # of a sample
     "apps/common/formatting.py": ("ridge",),  # sentences about recipes
@@ -39,6 +41,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/train/captions.py": ("caption",),  # what is counted
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
+    "apps/serve/limits.py": ("close",),  # of connections
     "apps/teach/settings.py": ("cones",),  # the default of a verb
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients

@@ -457,7 +457,7 @@ def test_a_disk_that_runs_full_is_told_and_nothing_is_left(
 
 
 MOMENTS = {
-    "reading": "deixis.apps.adapt.adapt.read",
+    "reading": "deixis.apps.adapt.drafts.read",
     "loading the model": "deixis.apps.adapt.adapt.zoo.load",
     "checking": "deixis.data.quality.check.duplicates",
     "encoding": "deixis.engine.features.store.FeatureStore.put",

@@ -46,7 +46,7 @@ def test_every_stored_value_and_gradient_is_met() -> None:
     vectors = prefix(gaussian).unflatten(1, (int(golden["cfg.prefix_tokens"]), -1))
     (vectors * golden["in.cotangent_prefix"]).sum().backward()
     released = close.Covariance(width, norm, released=True)
-    assert close._RELEASED_FACTOR == float(golden["cfg.released_cov_factor"])
+    assert float(golden["cfg.released_cov_factor"]) == close._RELEASED_FACTOR
     found = {
         **{f"out.{name}": getattr(pairs, own) for name, own in STATISTICS.items()},
         "out.mean_paired_cosine": gap.cosine,
@@ -71,7 +71,9 @@ def test_every_stored_value_and_gradient_is_met() -> None:
         **{f"grad.param.prefix.{name}": value.grad for name, value in prefix.named_parameters()},
     }
     for name, value in found.items():
-        torch.testing.assert_close(torch.as_tensor(value, dtype=torch.float64), golden[name], rtol=1e-8, atol=1e-8, msg=name)
+        torch.testing.assert_close(
+            torch.as_tensor(value, dtype=torch.float64), golden[name], rtol=1e-8, atol=1e-8, msg=name
+        )
     assert {name for name in golden if name.startswith(("out.", "grad."))} == set(found)
     torch.testing.assert_close(adapted(released, training=False), golden["out.unit"])
 
@@ -172,7 +174,7 @@ def test_draws_of_the_covariance_adapter_have_mean_and_covariance_of_the_pairs()
 
 def test_pairs_fit_the_adapter_before_texts_are_learned_and_set_the_norm_of_the_noise() -> None:
     method = built(adapter="shift", rule="cosine", relative_norm=1.0)
-    assert [(stage.name, stage.kind, stage.data) for stage in method.stages()][0] == ("pairs", "fit", "pairs")
+    assert next((stage.name, stage.kind, stage.data) for stage in method.stages()) == ("pairs", "fit", "pairs")
     rng = torch.Generator().manual_seed(0)
     text = nn.functional.normalize(torch.randn(24, 16, generator=rng), dim=-1)
     image = nn.functional.normalize(text + 0.5, dim=-1)

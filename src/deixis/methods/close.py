@@ -1,16 +1,16 @@
 """CLOSE: captions and answers learned from text alone; at test time the image's embedding takes the text's place.
 
-    train    e = normalise(text + n),  n ~ N(0, s^2 I),  s = r / sqrt(D)           prefix = W e + b,  4 vectors
-    test     e = image                                                            prefix = W e + b
-    loss     - mean over samples of  1 / n  sum over the tokens t of the target of  log p(t | prefix, question, before t)
+    train    e = normalise(text + n),  n ~ N(0, s^2 I),  s = r / sqrt(D)        prefix = W e + b,  4 vectors
+    test     e = image                                                         prefix = W e + b
+    loss     - mean over samples of  1 / n  sum over the n tokens t of the target of  log p(t | prefix, question, < t)
 
 Texts and images of a contrastive model lie apart (the modality gap). Noise of r times the length of the embedding
 covers the distance, so that what reads noisy texts reads images, too. Other adapters are fitted on pairs: `shift` adds
-the mean of image - text, `linear` is the least squares map from texts to images, both stay on at test time; `covariance`
-draws from the normal distribution of image - text, and is the identity there.
+the mean of image - text, `linear` is the least squares map from texts to images (in eval mode, too); `covariance` draws
+from the normal distribution of image - text, and is the identity in eval mode.
 
-Three tasks: a `caption`, of which the text that was read is the target, or the `others` of its image; an `answer`, whose
-question stands behind the prefix; and `entail`: whether a second sentence fits what the first one says.
+Three tasks: a `caption`, of which the text that was read is the target, or the `others` of its image; an `answer` to a
+question, which stands behind the prefix; and `entail`: whether a second sentence fits what the first one says.
 
 What differs from the paper:
 * A decoder that is read by continuing the prefix replaces T5, an encoder-decoder: a causal language model of `deixis`.
@@ -245,7 +245,7 @@ class ModalityGap(NamedTuple):
 
 
 def relative_norm_from_cosine(cosine: float) -> float:
-    """sqrt(1 / c^2 - 1): a text with noise of that norm has about the cosine c with itself; infinite from c = 0 down."""
+    """sqrt(1 / c^2 - 1): a text with such noise has about the cosine c with itself; infinite from c = 0 down."""
     return math.sqrt(1 / cosine**2 - 1) if cosine > 0 else math.inf
 
 
@@ -330,9 +330,7 @@ class Shift(Noise):
 
     vector: Tensor
 
-    def __init__(
-        self, width: int, relative_norm: float, normalise: Normalise = "after", factor: float = 1.0
-    ) -> None:
+    def __init__(self, width: int, relative_norm: float, normalise: Normalise = "after", factor: float = 1.0) -> None:
         super().__init__(width, relative_norm, normalise)
         self.factor = factor
         self.register_buffer("vector", torch.zeros(width))
@@ -627,7 +625,7 @@ CLAIMS = (
         cheap="nearest text",
     ),
     Claim(
-        "What learned questions about texts with noise alone answers them about pictures better than without noise, and "
+        "What learned questions about texts with noise answers them about pictures better than without noise, and "
         "than the answer that stands beside the nearest text of which the same was asked.",
         arms={
             "noise 2.2": Arm("close", {"task": "answer"}),

@@ -15,7 +15,7 @@ import torch
 from deixis import zoo
 from deixis.apps.adapt.drafts import read_accepted
 from deixis.apps.caption import drafts
-from deixis.apps.caption.draft_sources import Described, Draft, Nearest, read_bank
+from deixis.apps.caption.draft_sources import CaptionDraft, Described, Nearest, read_bank
 from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
@@ -102,9 +102,7 @@ def test_a_bank_of_terms_serves_where_nothing_is_captioned(pictures: Path, tmp_p
         ({"method": "close"}, "too few to learn from"),
     ],
 )
-def test_what_can_not_draft_is_refused(
-    settings: dict[str, Any], message: str, pictures: Path, tmp_path: Path
-) -> None:
+def test_what_can_not_draft_is_refused(settings: dict[str, Any], message: str, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DeixisError, match=message):
         drafted(table(tmp_path / "some.csv", pictures, 6), tmp_path / "captions.csv", **settings)
     assert not (tmp_path / "captions.csv").exists()
@@ -123,8 +121,8 @@ def test_of_equals_the_simplest_drafts_and_a_better_one_takes_its_place() -> Non
             super().__init__(Captioner(), (), name, name)
             self.right = right
 
-        def drafts(self, places: Sequence[int]) -> list[Draft]:
-            return [Draft("a cat" if place < self.right else "a dog") for place in places]
+        def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
+            return [CaptionDraft("a cat" if place < self.right else "a dog") for place in places]
 
     vectors, captions = torch.eye(31), {place: "a cat" for place in range(30)}
     division = drafts._Division(groups, groups, [30])
@@ -140,10 +138,10 @@ def test_of_equals_the_simplest_drafts_and_a_better_one_takes_its_place() -> Non
 def test_the_chance_rises_with_the_score_and_is_never_certain() -> None:
     scores: list[float | None] = [float(each) for each in range(20)]
     measured = drafts._Measured(Nearest(torch.eye(2), {0: ""}), np.array([0.0] * 10 + [1.0] * 10), scores)
-    low, high = (float(each) for each in drafts._sure(measured, [Draft("", 0.0), Draft("", 19.0)]))
+    low, high = (float(each) for each in drafts._sure(measured, [CaptionDraft("", 0.0), CaptionDraft("", 19.0)]))
     assert 0 < low < 0.2
     assert 0.8 < high < 1
-    assert drafts._sure(None, [Draft("", 0.0)]) == [""]
+    assert drafts._sure(None, [CaptionDraft("", 0.0)]) == [""]
 
 
 def test_a_person_accepts_edits_or_leaves_drafts_and_sure_ones_are_taken_on_request(

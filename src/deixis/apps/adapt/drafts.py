@@ -1,4 +1,4 @@
-"""Captions from a csv with drafts: those that a person wrote or accepted, and drafts that are sure enough on request."""
+"""Captions from a csv with drafts: those that a person wrote or accepted, and sure drafts on request."""
 
 from __future__ import annotations
 

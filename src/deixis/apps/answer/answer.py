@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from deixis.apps.answer.choices import choosing
 from deixis.apps.common.options import ComputeSettings
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.predict.capable import Model, open_method
@@ -17,13 +18,16 @@ __all__ = ["answer", "answer_with"]
 
 
 @takes_settings(compute=ComputeSettings)
-def answer(model: Model, images: Any, questions: str | Sequence[str]) -> list[str] | list[tuple[str, ...]]:
+def answer(
+    model: Model, images: Any, questions: str | Sequence[str], answers: Sequence[str] = ()
+) -> list[str] | list[tuple[str, ...]]:
     """Answers questions about pictures; each is put to each picture.
 
     Args:
         model: the folder of a run whose method offers `answer`, or such a method.
         images: one or several paths, Pillow images or arrays [H, W, 3].
         questions: one or several.
+        answers: the only ones that may be given, of methods that can choose; the likeliest of them is.
 
     Returns:
         Of each picture the answer; of several questions the answers.
@@ -34,17 +38,24 @@ def answer(model: Model, images: Any, questions: str | Sequence[str]) -> list[st
     """
     method = open_method(model, "answer")
     several = [questions] if isinstance(questions, str) else list(questions)
-    found = list(predict(method, with_names(images), answer_with(method, several)))
+    found = list(predict(method, with_names(images), answer_with(method, several, answers)))
     return [each.texts[0] for each in found] if isinstance(questions, str) else [each.texts for each in found]
 
 
-def answer_with(method: Any, questions: Sequence[str]) -> BatchPredictor:
+def answer_with(method: Any, questions: Sequence[str], answers: Sequence[str] = ()) -> BatchPredictor:
     """What puts the questions to the method, batch by batch.
 
+    Args:
+        method: that offers `answer`.
+        questions: at least one.
+        answers: the only ones that may be given; none: any may.
+
     Raises:
-        DeixisError: there is no question, or an empty one.
+        DeixisError: there is no question, or an empty one; answers are repeated or empty, or the method can't choose.
     """
     rows = tokenized(method, questions)
+    if answers:
+        return choosing(method, questions, rows, answers)
 
     def run(pixels: Any, shown: Any) -> list[Any]:
         wide = (len(pixels), -1)

@@ -31,8 +31,12 @@ def run(
     settings: PredictSettings = SETTINGS,
     output: PredictOutput = OUTPUT,
     reading: Reading = READING,
+    answers: tuple[str, ...] = (),
 ) -> None:
     """Answers questions about pictures: each question for each picture.
+
+    With --answers one of these is chosen. Of one picture it is printed with its chance and the next two; in a csv an
+    answer is left empty where it is less likely than all others together.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
@@ -40,8 +44,9 @@ def run(
         settings: model, device, batch and precision.
         output: files, or the terminal.
         reading: names of columns.
+        answers: the only answers that may be given, such as red,green,blue.
     """
     from deixis.apps.answer.answer import answer_with
     from deixis.apps.predict.writing import predict_data
 
-    predict_data("answer", data, lambda method: answer_with(method, questions), settings, output, reading)
+    predict_data("answer", data, lambda method: answer_with(method, questions, answers), settings, output, reading)

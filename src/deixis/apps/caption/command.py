@@ -39,10 +39,11 @@ def run(
     proposals: str = "",
     rewrite: str = "",
 ) -> None:
-    """Drafts captions, or generates one for each picture with --model alone; that csv can be DATA of other commands.
+    """Drafts captions; or, with --model alone, generates one for each picture.
 
-    Drafts stand in the csv of `deixis label`, in its order, in a column of their own beside the chance that each is
-    right, as measured on captioned pictures held back; `deixis adapt` reads what you put into the column `caption`.
+    The csv of --model alone can be DATA of other commands. Drafts stand in the csv of `deixis label`, in its order, in
+    a column of their own beside the chance that each is right, as measured on captioned pictures held back; `deixis
+    adapt` reads what you put into the column `caption`.
 
     With --sentences no model is needed: several sentences about each picture are written from the boxes of the data, or
     from what --proposals detects, for `deixis train dreamlip --sentences`.

@@ -30,14 +30,14 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.types import Sample, Source
 
-__all__ = ["Described", "Draft", "DraftSource", "Named", "Nearest", "Terms", "learned", "of_model", "read_bank"]
+__all__ = ["CaptionDraft", "Described", "DraftSource", "Named", "Nearest", "Terms", "learned", "of_model", "read_bank"]
 
 _ROWS, _BATCH = 1024, 32
 _SEEN = 8000
 """Captions that a language model sees when drafts are learned: half a minute."""
 
 
-class Draft(NamedTuple):
+class CaptionDraft(NamedTuple):
     """A draft, and how much speaks for it: more is surer, in no unit; None where the source does not say."""
 
     text: str
@@ -51,7 +51,7 @@ class DraftSource(Protocol):
     name: str
     words: str
 
-    def drafts(self, places: Sequence[int]) -> list[Draft]:
+    def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
         """A draft for each picture, by its place."""
 
 
@@ -69,7 +69,7 @@ class Nearest:
         self._vectors, self._known = vectors, list(captions)
         self._texts = [captions[place] for place in self._known]
 
-    def drafts(self, places: Sequence[int]) -> list[Draft]:
+    def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
         """See `DraftSource`."""
         return _best(self._vectors[list(places)], self._vectors[self._known], self._texts)
 
@@ -90,7 +90,7 @@ class Terms:
         with contextlib.closing(FeatureStore()) as store:
             self._rows = encode_texts(encoder, [in_a_sentence(term) for term in terms], store)
 
-    def drafts(self, places: Sequence[int]) -> list[Draft]:
+    def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
         """See `DraftSource`."""
         return _best(self._vectors[list(places)], self._rows, self._terms)
 
@@ -108,7 +108,7 @@ class Named:
     def __init__(self, method: Any, samples: Sequence[Sample]) -> None:
         self._method, self._samples = method, samples
 
-    def drafts(self, places: Sequence[int]) -> list[Draft]:
+    def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
         """See `DraftSource`."""
         preprocess, found = preprocess_of(self._method), []
         with evaluating(self._method), torch.no_grad():
@@ -116,7 +116,7 @@ class Named:
                 pictures = [self._samples[place].picture for place in places[start : start + _BATCH]]
                 best = self._method.classify(preprocess.read(pictures)).softmax(dim=1).max(dim=1)
                 names = [str(self._method.names[each]).replace("_", " ") for each in best.indices.tolist()]
-                found += [Draft(name, score) for name, score in zip(names, best.values.tolist(), strict=True)]
+                found += [CaptionDraft(name, score) for name, score in zip(names, best.values.tolist(), strict=True)]
         return found
 
 
@@ -133,17 +133,19 @@ class Described:
     def __init__(self, method: Any, samples: Sequence[Sample], name: str, words: str) -> None:
         self._method, self._samples, self.name, self.words = method, samples, name, words
 
-    def drafts(self, places: Sequence[int]) -> list[Draft]:
+    def drafts(self, places: Sequence[int]) -> list[CaptionDraft]:
         """See `DraftSource`."""
-        return [Draft(text) for text in generated(self._method, [self._samples[place].picture for place in places])]
+        return [
+            CaptionDraft(text) for text in generated(self._method, [self._samples[place].picture for place in places])
+        ]
 
 
-def _best(queries: Float[Tensor, "Q D"], rows: Float[Tensor, "N D"], texts: Sequence[str]) -> list[Draft]:
-    found: list[Draft] = []
+def _best(queries: Float[Tensor, "Q D"], rows: Float[Tensor, "N D"], texts: Sequence[str]) -> list[CaptionDraft]:
+    found: list[CaptionDraft] = []
     for start in range(0, len(queries), _ROWS):
         best = (queries[start : start + _ROWS].float() @ rows.float().T).max(dim=1)
         places, scores = best.indices.tolist(), best.values.tolist()
-        found += [Draft(texts[place], score) for place, score in zip(places, scores, strict=True)]
+        found += [CaptionDraft(texts[place], score) for place, score in zip(places, scores, strict=True)]
     return found
 
 

@@ -19,7 +19,7 @@ from scipy.optimize import isotonic_regression
 
 from deixis.apps.caption.csv_output import require_free_csv
 from deixis.apps.caption.draft_sources import (
-    Draft,
+    CaptionDraft,
     DraftSource,
     Nearest,
     Terms,
@@ -94,7 +94,9 @@ def write_drafts(data: str, settings: CaptionSettings, output: PredictOutput, re
         samples = pictures.collection.source.samples
         todo = [place_ for place_ in pictures.order if not _caption(pictures, place_)]
         if not todo:
-            raise DeixisError(f"All {counted(len(samples), 'picture')} of {data} have captions.", "Nothing is to draft.")
+            raise DeixisError(
+                f"All {counted(len(samples), 'picture')} of {data} have captions.", "Nothing is to draft."
+            )
         sources: list[DraftSource] = [Terms(pictures.vectors, encoder, terms)] if terms else []
         sources += [of_model(settings.model, samples)] if settings.model else []
         division = _divided(pictures)
@@ -177,7 +179,7 @@ def _measure(source: DraftSource, captions: dict[int, str], division: _Division)
     return _Measured(source, np.array(right), [each.score for each in found])
 
 
-def _sure(measured: _Measured | None, drafts: Sequence[Draft]) -> list[str]:
+def _sure(measured: _Measured | None, drafts: Sequence[CaptionDraft]) -> list[str]:
     """The chance that each draft is right, by those of held-back pictures with about its score; empty: not measured."""
     if measured is None:
         return [""] * len(drafts)
@@ -196,7 +198,7 @@ def harmless(cell: str) -> str:
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
-def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, Draft], sure: dict[int, str]) -> None:
+def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, CaptionDraft], sure: dict[int, str]) -> None:
     samples = pictures.collection.source.samples
     rows = [
         (
@@ -228,8 +230,8 @@ def _sentence(count: int, chosen: DraftSource, measured: dict[str, _Measured], d
     )
     beside = f"; {others}" if others else ""
     return (
-        f"{drafts} On {counted(len(division.held), 'captioned picture')} held back, {_in_ten(own)} name the right thing "
-        f"[{10 * own.low:.1f}, {10 * own.high:.1f}]{beside}."
+        f"{drafts} On {counted(len(division.held), 'captioned picture')} held back, {_in_ten(own)} name the right "
+        f"thing [{10 * own.low:.1f}, {10 * own.high:.1f}]{beside}."
     )
 
 

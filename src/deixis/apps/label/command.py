@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.verbs import Verb
+from deixis.apps.label.settings import LabelRows
 from deixis.errors import DeixisError
 
 __all__ = ["VERB", "run"]
@@ -21,6 +22,7 @@ VERB = Verb(
 
 READING = Reading()
 COMPUTE = ComputeSettings()
+ROWS = LabelRows()
 
 
 def run(
@@ -31,8 +33,7 @@ def run(
     reading: Reading = READING,
     compute: ComputeSettings = COMPUTE,
     overwrite: bool = False,
-    triplets: bool = False,
-    drafts: bool = False,
+    rows: LabelRows = ROWS,
 ) -> int:
     """Starts a csv file to fill in with captions, the most informative images first.
 
@@ -43,11 +44,10 @@ def run(
         reading: names of columns.
         compute: device, batch and precision.
         overwrite: replace an existing csv file, including the captions in it.
-        triplets: write rows of three pictures to vote on instead: which of two looks more like the first.
-        drafts: add a draft beside each picture without a caption, as `deixis caption` does.
+        rows: drafts, or triplets in their place.
     """
-    if drafts:
-        if triplets:
+    if rows.drafts:
+        if rows.triplets:
             raise DeixisError("--drafts and --triplets write different rows.", "Leave one of them out.")
         from deixis.apps.caption.drafts import write_drafts
         from deixis.apps.caption.settings import CaptionSettings
@@ -58,5 +58,5 @@ def run(
         return 0
     from deixis.apps.label import label as app
 
-    app.label(data, out, model, reading, compute=compute, overwrite=overwrite, triplets=triplets)
+    app.label(data, out, model, reading, compute=compute, overwrite=overwrite, triplets=rows.triplets)
     return 0

@@ -119,7 +119,9 @@ class Method(nn.Module):
     def caption(self, images: Float[Tensor, "B 3 H W"]) -> list[str]:
         """The nearest text of each image."""
         known = self._known()
-        return [known[place][0] for place in self._scores(images).argmax(dim=1).tolist()] if known else [""] * len(images)
+        return (
+            [known[place][0] for place in self._scores(images).argmax(dim=1).tolist()] if known else [""] * len(images)
+        )
 
     @torch.no_grad()
     def answer(
@@ -127,20 +129,18 @@ class Method(nn.Module):
     ) -> list[str]:
         """Of each question the answer that stands beside the nearest text that was asked the same."""
         known, scores = self._known(), self._scores(images)
-        plain = {question: self._plain(question) for question in {each[1] for each in known}}
-        asked = [plain[question] for _, question, _ in known]
+        numbers = {question: self._numbers(question) for question in {each[1] for each in known}}
         found = []
         for row, ids, real in zip(scores, tokens, real_tokens(tokens, mask), strict=True):
-            wanted = self._plain(self.encoder.tokenizer.decode(ids[real].tolist()))
-            places = [place for place, question in enumerate(asked) if question == wanted]
+            wanted = tuple(ids[real].tolist())
+            places = [place for place, (_, question, _) in enumerate(known) if numbers[question] == wanted]
             found.append(known[places[int(row[places].argmax())]][2] if places else "")
         return found
 
-    def _plain(self, question: str) -> str:
-        """As the tokenizer reads it, so that a question and its tokens are one."""
-        tokenizer = self.encoder.tokenizer
-        ids, mask = tokenizer([question], self.encoder.context_length)
-        return tokenizer.decode(ids[0][mask[0]].tolist())
+    def _numbers(self, question: str) -> tuple[int, ...]:
+        """Of the tokens of a question."""
+        ids, mask = self.encoder.tokenizer([question], self.encoder.context_length)
+        return tuple(ids[0][mask[0]].tolist())
 
     def _scores(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
         return F.normalize(self.encoder.encode_image(images), dim=-1) @ self.rows.T

@@ -189,7 +189,7 @@ def _with_name(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def _texts(options: Options, seed: int, count: int) -> Sequence[dict[str, Any]]:
-    """Texts of scenes and questions about them; made once, as placing things takes longer than learning what they say."""
+    """Texts of scenes and questions about them, made once: placing things takes longer than learning what is said."""
     path = _path(options, ("objects", "side"), seed, count, "json")
     if not path.exists():
         found = [
@@ -309,19 +309,21 @@ def _well_formed(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
 
 def _answers(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
     """Whether each question about a scene is answered as expected."""
-    if not offers(method, OffersAnswer):
-        raise DeixisError(f"{name_of(method)} answers no questions.", "Measure something else of it.")
     asked = [(sample, each) for sample in source.samples for each in sample.questions]
     preprocess, right = preprocess_of(method), []
     distinct = list(dict.fromkeys(each.question for _, each in asked))
     rows = dict(zip(distinct, tokenized(method, distinct), strict=True))
     with eval_without_grad(method):
+        if not offers(method, OffersAnswer):
+            raise DeixisError(f"{name_of(method)} answers no questions.", "Measure something else of it.")
         for start in range(0, len(asked), _BATCH):
             some = asked[start : start + _BATCH]
             images = preprocess.read([sample.picture for sample, _ in some])
             wide = max(rows[each.question][0].shape[1] for _, each in some)
             padded = [
-                torch.cat([F.pad(rows[each.question][k], (0, wide - rows[each.question][k].shape[1])) for _, each in some])
+                torch.cat(
+                    [F.pad(rows[each.question][k], (0, wide - rows[each.question][k].shape[1])) for _, each in some]
+                )
                 for k in (0, 1)
             ]
             given = method.answer(images, *padded)
@@ -335,12 +337,12 @@ def _plain(answer: str) -> str:
 
 def _pointing(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
     """Whether the patch that is most similar to the noun of a thing, on average over its tokens, lies on the thing."""
-    if not offers(method, OffersTokens):
-        raise DeixisError(f"{name_of(method)} has no words and patches to compare.", "Measure something else of it.")
     preprocess, found = preprocess_of(method), []
     spans = {noun: phrase_spans(method, noun, [(0, len(noun))])[0, 0, 0].tolist() for noun in NOUNS}
     words = dict(zip(NOUNS, tokenized(method, NOUNS), strict=True))
     with eval_without_grad(method):
+        if not offers(method, OffersTokens):
+            raise DeixisError(f"{name_of(method)} has no words and patches to compare.", "Measure something else.")
         texts = {noun: method.text_tokens(*words[noun]).states[0, slice(*spans[noun])] for noun in NOUNS}
         for sample in source.samples:
             image = method.image_tokens(preprocess.read([sample.picture]))
