@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis import engine
+from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods.dito import class_logits, ensemble_scores, pooled_info_nce, random_boxes, scaled_boxes
 from deixis.nn.dense.attention_pool import grid_positions
 from deixis.nn.dense.window_trunk import WindowTrunk, rolled, split_windows, vit_cells, window_blocks
 from deixis.nn.regions.centre_proposals import CentreProposals, place_targets
+from deixis.nn.regions.region_encoder import RegionEncoder, assign_levels
 from deixis.nn.vision.vit import Vit, VitConfig
 from deixis.types import Batch, Progress
 from deixis.zoo import scratch
@@ -154,6 +155,13 @@ def test_without_windows_and_shift_the_trunk_is_the_tower(image: str) -> None:
     assert trunk.plain
 
 
+def test_the_cells_of_any_tower_are_as_wide_as_the_trunk_says() -> None:
+    for encoder in (zoo.load("tiny"), _encoder("resnet")):
+        trunk, images = WindowTrunk(encoder), torch.zeros(1, 3, 32, 32)
+        assert trunk(images).shape[1] == trunk.width
+        assert trunk.projected(images).shape[1] == encoder.width
+
+
 def test_what_is_shifted_by_a_period_of_the_grid_is_the_plain_trunk_without_positions() -> None:
     network = _encoder().image_tower
     cells = torch.randn(1, 4, 4, 32)
@@ -195,6 +203,17 @@ def test_pooled_contrast_by_the_maximum_is_that_of_the_largest_coordinates() -> 
     torch.testing.assert_close(pooled_info_nce(regions, text, scale=10.0), loss)
     mean = pooled_info_nce(regions, text, scale=10.0, pool="mean")
     torch.testing.assert_close(mean, pooled_info_nce(regions.mean(1, keepdim=True), text, scale=10.0))
+
+
+def test_a_box_is_read_from_the_level_of_its_size_as_it_is_from_that_level_alone() -> None:
+    torch.manual_seed(0)
+    encoder = RegionEncoder(6, 4, 8, 5, scales=(2.0, 1.0, 0.5), size=2)
+    levels = encoder.levels(torch.randn(2, 6, 16, 16))
+    boxes = torch.tensor([[[0.1, 0.1, 0.5, 0.6], [0.0, 0.0, 1.0, 0.9]], [[0.0, 0.0, 1.0, 1.0], [0.2, 0.3, 0.6, 0.7]]])
+    owners = assign_levels(boxes, [(each.shape[2], each.shape[3]) for each in levels])
+    assert owners.tolist() == [[0, 1], [1, 0]]
+    alone = torch.stack([encoder(levels, boxes, level) for level in range(3)])
+    torch.testing.assert_close(encoder(levels, boxes), alone.gather(0, owners[None, ..., None].expand(1, -1, -1, 5))[0])
 
 
 def test_scaled_boxes_keep_their_middle() -> None:

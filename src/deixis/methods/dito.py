@@ -486,16 +486,14 @@ class Method(nn.Module):
         """
         levels = self.regions.levels(self._trunk(images))
         boxes, objectness, valid = self._proposed(images, levels)
-        detector = class_logits(self.regions(levels, boxes), self._classes(), _SCALE * self.temperature)
-        seen = self._seen(images, boxes)
-        vlm = class_logits(seen, self._classes(), self.config.vlm_temperature)
-        texts = self._phrases(tokens, mask, spans)
+        own, seen = self.regions(levels, boxes), self._seen(images, boxes)
+        hot, cold = _SCALE * self.temperature, self.config.vlm_temperature
+        detector, vlm = (class_logits(each, self._classes(), by) for each, by in ((own, hot), (seen, cold)))
+        own, seen = F.normalize(own, dim=-1), F.normalize(seen, dim=-1)
         scores = []
-        for row, phrases in enumerate(texts):
-            own = F.normalize(self.regions(tuple(each[row : row + 1] for each in levels), boxes[row : row + 1]), dim=-1)
-            looks = F.normalize(seen[row : row + 1], dim=-1)
+        for row, phrases in enumerate(self._phrases(tokens, mask, spans)):
             for text in phrases:
-                more = own @ text / (_SCALE * self.temperature), looks @ text / self.config.vlm_temperature
+                more = own[row : row + 1] @ text / hot, seen[row : row + 1] @ text / cold
                 chance = self._chance(detector[row : row + 1], vlm[row : row + 1], more, text)
                 scores.append(objectness[row] ** self.config.power * chance)
         return GroundOutput(boxes, torch.stack(scores).unflatten(0, (len(images), -1)), valid)

@@ -154,17 +154,19 @@ class WindowTrunk(nn.Module):
     def config(self) -> dict[str, Any]:
         """What weights and preprocessing do not determine, as plain values."""
         inside = getattr(self.network, "config", {})
-        return {"kind": "WindowTrunk", "windows": list(self.windows), "shift": self.shift, "network": inside}
+        return {
+            "kind": "WindowTrunk",
+            "cells": self.width,
+            "windows": list(self.windows),
+            "shift": self.shift,
+            "network": inside,
+        }
 
     @property
     def width(self) -> int:
         """Of the cells (F)."""
-        return int(cast(Any, self.network).feature_width)
-
-    @property
-    def stride(self) -> int:
-        """Pixels a cell, along each side."""
-        return int(cast(Any, self.network).levels[-1].stride)
+        network = cast(Any, self.network)
+        return int(getattr(network, "token_width", network.feature_width))
 
     @property
     def plain(self) -> bool:
@@ -184,7 +186,7 @@ class WindowTrunk(nn.Module):
                 f"A {type(self.network).__name__} is no vision transformer, and windows or a shift are requested.",
                 "Set both to 0, or take a vision transformer without a class token, such as scratch:vit-mean.",
             )
-        cells: Tensor = cast(Any, self.network).feature_maps(images)[-1]
+        cells: Tensor = cast(Any, self.network).cells(images)
         return cells
 
     def projected(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:

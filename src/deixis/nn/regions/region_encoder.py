@@ -111,8 +111,12 @@ class RegionEncoder(nn.Module):
         if level is not None:
             return self.head(pooled_boxes(levels[level], boxes, self.size).flatten(2))
         owners = assign_levels(boxes, [(each.shape[2], each.shape[3]) for each in levels])
-        found = pooled_boxes(levels[0], boxes, self.size)
-        for number, each in enumerate(levels[1:], 1):
-            own = (owners == number)[..., None, None, None]
-            found = torch.where(own, pooled_boxes(each, boxes, self.size), found)
+        found = levels[0].new_zeros(*owners.shape, levels[0].shape[1], self.size, self.size)
+        for number, each in enumerate(levels):
+            image, place = (owners == number).nonzero(as_tuple=True)
+            height, width = each.shape[2:]
+            corners = boxes[image, place].to(each) * each.new_tensor([width, height, width, height])
+            rows = torch.cat([image[:, None].to(each), corners], dim=1)
+            own = roi_align(each, rows, self.size, sampling_ratio=2, aligned=True)
+            found = found.index_put((image, place), own)
         return self.head(found.flatten(2))
