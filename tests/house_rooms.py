@@ -50,6 +50,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/claims/measures.py": ("zero_shot",),  # a metric
     "engine/claims/tasks/scenes.py": ("zero_shot",),  # the same metric
     "engine/claims/tasks/votes.py": ("zero_shot",),  # the same metric
+    "engine/claims/tasks/words.py": ("clip",),  # what the dual encoder that all arms share learns by
     # What protocols compare where nothing is named, as literals.
     "engine/evaluation/protocols/base_to_new.py": ("zero_shot", "coop", "pre"),
     "engine/evaluation/protocols/caption.py": ("caption",),  # the capability

@@ -42,6 +42,7 @@ __all__ = [
     "load_method",
     "read",
     "read_data",
+    "read_words",
     "search",
     "segment",
     "teach",
@@ -56,6 +57,7 @@ _BESIDE_VERBS = {
     "load_method": "deixis.apps.train.method_runs",
     "load_classifier": "deixis.apps.few_shot.classifier",
     "read_data": "deixis.apps.common.dataset:read",
+    "read_words": "deixis.apps.read.read",
 }
 
 

@@ -57,8 +57,9 @@ def load(
 
     Args:
         name: one of `MODELS`; a model folder that `save` wrote, or a run folder that holds one; a folder of open_clip
-            or transformers; a file as OpenAI published them; `hf-hub:organisation/name`, also without its prefix; or
-            a name of open_clip's, `ViT-B-32/laion2b_s34b_b79k`, see `deixis list models`.
+            or transformers; a file as OpenAI published them; `hf-hub:organisation/name`, also without its prefix; a
+            name of open_clip's, `ViT-B-32/laion2b_s34b_b79k`, see `deixis list models`; or `characters:16x64`, new
+            towers for pictures of words.
         layout: one of `LAYOUTS`, for a folder that holds both.
         image_size: side of the pictures, in pixels, where it is to be another than the model's: a CLIP's positions are
             then interpolated, and the model's name tells it.
@@ -77,9 +78,8 @@ def load(
 
 
 def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
-    if key in MODELS:
-        model: DualEncoder = importlib.import_module(f"deixis.zoo.{key.replace('-', '_')}").load(**options)
-        return model
+    if key in MODELS or key.partition(":")[0] == "characters":
+        return _made(key, options)
     if key.startswith("hf-hub:"):
         folder = importlib.import_module("deixis.zoo.hub").snapshot(key)
         return _load_folder(folder, key, layout, options)
@@ -109,6 +109,15 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     close = difflib.get_close_matches(key, MODELS, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     raise DeixisError(f"There is no model called {key!r}.", hint + there)
+
+
+def _made(key: str, options: dict[str, Any]) -> DualEncoder:
+    """One of `MODELS`, or new towers for words, whose name says what they are."""
+    if key not in MODELS:
+        words: DualEncoder = importlib.import_module("deixis.zoo.reader.characters").load(key, **options)
+        return words
+    model: DualEncoder = importlib.import_module(f"deixis.zoo.{key.replace('-', '_')}").load(**options)
+    return model
 
 
 def _published(key: str) -> DualEncoder | None:

@@ -383,8 +383,8 @@ def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a
 
 
 def test_a_protocol_that_comes_later_is_told_for_what_a_model_can_do() -> None:
-    model = EvalModel("reader", carded(type("Reader", (Tower,), {}), capabilities=("read",))())
-    assert select(data_of(LABELLED), [model]).reasons["word_accuracy"] == "comes with a later paper"
+    model = EvalModel("segmenter", carded(type("Segmenter", (Tower,), {}), capabilities=("segment",))())
+    assert select(data_of(LABELLED), [model]).reasons["miou"] == "comes with a later paper"
 
 
 def test_missing_fields_are_named_with_a_cure() -> None:

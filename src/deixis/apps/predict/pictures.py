@@ -25,7 +25,7 @@ from deixis.nn.modes import evaluating
 from deixis.types import place
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["BatchPredictor", "PictureView", "Prediction", "pictures_of", "predict", "with_names"]
+__all__ = ["BatchPredictor", "Named", "PictureView", "Prediction", "pictures_of", "predict", "with_names"]
 
 _BATCH = 16
 

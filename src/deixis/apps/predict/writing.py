@@ -16,7 +16,7 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, run_folder, writable
 from deixis.apps.predict.capable import open_method
-from deixis.apps.predict.pictures import BatchPredictor, Prediction, pictures_of, predict
+from deixis.apps.predict.pictures import BatchPredictor, Named, Prediction, pictures_of, predict
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
@@ -24,13 +24,14 @@ from deixis.types import Detections
 from deixis.types.detections import coco_json
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["predict_data", "predict_with", "saving"]
+__all__ = ["Predictions", "predict_data", "predict_with", "saving", "write_predictions"]
 
 _TABLE = "predictions.csv"
 _FEW = 3
 """Pictures that were skipped and are named."""
 
 Save = Callable[[Prediction], None]
+Predictions = Callable[[list[Named], Callable[[str, DeixisError], None]], Iterable[Prediction]]
 
 
 def predict_data(
@@ -81,6 +82,27 @@ def predict_with(
     Raises:
         DeixisError: nothing can be read, or `out` can't be written.
     """
+    return write_predictions(data, lambda pictures, skip: predict(method, pictures, run, skip), output, reading, beside)
+
+
+def write_predictions(
+    data: str, predictions: Predictions, output: PredictOutput, reading: Reading, beside: str = ""
+) -> int:
+    """Prints or writes what is made of the pictures of DATA, one by one.
+
+    Args:
+        data: as for `predict_data`.
+        predictions: of the pictures, in order; calls what it is given with each picture that can't be read.
+        output: as for `predict_data`.
+        reading: as for `predict_data`.
+        beside: as for `predict_with`.
+
+    Returns:
+        How many pictures were predicted.
+
+    Raises:
+        DeixisError: nothing can be read, or `out` can't be written.
+    """
     talk, pictures = Reporter(output.quiet), pictures_of(data, reading)
     own = bool(beside) and not output.out and len(pictures) == 1  # names of our own, which may be replaced
     stem = Path(pictures[0][0]).stem + beside if own else ""
@@ -95,7 +117,7 @@ def predict_with(
     done = 0
     with contextlib.ExitStack() as stack, talk.bar("predict") as bar:
         savers = [stack.enter_context(saving(out, len(pictures), own or output.overwrite)) for out in outs]
-        for prediction in predict(method, pictures, run, skip):
+        for prediction in predictions(pictures, skip):
             for save in savers:
                 save(prediction)
             done += 1

@@ -10,9 +10,9 @@ __all__ = ["VERB", "run"]
 
 VERB = Verb(
     "read the text in pictures",
-    example="deixis read my-photos --model my-run --out texts.csv",
+    example="deixis read photo.jpg",
     arguments="DATA",
-    see=("deixis caption", "docs/predicting.md"),
+    see=("deixis data", "deixis caption", "docs/predicting.md"),
     group="pictures, one by one",
     order=6,
     python="deixis.apps.read.read",
@@ -27,7 +27,10 @@ SETTINGS = PredictSettings()
 def run(
     data: str, /, settings: PredictSettings = SETTINGS, output: PredictOutput = OUTPUT, reading: Reading = READING
 ) -> None:
-    """Recognises the text in pictures (OCR).
+    """Finds lines of text in pictures and reads them (OCR): what is written, where, and how sure that is.
+
+    Without --model PP-OCRv4 does it, which `deixis data get reader` brings. With a run of parseq or dptr, that finds
+    the lines and the run reads them; where it is not there, the run reads each picture as one word.
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
@@ -35,7 +38,10 @@ def run(
         output: files, or the terminal.
         reading: names of columns.
     """
-    from deixis.apps.predict.writing import predict_data
-    from deixis.apps.read.read import read_with
+    if not settings.model:  # refused before torch is imported
+        from deixis.data.datasets.sources.reader import require_reader
 
-    predict_data("read", data, read_with, settings, output, reading)
+        require_reader()
+    from deixis.apps.read.read import read_collection
+
+    read_collection(data, settings, output, reading)

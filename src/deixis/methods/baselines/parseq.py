@@ -205,11 +205,22 @@ class Method(nn.Module):
         """Rows `loss` and `real` [B, P, L] of each character in each order; and `too_long` and `unknown` [B], which say
         why a word is left out."""
         assert batch.images is not None
-        return self._rows(self.memory(batch.images), batch, progress)
+        return self.character_rows(self.memory(batch.images), batch, progress)
 
-    def _rows(self, memory: Float[Tensor, "B S D"], batch: Batch, progress: Progress) -> Features:
+    def character_rows(
+        self, memory: Float[Tensor, "B S D"], batch: Batch, progress: Progress, *, lower: bool = False
+    ) -> Features:
+        """What `encode` gives, of a memory that may come from anywhere.
+
+        Args:
+            memory: what the decoder reads.
+            batch: whose words are to be predicted.
+            progress: what the orders hang on.
+            lower: capitals are learned as small letters, whatever the settings say.
+        """
         assert batch.captions is not None
-        coded = [self.alphabet.encode([each[0] if each else ""], self.config.lower) for each in batch.captions]
+        lower = lower or self.config.lower
+        coded = [self.alphabet.encode([each[0] if each else ""], lower) for each in batch.captions]
         ids = torch.cat([rows for rows, *_ in coded]).to(memory.device)
         rng = progress.rng("orders", shared=True)
         orders = permutations(self.config.longest, self.config.permutations, rng).to(memory.device)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.layers.transformer import TransformerEncoder
+from deixis.nn.vision.pyramid import Level
+from deixis.types.outputs import ImageStates, TokenStates
 
-__all__ = ["LineVit", "LineVitConfig"]
+__all__ = ["LineTower", "LineVit", "LineVitConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,3 +95,50 @@ class LineVit(nn.Module):
             )
         states = self.patches(images).flatten(2).transpose(1, 2) + self.positions
         return self.norm(self.blocks(states))
+
+
+class LineTower(nn.Module):
+    """The same as the image tower of a dual encoder: the mean of the patches, and a projection.
+
+    Args:
+        config: sizes.
+        out: width of the space shared with texts (D).
+    """
+
+    def __init__(self, config: LineVitConfig, out: int) -> None:
+        super().__init__()
+        self.network = LineVit(config)
+        self.projection = nn.Linear(config.width, out, bias=False)
+        nn.init.normal_(self.projection.weight, std=config.width**-0.5)
+        self.width, self.feature_width = out, config.width
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the weights do not determine, as plain values."""
+        sizes = self.network.sizes
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(sizes).items()}
+        return {"kind": "LineTower", **plain, "out": self.width}
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> ImageStates:
+        """Embeddings of length 1, the mean of the patches' states, and doubt 1, which the tower can't estimate."""
+        features = self.network(images).mean(dim=1)
+        embedding = F.normalize(self.projection(features), dim=-1)
+        return ImageStates(embedding, features, torch.ones_like(features[:, 0]))
+
+    def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """The patches in the shared space, not normalised."""
+        states = self.projection(self.network(images))
+        return TokenStates(states, torch.ones_like(states[..., 0], dtype=torch.bool), self.network.sizes.grid)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Of the one map that `feature_maps` gives; its stride is that along the height."""
+        return (Level(self.feature_width, self.network.sizes.patch[0]),)
+
+    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F h w"]:
+        """The patches after the last norm, where they lie."""
+        return self.network(images).transpose(1, 2).unflatten(2, self.network.sizes.grid)
+
+    def feature_maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B F h w"]]:
+        """The cells, as there is one stride."""
+        return [self.cells(images)]

@@ -112,12 +112,18 @@ class TwoStreamDecoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        """As in the authors' code: queries, keys and values of attention as torch's own draws them, all else normal."""
         nn.init.trunc_normal_(self.positions, std=0.02)
         nn.init.trunc_normal_(self.embedding.weight, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        bound = (1.5 / self.embedding.embedding_dim) ** 0.5
+        for module in self.modules():
+            if isinstance(module, Attention):
+                for part in (module.query, module.key, module.value):
+                    nn.init.uniform_(part.weight, -bound, bound)
 
     def _blocks(self) -> Iterable[TwoStreamBlock]:
         return cast(Iterable[TwoStreamBlock], self.blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -33,6 +33,8 @@ __all__ = [
     "HasPrompt",
     "HasPrototypeScores",
     "HasRate",
+    "HasReadLines",
+    "HasReadWords",
     "HasScale",
     "HasScores",
     "HasScoresOf",
@@ -248,6 +250,33 @@ class HasTakeSizes(Protocol):
 
     def take_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Makes room for a state that is about to be read: name of a tensor -> its shape."""
+
+
+@runtime_checkable
+class HasReadLines(Protocol):
+    """Finds lines of text in pictures of any size, and reads pictures of lines in their own shape."""
+
+    def find_text(self, picture: Any) -> list[tuple[Any, Any]]:
+        """Lines in reading order, as `deixis.nn.reading.text_boxes.TextBox`, and what each shows, straightened.
+
+        Args:
+            picture: a Pillow image.
+        """
+
+    def read_lines(self, pictures: Sequence[Any]) -> tuple[list[str], list[float]]:
+        """What is written in each, and how sure it is of that, from 0 to 1.
+
+        Args:
+            pictures: Pillow images that show a line and little else.
+        """
+
+
+@runtime_checkable
+class HasReadWords(Protocol):
+    """Says how sure it is of the words that it reads."""
+
+    def read_with_chances(self, images: Float[Tensor, "B 3 H W"]) -> tuple[list[str], list[float]]:
+        """One word an image, and its chance."""
 
 
 @runtime_checkable

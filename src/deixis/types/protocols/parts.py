@@ -24,6 +24,7 @@ __all__ = [
     "Proposals",
     "Sampler",
     "TextEncoder",
+    "TextReader",
     "TextTokenizer",
 ]
 
@@ -260,4 +261,30 @@ class Names(Protocol):
     @property
     def tokenizer(self) -> TextTokenizer:
         """The name number n is the token n + 1; 0 is padding."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """The kind `reader`: finds lines of text in pictures of any size and reads them."""
+
+    @property
+    def preprocess(self) -> ImagePreprocessing:
+        """How a picture of a line becomes one of a batch."""
+        ...
+
+    def find(self, picture: Any) -> list[Any]:
+        """Lines of text in reading order, as `deixis.nn.reading.text_boxes.TextBox`.
+
+        Args:
+            picture: a Pillow image.
+        """
+        ...
+
+    def crops(self, picture: Any, boxes: Sequence[Any]) -> list[Any]:
+        """What the boxes show, straightened, as Pillow images."""
+        ...
+
+    def recognise(self, pictures: Sequence[Any]) -> list[tuple[str, float]]:
+        """What is written in pictures of single lines, and how sure it is of each, from 0 to 1."""
         ...

@@ -9,6 +9,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.types import PartKind, PartSource, Source
 from deixis.zoo import scratch
 from deixis.zoo.parts import texts_of
+from deixis.zoo.reader import characters
 
 __all__ = ["PART", "load"]
 
@@ -43,6 +44,11 @@ PART = PartKind(
             "an image-text model of the Hugging Face hub, for open_clip or transformers",
             "once, as large as the repository's weights: 600 to 800 MB for a ViT-B",
         ),
+        PartSource(
+            "characters[:HxW][:SIZE]",
+            "characters:16x64",
+            "new weights for pictures of words, H x W pixels, and texts character by character",
+        ),
         PartSource("scratch:OPTIONS", "scratch:resnet:base:96", "new weights, and the words of the training texts"),
     ),
 )
@@ -63,6 +69,8 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0, **options: A
     if not isinstance(name, str):
         return name
     new = scratch.options(name)
+    if name.partition(":")[0] == characters.NAME:
+        return characters.load(name, seed)
     if new is None or source is None:
         return zoo.load(name, **options)
     return scratch.build(texts_of(source), seed=seed, **new)

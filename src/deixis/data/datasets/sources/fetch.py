@@ -21,7 +21,7 @@ from deixis.data.datasets.sources.wordnet import LICENCE, NAME, SIZE_MB, fetch_w
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
-__all__ = ["FetchRecipe", "Wheel", "fetch_clip_bpe", "fetch_starter", "get", "recipes"]
+__all__ = ["FetchRecipe", "Wheel", "fetch_clip_bpe", "fetch_reader", "fetch_starter", "get", "recipes"]
 
 Say = Callable[[str], None]
 
@@ -115,6 +115,25 @@ CLIP_BPE = (
         },
     ),
 )
+READER = (
+    Wheel(
+        "rapidocr-onnxruntime",
+        "1.4.4",
+        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        15,
+        "Apache-2.0",
+        {
+            "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx": (
+                "pp-ocrv4-detector.onnx",
+                "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+            ),
+            "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": (
+                "pp-ocrv4-recogniser.onnx",
+                "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+            ),
+        },
+    ),
+)
 _MARKER = "origin.json"
 
 
@@ -122,12 +141,14 @@ def recipes() -> dict[str, FetchRecipe]:
     """All that can be fetched, by name; the starter first."""
     starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
     joint = "the starter, which desk-clip changes; what its training changed is part of deixis"
+    words = "the reader: PP-OCRv4, which finds and reads text in pictures, for `deixis read`"
     merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
     return {
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
         "desk-clip": _wheel_recipe("starter", joint, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
         "detector": _detector_recipe(),
+        "reader": _wheel_recipe("reader", words, READER, fetch_reader),
         "wordnet": _wordnet_recipe(),
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
@@ -214,6 +235,15 @@ def fetch_clip_bpe(say: Say) -> Path:
     return _fetch("clip-bpe", CLIP_BPE, say)
 
 
+def fetch_reader(say: Say) -> Path:
+    """Puts PP-OCRv4 into the folder `reader` of the cache, as `fetch_starter` does.
+
+    Raises:
+        DeixisError: there is no pip, no network, no space, or what came is not what is expected.
+    """
+    return _fetch("reader", READER, say)
+
+
 def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
     """The wheels' files in the folder `name` of the cache.
 
@@ -280,8 +310,10 @@ def _download(wheel: Wheel, say: Say) -> Path:
 
 
 def _pip(spec: str, folder: str) -> subprocess.CompletedProcess[str]:
-    options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
-    command = [sys.executable, "-m", "pip", "download", *options, "--retries=2", "--timeout=30", "--dest", folder, spec]
+    # A wheel is a box of files here: whether its code would run with this Python does not matter.
+    options = ("--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--progress-bar=off")
+    more = ("--disable-pip-version-check", "--retries=2", "--timeout=30", "--dest", folder, spec)
+    command = [sys.executable, "-m", "pip", "download", *options, *more]
     return run_client(command, Path(folder))
 
 
