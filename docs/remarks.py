@@ -100,6 +100,7 @@ VECTORS: Mapping[str, str] = {
     "align": "a loop written from the equations",
     "cgvlm": "a loop written from the equations",
     "clip": "the authors' code",
+    "close": "a loop written from the equations, in the order of the authors' code",
     "coop": "the authors' code",
     "denseclip": "the authors' code",
     "dito": "a loop written from the equations",

@@ -49,4 +49,5 @@ def run(
     from deixis.apps.answer.answer import answer_with
     from deixis.apps.predict.writing import predict_data
 
-    predict_data("answer", data, lambda method: answer_with(method, questions, answers), settings, output, reading)
+    listed = [each for some in answers for each in some.split(",")]
+    predict_data("answer", data, lambda method: answer_with(method, questions, listed), settings, output, reading)

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
+from deixis.apps.common.options import Reading
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.readers.columns import Columns
+from deixis.data.readers.formats.text_tables import read_texts
+from deixis.engine.features.columns import read_for
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.methods import read as read_method
 from deixis.types import Sample, Source, place
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["caption_notes", "cut_notes", "with_captions", "with_folder_labels", "with_sentences", "with_texts"]
+__all__ = [
+    "caption_notes",
+    "cut_notes",
+    "read_learned",
+    "with_asked",
+    "with_captions",
+    "with_folder_labels",
+    "with_sentences",
+    "with_texts",
+]
 
 
 def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
@@ -31,10 +45,62 @@ def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
     Raises:
         DeixisError: as `with_sentences`, `with_texts` and `caption_notes`.
     """
+    source = with_asked(source, settings.ask) if settings.ask else source
     found = with_sentences(source, settings.sentences) if settings.sentences else source
     found = with_folder_labels(name, with_texts(found, settings.texts) if settings.texts else found)
     notes = caption_notes(name, found, parse_overrides(name, settings.set, settings.config))
     return dataclasses.replace(found, notes=(*found.notes, *notes))
+
+
+def read_learned(name: str, data: str | Source, reading: Reading | None) -> Source:
+    """Reads what a method learns from; a table without pictures is read as texts by a method that needs no more.
+
+    Args:
+        name: of the method; empty: of a stage that draws from data of its own.
+        data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
+        reading: columns and the like.
+    """
+    if isinstance(data, Source):
+        return data
+    if name and not {"images", "boxes", "labels"} & read_for(read_method(name).card.needs):
+        known = reading or Reading()
+        found = read_texts(Path(data), Columns(known.path_column, known.caption_column))
+        if found is not None:
+            return found
+    return read(data, reading)
+
+
+def with_asked(source: Source, asked: Sequence[str]) -> Source:
+    """One sample for each question and each sample that has the answer: the columns `question` and `answer`.
+
+    Args:
+        source: with further columns.
+        asked: each `COLUMN=QUESTION`; the answer to the question is what stands in the column.
+
+    Raises:
+        DeixisError: a question names no column, or one that is empty everywhere.
+    """
+    found = []
+    for each in asked:
+        column, mark, question = (part.strip() for part in each.partition("="))
+        cells = [(sample, str(_cell(sample, column) or "").strip()) for sample in source.samples]
+        if not mark or not question or not any(answer for _, answer in cells):
+            raise DeixisError(
+                f"--ask {each!r} names no column of {source.name!r} with answers.",
+                "Write it as COLUMN=QUESTION, such as colour='What colour is it?'.",
+            )
+        found += [
+            dataclasses.replace(
+                sample, id=f"{sample.id}?{column}", extra={**sample.extra, "question": question, "answer": answer}
+            )
+            for sample, answer in cells
+            if answer
+        ]
+    return dataclasses.replace(source, samples=tuple(found))
+
+
+def _cell(sample: Sample, column: str) -> Any:
+    return sample.label if column == "label" else sample.extra.get(column)
 
 
 def with_sentences(source: Source, path: str) -> Source:

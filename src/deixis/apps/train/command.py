@@ -18,7 +18,7 @@ VERB = Verb(
     see=("deixis list", "deixis show", "docs/training.md"),
     group="methods",
     order=3,
-    what=("data", "sentences", "texts", "source", "config", "set", "model"),
+    what=("data", "sentences", "texts", "ask", "source", "config", "set", "model"),
     rare=("chunk", "clip", "max_skipped", "workers", "tensorboard", "timeout", "shard", "log_every"),
 )
 

@@ -18,6 +18,7 @@ class TrainSettings:
         sentences: csv of sentences for the pictures, as `deixis caption --sentences` writes: further captions of each.
         texts: csv with rows `path,caption`, such as `deixis caption` writes: captions in place of those of the data,
             for the pictures that it names.
+        ask: questions about columns of the data, as COLUMN=QUESTION, for methods that learn answers.
         source: further data, as NAME=PATH, for methods with stages that draw from it by that name.
         model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
             captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
@@ -46,6 +47,7 @@ class TrainSettings:
     set: tuple[str, ...] = ()
     sentences: str = ""
     texts: str = ""
+    ask: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
     model: str = ""
     steps: int = 0

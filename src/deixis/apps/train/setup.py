@@ -252,7 +252,7 @@ def _check(settings: TrainSettings) -> None:
 
 
 def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
-    changed = parse_overrides(name, settings.set, settings.config)
+    changed = {**_asking(name, settings), **parse_overrides(name, settings.set, settings.config)}
     parts: dict[str, Any] = {}
     if settings.model:
         towers = [part for part in read_method(name).card.parts if part.kind in ("dual_encoder", "image_tower")]
@@ -266,6 +266,18 @@ def _build(name: str, source: Source, settings: TrainSettings) -> AnyMethod:
         if part.kind == "names" and (not part.optional or (part.name not in changed and _labelled(source))):
             changed[part.name] = training_classes(name, source)
     return engine.build(name, settings.config, changed, parts, settings.seed, source)
+
+
+def _asking(name: str, settings: TrainSettings) -> dict[str, Any]:
+    """The setting with which a method learns answers, where questions are asked of columns."""
+    if not settings.ask:
+        return {}
+    known = all_settings(configure(name, settings.config))
+    if "task" in known:
+        return {"task": "answer"}
+    if "questions" in known:
+        return {"questions": True}
+    raise DeixisError(f"{name} learns no answers.", "Leave --ask out, or take a method that offers `answer`.")
 
 
 def _labelled(source: Source) -> bool:

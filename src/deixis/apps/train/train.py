@@ -12,7 +12,6 @@ import torch
 
 from deixis import engine, zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, reserve, versions
@@ -20,7 +19,7 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
 from deixis.apps.train.callbacks import ProgressCallback, Show, TensorBoardWriter
-from deixis.apps.train.captions import cut_notes, with_captions
+from deixis.apps.train.captions import cut_notes, read_learned, with_captions
 from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.control_comparison import CONTROL, compare_with_control, control_settings
 from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
@@ -96,7 +95,7 @@ def train(
     settings = settings or TrainSettings()
     TensorBoardWriter.wanted(settings.tensorboard)
     with computing(settings.device), launch.ranks(settings.timeout):
-        own, sources = _sources(data, settings.source, reading)
+        own, sources = _sources(name, data, settings.source, reading)
         own = with_captions(name, own, settings)
         talk = Reporter(quiet or rank() > 0)
         lesson = prepare(name, own, settings, sources, talk)
@@ -114,7 +113,7 @@ def _control(name: str, own: Source, out: str | Path, settings: TrainSettings) -
 
 
 def _sources(
-    data: str | Source | Mapping[str, str | Source], further: Sequence[str], reading: Reading | None
+    method: str, data: str | Source | Mapping[str, str | Source], further: Sequence[str], reading: Reading | None
 ) -> tuple[Source, dict[str, Source]]:
     """The run's own source, and the others by name."""
     named: dict[str, str | Source] = dict(data) if isinstance(data, Mapping) else {"": data}
@@ -125,7 +124,7 @@ def _sources(
         named[name] = path
     if "" not in named:
         raise DeixisError("The data of the run itself is missing.", "Give it under an empty name.")
-    read_ones = {name: each if isinstance(each, Source) else read(each, reading) for name, each in named.items()}
+    read_ones = {name: read_learned("" if name else method, each, reading) for name, each in named.items()}
     return read_ones.pop(""), read_ones
 
 

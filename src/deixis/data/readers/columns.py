@@ -15,7 +15,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Skipped
 
-__all__ = ["Chosen", "ColumnTable", "Columns", "captions_among", "choose", "listed", "plain"]
+__all__ = ["Chosen", "ColumnTable", "Columns", "captions_among", "choose", "listed", "path_column", "plain"]
 
 _NAMES = {
     "path": "path file filepath file_path file_name filename image image_path image_file image_name img img_path photo "
@@ -141,6 +141,12 @@ def captions_among(columns: Sequence[str], user_columns: Columns, where: str, no
     return used
 
 
+def path_column(table: ColumnTable, user_columns: Columns) -> str | None:
+    """The column that names image files: the one given, or one of a usual name; None where there is none."""
+    given = _one(table.columns, user_columns.path, "path", table.path.name)
+    return given or table.pictures or _found(table.columns, "path")
+
+
 def choose(table: ColumnTable, user_columns: Columns) -> Chosen:
     """The columns of a table by what they hold; remarks about the choice go into the table's notes.
 
@@ -148,7 +154,7 @@ def choose(table: ColumnTable, user_columns: Columns) -> Chosen:
         DeixisError: no column names the images, or one that was given isn't there; the message lists those that are.
     """
     columns, where, notes = table.columns, table.path.name, table.notes
-    path = _one(columns, user_columns.path, "path", where) or table.pictures or _found(columns, "path")
+    path = path_column(table, user_columns)
     if path is None:
         raise _without_path(columns, where)
     captions = tuple(name for name in captions_among(columns, user_columns, where, notes) if name != path)

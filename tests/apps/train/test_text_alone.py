@@ -1,0 +1,55 @@
+"""Learning from texts alone: a catalogue without pictures, and questions made of its columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deixis.apps.train.captions import read_learned, with_asked
+from deixis.errors import DeixisError
+from tests.commands import deixis
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    rows = [f"a {colour} cup,{colour}," for colour in ("red", "blue", "green", "grey")] * 3
+    path = tmp_path / "catalogue.csv"
+    path.write_text("title,colour,weight\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_catalogue_without_pictures_is_read_by_what_learns_from_texts_and_refused_by_what_needs_pictures(
+    catalogue: Path,
+) -> None:
+    assert len(read_learned("close", str(catalogue), None).samples) == 12
+    with pytest.raises(DeixisError, match="no column that names the image files"):
+        read_learned("clip", str(catalogue), None)
+
+
+def test_columns_become_questions_with_answers(catalogue: Path) -> None:
+    source = with_asked(read_learned("close", str(catalogue), None), ["colour=What colour is it?"])
+    assert len(source.samples) == 12
+    first = source.samples[0]
+    assert (first.extra["question"], first.extra["answer"]) == ("What colour is it?", "red")
+    for wrong in ("weight=How heavy is it?", "colour", "size=How large?"):
+        with pytest.raises(DeixisError, match="--ask"):
+            with_asked(source, [wrong])
+
+
+@pytest.mark.slow
+def test_what_learned_answers_from_a_catalogue_answers_about_pictures(catalogue: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    found = deixis(
+        *("train", "close", "--data", catalogue, "--ask", "colour=What colour is it?"),
+        *("--config", "tiny", "--steps", 2, "--out", run),
+    )
+    assert found.code == 0, found.err
+    from tests.pictures import captioned
+
+    pictures = captioned(tmp_path / "pictures", 3)
+    photo = next(pictures.glob("*.png"))
+    said = deixis("answer", photo, "What colour is it?", "--answers", "red,blue,green", "--model", run)
+    assert said.code == 0, said.err
+    assert said.out.count("%") == 3
+    assert deixis("answer", pictures, "What colour is it?", "--model", run, "--out", tmp_path / "a.csv").code == 0
