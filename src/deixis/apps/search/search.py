@@ -67,16 +67,33 @@ def search(
 
 def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Reporter) -> SearchResults:
     """The results, in the order of a model that reads pairs where one is named."""
-    where, least = settings.where, settings.min_relevance
+    where, least, searcher = settings.where, settings.min_relevance, _searcher(run)
+    if settings.language:
+        from deixis.apps.search.language import in_english  # reads a large file
+
+        searcher.require_text((*query.texts, *query.minus_texts))
+        query = in_english(query, settings.language, searcher.text_encoder, talk.say)
+    if settings.about or settings.values:
+        return _about(searcher, query, settings, talk)
     if not settings.rerank:
-        return _searcher(run).search(query, settings.k, where=where, min_relevance=least)
+        return searcher.search(query, settings.k, where=where, min_relevance=least)
     from deixis.apps.search.rerank import RERANKED, reranker  # imports torch
 
     order = reranker(settings.rerank, query)
-    answer = _searcher(run).search(query, max(settings.k, RERANKED), where=where, min_relevance=least)
+    answer = searcher.search(query, max(settings.k, RERANKED), where=where, min_relevance=least)
     found = order(answer, settings.k)
     talk.say(f"The first {found.pairs} results were scored again by {settings.rerank} in {found.seconds:.1f} s.")
     return found.results
+
+
+def _about(searcher: Searcher, query: Query, settings: SearchSettings, talk: Reporter) -> SearchResults:
+    """The results in one respect."""
+    from deixis.apps.search.about import search_about  # imports torch
+
+    if settings.rerank or settings.min_relevance:
+        raise DeixisError("--about compares in one respect, for which nothing was measured.", "Leave out one of them.")
+    about = settings.about or "these values"
+    return search_about(searcher, query, about, settings.values, (settings.k, settings.where), talk.say)
 
 
 def near(

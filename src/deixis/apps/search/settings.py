@@ -17,6 +17,11 @@ class SearchSettings(ComputeSettings):
     Attributes:
         k: number of results.
         image: paths of pictures to combine with the text.
+        about: respect in which pictures are compared, such as colour: a column of the index whose values are words, or
+            any name where --values are given.
+        values: that this respect may have, in words, instead of those of the column.
+        language: of the query's words, where it is not the model's; its dictionary comes by `deixis data get
+            language-de` (or es, fr, it, nl).
         minus: texts or paths of pictures to subtract from the query.
         mix: weight of pictures against text, from 0 (text only) to 1 (pictures only).
         how: how embeddings are combined: `sphere` interpolates directions (slerp), `sum` adds them.
@@ -34,6 +39,9 @@ class SearchSettings(ComputeSettings):
 
     k: int = 10
     image: tuple[str, ...] = ()
+    about: str = ""
+    values: tuple[str, ...] = ()
+    language: str = ""
     minus: tuple[str, ...] = ()
     mix: float = 0.5
     how: Literal["sphere", "sum"] = "sphere"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deixis.data import catalogue
+from deixis.data.datasets import tongues
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.datasets.sources.client import run_client
 from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
@@ -135,6 +136,9 @@ READER = (
     ),
 )
 _MARKER = "origin.json"
+_NAMES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch"}
+_SIZES = {"de": 21, "es": 1, "fr": 1, "it": 1, "nl": 1}
+"""What is downloaded for a language, in MB."""
 
 
 def recipes() -> dict[str, FetchRecipe]:
@@ -150,6 +154,7 @@ def recipes() -> dict[str, FetchRecipe]:
         "detector": _detector_recipe(),
         "reader": _wheel_recipe("reader", words, READER, fetch_reader),
         "wordnet": _wordnet_recipe(),
+        **{f"language-{language}": _language_recipe(language) for language in tongues.LANGUAGES},
         **{name: _set_recipe(name) for name in catalogue.names()},
     }
 
@@ -157,6 +162,21 @@ def recipes() -> dict[str, FetchRecipe]:
 def _wordnet_recipe() -> FetchRecipe:
     what = "WordNet's nouns: what classes are, in words"
     return FetchRecipe(what, "apt", SIZE_MB, LICENCE, fetch_wordnet, lambda: finished(NAME))
+
+
+def _language_recipe(language: str) -> FetchRecipe:
+    what = f"a dictionary, to search in {_NAMES[language]}: `deixis search RUN WORDS --language {language}`"
+    fetch = functools.partial(_fetch_language, language)
+    there = functools.partial(finished, f"tongues-{language}")
+    return FetchRecipe(what, "apt", _SIZES[language], tongues.DATASET.licence, fetch, there)
+
+
+def _fetch_language(language: str, say: Say) -> Path:
+    name, licence = f"tongues-{language}", tongues.DATASET.licence
+    target = cache_dir("sets", name)
+    told = f"already in {target}" if finished(name) else f"{_SIZES[language]} MB with apt, licence {licence}"
+    say(f"language-{language}: {told}")
+    return tongues.fetch_language(language, say)
 
 
 def _detector_recipe() -> FetchRecipe:

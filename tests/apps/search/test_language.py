@@ -1,0 +1,51 @@
+"""A query in another language is read in English, told, and searched for; the index is not touched."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from deixis import zoo
+from deixis.apps.search import language
+from deixis.apps.search.query import Query
+from deixis.errors import DeixisError
+from deixis.files import cache_dir, write_json
+
+
+@pytest.fixture
+def german() -> None:
+    folder = cache_dir("sets", "tongues-de")
+    folder.mkdir(parents=True)
+    with gzip.open(folder / "entries.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("rot\tred\tscarlet\nVogel\tbird\nKäfig\tcage\n")
+    write_json(folder / "set.json", {"name": "tongues-de"})
+    language._entries.cache_clear()
+
+
+@pytest.mark.usefixtures("german")
+def test_texts_are_read_with_all_senses_and_minus_texts_too_and_pictures_stay() -> None:
+    said: list[str] = []
+    texts, weights = ("ein roter Vogel", "Vogel"), (2.0, 1.0, 5.0)
+    query = Query(texts=texts, minus_texts=("der Käfig",), images=("a.jpg",), weights=weights)
+    english = language.in_english(query, "de", zoo.load("tiny"), said.append)
+    assert english.texts == ("red bird", "scarlet bird", "bird"), "the byte reader knows the shorter one better"
+    assert english.minus_texts == ("cage",)
+    assert english.images == ("a.jpg",)
+    assert english.weights == (1, 1, 1, 5), "what a text weighs is shared by its readings"
+    assert said == ["read as: red bird (or: scarlet bird)", "read as: bird", "read as: cage"]
+
+
+@pytest.mark.usefixtures("german")
+def test_one_text_with_one_reading_stays_one_whose_relevance_was_measured() -> None:
+    said: list[str] = []
+    english = language.in_english(Query(texts=("Vogel xyzzy",)), "de", zoo.load("tiny"), said.append)
+    assert english.plain
+    assert said[1] == "not in the dictionary, left as they are: xyzzy"
+
+
+def test_a_language_without_a_dictionary_says_how_to_get_it() -> None:
+    language._entries.cache_clear()
+    with pytest.raises(DeixisError, match="not in the cache") as error:
+        language.in_english(Query(texts=("oiseau",)), "fr", zoo.load("tiny"), print)
+    assert "deixis data get language-fr" in error.value.cure
