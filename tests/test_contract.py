@@ -35,8 +35,8 @@ def of_kind(*kinds: str) -> list[str]:
 
 
 TRAINED = of_kind("trained")
-PROMPTS = ("cocoop", "coop", "kapt", "mutual_prompt", "pre")
-"""Each of their steps reads as many texts as there are images or classes."""
+PROMPTS = ("cocoop", "coop", "kalm", "kapt", "mutual_prompt", "pre")
+"""Each of their steps reads as many texts as there are images or classes, or more."""
 RAGGED = [name for name in TRAINED if contract.letters(read(name).card)]
 
 
@@ -127,6 +127,7 @@ def test_capabilities_change_neither_weights_nor_mode(name: str) -> None:
         "encode_text": (tokens,),
         "text_tokens": (tokens,),
         "compare": (images, tokens),
+        "encode_about": (images, ["the colour"] * 3),
         "adapters": (),
         "attribute": (images, lambda output: output[:, 0]),
         "ground": (images, tokens, torch.ones_like(tokens, dtype=torch.bool)),

@@ -511,6 +511,19 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "position_weight": 3.0,
         "foci": 0.8,
     },
+    "focallens": {"absent": 0.1, "tokens": 1, "place": "before norm", "symmetric": False, "optim.learning_rate": 1e-5},
+    "kalm": {
+        "gamma": 0.5,
+        "group": 8,  # seven mined negatives
+        "mix_pairs": True,
+        "mix_list": True,
+        "dims": (512, 256, 128, 64),  # beside the whole, 896
+        "dim_weights": (0.3, 0.2, 0.1, 0.1),
+        "distil_temperature": 0.05,
+        "temperature": 0.01,  # this and the next two by the code of the version before
+        "optim.learning_rate": 1e-5,
+        "optim.warmup": 0.1,
+    },
     "verbalise": {"length": 5, "metric": "mean", "value": 0.4, "sign": "+", "top": 5, "search": "all", "form": "paper"},
 }
 """Method -> field -> value, as published; where a paper names none, as its code has it."""

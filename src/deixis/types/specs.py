@@ -88,14 +88,13 @@ class SampleSpec:
         captions: captions drawn per image (K).
         tokenizer: the part whose tokenizer makes the tokens.
         length: tokens per caption at the most (L).
-        group: samples of one group (the first of their concepts) that stand side by side in a batch, and stay together
-            when it is split: batches of identities x samples.
+        group: samples of one group (the first of their concepts) that stand side by side, also where a batch is split.
+        same: a column whose value all samples of a batch share; empty: batches are mixed.
         template: what is tokenised, `{}` being the caption.
-        field: the batch field that holds the tokens; one beside `tokens` is described by a `FieldSpec` such as
-            `FieldSpec("long_tokens", "B K M", "long", ragged="M")`, and has a `SampleSpec` of its own in the config.
+        field: the batch field of the tokens; one beside `tokens` has a `SampleSpec` of its own in the config and a
+            `FieldSpec` such as `FieldSpec("long_tokens", "B K M", "long", ragged="M")`.
         column: the column that holds the texts of this field; empty: the captions.
-        sentences: captions are cut into sentences, of which `captions` are drawn; where there are fewer, slots are
-            padding.
+        sentences: captions are cut into sentences, of which `captions` are drawn; missing ones are padding.
         keep_first: of these the first is the whole first caption, in every step.
     """
 
@@ -108,6 +107,7 @@ class SampleSpec:
     column: str = ""
     sentences: bool = False
     keep_first: bool = False
+    same: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,8 +201,7 @@ class Card:
             `finish` (what was fitted), or as running statistics of a batch norm.
         zero_gradient: names, or ends of names, of trainable tensors whose gradient is zero in theory (a bias before a
             batch norm, the bias of attention's keys): whether they move is left to rounding.
-        skip_contract: rules of the contract that the authors' code breaks and that this one, being faithful, breaks
-            too; the docstring gives the reason.
+        skip_contract: rules of the contract that the authors' code breaks, and this one too; the docstring says why.
         venue: where it was published.
         arxiv: its number there.
         code: the authors' repository, `owner/name`.
@@ -362,6 +361,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("tokens",),
         ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding", "pair-retrieval"),
     ),
+    "encode_about": Capability(("images: B 3 H W", "instructions: B strings"), "B D", ("images",), later=("aspects",)),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
     "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
     "compare": Capability(

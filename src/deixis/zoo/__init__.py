@@ -26,8 +26,10 @@ MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
     "desk-clip": "the starter's towers, trained jointly on drawings; for prompts and whatever asks for joint training",
     "tiny": "random weights, made in memory; for tests and demonstrations only",
+    "tiny-vit": "the same with a vision transformer",
 }
-"""Name -> what it is; the module of the same name in this folder, `_` for `-`, has `load(**options)`."""
+"""Name -> what it is; the module of the same name in this folder, `_` for `-`, has `load(**options)`. That of `tiny`
+makes `tiny-vit`, too."""
 
 
 LAYOUTS: dict[str, str] = {
@@ -116,7 +118,8 @@ def _made(key: str, options: dict[str, Any]) -> DualEncoder:
     if key not in MODELS:
         words: DualEncoder = importlib.import_module("deixis.zoo.reader.characters").load(key, **options)
         return words
-    model: DualEncoder = importlib.import_module(f"deixis.zoo.{key.replace('-', '_')}").load(**options)
+    module, own = ("tiny", {"image": "vit"}) if key == "tiny-vit" else (key.replace("-", "_"), {})
+    model: DualEncoder = importlib.import_module(f"deixis.zoo.{module}").load(**own, **options)
     return model
 
 

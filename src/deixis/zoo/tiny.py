@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
@@ -13,17 +15,19 @@ from deixis.inputs.tokenizer import Tokenizer
 from deixis.nn.dual import DualEncoder, Traits
 from deixis.nn.language.bert import Bert, BertConfig, MeanPooledText
 from deixis.nn.vision.conse import ClassifierTower, ConSE
+from deixis.nn.vision.vit import Vit, VitConfig
 
 __all__ = ["byte_tokenizer", "load"]
 
 WIDTH, FEATURES, CLASSES, SIDE, LENGTH = 16, 24, 12, 32, 64
 
 
-def load(seed: int = 0) -> DualEncoder:
+def load(seed: int = 0, image: Literal["classifier", "vit"] = "classifier") -> DualEncoder:
     """A model of 32 pixels, width 16 and 24 features, in eval mode; texts are read byte by byte.
 
     Args:
         seed: equal seeds give equal weights; the global generator of random numbers is left as it was.
+        image: the image tower: convolutions and a classifier, or a vision transformer.
     """
     tokenizer = byte_tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -34,14 +38,18 @@ def load(seed: int = 0) -> DualEncoder:
         head = ConSE(F.normalize(torch.randn(CLASSES, WIDTH), dim=-1), k=4, temperature=1.0)
         classifier = nn.Linear(FEATURES, CLASSES)
         nn.init.normal_(classifier.weight, std=4.0)
-        image = ClassifierTower(backbone, classifier, head)
+        tower: nn.Module = ClassifierTower(backbone, classifier, head)
         text = MeanPooledText(Bert(BertConfig(tokenizer.vocabulary, WIDTH, 1, 2, 2 * WIDTH, positions=LENGTH)))
+        if image == "vit":
+            tower = Vit(VitConfig(SIDE, 8, FEATURES, 1, 2, 2 * FEATURES, WIDTH))
     model = DualEncoder(
-        image,
+        tower,
         text,
         tokenizer=tokenizer,
         preprocess=Preprocess(SIDE, mode="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-        traits=Traits("tiny", LENGTH, scale=20.0, licence="none needed: random numbers"),
+        traits=Traits(
+            "tiny" if image == "classifier" else "tiny-vit", LENGTH, scale=20.0, licence="none needed: random numbers"
+        ),
     )
     return model.eval()
 

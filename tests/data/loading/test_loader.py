@@ -439,3 +439,15 @@ def test_groups_come_whole_also_where_one_of_them_cannot_be_read() -> None:
     assert ("sample 8", "sample 8") in {ids[i : i + 2] for ids in found for i in (0, 2)}
     state = Loader(source(10), encode, SampleOrder(4)).state()
     assert "group" not in state["of"], "states from before there were groups are read"
+
+
+def test_batches_of_one_value_go_on_where_they_stopped() -> None:
+    samples = tuple(Sample(f"sample {i}", None, extra={"aspect": "abc"[i % 3]}) for i in range(30))
+    triplets, order = Source("toy", Path("."), "text", "list", samples), SampleOrder(4, same="aspect", seed=5)
+    whole = taken(Loader(triplets, encode, order), 14)
+    assert all(len({int(name.split()[1]) % 3 for name in ids}) == 1 for ids in whole)
+    first, second = Loader(triplets, encode, order), Loader(triplets, encode, order)
+    before = taken(first, 5)
+    second.load_state(json.loads(json.dumps(first.state())))
+    assert before + taken(second, 9) == whole
+    assert "same" not in Loader(source(10), encode, SampleOrder(4)).state()["of"], "older states are read"

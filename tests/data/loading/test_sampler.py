@@ -242,3 +242,41 @@ def test_groups_that_do_not_fit_are_refused() -> None:
         1,
         0,
     )
+
+
+def keyed(values: str) -> list[Sample]:
+    return [Sample(str(i), None, extra={"aspect": value}) for i, value in enumerate(values)]
+
+
+@given(st.text("abc", min_size=3, max_size=30), st.integers(1, 4), st.integers(1, 2), st.integers(0, 2))
+def test_a_batch_of_all_ranks_holds_one_value_and_an_epoch_every_sample(
+    values: str, size: int, world: int, number: int
+) -> None:
+    order = SampleOrder(batch_size=size, same="aspect", seed=1)
+    plan = EpochPlan(order, (len(values),), world, groups=groups_of(keyed(values), order))
+    ranks = epoch(plan, number)
+    assert set(flat(ranks)) == set(range(len(values)))
+    assert len(flat(ranks)) == plan.length(number) * size * world
+    for step in zip(*ranks, strict=True):
+        assert len({values[sample] for sample in itertools.chain(*step)}) == 1
+    assert epoch(plan, number) == ranks
+
+
+def test_two_ranks_read_what_one_reads_in_batches_twice_as_large() -> None:
+    orders = [SampleOrder(batch_size=size, same="aspect") for size in (8, 4)]
+    groups = groups_of(keyed("aab" * 20), orders[0])
+    (one,), two = (
+        epoch(EpochPlan(order, (60,), world, groups=groups), 0) for order, world in zip(orders, (1, 2), strict=True)
+    )
+    assert [set(batch) for batch in one] == [set(first) | set(second) for first, second in zip(*two, strict=True)]
+
+
+def test_one_value_a_batch_needs_the_column_and_no_groups_or_windows() -> None:
+    order = SampleOrder(batch_size=4, same="aspect")
+    with pytest.raises(DeixisError, match="'b' has no 'aspect'"):
+        groups_of([*keyed("a"), Sample("b", None)], order)
+    assert groups_of(keyed("aba"), order) == (0, 1, 0)
+    assert groups_of(keyed("aba"), SampleOrder(batch_size=4)) == ()
+    for wrong in ({"group": 2}, {"window": 10}, {"split_by": "shard"}):
+        with pytest.raises(DeixisError, match=r"one of the two|all samples"):
+            SampleOrder(batch_size=4, same="aspect", **wrong)  # type: ignore[arg-type]

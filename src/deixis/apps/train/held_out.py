@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.aspects import column_triplets
 from deixis.data.grounding import answer_masks, referring
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
@@ -70,17 +71,21 @@ def _whole_texts(samples: Sequence[Sample]) -> list[Sample]:
 
 def one_by_one(name: str, source: Source) -> Source:
     """The samples that a method learns from: each question, where it learns where answers lie; each expression, among
-    all regions of its picture, where it learns which region is meant; else those that there are.
+    all regions of its picture, where it learns which region is meant; each value in a column, where it learns in which
+    respect pictures are alike; else those that there are.
 
     Args:
         name: of the method.
         source: as it was read.
 
     Raises:
-        DeixisError: no question says which masks its answer rests on, or no region has a phrase.
+        DeixisError: no question says which masks its answer rests on, no region has a phrase, or no column has values
+            that repeat.
     """
     capabilities = read(name).card.capabilities
     if "answer_mask" in capabilities:
         return answer_masks(source)
+    if "encode_about" in capabilities and not any("instruction" in sample.extra for sample in source.samples):
+        return column_triplets(source)
     means_one = "refer" in capabilities and "match" not in capabilities
     return referring(source, "phrase", among="all") if means_one else source

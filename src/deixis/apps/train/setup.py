@@ -24,7 +24,7 @@ from deixis.engine.fewshot import learners
 from deixis.engine.training.batching import collate_for, columns_for, encoder_of, needs_of
 from deixis.engine.training.build import configure
 from deixis.engine.training.checkpoint import state
-from deixis.engine.training.stages import card_of, group_size, stage_batch
+from deixis.engine.training.stages import card_of, group_size, same_column, stage_batch
 from deixis.errors import DeixisError
 from deixis.methods import all_settings
 from deixis.methods import read as read_method
@@ -156,10 +156,11 @@ def prepare(
         more = [*more, _introduced(method)]
     drawn = [sources[stage.data] if stage.data else train for stage in engine.stages(method)]
     group = group_size(method)
-    order = SampleOrder(_batch([train, *drawn], method, settings), seed=settings.seed, group=group)
+    size = _batch([train, *drawn], method, settings)
+    order = SampleOrder(size, seed=settings.seed, group=group, same=same_column(method))
     stages = engine.stages(method)
     own, *plans = (
-        EpochPlan(each, shards_of(data.samples)[0], world_size(), groups=groups_of(data.samples) if group > 1 else ())
+        EpochPlan(each, shards_of(data.samples)[0], world_size(), groups=groups_of(data.samples, each))
         for each, data in zip((order, *(stage_order(order, stage) for stage in stages)), (train, *drawn), strict=True)
     )
     steps = _steps(stages, plans, order.batch_size * world_size(), settings)

@@ -86,7 +86,7 @@ class Loader:
     ) -> None:
         rank, world = ranks or (collective.rank(), collective.world_size())
         sizes, slots = shards_of(source.samples)
-        self.plan = EpochPlan(order, sizes, world, workers, groups_of(source.samples) if order.group > 1 else ())
+        self.plan = EpochPlan(order, sizes, world, workers, groups_of(source.samples, order))
         self.skipped: list[Skipped] = []
         self._reader = _Reader(source, encode, self.plan, rank, slots)
         self._made_for = _made_for(source, self.plan)
@@ -233,8 +233,10 @@ def _made_for(source: Source, plan: EpochPlan) -> dict[str, Any]:
         "samples": len(source.samples),
         "their fingerprint": digest,
         "ranks": plan.world,
-        # Runs that were saved before there were groups have none.
-        **{name: value for name, value in vars(plan.order).items() if (name, value) != ("group", 1)},
+        # Runs that were saved before there were groups, or batches of one value, have none.
+        **{
+            name: value for name, value in vars(plan.order).items() if (name, value) not in (("group", 1), ("same", ""))
+        },
     }
 
 

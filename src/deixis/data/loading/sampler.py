@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -70,10 +71,28 @@ def group_of(sample: Sample) -> str:
     return f"group {sample.groups[0]}" if sample.groups else f"sample {sample.id}"
 
 
-def groups_of(samples: Sequence[Sample]) -> tuple[int, ...]:
-    """A number for the group of each sample, in the order in which a `EpochPlan` numbers samples: shard by shard."""
+def groups_of(samples: Sequence[Sample], order: SampleOrder | None = None) -> tuple[int, ...]:
+    """A number for the group of each sample, in the order in which a `EpochPlan` numbers samples: shard by shard.
+
+    Args:
+        samples: of the data.
+        order: where it wants batches of which all samples are the `same` in a column, that column makes the groups; an
+            order that needs no groups has none.
+
+    Raises:
+        DeixisError: a sample lacks the column.
+    """
+    if order is not None and order.group == 1 and not order.same:
+        return ()
+    named = group_of if order is None or not order.same else functools.partial(_value_of, column=order.same)
     numbers: dict[str, int] = {}
-    return tuple(numbers.setdefault(group_of(samples[i]), len(numbers)) for i in shards_of(samples)[1].tolist())
+    return tuple(numbers.setdefault(named(samples[i]), len(numbers)) for i in shards_of(samples)[1].tolist())
+
+
+def _value_of(sample: Sample, column: str) -> str:
+    if column not in sample.extra:
+        raise DeixisError(f"The sample {sample.id!r} has no {column!r}.", f"Give data with a column {column}.")
+    return str(sample.extra[column])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +112,8 @@ class SampleOrder:
         split_by: `sample` deals samples out to ranks one by one, `shard` whole shards.
         group: how many samples of one group stand side by side, so that a batch holds batch_size / group groups. A
             group that has fewer gives some of them twice; none stands twice in a batch while there are others left.
+        same: a column whose value all samples of a batch share, on all ranks; the last batch of each value is filled
+            up with samples of the epoch that have it. Empty: batches are mixed.
 
     Raises:
         DeixisError: a value is out of its range, or they contradict one another.
@@ -105,6 +126,7 @@ class SampleOrder:
     last: Last = "drop"
     split_by: SplitBy = "sample"
     group: int = 1
+    same: str = ""
 
     def __post_init__(self) -> None:
         numbers = {"batch_size": self.batch_size, "window": self.window or 1, "group": self.group}
@@ -121,10 +143,14 @@ class SampleOrder:
                 f"A batch of {self.batch_size} does not hold whole groups of {self.group}.",
                 f"Give a multiple of {self.group}.",
             )
-        if self.group > 1 and (self.window is not None or self.split_by == "shard"):
+        if (self.group > 1 or self.same) and (self.window is not None or self.split_by == "shard"):
             raise DeixisError(
                 "Groups are made of all samples, and only some are read from at a time.",
                 "Leave out window, and split by sample.",
+            )
+        if self.group > 1 and self.same:
+            raise DeixisError(
+                f"Batches are to hold groups of {self.group}, and one {self.same} alone.", "Ask for one of the two."
             )
 
 
@@ -152,7 +178,7 @@ class EpochPlan:
     groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.order.group > 1 and len(self.groups) != sum(self.sizes):
+        if self._block > 1 and len(self.groups) != sum(self.sizes):
             raise ValueError(f"{sum(self.sizes)} samples, and groups are given for {len(self.groups)}")
         shards, threads = len(self.sizes), max(1, self.readers)
         readers = self.world * threads
@@ -165,6 +191,11 @@ class EpochPlan:
                 f"Pack into {readers} shards or more (deixis pack --size, with a smaller size), use fewer workers, or "
                 "divide samples instead (split_by='sample').",
             )
+
+    @property
+    def _block(self) -> int:
+        """Samples of one group that stand side by side: a whole batch of all ranks, where it is of one value."""
+        return self.order.batch_size * self.world if self.order.same else self.order.group
 
     def batches(self, epoch: int, rank: int = 0) -> list[Indices]:
         """The batches of one rank in an epoch, each as numbers of samples.
@@ -200,7 +231,7 @@ class EpochPlan:
 
     def _counts(self, epoch: int) -> list[int]:
         """How many samples each rank reads."""
-        ranks, group = range(self.world), self.order.group
+        ranks, group = range(self.world), self.order.group  # blocks of one value are dealt out sample by sample
         if self.order.split_by == "sample":
             return [group * len(range(rank, self._whole() // group, self.world)) for rank in ranks]
         dealt = self._shard_order(epoch).tolist()
@@ -208,10 +239,10 @@ class EpochPlan:
 
     def _whole(self) -> int:
         """Samples of an epoch; a group that is not full gives some of its samples twice."""
-        if self.order.group == 1:
+        block = self._block
+        if block == 1:
             return sum(self.sizes)
-        group = self.order.group
-        return group * sum(-(-count // group) for count in collections.Counter(self.groups).values())
+        return block * sum(-(-count // block) for count in collections.Counter(self.groups).values())
 
     def _shares(self, epoch: int) -> list[Indices]:
         """What each rank reads, in its order."""
@@ -233,11 +264,11 @@ class EpochPlan:
 
     def _sequence(self, epoch: int) -> Indices:
         mixed = self._mixed(self._joined(self._shard_order(epoch)), epoch, 0)
-        return mixed if self.order.group == 1 else self._grouped(mixed)
+        return mixed if self._block == 1 else self._grouped(mixed)
 
     def _grouped(self, mixed: Indices) -> Indices:
         """Samples of one group side by side. The groups come in rounds, each as often as it has samples for."""
-        size, members = self.order.group, collections.defaultdict[int, list[int]](list)
+        size, members = self._block, collections.defaultdict[int, list[int]](list)
         for place, index in enumerate(mixed.tolist()):
             members[self.groups[index]].append(place)
         rounds: list[tuple[int, int, int, Indices]] = []
@@ -253,7 +284,7 @@ class EpochPlan:
 
     def _batch_of_groups(self, waiting: collections.deque[tuple[int, Indices]]) -> list[Indices]:
         """The groups of the next batch of all ranks, different ones as long as there are."""
-        wanted = min(len(waiting), self.order.batch_size * self.world // self.order.group)
+        wanted = min(len(waiting), self.order.batch_size * self.world // self._block)
         taken: list[Indices] = []
         drawn_numbers: set[int] = set()
         later: list[tuple[int, Indices]] = []

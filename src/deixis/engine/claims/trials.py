@@ -28,7 +28,7 @@ from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
-from deixis.engine.training.stages import group_size, stage_batch, stages, trained
+from deixis.engine.training.stages import group_size, same_column, stage_batch, stages, trained
 from deixis.engine.training.train import Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -303,7 +303,8 @@ class _Run:
         training, group = stage.kind == "train", group_size(self._method)
         last: Literal["drop", "keep"] = "drop" if training else "keep"
         size = stage_batch(self._task.batch_size, stage, group)
-        order = SampleOrder(size, seed=self._unit.seed, shuffle=training, last=last, group=group)
+        same = same_column(self._method)
+        order = SampleOrder(size, seed=self._unit.seed, shuffle=training, last=last, group=group, same=same)
         return Loader(source, encode, order, workers=1)
 
     def _stage(self, number: int, stage: Stage, steps: int, done: int) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "group_size",
     "name_of",
     "offers",
+    "same_column",
     "stage_batch",
     "stages",
     "trainable",
@@ -88,6 +89,11 @@ def config_specs(method: object, kind: type[T]) -> list[T]:
 def group_size(method: object) -> int:
     """How many samples of one group the method wants side by side in its batches."""
     return max([1, *(spec.group for spec in config_specs(method, SampleSpec))])
+
+
+def same_column(method: object) -> str:
+    """The column whose value all samples of a batch of the method share; empty: batches are mixed."""
+    return next((spec.same for spec in config_specs(method, SampleSpec) if spec.same), "")
 
 
 def stage_batch(size: int, stage: Stage, group: int = 1) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "OffersCaption",
     "OffersClassify",
     "OffersCompare",
+    "OffersEncodeAbout",
     "OffersEncodeImage",
     "OffersEncodeText",
     "OffersGround",
@@ -51,6 +52,14 @@ class OffersEncodeText(Protocol):
         self, tokens: Int64[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Of length 1; `mask` is true where a token is real, without one all are."""
+
+
+@runtime_checkable
+class OffersEncodeAbout(Protocol):
+    """One vector an image in one respect, to be compared with others in the same respect, and with values in words."""
+
+    def encode_about(self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str]) -> Float[Tensor, "B D"]:
+        """Of length 1; an instruction an image, such as `the colour`."""
 
 
 @runtime_checkable

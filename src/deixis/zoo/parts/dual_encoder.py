@@ -30,6 +30,7 @@ PART = PartKind(
             "101 MB once, by `deixis data get desk-clip`: the starter; what training changed is part of the package",
         ),
         PartSource("tiny", "tiny", "random weights, for tests"),
+        PartSource("tiny-vit", "tiny-vit", "the same with a vision transformer"),
         PartSource("FOLDER", "my-run", "what `deixis adapt` or `deixis train` wrote, or a folder of another program"),
         PartSource("FILE.pt", "ViT-B-32.pt", "a CLIP as OpenAI published it"),
         PartSource(
