@@ -19,6 +19,7 @@ from bench import (
     decode,
     embed_folder,
     explain,
+    generate,
     matching,
     prompt_epoch,
     ranks,
@@ -43,11 +44,12 @@ from bench.rows import (
     races,
 )
 from bench.startup import CASES, stopwatch
+from deixis import zoo
 from deixis.inputs.images import load_image
 from deixis.ops.metrics import TIE
 from deixis.zoo.layouts import openclip
 from deixis.zoo.layouts.places import gather
-from tests.support import few
+from tests.support import few, texts
 
 PROJECT = Path(__file__).parents[1]
 CASE = {"race": "startup", "case": "help", "peer": "open_clip", "peer_version": "3.0"}
@@ -193,6 +195,15 @@ def test_all_sides_of_the_race_of_sentences_have_one_loss_and_one_gradient(repea
     assert caption_step.equal(step)
     different = len(step.keys.unique())
     assert (different < 20) is repeated
+
+
+@pytest.mark.slow
+def test_both_sides_of_the_race_of_texts_write_the_same() -> None:
+    pytest.importorskip("transformers")
+    lm = zoo.load_part("lm", "scratch:tiny", source=texts("two cats and a red car", "the sea shows snow"))
+    race = generate.Generation(lm, generate.peer_of(lm), 5, tokens=6)
+    assert race.equal()
+    assert any(race.ours())
 
 
 def test_all_sides_of_the_race_of_criteria_have_one_loss_and_one_gradient() -> None:

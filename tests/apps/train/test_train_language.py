@@ -8,10 +8,13 @@ import pytest
 from safetensors.torch import load_file
 
 import deixis
+from deixis import engine
+from deixis.apps.train.captions import cut_notes
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError
 from tests.pictures import captioned
+from tests.support import texts
 
 SETTINGS = TrainSettings(
     config="tiny", precision="float32", steps=3, batch_size=8, workers=0, set=("lm=scratch:tiny", "words=4")
@@ -24,6 +27,13 @@ def test_a_new_language_model_that_would_not_train_is_refused_before_any_work(tm
     with pytest.raises(DeixisError, match="does not train all of its language model, and 'scratch:tiny' has random"):
         train("prefix", str(tmp_path / "pictures"), tmp_path / "run", changed, quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_captions_that_are_longer_than_what_is_read_are_counted() -> None:
+    method = engine.build("prefix", "tiny", {"sample.length": 8})
+    said = texts("a red bird", "cat")
+    assert cut_notes(method, said) == ["1 caption is longer than the 8 tokens that are read."]
+    assert not cut_notes(method, texts("cat"))
 
 
 @pytest.mark.slow

@@ -29,7 +29,10 @@ from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
+from deixis.nn.language.causal_lm import CausalLm
+from deixis.nn.language.chat import chat_tokens
 from deixis.nn.language.generation import generate
+from deixis.nn.language.sequences import prompt, words_of
 from deixis.ops.regions.colours import COLOUR_NAMES, colour_shares
 from deixis.types import Region, Sample, place
 from deixis.types.protocols import LanguageModel, Proposals
@@ -48,7 +51,7 @@ _APART = 0.1
 _MOST = 8
 """Things of a picture that are spoken of; numbers are words up to eight."""
 
-_REPHRASE, _LENGTH = "In other words: {} ", 40
+_REPHRASE, _REQUEST, _LENGTH = "In other words: {} ", "Rewrite this sentence in other words: {}", 40
 _ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _PLAIN = frozenset(
@@ -197,8 +200,13 @@ def rephrased(writer: LanguageModel, sentences: Sequence[str]) -> list[str]:
 
 
 def _other_words(writer: LanguageModel, sentence: str) -> str:
-    tokens, mask = writer.tokenizer([_REPHRASE.format(sentence)], writer.context_length - _LENGTH)
-    return generate(writer, writer.embed(tokens), mask, _LENGTH)[0].text.strip()
+    if isinstance(writer, CausalLm) and writer.chat_template:
+        request = chat_tokens(writer, [("user", _REQUEST.format(sentence))])
+        inputs = writer.embed(request.ids), request.mask
+    else:
+        tokens = writer.tokenizer([_REPHRASE.format(sentence)], writer.context_length - _LENGTH)
+        inputs = prompt(writer, None, words_of(writer, *tokens))
+    return generate(writer, *inputs, _LENGTH)[0].text.strip()
 
 
 def _kept(sentence: str, other: str) -> str:

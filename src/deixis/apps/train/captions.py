@@ -16,10 +16,10 @@ from deixis.apps.train.settings import TrainSettings
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.text_tables import read_texts
 from deixis.engine.features.columns import read_for
-from deixis.engine.training.stages import card_of
+from deixis.engine.training.stages import card_of, config_specs
 from deixis.errors import DeixisError
 from deixis.methods import read as read_method
-from deixis.types import Sample, Source, place
+from deixis.types import Sample, SampleSpec, Source, place
 from deixis.types.protocols import AnyMethod
 
 __all__ = [
@@ -217,23 +217,26 @@ def caption_notes(name: str, source: Source, changed: Mapping[str, object]) -> l
 
 
 def cut_notes(method: AnyMethod, source: Source) -> list[str]:
-    """How many captions are longer than the text encoder of a method reads, where it has one.
+    """How many captions are longer than the text encoder of a method reads, or than its language model is to say, where
+    it has one.
 
     Args:
         method: as it was built.
         source: what is trained on.
     """
-    names = [part.name for part in card_of(method).parts if part.kind == "text_encoder"]
+    kinds = ("text_encoder", "lm") if card_of(method).control else ("lm",)
+    names = [part.name for part in card_of(method).parts if part.kind in kinds]
     captions = [text for sample in source.samples for text in sample.captions]
-    if not names or not captions or not card_of(method).control:
+    if not names or not captions:
         return []
-    encoder: Any = getattr(method, names[0])
-    lengths = encoder.tokenizer(captions, encoder.context_length + 1).mask.sum(dim=1)
-    cut = int((lengths > encoder.context_length).sum())
+    part: Any = getattr(method, names[0])
+    asked = [spec.length for spec in config_specs(method, SampleSpec) if spec.field == "tokens"]
+    length = min(part.context_length, *asked) if asked else part.context_length
+    cut = sum(part.tokenizer.overflow(captions, length))
     if not cut:
         return []
     verb = "is" if cut == 1 else "are"
-    return [f"{counted(cut, 'caption')} {verb} longer than the {encoder.context_length} tokens that are read."]
+    return [f"{counted(cut, 'caption')} {verb} longer than the {length} tokens that are read."]
 
 
 def _place(sample: Sample) -> str:

@@ -78,6 +78,10 @@ class CausalLmConfig:
 class CausalLm(nn.Module):
     """Embeddings, blocks, a norm, and scores of the next token.
 
+    Attributes:
+        chat_template: how a conversation is put into words, in Jinja's language, for `deixis.nn.language.chat`; empty
+            where the model has learned from none.
+
     Args:
         config: shape and sizes.
         tokenizer: of its texts.
@@ -106,6 +110,7 @@ class CausalLm(nn.Module):
         self.head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
         self.width, self.context_length, self.end = config.width, config.length, config.end
         self.start = config.end if config.start is None else config.start
+        self.chat_template = ""
         self.marks = tuple(dict.fromkeys((*tokenizer.marks, self.start, self.end)))
 
     @property

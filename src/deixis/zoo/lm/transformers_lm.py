@@ -19,7 +19,7 @@ from deixis.nn.unfilled import Unfilled
 from deixis.zoo.layouts.settings import StrictConfig, licence_of, no_weights, read_json, read_tokenizer
 from deixis.zoo.layouts.weights import Weights, open_weights
 
-__all__ = ["KINDS", "fill", "load", "read_config", "renamed"]
+__all__ = ["KINDS", "fill", "load", "names_of", "read_config"]
 
 KINDS = ("gpt2", "llama", "qwen2")
 """Values of `model_type` that can be loaded."""
@@ -82,6 +82,7 @@ def load(folder: Path, name: str) -> CausalLm:
     with Unfilled():
         model = CausalLm(config, tokenizer, name, licence_of(folder))
     fill(model, _opened(folder))
+    model.chat_template = _chat_template(folder)
     return model.eval()
 
 
@@ -160,13 +161,14 @@ def _llama(entries: StrictConfig, kind: str) -> CausalLmConfig:
     )
 
 
-def renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """A name of ours as a checkpoint has it.
+def names_of(model: CausalLm) -> dict[str, str]:
+    """Name of each of our tensors -> that of transformers (of a GPT-2 without `transformer.` before it)."""
+    rules = _GPT2 if model.config["shape"] == "gpt2" else _LLAMA
+    return {name: _renamed(name, rules) for name in model.state_dict()}
 
-    Args:
-        name: of one of our tensors.
-        rules: what stands for what; a rule that begins with a dot holds inside a name, another at its beginning, once.
-    """
+
+def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """What a rule that begins with a dot says holds inside a name, another at its beginning, once."""
     for ours, theirs in rules:
         if ours.startswith("."):
             name = name.replace(ours, theirs, 1)
@@ -191,8 +193,9 @@ def fill(model: CausalLm, weights: Weights) -> None:
     if model.head is None:
         left.discard("lm_head.weight")
     places: dict[str, list[tuple[Tensor, Callable[[Tensor], Tensor]]]] = {}
+    names = names_of(model)
     for name, value in model.state_dict().items():
-        theirs = renamed(name, _GPT2 if gpt2 else _LLAMA)
+        theirs = names[name]
         places.setdefault(theirs, []).append((value, _as_ours(name) if gpt2 else lambda tensor: tensor))
     missing = sorted(places.keys() - stored.keys())
     wrong = [f"{each} is missing" for each in missing] + [
@@ -225,6 +228,16 @@ def _as_ours(name: str) -> Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]
         return tensor.T if mapped and tensor.dim() == 2 else tensor
 
     return turned
+
+
+def _chat_template(folder: Path) -> str:
+    """How conversations are put into words, where the folder says it: in a file of its own, or the tokenizer's."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    found = read_json(path).get("chat_template") if path.is_file() else None
+    return found if isinstance(found, str) else ""
 
 
 def _opened(folder: Path) -> Weights:

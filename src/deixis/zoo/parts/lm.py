@@ -15,7 +15,7 @@ from deixis.nn.language.causal_lm import CausalLm, CausalLmConfig
 from deixis.types import PartKind, PartSource, Source
 from deixis.types.protocols import LanguageModel
 from deixis.zoo import scratch, tiny
-from deixis.zoo.lm import transformers_lm
+from deixis.zoo.lm import gguf, smollm2, transformers_lm
 from deixis.zoo.parts import no_such_part, texts_of
 
 __all__ = ["PART", "described", "is_new", "load"]
@@ -27,6 +27,15 @@ PART = PartKind(
         PartSource("tiny", "tiny", "random weights that read bytes, for tests"),
         PartSource(
             "scratch:SIZE", "scratch:small", "a new one: tiny, small or base, with a vocabulary from the training texts"
+        ),
+        PartSource(
+            "smollm2",
+            "smollm2",
+            "SmolLM2-135M-Instruct, which follows simple instructions in English",
+            "93 MB once, by `deixis data get smollm2`; needs deixis[lm]",
+        ),
+        PartSource(
+            "FILE.gguf", "./model.gguf", "a LLaMA, SmolLM or Qwen2 as llama.cpp has it; needs deixis[lm]", "nothing"
         ),
         PartSource(
             "FOLDER", "./my-gpt2", "a GPT-2, LLaMA, SmolLM or Qwen2 as transformers saves it, with tokenizer.json"
@@ -60,6 +69,10 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> LanguageM
         return _new(tiny.byte_tokenizer(decoder=True), "tiny", name, seed)
     if name.startswith(scratch.NAME) and size in _SIZES:
         return _new(scratch.words_of(texts_of(source) if source else ()), size, name, seed)
+    if name == "smollm2":
+        return smollm2.load()
+    if name.endswith(".gguf"):
+        return gguf.load(Path(name), name)
     if (Path(name) / "config.json").is_file():
         return transformers_lm.load(Path(name), name)
     raise no_such_part("lm", name)

