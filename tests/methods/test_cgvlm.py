@@ -141,6 +141,8 @@ def test_the_second_stage_learns_questions_without_the_contrast() -> None:
     method = built(questions=True, question_share=0.25)
     first, second = method.stages()
     assert (first.steps, second.steps, second.data) == (0.75, 0.25, "questions")
+    trained = [{name.partition(".lm.")[0] for name in engine.enter(method, each)} for each in (first, second)]
+    assert "speaker" in trained[1] - trained[0], "the language model rests at first"
     rows = batch(method)
     assert set(method(rows, Progress(stage=first.name)).parts) == {"words", "contrastive"}
     losses = method(rows, Progress(stage=second.name))

@@ -48,8 +48,10 @@ from deixis.nn.vision_language.speaker import prepare_lm
 from deixis.ops.collective import mean_count, total
 from deixis.ops.text.weighting import focal_weight
 from deixis.types import (
+    Arm,
     Batch,
     Card,
+    Claim,
     Features,
     FieldSpec,
     Losses,
@@ -395,4 +397,121 @@ def _rows(batch: Batch, loss: Tensor, score: Tensor, target: Tokens) -> Features
     return Features({name: F.pad(each, more) for name, each in rows.items()})
 
 
-CLAIMS = ()
+_PICTURES = {"learn": "pictures", "text": "long", "count": 12_000}
+_RATES = {"optim.learning_rate": (1e-3, 2e-3, 4e-3)}
+_CELLS = {"grid": 0, "trains": "projector", "reference_trains": "all", "sample.length": 72, "words": 64}
+_EQUAL = {**_CELLS, "alpha": 0.0}
+_WHOLE = {"trains": "all"}
+
+CLAIMS = (
+    Claim(
+        "A projector that learns from long captions tells more of what pictures show where words count more that their "
+        "text does not foretell.",
+        arms={
+            "weighted": Arm("prior", _CELLS, grid=_RATES),
+            "all 1": Arm("prior", _EQUAL, grid=_RATES),
+            "self-focal": Arm("prior", {**_CELLS, "scorer": "self_focal"}, grid=_RATES),
+            "shuffled": Arm("prior", {**_CELLS, "scorer": "shuffled"}, grid=_RATES),
+        },
+        metric="facts",
+        statistic="area",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        trial=0.5,
+        options=_PICTURES,
+        seeds=5,
+        first_seed=10,
+        cheap="all 1",
+    ),
+    Claim(
+        "What it says is well-formed more often than with all weights 1.",
+        arms={"weighted": Arm("prior", _CELLS), "all 1": Arm("prior", _EQUAL)},
+        metric="well_formed",
+        statistic="final",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        primary=False,
+        options=_PICTURES,
+        seeds=5,
+        first_seed=10,
+        cheap="all 1",
+    ),
+    Claim(
+        "It names more of the things in a picture than with all weights 1.",
+        arms={"weighted": Arm("prior", _CELLS), "all 1": Arm("prior", _EQUAL)},
+        metric="named_nouns",
+        statistic="final",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        primary=False,
+        options=_PICTURES,
+        seeds=5,
+        first_seed=10,
+        cheap="all 1",
+    ),
+    Claim(
+        "Where the language model trains, too, the weights help as they do where the projector trains alone.",
+        arms={
+            "weighted": Arm("prior", {**_CELLS, **_WHOLE}, grid=_RATES),
+            "all 1": Arm("prior", {**_EQUAL, **_WHOLE}, grid=_RATES),
+        },
+        metric="facts",
+        statistic="area",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        trial=0.5,
+        primary=False,
+        options=_PICTURES,
+        seeds=5,
+        first_seed=10,
+        cheap="all 1",
+    ),
+    Claim(
+        "An exponent of 1 is better than one of a half or of 2.",
+        arms={
+            "1": Arm("prior", _CELLS, grid=_RATES),
+            "1/2": Arm("prior", {**_CELLS, "alpha": 0.5}, grid=_RATES),
+            "2": Arm("prior", {**_CELLS, "alpha": 2.0}, grid=_RATES),
+        },
+        metric="facts",
+        statistic="area",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        trial=0.5,
+        primary=False,
+        options=_PICTURES,
+        seeds=5,
+        first_seed=10,
+        cheap="1/2",
+    ),
+    Claim(
+        "Also where one text in twenty names what no picture shows, weights by the text help, and more than those by "
+        "the effect of the image.",
+        arms={
+            "weighted": Arm("prior", _CELLS, grid=_RATES),
+            "all 1": Arm("prior", _EQUAL, grid=_RATES),
+            "by the image": Arm("prior", {**_CELLS, "scorer": "cal"}, grid=_RATES),
+        },
+        metric="facts",
+        statistic="area",
+        minimum_effect=0.02,
+        data="told",
+        budget=16_000,
+        trial=0.5,
+        primary=False,
+        options={**_PICTURES, "named": 0.05},
+        seeds=5,
+        first_seed=10,
+        cheap="all 1",
+    ),
+)
+"""The abstract has 19 % more on average over benchmarks where the projector trains. All arms see 4,000 texts in the
+first stage and 12,000 captions with pictures in the second, also those whose weights ask no reference. A pilot of one
+seed found more nouns with their colours, from shorter texts that were often broken and left out more things; that is
+what the second and the third claim ask, and they are expected to fail. It found no difference where the language model
+trains, and an exponent of 2 worse. Made-up names are foretold by nothing: the method's known blind spot."""

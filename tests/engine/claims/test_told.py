@@ -44,6 +44,14 @@ def test_a_share_of_the_texts_is_left_and_made_up_names_are_said() -> None:
         task(share=0.0)
 
 
+def test_a_share_of_the_questions_about_the_pictures_is_a_source_of_its_own() -> None:
+    every, some = (task(learn="pictures", asked=share).sources["questions"].samples for share in (1.0, 0.25))
+    assert [each.id for each in some] == [each.id for each in every[: len(some)]]
+    assert len(some) == round(len(every) / 4)
+    assert all(each.image is not None and each.extra["question"] and len(each.captions) == 1 for each in every)
+    assert "questions" not in task(learn="pictures").sources
+
+
 def test_what_is_said_is_measured_scene_by_scene() -> None:
     source: Source = task().test
     teller: Any = Captioner()

@@ -49,7 +49,7 @@ __all__ = ["NOUNS", "TASK", "Options", "make"]
 
 TASK = TaskCard(
     title="Scenes of one or two shapes: captions and answers about scenes that were never seen",
-    metrics=("facts", "true_nouns", "named_nouns", "well_formed", "answers", "pointing"),
+    metrics=("facts", "true_nouns", "named_nouns", "well_formed", "answers", "noun_pointing"),
     passes=(
         "deixis.nn.language.causal_lm",
         "deixis.nn.vision.modified_resnet",
@@ -70,6 +70,7 @@ _ENCODER, _LANGUAGE = 1_000_003, 2_000_003
 
 _BATCH, _RATE, _DECAY = 64, 1e-3, 0.1
 _SYLLABLES = "ba do fi gu ka le mo nu pa ri so tu ve wi xa zo".split()
+_NAMED = f"it is called {' '.join(_SYLLABLES)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Options:
         count: scenes to learn from.
         share: of these, of which the others are left out.
         named: share of the texts with a made-up name, which no picture shows.
+        asked: share of the questions about the pictures that a stage may draw from, as the source `questions`; 0: none.
         pairs: scenes with pictures and captions that adapters may be fitted on.
         objects: the fewest and the most things in a scene.
         side: of the images, in pixels.
@@ -98,6 +100,7 @@ class Options:
     count: int = 22_000
     share: float = 1.0
     named: float = 0.0
+    asked: float = 0.0
     pairs: int = 50
     objects: tuple[int, int] = (1, 2)
     side: int = 64
@@ -120,8 +123,9 @@ def make(options: Options, seed: int) -> TrainingTask:
         DeixisError: a value is out of range.
     """
     require_least(options, count=2, held=2, batch_size=2, pairs=2, encoder_scenes=2, language_texts=2)
-    if not 0 < options.share <= 1 or not 0 <= options.named <= 1:
-        raise DeixisError(f"share is {options.share} and named {options.named}.", "Both are shares.")
+    if not 0 < options.share <= 1 or not 0 <= options.named <= 1 or not 0 <= options.asked <= 1:
+        found = f"share is {options.share}, named {options.named} and asked {options.asked}."
+        raise DeixisError(found, "All are shares.")
     validation, test = (_scenes(options, seed, split, options.held) for split in ("val", "test"))
     pairs = _scenes(options, seed + 1, "train", options.pairs)
     return TrainingTask(
@@ -130,7 +134,7 @@ def make(options: Options, seed: int) -> TrainingTask:
         test,
         lambda number: _encoder(options, seed),
         options.batch_size,
-        sources={"pairs": pairs},
+        sources={"pairs": pairs, **({"questions": _questions(options, seed)} if options.asked else {})},
         measures=_MEASURES,
         parts={"lm": lambda number: _language_model(options, seed)},
     )
@@ -173,6 +177,25 @@ def _train(options: Options, seed: int) -> Source:
     return dataclasses.replace(source, samples=tuple(marked))
 
 
+def _questions(options: Options, seed: int) -> Source:
+    """Pictures to learn from with a question, whose answer stands in place of the caption; the first share of them."""
+    source = _scenes(options, seed, "train", options.count, masks=False)
+    asked = [
+        dataclasses.replace(
+            sample,
+            id=f"{sample.id}/{place}",
+            captions=(each.answer,),
+            questions=(),
+            extra={**sample.extra, "question": each.question},
+        )
+        for sample in source.samples
+        for place, each in enumerate(sample.questions)
+    ]
+    return dataclasses.replace(
+        source, samples=tuple(asked[: max(options.batch_size, round(options.asked * len(asked)))])
+    )
+
+
 def _said(sample: Sample, text: str) -> Sample:
     words = sample.captions[0] if text == "short" else _long(sample)
     return dataclasses.replace(sample, captions=(words,), questions=())
@@ -183,8 +206,9 @@ def _long(sample: Sample) -> str:
 
 
 def _with_name(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A sentence more, with a name of three syllables: unpredictable, and not to be seen."""
-    name = "".join(_SYLLABLES[i] for i in rng.integers(0, len(_SYLLABLES), 3))
+    """A sentence more, with a name of three syllables: unpredictable, and not to be seen. Each is a word that the
+    language model can say."""
+    name = " ".join(_SYLLABLES[i] for i in rng.integers(0, len(_SYLLABLES), 3))
     return dataclasses.replace(sample, captions=(f"{sample.captions[0].rstrip('.')}. It is called {name}.",))
 
 
@@ -243,7 +267,7 @@ def _language_model(options: Options, seed: int) -> Any:
     """A language model of this seed, that has learned sentences about scenes."""
     made = _texts(options, seed + _LANGUAGE, options.language_texts)
     texts = [each[("short", "long")[number % 2]] for number, each in enumerate(made)]
-    known = [*texts, *(" ".join(pair) for each in made for pair in each["questions"]), "it is called"]
+    known = [*texts, *(" ".join(pair) for each in made for pair in each["questions"]), _NAMED]
     source = Source("texts", Path(), "text", "made", tuple(Sample(str(i), None, (t,)) for i, t in enumerate(known)))
     built = zoo.load_part("lm", f"{scratch.NAME}:small", source=source, seed=seed)
     path = _path(options, ("objects", "side", "language_texts"), seed, len(known), "safetensors")
@@ -362,5 +386,5 @@ _MEASURES: dict[str, Callable[[Any, Source], Tensor]] = {
     "named_nouns": functools.partial(_facts, value=lambda each: 1 - each.missed),
     "well_formed": _well_formed,
     "answers": _answers,
-    "pointing": _pointing,
+    "noun_pointing": _pointing,
 }
