@@ -42,6 +42,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/train/captions.py": ("caption",),  # what is counted
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
     "apps/serve/limits.py": ("close",),  # of connections
+    "apps/segment/settings.py": ("outlined_boxes",),  # the default of a verb
     "apps/teach/settings.py": ("cones",),  # the default of a verb
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
@@ -56,6 +57,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/evaluation/protocols/caption.py": ("caption",),  # the capability
     "engine/evaluation/protocols/cross_style.py": ("zero_shot", "linear", "delta", "coop"),
     "engine/evaluation/protocols/grounding.py": ("windows",),
+    "engine/evaluation/protocols/miou.py": ("filled_boxes",),
     "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
 }
@@ -202,6 +204,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "regions.dense.overall_iou": "masks of phrases",
     "candidates.pixel_iou": "published numbers of referring expressions",
     "selfie.transplant": "what a tower that is fine-tuned begins with",
+    "cutout_sampler.CutoutSampler": "the kind of part `sampler` looks it up by name",
     "verbalise.coverage_at": "the paper's measure of a sentence",
     "maps.per_class": "the average of the pointing game, as golden values of its authors have it",
 }

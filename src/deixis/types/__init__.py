@@ -11,7 +11,7 @@ The axis letters, as they stand in signatures (jaxtyping) all over the package:
 | F | width of a tower's features | | T | targets (boxes, phrases) of a sample |
 | C | classes | | H W | height and width, or a grid |
 
-Each module loads on first use of one of its names; only `outputs`, `batch` and `detections` need torch.
+Each module loads on first use of one of its names; only `outputs`, `batch`, `detections` and `segments` need torch.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Stored,
         place,
     )
+    from deixis.types.segments import Segments
     from deixis.types.specs import (
         CAPABILITIES,
         Arm,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
         ViewSpec,
     )
 
-_MODULES = ("specs", "samples", "evaluation", "outputs", "batch", "detections")  # those without torch first
+_MODULES = ("specs", "samples", "evaluation", "outputs", "batch", "detections", "segments")  # those without torch first
 
 __all__ = [
     "CAPABILITIES",
@@ -95,6 +96,7 @@ __all__ = [
     "Region",
     "Sample",
     "SampleSpec",
+    "Segments",
     "Skipped",
     "Source",
     "Stage",

@@ -16,7 +16,7 @@ from torchvision.ops import batched_nms
 
 from deixis.errors import DeixisError, require
 from deixis.files import atomic_path
-from deixis.types.html import html_lines, html_table
+from deixis.types.html import html_lines, html_table, image_address
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -327,16 +327,8 @@ class Detections:
         table = html_table(("phrase", "score", "label", "source"), rows)
         if self.picture is None:
             return head + table
-        return f'{head}<img src="{_address(self.draw())}" alt="{html.escape(self.text)}" style="max-width:100%">{table}'
-
-
-def _address(picture: Image.Image) -> str:
-    import base64
-    import io
-
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        text = html.escape(self.text)
+        return f'{head}<img src="{image_address(self.draw())}" alt="{text}" style="max-width:100%">{table}'
 
 
 def coco_json(several: Sequence[Detections]) -> dict[str, Any]:

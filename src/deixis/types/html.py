@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-__all__ = ["html_lines", "html_table"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["html_lines", "html_table", "image_address"]
 
 
 def html_lines(*lines: str) -> str:
@@ -35,3 +41,10 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], pictures: Seq
             cells.insert(0, f'<img src="{address}" alt="">' if address else "")
         lines.append("<tr>" + "".join(f"<td>{each}</td>" for each in cells) + "</tr>")
     return "".join([*lines, "</tbody></table>"])
+
+
+def image_address(picture: Image.Image) -> str:
+    """A picture as an address (`data:`), as `src` takes it."""
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

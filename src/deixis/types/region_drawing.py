@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["COLOURS", "FONT_SIZE", "PAPER", "MarkedRegion", "draw_boxes", "tinted"]
+__all__ = ["COLOURS", "FONT_SIZE", "PAPER", "MarkedRegion", "draw_boxes", "draw_classes"]
 
 COLOURS = (
     *((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207)),
@@ -20,6 +20,7 @@ COLOURS = (
 
 FONT_SIZE, PAPER = 13, (255, 255, 255)
 _OPACITY, _LINE, _GAP = 0.5, 20, 8
+_INK, _PALE = (27, 29, 32), (160, 160, 160)
 
 
 class MarkedRegion(NamedTuple):
@@ -44,7 +45,7 @@ def draw_boxes(picture: Image.Image, marks: Sequence[MarkedRegion]) -> Image.Ima
     colours = {phrase: COLOURS[number % len(COLOURS)] for number, phrase in enumerate(phrases)}
     for each in marks:
         if each.mask is not None:
-            drawn = tinted(drawn, each.mask.numpy(), colours[each.phrase])
+            drawn = _tinted(drawn, each.mask.numpy(), colours[each.phrase])
     draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(FONT_SIZE)
     width = max(2, round(max(picture.size) / 200))
     corners = [
@@ -64,7 +65,34 @@ def draw_boxes(picture: Image.Image, marks: Sequence[MarkedRegion]) -> Image.Ima
     return drawn
 
 
-def tinted(picture: Image.Image, inside: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
+def draw_classes(
+    picture: Image.Image, classes: Int64[Tensor, "H W"], lines: Sequence[str], clear: int = -1
+) -> Image.Image:
+    """A picture under the colours of the classes of its pixels; below it a line for each that is there.
+
+    Args:
+        picture: what lies below.
+        classes: numbers at the size of the picture; below 0: none.
+        lines: of the legend, one a class.
+        clear: a class that is left as it is, and has a line only.
+    """
+    numbers, drawn = classes.numpy(), picture.convert("RGB")
+    there = [int(number) for number in np.unique(numbers) if number >= 0]
+    colours = {number: _PALE if number == clear else COLOURS[(number - 1) % len(COLOURS)] for number in there}
+    for number in there:
+        if number != clear:
+            drawn = _tinted(drawn, numbers == number, colours[number])
+    page = Image.new("RGB", (drawn.width, drawn.height + _GAP + _LINE * len(there)), PAPER)
+    page.paste(drawn)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_SIZE)
+    for line, number in enumerate(there):
+        y = drawn.height + _GAP + line * _LINE
+        draw.rectangle((_GAP, y, _GAP + FONT_SIZE, y + FONT_SIZE), fill=colours[number])
+        draw.text((2 * _GAP + FONT_SIZE, y), lines[number], _INK, font)
+    return page
+
+
+def _tinted(picture: Image.Image, inside: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
     """A picture with some of its pixels half in another colour."""
     pixels = np.asarray(picture, np.float64)
     mixed = (1 - _OPACITY) * pixels + _OPACITY * np.asarray(colour, np.float64)

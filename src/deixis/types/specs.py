@@ -352,14 +352,14 @@ CAPABILITIES: dict[str, Capability] = {
         ("images",),
         (
             *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
-            *_NEAREST,
+            *("miou", *_NEAREST),
         ),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
         "B D",
         ("tokens",),
-        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding", "pair-retrieval"),
+        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding", "miou", "pair-retrieval"),
     ),
     "encode_about": Capability(("images: B 3 H W", "instructions: B strings"), "B D", ("images",), later=("aspects",)),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
@@ -387,7 +387,7 @@ CAPABILITIES: dict[str, Capability] = {
     "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), later=("refer",)),
     "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair-retrieval",)),
     "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), later=("word_region",)),
-    "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), later=("miou",)),
+    "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), ("miou",)),
     "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("caption",)),
     "answer": Capability(
         ("images: B 3 H W", "tokens: B L", "mask: B L"), "list of B strings", ("images", "tokens"), ("answer",)

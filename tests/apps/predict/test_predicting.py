@@ -21,7 +21,7 @@ from deixis.apps.train.train import train
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.methods import list_methods, read
-from deixis.types import Detections
+from deixis.types import Detections, Segments
 from deixis.zoo import scratch
 from tests.capable import Answerer, AnswerShower, Captioner, Grounder, Reader, Segmenter, SureGrounder
 from tests.commands import Answer
@@ -169,11 +169,13 @@ def test_a_text_of_which_the_model_knows_no_word_is_refused() -> None:
 
 
 def test_classes_are_those_of_the_pixels_with_the_names_of_the_method() -> None:
-    [found] = deixis.segment(Segmenter(), squares(red=(50, 10), blue=(10, 20)))
+    found = deixis.segment(squares(red=(50, 10), blue=(10, 20)), model=Segmenter())
+    assert isinstance(found, Segments)
     assert found.names == ("background", "red", "green", "blue")
-    assert found.classes.shape == (40, 80)
-    assert found.names[found.classes[20, 60]] == "red"
-    assert found.names[found.classes[30, 20]] == "blue"
+    assert found.labels.shape == (40, 80)
+    assert found.names[found.labels[20, 60]] == "red"
+    assert found.names[found.labels[30, 20]] == "blue"
+    assert found.missing == ("green",)
     shares = found.shares()
     assert next(iter(shares)) == "background"
     assert sum(shares.values()) == pytest.approx(1)
@@ -216,8 +218,8 @@ def test_mode_and_weights_are_afterwards_as_before(verb: str) -> None:
     toy, words = TOYS[verb]
     method = toy().train()
     before = [each.clone() for each in method.state_dict().values()]
-    if verb == "ground":
-        deixis.ground(squares(red=(50, 10)), *words, model=method)
+    if verb in ("ground", "segment"):
+        getattr(deixis, verb)(squares(red=(50, 10)), *words, model=method)
     else:
         getattr(deixis, verb)(method, squares(red=(50, 10)), *words)
     assert method.training
@@ -241,12 +243,15 @@ def test_a_single_picture_is_answered_on_the_terminal_and_boxes_are_drawn(
     verb: str, line: str, run: Callable[..., Answer], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for _ in range(1 + (verb == "ground")):  # files of its own names are replaced
+    for _ in range(1 + (verb in ("ground", "segment"))):  # files of its own names are replaced
         found = run(verb, photo)
         assert found.code == 0, found.err
         assert found.out.startswith(f"{photo}: {line}")
-    written = {"photo-grounded.png", "photo-grounded.json"} if verb == "ground" else set()
-    assert {each.name for each in tmp_path.iterdir()} == {"photo.png", "run", *written}
+    written = {
+        "ground": {"photo-grounded.png", "photo-grounded.json"},
+        "segment": {"photo-segments.png", "photo-labels.png", "photo-segments.json"},
+    }
+    assert {each.name for each in tmp_path.iterdir()} == {"photo.png", "run", *written.get(verb, set())}
 
 
 def test_boxes_of_a_folder_become_cocos_json_and_are_read_as_data(

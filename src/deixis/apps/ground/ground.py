@@ -39,7 +39,7 @@ _SAME = 0.5
 _FURTHER = 1 / 3
 """Of the threshold, what the further things of a number need once one is found."""
 
-_BESIDE = "-grounded"
+_BESIDE = ("-grounded.png", "-grounded.json")
 
 
 @takes_settings(compute=ComputeSettings)

@@ -7,9 +7,11 @@ import csv
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
@@ -20,13 +22,14 @@ from deixis.apps.predict.pictures import BatchPredictor, Named, Prediction, pict
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
-from deixis.types import Detections
+from deixis.types import Detections, Segments
 from deixis.types.detections import coco_json
 from deixis.types.protocols import AnyMethod
+from deixis.types.segments import joined_coco
 
 __all__ = ["Predictions", "predict_data", "predict_with", "saving", "write_predictions"]
 
-_TABLE = "predictions.csv"
+_TABLE, _LABELS = "predictions.csv", "-labels.png"
 _FEW = 3
 """Pictures that were skipped and are named."""
 
@@ -64,7 +67,13 @@ def predict_data(
 
 
 def predict_with(
-    method: AnyMethod, data: str, run: BatchPredictor, output: PredictOutput, reading: Reading, *, beside: str = ""
+    method: AnyMethod,
+    data: str,
+    run: BatchPredictor,
+    output: PredictOutput,
+    reading: Reading,
+    *,
+    beside: Sequence[str] = (),
 ) -> int:
     """The same with a method that is open, on the device where it computes.
 
@@ -74,7 +83,8 @@ def predict_with(
         run: calls the method on a batch.
         output: as for `predict_data`.
         reading: as for `predict_data`.
-        beside: of a single picture and without `out`: the end of the names of a PNG and a json in the working folder.
+        beside: of a single picture and without `out`: ends of the names of files in the working folder; a label map
+            has the end `-labels.png`.
 
     Returns:
         How many pictures were predicted.
@@ -86,7 +96,7 @@ def predict_with(
 
 
 def write_predictions(
-    data: str, predictions: Predictions, output: PredictOutput, reading: Reading, beside: str = ""
+    data: str, predictions: Predictions, output: PredictOutput, reading: Reading, beside: Sequence[str] = ()
 ) -> int:
     """Prints or writes what is made of the pictures of DATA, one by one.
 
@@ -105,8 +115,7 @@ def write_predictions(
     """
     talk, pictures = Reporter(output.quiet), pictures_of(data, reading)
     own = bool(beside) and not output.out and len(pictures) == 1  # names of our own, which may be replaced
-    stem = Path(pictures[0][0]).stem + beside if own else ""
-    outs = (f"{stem}.png", f"{stem}.json") if own else (output.out,) if output.out else ()
+    outs = [f"{Path(pictures[0][0]).stem}{end}" for end in beside] if own else [output.out] if output.out else []
     skipped: list[str] = []
 
     def skip(path: str, error: DeixisError) -> None:
@@ -159,18 +168,28 @@ def saving(out: str, count: int, overwrite: bool = False) -> Iterator[Save]:
         raise DeixisError(f"{out} is one picture, and DATA has {count}.", "Give --out a folder, or a .csv.")
     with _file(path, overwrite) as temporary:
         if suffix == ".png":
-            yield lambda prediction: prediction.overlay().save(temporary, "PNG")
+            label_map = path.name.endswith(_LABELS)
+            yield lambda prediction: _picture(prediction, label_map).save(temporary, "PNG")
         elif suffix == ".csv":
             with _rows(temporary) as write:
                 yield lambda prediction: write(prediction.path, prediction.rows())
         else:
-            boxes: list[Detections] = []
-            yield lambda prediction: boxes.append(_without_picture(prediction, out))
-            temporary.write_text(json.dumps(coco_json(boxes), ensure_ascii=False, indent=1), encoding="utf-8")
+            rest: list[Detections | dict[str, Any]] = []
+            yield lambda prediction: rest.append(_without_picture(prediction, out))
+            boxes = [each for each in rest if isinstance(each, Detections)]
+            content = coco_json(boxes) if boxes or not rest else joined_coco([e for e in rest if isinstance(e, dict)])
+            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def _without_picture(prediction: Prediction, out: str) -> Detections:
-    """Boxes alone: thousands of them may wait to be written."""
+def _picture(prediction: Prediction, label_map: bool) -> Image.Image:
+    drawn = prediction.label_map() if label_map else None
+    return prediction.overlay() if drawn is None else drawn
+
+
+def _without_picture(prediction: Prediction, out: str) -> Detections | dict[str, Any]:
+    """Boxes alone, or run lengths: thousands of them may wait to be written."""
+    if isinstance(prediction, Segments):
+        return prediction.to_coco()
     if not isinstance(prediction, Detections):
         raise DeixisError(f"{out} would hold boxes, and there are none.", "Give --out a .csv, or a folder.")
     return dataclasses.replace(prediction, picture=None, masks=None)

@@ -1,101 +1,133 @@
-"""Names the class of each pixel of pictures, by a method that offers `segment`."""
+"""Names the class of each pixel of pictures: classes of any name without training, or those of a model."""
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from PIL import Image
+from jaxtyping import Float
 from torch import Tensor
 
-from deixis.apps.common.options import ComputeSettings
+from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.explain.region_overlays import draw_classes
-from deixis.apps.predict.capable import Model, class_names, open_method
+from deixis.apps.predict.capable import Model, class_names, methods_offering, open_method
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
+from deixis.apps.predict.settings import PredictOutput
+from deixis.apps.predict.writing import predict_with
+from deixis.apps.segment.class_list import checked_classes
+from deixis.apps.segment.settings import AUTO, SegmentSettings
 from deixis.data.loading.crops import on_picture
+from deixis.engine.training.build import build
+from deixis.engine.training.train import fit
+from deixis.errors import DeixisError
+from deixis.inputs.images import is_single
+from deixis.methods import read
+from deixis.nn.compute import current
+from deixis.types import Segments
+from deixis.types.protocols import HasFinish
+from deixis.types.segments import BACKGROUND, UNSEEN
 
-__all__ = ["UNSEEN", "Segmentation", "segment", "segment_with"]
+__all__ = ["free_methods", "segment", "segment_data", "segment_with"]
 
-UNSEEN = -1
-"""The class of pixels that the model did not see; 255 in files."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """The class of each pixel of one picture.
-
-    Attributes:
-        path: of the picture, or what it is called.
-        picture: small enough to be shown.
-        names: of the classes.
-        classes: number of the class of each pixel, at the size of `picture`; `UNSEEN` where the model saw nothing.
-    """
-
-    path: str
-    picture: Image.Image
-    names: tuple[str, ...]
-    classes: Int64[Tensor, "H W"]
-
-    def shares(self) -> dict[str, float]:
-        """Share of the pixels that the model saw, of each class that is there, the largest first."""
-        valid = self.classes[self.classes != UNSEEN]
-        counts = torch.bincount(valid, minlength=len(self.names)).tolist()
-        order = sorted(range(len(counts)), key=lambda number: (-counts[number], number))
-        return {self.names[number]: counts[number] / max(1, len(valid)) for number in order if counts[number]}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a class that is there."""
-        return [{"class": name, "share": round(share, 4)} for name, share in self.shares().items()]
-
-    def lines(self) -> list[str]:
-        """All classes that are there."""
-        return ["   ".join(f"{name} {share:.1%}" for name, share in self.shares().items())]
-
-    def overlay(self) -> Image.Image:
-        """The picture under the colours of the classes, their names below."""
-        return draw_classes(self.picture, self.classes, self.names)
-
-    def label_map(self) -> Image.Image:
-        """The numbers of the classes, 255 where the model saw nothing, in 8 bits (16, where there are more)."""
-        wide = len(self.names) > 255
-        numbers = torch.where(self.classes == UNSEEN, 65_535 if wide else 255, self.classes)
-        return Image.fromarray(numbers.numpy().astype(np.uint16 if wide else np.uint8))
+_BESIDE = ("-segments.png", "-labels.png", "-segments.json")
+_CAPABILITY = "segment"
 
 
 @takes_settings(compute=ComputeSettings)
-def segment(model: Model, images: Any) -> list[Segmentation]:
+def segment(
+    images: Any,
+    classes: str | Sequence[str] = (),
+    *,
+    model: Model = "",
+    method: str = "auto",
+    sampler: str = "",
+) -> Segments | list[Segments]:
     """Names the class of each pixel.
 
+        out = deixis.segment("photo.jpg", ["a dog", "grass"])
+
     Args:
-        model: the folder of a run whose method offers `segment`, or such a method.
         images: one or several paths, Pillow images or arrays [H, W, 3].
+        classes: names of the classes; none with a model that has its own.
+        model: the folder of a run whose method offers `segment`, or such a method.
+        method: by name, where no model is given: one that needs no training; `auto` is the best on generated scenes.
+        sampler: support pictures of methods that learn classes from these.
+
+    Returns:
+        One for a single picture, else a list.
 
     Raises:
-        DeixisError: the model does not offer it (the message says which methods do), or a picture can't be read.
+        DeixisError: there is no class and no model; the model does not offer it (the message says which methods do); or
+            a picture can't be read.
     """
-    method = open_method(model, "segment")
-    return list(predict(method, with_names(images), segment_with(method)))
+    names = [classes] if isinstance(classes, str) else list(classes)
+    named = model if isinstance(model, str) else "a method"
+    wanted = checked_classes(names, SegmentSettings(model=named, method=method, sampler=sampler))
+    ready = open_method(model, _CAPABILITY) if named else _free_method(method, wanted, sampler)
+    found: list[Segments] = list(predict(ready, with_names(images), segment_with(ready)))
+    return found[0] if is_single(images) else found
+
+
+def segment_data(
+    data: str, classes: Sequence[str], settings: SegmentSettings, output: PredictOutput, reading: Reading
+) -> None:
+    """Segments the pictures of DATA, and prints or writes the classes.
+
+    Raises:
+        DeixisError: as `segment`, or the output can't be written.
+    """
+    names = checked_classes(classes, settings)
+    with settings.active():
+        if settings.model:
+            ready = open_method(settings.model, _CAPABILITY)
+        else:
+            ready = _free_method(settings.method, names, settings.sampler)
+        predict_with(ready, data, segment_with(ready), output, reading, beside=_BESIDE)
+
+
+def free_methods() -> list[str]:
+    """Names of the methods that offer `segment` without training."""
+    return [name for name in methods_offering(_CAPABILITY) if read(name).card.kind == "training-free"]
+
+
+def _free_method(name: str, classes: Sequence[str], sampler: str) -> Any:
+    """A method for classes of any name; what it builds from support pictures is built."""
+    known = free_methods()
+    chosen = AUTO if name == "auto" else name
+    if chosen not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise DeixisError(
+            f"No method {name!r} segments classes of any name.", f"{hint}There are: auto, {', '.join(known)}."
+        )
+    takes = any(part.name == "sampler" for part in read(chosen).card.parts)
+    if sampler and not takes:
+        raise DeixisError(f"{chosen} takes no support pictures.", "Leave --sampler out, or name a method with a part.")
+    parts = {"names": list(classes), **({"sampler": sampler} if sampler else {})}
+    method = build(chosen, parts=parts).eval().to(current().device)
+    return fit(method, ()) if isinstance(method, HasFinish) else method
 
 
 def segment_with(method: Any) -> BatchPredictor:
     """What calls the method on a batch."""
 
-    def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Segmentation]:
+    def run(pixels: Float[Tensor, "B 3 H W"], shown: Sequence[PictureView]) -> list[Segments]:
         return [_placed(method, scores, each) for scores, each in zip(method.segment(pixels), shown, strict=True)]
 
     return run
 
 
-def _placed(method: Any, scores: Float[Tensor, "C H W"], shown: PictureView) -> Segmentation:
+def _placed(method: Any, scores: Float[Tensor, "C H W"], shown: PictureView) -> Segments:
     """Scores are stretched over the picture before the greatest is taken, so that edges are smooth."""
     maps = [on_picture(each.float().cpu(), shown.window, shown.picture.size) for each in scores]
-    classes = torch.stack([values for values, _ in maps]).argmax(0)
-    inside = maps[0][1]
-    return Segmentation(
-        shown.path, shown.picture, class_names(method, len(scores)), torch.where(inside, classes, UNSEEN)
+    stretched, inside = torch.stack([values for values, _ in maps]), maps[0][1]
+    names, labels = class_names(method, len(scores)), stretched.argmax(0)
+    if names[0] != BACKGROUND:  # a model that knows no background leaves class 0 empty
+        names, labels = (BACKGROUND, *names), labels + 1
+        stretched = torch.cat([torch.full_like(stretched[:1], float(stretched.amin())), stretched])
+    notes = tuple(getattr(method, "notes", ()))
+    return Segments(
+        torch.where(inside, labels, UNSEEN), names, stretched, shown.path, shown.size, shown.picture, notes=notes
     )

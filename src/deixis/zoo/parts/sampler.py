@@ -1,7 +1,8 @@
-"""Images made from text."""
+"""Images made from text, or found for it."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from deixis.nn.vision.disc_sampler import DiscSampler
@@ -12,11 +13,30 @@ from deixis.zoo.parts import no_such_part
 __all__ = ["PART", "load"]
 
 PART = PartKind(
-    gives="images generated from a text, and where in them it is depicted",
+    gives="images of what a text says, and where in them it is depicted",
     protocol="Sampler",
-    sources=(PartSource("tiny", "tiny", "discs in a colour of the text's own before noise, for tests"),),
-    later="Stable Diffusion comes with OVDiff.",
+    sources=(
+        PartSource(
+            "set:NAME",
+            "set:stamps",
+            "pictures of a set whose words name the text, such as stamps, art4apps, gcompris or clipart; cut-outs are "
+            "pasted on backgrounds",
+            "the set, by `deixis data get NAME`",
+        ),
+        PartSource("FOLDER", "my-pictures", "the same of pictures of your own, with captions or labels"),
+        PartSource(
+            "scenes[:CAST]",
+            "scenes:shapes",
+            "generated scenes of a single thing, on backgrounds that hang on it; of stamps, emoji/STYLE or shapes",
+            "the set that the cast is from",
+        ),
+        PartSource("tiny", "tiny", "discs in a colour of the text's own before noise, for tests"),
+    ),
+    later="Stable Diffusion is not loaded here: give a sampler of your own in place of a name.",
 )
+
+_FROM_DATA = {"set": ("cutout_sampler", "CutoutSampler"), "scenes": ("scene_sampler", "SceneSampler")}
+"""What stands among the data, which the zoo does not import: looked up by name."""
 
 
 def load(name: Any, *, source: Source | None = None, seed: int = 0) -> contracts.Sampler:
@@ -28,11 +48,18 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> contracts
         seed: not asked; random numbers are given with each text.
 
     Raises:
-        DeixisError: no such name.
+        DeixisError: no such name, or the set is not in the cache.
     """
     if not isinstance(name, str):
         sampler: contracts.Sampler = name
         return sampler
-    if name != "tiny":
+    if name == "tiny":
+        return DiscSampler(32).eval()
+    kind = name.partition(":")[0]
+    if kind not in _FROM_DATA and ("/" in name or "." in name):
+        kind = "set"
+    if kind not in _FROM_DATA:
         raise no_such_part("sampler", name)
-    return DiscSampler(32).eval()
+    module, cls = _FROM_DATA[kind]
+    made: contracts.Sampler = getattr(importlib.import_module(f"deixis.data.samplers.{module}"), cls).of(name)
+    return made

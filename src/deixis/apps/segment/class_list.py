@@ -1,0 +1,45 @@
+"""Which classes are to be segmented, refused before anything is loaded. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deixis.apps.segment.settings import SegmentSettings
+from deixis.errors import DeixisError
+
+__all__ = ["checked_classes"]
+
+_MOST = 100
+
+
+def checked_classes(classes: Sequence[str], settings: SegmentSettings) -> tuple[str, ...]:
+    """The names as they are used: without blanks around them.
+
+    Args:
+        classes: their names.
+        settings: model or method.
+
+    Raises:
+        DeixisError: there is none, an empty one, one without a letter, one twice or more than 100; or a model has
+            classes of its own.
+    """
+    names = tuple(" ".join(each.split()) for each in classes)
+    if settings.model:
+        if names:
+            raise DeixisError(
+                f"A model names its own classes, and {names[0]!r} was given.",
+                "Leave the classes out; or leave --model out, for classes of any name.",
+            )
+        return ()
+    if not names:
+        raise DeixisError("There is no class.", 'Name one or several: deixis segment photo.jpg "a dog" "grass"')
+    if len(names) > _MOST:
+        raise DeixisError(f"{len(names)} classes are requested, and {_MOST} is the most.", "Name fewer classes.")
+    for name in names:
+        if not any(each.isalnum() for each in name):
+            raise DeixisError(f"The class {name!r} has no words.", 'Name what is to be segmented, such as "a dog".')
+    folded = [name.casefold() for name in names]
+    twice = next((name for name, low in zip(names, folded, strict=True) if folded.count(low) > 1), "")
+    if twice:
+        raise DeixisError(f"The class {twice!r} comes twice.", "Name each class once.")
+    return names

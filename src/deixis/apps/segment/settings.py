@@ -1,0 +1,29 @@
+"""Settings of `deixis segment`: each field is a flag. Does not import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deixis.apps.common.options import ComputeSettings
+
+__all__ = ["AUTO", "SegmentSettings"]
+
+AUTO = "outlined_boxes"
+"""What `auto` stands for: the best on scenes of photographic stamps (`python -m bench.segment_rows`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentSettings(ComputeSettings):
+    """What names the pixels.
+
+    Attributes:
+        model: run folder whose method offers `segment`; by default a method that needs no training.
+        method: the method where no model is named: any that offers `segment` without training, see `deixis list`; auto
+            is the best on generated scenes of photographs.
+        sampler: support pictures of methods that learn classes from these: set:stamps, set:art4apps, a folder with
+            captions, or scenes.
+    """
+
+    model: str = ""
+    method: str = "auto"
+    sampler: str = ""
