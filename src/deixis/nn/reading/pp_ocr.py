@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deixis.inputs.preprocess import Preprocess
+from deixis.nn.fingerprint import digest_of
 from deixis.nn.reading.text_boxes import TextBox, in_reading_order, straightened, text_boxes
 
 __all__ = ["PpOcr", "decoded"]
@@ -50,6 +51,10 @@ class PpOcr:
     def __init__(self, detector: Network, recogniser: Network, characters: Sequence[str], name: str = "ppocr") -> None:
         self._detector, self._recogniser, self.characters, self.name = detector, recogniser, tuple(characters), name
         self.preprocess = Preprocess(_HEIGHT, mode="squash", width=_WIDTH, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+    def fingerprint(self) -> str:
+        """By name and characters: one name always has the same networks."""
+        return digest_of({"class": type(self).__name__, "name": self.name, "characters": self.characters}, {})
 
     def find(self, picture: Image.Image) -> list[TextBox]:
         """Lines of text, in reading order.
