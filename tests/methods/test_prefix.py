@@ -65,6 +65,7 @@ def test_captions_that_were_learned_are_said() -> None:
     assert method.caption(learned.images) == ["a red cup", "hat"]
 
 
+@pytest.mark.slow
 def test_without_an_encoder_the_answer_depends_on_the_question_and_on_the_image() -> None:
     method = built(questions=True, tower="patches:16:32", projector="linear", grid=0)
     rows = [

@@ -212,3 +212,11 @@ def test_the_text_side_alone_gives_no_image_tower() -> None:
 def test_the_stride_of_a_network_that_tells_none_is_found_without_computing() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, stride=4), torch.nn.MaxPool2d(2))
     assert levels_of(network, 5) == ((5, 8),)
+
+
+def test_patches_without_a_network_are_a_tower_and_sides_that_do_not_divide_are_refused() -> None:
+    tower = zoo.load_part("image_tower", "patches:8:32")
+    assert tower.tokens(torch.rand(2, 3, 32, 32)).states.shape == (2, 16, 192)
+    for name in ("patches:8", "patches:5:32", "patches:0:32", "patches:a:32"):
+        with pytest.raises(DeixisError, match=f"no patches {name!r}"):
+            zoo.load_part("image_tower", name)
