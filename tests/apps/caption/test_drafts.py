@@ -30,7 +30,7 @@ NOUNS = dict(zip(COLOURS, ("apple", "leaf", "sea", "sun", "night", "plum"), stri
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 pictures of six colours, each named by its noun and a word of its own."""
+    """Pictures of six colours, each named by its noun and a word of its own."""
     folder, rng = tmp_path_factory.mktemp("pictures"), random.Random(0)
     for number in range(60):
         word = list(COLOURS)[number % len(COLOURS)]
@@ -79,12 +79,14 @@ def test_drafts_stand_beside_pictures_without_captions_and_how_often_they_are_ri
     assert len(captions) == 45  # a draft is not read as a caption
 
 
+@pytest.mark.slow
 def test_with_few_captions_nothing_is_said_to_be_right(pictures: Path, tmp_path: Path) -> None:
     rows, said = drafted(table(tmp_path / "few.csv", pictures, 6), tmp_path / "captions.csv")
     assert {row["sure"] for row in rows} == {""}
     assert "was not measured: 6 pictures with captions, and 40 are needed" in said
 
 
+@pytest.mark.slow
 def test_a_bank_of_terms_serves_where_nothing_is_captioned(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "terms.csv").write_text("term,number\n=SUM(A1),1\n", encoding="utf-8")
     rows, said = drafted(pictures, tmp_path / "captions.csv", bank=str(tmp_path / "terms.csv"), method="bank")
@@ -97,9 +99,9 @@ def test_a_bank_of_terms_serves_where_nothing_is_captioned(pictures: Path, tmp_p
     [
         ({"method": "nearby"}, "no way 'nearby'"),
         ({"bank": "nowhere.csv"}, "no file nowhere.csv"),
-        ({"method": "bank"}, "no bank"),
-        ({"method": "run"}, "no model"),
-        ({"method": "close"}, "too few to learn from"),
+        pytest.param({"method": "bank"}, "no bank", marks=pytest.mark.slow),
+        pytest.param({"method": "run"}, "no model", marks=pytest.mark.slow),
+        pytest.param({"method": "close"}, "too few to learn from", marks=pytest.mark.slow),
     ],
 )
 def test_what_can_not_draft_is_refused(settings: dict[str, Any], message: str, pictures: Path, tmp_path: Path) -> None:
@@ -108,6 +110,7 @@ def test_what_can_not_draft_is_refused(settings: dict[str, Any], message: str, p
     assert not (tmp_path / "captions.csv").exists()
 
 
+@pytest.mark.slow
 def test_where_all_have_captions_nothing_is_to_draft(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DeixisError, match="have captions"):
         drafted(table(tmp_path / "all.csv", pictures, 60), tmp_path / "captions.csv")

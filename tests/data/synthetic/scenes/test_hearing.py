@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,7 +35,8 @@ def worlds(count: int) -> Iterator[tuple[np.random.Generator, GroundTruth, str]]
         yield rng, GroundTruth(facts), BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
 
 
-def test_of_2000_short_captions_exactly_what_was_said_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_of_short_captions_exactly_what_was_said_is_read(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Mention] = []
     relations: list[tuple[str, int, int]] = []
     grounds: list[str] = []
@@ -59,7 +59,7 @@ def test_of_2000_short_captions_exactly_what_was_said_is_read(monkeypatch: pytes
     monkeypatch.setattr(captions, "_related", spy_related)
     monkeypatch.setattr(captions, "words_for", spy_words)
     kinds: collections.Counter[str] = collections.Counter()
-    for rng, truth, background in worlds(2000):
+    for rng, truth, background in worlds(count):
         for each in (said, relations, grounds):
             each.clear()  # type: ignore[attr-defined]
         text = captions.short_caption(rng, truth, background, 4).text
@@ -67,11 +67,11 @@ def test_of_2000_short_captions_exactly_what_was_said_is_read(monkeypatch: pytes
         assert heard(text) == expected, text
         assert well_formed(text), text
         kinds.update(relation=bool(relations), ground=bool(grounds), many=any(each.count > 1 for each in said))
-    assert min(kinds.values()) > 100
+    assert min(kinds.values()) > count / 20
 
 
 def test_of_long_captions_each_sentence_is_read() -> None:
-    for rng, truth, background in itertools.islice(worlds(300), 300):
+    for rng, truth, background in worlds(100):
         sentences = captions.long_caption(rng, truth, background, 0.0, ())
         text = " ".join(each["text"] for each in sentences)
         nouns = collections.Counter(fact.noun for fact in truth.facts)
