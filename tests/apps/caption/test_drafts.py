@@ -23,6 +23,7 @@ from deixis.apps.common.options import Reading
 from deixis.apps.predict.settings import PredictOutput
 from deixis.errors import DeixisError
 from tests.capable import Captioner
+from tests.commands import deixis
 from tests.pictures import COLOURS, picture
 
 NOUNS = dict(zip(COLOURS, ("apple", "leaf", "sea", "sun", "night", "plum"), strict=True))
@@ -108,6 +109,17 @@ def test_what_can_not_draft_is_refused(settings: dict[str, Any], message: str, p
     with pytest.raises(DeixisError, match=message):
         drafted(table(tmp_path / "some.csv", pictures, 6), tmp_path / "captions.csv", **settings)
     assert not (tmp_path / "captions.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_csv_of_label_may_come_with_drafts(pictures: Path, tmp_path: Path) -> None:
+    data = table(tmp_path / "few.csv", pictures, 6)
+    assert deixis("label", data, "--drafts", "--out", tmp_path / "labels.csv").code == 0
+    rows, _ = drafted(data, tmp_path / "captions.csv")
+    with open(tmp_path / "labels.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+    both = deixis("label", data, "--drafts", "--triplets", "--out", tmp_path / "more.csv")
+    assert "different rows" in both.err
 
 
 @pytest.mark.slow
