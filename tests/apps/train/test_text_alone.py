@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deixis.apps.train.captions import read_learned, with_asked
+from deixis.apps.train.captions import read_learned
+from deixis.data.column_questions import asked_one_by_one, with_column_questions
 from deixis.errors import DeixisError
+from deixis.types import Sample, Source
 from tests.commands import deixis
 
 
@@ -28,13 +30,13 @@ def test_a_catalogue_without_pictures_is_read_by_what_learns_from_texts_and_refu
 
 
 def test_columns_become_questions_with_answers(catalogue: Path) -> None:
-    source = with_asked(read_learned("close", str(catalogue), None), ["colour=What colour is it?"])
+    source = asked_one_by_one(read_learned("close", str(catalogue), None), ["colour=What colour is it?"])
     assert len(source.samples) == 12
     first = source.samples[0]
     assert (first.extra["question"], first.extra["answer"]) == ("What colour is it?", "red")
     for wrong in ("weight=How heavy is it?", "colour", "size=How large?"):
         with pytest.raises(DeixisError, match="--ask"):
-            with_asked(source, [wrong])
+            asked_one_by_one(source, [wrong])
 
 
 @pytest.mark.slow
@@ -53,3 +55,13 @@ def test_what_learned_answers_from_a_catalogue_answers_about_pictures(catalogue:
     assert said.code == 0, said.err
     assert said.out.count("%") == 3
     assert deixis("answer", pictures, "What colour is it?", "--model", run, "--out", tmp_path / "a.csv").code == 0
+
+
+def test_columns_become_questions_of_pictures_that_are_measured_by_column() -> None:
+    samples = tuple(Sample(str(n), None, extra={"colour": colour}) for n, colour in enumerate(("red", "", "blue")))
+    found = with_column_questions(Source("made", Path(), "images", "made", samples), ["colour=What colour is it?"])
+    assert [[(q.question, q.answer, q.kind) for q in each.questions] for each in found.samples] == [
+        [("What colour is it?", "red", "colour")],
+        [],
+        [("What colour is it?", "blue", "colour")],
+    ]

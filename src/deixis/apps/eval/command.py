@@ -15,7 +15,7 @@ VERB = Verb(
     see=("deixis adapt", "docs/protocols.md"),
     group="methods",
     order=4,
-    what=("protocol", "model", "encoders", "at", "methods"),
+    what=("protocol", "model", "encoders", "at", "methods", "ask"),
     rare=("limit", "style", "templates", "neighbours"),
 )
 

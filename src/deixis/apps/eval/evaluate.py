@@ -19,6 +19,7 @@ from deixis.apps.eval.models import load_model, was_trained_on
 from deixis.apps.eval.places import place_sentence
 from deixis.apps.eval.settings import EvalSettings
 from deixis.apps.predict.capable import open_method
+from deixis.data.column_questions import with_column_questions
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
@@ -96,7 +97,7 @@ def evaluate(
         raise DeixisError(f"{PAIRS} scores results again, and no run is named that does.", "Name one: --rerank RUN")
     _reservation = free_name(Path(out), overwrite)
     talk, clock = Reporter(quiet), Clock()
-    source = data if isinstance(data, Source) else read(data, reading)
+    source = with_column_questions(data if isinstance(data, Source) else read(data, reading), settings.ask)
 
     def check(some: Source) -> EvalSet:
         checked = check_and_read(some, talk)

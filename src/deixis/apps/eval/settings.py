@@ -23,6 +23,7 @@ class EvalSettings(EvalOptions, ComputeSettings):
             `phash`, NAME@LAYER, and each with +whiten:256 behind it, such as starter,starter+whiten,my-eyes,phash.
         at: of the encoders, the place whose features are measured, such as layer3; `all`: a row for each block and each
             place that a method names, and which of them a linear classifier does best with on validation images.
+        ask: questions about columns of the data, as COLUMN=QUESTION, for answer.
         rerank: run that scores the first results of each caption again as pairs (`match`), for pair-retrieval.
     """
 
@@ -30,6 +31,7 @@ class EvalSettings(EvalOptions, ComputeSettings):
     model: tuple[str, ...] = ("starter",)
     encoders: tuple[str, ...] = ()
     at: str = ""
+    ask: tuple[str, ...] = ()
     rerank: str = ""
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.column_questions import asked_one_by_one
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.text_tables import read_texts
 from deixis.engine.features.columns import read_for
@@ -26,7 +27,6 @@ __all__ = [
     "caption_notes",
     "cut_notes",
     "read_learned",
-    "with_asked",
     "with_captions",
     "with_folder_labels",
     "with_sentences",
@@ -45,7 +45,7 @@ def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
     Raises:
         DeixisError: as `with_sentences`, `with_texts` and `caption_notes`.
     """
-    source = with_asked(source, settings.ask) if settings.ask else source
+    source = asked_one_by_one(source, settings.ask) if settings.ask else source
     found = with_sentences(source, settings.sentences) if settings.sentences else source
     found = with_folder_labels(name, with_texts(found, settings.texts) if settings.texts else found)
     notes = caption_notes(name, found, parse_overrides(name, settings.set, settings.config))
@@ -68,39 +68,6 @@ def read_learned(name: str, data: str | Source, reading: Reading | None) -> Sour
         if found is not None:
             return found
     return read(data, reading)
-
-
-def with_asked(source: Source, asked: Sequence[str]) -> Source:
-    """One sample for each question and each sample that has the answer: the columns `question` and `answer`.
-
-    Args:
-        source: with further columns.
-        asked: each `COLUMN=QUESTION`; the answer to the question is what stands in the column.
-
-    Raises:
-        DeixisError: a question names no column, or one that is empty everywhere.
-    """
-    found = []
-    for each in asked:
-        column, mark, question = (part.strip() for part in each.partition("="))
-        cells = [(sample, str(_cell(sample, column) or "").strip()) for sample in source.samples]
-        if not mark or not question or not any(answer for _, answer in cells):
-            raise DeixisError(
-                f"--ask {each!r} names no column of {source.name!r} with answers.",
-                "Write it as COLUMN=QUESTION, such as colour='What colour is it?'.",
-            )
-        found += [
-            dataclasses.replace(
-                sample, id=f"{sample.id}?{column}", extra={**sample.extra, "question": question, "answer": answer}
-            )
-            for sample, answer in cells
-            if answer
-        ]
-    return dataclasses.replace(source, samples=tuple(found))
-
-
-def _cell(sample: Sample, column: str) -> Any:
-    return sample.label if column == "label" else sample.extra.get(column)
 
 
 def with_sentences(source: Source, path: str) -> Source:

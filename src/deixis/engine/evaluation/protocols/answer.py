@@ -35,7 +35,7 @@ PROTOCOL = EvalProtocol(
     plots=("accuracy", "commonest"),
     axis="kind of question",
     test="the split `test` if the data has one, else all images; an answer counts word by word, but for capitals; the "
-    "nearest picture and the commonest answer are of the other splits, or of other concepts where there are none",
+    "nearest picture is one of the other splits, or of another concept where there are none",
 )
 
 NEAREST, QUESTION_ALONE = "nearest", "question alone"
@@ -90,8 +90,7 @@ def _questions(data: EvalSet) -> Iterable[tuple[int, Question]]:
 def _copied(
     plan: AnswerPlan, asked: Sequence[_Asked], model: EvalModel, talk: EvalReporter
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """The commonest answer of other pictures to the same question, and that of the nearest of them; empty where no
-    other picture was asked."""
+    """The commonest answer to the same question, and that of the nearest other picture; empty where none was asked."""
     answers: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
     for place, each in _questions(plan.bank):
         answers[each.question].append((place, each.answer))
@@ -100,7 +99,9 @@ def _copied(
         [(place, answer) for place, answer in answers[each.question] if groups[place] != own[each.picture]]
         for each in asked
     ]
-    found = {QUESTION_ALONE: [_most_common([answer for _, answer in each]) for each in others]}
+    # The own answer counts where there are no splits: without it, of two answers that are equally common none is right.
+    common = {question: _most_common([answer for _, answer in known]) for question, known in answers.items()}
+    found = {QUESTION_ALONE: [common.get(each.question, "") for each in asked]}
     try:
         queries, rows = image_rows((plan.data, plan.bank), model, talk)
     except DeixisError as error:  # the starter is not in the cache
