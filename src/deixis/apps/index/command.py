@@ -16,7 +16,7 @@ VERB = Verb(
     group="your pictures",
     order=2,
     python="deixis.apps.index.index",
-    what=("model", "add", "update", "remove"),
+    what=("model", "add", "update", "remove", "read"),
     rare=("dtype", "approximate"),
 )
 

@@ -253,7 +253,11 @@ def index_folder(
         package()  # before any work
     talk = Reporter(quiet)
     are_files = len(data) > 1 and all(map(os.path.isfile, data))
-    sources = [read(data, reading)] if are_files and not settings.remove else data
+    sources: Sequence[str | Source] = [read(data, reading)] if are_files and not settings.remove else data
+    if settings.read and not settings.remove:
+        from deixis.apps.read.collection import with_words  # and scipy, which nothing else here needs
+
+        sources = [with_words(each if isinstance(each, Source) else read(each, reading), talk) for each in sources]
     if settings.remove:
         remove(out, data, talk=talk)
     elif wished:

@@ -21,6 +21,8 @@ class IndexSettings(ComputeSettings):
         add: add new and changed images of DATA to the existing index.
         update: like --add, and remove images that are no longer in DATA; moved images are not embedded again.
         remove: remove images from the existing index; DATA are their ids or paths.
+        read: also read what is written in the pictures, for `deixis search --says`; needs `deixis data get reader`, and
+            a third of a second a picture.
         approximate: also build a graph for faster approximate search among a million images and more; the recall is
             measured and reported.
     """
@@ -30,4 +32,5 @@ class IndexSettings(ComputeSettings):
     add: bool = False
     update: bool = False
     remove: bool = False
+    read: bool = False
     approximate: bool = False

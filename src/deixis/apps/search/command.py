@@ -15,7 +15,7 @@ VERB = Verb(
     group="your pictures",
     order=3,
     python="deixis.apps.search.search",
-    what=("image", "about", "values", "language", "minus", "where"),
+    what=("image", "about", "values", "language", "minus", "where", "says"),
     output=("k", "all", "rerank", "boxes", "json"),
     rare=("how", "minus_weight", "weights"),
 )

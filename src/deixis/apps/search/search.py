@@ -20,6 +20,7 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
+from deixis.apps.search.says import says
 from deixis.apps.search.settings import SearchSettings
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
@@ -153,6 +154,13 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
             )
         _tell_pairs(near(run, threshold, settings.k), threshold, settings, talk)
         return
+    if settings.says:
+        if query or settings.image or settings.minus:
+            raise DeixisError(
+                "--says lists pictures by the words in them, and takes no query.", "Leave out one of both."
+            )
+        _tell_says(says(run, settings.says, settings.k), settings, talk)
+        return
     if settings.boxes:
         answer = _search_with_boxes(run, query, settings, talk)
     else:
@@ -214,6 +222,16 @@ def _tell_pairs(
     talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {threshold:g}.")
     for score, a, b in pairs:
         talk.result(f"{score:10.3f}  {_from_here(str(a['path']))}  {_from_here(str(b['path']))}")
+
+
+def _tell_says(items: list[dict[str, Any]], settings: SearchSettings, talk: Reporter) -> None:
+    if settings.json:
+        sys.stdout.write(json.dumps(items, ensure_ascii=False) + "\n")
+        return
+    if not items:
+        talk.result(f"In no picture {settings.says!r} was read.")
+    for item in items:
+        talk.result(f"{_from_here(str(item['path']))}: {item['says']}")
 
 
 def _query(

@@ -32,6 +32,8 @@ class SearchSettings(ComputeSettings):
         all: also list results that hardly match: those with a probability below 1 in 20.
         near: instead of searching, list pairs of pictures with at least this cosine similarity; `auto`: the one from
             which on at most 1 in 100 reported pairs is no copy, as measured on altered copies of the pictures.
+        says: instead of searching by meaning, list pictures in which these words were read (`deixis index --read`);
+            case and one wrong letter are forgiven.
         rerank: run whose model reads picture and words together (`match`): the first 50 results are scored again by it.
         boxes: folder to write the results to, with boxes around what the text names; needs the detector.
         json: print the results as one JSON object.
@@ -51,6 +53,7 @@ class SearchSettings(ComputeSettings):
     min_relevance: float = 0.0
     all: bool = False
     near: float | Literal["auto"] | None = None
+    says: str = ""
     rerank: str = ""
     boxes: str = ""
     json: bool = False
