@@ -16,6 +16,7 @@ from deixis.apps.train.settings import TrainSettings
 from deixis.data.column_questions import asked_one_by_one
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.text_tables import read_texts
+from deixis.data.readers.text_lines import read_text_lines
 from deixis.engine.features.columns import read_for
 from deixis.engine.training.stages import card_of, config_specs
 from deixis.errors import DeixisError
@@ -53,7 +54,8 @@ def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
 
 
 def read_learned(name: str, data: str | Source, reading: Reading | None) -> Source:
-    """Reads what a method learns from; a table without pictures is read as texts by a method that needs no more.
+    """Reads what a method learns from; a table without pictures is read as texts by a method that needs no more, and
+    for a stage a .txt as one text a line.
 
     Args:
         name: of the method; empty: of a stage that draws from data of its own.
@@ -62,6 +64,8 @@ def read_learned(name: str, data: str | Source, reading: Reading | None) -> Sour
     """
     if isinstance(data, Source):
         return data
+    if not name and str(data).endswith(".txt"):
+        return read_text_lines(Path(data))
     if name and not {"images", "boxes", "labels"} & read_for(read_method(name).card.needs):
         known = reading or Reading()
         found = read_texts(Path(data), Columns(known.path_column, known.caption_column))

@@ -19,7 +19,8 @@ class TrainSettings:
         texts: csv with rows `path,caption`, such as `deixis caption` writes: captions in place of those of the data,
             for the pictures that it names.
         ask: questions about columns of the data, as COLUMN=QUESTION, for methods that learn answers.
-        source: further data, as NAME=PATH, for methods with stages that draw from it by that name.
+        source: further data, as NAME=PATH, for methods with stages that draw from it by that name; a .txt holds texts
+            without images, one a line.
         model: the model to train: a name (`starter`), a model or run folder, or a new one with a vocabulary from the
             captions (`scratch`, `scratch:vit`, `scratch:resnet:base:96`); by default the preset's.
         steps: number of optimiser steps, over all stages; 0: ten epochs.

@@ -1,4 +1,4 @@
-"""Words that are read, against what is written: the same word, and how many letters are wrong."""
+"""Words that are read, against what is written: the same word, and the share of letters that are wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROTOCOL = EvalProtocol(
     metrics=(
         EvalMetric("accuracy", "words read right"),
         EvalMetric("exact", "with capitals and all signs"),
-        EvalMetric("edits", "wrong letters a word", better="lower"),
+        EvalMetric("edits", "wrong letters", better="lower"),
     ),
     plots=("accuracy", "exact"),
     axis="length and kind",
@@ -55,7 +55,7 @@ def measure(plan: EvalSet, model: EvalModel, options: EvalOptions, talk: EvalRep
     values = {
         "accuracy": np.array([float(one == other) for one, other in plain]),
         "exact": np.array([float(one == "".join(other.split())) for one, other in zip(read, written, strict=True)]),
-        "edits": np.array([float(edit_distance(one, other)) for one, other in plain]),
+        "edits": np.array([edit_distance(one, other) / max(1, len(one), len(other)) for one, other in plain]),
     }
     groups = {"": np.ones(len(written), dtype=bool), **_groups(plan.samples, [other for _, other in plain])}
     names = np.array(plan.ids, dtype=object)
