@@ -177,7 +177,8 @@ def test_a_concept_of_emoji_has_no_gender(label: str, rest: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_set_that_is_not_there_names_the_command_that_brings_it(name: str) -> None:
-    with pytest.raises(DeixisError, match=f"deixis data get {name}"):
+    command = "deixis data get " + {"tongues": "language-de"}.get(name, name)  # each language is fetched by itself
+    with pytest.raises(DeixisError, match=command):
         catalogue.read(name)
 
 

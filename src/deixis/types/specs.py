@@ -332,7 +332,7 @@ class Capability:
         output: axes of what comes back.
         needs: the core batch fields from which an evaluator calls it.
         protocols: of `engine/evaluation/protocols` that measure it.
-        later: protocols that come with later papers.
+        later: protocols that would measure it, and are not there.
     """
 
     arguments: tuple[str, ...]

@@ -382,9 +382,9 @@ def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a
     assert bare.reasons["robustness"] == "no style"
 
 
-def test_a_protocol_that_comes_later_is_told_for_what_a_model_can_do() -> None:
-    model = EvalModel("segmenter", carded(type("Segmenter", (Tower,), {}), capabilities=("segment",))())
-    assert select(data_of(LABELLED), [model]).reasons["miou"] == "comes with a later paper"
+def test_of_what_a_model_can_do_and_no_protocol_measures_the_report_says_so() -> None:
+    model = EvalModel("focused", carded(type("Focused", (Tower,), {}), capabilities=("encode_about",))())
+    assert select(data_of(LABELLED), [model]).reasons["aspects"] == "is not measured by this version"
 
 
 def test_missing_fields_are_named_with_a_cure() -> None:

@@ -80,7 +80,7 @@ def select(data: EvalData, models: Sequence[EvalModel], slow: bool = False) -> S
     reasons: dict[str, str] = {}
     for name in _candidates(models):
         if name not in protocol_names():
-            reasons[name] = "comes with a later paper"
+            reasons[name] = "is not measured by this version"
             continue
         protocol = read_protocol(name)
         able = tuple(model for model in models if not model.lacks(protocol.capabilities))
