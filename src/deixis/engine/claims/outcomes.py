@@ -6,6 +6,7 @@ Needs no torch: the page of papers reads rows with it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
@@ -117,6 +118,11 @@ def over_samples(ours: Sequence[TrialResult], theirs: Sequence[TrialResult], see
         theirs: of a baseline, with the same seeds.
         seed: of the draws.
     """
+    return _over_samples(tuple(ours), tuple(theirs), seed)
+
+
+@functools.lru_cache(128)  # pages ask the same of the same rows several times
+def _over_samples(ours: tuple[TrialResult, ...], theirs: tuple[TrialResult, ...], seed: int) -> Interval | None:
     pairs = list(zip(ours, theirs, strict=True))
     if any(not a.values or len(a.values) != len(b.values) or a.part != b.part for a, b in pairs):
         return None

@@ -142,9 +142,9 @@ def computation(tree: ast.Module) -> str:
     matter what they are; names that others may use stay, since they may be exchanged.
 
     Args:
-        tree: of the module; it is left as it is.
+        tree: of the module; it is changed.
     """
-    bare = _without_unused(_Bare().visit(ast.parse(ast.unparse(tree))))
+    bare = _without_unused(_Bare().visit(tree))
     private = [name for node in bare.body for name in _bound(node) if name.startswith("_")]
     _rename(bare, private, "module")
     for node in ast.walk(bare):
