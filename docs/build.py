@@ -32,7 +32,7 @@ from docs.results import results_page
 from docs.stability import stability_page
 from docs.zoo import zoo_page
 
-__all__ = ["main", "method_page", "pages", "races_page", "table"]
+__all__ = ["main", "method_page", "pages", "paper_pages", "quick_pages", "races_page", "table"]
 
 ROOT = Path(__file__).parents[1]
 SAME = 1.0  # mean difference, of 255, up to which two pictures show the same
@@ -211,6 +211,11 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 def pages() -> dict[str, str]:
     """The generated pages: path below docs/ -> text."""
+    return {**quick_pages(), **paper_pages()}
+
+
+def quick_pages() -> dict[str, str]:
+    """Those that are made of declarations, commands and rows alone."""
     methods = [read(name) for name in list_methods()]
     made = {f"methods/{method.name}.md": method_page(method) for method in methods}
     made["commands.md"] = commands_page(verbs(), MADE, table)
@@ -224,11 +229,17 @@ def pages() -> dict[str, str]:
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)
     made["verdict_stability.md"] = stability.text
+    return {**made, **stability.pictures}
+
+
+def paper_pages() -> dict[str, str]:
+    """The page of papers and its curves: which rows are of the present code takes reading all that claims reach."""
+    methods = [read(name) for name in list_methods()]
     papers = [method for method in methods if method.card.role == "paper"]
     golden = golden_files(ROOT / "tests" / "golden", [method.name for method in methods])
     found = [claim_code(each.name, claim) for each in papers for claim in each.claims]
     page = papers_page(papers, Results.read(ROOT / "results"), golden, MADE, pending(found, Ledger(ROOT)))
-    return {**made, "papers.md": page.text, **page.pictures, **stability.pictures}
+    return {"papers.md": page.text, **page.pictures}
 
 
 def main() -> None:

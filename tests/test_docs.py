@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deixis.types import OptimSpec
-from docs.build import pages
+from docs.build import paper_pages, quick_pages
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
 
 DOCUMENTS = [str(path.relative_to(PROJECT)) for path in documents()]
@@ -200,9 +200,10 @@ def test_the_method_shown_to_contributors_reads_builds_and_learns(
     assert float(losses[-1].detach()) < float(losses[0].detach())
 
 
-def test_pages_that_are_made_say_what_files_and_rows_say() -> None:
+@pytest.mark.parametrize("made", [quick_pages, pytest.param(paper_pages, marks=pytest.mark.slow)])
+def test_pages_that_are_made_say_what_files_and_rows_say(made: Callable[[], dict[str, str]]) -> None:
     """`make docs` was run after the last change of a method or a row."""
-    stale = [name for name, text in pages().items() if (PROJECT / "docs" / name).read_text(encoding="utf-8") != text]
+    stale = [name for name, text in made().items() if (PROJECT / "docs" / name).read_text(encoding="utf-8") != text]
     assert not stale, f"run `make docs`: {', '.join(stale)}"
 
 
