@@ -345,6 +345,8 @@ class Method(nn.Module):
             )
         same = encoder_tower is None or _is_own(encoder_tower, encoder)
         self.encoder_tower: Any = None if same else encoder_tower
+        # Made once, since making it looks at an image; in a tuple, so that the tower's weights are not held twice.
+        self._half = (ImageHalf.of(encoder),) if same else ()
         freeze(encoder.text_tower if same else encoder)
         read = config.classes in ("text", "random")
         self.dense = DenseTower(
@@ -402,7 +404,7 @@ class Method(nn.Module):
     @property
     def tower(self) -> Any:
         """The image tower that is read."""
-        return ImageHalf.of(self.encoder) if self.encoder_tower is None else self.encoder_tower
+        return self._half[0] if self.encoder_tower is None else self.encoder_tower
 
     @property
     def _joined(self) -> int:
