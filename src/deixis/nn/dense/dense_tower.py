@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from deixis.errors import DeixisError
 from deixis.nn.dense.attention_pool import PositionRule, grid_positions, pool_everywhere
+from deixis.nn.dense.whole_tower import require_whole
 from deixis.nn.vision.any_size import parameters_before
 from deixis.nn.vision.modified_resnet import EXPANSION, AttentionPool, ModifiedResNet
 from deixis.nn.vision.vit import Vit
@@ -95,9 +96,13 @@ class DenseTower(nn.Module):
 
         Args:
             tower: as in the constructor.
+
+        Raises:
+            DeixisError: it is read inside, and lies in shares on the ranks.
         """
         if self.kind == "any":
             return self._before
+        require_whole(tower)
         names = tuple(name for name, _ in tower.named_parameters())
         if self.vectors and self.pool is None:
             return names

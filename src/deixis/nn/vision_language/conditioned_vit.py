@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deixis.errors import DeixisError
+from deixis.nn.dense.whole_tower import require_whole
 from deixis.nn.layers.positions import require_side
 from deixis.nn.vision.vit import Vit
 from deixis.types.outputs import ImageStates
@@ -28,8 +29,9 @@ def condition_tower(tower: nn.Module) -> Vit:
         tower: of images.
 
     Raises:
-        DeixisError: it is no vision transformer that is read at its class token.
+        DeixisError: it is no vision transformer that is read at its class token, or it lies in shares on the ranks.
     """
+    require_whole(tower)
     if not isinstance(tower, Vit) or tower.config["pool"] != "class":
         raise DeixisError(
             f"{type(tower).__name__} takes no condition: it is no vision transformer that is read at its class token.",
