@@ -346,7 +346,7 @@ class Method(nn.Module):
         same = encoder_tower is None or _is_own(encoder_tower, encoder)
         self.encoder_tower: Any = None if same else encoder_tower
         # Made once, since making it looks at an image; in a tuple, so that the tower's weights are not held twice.
-        self._half = (ImageHalf.of(encoder),) if same else ()
+        self._half: tuple[ImageHalf, ...] = (ImageHalf.of(encoder),) if same else ()
         freeze(encoder.text_tower if same else encoder)
         read = config.classes in ("text", "random")
         self.dense = DenseTower(
