@@ -93,6 +93,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "required effect. Pairs in random batches are level with them, and so is InfoNCE with equal shares for one "
         "identity, which changes one line: the contrast of identities itself brought nothing here that these do not."
     ),
+    (
+        "dreamlip",
+        "Several sentences of a long text compared in one step train a better model than the text as a whole, than one "
+        "sentence a step, and than a short caption.",
+    ): (
+        "With the images that a desk can show, the whole text alone taught anything by ordinary captions: four "
+        "sentences, one, and the raw caption ended within chance or near it. The whole text is also the only arm that "
+        "reads every sentence in each step. Whether sentences catch up with more images was not tried."
+    ),
 }
 """(paper, statement) -> the paragraph."""
 
