@@ -19,7 +19,7 @@ vectors stored beside the tests are the authors' for prototypes, and a transcrip
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -450,7 +450,7 @@ class Method(nn.Module):
         for name, value in zip(("prototypes", "owner", "label"), bank, strict=True):
             self.register_buffer(f"{name}_{number}", value)
 
-    def take_sizes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+    def take_sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Makes room for prototypes that are about to be read."""
         for name, shape in shapes.items():
             if name.startswith(CARD.non_gradient_state):

@@ -380,7 +380,7 @@ def test_what_can_not_be_written_or_read_is_said_before_the_work(
 @pytest.mark.parametrize("verb", few(TOYS, "caption", "read"))
 def test_without_a_model_that_can_it_is_said_which_methods_can(verb: str, photo: Path, tmp_path: Path) -> None:
     words = TOYS[verb][1]
-    for more in ((), ("--model", "tiny"))[verb in ("ground", "read") :]:  # which need no model
+    for more in ((), ("--model", "tiny"))[verb in ("ground", "read", "segment") :]:  # which need no model
         found = command(verb, photo, *words, *more)
         assert (found.code, found.out) == (2, "")
         able = [name for name in list_methods() if verb in read(name).card.capabilities]
