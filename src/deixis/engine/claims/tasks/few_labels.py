@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from deixis.data import catalogue
 from deixis.engine.claims.claim_tasks import TrainingTask, require_least
+from deixis.engine.claims.tasks.styles import first_of_each
 from deixis.engine.training.batching import preprocess_of
 from deixis.errors import DeixisError
 from deixis.nn.encoders import ImageHalf
@@ -84,7 +85,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     source, test = catalogue.read("fashion/train"), catalogue.read("fashion/test")
     order = [source.samples[i] for i in rng.permutation(len(source.samples))]
     validation, rest = order[: options.held], order[options.held :]
-    labelled, pool = _labelled(rest, options.labels)
+    labelled, pool = first_of_each(rest, options.labels)
     reported = [test.samples[i] for i in rng.permutation(len(test.samples))[: options.held]]
     bare = [dataclasses.replace(sample, label=None) for sample in pool[: options.count]]
     train = bare if options.pictures == "unlabelled" else _repeated(labelled, options.batch_size)
@@ -95,17 +96,6 @@ def make(options: Options, seed: int) -> TrainingTask:
     learned, chosen, held = (dataclasses.replace(source, samples=tuple(part)) for part in (train, validation, reported))
     measures = {"fine_tuned": _measure(labelled, options, seed)}
     return TrainingTask(learned, chosen, held, encoder, options.batch_size, measures=measures)
-
-
-def _labelled(order: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
-    """The first pictures of each kind, and the others."""
-    left: dict[str, int] = {str(sample.label): count for sample in order}
-    taken, rest = list[Sample](), list[Sample]()
-    for sample in order:
-        chosen = left[str(sample.label)] > 0
-        left[str(sample.label)] -= chosen
-        (taken if chosen else rest).append(sample)
-    return taken, rest
 
 
 def _repeated(samples: Sequence[Sample], least: int) -> list[Sample]:

@@ -31,7 +31,7 @@ from deixis.types.cards import TaskCard
 from deixis.types.protocols import AnyMethod, OffersEncodeImage
 from deixis.zoo import fine_resnet
 
-__all__ = ["TASK", "Options", "make"]
+__all__ = ["TASK", "Options", "first_of_each", "make"]
 
 TASK = TaskCard(
     title="Clothes, curated or not: labels of plain pictures, asked for in styles that were never seen",
@@ -125,15 +125,24 @@ def _styled(sample: Sample, style: str, options: Options, seed: int, photo: Any 
 
 def _curated(order: Sequence[Sample], options: Options, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Plain pictures, equally many of each class, and those that are left."""
-    labels = sorted({str(sample.label) for sample in order})
-    left = dict.fromkeys(labels, options.curated // len(labels))
-    taken: list[Sample] = []
-    rest: list[Sample] = []
+    taken, rest = first_of_each(order, options.curated // len({str(sample.label) for sample in order}))
+    return [_styled(sample, "plain", options, seed) for sample in taken], rest
+
+
+def first_of_each(order: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
+    """The first pictures of each class, and the others, in order.
+
+    Args:
+        order: labelled.
+        count: of each class at the most.
+    """
+    left = {str(sample.label): count for sample in order}
+    taken, rest = list[Sample](), list[Sample]()
     for sample in order:
         chosen = left[str(sample.label)] > 0
         left[str(sample.label)] -= chosen
         (taken if chosen else rest).append(sample)
-    return [_styled(sample, "plain", options, seed) for sample in taken], rest
+    return taken, rest
 
 
 def _uncurated(pool: Sequence[Sample], options: Options, seed: int, photos: Sequence[Any]) -> list[Sample]:
