@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from PIL import Image
 
 from deixis.apps.search.searcher import Searcher
+from deixis.apps.serve.connections import Server
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.server import create_app, listening, server_config
 from deixis.apps.serve.server_state import ServerState
@@ -56,7 +56,7 @@ def running(
     searcher = run if isinstance(run, Searcher) else Searcher(run)
     app = create_app(searcher, settings, token=token, update=update)
     with contextlib.closing(listening("127.0.0.1", 0)) as bound:
-        server = uvicorn.Server(server_config(app))
+        server = Server(server_config(app))
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
         while not server.started:

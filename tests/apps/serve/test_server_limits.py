@@ -228,6 +228,27 @@ def test_a_connection_that_says_nothing_or_not_enough_is_closed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_reads_nothing_does_not_outlive_the_server(
+    collection: Path, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Connection] = []
+    begun = Connection.connection_made
+    monkeypatch.setattr(Connection, "connection_made", lambda self, by: (made.append(self), begun(self, by))[1])
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with running(collection / "run") as server:
+            host, port = server.address.removeprefix("http://").split(":")
+            raw.connect((host, int(port)))
+            raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert raw.recv(10_000).startswith(b"HTTP/1.1 200")
+            if not reads:
+                made[0].loop.call_soon_threadsafe(made[0].transport.write, b"." * 10**7)
+                time.sleep(0.1)
+        assert all(each.transport.get_extra_info("socket").fileno() == -1 for each in made)
+
+
+@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_told_to_come_later_and_the_next_one_is_answered(
     collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

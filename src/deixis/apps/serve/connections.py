@@ -1,13 +1,15 @@
-"""Connections that open and then say nothing are closed: uvicorn itself waits for the head of a request for ever."""
+"""Connections that say nothing, or read nothing while the server ends, are closed: uvicorn itself leaves both open."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "Server"]
 
 
 class Connection(H11Protocol):
@@ -48,3 +50,14 @@ class Connection(H11Protocol):
         self._timer = None
         if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that leaves no connection behind when it has ended, whatever its clients do."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; then those connections that the time of grace did not see closed are cut."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the loop tells a connection that it is lost at its next turn, and closes it there

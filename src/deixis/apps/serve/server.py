@@ -26,7 +26,7 @@ from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve import errors
 from deixis.apps.serve.access import PAGE_POLICY, Access, chosen_token
-from deixis.apps.serve.connections import Connection
+from deixis.apps.serve.connections import Connection, Server
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
@@ -213,7 +213,7 @@ def _serve(run: str | Path, settings: ServeSettings) -> int:
     return 128 + server.ended_by
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Tells when it listens, and ends by a signal without an exception."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
