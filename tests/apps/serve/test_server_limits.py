@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -233,8 +234,13 @@ def test_a_client_that_reads_nothing_does_not_outlive_the_server(
     collection: Path, reads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Connection] = []
-    begun = Connection.connection_made
-    monkeypatch.setattr(Connection, "connection_made", lambda self, by: (made.append(self), begun(self, by))[1])
+    begin = Connection.connection_made
+
+    def noted(self: Connection, transport: asyncio.Transport) -> None:
+        made.append(self)
+        begin(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with running(collection / "run") as server:
