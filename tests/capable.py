@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -75,14 +76,18 @@ class SureGrounder(Grounder):
 
 
 class Segmenter(Toy):
-    """The colour of each pixel, or the background."""
+    """The colour of each pixel, or the background; what is no colour is nowhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = COLOURS) -> None:
         super().__init__()
-        self.names = COLOURS
+        self.names = tuple(names)
 
     def segment(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
-        return torch.cat([torch.full_like(images[:, :1], 0.5), self.colourful(images)], dim=1)
+        none, colours = (
+            torch.zeros_like(images[:, :1]),
+            dict(zip(COLOURS, self.colourful(images).split(1, 1), strict=True)),
+        )
+        return torch.cat([none + 0.5, *(colours.get(name, none) for name in self.names)], dim=1)
 
 
 class Captioner(Toy):

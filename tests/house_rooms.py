@@ -38,6 +38,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/explain/settings.py": ("align", "normgrad", "verbalise", "windows"),  # a capability; defaults of a verb
     "apps/explain/word_regions.py": ("align",),  # the capability
     "apps/label/label_table.py": ("caption",),  # a column
+    "apps/serve/routes/draft_routes.py": ("caption",),  # a column
     "apps/serve/routes/export_routes.py": ("caption",),  # a column
     "apps/train/captions.py": ("caption",),  # what is counted
     "apps/serve/routes/label_routes.py": ("caption",),  # a column
@@ -192,6 +193,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "connections.Connection.connection_made": "asyncio calls it",
     "connections.Connection.data_received": "asyncio calls it",
     "connections.Connection.connection_lost": "asyncio calls it",
+    "connections.Server.shutdown": "uvicorn calls it",
     "postgres.Postgres.create": "how a collection begins that is not copied from a folder",
     "attention.Attention.with_weights": "the path that shows the weights, which methods that read them take",
     "cones.ConceptTable.sequence": "how a network with cross-attention takes a concept in place of a text",

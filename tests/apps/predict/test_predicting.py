@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 import deixis
 from deixis.apps.predict import capable
+from deixis.apps.segment.segment import default_segmenter
 from deixis.apps.train import method_runs
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
+from deixis.engine.training.build import build
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
 from deixis.methods import list_methods, read
@@ -182,6 +184,13 @@ def test_classes_are_those_of_the_pixels_with_the_names_of_the_method() -> None:
     assert shares["red"] == pytest.approx(400 / 3200, abs=0.04)
     labels = np.asarray(found.label_map())
     assert (labels[20, 60], labels[30, 20]) == (1, 3)
+
+
+def test_other_classes_are_segmented_by_the_models_that_are_loaded_already() -> None:
+    first = build("outlined_boxes", "tiny")
+    other = default_segmenter(["a cat", "grass"], like=first)
+    assert list(other.names) == ["a cat", "grass"]
+    assert (other.proposals, other.encoder) == (first.proposals, first.encoder)
 
 
 def test_captions_and_readings_come_in_the_order_of_the_pictures() -> None:

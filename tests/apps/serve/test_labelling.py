@@ -19,7 +19,7 @@ import pytest
 from deixis import zoo
 from deixis.apps.label.label_table import Entry, LabelTable
 from deixis.apps.search.searcher import Searcher
-from deixis.apps.serve.label_queue import LabelQueue
+from deixis.apps.serve.labelling.label_queue import LabelQueue
 from deixis.apps.serve.settings import ServeSettings
 from deixis.indexing.changes import build
 from tests.apps.serve.serving import Running, problem, running

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from typing import Literal
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
+from deixis.apps.label.cells import plain_text
+from deixis.apps.label.label_table import DRAFT, SURE
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
 
-__all__ = ["read_accepted"]
+__all__ = ["draft_kind", "read_accepted"]
 
-_DRAFT, _SURE = "draft", "sure"
+
+def draft_kind(caption: str, draft: str) -> Literal["accepted", "edited", "untouched"]:
+    """What a person did with a draft.
+
+    Args:
+        caption: that stands beside it.
+        draft: a text.
+    """
+    caption, draft = (" ".join(text.split()) for text in (caption, draft))
+    return "untouched" if not caption else "accepted" if caption == draft else "edited"
 
 
 def read_accepted(data: str, reading: Reading | None, accept: float, talk: Reporter) -> Source:
@@ -33,9 +45,11 @@ def read_accepted(data: str, reading: Reading | None, accept: float, talk: Repor
     if not 0 <= accept <= 1:
         raise DeixisError(f"Drafts are to be accepted from a chance of {accept}.", "Give --accept from 0 to 1.")
     source = read(data, reading)
-    if not any(sample.extra.get(_DRAFT) for sample in source.samples):
+    source = dataclasses.replace(source, samples=tuple(map(_plain, source.samples)))
+    drafted = [sample for sample in source.samples if sample.extra.get(DRAFT)]
+    if not drafted:
         return source
-    kinds = collections.Counter(_kind(sample) for sample in source.samples if sample.extra.get(_DRAFT))
+    kinds = collections.Counter(draft_kind(" ".join(each.captions[:1]), _draft(each)) for each in drafted)
     taken = [_taken(sample, accept) for sample in source.samples] if accept else list(source.samples)
     more = sum(one is not other for one, other in zip(taken, source.samples, strict=True))
     by_chance = f"; {more} of these are taken, with a chance of {accept:g} or more" if accept else ""
@@ -47,22 +61,23 @@ def read_accepted(data: str, reading: Reading | None, accept: float, talk: Repor
     return dataclasses.replace(source, kind=kind, samples=tuple(taken))
 
 
-def _kind(sample: Sample) -> str:
-    caption = " ".join(sample.captions[:1]).strip()
-    if not caption:
-        return "untouched"
-    return "accepted" if caption == _draft(sample) else "edited"
+def _plain(sample: Sample) -> Sample:
+    """Captions and a label as they were before they were made harmless in a cell."""
+    captions = tuple(map(plain_text, sample.captions))
+    label = sample.label and plain_text(sample.label)
+    unchanged = captions == tuple(sample.captions) and label == sample.label
+    return sample if unchanged else dataclasses.replace(sample, captions=captions, label=label)
 
 
 def _draft(sample: Sample) -> str:
-    return str(sample.extra[_DRAFT]).strip().removeprefix("'")
+    return plain_text(str(sample.extra[DRAFT]).strip())
 
 
 def _taken(sample: Sample, accept: float) -> Sample:
-    if any(map(str.strip, sample.captions)) or not sample.extra.get(_DRAFT):
+    if any(map(str.strip, sample.captions)) or not sample.extra.get(DRAFT):
         return sample
     try:
-        sure = float(sample.extra.get(_SURE) or 0.0)
+        sure = float(sample.extra.get(SURE) or 0.0)
     except ValueError:
         return sample
     return dataclasses.replace(sample, captions=(_draft(sample),)) if sure >= accept else sample

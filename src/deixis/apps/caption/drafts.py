@@ -33,8 +33,9 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained
+from deixis.apps.label.cells import harmless
 from deixis.apps.label.label import OrderedPictures, ordered_pictures
-from deixis.apps.label.label_table import COLUMNS
+from deixis.apps.label.label_table import COLUMNS, DRAFT, SURE
 from deixis.apps.predict.settings import PredictOutput
 from deixis.data.splits import concept_groups, split
 from deixis.engine.evaluation.captions.values import names_same_thing
@@ -43,10 +44,7 @@ from deixis.files import atomic_path
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import place
 
-__all__ = ["DRAFT", "SURE", "harmless", "write_drafts"]
-
-DRAFT, SURE = "draft", "sure"
-"""Columns beside those of `deixis label`; neither is read as a caption."""
+__all__ = ["write_drafts"]
 
 METHODS = ("auto", "nearest", "bank", "names", "run", "close")
 
@@ -191,11 +189,6 @@ def _sure(measured: _Measured | None, drafts: Sequence[CaptionDraft]) -> list[st
     padded = np.concatenate([[mean], right, [mean]])  # a few at either end do not make it certain
     fitted = isotonic_regression(padded).x[1:-1]
     return [f"{float(np.interp(each.score or 0.0, scores, fitted)):.2f}" for each in drafts]
-
-
-def harmless(cell: str) -> str:
-    """A cell that no program for tables takes for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
 def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, CaptionDraft], sure: dict[int, str]) -> None:

@@ -23,6 +23,7 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import open_image
 from deixis.nn import compute
+from deixis.types import Picture
 from deixis.types.protocols import OffersAlign
 from deixis.types.region_drawing import MarkedRegion, draw_boxes
 
@@ -50,12 +51,12 @@ class WordRegion:
     regions: int
 
 
-def align_words(model: Model, photo: str | Path, texts: Sequence[str]) -> list[list[WordRegion]]:
+def align_words(model: Model, photo: str | Picture, texts: Sequence[str]) -> list[list[WordRegion]]:
     """For each text the region of each of its words.
 
     Args:
         model: a method that offers `align`, or the folder of its run.
-        photo: path of the picture.
+        photo: path of the picture, or where it lies in a shard.
         texts: what is said of it.
 
     Raises:
@@ -64,7 +65,7 @@ def align_words(model: Model, photo: str | Path, texts: Sequence[str]) -> list[l
     method = open_method(model, "align")
     pairs, found, device = RegionPairs(method), list[list[WordRegion]](), compute.current().device
     with compute.placed(method), eval_without_grad(method):
-        for batch in pairs.batches([Path(photo)] * len(texts), texts):
+        for batch in pairs.batches([Path(photo) if isinstance(photo, str) else photo] * len(texts), texts):
             scores = method.align(batch.to(device)).float().cpu()
             assert batch.boxes is not None
             for row, text in enumerate(texts):

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deixis.apps.common.runs import explained
+from deixis.apps.label.cells import harmless, plain_text
 from deixis.data.readers.captions import decode, is_text
 from deixis.data.readers.columns import Columns, ColumnTable, choose
 from deixis.data.readers.formats.tables import delimiter
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 
-__all__ = ["COLUMNS", "ChangedMeanwhile", "Entry", "LabelTable"]
+__all__ = ["COLUMNS", "DRAFT", "SURE", "ChangedMeanwhile", "Entry", "LabelTable"]
 
 COLUMNS = ("path", "caption", "label")
 """The columns of a new table, as `deixis adapt` reads them."""
+
+DRAFT, SURE = "draft", "sure"
+"""Columns that `deixis caption` adds; neither is read as a caption."""
 
 _SUFFIXES = (".csv", ".tsv")
 _PATIENCE = 5.0  # seconds for which another writer is waited for
@@ -79,13 +83,20 @@ class LabelTable:
             rows = self._rows()
         return {place: _entry(rows, number) for place, number in rows.places.items()}
 
-    def save(self, place: str, entry: Entry, before: Entry) -> None:
+    def column(self, name: str) -> Mapping[str, str]:
+        """The place of each picture -> its text in a further column; nothing where there is no such column."""
+        with self._lock:
+            rows = self._rows()
+        return {place: text for place, number in rows.places.items() if (text := _text(rows, number, name))}
+
+    def save(self, place: str, entry: Entry, before: Entry, beside: Mapping[str, str] | None = None) -> None:
         """Writes beside a picture; what others wrote beside other pictures stays.
 
         Args:
             place: of the picture: its path, or that of its shard with its name inside.
             entry: what is written.
             before: what stood there when it was last read.
+            beside: texts of further columns when they were last read: that the entry was written with these in view.
 
         Raises:
             ChangedMeanwhile: something else stands there by now.
@@ -97,12 +108,13 @@ class LabelTable:
             number = rows.places.get(place)
             there = Entry() if number is None else _entry(rows, number)
             if there not in (before, entry):
-                said = there.label or there.caption
-                raise ChangedMeanwhile(
-                    f"Another window has saved {said!r} for this picture meanwhile." if said
-                    else "Another window has emptied the row of this picture meanwhile.",
-                    "Save again to replace that.",
-                )  # fmt: skip
+                raise _changed(there, before)
+            for name, text in (beside or {}).items():
+                if (now := "" if number is None else _text(rows, number, name)) != text:
+                    raise ChangedMeanwhile(
+                        f"In {self.path.name} the {name} of this picture is {now!r} by now, and was {text!r}.",
+                        "Look at it, then save again.",
+                    )
             if there != entry:
                 self._write(rows, place, number, entry)
 
@@ -110,9 +122,10 @@ class LabelTable:
         width = max(rows.columns) + 1
         row = list(rows.cells[number]) if number is not None else []
         row += [""] * (max(width, len(rows.cells[0])) - len(row))
-        values = (row[rows.columns[0]] or place, entry.caption, entry.label)
-        for column, value in zip(rows.columns, values, strict=True):
-            row[column] = value
+        row[rows.columns[0]] = row[rows.columns[0]] or place
+        for column, value in zip(rows.columns[1:], entry, strict=True):
+            if plain_text(row[column]) != value:
+                row[column] = harmless(value)
         cells = list(rows.cells)
         cells[len(cells) if number is None else number : (len(cells) if number is None else number) + 1] = [row]
         with explained(self.path), atomic_path(self.path) as temporary:
@@ -223,5 +236,21 @@ def _filled(row: Sequence[str], column: int) -> bool:
 
 def _entry(rows: _Rows, number: int) -> Entry:
     row = rows.cells[number]
-    caption, label = (row[column] if len(row) > column else "" for column in rows.columns[1:])
+    caption, label = (plain_text(row[column]) if len(row) > column else "" for column in rows.columns[1:])
     return Entry(caption, label)
+
+
+def _text(rows: _Rows, number: int, name: str) -> str:
+    """A cell of a further column."""
+    column = rows.cells[0].index(name) if name in rows.cells[0] else len(rows.cells[number])
+    return plain_text(rows.cells[number][column]).strip() if len(rows.cells[number]) > column else ""
+
+
+def _changed(there: Entry, before: Entry) -> ChangedMeanwhile:
+    texts = zip(there, before, strict=True)
+    said = next((now for now, then in texts if now and now != then), "")
+    return ChangedMeanwhile(
+        f"Another window has saved {said!r} for this picture meanwhile." if said
+        else "Another window has emptied the row of this picture meanwhile.",
+        "Save again to replace that.",
+    )  # fmt: skip

@@ -214,6 +214,7 @@ class Searcher:
         *,
         where: Sequence[str] = (),
         min_relevance: float = 0.0,
+        among: Bool[np.ndarray, " N"] | None = None,
     ) -> list[SearchResults]:
         """The k best answers to each of several queries, in one pass over the index.
 
@@ -223,13 +224,16 @@ class Searcher:
             k: as in `search`.
             where: as in `search`.
             min_relevance: as in `search`.
+            among: the only rows that may be found.
         """
         require_answers(k, min_relevance)
         index = self.index  # one and the same, should another thread open it again
         mask = index.where(where) if where else None
+        if among is not None:
+            mask = among if mask is None else mask & among
         total = len(index) if mask is None else int(mask.sum())
         if total == 0:
-            empty = "Nothing fits the conditions." if where else "The index is empty."
+            empty = "Nothing fits the conditions." if mask is not None else "The index is empty."
             return [SearchResults([], True, empty, 0) for _ in queries]
         plain = [query is not None and query.plain for query in queries]
         tokens = None if all(query is None for query in queries) else self.token_search

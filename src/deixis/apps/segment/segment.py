@@ -29,7 +29,7 @@ from deixis.types import Segments
 from deixis.types.protocols import HasFinish
 from deixis.types.segments import BACKGROUND, UNSEEN
 
-__all__ = ["free_methods", "segment", "segment_data", "segment_with"]
+__all__ = ["default_segmenter", "free_methods", "segment", "segment_data", "segment_with"]
 
 _BESIDE = ("-segments.png", "-labels.png", "-segments.json")
 _CAPABILITY = "segment"
@@ -90,6 +90,23 @@ def segment_data(
 def free_methods() -> list[str]:
     """Names of the methods that offer `segment` without training."""
     return [name for name in methods_offering(_CAPABILITY) if read(name).card.kind == "training-free"]
+
+
+def default_segmenter(classes: Sequence[str], like: Any = None) -> Any:
+    """The method that segments classes of any name where none is named.
+
+    Args:
+        classes: their names.
+        like: a method whose parts are used again where it has them, such as the same method for other classes.
+
+    Raises:
+        DeixisError: what it is made of was not fetched.
+    """
+    if like is None:
+        return _free_method("auto", classes, "")
+    known = [part.name for part in read(AUTO).card.parts if part.kind != "names" and hasattr(like, part.name)]
+    parts = {name: getattr(like, name) for name in known}
+    return build(AUTO, parts={**parts, "names": list(classes)}).eval().to(current().device)
 
 
 def _free_method(name: str, classes: Sequence[str], sampler: str) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from deixis.apps.common.concepts import spoken, with_concepts
 from deixis.apps.search.query import Query, SearchHit, SearchResults
+from deixis.apps.search.says import ReadWords
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.columns import SortedRows, sorted_hits
 from deixis.apps.serve.errors import RequestError
@@ -44,6 +45,7 @@ class SearchJob:
         left_out: rows that are never answered: the pictures that are asked with.
         sort: a column that the answers are sorted by; empty: the best first.
         descending: sort from high to low.
+        says: words that stand in the picture; empty: any picture.
     """
 
     query: Query | None
@@ -55,6 +57,7 @@ class SearchJob:
     left_out: frozenset[int] = frozenset()
     sort: str = ""
     descending: bool = False
+    says: str = ""
 
     @property
     def most(self) -> int:
@@ -94,6 +97,7 @@ class BatchedSearch:
     def __init__(self, searcher: Searcher, opened: Callable[[], Index]) -> None:
         self._searcher, self._opened = searcher, opened
         self._sorted = SortedRows()
+        self._read: ReadWords | None = None
 
     def __call__(self, works: Sequence[Encoding]) -> list[Any]:
         """The answers, in order."""
@@ -137,8 +141,8 @@ class BatchedSearch:
         alike: dict[tuple[Any, ...], list[int]] = collections.defaultdict(list)
         for place in pointed:
             each = job[place]
-            alike[each.where, each.min_relevance, each.query is not None and each.query.plain].append(place)
-        for (where, least, _), places in alike.items():
+            alike[each.where, each.says, each.min_relevance, each.query is not None and each.query.plain].append(place)
+        for (where, words, least, _), places in alike.items():
             try:
                 found = self._searcher.search_vectors(
                     np.stack([pointed[place] for place in places]),
@@ -146,16 +150,33 @@ class BatchedSearch:
                     max(job[place].most for place in places),
                     where=where,
                     min_relevance=least,
+                    among=self._mask(self._searcher.index, words) if words else None,
                 )
             except Exception as error:
                 answers.update(dict.fromkeys(places, error))
             else:
                 answers.update({place: _page(job[place], one) for place, one in zip(places, found, strict=True)})
 
+    def _words(self, index: Index) -> ReadWords:
+        """The words that stand in pictures, looked through once."""
+        if self._read is None or self._read.index is not index:
+            self._read = ReadWords(index)
+        return self._read
+
+    def _mask(self, index: Index, words: str) -> Bool[np.ndarray, " N"]:
+        mask = np.zeros(index.rows, bool)
+        mask[self._words(index).rows(words)] = True
+        return mask
+
     def _as_it_lies(self, index: Index, job: SearchJob) -> SearchResults:
-        """The collection in its order, or in that of a column, where nothing is asked for."""
+        """The collection in its order, or in that of a column, where nothing is asked for; of pictures with some words
+        in them those first in which these stand letter by letter."""
         mask = index.where(job.where)
         rows = np.flatnonzero(mask)
+        if job.says:
+            read = np.array(self._words(index).rows(job.says), np.int64)
+            rows = read[mask[read]]
+            mask = mask & self._mask(index, job.says)
         if job.sort:
             ordered = self._sorted(index, job.sort, job.descending)
             rows = ordered[mask[ordered]]

@@ -13,10 +13,13 @@ from deixis.apps.serve.errors import RequestError, answer
 from deixis.inputs.images import ImageError
 from deixis.inputs.opening import opened
 
-__all__ = ["IMAGES", "MOST", "TEXTS", "Intake", "picture_bytes", "require_letters"]
+__all__ = ["CLASSES", "IMAGES", "MOST", "TEXTS", "Intake", "picture_bytes", "require_letters"]
 
 TEXTS, IMAGES = 64, 16
 """The most texts and pictures in one request."""
+
+CLASSES = 16
+"""The most classes that pixels are told apart by."""
 
 MOST = 200
 """The most answers at a time."""

@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deixis.apps.serve.limits import IMAGES, MOST, TEXTS
+from deixis.apps.serve.limits import CLASSES, IMAGES, MOST, TEXTS
 
 __all__ = [
+    "AlignRequest",
+    "AlignResponse",
+    "AlignedWord",
     "EmbedRequest",
     "Embeddings",
     "ExplainRequest",
@@ -21,17 +24,18 @@ __all__ = [
     "Item",
     "Job",
     "JobNumber",
-    "LabelProgress",
-    "LabelSuggestions",
     "ListedItem",
     "Map",
     "Pointed",
     "Problem",
-    "QueuedItem",
+    "RequestBody",
+    "Reranking",
     "RunInfo",
-    "SaveLabel",
     "SearchRequest",
     "SearchResult",
+    "SegmentRequest",
+    "SegmentResponse",
+    "SegmentedClass",
 ]
 
 _ROWS = 2**31 - 1
@@ -46,11 +50,13 @@ Row = Annotated[int, Field(ge=0, le=_ROWS, description="A row of the index, as r
 Condition = Annotated[str, Field(max_length=500, examples=["label=bird"])]
 
 
-class _Sent(BaseModel):
+class RequestBody(BaseModel):
+    """What a client may send: nothing that is not named."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class SearchRequest(_Sent):
+class SearchRequest(RequestBody):
     """What is looked for: words, pictures, something in the index, or several of these together."""
 
     model_config = ConfigDict(
@@ -75,6 +81,12 @@ class SearchRequest(_Sent):
     columns: list[Column] = Field(default=[], max_length=16, description="Columns that come with each result.")
     sort: Column = Field(default="", description="A column that the likely results, or all pictures, are sorted by.")
     descending: bool = Field(default=False, description="Sort from high to low.")
+    says: str = Field(
+        default="", max_length=300, description="Words that stand in the picture; one letter may be wrong."
+    )
+    rerank: bool = Field(
+        default=False, description="Whether the first results are scored again by the run of --rerank."
+    )
 
 
 class ListedItem(BaseModel):
@@ -94,6 +106,13 @@ class ListedItem(BaseModel):
     columns: dict[str, Any] = Field(description="The columns that were asked for; of a single item, all.")
 
 
+class Reranking(BaseModel):
+    """What scoring the first results again took."""
+
+    pairs: int = Field(description="How many results were scored again.")
+    seconds: float
+
+
 class SearchResult(BaseModel):
     """What was found, best first."""
 
@@ -104,6 +123,7 @@ class SearchResult(BaseModel):
     seconds: float
     like: ListedItem | None = Field(description="What `like` names.")
     known: list[ListedItem | None] = Field(description="For each of `images` the same picture in the index.")
+    reranked: Reranking | None = Field(description="How the first results were scored again; null where they were not.")
 
 
 class Item(ListedItem):
@@ -114,7 +134,7 @@ class Item(ListedItem):
     neighbours: str = Field(description="The address of what is most like it.")
 
 
-class EmbedRequest(_Sent):
+class EmbedRequest(RequestBody):
     """What is to be encoded: words, pictures, or both."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a red bird", "a boat"]}]})
@@ -131,7 +151,7 @@ class Embeddings(BaseModel):
     fingerprint: str
 
 
-class ExplainRequest(_Sent):
+class ExplainRequest(RequestBody):
     """A picture (of the index, or sent along), and what it is held against."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"row": 0, "texts": ["a red bird"], "by_word": True}]})
@@ -159,7 +179,7 @@ class ExplainResponse(BaseModel):
     maps: list[Map]
 
 
-class GroundRequest(_Sent):
+class GroundRequest(RequestBody):
     """A picture (of the index, or sent along), and what is to be pointed at in it."""
 
     row: Row | None = None
@@ -190,6 +210,52 @@ class GroundResponse(BaseModel):
     overlay: str = Field(description="The picture with the boxes on it: data:image/png;base64,...; or empty.")
 
 
+class SegmentRequest(RequestBody):
+    """A picture (of the index, or sent along), and the classes of its pixels."""
+
+    row: Row | None = None
+    image: Picture | None = None
+    classes: list[Text] = Field(min_length=1, max_length=CLASSES)
+
+
+class SegmentedClass(BaseModel):
+    """A class, which share of the picture it takes, and its colour in the layer (#rrggbb)."""
+
+    name: str
+    share: float
+    colour: str
+
+
+class SegmentResponse(BaseModel):
+    """The classes in the order in which they were asked for."""
+
+    classes: list[SegmentedClass]
+    notes: list[str]
+    layer: str = Field(description="The colours of the classes, clear elsewhere: data:image/png;base64,...")
+
+
+class AlignRequest(RequestBody):
+    """A picture of the index, and a text about it."""
+
+    row: Row
+    text: Text
+
+
+class AlignedWord(BaseModel):
+    """A word, and the box that it means most: x0 y0 x1 y1 in shares of the picture's width and height."""
+
+    word: str
+    box: tuple[float, float, float, float]
+    score: float
+    share: float = Field(description="Of the scores of all boxes; 1 over their number where the word means none.")
+
+
+class AlignResponse(BaseModel):
+    """The words of the text in order."""
+
+    words: list[AlignedWord]
+
+
 class Folder(BaseModel):
     """A folder that the owner named when the server was started."""
 
@@ -213,40 +279,6 @@ class Job(BaseModel):
     message: str
 
 
-class LabelProgress(BaseModel):
-    """How far the labelling of a collection is."""
-
-    file: str = Field(description="The name of the csv that labels are saved in.")
-    total: int
-    label: int = Field(description="How many pictures have a label.")
-    caption: int = Field(description="How many pictures have a caption.")
-
-
-class QueuedItem(BaseModel):
-    """A picture to be labelled, and what is saved for it."""
-
-    position: int
-    item: ListedItem
-    caption: str
-    label: str
-
-
-class LabelSuggestions(BaseModel):
-    """What a picture may be, the likeliest first."""
-
-    labels: list[str]
-    captions: list[str]
-
-
-class SaveLabel(_Sent):
-    """What a picture is, and what was saved for it when the client last looked."""
-
-    caption: str = Field(default="", max_length=2000)
-    label: str = Field(default="", max_length=500)
-    before_caption: str = Field(default="", max_length=10_000)
-    before_label: str = Field(default="", max_length=10_000)
-
-
 class RunInfo(BaseModel):
     """What is served."""
 
@@ -262,9 +294,16 @@ class RunInfo(BaseModel):
     languages: str = Field(description="In which languages the model reads; empty where that is not recorded.")
     caveat: str = Field(description="What the chances do not tell; empty where there is nothing to say.")
     labels: str = Field(description="The name of the file that labels are written to; empty: none was named.")
+    captions: str = Field(description="The name of the file of drafts that captions are written to; empty: none was.")
     reads_text: bool = Field(description="Whether pictures can be searched by words; else by pictures alone.")
     can_explain: bool
     can_ground: bool
+    can_segment: bool
+    has_words: bool = Field(description="Whether the words that stand in pictures were read.")
+    can_rerank: bool = Field(description="Whether a run was named that scores the first results again.")
+    rerank_count: int = Field(description="How many results are scored again.")
+    rerank_seconds: float | None = Field(description="About how long that takes; null where it is not known.")
+    can_align: bool = Field(description="Whether that run says which box a word means.")
 
 
 class Health(BaseModel):

@@ -30,7 +30,7 @@ from deixis.apps.serve.connections import Connection, Server
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
-from deixis.apps.serve.routes import export_routes, label_routes, model_routes, page_routes
+from deixis.apps.serve.routes import draft_routes, export_routes, label_routes, model_routes, page_routes, region_routes
 from deixis.apps.serve.schemas import Failure
 from deixis.apps.serve.server_state import ServerState
 from deixis.apps.serve.settings import ServeSettings
@@ -115,7 +115,7 @@ def create_app(
         update: brings the index up to date with a folder; by default as `deixis update` does.
     """
     desk = ServerState(searcher, settings, update or _updater(searcher))
-    desk.explainer, desk.grounder  # noqa: B018  models are loaded before the first request, not by it
+    desk.explainer, desk.grounder, desk.segmenter  # noqa: B018  models are loaded before the first request, not by it
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -141,6 +141,8 @@ def create_app(
     app.include_router(model_routes.router)
     app.include_router(export_routes.router)
     app.include_router(label_routes.router)
+    app.include_router(draft_routes.router)
+    app.include_router(region_routes.router)
     errors.install(app)
     # The last is the first that a request comes to.
     app.add_middleware(Intake, body=int(settings.body_mb * 1e6), seconds=settings.seconds)

@@ -16,15 +16,19 @@ from deixis.apps.ground.ground import ground
 from deixis.apps.label.label_table import LabelTable
 from deixis.apps.predict.capable import open_method, open_or_default
 from deixis.apps.search.searcher import Searcher
+from deixis.apps.segment.segment import default_segmenter
 from deixis.apps.serve.batched_search import LARGEST, BatchedSearch, Encoding, item_of
 from deixis.apps.serve.batching import Batcher, ConcurrencyLimit, Worker
 from deixis.apps.serve.columns import ColumnSummary, summary
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.jobs import Jobs, Update
-from deixis.apps.serve.label_queue import LabelQueue
+from deixis.apps.serve.labelling.draft_queue import DraftQueue
+from deixis.apps.serve.labelling.label_queue import LabelQueue
 from deixis.apps.serve.metrics import Metrics
+from deixis.apps.serve.models.pair_scoring import PairScorer
 from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
+from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
 from deixis.types import Detections
@@ -61,6 +65,8 @@ class ServerState:
         self.pictures = Pictures()
         self.jobs = Jobs(settings.folder, update)
         self.labels = LabelQueue(LabelTable(settings.labels)) if settings.labels else None
+        self.drafts = DraftQueue(LabelTable(settings.captions), searcher.index) if settings.captions else None
+        self.pairs = PairScorer(settings.rerank, searcher.index) if settings.rerank else None
         self.trouble = ""
         self._opening = threading.Lock()
         self._columns: tuple[Index, ColumnSummary] | None = None
@@ -196,6 +202,18 @@ class ServerState:
         found = ground(picture, text, model=self.grounder, count=count)
         assert isinstance(found, Detections)
         return found
+
+    # Segmenting, in the model's thread
+
+    @functools.cached_property
+    def segmenter(self) -> Any:
+        """A method that segments classes of any name; None where its models were not fetched. It shares those of the
+        method that locates phrases without training."""
+        free = self.grounder is not None and card_of(self.grounder).kind == "training-free"
+        try:
+            return default_segmenter(["thing"], self.grounder if free else None)
+        except DeixisError:
+            return None
 
 
 async def _desk(request: Request) -> ServerState:

@@ -19,8 +19,10 @@ class ServeSettings(ComputeSettings):
         token: secret that clients must send; `auto` generates one and prints it. Other users of this machine can read
             command lines.
         ground: run folder whose method offers `ground`, for POST /ground; by default the served run, if its does.
+        rerank: run folder whose method offers `match`: the page then offers to score the first results again by it.
         labels: csv that the page saves captions and labels in, each at once; it need not exist yet. Clients can label
             the pictures of the index, and write to no other file.
+        captions: csv of `deixis caption` whose drafts the page shows, to be accepted or edited, each saved at once.
         folder: folders that clients may index for new pictures; no other folder is read.
         body_mb: maximum size of a request, in megabytes.
         megapixels: maximum size of an uploaded picture, in megapixels.
@@ -33,8 +35,10 @@ class ServeSettings(ComputeSettings):
     port: int = 7878
     token: str = ""
     ground: str = ""
+    rerank: str = ""
     folder: tuple[str, ...] = ()
     labels: str = ""
+    captions: str = ""
     body_mb: float = 32.0
     megapixels: float = 50.0
     letters: int = 2000

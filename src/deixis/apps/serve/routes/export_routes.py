@@ -14,12 +14,12 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from deixis.apps.label.cells import harmless
 from deixis.apps.serve.columns import OWN, readable
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.pictures import located
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.errors import DeixisError
-from deixis.indexing.filters import number
 
 __all__ = ["router"]
 
@@ -27,7 +27,6 @@ router = APIRouter()
 
 _MOST = 1000
 _CHUNK = 1 << 20
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets compute
 _FILES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}, "application/zip": {}}}}
 
 Rows = Annotated[
@@ -79,7 +78,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return str(readable(f"'{text}" if text.startswith(_FORMULA) and number(text) is None else text))
+    return str(readable(harmless(text)))
 
 
 class _Pipe(io.RawIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -10,12 +11,12 @@ from fastapi import Path as InPath
 from deixis.apps.label.label_table import ChangedMeanwhile, Entry
 from deixis.apps.serve.columns import readable
 from deixis.apps.serve.errors import RequestError
-from deixis.apps.serve.label_queue import LabelQueue
+from deixis.apps.serve.labelling.label_queue import LabelQueue
+from deixis.apps.serve.labelling.label_schemas import LabelProgress, LabelSuggestions, QueuedItem, SaveLabel
 from deixis.apps.serve.routes.page_routes import listed_items
-from deixis.apps.serve.schemas import LabelProgress, LabelSuggestions, QueuedItem, SaveLabel
 from deixis.apps.serve.server_state import CurrentState, ServerState
 
-__all__ = ["router"]
+__all__ = ["Count", "Position", "Row", "queued", "router", "save_entry"]
 
 router = APIRouter(prefix="/labels")
 
@@ -35,7 +36,7 @@ async def queue(
     desk: CurrentState, start: Position = 0, k: Count = 12, without: Literal["", "label", "caption"] = ""
 ) -> list[QueuedItem]:
     """Pictures from a position on; of those without a label or caption, from the start again at the end."""
-    return await desk.readers(_queue, desk, start, k, without)
+    return await desk.readers(lambda: queued(desk, _labels(desk), start, k, without))
 
 
 @router.get("/classes")
@@ -77,8 +78,17 @@ def _progress(desk: ServerState) -> LabelProgress:
     )
 
 
-def _queue(desk: ServerState, start: int, k: int, without: str) -> list[QueuedItem]:
-    labels, index = _labels(desk), desk.index()
+def queued(desk: ServerState, labels: LabelQueue, start: int, k: int, without: str) -> list[QueuedItem]:
+    """Pictures of a queue with what is saved for them.
+
+    Args:
+        desk: the server.
+        labels: the queue.
+        start: position of the first.
+        k: how many.
+        without: `label` or `caption`: only those without one, from the start again at the end.
+    """
+    index = desk.index()
     rows, entries = labels.rows(index), labels.entries(index)
     positions = list(range(start, len(rows)))
     if without:
@@ -94,14 +104,31 @@ def _queue(desk: ServerState, start: int, k: int, without: str) -> list[QueuedIt
 
 
 def _save(desk: ServerState, row: int, request: SaveLabel) -> LabelProgress:
-    labels, index = _labels(desk), desk.index()
+    save_entry(desk, _labels(desk), row, request)
+    return _progress(desk)
+
+
+def save_entry(
+    desk: ServerState, labels: LabelQueue, row: int, request: SaveLabel, beside: Mapping[str, str] | None = None
+) -> None:
+    """Saves what a client sent for a row.
+
+    Args:
+        desk: the server.
+        labels: the queue of the csv.
+        row: of the index.
+        request: the texts, and those that stood there when the client last looked.
+        beside: further columns as they stood there.
+
+    Raises:
+        RequestError: there is no such row, a text can't be written down, or somebody else has changed it meanwhile.
+    """
     desk.item(row)
     texts = (request.caption, request.label, request.before_caption, request.before_label)
     if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
         raise RequestError(422, "A text holds half a character (a lone surrogate).", "Send it in UTF-8.")
     caption, label = (" ".join(text.split()) for text in texts[:2])
     try:
-        labels.save(index, row, Entry(caption, label), Entry(*texts[2:]))
+        labels.save(desk.index(), row, Entry(caption, label), Entry(*texts[2:]), beside)
     except ChangedMeanwhile as error:
         raise RequestError(409, error.found, error.cure) from error
-    return _progress(desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import math
 import time
@@ -17,6 +18,7 @@ from torch import Tensor
 from deixis.apps.explain.explanations import Explanation
 from deixis.apps.explain.overlays import png
 from deixis.apps.search.query import Query, SearchResults
+from deixis.apps.search.rerank import RERANKED, Reranked
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters
@@ -33,14 +35,16 @@ from deixis.apps.serve.schemas import (
     ListedItem,
     Map,
     Pointed,
+    Reranking,
     SearchRequest,
     SearchResult,
+    SegmentRequest,
 )
 from deixis.apps.serve.server_state import CurrentState, ServerState
 from deixis.inputs.images import open_image
 from deixis.types import Detections
 
-__all__ = ["router"]
+__all__ = ["data_address", "requested_picture", "router"]
 
 router = APIRouter()
 
@@ -56,14 +60,21 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
     """Finds pictures by words, pictures, or both; without either, lists the collection as it lies."""
     begun = time.perf_counter()
     with desk.gate.place():
-        require_letters([*request.texts, *request.minus_texts, *request.where], desk.settings.letters)
+        require_letters([*request.texts, *request.minus_texts, *request.where, request.says], desk.settings.letters)
         desk.searcher.require_text([*request.texts, *request.minus_texts])
+        reranks = _reranks(desk, request)
         like = None if request.like is None else await desk.readers(desk.row, request.like)
         known = await desk.readers(_known, desk, request)
-        asked = _asked(request, like, frozenset(row for row in (like, *known) if row is not None))
+        wide = request.model_copy(update={"k": max(RERANKED, request.offset + request.k), "offset": 0})
+        own_rows = frozenset(row for row in (like, *known) if row is not None)
+        asked = _asked(wide if reranks else request, like, own_rows)
         pixels = await _pixels(desk, [*request.images, *request.minus_images])
         texts = (*request.texts, *request.minus_texts)
         answer: SearchResults = await desk.batcher(Encoding(texts, pixels, asked))
+        again = await desk.model(_reranked, desk, request, answer) if reranks else None
+    if again is not None:
+        page = again.results.found[request.offset : request.offset + request.k]
+        answer = dataclasses.replace(again.results, found=page)
     rows = [(each.row, each.item, _number(each.score), each.relevance) for each in answer]
     found = await desk.readers(listed_items, desk.pictures, rows, request.columns)
     own = {row: await desk.readers(_listed, desk, row) for row in {like, *known} - {None}}
@@ -75,6 +86,7 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         seconds=time.perf_counter() - begun,
         like=own.get(like),
         known=[own.get(row) for row in known],
+        reranked=None if again is None else Reranking(pairs=again.pairs, seconds=again.seconds),
     )
 
 
@@ -105,7 +117,7 @@ async def explain(request: ExplainRequest, desk: CurrentState) -> ExplainRespons
             raise RequestError(
                 422, f"{len(distinct)} texts or words are to be explained.", f"Ask for 1 to {_WORDS} at a time."
             )
-        picture = await desk.readers(_picture, desk, request)
+        picture = await desk.readers(requested_picture, desk, request)
         parts = await desk.model(desk.explained, picture, distinct, deadline)
         maps = await desk.readers(_maps, texts, dict(zip(distinct, parts, strict=True)), request.by_word)
     return ExplainResponse(maps=maps)
@@ -117,7 +129,7 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
     with desk.gate.place():
         require_letters([request.text], desk.settings.letters)
         desk.require_grounder()
-        picture = await desk.readers(_picture, desk, request)
+        picture = await desk.readers(requested_picture, desk, request)
         found = await desk.model(desk.grounded, picture, request.text, request.count)
         overlay = await desk.readers(_drawn, found) if request.overlay else ""
     boxes = [
@@ -131,6 +143,30 @@ async def ground(request: GroundRequest, desk: CurrentState) -> GroundResponse:
         for row in found.rows()
     ]
     return GroundResponse(text=request.text, boxes=boxes, note="; ".join(map(str, found.missing)), overlay=overlay)
+
+
+def _reranks(desk: ServerState, request: SearchRequest) -> bool:
+    """Whether results of this page are among those that are scored again.
+
+    Raises:
+        RequestError: the server has no run for it, or the query is not words alone.
+    """
+    if not request.rerank:
+        return False
+    if desk.pairs is None:
+        raise RequestError(422, "No run was named that scores pairs.", "Start the server with --rerank RUN.")
+    if not request.texts or request.images or request.minus_texts or request.minus_images or request.like is not None:
+        raise RequestError(
+            422, "Pairs are scored of a picture and a text, and the query is not words alone.", "Send texts."
+        )
+    if request.sort:
+        raise RequestError(422, "Results are either sorted by a column or scored again.", "Leave out one of the two.")
+    return request.offset < RERANKED
+
+
+def _reranked(desk: ServerState, request: SearchRequest, answer: SearchResults) -> Reranked:
+    assert desk.pairs is not None
+    return desk.pairs.rerank(answer, " ".join(request.texts), time.monotonic() + desk.settings.seconds)
 
 
 def _known(desk: ServerState, request: SearchRequest) -> list[int | None]:
@@ -174,6 +210,7 @@ def _asked(request: SearchRequest, like: int | None, left_out: frozenset[int]) -
         left_out,
         request.sort,
         request.descending,
+        request.says.strip(),
     )
 
 
@@ -187,8 +224,13 @@ def _read(desk: ServerState, sent: str) -> Float[Tensor, "1 3 H W"]:
     return desk.searcher.encoder.preprocess.read([picture_bytes(sent, desk.pixels)], threads=1)
 
 
-def _picture(desk: ServerState, request: ExplainRequest | GroundRequest) -> Image.Image:
-    """The picture that a request speaks of: of the index, or sent along."""
+def requested_picture(desk: ServerState, request: ExplainRequest | GroundRequest | SegmentRequest) -> Image.Image:
+    """The picture that a request speaks of: of the index, or sent along.
+
+    Raises:
+        RequestError: neither is given or both, or the picture is not there.
+        ImageError: it can't be read.
+    """
     if (request.row is None) == (request.image is None):
         raise RequestError(422, "A request is about either a row or an image.", "Send one of the two.")
     if request.image is not None:
@@ -214,7 +256,7 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
         blind = bool(part.text_blind and part.text_blind[0][0])
         score = float(part.scores[0, 0])
         said = "" if by_word else part.sentence()
-        address = _address(overlay)
+        address = data_address(overlay)
         maps.append(Map(text=text, score=score, overlay=address, words=words, sentence=said, text_blind=blind))
     return maps
 
@@ -222,10 +264,11 @@ def _maps(texts: Sequence[str], parts: Mapping[str, Explanation], by_word: bool)
 def _drawn(found: Detections) -> str:
     overlay = found.overlay()
     overlay.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return _address(overlay)
+    return data_address(overlay)
 
 
-def _address(picture: Image.Image) -> str:
+def data_address(picture: Image.Image) -> str:
+    """A picture as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png(picture)).decode('ascii')}"
 
 

@@ -15,6 +15,8 @@ from fastapi import Path as InPath
 from starlette.responses import Response
 
 from deixis.apps.search.calibration import NEVER_SAYS_NOTHING
+from deixis.apps.search.rerank import RERANKED
+from deixis.apps.search.says import READ
 from deixis.apps.serve.access import REPORT_POLICY
 from deixis.apps.serve.columns import OWN, readable, shortened
 from deixis.apps.serve.errors import RequestError
@@ -257,7 +259,14 @@ def _run(desk: ServerState) -> RunInfo:
         languages=languages(encoder),
         caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
         labels="" if desk.labels is None else readable(desk.labels.table.path.name),
+        captions="" if desk.drafts is None else readable(desk.drafts.table.path.name),
         reads_text=desk.searcher.reads_text,
         can_explain=desk.explainer is not None,
         can_ground=desk.grounder is not None,
+        can_segment=desk.segmenter is not None,
+        has_words=READ in columns.fields,
+        can_rerank=desk.pairs is not None,
+        rerank_count=RERANKED,
+        rerank_seconds=desk.pairs.seconds if desk.pairs else None,
+        can_align=desk.pairs is not None and desk.pairs.can_align,
     )

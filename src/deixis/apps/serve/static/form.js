@@ -1,5 +1,5 @@
 // What is asked with: the box, pictures, further words, words to keep away from, the slider, the filters.
-import { filterOn, filtered, mixed, parsed, plain } from "./query.js";
+import { filterOn, filtered, mixed, parsed, plain, wordy } from "./query.js";
 import { $, chance, make, thumbnail, Trouble } from "./talk.js";
 
 const SENT = 1024; // pixels of the longer side: models look at far fewer
@@ -75,6 +75,8 @@ export class Form {
     $("mix").addEventListener("input", () => change({ mix: Number($("mix").value) }, "sliding"));
     this.#adder($("also"), "also");
     this.#adder($("without"), "minus");
+    this.#adder($("says"), "says");
+    $("rerank-on").addEventListener("change", () => change({ rerank: $("rerank-on").checked }, "now"));
     $("filter").addEventListener("click", () => this.#fold($("filters").hidden));
     this.#files();
   }
@@ -83,7 +85,8 @@ export class Form {
     const add = () => {
       const words = input.value.trim();
       input.value = "";
-      if (words && !this.query()[list].includes(words)) this.change({ [list]: [...this.query()[list], words] }, "now");
+      if (words && list === "says") this.change({ says: words }, "now");
+      else if (words && !this.query()[list].includes(words)) this.change({ [list]: [...this.query()[list], words] }, "now");
     };
     input.addEventListener("keydown", event => {
       if (event.key === "Enter") add();
@@ -139,8 +142,12 @@ export class Form {
 
   /** What can be filtered by is known once the run is. */
   knows(run) {
-    this.#run = run;
-    $("filter").hidden = !run.calibrated && run.fields.length === 0;
+    const fields = run.has_words ? run.fields.filter(name => name !== "says") : run.fields; // it has a line of its own
+    this.#run = { ...run, fields };
+    $("filter").hidden = !run.calibrated && fields.length === 0;
+    $("says").hidden = !run.has_words;
+    $("rerank").hidden = !run.can_rerank;
+    this.costs(run.rerank_seconds);
     $("words").readOnly = !run.reads_text;
     for (const id of ["also", "without"]) $(id).hidden = !run.reads_text;
     if (!run.reads_text) $("words").placeholder = "The model reads no words: add a picture";
@@ -160,10 +167,13 @@ export class Form {
     if ($("words").value !== query.q) $("words").value = query.q;
     $("mixing").hidden = !mixed(query);
     $("mix").value = query.mix;
+    $("rerank-on").checked = query.rerank;
+    $("rerank-on").disabled = !wordy(query) || Boolean(query.sort);
     this.#drawPictures(query);
     const chips = [
       ...query.also.map(words => this.#chip("and", words, { also: query.also.filter(other => other !== words) })),
       ...query.minus.map(words => this.#chip("−", words, { minus: query.minus.filter(other => other !== words) })),
+      ...(query.says ? [this.#chip("says", `“${query.says}”`, { says: "" })] : []),
       ...query.where.map(text => {
         const [column, sign, value] = parsed(text);
         const words = {
@@ -177,6 +187,12 @@ export class Form {
     ];
     $("chips").replaceChildren(...chips);
     this.#drawFilters(query);
+  }
+
+  /** About how long it takes to score the first results again. */
+  costs(seconds) {
+    const cost = seconds === null ? "" : `: about ${seconds < 10 ? Math.max(0.1, Number(seconds.toPrecision(1))) : Math.round(seconds)} s`;
+    $("rerank-cost").textContent = `Re-rank the first ${this.#run.rerank_count}${cost}`;
   }
 
   /** Which row is searched like, once that is known. */

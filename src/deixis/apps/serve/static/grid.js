@@ -96,6 +96,9 @@ export class Grid {
     this.#arrange();
   }
 
+  /** The pictures near the window, each with its item. */
+  get near() { return [...this.#tiles].map(([index, tile]) => [tile, this.items[index]]); }
+
   /** Draws all pictures anew. */
   redraw() {
     for (const tile of this.#tiles.values()) tile.remove();

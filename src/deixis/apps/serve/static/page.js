@@ -3,14 +3,14 @@ import { Folders } from "./folders.js";
 import { Form } from "./form.js";
 import { Grid } from "./grid.js";
 import { Options, Selection } from "./options.js";
-import { asks, body, key, means, named, plain, read, TABS, texts, write } from "./query.js";
+import { asks, body, key, means, named, plain, read, TABS, texts, wordy, write } from "./query.js";
 import { $, call, complain, counted, HARDLY, make, remembered } from "./talk.js";
 import { View } from "./view.js";
 
 const PAUSE = 150; // milliseconds without a key before a search
 const SETTLED = 2000; // milliseconds after which further typing is another query for the back button
 const PAGE = 60;
-const NOTHING = { q: "", also: [], minus: [], pictures: [], lost: 0, like: null, sure: 0 }; // is asked for
+const NOTHING = { q: "", also: [], minus: [], pictures: [], lost: 0, like: null, says: "", sure: 0 }; // is asked for
 const KEPT = 12; // answers that the back button finds again
 
 let run = { name: "", model: "", count: 0, fields: [], shown: [], calibrated: false, report: null, can_explain: false };
@@ -24,9 +24,9 @@ const form = new Form(() => query, change, error => complain($("trouble"), error
 const grid = new Grid($("grid"), {
   open: index => see(answer.items[index]),
   more, href: item => write({ ...query, see: named(item) }), leave: () => $("words").focus(),
-  select: () => selection.draw(), seen: (tile, item) => hits?.seen(tile, item),
+  select: () => selection.draw(), seen: (tile, item) => { for (const each of [hits, words]) each?.seen(tile, item); },
 });
-let hits = null; // draws boxes on results, where the model can
+let hits = null, words = null; // draw boxes on results, where a model can
 const selection = new Selection(grid);
 const options = new Options(() => query, parts => go({ ...parts, see: null }, "replace"), look => grid.look(look));
 const wants = () => key(query, options.columns);
@@ -82,7 +82,7 @@ function follow(delay) {
   $("tab-search").href = write({ ...query, tab: "search", see: null });
   if (query.tab === "report") report();
   if (query.tab === "folders") folders.show();
-  if (query.tab === "label") label();
+  if (query.tab in DESKS) desk(query.tab);
   form.draw();
   options.draw();
   lost();
@@ -98,19 +98,25 @@ function report() {
       "This index was made without adapting a model. deixis adapt writes a report of what that bought.")));
 }
 
-let labels = null;
+// Tabs that fill in a csv: how to get them, where the server was started without, and what they are.
+const DESKS = {
+  label: {
+    field: "labels", none: "Nothing to label into", why: "To label pictures here, start the server with a csv that labels are saved in:",
+    how: "deixis serve INDEX --labels labels.csv", open: async host => new (await import("./label.js")).Labels(host),
+  },
+  captions: {
+    field: "captions", none: "No drafts of captions", why: "To look through drafts here, write some and start the server with their csv:",
+    how: "deixis caption DATA --out captions.csv\ndeixis serve INDEX --captions captions.csv",
+    open: async host => new (await import("./captions.js")).Captions(host),
+  },
+};
+const desks = {};
 
-async function label() {
-  if (run.report === null || query.tab !== "label") return; // not known yet
-  if (!run.labels) {
-    $("label").replaceChildren(make("h2", {}, "Nothing to label into"), make("p", {},
-      "To label pictures here, start the server with a csv that labels are saved in:"),
-      make("pre", { tabIndex: 0 }, "deixis serve INDEX --labels labels.csv"));
-    return;
-  }
-  const { Labels } = await import("./label.js");
-  labels ??= new Labels($("label"));
-  await labels.show();
+async function desk(tab) {
+  if (run.report === null || query.tab !== tab) return; // not known yet
+  const { field, none, why, how, open } = DESKS[tab];
+  if (!run[field]) return $(tab).replaceChildren(make("h2", {}, none), make("p", {}, why), make("pre", { tabIndex: 0 }, how));
+  await (await (desks[tab] ??= open($(tab)))).show();
 }
 
 /** Says which pictures an address or a reload could not bring back. */
@@ -149,6 +155,7 @@ async function ask(wanted) {
     if (found.like) form.likes(found.like.row);
     adopt(found.known);
     const asked = body(query, options.columns);
+    if (found.reranked) form.costs(found.reranked.seconds * run.rerank_count / Math.max(1, found.reranked.pairs));
     show({ ...found, asked, key: wants(), items: found.found, scroll: 0, greyed: found.nothing });
     answers.set(answer.key, answer);
     if (answers.size > KEPT) answers.delete(answers.keys().next().value);
@@ -172,8 +179,8 @@ function adopt(known) {
 }
 
 /** How many of an answer are listed: those behind them hardly match. */
-function likely({ items, unfolded, asked, nothing }) {
-  const cut = unfolded || asked.sort || nothing ? -1 : items.findIndex(item => item.relevance !== null && item.relevance < HARDLY);
+function likely({ items, unfolded, asked, nothing, reranked }) {
+  const cut = unfolded || asked.sort || nothing || reranked ? -1 : items.findIndex(item => item.relevance !== null && item.relevance < HARDLY);
   return cut > 0 ? cut : -1;
 }
 
@@ -237,6 +244,7 @@ function list(anew = false) {
   const none = !$("nothing").hidden, cut = likely(answer), total = cut < 0 ? answer.total : cut;
   const items = none ? [] : cut < 0 ? answer.items : answer.items.slice(0, cut);
   if (anew) hits?.begin(wanted());
+  if (anew) words?.begin(wordy(query) ? [texts(query).join(" ")] : [], items[0]);
   if (anew) grid.show(items, none ? 0 : total);
   else grid.add(items.slice(grid.items.length), total);
   const rest = answer.total - cut;
@@ -247,11 +255,17 @@ function list(anew = false) {
 /** What is to be drawn where it is in each result. */
 const wanted = () => ($("hits-on").checked ? texts(query) : []);
 
-async function locates() {
-  const { Hits, Where } = await import("./where.js");
-  hits ??= new Hits();
-  view.where ??= new Where();
-  $("hits").hidden = false;
+/** Fetches the parts that show what this run's models can do beside searching. */
+async function equips() {
+  if (run.can_ground || run.can_align) {
+    const { grounded, Hits, Words } = await import("./hits.js");
+    if (run.can_ground) hits ??= new Hits("hits", grounded);
+    if (run.can_align) words ??= new Words($("meant"), () => grid.near);
+  }
+  $("hits").hidden = !run.can_ground;
+  if (view.lookups.length) return;
+  if (run.can_ground) view.lookups.push(new (await import("./where.js")).Where());
+  if (run.can_segment) view.lookups.push(new (await import("./segment.js")).Segment());
 }
 
 $("hits-on").checked = remembered("where") === "on";
@@ -274,11 +288,16 @@ function reads() {
 }
 
 function told(found) {
-  const count = counted(found.total), sorted = found.asked.sort ? `, sorted by ${found.asked.sort}` : "";
+  const { says } = found.asked, held = says ? ` in which “${says}” stands` : "";
+  const count = counted(found.total) + held, sorted = found.asked.sort ? `, sorted by ${found.asked.sort}` : "";
   const pass = found.total === 1 ? " passes the filters" : " pass the filters";
   if (!asks(query)) return `${count}${query.where.length ? pass : ""}${sorted}`;
   if (sorted) return `The ${found.total === 1 ? "best picture" : `best ${count}`}${sorted}.`;
   if (found.nothing) return "The nearest results, though none of them seems to match.";
+  if (found.reranked) {
+    const { pairs, seconds } = found.reranked;
+    return `${count}; the first ${pairs} scored again, in ${seconds.toFixed(1)} s, best first.`;
+  }
   if (found.sentence) return `${count}, best first. ${found.sentence}`;
   const why = run.calibrated ? "is measured for one phrase by itself only" : "was not measured for this collection";
   return `${count}, best first. The scores are plain similarities: how sure they are ${why}.`;
@@ -286,11 +305,11 @@ function told(found) {
 
 function nothing(found) {
   const act = (words, parts) => make("button", { type: "button", onclick: () => change(parts, "now") }, words);
-  if (!run.count && !found.total && !query.where.length) {
+  if (!run.count && !found.total && !query.where.length && !query.says) {
     const cure = "Add some: deixis index my-photos --out INDEX, or look in Folders.";
     return [make("h2", {}, "No pictures yet"), make("p", {}, cure)];
   }
-  const filtered = query.where.length || (query.sure && plain(query));
+  const filtered = query.where.length || query.says || (query.sure && plain(query));
   const tips = [];
   if (asks(query)) tips.push("Describe what the picture shows in simple words: “a red cup” rather than an article number.");
   if (query.minus.length) tips.push("The words after “without” may exclude too much.");
@@ -299,7 +318,7 @@ function nothing(found) {
   const buttons = [
     ...(some ? [make("button", { type: "button", onclick: nearest }, "Show the nearest anyway")] : []),
     ...(query.minus.length ? [act("Search without “without”", { minus: [] })] : []),
-    ...(filtered ? [act("Drop the filters", { where: [], sure: 0 })] : []),
+    ...(filtered ? [act("Drop the filters", { where: [], says: "", sure: 0 })] : []),
     ...(asks(query) ? [act("Show all pictures", { ...NOTHING, where: [] })] : []),
   ];
   const why = found.sentence.replace(/^nothing here is likely to match\W*/i, "");
@@ -372,10 +391,10 @@ async function meet() {
     document.title = `${run.name}: search pictures`;
     $("name").title = `${counted(run.count)}, model ${run.model}`;
     $("tab-report").hidden = !run.report;
-    $("tab-label").hidden = !run.labels;
+    for (const tab in DESKS) $(`tab-${tab}`).hidden = !run[DESKS[tab].field];
     if (query.tab === "report") report();
-    if (query.tab === "label") label();
-    if (run.can_ground) await locates();
+    if (query.tab in DESKS) desk(query.tab);
+    await equips();
     form.knows(run);
     options.knows(run);
     search(0); // with the columns that are shown

@@ -11,7 +11,7 @@ const share = (text, otherwise) => {
   return text !== null && value >= 0 && value <= 1 ? value : otherwise;
 };
 
-export const TABS = ["search", "label", "folders", "report"];
+export const TABS = ["search", "label", "captions", "folders", "report"];
 
 /** The query of an address; pictures are too large for one and are kept beside it. */
 export function read(hash, pictures = []) {
@@ -22,6 +22,7 @@ export function read(hash, pictures = []) {
     mix: share(found.get("mix"), 0.5), like: refers(found.get("like")), sure: share(found.get("sure"), 0),
     tab: TABS.includes(found.get("tab")) ? found.get("tab") : "search",
     see: refers(found.get("see")), pictures, lost: Math.max(0, (row(found.get("pictures")) ?? 0) - pictures.length),
+    says: found.get("says") ?? "", rerank: found.has("rerank"),
     sort: found.get("sort") ?? "", show: found.has("show") ? all("show") : null,
   };
 }
@@ -34,6 +35,8 @@ export function write(query) {
   for (const words of query.also) parts.append("and", words);
   for (const words of query.minus) parts.append("minus", words);
   for (const filter of query.where) parts.append("where", filter);
+  if (query.says) parts.set("says", query.says);
+  if (query.rerank) parts.set("rerank", "on");
   if (query.like !== null) parts.set("like", query.like);
   if (query.mix !== 0.5) parts.set("mix", query.mix);
   if (query.sure) parts.set("sure", query.sure);
@@ -54,13 +57,18 @@ export const asks = query => texts(query).length > 0 || query.minus.length > 0 |
 /** Whether it is one text and nothing else: for such queries it can be measured how sure an answer is. */
 export const plain = query => texts(query).length === 1 && query.minus.length === 0 && !pictured(query);
 
+/** Whether it is words and nothing else: such queries can be held against each picture. */
+export const wordy = query => texts(query).length > 0 && query.minus.length === 0 && !pictured(query);
+/** Whether the first results are scored again. */
+export const reranks = query => query.rerank && wordy(query) && !query.sort;
+
 /** What POST /search takes; `columns` are shown with each result. */
 export const body = (query, columns) => ({
   texts: texts(query), minus_texts: query.minus, images: query.pictures.map(picture => picture.data),
   ...(query.pictures.length && query.pictures.every(picture => picture.digest)
     ? { digests: query.pictures.map(picture => picture.digest) } : {}),
   like: query.like !== null && /^\d+$/.test(query.like) ? Number(query.like) : query.like,
-  mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
+  says: query.says, rerank: reranks(query), mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
   sort: query.sort.replace(/^-/, ""), descending: query.sort.startsWith("-"), columns: columns.slice(0, 16),
 });
 
@@ -68,7 +76,7 @@ export const body = (query, columns) => ({
 export const key = (query, columns = []) => JSON.stringify([
   texts(query), query.minus, query.pictures.map(picture => picture.id), query.like,
   mixed(query) ? query.mix : 0, query.where, plain(query) ? query.sure : 0,
-  query.sort, columns,
+  query.sort, columns, query.says, reranks(query),
 ]);
 
 const FILTER = /^(.+?)(<=|>=|!=|=|~|<|>)(.*)$/s;

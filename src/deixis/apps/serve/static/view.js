@@ -15,7 +15,7 @@ export class View {
   #asking = null;
   #cells = []; // its columns
   #maps = new Map(); // of this picture: text -> maps of its words
-  where = null; // what shows where things are, once it is known that the model can
+  lookups = []; // what shows where things are, and what each pixel is, where the model can
 
   /** `turn(step)`, `leave()`, `like(item)` are what can be done here. */
   constructor(actions) {
@@ -163,7 +163,7 @@ export class View {
     this.#maps.clear();
     this.#unexplain();
     this.#zoom(false);
-    for (const id of ["view-small", "view-large", "view-map", "view-boxes"]) {
+    for (const id of ["view-small", "view-large", "view-map", "view-layer", "view-boxes"]) {
       const [width, height] = item.full;
       Object.assign($(id).style, { maxWidth: `min(100%, ${width}px)`, maxHeight: `min(100%, ${height}px)` });
     }
@@ -180,8 +180,7 @@ export class View {
     $("view-place").parentElement.hidden = !item.place;
     $("view-copy").textContent = "Copy";
     $("view-why").hidden = !explains || texts.length === 0;
-    $("view-where").hidden = !this.where;
-    this.where?.shows(item, texts);
+    for (const each of this.lookups) each.shows(item, texts);
     if (!this.open) {
       $("view").showModal();
       this.#offer();
@@ -195,7 +194,7 @@ export class View {
   close() {
     if (!this.open) return;
     this.#unexplain();
-    this.where?.close();
+    for (const each of this.lookups) each.close();
     this.#item = null;
     $("view").close();
     $("view-large").removeAttribute("src");

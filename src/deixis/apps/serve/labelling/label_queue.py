@@ -69,13 +69,15 @@ class LabelQueue:
         found = {row: saved.get(place, Entry()) for row, place in places.items()}
         return {row: entry for row, entry in found.items() if any(entry)}
 
-    def save(self, index: Index, row: int, entry: Entry, before: Entry) -> None:
+    def save(
+        self, index: Index, row: int, entry: Entry, before: Entry, beside: Mapping[str, str] | None = None
+    ) -> None:
         """Saves what a row is.
 
         Raises:
             DeixisError: as `LabelTable.save`.
         """
-        self.table.save(self._ordered(index).places[row], entry, before)
+        self.table.save(self._ordered(index).places[row], entry, before, beside)
 
     def classes(self, index: Index) -> list[str]:
         """All class names, of the table and of the index, the commonest first."""

@@ -1,0 +1,1 @@
+"""Models beside that of the index: what scores pairs again, and what names pixels."""
