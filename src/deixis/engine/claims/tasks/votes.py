@@ -1,4 +1,4 @@
-"""Where claims about votes meet: the scenes of the task `scenes`, and triplets of the training scenes with votes.
+"""Where claims about votes meet: coloured clothes with captions, and triplets of the training pictures with votes.
 
 No votes of people can be had here. *Proxy votes* are the frozen starter's: a variant has the vote where it is nearer to
 the reference both in the pictures as they are and mirrored. What training on them brings over other votes is at most
@@ -19,24 +19,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deixis import zoo
+from deixis.data.synthetic.coloured_clothes import coloured_clothes
 from deixis.data.synthetic.triplets import triplets, with_votes
-from deixis.engine.claims.claim_tasks import TrainingTask
-from deixis.engine.claims.tasks import scenes
+from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.errors import DeixisError
 from deixis.files import cache_dir, write_json
 from deixis.inputs.images import load_image
+from deixis.nn.dual import DualEncoder
 from deixis.ops.similarity.triplets import cosine_distance
 from deixis.types import Source
 from deixis.types.cards import TaskCard
+from deixis.zoo import scratch
 
 __all__ = ["TASK", "Options", "make", "pixel_votes", "proxy_votes", "shuffled"]
 
 TASK = TaskCard(
-    title="Generated scenes with captions, and votes on which of two variants of a scene looks more like it",
+    title="Clothes in colours with captions, and votes on which of two variants of a picture looks more like it",
     metrics=("zero_shot", "recall_at_1"),
 )
 
 _BLOCK = 16
+_VOTED = 0  # the seed of the triplets: one set for all seeds, as people's votes would be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,50 +50,50 @@ class Options:
         votes: `proxy` (the frozen starter's), `shuffled` (the same, dealt out at random), `pixel` (of the variants the
             one whose pixels differ less) or `none` (no triplets).
         triplets: how many are made; those on which the two views disagree are left out.
-        cast: as in the task `scenes`, and all that follow.
-        nouns: see there.
-        objects: see there.
-        count: see there.
-        held: see there.
-        messy: see there.
-        image: see there.
-        side: see there.
-        batch_size: see there.
+        count: pairs to train on.
+        held: pictures to tune on, and as many to report on.
+        image: the image tower, see `deixis.zoo.scratch.build`.
+        size: of both towers, see there.
+        side: of the pictures, in pixels.
+        batch_size: pairs, or triplets, a step.
     """
 
     votes: Literal["proxy", "shuffled", "pixel", "none"] = "proxy"
     triplets: int = 1600
-    cast: str = "shapes"
-    nouns: int = 0
-    objects: tuple[int, int] = (1, 1)
-    count: int = 4000
-    held: int = 400
-    messy: bool = True
+    count: int = 2000
+    held: int = 1000
     image: str = "resnet"
-    side: int = 64
+    size: str = "small"
+    side: int = 32
     batch_size: int = 64
 
 
 def make(options: Options, seed: int) -> TrainingTask:
-    """Makes the task; the pairs are the same whatever the votes.
+    """Makes the task; the pairs are the same whatever the votes, and the triplets whatever the seed.
 
     Args:
         options: see `Options`.
-        seed: of the scenes and the triplets.
+        seed: of the pairs, and of how shuffled votes are dealt out.
 
     Raises:
         DeixisError: a value is out of range, or the starter or a set is not in the cache.
     """
-    shared = {field.name for field in dataclasses.fields(scenes.Options)}
-    same = {name: value for name, value in dataclasses.asdict(options).items() if name in shared}
-    task = scenes.make(scenes.Options(**same), seed)
+    require_least(options, count=options.batch_size, held=2, batch_size=2)
+    parts = {"train": options.count, "val": options.held, "test": options.held}
+    train, validation, test = (coloured_clothes(seed, count, part, options.side) for part, count in parts.items())
+    texts = tuple(caption for sample in train.samples for caption in sample.captions)
+
+    def encoder(number: int) -> DualEncoder:
+        return scratch.build(texts, options.size, options.side, number, image=options.image)
+
+    task = TrainingTask(train, validation, test, encoder, options.batch_size)
     if options.votes == "none":
         return task
-    plain = triplets(task.train, seed, options.triplets)
+    plain = triplets(coloured_clothes(_VOTED, options.count, "train", options.side), _VOTED, options.triplets)
     if options.votes == "pixel":
         voted = with_votes(plain, pixel_votes(plain))
     else:
-        voted = with_votes(plain, _stored_votes(plain, options, seed))
+        voted = with_votes(plain, _stored_votes(plain, options))
         voted = shuffled(voted, seed) if options.votes == "shuffled" else voted
     if len(voted.samples) < options.batch_size:
         raise DeixisError(
@@ -100,9 +103,9 @@ def make(options: Options, seed: int) -> TrainingTask:
     return dataclasses.replace(task, sources={"triplets": voted})
 
 
-def _stored_votes(source: Source, options: Options, seed: int) -> list[float | None]:
+def _stored_votes(source: Source, options: Options) -> list[float | None]:
     """Those of the starter, computed once: all arms and units of a claim read the same."""
-    key = json.dumps([dataclasses.asdict(dataclasses.replace(options, votes="proxy")), seed, "resnet and mirror"])
+    key = json.dumps([options.triplets, options.count, options.side, _VOTED, "clothes, resnet and mirror"])
     path = cache_dir("votes") / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
