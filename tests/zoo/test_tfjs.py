@@ -102,6 +102,24 @@ def test_axes_and_vectors_are_those_of_channels_last() -> None:
     torch.testing.assert_close(added, images + torch.tensor([1.0, 2.0, 3.0])[:, None, None])
 
 
+@pytest.mark.parametrize("output", ["out", "raised"])
+def test_a_hard_swish_is_one_node_unless_something_else_needs_its_middle(output: str) -> None:
+    images = 4 * torch.randn(2, 3, 5, 4)
+    constants = {"three": torch.tensor(3.0), "sixth": torch.tensor(1 / 6).half()}
+    graph = [
+        {"name": "images", "op": "Placeholder"},
+        *({"name": name, "op": "Const"} for name in constants),
+        {"name": "raised", "op": "Add", "input": ["images", "three"]},
+        {"name": "cut", "op": "Relu6", "input": ["raised"]},
+        {"name": "scaled", "op": "Mul", "input": ["sixth", "images"]},
+        {"name": "out", "op": "Mul", "input": ["scaled", "cut"]},
+    ]
+    network = TfjsGraph(graph, constants, ("out", output))
+    assert len(network._graph) == (2 if output == "out" else 5)
+    expected = images * float(constants["sixth"]) * (images + 3).clamp(0, 6)
+    torch.testing.assert_close(network(images)["out"], expected)
+
+
 def write_model(folder: Path, op: str = "Mul", cut: int = 0) -> Path:
     """A graph that halves its image, its one weight in half precision; and a node that no output needs."""
     nodes = [

@@ -8,11 +8,15 @@ A graph is written for pictures as [B, H, W, C]; here every activation is [B, C,
 are turned accordingly. The operations are a table, `OPERATIONS`; a graph that needs another one is refused by name. Two
 conventions of TensorFlow differ from torch's: padding `SAME` puts the odd pixel below and to the right, and bilinear
 resizing without `half_pixel_centers` reads its source at target / factor, where torch would read half a pixel aside.
+
+Two things are done for speed, and change values by rounding alone: activations lie in memory as the graph has them,
+channels last, and the four nodes of a hard swish are one.
 """
 
 from __future__ import annotations
 
 import base64
+import collections
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +105,34 @@ def _needed(nodes: Mapping[str, dict[str, Any]], outputs: Sequence[str]) -> Grap
     return list(order.values())
 
 
+def _swishes_joined(graph: Graph, weights: Mapping[str, Tensor], outputs: Sequence[str]) -> Graph:
+    """The graph with `x * c * relu6(x + 3)` as one node each, where nothing else needs what lies between."""
+    nodes = {node["name"]: node for node in graph}
+    users = collections.Counter(name for node in graph for name in node.get("input", ()))
+    joined, dropped = dict[str, dict[str, Any]](), set[str]()
+    for node in graph:
+        given = [nodes[name] for name in node.get("input", ())]
+        if node["op"] != "Mul" or sorted(each["op"] for each in given) != ["Mul", "Relu6"]:
+            continue
+        scaled, cut = given if given[0]["op"] == "Mul" else given[::-1]
+        raised = nodes[cut["input"][0]]
+        between = {each["name"] for each in (scaled, cut, raised)}
+        factor, term = (_one_scalar(each, weights) for each in (scaled, raised))
+        if raised["op"] != "Add" or factor is None or term is None or between & set(outputs):
+            continue
+        if factor[1] == term[1] and term[0] == _RAISED and all(users[name] == 1 for name in between):
+            joined[node["name"]] = {"name": node["name"], "op": _SWISH, "input": [factor[1]], "factor": factor[0]}
+            dropped |= between
+    return [joined.get(node["name"], node) for node in graph if node["name"] not in dropped]
+
+
+def _one_scalar(node: Node, weights: Mapping[str, Tensor]) -> tuple[float, str] | None:
+    """The constant of a node of two inputs, if exactly one is a single number, and the name of the other input."""
+    single = [name for name in node["input"] if name in weights and weights[name].numel() == 1]
+    others = [name for name in node["input"] if name not in single]
+    return (float(weights[single[0]]), others[0]) if len(single) == len(others) == 1 else None
+
+
 class TfjsGraph(nn.Module):
     """A graph as a module; its constants are its parameters.
 
@@ -122,7 +154,7 @@ class TfjsGraph(nn.Module):
                 f"Known are: {', '.join(OPERATIONS)}.",
             )
         self.outputs = tuple(outputs)
-        self._graph = [node for node in graph if node["op"] != "Const"]
+        self._graph = [node for node in _swishes_joined(graph, weights, outputs) if node["op"] != "Const"]
         self._constants = {name: value for name, value in weights.items() if not value.is_floating_point()}
         kernels = {node["input"][1] for node in graph if node["op"] in _KERNELS}
         for name, value in sorted(weights.items()):
@@ -133,10 +165,11 @@ class TfjsGraph(nn.Module):
     def forward(self, images: Float[Tensor, "B C H W"]) -> dict[str, Tensor]:
         """The outputs by name, each [B, C, H, W]."""
         values: dict[str, Tensor] = dict(self._constants)
+        images = images.contiguous(memory_format=torch.channels_last)
         for node in self._graph:
             names = node.get("input", ())
             given = [values[each] if each in values else self.get_parameter(_key(each)) for each in names]
-            values[node["name"]] = images if node["op"] == "Placeholder" else OPERATIONS[node["op"]](node, given)
+            values[node["name"]] = images if node["op"] == "Placeholder" else _COMPUTED[node["op"]](node, given)
         return {name: values[name] for name in self.outputs}
 
 
@@ -195,9 +228,10 @@ def _stretch(values: Tensor, axis: int, size: int) -> Tensor:
     old = values.shape[axis]
     place = torch.arange(size, device=values.device) * (old / size)
     low = place.long().clamp(max=old - 1)
-    share = (place - low).to(values.dtype).reshape(-1, *[1] * (3 - axis))
-    first, second = (values.index_select(axis, each) for each in (low, (low + 1).clamp(max=old - 1)))
-    return first + (second - first) * share
+    share = (place - low).to(values.dtype).reshape(-1, *[1] * (4 - axis))
+    last, along = values.movedim(1, -1), axis - 1  # what is selected lies in memory in the order of the axes
+    first, second = (last.index_select(along, each) for each in (low, (low + 1).clamp(max=old - 1)))
+    return torch.lerp(first, second, share).movedim(-1, 1)
 
 
 def _concat(node: Node, given: Sequence[Tensor]) -> Tensor:
@@ -210,10 +244,20 @@ def _mean(node: Node, given: Sequence[Tensor]) -> Tensor:
     return given[0].mean(axes, keepdim=bool(node["attr"].get("keep_dims", {}).get("b")))
 
 
+def _swish(node: Node, given: Sequence[Tensor]) -> Tensor:
+    return F.hardswish(given[0]).mul_(6 * node["factor"])  # half precision has no sixth
+
+
 _AXES = {0: 0, 1: 2, 2: 3, 3: 1, -1: 1}
 """Axis of [B, H, W, C] -> axis of [B, C, H, W]."""
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"Relu": F.relu, "Relu6": F.relu6}
+_SWISH, _RAISED = "joined hard swish", 3.0
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Relu": torch.relu_,
+    "Relu6": lambda values: F.hardtanh_(values, 0.0, 6.0),
+}
+"""Of what a convolution gave, in its place."""
 
 OPERATIONS: dict[str, Operation] = {
     "Conv2D": _conv,
@@ -231,6 +275,8 @@ OPERATIONS: dict[str, Operation] = {
     "Identity": lambda node, given: given[0],
 }
 """Name of an operation -> what it computes from its node and its inputs."""
+
+_COMPUTED = {**OPERATIONS, _SWISH: _swish}
 
 _KERNELS = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
@@ -91,20 +91,20 @@ class HeatMapProposals(nn.Module):
     def _peaks(self, maps: DenseMaps, row: int, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes, scores, features and classes of one image."""
         height, width = images.shape[2:]
-        heat, sides = maps["heat"][row].float(), maps["sides"][row].float()
-        peaks = heat * (heat == F.max_pool2d(heat, 3, 1, 1))
-        scores, place = peaks.flatten().topk(min(_PEAKS, peaks.numel()))
-        cell: Int64[Tensor, " K"] = place % (heat.shape[1] * heat.shape[2])
-        step_x, step_y = width / heat.shape[2], height / heat.shape[1]
-        x, y = (cell % heat.shape[2]) * step_x, cell // heat.shape[2] * step_y
-        left, top, right, bottom = sides.flatten(1)[:, cell]
+        heat, sides = maps["heat"][row : row + 1].float(), maps["sides"][row].float()
+        peak = ((heat == F.max_pool2d(heat, 3, 1, 1)) & (heat > _SURE))[0]
+        heat = heat[0]
+        rows, columns, kinds = peak.permute(1, 2, 0).nonzero(as_tuple=True)  # a network's maps often lie like this
+        scores, best = heat[kinds, rows, columns].topk(min(_PEAKS, len(kinds)))
+        rows, columns = rows[best], columns[best]
+        x, y = columns * (width / heat.shape[2]), rows * (height / heat.shape[1])
+        left, top, right, bottom = sides[:, rows, columns]
         boxes = torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
         boxes = box_clip(boxes / boxes.new_tensor([width, height, width, height]))
-        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (scores > _SURE)
-        boxes, scores, cell = boxes[inside], scores[inside], cell[inside]
-        kept = nms(boxes, scores, _OVERLAP)[: self.count]
+        inside = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero().flatten()
+        kept = inside[nms(boxes[inside], scores[inside], _OVERLAP)[: self.count]]
         features = _pooled(maps["features"][row, None], boxes[kept][None], _BINS).mean((-2, -1))[0]
-        return boxes[kept], scores[kept], features, _distribution(heat.flatten(1)[:, cell[kept]].T)
+        return boxes[kept], scores[kept], features, _distribution(heat[:, rows[kept], columns[kept]].T)
 
 
 def _pooled(values: Float[Tensor, "B F h w"], boxes: Float[Tensor, "B T 4"], bins: int) -> Float[Tensor, "B T F n n"]:
