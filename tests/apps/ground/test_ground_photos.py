@@ -77,6 +77,12 @@ def test_the_first_command_takes_little_more_than_importing_what_it_needs(photos
     assert seconds < 2.5 * imports
 
 
+@pytest.mark.slow
+def test_no_reader_of_data_is_imported_before_one_is_needed(tmp_path: Path) -> None:
+    code = "import sys, deixis.apps.ground.ground; print('deixis.apps.common.dataset' in sys.modules)"
+    assert _used(["-c", code], tmp_path)[0].strip() == "False"
+
+
 def _used(arguments: list[str], folder: Path) -> tuple[str, float]:
     """What Python printed, and the processor's seconds."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}

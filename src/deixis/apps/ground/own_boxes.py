@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deixis.apps.common.dataset import read
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.types import place
@@ -38,6 +37,8 @@ def read_boxes(path: str, method: Any) -> OwnBoxes:
             f"The method {card_of(method).title!r} proposes its boxes itself and takes none.",
             "Leave --boxes out, or name a run of a method that chooses among boxes, such as uniter: --model RUN",
         )
+    from deixis.apps.common.dataset import read  # all readers of data: whoever gives no boxes needs none of them
+
     found: dict[str, Tensor] = {}
     for sample in read(path).samples:
         if sample.image is None or not sample.regions:
