@@ -227,6 +227,8 @@ def build(
     usearch = package()
     if not len(index):
         raise DeixisError(f"The index {index.folder} is empty.", "Add something first.")
+    if index.directions is not None:
+        raise DeixisError("A graph is built on whole vectors.", "Make the index without --dims.")
     with locked(index.folder):
         if index.changed():
             raise DeixisError(f"The index {index.folder} was changed after it was opened.", "Open it again.")

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 
 from deixis.errors import DeixisError
 from deixis.files import content_hash
+from deixis.indexing.directions import Storage, principal_directions
 from deixis.indexing.folder import (
     FORMAT,
     MANIFEST,
@@ -51,6 +52,9 @@ SHARE = 0.25
 
 LISTED = 1000
 """Removed rows that the manifest itself lists; more go into a file."""
+
+_KEPT = ("model", "fingerprint", "dtype", "width", "dims", "directions", "created", "compute")
+"""Of the manifest, what no change of the index changes."""
 
 _ID = r'\{"id": ("[^"\\]*(?:\\.[^"\\]*)*")'
 _FIRST, _OTHERS = re.compile(_ID.encode()), re.compile(rb"\n" + _ID.encode())
@@ -128,7 +132,7 @@ def build(
     *,
     model: str,
     fingerprint: str,
-    dtype: str = "float32",
+    dtype: str | Storage = "float32",
     compute: Mapping[str, Any] | None = None,
 ) -> Index:
     """Writes an index folder, whole or not at all, and opens it. An index that is there already is replaced.
@@ -141,20 +145,22 @@ def build(
         model: name of the model that made the vectors.
         fingerprint: of that model, see `Index.expect`.
         dtype: how vectors are stored: `float32`, or `float16` in half the space, whose scores differ from the third
-            or fourth digit on.
+            or fourth digit on; a `Storage` says also how many numbers of each.
         compute: on which device and in which precision the vectors were made, for the record.
 
     Raises:
-        DeixisError: nothing to index, counts that differ, an id twice, a vector without direction, a folder that holds
-            something else, or one that another process is writing.
+        DeixisError: nothing to index, counts that differ, an id twice, a vector without direction, more numbers than
+            vectors have, a folder that holds something else, or one that another process is writing.
     """
-    folder = Path(folder)
+    folder, storage = Path(folder), dtype if isinstance(dtype, Storage) else Storage(dtype)
+    dtype = storage.dtype
     if not len(items):
         raise DeixisError("There is nothing to index: no items were given.", "Give at least one.")
     _check_counts(vectors, items)
     _unique([item["id"] for item in items if "id" in item])
     if dtype not in ("float32", "float16"):
         raise DeixisError(f"Vectors can't be stored as {dtype!r}.", "Store them as float32 or float16.")
+    directions = principal_directions(unit(vectors, "Vector"), storage.dims) if storage.dims else None
     is_new = not (folder.exists() or folder.is_symlink())
     _refuse_foreign(folder, is_new)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,9 +168,10 @@ def build(
         {"compute": dict(compute)} if compute else {}
     )
     manifest = {**head, "format": FORMAT, "width": vectors.shape[1], "segments": [], "removed": [], "files": {}}
-    empty = Index(folder, {**manifest, "count": 0, "created": now()}, ())
     try:
         with _writing(folder):
+            manifest |= {} if directions is None else _write_directions(folder, directions)
+            empty = Index(folder, {**manifest, "count": 0, "created": now()}, ())
             _write(empty, np.zeros(0, bool), vectors, items)
     except BaseException:
         if is_new and not (folder / MANIFEST).exists():
@@ -173,6 +180,14 @@ def build(
                 folder.rmdir()
         raise
     return Index.open(folder)
+
+
+def _write_directions(folder: Path, directions: Float[np.ndarray, "D R"]) -> dict[str, Any]:
+    """A new file of directions, and what the manifest says of it."""
+    number = next_number(folder)
+    name = "directions.npy" if number == 1 else f"directions-{number}.npy"
+    facts = write_rows(folder / name, directions.shape, directions.dtype, [directions])
+    return {"dims": directions.shape[1], "directions": name, "files": {name: facts}}
 
 
 def _refuse_foreign(folder: Path, is_new: bool) -> None:
@@ -294,10 +309,9 @@ def _write(
     if count and (len(items) or again):
         for entry in old["segments"][kept:]:
             _compare_hashes(folder, old, (entry["vectors"], entry["items"]))
-        shape = (count, index.width)
-        entry, new = write_segment(
-            folder, number, shape, old["dtype"], _vectors(again, live, vectors), _lines(again, live, items)
-        )
+        shape = (count, old.get("dims") or index.width)
+        blocks = _vectors(again, live, vectors, index.directions)
+        entry, new = write_segment(folder, number, shape, old["dtype"], blocks, _lines(again, live, items))
         entries.append(entry)
         files |= new
     gone = np.flatnonzero(~live[:stays]).astype(np.int64)
@@ -306,7 +320,7 @@ def _write(
         listed = f"removed-{number}.npy"
         files[listed] = write_rows(folder / listed, gone.shape, gone.dtype, [gone])
     manifest = {
-        **{key: old[key] for key in ("model", "fingerprint", "dtype", "width", "created", "compute") if key in old},
+        **{key: old[key] for key in _KEPT if key in old},
         "format": FORMAT,
         "count": int(np.count_nonzero(live)) + len(items),
         "segments": entries,
@@ -342,12 +356,16 @@ def _kept(counts: Sequence[int], added: int, removed: float) -> int:
 
 
 def _vectors(
-    again: Sequence[Segment], live: Bool[np.ndarray, " N"], new: Float[np.ndarray, "M D"]
-) -> Iterator[Float[np.ndarray, "_ D"]]:
+    again: Sequence[Segment],
+    live: Bool[np.ndarray, " N"],
+    new: Float[np.ndarray, "M _"],
+    directions: Float[np.ndarray, "D R"] | None,
+) -> Iterator[Float[np.ndarray, "_ R"]]:
     for _, part in live_rows(again, live):
         yield part
     for start in range(0, len(new), ROWS):
-        yield unit(new[start : start + ROWS], "Vector", start)
+        part = unit(new[start : start + ROWS], "Vector", start)
+        yield part if directions is None else unit(part @ directions, "Vector", start)
 
 
 def _lines(

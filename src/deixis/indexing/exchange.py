@@ -25,7 +25,7 @@ from deixis.files import atomic_folder, write_json
 from deixis.indexing.exact import widened
 from deixis.indexing.folder import now
 from deixis.indexing.index import Index
-from deixis.indexing.segments import encoded, live_rows, write_rows
+from deixis.indexing.segments import encoded, write_rows
 
 __all__ = ["to_faiss", "to_npy"]
 
@@ -61,7 +61,7 @@ def _export(index: Index, out: Path, kind: str, replace: bool) -> Path:
     _free(out, replace)
     with atomic_folder(out) as folder:
         shape = (len(index), index.width)
-        blocks = (part for _, part in live_rows(index.segments, index.live))
+        blocks = (part for _, part in index.live_vectors())
         if kind == "npy":
             write_rows(folder / "vectors.npy", shape, np.dtype(index.manifest["dtype"]), blocks)
         else:

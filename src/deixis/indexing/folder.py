@@ -3,6 +3,7 @@
     vectors.npy     one row of length 1 an item; float32 or float16 [N, D]
     items.jsonl     one JSON object a row, in the same order: id, path, captions, whatever a caller wants back
     removed-3.npy   rows that were taken out, where they are too many for the manifest
+    directions.npy  where vectors are coordinates: of what directions, float32 [D, d]; see `directions`
     manifest.json   format, model, fingerprint, which files make up the index, their sizes and SHA-256
     lock            held by whoever writes
 
@@ -46,7 +47,7 @@ __all__ = [
 
 FORMAT = 2
 MANIFEST, _LOCK = "manifest.json", "lock"
-_NAME = r"(vectors|removed)(-\d+)?\.npy|items(-\d+)?\.jsonl"
+_NAME = r"(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl"
 _GRAPH = r"approximate-[0-9a-f]{16}\.(usearch|json)"  # not the manifest's, but named after it
 _DATA = re.compile(_NAME)
 _PARTS = re.compile(rf"{_NAME}|{_GRAPH}|\.(manifest\.json|{_GRAPH})\..{{8}}\.part")
@@ -148,6 +149,8 @@ def _claims(manifest: Mapping[str, Any]) -> dict[str, bool]:
     return {
         "dtype": manifest["dtype"] in ("float32", "float16"),
         "width": manifest["width"] >= 1,
+        "dims": isinstance(manifest.get("dims", 0), int) and 0 <= manifest.get("dims", 0) < manifest["width"],
+        "directions": ("dims" in manifest) == isinstance(manifest.get("directions"), str),
         "segments": whole and all(each["count"] >= 1 for each in segments),
         "count": manifest["count"] == rows - gone and manifest["count"] >= (1 if manifest["format"] == 1 else 0),
         "removed": listed,
@@ -163,6 +166,7 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 def files_named(manifest: Mapping[str, Any]) -> set[str]:
     """The names of all files that make up an index, less the manifest."""
     names = {each[kind] for each in manifest["segments"] for kind in ("vectors", "items")}
+    names |= {manifest["directions"]} if "directions" in manifest else set()
     return names | ({manifest["removed"]} if isinstance(manifest["removed"], str) else set())
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 
 from deixis.errors import DeixisError
 from deixis.files import content_hash
 from deixis.indexing import exact, filters, near
 from deixis.indexing.exact import Hits
 from deixis.indexing.folder import FORMAT, MANIFEST, damaged, files_named, manifest_bytes, parse_manifest
-from deixis.indexing.segments import Segment, compare_size, load, opened, unit
+from deixis.indexing.segments import Segment, compare_size, live_rows, load, opened, unit
 
 __all__ = ["FORMAT", "Hits", "Index"]
 
@@ -94,11 +94,43 @@ class Index:
 
     @functools.cached_property
     def vectors(self) -> Float[np.ndarray, "N D"]:
-        """All rows as they are stored, the removed ones too: a memory map of an index with one segment, else a copy."""
-        parts = [segment.vectors for segment in self.segments]
+        """All rows, the removed ones too: a memory map of an index with one segment of whole vectors, else a copy."""
+        parts = [self.whole(segment.vectors) for segment in self.segments]
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([np.zeros((0, self.width), self.manifest["dtype"]), *parts])
+
+    @functools.cached_property
+    def directions(self) -> Float32[np.ndarray, "D R"] | None:
+        """Of what the stored numbers are coordinates; None where they are the vectors.
+
+        Raises:
+            DeixisError: the file is damaged.
+        """
+        name = self.manifest.get("directions")
+        if name is None:
+            return None
+        place, shape = self.folder / name, (self.width, self.manifest["dims"])
+        compare_size(place, self.manifest["files"][name]["bytes"])
+        found = load(place)
+        if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != shape:
+            raise damaged(place, "holds no such directions")
+        return found
+
+    def whole(self, stored: Float[np.ndarray, "N R"]) -> Float[np.ndarray, "N D"]:
+        """Vectors of what is stored of them.
+
+        Args:
+            stored: rows of segments.
+        """
+        if self.directions is None:
+            return stored
+        return np.asarray(stored, np.float32) @ self.directions.T
+
+    def live_vectors(self) -> Iterator[tuple[Int64[np.ndarray, " N"], Float[np.ndarray, "N D"]]]:
+        """Rows that were not removed, block by block: their numbers, and their vectors."""
+        for rows, stored in live_rows(self.segments, self.live):
+            yield rows, self.whole(stored)
 
     def changed(self) -> bool:
         """Whether the folder has been changed since it was opened; then open it again."""
@@ -150,7 +182,7 @@ class Index:
             DeixisError: there is no such row, or it was removed.
         """
         segment, place = self._place(row)
-        return np.array(segment.vectors[place], np.float32)
+        return np.array(self.whole(segment.vectors[place][None])[0], np.float32)
 
     def sample(self, count: int) -> Float32[np.ndarray, "N D"]:
         """So many vectors, spread evenly over the rows that were not removed; all of them where there are fewer."""
@@ -158,7 +190,7 @@ class Index:
         if len(rows) > count:
             rows = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
         parts = [
-            each.vectors[rows[(rows >= each.start) & (rows < each.start + len(each))] - each.start]
+            self.whole(each.vectors[rows[(rows >= each.start) & (rows < each.start + len(each))] - each.start])
             for each in self.segments
         ]
         return np.concatenate([np.zeros((0, self.width), np.float32), *(np.asarray(p, np.float32) for p in parts)])
@@ -243,6 +275,8 @@ class Index:
         wanted = self.live if where is None else where if self.live is None else where & self.live
         k = min(k, self.rows if wanted is None else int(np.count_nonzero(wanted)))
         prepared = unit(asked, "Query")
+        if self.directions is not None:
+            prepared = prepared @ self.directions
         if not len(prepared) or not k:
             return Hits(np.zeros((len(prepared), k), np.float32), np.zeros((len(prepared), k), np.int64))
         parts = []

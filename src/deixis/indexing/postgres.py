@@ -37,7 +37,7 @@ from deixis.indexing.filters import unknown
 from deixis.indexing.index import Index
 from deixis.indexing.postgres_link import close_on_error, connect, database_errors, driver, statement
 from deixis.indexing.postgres_tables import ABOUT, about_collection, check_name, graph_sql, with_ids
-from deixis.indexing.segments import live_rows, unit
+from deixis.indexing.segments import unit
 
 __all__ = ["Match", "Postgres"]
 
@@ -377,7 +377,7 @@ class Postgres:
 
 def _stored(index: Index, progress: Callable[[int, int], None] | None) -> Iterator[Float[np.ndarray, "_ D"]]:
     done = 0
-    for _, part in live_rows(index.segments, index.live):
+    for _, part in index.live_vectors():
         yield part
         done += len(part)
         if progress is not None:

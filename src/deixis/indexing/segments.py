@@ -136,7 +136,7 @@ def opened(folder: Path, manifest: Mapping[str, Any]) -> tuple[Segment, ...]:
     for entry in manifest["segments"]:
         for kind in ("vectors", "items"):
             compare_size(folder / entry[kind], manifest["files"][entry[kind]]["bytes"])
-        shape = (entry["count"], manifest["width"])
+        shape = (entry["count"], manifest.get("dims") or manifest["width"])
         vectors = _map_vectors(folder / entry["vectors"], shape, np.dtype(manifest["dtype"]))
         lines = Lines(folder / entry["items"], entry["count"], _map_bytes(folder / entry["items"]))
         segments.append(Segment(start, vectors, lines))

@@ -20,6 +20,7 @@ from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
+from deixis.apps.index.dims_cost import cost_sentence
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.copy_threshold import write_copies
@@ -31,6 +32,7 @@ from deixis.errors import DeixisError
 from deixis.indexing import changes
 from deixis.indexing.approximate import package
 from deixis.indexing.changes import build
+from deixis.indexing.directions import Storage
 from deixis.indexing.index import Index
 from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
@@ -48,7 +50,7 @@ def write_index(
     vectors: Float[Tensor, "B D"],
     source: Source,
     hashes: Sequence[str],
-    dtype: Dtype = "float32",
+    dtype: Dtype | Storage = "float32",
 ) -> Index:
     """Writes the images of a source, embedded by `encoder`, as an index.
 
@@ -58,7 +60,7 @@ def write_index(
         vectors: one a sample.
         source: the samples.
         hashes: of the contents of their images.
-        dtype: of the vectors on disk.
+        dtype: of the vectors on disk; a `Storage` says also how many numbers of each.
     """
     return build(
         folder,
@@ -78,7 +80,7 @@ def index(
     model: str = "starter",
     reading: Reading | None = None,
     *,
-    dtype: Dtype = "float32",
+    dtype: Dtype | Storage = "float32",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Index:
@@ -93,7 +95,8 @@ def index(
         model: a name, a model folder, or a run of a method that embeds images, such as SEER; an index of such a run is
             searched by images alone.
         reading: columns and the like, where they are not to be guessed.
-        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001.
+        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001; a
+            `Storage` of `deixis.indexing.directions` says also how many numbers of each.
         overwrite: replace what a run or index left at `out`.
         quiet: print nothing.
 
@@ -108,16 +111,21 @@ def index(
         encoder = load_encoder(model).to(launch.device())
         encoder.require_embeddings("index pictures")
         source, hashes = encode_source(encoder, source, store, talk)
+        cost = ""
         if rank() == 0:
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
                 made = write_index(folder / "index", encoder, rows, source, hashes, dtype)
                 write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
-                remark = write_for_index(folder, model, encoder, rows.numpy(), source, hashes)
+                stored = rows.numpy() if made.directions is None else made.vectors
+                remark = write_for_index(folder, model, encoder, stored, source, hashes)
                 if remark:
                     talk.say(remark)
+                cost = "" if made.directions is None else cost_sentence(made, rows.numpy(), source, encoder)
         talk.result(f"{counted(len(hashes), 'image')} indexed in {out}; {len(source.skipped)} skipped.")
+        if cost:
+            talk.result(cost)
         words = '"words"   or a picture in place of words' if encoder.reads_text else "photo.jpg"
         talk.result(f"Search: deixis search {out} {words}")
     return Index.open(out / "index", verify=False)
@@ -251,6 +259,9 @@ def index_folder(
         raise DeixisError(f"{both} were requested.", "Choose one.")
     if settings.approximate:
         package()  # before any work
+    if settings.dims and (settings.approximate or wished):
+        other = "--approximate" if settings.approximate else f"--{wished[0]}"
+        raise DeixisError(f"--dims is of a new index, and not of one with {other}.", "Leave one of both out.")
     talk = Reporter(quiet)
     are_files = len(data) > 1 and all(map(os.path.isfile, data))
     sources: Sequence[str | Source] = [read(data, reading)] if are_files and not settings.remove else data
@@ -269,7 +280,7 @@ def index_folder(
             out,
             settings.model or "starter",
             reading,
-            dtype=settings.dtype,
+            dtype=Storage(settings.dtype, settings.dims),
             overwrite=overwrite,
             quiet=quiet,
         )
