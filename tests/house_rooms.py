@@ -45,6 +45,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "apps/serve/limits.py": ("close",),  # of connections
     "apps/segment/settings.py": ("outlined_boxes",),  # the default of a verb
     "apps/teach/settings.py": ("cones",),  # the default of a verb
+    "apps/languages/settings.py": ("kalm",),  # what trains text towers for languages
     "apps/report/model_card.py": ("retrieval",),  # a tag of model hubs
     "apps/train/command.py": ("clip",),  # of gradients
     "apps/train/setup.py": ("clip",),  # of gradients

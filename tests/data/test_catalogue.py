@@ -15,7 +15,7 @@ from PIL import Image
 
 from deixis.apps.data.data import run
 from deixis.data import catalogue, datasets
-from deixis.data.datasets import art4apps, emoji, emoji_styles, stamps
+from deixis.data.datasets import art4apps, emoji, emoji_names, emoji_styles, stamps
 from deixis.data.datasets.sources import cache, packages
 from deixis.data.splits import concept_groups
 from deixis.data.synthetic.scene_text import SceneTextConfig, words
@@ -158,6 +158,32 @@ def test_emoji_join_pictures_and_words_by_code_point(
     assert [(skipped.path, skipped.reason) for skipped in source.skipped] == [("1FAEF", "no picture")]
     assert source.notes[0].startswith("2 letters")
     assert len(set(concept_groups(source.samples))) == 3
+
+
+def test_names_of_emoji_stand_beside_the_english_ones_and_flags_are_left_out(
+    tmp_path: Path, tools: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    english = [
+        {"label": "red heart", "hexcode": "2764", "group": 0, "order": 1},
+        {"label": "fight cloud", "hexcode": "1FAEF", "group": 0, "order": 2},
+        {"label": "flag: Italy", "hexcode": "1F1EE", "group": 9, "order": 3},
+    ]
+    groups = [{"key": "smileys-emotion", "order": 0}, {"key": "flags", "order": 9}]
+    other = [{"label": "rotes  Herz", "hexcode": "2764"}, {"label": "Flagge: Italien", "hexcode": "1F1EE"}]
+    files = {f"package/{part}/data.json": json.dumps(other).encode() for part in emoji_names.DATASET.parts}
+    files |= {
+        "package/en/data.json": json.dumps(english).encode(),
+        "package/en/messages.json": json.dumps({"groups": groups, "subgroups": []}).encode(),
+        "package/LICENSE": b"MIT",
+    }
+    words = build_tgz(tmp_path / "words.tgz", files)
+    monkeypatch.setattr(emoji, "_WORDS", (*emoji._WORDS[:2], packages.content_hash(words)))
+    tools("npm", f'cp "{words}" .')
+    assert emoji_names.fetch(quiet) == emoji_names.fetch(quiet) == cache_dir("sets", "emoji-names")
+    source = catalogue.read("emoji-names/de")
+    (heart,) = source.samples
+    assert (heart.captions, heart.extra["english"]) == (("rotes Herz",), ("red heart",))
+    assert [(each.path, each.reason) for each in source.skipped] == [("1FAEF", "no name in de")]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deixis.data.dictionaries import Dictionary
+from deixis.data.dictionaries import Dictionary, without_articles
+from deixis.data.translation_pairs import translation_pairs
 from deixis.errors import DeixisError
 
 GERMAN = [
@@ -79,3 +80,27 @@ def test_texts_of_unknown_words_or_letters_are_refused(german: Dictionary) -> No
     for text in ("a white boat", "красная птица"):
         with pytest.raises(DeixisError, match="None of the words of"):
             german.read(text)
+
+
+def test_articles_are_left_out_where_there_are_other_words() -> None:
+    assert without_articles("Ein roter Vogel, der singt!", "de") == "roter Vogel singt"
+    assert without_articles("der", "de") == "der"
+    assert without_articles("Ein Vogel", "fi") == "Ein Vogel"
+
+
+def test_pairs_begin_with_the_commonest_english_and_have_two_senses_of_a_word_at_most() -> None:
+    entries = [
+        ("das Haus", ("house", "building", "domicile")),
+        ("Hundehaus", ("dog house",)),
+        ("Elfflächner", ("undecahedra",)),
+        ("Bau", ("building",)),
+        ("ein Satz von vier Wörtern", ("house",)),
+        ("Formel", ("a/b",)),
+    ]
+    assert translation_pairs(entries, "de", 4) == [
+        ("Haus", "house"),
+        ("Haus", "building"),
+        ("Bau", "building"),
+        ("Hundehaus", "dog house"),
+    ]
+    assert len(translation_pairs(entries, "de", 99)) == 5, "no long phrase, and no formula"

@@ -12,7 +12,10 @@ import regex
 
 from deixis.errors import DeixisError
 
-__all__ = ["Dictionary", "EnglishReading"]
+__all__ = ["LANGUAGE_NAMES", "Dictionary", "EnglishReading", "without_articles"]
+
+LANGUAGE_NAMES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch"}
+"""In English, of the languages whose endings, compounds and articles are known here."""
 
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}’'-]*[\p{L}\p{N}]")
 _READINGS = 3
@@ -98,8 +101,7 @@ class Dictionary:
         Raises:
             DeixisError: it has no word, or the dictionary knows none of them.
         """
-        words = _WORD.findall(unicodedata.normalize("NFKC", text))
-        told = [word for word in words if word.casefold() not in _ARTICLES.get(self.language, frozenset())]
+        told = _without_articles(text, self.language)
         if not told:
             raise DeixisError(f"There is no word in {text!r}.", "Say what to look for in words.")
         known = [self.senses(word) for word in told]
@@ -145,6 +147,21 @@ class Dictionary:
 
     def _ordered(self, senses: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(dict.fromkeys(senses), key=self._rank))
+
+
+def without_articles(text: str, language: str) -> str:
+    """The words of a text but for articles; the words as they are, where there is nothing else.
+
+    Args:
+        text: in the language.
+        language: by its code; of one whose articles are not known, none is left out.
+    """
+    return " ".join(_without_articles(text, language)) or text
+
+
+def _without_articles(text: str, language: str) -> list[str]:
+    words = _WORD.findall(unicodedata.normalize("NFKC", text))
+    return [word for word in words if word.casefold() not in _ARTICLES.get(language, frozenset())]
 
 
 def _compares(sense: str) -> bool:

@@ -23,7 +23,8 @@ COLOURS = ("red", "green", "blue")
 def test_results_are_ranked_by_the_part_of_vectors_in_which_the_values_differ(place: Path) -> None:
     searcher, said = Searcher(place / "plain"), list[str]()
     file = place / "pictures" / "07.png"
-    found = search_about(searcher, Query(images=(file,)), "colour", COLOURS, (5, ()), said.append)
+    query = Query(images=(file,))
+    found = search_about(searcher, query, searcher.vector(query), "colour", COLOURS, (5, ()), said.append)
     encoder = zoo.load("tiny")
     projection = span_of(encoder.encode_text(list(COLOURS)))
     rows = torch.from_numpy(np.array(searcher.index.vectors, np.float32))

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-
 import pytest
 
 from deixis import zoo
+from deixis.apps.languages import look_up
 from deixis.apps.search import language
 from deixis.apps.search.query import Query
 from deixis.errors import DeixisError
-from deixis.files import cache_dir, write_json
+from tests.dictionaries import write_german
 
 
 @pytest.fixture
 def german() -> None:
-    folder = cache_dir("sets", "tongues-de")
-    folder.mkdir(parents=True)
-    with gzip.open(folder / "entries.tsv.gz", "wt", encoding="utf-8") as file:
-        file.write("rot\tred\tscarlet\nVogel\tbird\nKäfig\tcage\n")
-    write_json(folder / "set.json", {"name": "tongues-de"})
-    language._entries.cache_clear()
+    write_german(["rot\tred\tscarlet", "Vogel\tbird", "Käfig\tcage"])
 
 
 @pytest.mark.usefixtures("german")
@@ -45,7 +39,7 @@ def test_one_text_with_one_reading_stays_one_whose_relevance_was_measured() -> N
 
 
 def test_a_language_without_a_dictionary_says_how_to_get_it() -> None:
-    language._entries.cache_clear()
+    look_up._entries.cache_clear()
     with pytest.raises(DeixisError, match="not in the cache") as error:
         language.in_english(Query(texts=("oiseau",)), "fr", zoo.load("tiny"), print)
     assert "deixis data get language-fr" in error.value.cure

@@ -34,6 +34,8 @@ def test_a_few_captions_of_another_language_are_told_without_a_warning() -> None
 def test_many_captions_of_another_language_are_a_warning_with_the_languages() -> None:
     found = told(*PLAIN[:50], "Ein Hund und eine Katze", "Красный автомобиль")["caption_foreign"]
     assert found.reason == "2 of 52 captions are not in English (1 German, 1 Cyrillic)"
+    assert "deixis data get language-de, then --language de" in found.cure
+    assert "--language" not in told(*PLAIN[:50], "Красный автомобиль")["caption_foreign"].cure, "no dictionary"
     assert check_captions(collection("Eine Kuh mit Hut"), None, expected=True).languages == {"German": 1}
 
 

@@ -17,6 +17,7 @@ from deixis.apps.adapt.decision import decide, headline_metric
 from deixis.apps.adapt.drafts import read_accepted
 from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.offer import offer_model
+from deixis.apps.adapt.respects import adapt_to_respects
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
 from deixis.apps.adapt.votes import adapt_to_votes
 from deixis.apps.common.console import Reporter
@@ -82,8 +83,7 @@ _CONTROL = 10
 
 def controls(settings: AdaptSettings) -> dict[str, AdaptationPlan]:
     """Captions dealt out at random (not where towers are trained: twice the time), and a mere shift of all images."""
-    recipe, grid = recipe_for(settings.method, overrides(settings))
-    shuffled = AdaptationPlan(recipe, grid, shuffled=True, divisions=_CONTROL)
+    shuffled = AdaptationPlan(*recipe_for(settings.method, overrides(settings)), shuffled=True, divisions=_CONTROL)
     return {
         **({} if trains_towers(settings.method) else {"shuffled captions": shuffled}),
         "mean shift": AdaptationPlan(*recipe_for("mean_shift")),
@@ -225,8 +225,8 @@ def adapt(
 def adapt_or_index(
     data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
 ) -> None:
-    """What `deixis adapt` does: adapts, to captions, to votes or to boxes with phrases; or learns classes, where the
-    method does; or, with neither captions nor labels, indexes, and says how to begin labelling.
+    """What `deixis adapt` does: adapts, to captions, to votes or to boxes with phrases; or learns respects of columns,
+    or classes, where the method does; or, with neither captions nor labels, indexes, and says how to begin labelling.
 
     Args:
         data: as in `adapt`.
@@ -238,8 +238,9 @@ def adapt_or_index(
     """
     talk = Reporter(quiet)
     source = read_accepted(data, reading, settings.accept, talk)
-    if settings.votes:
-        adapt_to_votes(source, out, settings, overwrite=overwrite, quiet=quiet)
+    if settings.votes or settings.about:
+        learn = adapt_to_votes if settings.votes else adapt_to_respects
+        learn(source, out, settings, overwrite=overwrite, quiet=quiet)
         return
     if ranks_boxes(source, settings.method):
         adapt_to_boxes(source, out, settings, overwrite=overwrite, quiet=quiet)
@@ -369,8 +370,7 @@ def _forgotten(
     experiment: Experiment, arm: AdaptationArm, outside: Sequence[OutOfDomainSet], talk: Reporter
 ) -> dict[str, dict[str, Interval]]:
     """Set outside -> metric -> difference to the original."""
-    found: dict[str, dict[str, Interval]] = {}
-    encoder = experiment.encoder
+    found, encoder = dict[str, dict[str, Interval]](), experiment.encoder
     for each in outside:
         collection = drop_unlabelled(check_and_read(each.source, talk), talk)
         rows = embed_pairs(encoder, collection, talk, mirrored=False, prefix=f"{each.name}: ")

@@ -16,7 +16,7 @@ VERB = Verb(
     group="your pictures",
     order=1,
     python="deixis.apps.adapt.adapt",
-    what=("model", "method", "votes"),
+    what=("model", "method", "votes", "about"),
     rare=("templates", "train", "layers"),
 )
 

@@ -24,6 +24,8 @@ class AdaptSettings(ComputeSettings):
             improve what `deixis ground` answers. See `deixis list`.
         votes: csv of votes on what looks alike (reference, left, right, vote), to which the image side is adapted
             instead of to captions or labels; DATA are the pictures to search then.
+        about: columns of a table, such as kind, colour and material, in whose values pictures may be alike: instead of
+            adapting the model it is learned how to compare pictures in each, for `deixis search`.
         shots: training images per class, for methods that learn classes.
         templates: prompts for a class name, which replaces {}, for methods that learn classes.
         knowledge: what classes are, in words, for methods that read it (described, kapt, gist): wordnet, glosses,
@@ -43,6 +45,7 @@ class AdaptSettings(ComputeSettings):
     model: str = "starter"
     method: str = "residual"
     votes: str = ""
+    about: tuple[str, ...] = ()
     shots: int = 16
     templates: tuple[str, ...] = ()
     knowledge: str = ""

@@ -12,9 +12,9 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -26,10 +26,22 @@ from deixis.indexing.compose import compose, mean
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["FILE", "concept_names", "encode_texts", "read_concepts", "spoken", "with_concepts", "write_concepts"]
+__all__ = [
+    "FILE",
+    "TextReader",
+    "concept_names",
+    "encode_texts",
+    "read_concepts",
+    "spoken",
+    "with_concepts",
+    "write_concepts",
+]
 
 FILE = "concepts.json"
 FORMAT = 1
+
+TextReader: TypeAlias = Callable[[Sequence[str]], Float32[np.ndarray, "N D"]]
+"""Texts to vectors of length 1, in the place of a model's text side: such as of another language."""
 
 _NAME = re.compile(r"<([^<>]+)>")
 
@@ -91,18 +103,22 @@ def write_concepts(run: str | os.PathLike[str], concepts: Mapping[str, Any]) -> 
         (Path(run) / FILE).unlink(missing_ok=True)
 
 
-def encode_texts(encoder: DualEncoder, texts: Sequence[str], run: str | os.PathLike[str]) -> Float32[np.ndarray, "N D"]:
+def encode_texts(
+    encoder: DualEncoder, texts: Sequence[str], run: str | os.PathLike[str], reader: TextReader | None = None
+) -> Float32[np.ndarray, "N D"]:
     """Embeddings of texts, with the concepts of a run in those that name some.
 
     Args:
         encoder: of the run.
         texts: N of them.
         run: a run or index folder.
+        reader: what reads the words; by default the encoder.
 
     Raises:
         DeixisError: see `with_concepts`.
     """
-    words = np.asarray(encoder.encode_text([spoken(text) for text in texts]).detach().cpu())
+    plain = [spoken(text) for text in texts]
+    words = reader(plain) if reader and plain else np.asarray(encoder.encode_text(plain).detach().cpu())
     return with_concepts(texts, words, run, encoder)
 
 

@@ -23,6 +23,11 @@ def run(action: str, name: str = "") -> None:
     talk = Reporter()
     if action == "get" and name:
         folder = fetch.get(name, talk.say)
+        _, _, language = name.partition("language-")
+        if language:
+            from deixis.apps.languages.trained import learn_language  # imports torch
+
+            learn_language(language, talk)
         talk.result(f"{name} is in {folder}")
     elif action == "list" and not name:
         rows = [

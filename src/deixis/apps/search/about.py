@@ -1,11 +1,12 @@
-"""Pictures that are alike in one respect: an index is searched in the span of the texts of the values it may have.
+"""Pictures that are alike in one respect: as a run has learned it, or in the span of the texts of its values.
 
-Nothing is trained, and neither model nor index is touched. Where the index says which value each picture has, it is
-measured how many of the first ten share it, before and after.
+For the latter nothing is trained, and neither model nor index is touched. Where the index says which value each picture
+has, it is measured how many of the first ten share it, before and after.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,10 +16,12 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch.nn import functional as F
 
+from deixis.apps.respects.stored import Respect, nearest_respect, read_respects
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.errors import DeixisError
 from deixis.ops.similarity.subspaces import span_of
 from deixis.ops.stats import t_interval
+from deixis.types import ImageStates
 
 if TYPE_CHECKING:
     from deixis.apps.search.searcher import Searcher
@@ -56,6 +59,7 @@ class Likeness(NamedTuple):
 def search_about(
     searcher: Searcher,
     query: Query,
+    vector: Float32[np.ndarray, " D"],
     about: str,
     values: Sequence[str],
     options: tuple[int, Sequence[str]],
@@ -66,37 +70,89 @@ def search_about(
     Args:
         searcher: of an index.
         query: pictures or words.
-        about: the respect, such as `colour`: a column of the index, unless values are given.
+        vector: what it means.
+        about: the respect, such as `colour`: one that the run has learned, or a column of the index, unless values are
+            given. Other words mean the nearest that was learned.
         values: that it may have, in words; by default those of the column.
         options: how many answers, and conditions on columns.
         say: receives how much more alike the answers are, where the index says which value pictures have.
 
     Raises:
-        DeixisError: there is no such column, or too few or too many values.
+        DeixisError: there is no such respect or column, or too few or too many values.
     """
     k, where = options
     require_answers(k)
     index = searcher.index
-    columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
-    names = list(dict.fromkeys(values)) or _values(searcher, about, columns)
-    if len(names) < 2:
-        raise DeixisError(f"{len(names)} value was given for {about!r}.", "Give two or more: --values red,green,blue")
-    vector = torch.from_numpy(np.array(searcher.vector(query), np.float32))
-    encoder = searcher.text_encoder
-    projection = span_of(encoder.encode_text(names).float().cpu())
     rows = np.arange(index.rows) if index.live is None else np.flatnonzero(index.live)
     vectors = torch.from_numpy(np.array(index.vectors[rows], np.float32))
-    near = F.normalize(vectors @ projection, dim=1)
-    found = likeness(vectors, near, columns)
-    if found is not None:
-        say(found.sentence(about))
-    scores = (near @ F.normalize(vector @ projection, dim=0)).numpy()
+    direction = torch.from_numpy(np.array(vector, np.float32))
+    known = {} if values else read_respects(searcher.run, str(index.manifest["fingerprint"]))
+    columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
+    if known and (about in known or not any(columns)):
+        respect = nearest_respect(about, known, searcher.text_encoder)
+        compared = _learned(searcher, query, respect, vectors, direction, say)
+        sentence = f"Compared in {respect.name} alone."
+        if respect.name.casefold() != about.casefold():
+            sentence = f"{about!r} is read as {respect.name}. {sentence}"
+    else:
+        compared, sentence = _spanned(searcher, about, (values, columns), vectors, direction, say)
+    near, towards = compared
+    scores = (near @ towards).numpy()
     own = {row for each in query.images for row in searcher.own_row(each)}
     mask = index.where(where) if where else None
     order = [place for place in np.argsort(-scores, kind="stable").tolist() if _wanted(int(rows[place]), own, mask)]
     hits = [SearchHit(float(scores[place]), index.item(int(rows[place])), int(rows[place])) for place in order[:k]]
-    sentence = f"Compared in {about} alone, among: {', '.join(names[:_FIRST])}{'...' if len(names) > _FIRST else ''}."
     return SearchResults(hits, not hits, sentence if hits else "Nothing fits the conditions.", len(order))
+
+
+def _spanned(
+    searcher: Searcher,
+    about: str,
+    given: tuple[Sequence[str], Sequence[str]],
+    vectors: torch.Tensor,
+    direction: torch.Tensor,
+    say: Callable[[str], None],
+) -> tuple[tuple[torch.Tensor, torch.Tensor], str]:
+    """Pictures and query in the span of the texts of values, those given or those of the column."""
+    values, columns = given
+    names = list(dict.fromkeys(values)) or _values(searcher, about, columns)
+    if len(names) < 2:
+        raise DeixisError(f"{len(names)} value was given for {about!r}.", "Give two or more: --values red,green,blue")
+    projection = span_of(searcher.text_encoder.encode_text(names).float().cpu())
+    near = F.normalize(vectors @ projection, dim=1)
+    found = likeness(vectors, near, columns)
+    if found is not None:
+        say(found.sentence(about))
+    sentence = f"Compared in {about} alone, among: {', '.join(names[:_FIRST])}{'...' if len(names) > _FIRST else ''}."
+    return (near, F.normalize(direction @ projection, dim=0)), sentence
+
+
+def _learned(
+    searcher: Searcher,
+    query: Query,
+    respect: Respect,
+    vectors: torch.Tensor,
+    direction: torch.Tensor,
+    say: Callable[[str], None],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures and query in a respect of the run; pictures of a query are read as those of the index were."""
+    index = searcher.index
+    near = respect.of_vectors(vectors, [str(item.get("hash", "")) for _, item in index.items()])
+    say(respect.sentence)
+    unread = int((near.norm(dim=1) == 0).sum())
+    if unread:
+        say(f"{unread} pictures were added since it was learned, and come last: learn again with deixis adapt --about.")
+    if query.images and not (query.texts or query.minus_texts or query.minus_images):
+        encoder = searcher.encoder
+        with torch.no_grad():
+            states = encoder.image_states(encoder.read_images(list(query.images)))
+            states = dataclasses.replace(states, embedding=encoder.adapted(states))
+        fields = (getattr(states, field.name).float().cpu() for field in dataclasses.fields(states))
+        return near, F.normalize(respect.map(ImageStates(*fields)).mean(0), dim=0)
+    towards, value = respect.of_words(direction)
+    if value:
+        say(f"The query is taken for {value!r}.")
+    return near, towards
 
 
 def _wanted(row: int, own: set[int], mask: Bool[np.ndarray, " N"] | None) -> bool:

@@ -17,7 +17,7 @@ VERB = Verb(
     python="deixis.apps.search.search",
     what=("image", "about", "values", "language", "minus", "where", "says"),
     output=("k", "all", "rerank", "boxes", "json"),
-    rare=("how", "minus_weight", "weights"),
+    rare=("how", "minus_weight", "weights", "language_by"),
 )
 
 SETTINGS = SearchSettings()

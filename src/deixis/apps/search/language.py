@@ -1,26 +1,101 @@
-"""Queries in another language: read in English, word by word, by a dictionary that was fetched."""
+"""Queries in another language: read by a dictionary that was fetched, by a text tower that learned from it, or both."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import numpy as np
+from jaxtyping import Float32
+
+from deixis.apps.common.concepts import TextReader, spoken
+from deixis.apps.languages.look_up import dictionary_for
+from deixis.apps.languages.readers import read_aloud, reading_of, vectors_by
+from deixis.apps.languages.settings import LanguageWay
+from deixis.apps.languages.trained import read_tower
 from deixis.apps.search.query import Query
 from deixis.data.datasets import tongues
-from deixis.data.dictionaries import Dictionary
+from deixis.data.dictionaries import LANGUAGE_NAMES, Dictionary
+from deixis.engine.language_tower import TowerReader
+from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 
-__all__ = ["in_english"]
+__all__ = ["in_english", "in_language"]
 
-_TOKENS = 16
+
+def in_language(
+    query: Query,
+    language: str,
+    by: Literal["auto"] | LanguageWay,
+    encoder: DualEncoder,
+    say: Callable[[str], None],
+) -> tuple[Query, TextReader | None]:
+    """The query as the model can be asked it, and what reads its texts; None: the model itself.
+
+    Args:
+        query: texts of it are in the language.
+        language: one of `deixis.data.datasets.tongues.LANGUAGES`.
+        by: who reads them; `auto`: who did best on held-out names when the tower was trained, or the dictionary, where
+            no tower was trained for the model's texts.
+        encoder: that reads the English.
+        say: receives what was read, and by whom.
+
+    Raises:
+        DeixisError: there is no dictionary of the language, it was not fetched, it knows no word of a text that it
+            alone reads, or a tower is requested and there is none for this model.
+    """
+    if language not in tongues.LANGUAGES:
+        raise DeixisError(f"There is no dictionary for {language!r}.", f"There are: {', '.join(tongues.LANGUAGES)}.")
+    found = None if by == "dictionary" or encoder.traits.similarity != "embeddings" else read_tower(language, encoder)
+    if found is None and by in ("tower", "both"):
+        raise DeixisError(
+            f"No text tower was trained that reads {LANGUAGE_NAMES[language]} in the place of that of {encoder.name}.",
+            f"Run: deixis data get language-{language} (it is for models with the starter's texts), or leave out "
+            "--language-by.",
+        )
+    way = "dictionary" if found is None else found[0].way if by == "auto" else by
+    if way == "dictionary":
+        return in_english(query, language, encoder, say), None
+    assert found is not None
+    for text in (*query.texts, *query.minus_texts):
+        _require_latin(text, language)
+    dictionary = dictionary_for(language, encoder) if way == "both" else None
+    tower = TowerReader(found[1], encoder)
+    say(f"{LANGUAGE_NAMES[language]} is read by {'the dictionary and ' if dictionary else ''}a text tower.")
+    return query, functools.partial(_read_texts, dictionary, (encoder, tower), language, say)
+
+
+def _read_texts(
+    dictionary: Dictionary | None,
+    encoders: tuple[DualEncoder, TowerReader],
+    language: str,
+    say: Callable[[str], None],
+    texts: Sequence[str],
+) -> Float32[np.ndarray, "N D"]:
+    if dictionary is None:
+        rows = vectors_by("tower", texts, (), *encoders, language)
+    else:
+        readings = [reading_of(text, dictionary) for text in texts]
+        for reading in readings:
+            read_aloud(reading, say)
+        rows = vectors_by("both", texts, readings, *encoders, language)
+    return np.asarray(rows.detach().cpu(), np.float32)
+
+
+def _require_latin(text: str, language: str) -> None:
+    """Refuses what has no letter that a tower could know."""
+    if not any(unicodedata.name(letter, "").startswith("LATIN") for letter in spoken(text)):
+        raise DeixisError(
+            f"There is no word in {text!r} in the letters of {LANGUAGE_NAMES[language]}.",
+            "Check the language, or leave --language out.",
+        )
 
 
 def in_english(query: Query, language: str, encoder: DualEncoder, say: Callable[[str], None]) -> Query:
     """The query with its texts in English; where words have several senses a text becomes several, of equal weight.
-
-    Of the senses of a word that which the model knows as one token comes first, and of those the most frequent, as
-    tokens are numbered by it.
 
     Args:
         query: texts of it are in the language.
@@ -31,7 +106,7 @@ def in_english(query: Query, language: str, encoder: DualEncoder, say: Callable[
     Raises:
         DeixisError: there is no dictionary of the language, it was not fetched, or it knows no word of a text.
     """
-    known = Dictionary(language, _entries(language), functools.partial(_rank, encoder))
+    known = dictionary_for(language, encoder)
     texts, shares = _read(query.texts, known, say)
     minus, _ = _read(query.minus_texts, known, say)
     weights = tuple(query.weights) or (1.0,) * (len(query.texts) + len(query.images))
@@ -45,16 +120,6 @@ def in_english(query: Query, language: str, encoder: DualEncoder, say: Callable[
     )
 
 
-@functools.lru_cache(maxsize=2)
-def _entries(language: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple(tongues.translations(language))
-
-
-def _rank(encoder: DualEncoder, sense: str) -> tuple[bool, int, int]:
-    ids = encoder.tokenizer([sense], _TOKENS).ids[0].tolist()
-    return len(sense) == 1, len(ids), sum(ids)
-
-
 def _read(
     texts: Sequence[str], known: Dictionary, say: Callable[[str], None]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -63,10 +128,7 @@ def _read(
     counts = []
     for text in texts:
         reading = known.read(text)
-        more = f" (or: {'; '.join(reading.texts[1:])})" if len(reading.texts) > 1 else ""
-        say(f"read as: {reading.texts[0]}{more}")
-        if reading.unknown:
-            say(f"not in the dictionary, left as they are: {', '.join(reading.unknown)}")
+        read_aloud(reading, say)
         found += reading.texts
         counts.append(len(reading.texts))
     return tuple(found), tuple(counts)

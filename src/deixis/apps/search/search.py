@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deixis.apps.common.concepts import spoken
+from deixis.apps.common.concepts import TextReader, spoken
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.settings_keywords import change_settings
@@ -68,16 +68,17 @@ def search(
 
 def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Reporter) -> SearchResults:
     """The results, in the order of a model that reads pairs where one is named."""
-    where, least, searcher = settings.where, settings.min_relevance, _searcher(run)
+    where, least, searcher, reader = settings.where, settings.min_relevance, _searcher(run), None
     if settings.language:
-        from deixis.apps.search.language import in_english  # reads a large file
+        from deixis.apps.search.language import in_language  # reads a large file
 
         searcher.require_text((*query.texts, *query.minus_texts))
-        query = in_english(query, settings.language, searcher.text_encoder, talk.say)
+        by = "dictionary" if settings.rerank else settings.language_by  # a model that reads pairs reads English
+        query, reader = in_language(query, settings.language, by, searcher.text_encoder, talk.say)
     if settings.about or settings.values:
-        return _about(searcher, query, settings, talk)
+        return _about(searcher, query, settings, talk, reader)
     if not settings.rerank:
-        return searcher.search(query, settings.k, where=where, min_relevance=least)
+        return searcher.search(query, settings.k, where=where, min_relevance=least, reader=reader)
     from deixis.apps.search.rerank import RERANKED, reranker  # imports torch
 
     order = reranker(settings.rerank, query)
@@ -87,14 +88,17 @@ def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Repor
     return found.results
 
 
-def _about(searcher: Searcher, query: Query, settings: SearchSettings, talk: Reporter) -> SearchResults:
+def _about(
+    searcher: Searcher, query: Query, settings: SearchSettings, talk: Reporter, reader: TextReader | None
+) -> SearchResults:
     """The results in one respect."""
     from deixis.apps.search.about import search_about  # imports torch
 
     if settings.rerank or settings.min_relevance:
         raise DeixisError("--about compares in one respect, for which nothing was measured.", "Leave out one of them.")
     about = settings.about or "these values"
-    return search_about(searcher, query, about, settings.values, (settings.k, settings.where), talk.say)
+    vector = searcher.vector(query, reader)
+    return search_about(searcher, query, vector, about, settings.values, (settings.k, settings.where), talk.say)
 
 
 def near(
@@ -178,6 +182,8 @@ def search_folder(run: str, query: Sequence[str], settings: SearchSettings) -> N
 def _search_with_boxes(run: str, query: Sequence[str], settings: SearchSettings, talk: Reporter) -> SearchResults:
     from deixis.apps.search.hit_boxes import writes_boxes
 
+    if settings.language:
+        raise DeixisError("--boxes looks for what English words name.", "Leave --language out, or --boxes.")
     texts = tuple(map(spoken, _query(query, (), (), settings).texts))
     with settings.active(), writes_boxes(settings.boxes, texts, settings.k) as write:
         answer = search(run, query, settings.k, images=settings.image, minus=settings.minus, settings=settings)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from deixis.apps.common.concepts import encode_texts
+from deixis.apps.common.concepts import TextReader, encode_texts
 from deixis.apps.common.loading import load_encoder, method_folder
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
@@ -112,8 +112,12 @@ class Searcher:
 
         return TokenSearch(self.encoder)
 
-    def vector(self, query: Query) -> Float32[np.ndarray, " D"]:
+    def vector(self, query: Query, reader: TextReader | None = None) -> Float32[np.ndarray, " D"]:
         """The query as one direction.
+
+        Args:
+            query: words and pictures.
+            reader: what reads the words; by default the model.
 
         Raises:
             ImageError: a picture can't be read.
@@ -123,7 +127,7 @@ class Searcher:
         encoder = self.text_encoder if query.words_only else self.encoder
 
         def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:
-            return encode_texts(encoder, list(of), self.run)
+            return encode_texts(encoder, list(of), self.run, reader)
 
         def images(of: Sequence[ImageSource]) -> Float32[np.ndarray, "N D"]:
             if not of:
@@ -155,7 +159,13 @@ class Searcher:
         )
 
     def search(
-        self, query: Query | str, k: int = 10, *, where: Sequence[str] = (), min_relevance: float = 0.0
+        self,
+        query: Query | str,
+        k: int = 10,
+        *,
+        where: Sequence[str] = (),
+        min_relevance: float = 0.0,
+        reader: TextReader | None = None,
     ) -> SearchResults:
         """The k best answers. A picture of the query is not among them, should it be in the index.
 
@@ -164,15 +174,23 @@ class Searcher:
             k: how many, at least 1.
             where: conditions that all hold for each answer, see `indexing.filters`.
             min_relevance: answers less likely to be right than this are left out.
+            reader: as in `vector`; no relevance was measured for what it reads.
 
         Raises:
             DeixisError: as `vector`; or a condition can't be read, or chances are requested and were never measured.
         """
         parsed = Query(texts=(query,)) if isinstance(query, str) else query
         require_answers(k, min_relevance)
-        vector = self.vector(parsed)
+        if reader and min_relevance:
+            raise DeixisError(
+                "A minimum relevance was requested, but probabilities are measured for texts that the model reads.",
+                "Leave --min-relevance out, or read the words by the dictionary: --language-by dictionary",
+            )
+        vector = self.vector(parsed, reader)
         own = frozenset(row for each in parsed.images for row in self.own_row(each))
-        found = self.search_vector(vector, k + len(own), where=where, min_relevance=min_relevance, query=parsed)
+        found = self.search_vector(
+            vector, k + len(own), where=where, min_relevance=min_relevance, query=None if reader else parsed
+        )
         return found.without(own, k)
 
     def own_row(self, picture: ImageSource) -> list[int]:

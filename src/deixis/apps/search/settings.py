@@ -21,7 +21,9 @@ class SearchSettings(ComputeSettings):
             any name where --values are given.
         values: that this respect may have, in words, instead of those of the column.
         language: of the query's words, where it is not the model's; its dictionary comes by `deixis data get
-            language-de` (or es, fr, it, nl).
+            language-de` (or es, fr, it, nl), which also trains a text tower on it.
+        language_by: who reads such words: the dictionary, the trained tower, or both; `auto`: who did best on held-out
+            names when the tower was trained.
         minus: texts or paths of pictures to subtract from the query.
         mix: weight of pictures against text, from 0 (text only) to 1 (pictures only).
         how: how embeddings are combined: `sphere` interpolates directions (slerp), `sum` adds them.
@@ -44,6 +46,7 @@ class SearchSettings(ComputeSettings):
     about: str = ""
     values: tuple[str, ...] = ()
     language: str = ""
+    language_by: Literal["auto", "dictionary", "tower", "both"] = "auto"
     minus: tuple[str, ...] = ()
     mix: float = 0.5
     how: Literal["sphere", "sum"] = "sphere"

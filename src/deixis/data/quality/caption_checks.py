@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from deixis.data.dictionaries import LANGUAGE_NAMES
 from deixis.data.quality.languages import language
 from deixis.data.quality.report import Finding, as_findings
 from deixis.data.readers.captions import MAX_CAPTION, excerpt
@@ -135,9 +136,19 @@ def _foreign(
     return as_findings(
         "caption_foreign", "captions not in English", list(foreign), distinct,
         f"captions are not in English ({listed})" if warned else "",
-        "Translate them, or take a model of many languages." if warned else "",
+        f"Translate them, or take a model of many languages.{_searchable(kinds)}" if warned else "",
         lambda text: f"{foreign[text]}: {show(text)}",
     )  # fmt: skip
+
+
+def _searchable(kinds: Sequence[tuple[str, int]]) -> str:
+    """What can be done without either, where there is a dictionary of the commonest language that has one."""
+    codes = {name: code for code, name in LANGUAGE_NAMES.items()}
+    for name, _ in kinds:
+        if name in codes:
+            code = codes[name]
+            return f" Words of {name} can be searched with: deixis data get language-{code}, then --language {code}."
+    return ""
 
 
 def _odd(counts: collections.Counter[str], show: Callable[[str], str]) -> list[Finding]:

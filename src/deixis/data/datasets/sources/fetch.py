@@ -20,6 +20,7 @@ from deixis.data.datasets.sources.client import run_client
 from deixis.data.datasets.sources.detector import DETECTOR, detector_is_whole, fetch_detector
 from deixis.data.datasets.sources.wheels import CLIP_BPE, READER, SMOLLM2, STARTER, Wheel
 from deixis.data.datasets.sources.wordnet import LICENCE, NAME, SIZE_MB, fetch_wordnet
+from deixis.data.dictionaries import LANGUAGE_NAMES
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder, cache_dir, content_hash, write_json
 
@@ -61,7 +62,6 @@ class FetchRecipe(NamedTuple):
 
 
 _MARKER = "origin.json"
-_NAMES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch"}
 _SIZES = {"de": 21, "es": 1, "fr": 1, "it": 1, "nl": 1}
 """What is downloaded for a language, in MB."""
 
@@ -92,7 +92,8 @@ def _wordnet_recipe() -> FetchRecipe:
 
 
 def _language_recipe(language: str) -> FetchRecipe:
-    what = f"a dictionary, to search in {_NAMES[language]}: `deixis search RUN WORDS --language {language}`"
+    name = LANGUAGE_NAMES[language]
+    what = f"a dictionary and a text tower trained on it: {name} for `deixis search RUN WORDS --language {language}`"
     fetch = functools.partial(_fetch_language, language)
     there = functools.partial(finished, f"tongues-{language}")
     return FetchRecipe(what, "apt", _SIZES[language], tongues.DATASET.licence, fetch, there)

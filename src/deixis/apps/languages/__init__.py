@@ -1,0 +1,1 @@
+"""Languages other than a model's own: how their words are read."""
