@@ -11,7 +11,7 @@ from deixis.apps import serve
 STATIC = Path(serve.__file__).parent / "static"
 NAMESPACE = "http://www.w3.org/2000/svg"
 
-LATER = ("captions.js", "desk.js", "hits.js", "label.js", "lookup.js", "segment.js", "where.js")
+LATER = ("captions.js", "desk.js", "folders.js", "hits.js", "label.js", "lookup.js", "segment.js", "where.js")
 """Fetched only where they are of use."""
 
 

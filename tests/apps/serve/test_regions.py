@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from deixis.apps.search.searcher import Searcher
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.errors import DeixisError
-from tests.apps.serve.reading import quarter_red, reading_server
+from tests.apps.serve.reading import ALIKE, quarter_red, reading_server
 from tests.apps.serve.serving import SMALL, Running, problem, running, sent
 from tests.capable import COLOURS
 
@@ -112,3 +113,28 @@ def test_each_word_has_a_box_inside_the_picture(read: Running) -> None:
         assert 0 <= y0 < y1 <= 1
     assert problem(read.post("/align", {"row": 99, "text": "red"}), 404)
     assert "empty" in problem(read.post("/align", {"row": 1, "text": " "}), 422)
+
+
+def test_pictures_are_alike_in_a_respect_that_the_run_has_learned(read: Running, server: Running) -> None:
+    assert read.get("/run").json()["respects"] == ["colour"]
+    index = read.desk.index()
+    half = torch.from_numpy(np.array(index.vectors, np.float32))[:, : index.vectors.shape[1] // 2]
+    cosines = torch.nn.functional.cosine_similarity(half, half[2:3])
+    wanted = [row for row in torch.argsort(-cosines, stable=True).tolist() if row != 2]
+    answer = read.post("/search", {"like": 2, "about": "colour"}).json()
+    assert [each["row"] for each in answer["found"]] == wanted
+    assert [each["score"] for each in answer["found"]] == pytest.approx(cosines[wanted].tolist(), abs=1e-5)
+    assert (answer["sentence"], answer["total"], answer["like"]["row"]) == (ALIKE, 4, 2)
+    second = read.found(like=2, about="colour", k=2, offset=1, where=["says=no parking"])
+    assert [each["row"] for each in second] == []
+    assert [each["row"] for each in read.found(like=2, about="colour", k=2, offset=1)] == wanted[1:3]
+    assert len(read.found()) == 5  # what was left out there is there all the same
+
+
+def test_a_respect_that_was_not_learned_or_more_than_a_picture_is_refused(read: Running, server: Running) -> None:
+    assert "It has: colour." in problem(read.post("/search", {"like": 0, "about": "kind"}), 422)
+    assert "deixis adapt DATA --about" in problem(server.post("/search", {"like": 0, "about": "colour"}), 422)
+    for more in ({"like": None}, {"texts": ["red"]}, {"says": "parking"}, {"sort": "says"}):
+        assert "alone" in problem(read.post("/search", {"like": 0, "about": "colour", **more}), 422)
+    assert problem(read.post("/search", {"like": 99, "about": "colour"}), 404)
+    assert server.get("/run").json()["respects"] == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.apps.serve.reading import reading_server
+from tests.apps.serve.reading import ALIKE, reading_server
 from tests.apps.serve.screen import Screen
 from tests.apps.serve.serving import Running
 
@@ -127,12 +127,29 @@ def test_a_word_that_is_pointed_at_or_has_the_focus_lights_its_box_on_the_result
     assert not page.locator("#meant").is_visible()
 
 
+def test_a_button_under_a_picture_finds_those_that_are_alike_in_one_respect(screen: Screen, read: Running) -> None:
+    page = screen.open().page
+    page.locator(".tile a").nth(2).click()
+    page.wait_for_selector("#view-large:not([hidden])")
+    screen.button("Alike in colour").click()
+    screen.shows(_names(read, like=2, about="colour"))
+    assert screen.status() == f"4 pictures, best first. {ALIKE}"
+    page.reload()
+    screen.settle()
+    screen.shows(_names(read, like=2, about="colour"))
+    screen.button("Take away: alike in colour").click()
+    screen.shows(_names(read, like=2))
+    screen.button("Take away the picture").click()
+    screen.until(lambda: screen.searches()[-1]["like"], None)
+
+
 def test_without_words_and_models_nothing_of_it_is_offered(browser: Any, server: Running) -> None:
     screen = Screen(browser, server.address).open("#q=red")
     assert screen.page.locator("#says:visible, #rerank:visible, #meant:visible").count() == 0
     screen.page.locator(".tile a").first.click()
     screen.page.wait_for_selector("#view-large:not([hidden])")
     assert not screen.page.locator("#view-segment").is_visible()
+    assert not screen.button("Alike in").is_visible()
     screen.close()
 
 

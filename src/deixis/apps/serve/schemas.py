@@ -84,6 +84,9 @@ class SearchRequest(RequestBody):
     says: str = Field(
         default="", max_length=300, description="Words that stand in the picture; one letter may be wrong."
     )
+    about: Column = Field(
+        default="", description="A respect of the run, in which pictures are compared with `like` alone."
+    )
     rerank: bool = Field(
         default=False, description="Whether the first results are scored again by the run of --rerank."
     )
@@ -303,6 +306,7 @@ class RunInfo(BaseModel):
     can_rerank: bool = Field(description="Whether a run was named that scores the first results again.")
     rerank_count: int = Field(description="How many results are scored again.")
     rerank_seconds: float | None = Field(description="About how long that takes; null where it is not known.")
+    respects: list[str] = Field(description="In which pictures can be compared, as the run has learned.")
     can_align: bool = Field(description="Whether that run says which box a word means.")
 
 

@@ -63,6 +63,7 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         require_letters([*request.texts, *request.minus_texts, *request.where, request.says], desk.settings.letters)
         desk.searcher.require_text([*request.texts, *request.minus_texts])
         reranks = _reranks(desk, request)
+        _require_like_alone(request)
         like = None if request.like is None else await desk.readers(desk.row, request.like)
         known = await desk.readers(_known, desk, request)
         wide = request.model_copy(update={"k": max(RERANKED, request.offset + request.k), "offset": 0})
@@ -70,7 +71,11 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         asked = _asked(wide if reranks else request, like, own_rows)
         pixels = await _pixels(desk, [*request.images, *request.minus_images])
         texts = (*request.texts, *request.minus_texts)
-        answer: SearchResults = await desk.batcher(Encoding(texts, pixels, asked))
+        answer: SearchResults
+        if request.about and like is not None:
+            answer = await desk.model(_alike, desk, request, like)
+        else:
+            answer = await desk.batcher(Encoding(texts, pixels, asked))
         again = await desk.model(_reranked, desk, request, answer) if reranks else None
     if again is not None:
         page = again.results.found[request.offset : request.offset + request.k]
@@ -162,6 +167,27 @@ def _reranks(desk: ServerState, request: SearchRequest) -> bool:
     if request.sort:
         raise RequestError(422, "Results are either sorted by a column or scored again.", "Leave out one of the two.")
     return request.offset < RERANKED
+
+
+def _require_like_alone(request: SearchRequest) -> None:
+    """Refuses to compare anything but a picture of the index in a respect.
+
+    Raises:
+        RequestError: the query is something else, or more.
+    """
+    more = (*request.texts, *request.minus_texts, *request.images, *request.minus_images, request.says, request.sort)
+    if request.about and (request.like is None or any(more) or request.min_relevance):
+        raise RequestError(
+            422,
+            "In a respect, pictures are compared with one of the index alone.",
+            "Send `like`, `about` and conditions.",
+        )
+
+
+def _alike(desk: ServerState, request: SearchRequest, row: int) -> SearchResults:
+    index = desk.index()
+    desk.item(row)
+    return desk.respects(index, row, request.about, request.where, (request.offset, request.k))
 
 
 def _reranked(desk: ServerState, request: SearchRequest, answer: SearchResults) -> Reranked:

@@ -268,5 +268,6 @@ def _run(desk: ServerState) -> RunInfo:
         can_rerank=desk.pairs is not None,
         rerank_count=RERANKED,
         rerank_seconds=desk.pairs.seconds if desk.pairs else None,
+        respects=readable(desk.respects.names(index)),
         can_align=desk.pairs is not None and desk.pairs.can_align,
     )

@@ -1,5 +1,5 @@
 // What is asked with: the box, pictures, further words, words to keep away from, the slider, the filters.
-import { filterOn, filtered, mixed, parsed, plain, wordy } from "./query.js";
+import { filterOn, filtered, mixed, parsed, plain, respect, wordy } from "./query.js";
 import { $, chance, make, thumbnail, Trouble } from "./talk.js";
 
 const SENT = 1024; // pixels of the longer side: models look at far fewer
@@ -173,6 +173,7 @@ export class Form {
     const chips = [
       ...query.also.map(words => this.#chip("and", words, { also: query.also.filter(other => other !== words) })),
       ...query.minus.map(words => this.#chip("−", words, { minus: query.minus.filter(other => other !== words) })),
+      ...(respect(query) ? [this.#chip("alike in", query.about, { about: "" })] : []),
       ...(query.says ? [this.#chip("says", `“${query.says}”`, { says: "" })] : []),
       ...query.where.map(text => {
         const [column, sign, value] = parsed(text);
@@ -213,7 +214,7 @@ export class Form {
       picture.look, picture.name, { pictures: query.pictures.filter(other => other.id !== picture.id) }));
     if (query.like !== null) {
       const look = this.#likeRow === null ? "" : thumbnail(this.#likeRow, 96);
-      shown.unshift(this.#picture(look, "a picture of the collection", { like: null }));
+      shown.unshift(this.#picture(look, "a picture of the collection", { like: null, about: "" }));
     }
     const key = [query.like, this.#likeRow, ...query.pictures.map(picture => picture.id)].join();
     if ($("pictures").dataset.key === key) return; // the same pictures: leave them in peace while somebody types

@@ -1,5 +1,4 @@
 // The page of `deixis serve`: what is asked for, the answer, and the parts that show them.
-import { Folders } from "./folders.js";
 import { Form } from "./form.js";
 import { Grid } from "./grid.js";
 import { Options, Selection } from "./options.js";
@@ -10,7 +9,7 @@ import { View } from "./view.js";
 const PAUSE = 150; // milliseconds without a key before a search
 const SETTLED = 2000; // milliseconds after which further typing is another query for the back button
 const PAGE = 60;
-const NOTHING = { q: "", also: [], minus: [], pictures: [], lost: 0, like: null, says: "", sure: 0 }; // is asked for
+const NOTHING = { q: "", also: [], minus: [], pictures: [], lost: 0, like: null, about: "", says: "", sure: 0 }; // is asked for
 const KEPT = 12; // answers that the back button finds again
 
 let run = { name: "", model: "", count: 0, fields: [], shown: [], calibrated: false, report: null, can_explain: false };
@@ -32,12 +31,12 @@ const options = new Options(() => query, parts => go({ ...parts, see: null }, "r
 const wants = () => key(query, options.columns);
 const view = new View({
   turn, leave: () => (history.state?.inside ? history.back() : go({ see: null }, "replace")),
-  like: item => {
+  like: (item, about = "") => {
     form.likes(item.row);
-    go({ ...NOTHING, like: named(item), see: null }, "push");
+    go({ ...NOTHING, like: named(item), about, see: null }, "push");
   },
 });
-const folders = new Folders(refresh);
+let folders = null; // fetched with its tab
 
 // ---- the query and the address
 
@@ -81,7 +80,10 @@ function follow(delay) {
   if (back) scrollTo(0, left);
   $("tab-search").href = write({ ...query, tab: "search", see: null });
   if (query.tab === "report") report();
-  if (query.tab === "folders") folders.show();
+  if (query.tab === "folders") {
+    folders ??= import("./folders.js").then(({ Folders }) => new Folders(refresh));
+    folders.then(each => each.show());
+  }
   if (query.tab in DESKS) desk(query.tab);
   form.draw();
   options.draw();
@@ -356,7 +358,7 @@ async function look() {
   if (!item || !means(query.see, item)) return;
   viewed = item;
   view.show(item, {
-    texts: texts(query), explains: run.can_explain, before: index > 0,
+    texts: texts(query), explains: run.can_explain, respects: run.respects, before: index > 0,
     after: index >= 0 && index < ($("fold").hidden ? answer.total : likely(answer)) - 1,
   });
 }

@@ -22,7 +22,7 @@ export function read(hash, pictures = []) {
     mix: share(found.get("mix"), 0.5), like: refers(found.get("like")), sure: share(found.get("sure"), 0),
     tab: TABS.includes(found.get("tab")) ? found.get("tab") : "search",
     see: refers(found.get("see")), pictures, lost: Math.max(0, (row(found.get("pictures")) ?? 0) - pictures.length),
-    says: found.get("says") ?? "", rerank: found.has("rerank"),
+    about: found.get("about") ?? "", says: found.get("says") ?? "", rerank: found.has("rerank"),
     sort: found.get("sort") ?? "", show: found.has("show") ? all("show") : null,
   };
 }
@@ -35,6 +35,7 @@ export function write(query) {
   for (const words of query.also) parts.append("and", words);
   for (const words of query.minus) parts.append("minus", words);
   for (const filter of query.where) parts.append("where", filter);
+  if (query.about) parts.set("about", query.about);
   if (query.says) parts.set("says", query.says);
   if (query.rerank) parts.set("rerank", "on");
   if (query.like !== null) parts.set("like", query.like);
@@ -59,6 +60,9 @@ export const plain = query => texts(query).length === 1 && query.minus.length ==
 
 /** Whether it is words and nothing else: such queries can be held against each picture. */
 export const wordy = query => texts(query).length > 0 && query.minus.length === 0 && !pictured(query);
+/** In which respect pictures are compared, where they are compared with one of the collection alone. */
+export const respect = query => (query.like !== null && !query.pictures.length && !texts(query).length
+  && !query.minus.length && !query.sort && !query.says ? query.about : "");
 /** Whether the first results are scored again. */
 export const reranks = query => query.rerank && wordy(query) && !query.sort;
 
@@ -68,7 +72,7 @@ export const body = (query, columns) => ({
   ...(query.pictures.length && query.pictures.every(picture => picture.digest)
     ? { digests: query.pictures.map(picture => picture.digest) } : {}),
   like: query.like !== null && /^\d+$/.test(query.like) ? Number(query.like) : query.like,
-  says: query.says, rerank: reranks(query), mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
+  about: respect(query), says: query.says, rerank: reranks(query), mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
   sort: query.sort.replace(/^-/, ""), descending: query.sort.startsWith("-"), columns: columns.slice(0, 16),
 });
 
@@ -76,7 +80,7 @@ export const body = (query, columns) => ({
 export const key = (query, columns = []) => JSON.stringify([
   texts(query), query.minus, query.pictures.map(picture => picture.id), query.like,
   mixed(query) ? query.mix : 0, query.where, plain(query) ? query.sure : 0,
-  query.sort, columns, query.says, reranks(query),
+  query.sort, columns, query.says, reranks(query), respect(query),
 ]);
 
 const FILTER = /^(.+?)(<=|>=|!=|=|~|<|>)(.*)$/s;

@@ -17,7 +17,7 @@ export class View {
   #maps = new Map(); // of this picture: text -> maps of its words
   lookups = []; // what shows where things are, and what each pixel is, where the model can
 
-  /** `turn(step)`, `leave()`, `like(item)` are what can be done here. */
+  /** `turn(step)`, `leave()`, `like(item, about)` are what can be done here. */
   constructor(actions) {
     this.actions = actions;
     const dialog = $("view");
@@ -152,7 +152,7 @@ export class View {
   get open() { return $("view").open; }
 
   /** Shows a picture of the results; `place` says whether others stand before and after it. */
-  show(item, { texts, explains, before, after }) {
+  show(item, { texts, explains, respects, before, after }) {
     const same = this.open && this.#item?.row === item.row && String(this.#texts) === String(texts);
     Object.assign($("view-back"), { disabled: !before });
     Object.assign($("view-next"), { disabled: !after });
@@ -179,6 +179,9 @@ export class View {
     $("view-place").textContent = item.place ?? "";
     $("view-place").parentElement.hidden = !item.place;
     $("view-copy").textContent = "Copy";
+    $("view-alike").hidden = !respects?.length;
+    $("view-alike").replaceChildren(...(respects ?? []).map(name =>
+      make("button", { type: "button", onclick: () => this.actions.like(item, name) }, "Alike in ", make("bdi", {}, name))));
     $("view-why").hidden = !explains || texts.length === 0;
     for (const each of this.lookups) each.shows(item, texts);
     if (!this.open) {
