@@ -6,8 +6,9 @@ import contextlib
 import gzip
 import io
 import json
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from deixis.files import cache_dir
 from deixis.inputs.clip_bpe import MERGES, ClipTokenizer
+from tests.copies import copier
 
 PAIRS = ("t h", "th e</w>", "r e", "re d</w>", "b i", "bi r", "bir d</w>", "o n</w>")
 VOCABULARY = 512 + len(PAIRS) + 2
@@ -75,11 +77,21 @@ def open_clip_config(vision: dict[str, Any], quick: bool = True, **more: Any) ->
     return {"embed_dim": 32, "vision_cfg": dict(vision), "text_cfg": dict(TEXT), "quick_gelu": quick, **more}
 
 
+_made: dict[str, tuple[Callable[[], nn.Module], dict[str, bytes]]] = {}
+"""Models that were made, by what they were asked for, as their copies, and the files of those that wrote some."""
+
+
 def open_clip_model(config: dict[str, Any]) -> nn.Module:
+    """The model of open_clip for a config; a copy, as the same one is wanted by many tests."""
     from open_clip.model import CLIP, CustomTextCLIP
 
-    config = dict(config)
-    return shake((CustomTextCLIP if config.pop("custom_text", False) else CLIP)(**config))
+    name = f"open_clip {config}"
+    if name not in _made:
+        rest = {key: value for key, value in config.items() if key != "custom_text"}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # it must not hang on who asks first
+            _made[name] = copier(shake((CustomTextCLIP if config.get("custom_text") else CLIP)(**rest))), {}
+    return _made[name][0]()
 
 
 def open_clip_folder(
@@ -135,7 +147,23 @@ def quiet() -> Iterator[None]:
 
 
 def transformers_folder(folder: Path, kind: str, **changes: dict[str, Any]) -> nn.Module:
-    """Writes what transformers writes for a tiny model of its own; gives the model."""
+    """Writes what transformers writes for a tiny model of its own; gives the model: a copy, as of `open_clip_model`."""
+    name = f"{kind} {changes} {PAIRS}"
+    if name not in _made:
+        with tempfile.TemporaryDirectory() as place, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = _write_transformers(Path(place), kind, changes)
+            _made[name] = copier(model), {path.name: path.read_bytes() for path in Path(place).iterdir()}
+    copied, files = _made[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    if kind == "clip":
+        put_merges()
+    return copied()
+
+
+def _write_transformers(folder: Path, kind: str, changes: dict[str, dict[str, Any]]) -> nn.Module:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = {**sizes, "vocab_size": VOCABULARY, "max_position_embeddings": 16, **changes.get("text", {})}
     vision = {**sizes, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8, **changes.get("vision", {})}
