@@ -161,8 +161,8 @@ def blind_engine(root: Path) -> list[str]:
         allowed = METHOD_NAMES_ALLOWED.get(module.place.as_posix(), ())
         used = [
             (node, str(node.value), "asks for the method {!r} by name")
-            for node in module.nodes
-            if isinstance(node, ast.Constant) and node.value in names
+            for node in module.nodes(ast.Constant)
+            if node.value in names
         ]
         for node, target in imported(module):
             path = target.removeprefix("deixis.methods.").removeprefix("baselines.").split(".")[0]
@@ -227,19 +227,22 @@ def only_tests_use(root: Path, others: Mapping[str, str], allowed: Mapping[str, 
     for text in others.values():
         words |= set(re.findall(r"\w+", text))
     every = modules(root)
-    uses = collections.Counter(name for module in every for name in _used(module.nodes))
+    inside = {module.place: collections.Counter(_used(module.nodes(*_READING))) for module in every}
+    uses: collections.Counter[str] = collections.Counter()
+    for each in inside.values():
+        uses.update(each)
     faults = []
     for module in every:
         for node, name in module.public_definitions() if module.package != "types" else ():
             short = name.rpartition(".")[2]
-            used = short in words or short.startswith("__") or uses[short] > sum(each == short for each in _uses(node))
+            used = short in words or short.startswith("__") or uses[short] > inside[module.place][short]
+            used = used or uses[short] > sum(each == short for each in _used(ast.walk(node)))
             if not used and not f"{_dotted(module)}.{name}".endswith(tuple(allowed)):
                 faults.append(module.fault(node, f"nothing but tests uses {name}"))
     return faults
 
 
-def _uses(tree: ast.AST) -> Iterator[str]:
-    return _used(ast.walk(tree))
+_READING = (ast.Name, ast.Attribute, ast.keyword, ast.Call)
 
 
 def _used(nodes: Iterable[ast.AST]) -> Iterator[str]:

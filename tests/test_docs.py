@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from deixis.types import OptimSpec
 from docs.build import paper_pages, quick_pages
+from tests.commands import deixis
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
 
 DOCUMENTS = [str(path.relative_to(PROJECT)) for path in documents()]
@@ -59,10 +59,9 @@ def test_all_blocks_run_where_the_starter_is(
 
 @functools.cache
 def help_of(*verbs: str) -> str:
-    code = f"import sys; sys.path.insert(0, {str(PROJECT / 'src')!r}); from deixis.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, *verbs, "--help"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"deixis {' '.join(verbs)} --help: {done.stdout}{done.stderr}"
-    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    code, out, err = deixis(*verbs, "--help")
+    assert code == 0, f"deixis {' '.join(verbs)} --help: {out}{err}"
+    return re.sub(r"\x1b\[[0-9;]*m", "", out)
 
 
 def missing_from_help(words: list[str], help_text: Callable[..., str]) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from deixis.data.datasets import emoji_styles
 from deixis.data.knowledge import Knowledge, key_phrases, load_knowledge
@@ -16,6 +15,9 @@ from deixis.data.knowledge.senses import choose_senses
 from deixis.data.knowledge.texts import exchanged, read_texts, remarks, write_texts
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
+from tests.support import Peer
+
+theirs = Peer("sklearn.feature_extraction.text")
 
 SENSES = {
     "crane": [("1", "writer of novels"), ("2", "wading bird of marshes"), ("3", "machine that lifts weights")],
@@ -81,7 +83,7 @@ TEXTS = {
 
 
 def test_the_weights_of_key_words_order_them_as_those_of_scikit_learn_do() -> None:
-    vectoriser = TfidfVectorizer(norm=None, token_pattern=r"[a-z]{2,}", stop_words=["with", "on", "of"])
+    vectoriser = theirs.TfidfVectorizer(norm=None, token_pattern=r"[a-z]{2,}", stop_words=["with", "on", "of"])
     weights = vectoriser.fit_transform([" ".join(own) for own in TEXTS.values()]).toarray()
     words = vectoriser.get_feature_names_out()
     for row, (name, own) in zip(weights, key_phrases(TEXTS, 9, longest=1).items(), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -13,12 +14,17 @@ from deixis.data.synthetic.existential import FAR, NEAR, existential, with_neede
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.inputs.masks import decode_mask
-from deixis.types import Region
+from deixis.types import Region, Source
 from tests.referring import centre, looking
 
 SHAPES = SceneConfig(cast="shapes", unseen="nothing", tinted=0.5)
-SOURCE = existential(3, 20, side=96, config=SHAPES)
 DIRECTLY = {"above": (1, -1), "below": (1, 1), "left of": (0, -1), "right of": (0, 1)}
+
+
+@functools.cache
+def pictures() -> Source:
+    """Drawn when the first test looks at them, not by all that collect tests."""
+    return existential(3, 20, side=96, config=SHAPES)
 
 
 def distance(one: Region, other: Region) -> float:
@@ -26,7 +32,7 @@ def distance(one: Region, other: Region) -> float:
 
 
 def test_of_two_or_three_of_each_noun_exactly_one_pair_is_near_and_all_others_are_far() -> None:
-    for sample in SOURCE.samples:
+    for sample in pictures().samples:
         [first, second] = dict.fromkeys(r.category for r in sample.regions if r.attributes["count"] > 1)
         ones, others = ([r for r in sample.regions if r.category == noun] for noun in (first, second))
         assert {len(ones), len(others)} <= {2, 3}
@@ -37,7 +43,7 @@ def test_of_two_or_three_of_each_noun_exactly_one_pair_is_near_and_all_others_ar
 
 def test_an_expression_is_true_of_its_thing_whichever_of_the_others_it_speaks_of() -> None:
     said = 0
-    for sample in SOURCE.samples:
+    for sample in pictures().samples:
         for region in sample.regions:
             for phrase in region.phrases:
                 match = re.fullmatch(
@@ -60,12 +66,12 @@ def test_an_expression_is_true_of_its_thing_whichever_of_the_others_it_speaks_of
                     along = sign * (centre(region)[axis] - centre(other)[axis])
                     assert along > 2 * abs(centre(region)[1 - axis] - centre(other)[1 - axis])
                 said += 1
-    assert said > 2 * len(SOURCE.samples)  # both of the pair, and some from a side
+    assert said > 2 * len(pictures().samples)  # both of the pair, and some from a side
 
 
 def test_boxes_and_masks_are_those_of_the_drawing_and_the_tenth_of_twenty_is_the_tenth_of_ten() -> None:
     again = existential(3, 10, side=96, config=SHAPES).samples[9]
-    sample = SOURCE.samples[9]
+    sample = pictures().samples[9]
     assert (again.captions, again.regions) == (sample.captions, sample.regions)
     assert np.array_equal(again.image.draw(), sample.image.draw())  # type: ignore[union-attr]
     for region in sample.regions:
@@ -93,7 +99,7 @@ def test_a_relation_is_needed_where_others_fit_what_stands_in_front_of_it() -> N
                 assert needed == (len(rivals) > 1)
                 counts[needed] += 1
     assert min(counts.values()) > 5
-    assert all(all(r.attributes["needed"]) for s in with_needed(SOURCE).samples for r in s.regions)
+    assert all(all(r.attributes["needed"]) for s in with_needed(pictures()).samples for r in s.regions)
 
 
 @pytest.mark.parametrize(
