@@ -183,7 +183,9 @@ def fit(method: Method) -> None:
     known = boxes_of(method, known_scenes(FIT_SEED, 0.0), "kind")
     _print_curve("kind", known)
     _print_curve("group", known._replace(features=known.features[:, [0, 3]]))
-    _print_curve("crop", boxes_of(method, unknown_scenes(FIT_SEED, 0), "crop"))
+    unknown = boxes_of(method, unknown_scenes(FIT_SEED, 0), "crop")
+    _print_curve("crop", unknown)
+    _print_sure(unknown)
 
 
 def _print_curve(name: str, boxes: Boxes) -> None:
@@ -199,6 +201,20 @@ def _print_curve(name: str, boxes: Boxes) -> None:
     print(
         f"  found: {np.mean(there):.2f} of {len(there)} that are there, 0.05 of {len(absent)} that are not", flush=True
     )
+
+
+def _print_sure(boxes: Boxes) -> None:
+    """How sure the first box of the crops' curve is, by its cosine and margin."""
+    order = boxes.features @ logistic(boxes.features, boxes.right)
+    places = [(boxes.query == each).nonzero().flatten() for each in boxes.query.unique()]
+    firsts = torch.stack([each[order[each].argmax()] for each in places])
+    features, there = boxes.features[firsts][:, [0, 1, 3]], boxes.query[firsts] > 0
+    weights = logistic(features, boxes.right[firsts])
+    chances = torch.sigmoid(features @ weights)
+    threshold = float(chances[~there].quantile(1 - _FALSE_ANSWERS))
+    answered = float((chances[there] >= threshold).double().mean())
+    print(f"crop_sure {tuple(round(each, 2) for each in weights.tolist())}, crop_threshold {threshold:.2f}")
+    print(f"  found: {answered:.2f} of {int(there.sum())} that are there", flush=True)
 
 
 Report = Mapping[str, tuple[Sequence[Sample], Callable[[Sample], Iterator[Query]]]]

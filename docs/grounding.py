@@ -16,9 +16,11 @@ _INTRODUCTION = """What `deixis ground` answers without `--model`: the detector 
 Scenes are of photographic stamps, with other seeds than those that the method was fitted on. *Other nouns* are those
 that name none of the detector's 80 kinds: half of them, and the method was fitted on the other half.
 `set:photos-boxes/test` holds boxes drawn by eye. **These photographs are no blind test**: the default threshold, the
-lower one of phrases that say more than a noun, and the part that crops have in the order of boxes were set with their
-answers in view, so that other photographs may come out worse. `set:photos-boxes/blind` is one: its boxes were drawn,
-and committed, before the method had answered on any of its photographs, and nothing was changed since by what came out.
+lower one of phrases that say more than a noun, the part that crops have in the order of boxes, and how sure crops alone
+are, were set with their answers in view, so that other photographs may come out worse. `set:photos-boxes/blind` is one:
+its boxes were drawn, and committed, before the method had answered on any of its photographs. Its first rows had few
+answers from crops alone; the rule for these was changed since, on scenes and the other photographs, and not by which
+answers were wrong here.
 There it points at plain nouns as well as on the test part, though more of them are known by crops alone; fewer of its
 boxes overlap by half, and it answers less, of what is there and of what is not.
 

@@ -13,6 +13,7 @@ from deixis.methods.baselines.detect_match import (
     Method,
     colour_factor,
     crop_images,
+    crop_logits,
     kind_heat,
     kind_logits,
     nearest_kind,
@@ -137,6 +138,15 @@ def test_crops_say_how_sure_the_first_box_is_and_heat_which_it_is() -> None:
     curve = (1.0, 0.0, 10.0, 0.0)
     assert kind_logits(features, curve, 1.0).tolist() == pytest.approx([1.0, 1.5, 0.0])
     assert kind_logits(features, curve, 0.3).tolist() == pytest.approx([1.0, 0.1, 0.0])
+
+
+def test_how_sure_the_first_box_is_follows_from_its_crop_alone_and_the_order_from_all_that_is_known() -> None:
+    features = torch.tensor([[0.4, 0.1, -1.0, 1.0], [0.4, 0.1, 2.0, 1.0], [0.2, 0.0, 0.0, 1.0], [9.0, 9.0, 9.0, 1.0]])
+    curve, valid = (5.0, 3.0, 1.0, -1.0), torch.tensor([True, True, True, False])
+    logits = crop_logits(features, valid, curve, (6.0, 2.0, -2.0))
+    assert float(logits[1]) == pytest.approx(6 * 0.4 + 2 * 0.1 - 2)
+    order = features @ torch.tensor(curve)
+    torch.testing.assert_close(logits - logits[1], order - order[1])
 
 
 def test_a_kind_stands_for_a_noun_only_if_it_is_near_and_alone() -> None:
