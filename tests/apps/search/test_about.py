@@ -42,6 +42,7 @@ def test_results_are_ranked_by_the_part_of_vectors_in_which_the_values_differ(pl
     [
         ({"about": "lable"}, "no column 'lable'; did you mean 'label'"),
         ({"about": "colour", "values": ("red",)}, "1 value was given for 'colour'"),
+        ({"about": "colour", "values": (" red, ",)}, "1 value was given for 'colour'"),
         ({"about": "id"}, None),
         ({"about": "colour", "values": COLOURS, "min_relevance": 0.5}, "nothing was measured"),
     ],
@@ -70,3 +71,12 @@ def test_how_many_of_the_first_share_a_value_is_told_before_and_after() -> None:
     assert likeness(noise, near, ["red"] * 60) is None
     assert likeness(noise, near, [""] * 60) is None
     assert likeness(noise, near, [str(i) for i in range(60)]) is None
+
+
+def test_values_may_stand_between_spaces_or_commas(place: Path) -> None:
+    apart, joined = (
+        search(place / "plain", "a red sheet", k=5, about="colour", values=values)
+        for values in (COLOURS, ("red,green, blue",))
+    )
+    assert joined.sentence == apart.sentence == "Compared in colour alone, among: red, green, blue."
+    assert [hit.row for hit in joined] == [hit.row for hit in apart]

@@ -76,10 +76,12 @@ def adapt_to_respects(
         DeixisError: no such column, or no respect; too few pictures; `out` is taken.
     """
     talk, clock, out = Reporter(quiet), Clock(), Path(out)
-    settings = dataclasses.replace(settings, splits=settings.splits or _DIVISIONS)
+    about = tuple(name.strip() for each in settings.about for name in each.split(",") if name.strip())
+    settings = dataclasses.replace(settings, about=about, splits=settings.splits or _DIVISIONS)
     check_splits(settings)
     _reservation = free_name(out, overwrite)
-    source = with_label_column(source, settings.about)
+    source = with_label_column(source, about)
+    source = dataclasses.replace(source, notes=tuple(each for each in source.notes if "caption" not in each))
     column_aspects(source, settings.about)  # refused before images are read
     checked = check_and_read(source, talk)
     aspects = column_aspects(checked.source, settings.about)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,12 @@ from torch.nn import functional as F
 from deixis.engine.adaptation.respects import RESPECT_WAYS, RespectMap
 from deixis.errors import DeixisError
 from deixis.files import write_json
-from deixis.nn.dual import DualEncoder
 from deixis.types.outputs import ImageStates
 
 __all__ = ["FACTS", "Respect", "nearest_respect", "read_respects", "write_respects"]
 
 FACTS, _TENSORS, _FORMAT = "respects.json", "respects.safetensors", 1
-_NEAR = 0.4
+_NEAR = 0.45
 """The least cosine of the words of a query with what a respect is called."""
 
 
@@ -163,13 +162,15 @@ def _respect(name: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor],
     )
 
 
-def nearest_respect(words: str, respects: Mapping[str, Respect], encoder: DualEncoder) -> Respect:
+def nearest_respect(
+    words: str, respects: Mapping[str, Respect], encode_text: Callable[[list[str]], Float[Tensor, "N D"]]
+) -> Respect:
     """The respect that words mean: that of the name, else the one whose wordings are nearest.
 
     Args:
         words: such as `its make`.
         respects: those that there are.
-        encoder: that reads the words.
+        encode_text: gives the vectors of texts, of length 1.
 
     Raises:
         DeixisError: none is near.
@@ -179,7 +180,7 @@ def nearest_respect(words: str, respects: Mapping[str, Respect], encoder: DualEn
         if plain in {name.casefold(), *map(str.casefold, each.wordings)}:
             return each
     names = [*respects]
-    vectors = encoder.encode_text([words, *names]).float().cpu()
+    vectors = encode_text([words, *names]).float().cpu()
     cosines = vectors[1:] @ vectors[0]
     best = int(cosines.argmax())
     if float(cosines[best]) < _NEAR:

@@ -89,7 +89,7 @@ def search_about(
     known = {} if values else read_respects(searcher.run, str(index.manifest["fingerprint"]))
     columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
     if known and (about in known or not any(columns)):
-        respect = nearest_respect(about, known, searcher.text_encoder)
+        respect = nearest_respect(about, known, searcher.text_encoder.encode_text)
         compared = _learned(searcher, query, respect, vectors, direction, say)
         sentence = f"Compared in {respect.name} alone."
         if respect.name.casefold() != about.casefold():

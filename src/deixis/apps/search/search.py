@@ -98,7 +98,8 @@ def _about(
         raise DeixisError("--about compares in one respect, for which nothing was measured.", "Leave out one of them.")
     about = settings.about or "these values"
     vector = searcher.vector(query, reader)
-    return search_about(searcher, query, vector, about, settings.values, (settings.k, settings.where), talk.say)
+    values = tuple(value.strip() for each in settings.values for value in each.split(",") if value.strip())
+    return search_about(searcher, query, vector, about, values, (settings.k, settings.where), talk.say)
 
 
 def near(

@@ -19,7 +19,7 @@ class SearchSettings(ComputeSettings):
         image: paths of pictures to combine with the text.
         about: respect in which pictures are compared, such as colour: a column of the index whose values are words, or
             any name where --values are given.
-        values: that this respect may have, in words, instead of those of the column.
+        values: that this respect may have, in words, instead of those of the column; with spaces or commas between.
         language: of the query's words, where it is not the model's; its dictionary comes by `deixis data get
             language-de` (or es, fr, it, nl), which also trains a text tower on it.
         language_by: who reads such words: the dictionary, the trained tower, or both; `auto`: who did best on held-out
