@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deixis import zoo
+from deixis.apps.common.console import Reporter
 from deixis.apps.languages import trained
 from deixis.apps.languages.trained import LanguageTower, read_tower, train_language
 from deixis.apps.search.language import in_language
@@ -47,6 +48,36 @@ def test_the_way_that_reads_held_out_names_best_is_taken_and_each_is_told(names:
     assert "100 by the dictionary" in facts.sentence
     assert facts.sentence.endswith("Taken: dictionary.")
     assert tower.width == zoo.load("tiny").width
+
+
+def test_a_tower_is_trained_once_and_where_no_names_can_be_had_the_dictionary_stays_alone(
+    names: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_german([f"{word}\t{english}" for word, english in WORDS.items()])
+    tiny, asked = zoo.load("tiny"), list[str]()
+    there = {"starter"}
+
+    def get(name: str, say: object) -> None:
+        asked.append(name)
+        if name not in there:
+            raise DeixisError("npm could not reach its registry.", "Check the network.")
+
+    monkeypatch.setattr(trained.fetch, "get", get)
+    monkeypatch.setattr(trained.zoo, "load", lambda name: tiny)
+    monkeypatch.setattr(trained.catalogue, "read", lambda name: names)
+    monkeypatch.setattr(trained, "RECIPE", RECIPE)
+    trained.learn_language("de", Reporter())
+    assert "The dictionary alone reads German" in capsys.readouterr().out
+    assert read_tower("de", tiny) is None
+    there.add("emoji-names")
+    trained.learn_language("de", Reporter())
+    first = capsys.readouterr().out.splitlines()[-1]
+    found = read_tower("de", tiny)
+    assert found is not None
+    monkeypatch.setattr(trained, "train_language", None)
+    trained.learn_language("de", Reporter())
+    assert capsys.readouterr().out.splitlines()[-1] == first
+    assert asked == ["starter", "emoji-names", "starter", "emoji-names", "starter"]
 
 
 def kept(way: str) -> LanguageTower:

@@ -36,6 +36,9 @@ _DIVISIONS, _MOST = 10, 200
 _LABELS = frozenset("label class category".split())
 """Columns that are read as labels, and may be meant as a respect."""
 
+_NOTES = ("No caption or label column", "Neither captions nor labels")
+"""How remarks of readers begin that mean nothing here."""
+
 _CALLED = {"span": "the span of its values' words", "weights": "weighed vectors", "classifier": "a linear classifier"}
 
 
@@ -81,7 +84,7 @@ def adapt_to_respects(
     check_splits(settings)
     _reservation = free_name(out, overwrite)
     source = with_label_column(source, about)
-    source = dataclasses.replace(source, notes=tuple(each for each in source.notes if "caption" not in each))
+    source = dataclasses.replace(source, notes=tuple(each for each in source.notes if not each.startswith(_NOTES)))
     column_aspects(source, settings.about)  # refused before images are read
     checked = check_and_read(source, talk)
     aspects = column_aspects(checked.source, settings.about)
