@@ -17,7 +17,7 @@ from tests.shape_checks import check_shapes
 
 SOURCE = """
 from __future__ import annotations
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from jaxtyping import Float
@@ -34,6 +34,15 @@ def transposed(a: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
 
 def nested(a: Float[Tensor, "B D"]) -> Float[Tensor, " D"]:
     return product(a.T)
+
+def squared(a: Float[Tensor, "N N"]) -> Float[Tensor, "N 2"] | None:
+    return a[:, :2] if len(a) > 2 else None
+
+def masked(a: Float[Tensor, "B D"], mask: Float[Tensor, " B"] | float = 1.0, /) -> Float[Tensor, "B D"] | float:
+    return a * mask[:, None] if isinstance(mask, Tensor) else mask
+
+def gathered(*parts: Float[Tensor, "B _"], names: Sequence[str] = (), **more: Float[Tensor, " B"]) -> dict[str, Tensor]:
+    return dict(zip(names, parts), **more)
 
 def doubled(text: str) -> list[str]:
     return [text, text] if text else None
@@ -81,6 +90,11 @@ def test_what_fits_its_signature_passes(checked: ModuleType) -> None:
     for size in (2, 3):  # what an axis measured in one call binds no other
         assert checked.product(zeros(size, 4), zeros(size, 4), scale=2).shape == (size,)
         assert checked.nested(zeros(size, 4)).shape == (4,), "nor in a call within a call"
+    assert checked.squared(zeros(2, 2)) is None
+    assert checked.squared(zeros(3, 3)).shape == (3, 2)
+    assert checked.masked(zeros(2, 3), 0.5) == 0.5
+    assert checked.masked(zeros(2, 3), zeros(2)).shape == (2, 3)
+    assert set(checked.gathered(zeros(2, 3), zeros(2, 4), names=["a", "b"], c=zeros(2))) == {"a", "b", "c"}
     assert len(list(checked.rows(zeros(3, 2), 2))) == 2
     assert checked.typed_only("whatever", 1) == "whatever"
     assert checked.Named.of(zeros(2, 3)).other.shape == (2, 3)
@@ -94,6 +108,11 @@ def test_what_fits_its_signature_passes(checked: ModuleType) -> None:
         pytest.param("product", (zeros(2, 3).int(),), id="kind of number"),
         pytest.param("product", (zeros(2, 3), zeros(2, 4)), id="two arguments that differ"),
         pytest.param("transposed", (zeros(2, 3),), id="a result unlike the argument"),
+        pytest.param("squared", (zeros(2, 3),), id="an axis that is there twice"),
+        pytest.param("masked", (zeros(2, 3), zeros(3)), id="one of several types, of another length"),
+        pytest.param("masked", (zeros(2, 3), zeros(2).int()), id="one of several types, of another kind of number"),
+        pytest.param("masked", (zeros(2, 3), "1"), id="none of several types"),
+        pytest.param("gathered", (zeros(2, 3), zeros(3, 3)), id="the second of any number"),
         pytest.param("doubled", (1,), id="type of an argument"),
         pytest.param("doubled", ("",), id="type of a result"),
         pytest.param("typed_only", (1, "2"), id="type beside one that is not imported"),
@@ -112,3 +131,17 @@ def test_properties_and_class_methods_are_checked(checked: ModuleType) -> None:
         checked.Pair.of(torch.zeros(2))
     with pytest.raises(TypeCheckError):
         _ = checked.Pair.of(zeros(2, 3)).name
+
+
+def test_arguments_by_name_are_checked_and_the_message_names_the_function(checked: ModuleType) -> None:
+    for wrong in ({"names": [1]}, {"c": zeros(3)}, {"c": "text"}):
+        with pytest.raises(TypeCheckError) as caught:
+            checked.gathered(zeros(2, 3), **wrong)
+        assert caught.value.__notes__ == ["in a call of checked_toy.gathered"]
+
+
+def test_what_was_refused_binds_no_axis_of_the_next_call(checked: ModuleType) -> None:
+    for size in (2, 3):
+        with pytest.raises(TypeCheckError, match="D"):
+            checked.product(zeros(size, 4), zeros(size, 5))
+        assert checked.product(zeros(size, 5)).shape == (size,)
