@@ -20,7 +20,7 @@ lower one of phrases that say more than a noun, the part that crops have in the 
 are, were set with their answers in view, so that other photographs may come out worse. `set:photos-boxes/blind` is one:
 its boxes were drawn, and committed, before the method had answered on any of its photographs. Its first rows had few
 answers from crops alone; the rule for these was changed since, on scenes and the other photographs, and not by which
-answers were wrong here.
+answers were wrong here. Its rows are of the present rule; in the others, what crops answer is still by the one before.
 There it points at plain nouns as well as on the test part, though more of them are known by crops alone; fewer of its
 boxes overlap by half, and it answers less, of what is there and of what is not.
 
@@ -39,9 +39,9 @@ What is wrong most often, as the blind photographs show when they are looked at 
 * **A neighbour has the box.** A saucer gets that of the cup on it, a trumpet and a guitar those of the people who hold
   them, a handle that of the scissors; the second of these are confident, and wrong.
 * **A part for the whole.** The striped tail of the lemur on the right is its own best animal.
-* **Right, but no answer.** A statue, a chest, a spray bottle and two people far off are found, with chances below the
+* **Right, but no answer.** Two people far off, and a third of what crops alone know, are found with chances below the
   threshold: `--best` shows them.
-* **Alike.** Where no hammer is, scissors were answered as one: crops alone tell tools apart badly.
+* **Alike.** Crops alone tell tools apart badly: where no hammer is, scissors come near to one.
 
 The pictures themselves are free, but not under this licence, so that none is shown here: `python -m docs.pictures
 set:photos-boxes/blind sheet.png` draws them with the boxes, `deixis ground FOLDER WORDS --out OUT` with answers.
