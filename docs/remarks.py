@@ -102,6 +102,23 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "sentences, one, and the raw caption ended within chance or near it. The whole text is also the only arm that "
         "reads every sentence in each step. Whether sentences catch up with more images was not tried."
     ),
+    (
+        "perceptual_init",
+        "Proxy votes on what looks alike, learned before the pairs, give a better model than shuffled votes or pixel "
+        "votes do, and than the pairs alone.",
+    ): (
+        "What the frozen starter finds alike is worth more than the same votes dealt out at random. But spending all "
+        "images on pairs is better than any votes first, and over as many pairs without votes the gain was too small "
+        "to tell. The paper's people could not be asked: a network's votes hand on at most what ImageNet taught it. The "
+        "triplets are one set for all seeds. On generated scenes, an earlier try, nobody learned the names."
+    ),
+    (
+        "perceptual_init",
+        "Proxy votes on what looks alike do more before the pairs than after them.",
+    ): (
+        "Votes that come last leave the image tower without its names: it ends where guessing does. That is no rival "
+        "that lost, but one that forgot, and the rules of this page call it void."
+    ),
 }
 """(paper, statement) -> the paragraph."""
 
