@@ -109,8 +109,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ): (
         "What the frozen starter finds alike is worth more than the same votes dealt out at random. But spending all "
         "images on pairs is better than any votes first, and over as many pairs without votes the gain was too small "
-        "to tell. The paper's people could not be asked: a network's votes hand on at most what ImageNet taught it. The "
-        "triplets are one set for all seeds. On generated scenes, an earlier try, nobody learned the names."
+        "to tell. The paper's people could not be asked: a network's votes hand on at most what ImageNet taught it. "
+        "The triplets are one set for all seeds. On generated scenes, an earlier try, nobody learned the names."
     ),
     (
         "perceptual_init",
