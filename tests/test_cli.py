@@ -156,6 +156,9 @@ def test_help_opens_with_what_a_verb_does_an_example_and_where_to_go_on(verb: st
     assert lines[2].startswith("See also: ")
     for other in file.VERB.see:
         assert (SOURCE.parent / other).is_file() if other.endswith(".md") else other.split()[-1] in VERBS
+    positional = "\n".join(lines).partition("\nArguments:\n")[2].partition("\n\n")[0]
+    assert not re.search(r"^  (STR|INT)\b", positional, re.MULTILINE), "they go by what they are: DATA, RUN"
+    assert "(default: )" not in "".join(lines)
 
 
 @pytest.mark.parametrize("verb", VERBS)

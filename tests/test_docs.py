@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deixis.types import OptimSpec
-from docs.build import paper_pages, quick_pages
+from docs.build import paper_pages, quick_pages, races_page
 from tests.commands import deixis
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
 
@@ -215,6 +215,19 @@ def test_the_table_of_the_optimiser_names_each_setting_and_its_default() -> None
     text = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `optim\.(\w+)` \| `?(.*?)`? \|", text, re.MULTILINE)
     assert rows == [(field.name, written(field.default)) for field in dataclasses.fields(OptimSpec)]
+
+
+def test_races_come_worst_first_in_groups_with_wins_and_losses_marked() -> None:
+    def row(race: str, case: str, ratio: float) -> dict[str, Any]:
+        ends = {"ratio": ratio, "spread": [ratio - 0.1, ratio + 0.1], "ours": 1, "theirs": 1, "unit": "s"}
+        more = {"repeats": 3, "threads": 1, "cpu": "", "date": "2026", "peer_version": ""}
+        return {"race": race, "case": case, "peer": "them", **ends, **more}
+
+    rows = [row("startup", "help", 3), row("ranks", "fair", 2), row("ranks", "even", 1.05), row("ranks", "slow", 0.9)]
+    page = races_page([row("ranks", "slow", 0.2), *rows, row("ranks", "slow", 0.5)])
+    assert re.findall(r"^## (\w+)", page, re.MULTILINE) == ["ranks", "startup"]
+    marked = re.findall(r"^\| (\S+) \| (\w+) \| them", page, re.MULTILINE)
+    assert marked == [("**lost**", "slow"), ("*even*", "even"), ("**won**", "fair"), ("**won**", "help")]
 
 
 # ---- names of files and modules

@@ -405,6 +405,10 @@ def test_with_rows_the_page_has_verdicts_numbers_and_a_curve() -> None:
     assert "claims/clip-1.svg" in page.text
     drawing = ElementTree.fromstring(page.pictures["claims/clip-1.svg"])
     assert len(drawing.findall("{*}polyline")) == 2 * (2 + 1)
+    grid = next(each.get("d", "") for each in drawing.findall("{*}path"))
+    assert (grid.count("H"), grid.count("V")) == (4, 4), "lines at both ends and at two numbers between, either way"
+    written = [each.text for each in drawing.findall("{*}text")]
+    assert {"0", "33", "67", "100"} <= set(written)
 
 
 def test_an_older_verdict_stays_and_what_stricter_rules_say_of_its_rows_stands_beside() -> None:

@@ -55,6 +55,11 @@ def test_a_table_fits_eighty_columns_and_loses_no_letter(capsys: pytest.CaptureF
     assert "".join(lines).count("x") == 150
 
 
+def test_a_name_with_a_line_break_stays_in_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    Reporter().table("", ("name", "why"), [("two\nlines.png", "tab\there")])
+    assert capsys.readouterr().out.splitlines()[-2].split() == ["two\u21b5lines.png", "tab\u21b5here"]
+
+
 def test_numbers_stand_flush_right_and_words_flush_left(capsys: pytest.CaptureFixture[str]) -> None:
     Reporter().table("", ("what", "how many"), [("a", "1"), ("bbbb", "100")])
     rows = [line.rstrip() for line in capsys.readouterr().out.splitlines() if " 1" in line]

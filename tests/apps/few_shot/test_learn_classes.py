@@ -91,7 +91,7 @@ def test_what_is_learned_from_is_never_asked_about_and_copies_stay_together(run:
 
 @pytest.mark.slow
 def test_images_below_the_classes_folders_are_said_to_be_of_the_class_above(run: Run) -> None:
-    assert "1 images are in sub-folders of class folders" in run.answer.err
+    assert "Images in sub-folders of class folders (1, such as" in run.answer.err
     assert "qqqqqqqqqqqqqq/deep/below.png" in run.answer.err
 
 

@@ -378,7 +378,7 @@ def test_nothing_readable_is_unusable(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     report = check(read(tmp_path))
     assert report.status == 2
-    assert "none of the 1 images can be read" in report.reason
+    assert "none of the 1 image can be read" in report.reason
     assert "a.png is empty" in report.cure
     assert report.sizes == ()
 

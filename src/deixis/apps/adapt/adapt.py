@@ -297,8 +297,8 @@ def _check_settings(settings: AdaptSettings) -> None:
 def _check_learnable(collection: CheckedDataset) -> None:
     if collection.source.kind == "images":
         raise DeixisError(
-            f"{collection.source.root} holds {len(collection.source.samples)} images and neither captions nor labels: "
-            "there is nothing to learn from.",
+            f"{collection.source.root} holds {counted(len(collection.source.samples), 'image')} and neither captions "
+            "nor labels: there is nothing to learn from.",
             "Make it searchable with `deixis index`, or start a table of captions with `deixis label`.",
         )
     if collection.report.status == 2:

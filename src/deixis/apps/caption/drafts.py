@@ -158,7 +158,7 @@ def _best(usable: Sequence[DraftSource], measured: dict[str, _Measured], groups:
 def _missing(method: str, captions: int) -> tuple[str, str]:
     if method == "close":
         return (
-            f"{captions} captions are too few to learn from.",
+            f"There are too few captions to learn from: {captions}.",
             f"Give {_LEARN} beside those that are held back, or another --method.",
         )
     if method == "bank":

@@ -26,6 +26,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deixis.apps.common.formatting import one_line
+
 __all__ = ["Reporter"]
 
 _NUMBER = re.compile(r"([+\-\u2212]?[\d.,]+( [A-Z]?B)?|\[.*\]|\s+)+")
@@ -77,7 +79,7 @@ class Reporter:
         if self.quiet:
             return
         table = Table(title=_literal(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[one_line(str(cell)) for cell in row] for row in rows]
         for i, column in enumerate(columns):
             numbers = bool(cells) and _NUMBER.fullmatch(cells[0][i]) is not None
             table.add_column(_literal(column), justify="right" if numbers else "left", overflow="fold")

@@ -112,7 +112,7 @@ def _require_some(usable: Source, source: Source) -> None:
     if not usable.samples:
         first = usable.skipped[len(source.skipped)].detail
         raise DeixisError(
-            f"None of the {len(source.samples)} images of {source.root} can be read; the first: {first}",
+            f"None of the {counted(len(source.samples), 'image')} of {source.root} can be read; the first: {first}",
             "Give pictures that an image viewer can open.",
         )
 

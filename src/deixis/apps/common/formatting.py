@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ __all__ = [
     "flat",
     "memory",
     "metric",
+    "one_line",
     "plain",
     "points",
     "signed",
@@ -150,6 +152,11 @@ def counted(number: Number, noun: str) -> str:
     ('1 image', '1,200 images')
     """
     return f"{count(number)} {noun}{'s' * (number != 1)}"
+
+
+def one_line(text: str) -> str:
+    """A name as one line, each line break or tab in it as an arrow, as on the page of `serve`."""
+    return re.sub(r"[\n\r\t]", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", text)
 
 
 def duration(seconds: Number) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from deixis import zoo
 from deixis.apps.common.dataset import read
+from deixis.apps.common.formatting import counted
 from deixis.data.quality.check import duplicates
 from deixis.data.quality.image_probe import ImageProbe, probe_image
 from deixis.data.splits import concept_groups
@@ -329,5 +330,6 @@ def remarks_on(few: FewShotSubset, labels: Sequence[str], shots: int | None) -> 
             f"{min(counts.values())}: predictions will favour large classes."
         )
     if few.unreadable:
-        notes.append(f"{len(few.unreadable)} images can't be read, and others are taken: {examples(few.unreadable)}.")
+        lost = counted(len(few.unreadable), "image")
+        notes.append(f"{lost} can't be read, and others are taken: {examples(few.unreadable)}.")
     return notes

@@ -146,7 +146,7 @@ def _labelled(source: Source, method: str, talk: Reporter) -> Source:
     deep = [sample.id for sample in labelled if _is_nested(sample.id, str(sample.label))]
     if deep:
         talk.say(
-            f"{len(deep)} images are in sub-folders of class folders, such as {deep[0]}: they count to the class "
+            f"Images in sub-folders of class folders ({len(deep)}, such as {deep[0]}) count to the class "
             "above. For the finer classes, give the folder in which these lie."
         )
     bare = len(source.samples) - len(labelled)

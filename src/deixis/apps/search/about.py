@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch.nn import functional as F
 
+from deixis.apps.common.formatting import counted
 from deixis.apps.respects.stored import Respect, nearest_respect, read_respects
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.errors import DeixisError
@@ -141,7 +142,9 @@ def _learned(
     say(respect.sentence)
     unread = int((near.norm(dim=1) == 0).sum())
     if unread:
-        say(f"{unread} pictures were added since it was learned, and come last: learn again with deixis adapt --about.")
+        were, come = ("was", "comes") if unread == 1 else ("were", "come")
+        added = f"{counted(unread, 'picture')} {were} added since it was learned, and {come} last"
+        say(f"{added}: learn again with deixis adapt --about.")
     if query.images and not (query.texts or query.minus_texts or query.minus_images):
         encoder = searcher.encoder
         with torch.no_grad():

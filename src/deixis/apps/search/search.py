@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deixis.apps.common.concepts import TextReader, spoken
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.formatting import counted
+from deixis.apps.common.formatting import counted, one_line
 from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.search.calibration import in_words
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
@@ -259,8 +259,8 @@ def _query(
 
 
 def _from_here(path: str) -> str:
-    """A path relative to the working folder, where that is shorter."""
-    return min(os.path.relpath(path), path, key=len)
+    """A path relative to the working folder, where that is shorter, on one line."""
+    return one_line(min(os.path.relpath(path), path, key=len))
 
 
 def _is_picture(query: str | Path) -> bool:

@@ -260,7 +260,7 @@ def _unusable(report: CheckReport) -> tuple[str, str] | None:
     readable = report.images - len(report.unreadable)
     if not readable and report.kind != "text":
         return (
-            f"Training is impossible: none of the {report.images} images can be read.",
+            f"Training is impossible: none of the {report.images} image{'s' * (report.images != 1)} can be read.",
             f"The first: {report.unreadable[0].detail}" if report.unreadable else "Give a folder with images.",
         )
     distinct = (report.captions["distinct"] or 0) + report.regions + report.questions
