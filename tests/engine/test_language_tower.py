@@ -38,6 +38,13 @@ def test_words_find_their_english_among_all_after_training_and_hardly_before() -
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items()), "the teacher rests"
 
 
+def test_an_entry_without_a_letter_teaches_nothing_and_does_not_end_the_training() -> None:
+    teacher = zoo.load("tiny")
+    plain, odd = (train_tower(teacher, [*PAIRS, *more], RECIPE) for more in ([], [("...", "ago")]))
+    for one, other in zip(plain.parameters(), odd.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_tower_is_read_as_it_was_written_and_what_is_damaged_is_refused(tmp_path: Path) -> None:
     tower, path = NgramText(16, 4, 32), tmp_path / "tower.safetensors"
     save_tower(tower, path)

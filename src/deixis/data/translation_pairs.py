@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Iterable, Sequence
 
 from deixis.data.dictionaries import without_articles
@@ -15,7 +16,8 @@ _LONGEST, _SENSES = 3, 2
 def translation_pairs(entries: Iterable[tuple[str, Sequence[str]]], language: str, most: int) -> list[tuple[str, str]]:
     """Pairs of a dictionary, those first whose English the dictionary has most often: "house", and no "undecahedra".
 
-    A headword has at most two pairs, its commonest senses; articles are left out of it.
+    A headword has at most two pairs, its commonest senses; articles are left out of it. Each English text comes once,
+    with its first headword: in a batch, equal ones would be each other's wrong answers.
 
     Args:
         entries: headword and senses.
@@ -35,7 +37,10 @@ def translation_pairs(entries: Iterable[tuple[str, Sequence[str]]], language: st
         for sense, count in sorted(senses.items(), key=lambda item: -item[1])[:_SENSES]
         if count
     )
-    return [(word, sense) for _, word, sense in sorted(best, key=lambda item: -item[0])[:most]]
+    first: dict[str, str] = {}
+    for _, word, sense in sorted(best, key=lambda item: -item[0]):
+        first.setdefault(sense, word)
+    return [(word, sense) for sense, word in itertools.islice(first.items(), most)]
 
 
 def _words(sense: str) -> list[str]:

@@ -66,7 +66,8 @@ def train_tower(teacher: DualEncoder, pairs: Sequence[tuple[str, str]], recipe: 
 
     Args:
         teacher: whose text tower reads the English; it rests.
-        pairs: words of the language with their English.
+        pairs: words of the language with their English; those without a letter, which the tower can't read, are left
+            out.
         recipe: how.
     """
     with torch.random.fork_rng(devices=[]):
@@ -76,7 +77,8 @@ def train_tower(teacher: DualEncoder, pairs: Sequence[tuple[str, str]], recipe: 
     parts = {"encoder": tower, "teacher": TextHalf(teacher.text_side().with_adapters(None, None))}
     method = build(recipe.method, "desk", settings, parts, recipe.seed)
     (stage,) = stages(method)
-    data = batches(_batch(pairs, recipe.method), recipe.batch_size, recipe.seed)
+    read = [(word, english) for word, english in pairs if tower.tokenizer.pieces(word)]
+    data = batches(_batch(read, recipe.method), recipe.batch_size, recipe.seed)
     train(trained(method), data, recipe.steps, stage=stage, seed=recipe.seed)
     return tower.eval()
 

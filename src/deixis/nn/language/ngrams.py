@@ -20,6 +20,9 @@ from deixis.types.outputs import Tokens, TokenStates
 
 __all__ = ["NgramText", "NgramTokenizer"]
 
+_START = 0.02
+"""Deviation of new vectors: few steps touch each, and what it begins with must be small beside what these add."""
+
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
 
@@ -92,6 +95,7 @@ class NgramText(nn.Module):
         super().__init__()
         self.tokenizer = NgramTokenizer(buckets)
         self.network = BagOfWords(BagConfig(self.tokenizer.vocabulary, inner, width))
+        nn.init.normal_(self.network.words.weight, std=_START)
         self.width, self.token_width, self.context_length = width, inner, length
         self.name, self.licence = "ngrams", "none needed: random numbers"
 
