@@ -24,7 +24,8 @@ OPERATIONS = (
     *("GET /jobs/{number}", "GET /run", "GET /report", "GET /health", "GET /metrics"),
     *("GET /items", "GET /export.csv", "GET /export.zip"),
     *("GET /labels", "GET /labels/queue", "GET /labels/classes", "GET /labels/suggestions/{row}"),
-    "POST /labels/{row}",
+    *("POST /labels/{row}", "GET /captions", "GET /captions/queue", "GET /captions/nearest/{row}"),
+    *("POST /captions/{row}", "POST /segment", "POST /align"),
 )
 
 
@@ -44,7 +45,7 @@ def test_whatever_the_schema_allows_or_not_is_answered_as_it_says(operation: str
     schema = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
     method, path = operation.split()
     checks = [content_type_conformance, response_schema_conformance, status_code_conformance]
-    if path != "/ground":  # 501, where no model can
+    if path not in ("/ground", "/segment"):  # 501, where no model can
         checks.append(not_a_server_error)
 
     for mode in schemathesis.GenerationMode:
