@@ -102,7 +102,7 @@ def test_a_bank_of_terms_serves_where_nothing_is_captioned(pictures: Path, tmp_p
         ({"bank": "nowhere.csv"}, "no file nowhere.csv"),
         pytest.param({"method": "bank"}, "no bank", marks=pytest.mark.slow),
         pytest.param({"method": "run"}, "no model", marks=pytest.mark.slow),
-        pytest.param({"method": "close"}, "too few to learn from", marks=pytest.mark.slow),
+        pytest.param({"method": "close"}, "too few captions to learn from", marks=pytest.mark.slow),
     ],
 )
 def test_what_can_not_draft_is_refused(settings: dict[str, Any], message: str, pictures: Path, tmp_path: Path) -> None:
