@@ -291,7 +291,7 @@ def _truth(
     """Queries, their own rows where they have some, the score of the last right answer, and how many are right."""
     own = np.zeros(0, np.int64)
     if queries is None:
-        rows = np.arange(index.rows) if index.live is None else np.flatnonzero(index.live)
+        rows = index.row_numbers
         own = np.sort(np.random.default_rng(0).choice(rows, min(n, len(rows)), replace=False))
         queries = np.stack([index.vector(int(row)) for row in own])
     k = max(1, min(k, len(index) - int(len(own) > 0)))

@@ -127,6 +127,11 @@ class Index:
             return stored
         return np.asarray(stored, np.float32) @ self.directions.T
 
+    @property
+    def row_numbers(self) -> Int64[np.ndarray, " N"]:
+        """Of the rows that were not removed."""
+        return np.arange(self.rows) if self.live is None else np.flatnonzero(self.live)
+
     def live_vectors(self) -> Iterator[tuple[Int64[np.ndarray, " N"], Float[np.ndarray, "N D"]]]:
         """Rows that were not removed, block by block: their numbers, and their vectors."""
         for rows, stored in live_rows(self.segments, self.live):
@@ -186,7 +191,7 @@ class Index:
 
     def sample(self, count: int) -> Float32[np.ndarray, "N D"]:
         """So many vectors, spread evenly over the rows that were not removed; all of them where there are fewer."""
-        rows = np.arange(self.rows) if self.live is None else np.flatnonzero(self.live)
+        rows = self.row_numbers
         if len(rows) > count:
             rows = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
         parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,11 @@ def adapt_to_respects(
     encoder.require_embeddings("compare pictures")
     freeze(encoder)
     states = embed_plain(encoder, checked.source.samples, checked.report.hashes, talk)
+    groups = concept_groups(checked.source.samples, checked.report.same, captions=checked.source.kind == "captions")
     respects, refused = list[Respect](), dict[str, str]()
     with talk.step("respects", "compare pictures in each respect"):
         for aspect in aspects:
-            found = _learned(aspect, checked, encoder, states, settings)
+            found = _learned(aspect, checked, groups, encoder, states, settings)
             if isinstance(found, Respect):
                 respects.append(found)
             else:
@@ -115,7 +117,12 @@ def adapt_to_respects(
 
 
 def _learned(
-    aspect: Aspect, checked: CheckedDataset, encoder: DualEncoder, states: ImageStates, settings: AdaptSettings
+    aspect: Aspect,
+    checked: CheckedDataset,
+    groups: Sequence[int],
+    encoder: DualEncoder,
+    states: ImageStates,
+    settings: AdaptSettings,
 ) -> Respect | str:
     """The respect, or why it is not offered."""
     samples = checked.source.samples
@@ -126,7 +133,6 @@ def _learned(
             "Leave it out of --about.",
         )
     table = _table(aspect, samples, encoder, states)
-    groups = concept_groups(samples, checked.report.same, captions=checked.source.kind == "captions")
     labels = [aspect.values[value] if value >= 0 else "" for value in table.ids.tolist()]
     splits = divide(groups, settings.seed, settings.splits, settings.train, labels)
     arms = respect_arms(table, groups, splits)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from safetensors import SafetensorError
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from deixis.engine.adaptation.respects import RESPECT_WAYS, RespectMap
 from deixis.errors import DeixisError
 from deixis.files import write_json
+from deixis.indexing.index import Index
 from deixis.types.outputs import ImageStates
 
 __all__ = ["FACTS", "Respect", "nearest_respect", "read_respects", "write_respects"]
@@ -55,6 +57,11 @@ class Respect:
     texts: Float[Tensor, "C D"]
     rows: Float[Tensor, "N K"]
     hashes: tuple[str, ...]
+
+    def of_index(self, index: Index) -> Float[Tensor, "N K"]:
+        """The pictures of an index that were not removed, in this respect."""
+        vectors = torch.from_numpy(np.array(index.vectors[index.row_numbers], np.float32))
+        return self.of_vectors(vectors, [str(item.get("hash", "")) for _, item in index.items()])
 
     def of_vectors(self, vectors: Float[Tensor, "N D"], hashes: Sequence[str]) -> Float[Tensor, "N K"]:
         """Pictures of an index in this respect; one that a classifier has not seen is 0, and like no other.

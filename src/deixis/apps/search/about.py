@@ -84,19 +84,18 @@ def search_about(
     k, where = options
     require_answers(k)
     index = searcher.index
-    rows = np.arange(index.rows) if index.live is None else np.flatnonzero(index.live)
-    vectors = torch.from_numpy(np.array(index.vectors[rows], np.float32))
+    rows = index.row_numbers
     direction = torch.from_numpy(np.array(vector, np.float32))
     known = {} if values else read_respects(searcher.run, str(index.manifest["fingerprint"]))
     columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
     if known and (about in known or not any(columns)):
         respect = nearest_respect(about, known, searcher.text_encoder.encode_text)
-        compared = _learned(searcher, query, respect, vectors, direction, say)
+        compared = _learned(searcher, query, respect, direction, say)
         sentence = f"Compared in {respect.name} alone."
         if respect.name.casefold() != about.casefold():
             sentence = f"{about!r} is read as {respect.name}. {sentence}"
     else:
-        compared, sentence = _spanned(searcher, about, (values, columns), vectors, direction, say)
+        compared, sentence = _spanned(searcher, about, (values, columns), direction, say)
     near, towards = compared
     scores = (near @ towards).numpy()
     own = {row for each in query.images for row in searcher.own_row(each)}
@@ -110,7 +109,6 @@ def _spanned(
     searcher: Searcher,
     about: str,
     given: tuple[Sequence[str], Sequence[str]],
-    vectors: torch.Tensor,
     direction: torch.Tensor,
     say: Callable[[str], None],
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], str]:
@@ -119,6 +117,7 @@ def _spanned(
     names = list(dict.fromkeys(values)) or _values(searcher, about, columns)
     if len(names) < 2:
         raise DeixisError(f"{len(names)} value was given for {about!r}.", "Give two or more: --values red,green,blue")
+    vectors = torch.from_numpy(np.array(searcher.index.vectors[searcher.index.row_numbers], np.float32))
     projection = span_of(searcher.text_encoder.encode_text(names).float().cpu())
     near = F.normalize(vectors @ projection, dim=1)
     found = likeness(vectors, near, columns)
@@ -132,13 +131,11 @@ def _learned(
     searcher: Searcher,
     query: Query,
     respect: Respect,
-    vectors: torch.Tensor,
     direction: torch.Tensor,
     say: Callable[[str], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures and query in a respect of the run; pictures of a query are read as those of the index were."""
-    index = searcher.index
-    near = respect.of_vectors(vectors, [str(item.get("hash", "")) for _, item in index.items()])
+    near = respect.of_index(searcher.index)
     say(respect.sentence)
     unread = int((near.norm(dim=1) == 0).sum())
     if unread:

@@ -76,8 +76,5 @@ class RespectSearch:
     def _compared(self, index: Index, respect: Respect) -> tuple[Int64[np.ndarray, " N"], Float[torch.Tensor, "N K"]]:
         """The rows of the index and their vectors in a respect; those of the last one are kept."""
         if self._near is None or self._near[0] is not index or self._near[1] != respect.name:
-            rows = np.arange(index.rows) if index.live is None else np.flatnonzero(index.live)
-            vectors = torch.from_numpy(np.array(index.vectors[rows], np.float32))
-            near = respect.of_vectors(vectors, [str(item.get("hash", "")) for _, item in index.items()])
-            self._near = (index, respect.name, rows, near)
+            self._near = (index, respect.name, index.row_numbers, respect.of_index(index))
         return self._near[2], self._near[3]
