@@ -33,6 +33,9 @@ def test_the_cost_in_searches_by_picture_and_by_words_is_printed(
     assert told is not None
     assert all(8 <= float(share) <= 10 for share in told.groups())
     assert len(search(out, "qqqqqqqqqqqqqq", k=3)) == 3
+    assert (out / "index" / "directions.npy").is_file()
+    index_folder([str(data)], str(out), IndexSettings(model="tiny"), Reading(), overwrite=True, quiet=True)
+    assert not (out / "index" / "directions.npy").is_file(), "it is replaced as a whole where that is asked for"
 
 
 def test_the_first_answers_are_kept_where_nothing_is_lost_and_few_where_most_is(tmp_path: Path) -> None:

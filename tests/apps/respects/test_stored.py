@@ -138,3 +138,12 @@ def test_a_column_that_was_read_as_labels_is_a_column_again_where_it_is_a_respec
     assert [sample.extra for sample in found.samples] == [{"shop": "north", "category": label} for label in "ab"]
     assert with_label_column(source, ("shop",)) == source
     assert with_label_column(source, ("brand",)) == source, "no such column was read"
+
+
+@pytest.mark.slow
+def test_a_run_with_respects_is_replaced_where_that_is_asked_for(run: Path, table: Path) -> None:
+    settings = AdaptSettings(model="tiny", about=("colour",), splits=3)
+    with pytest.raises(DeixisError, match=r"holds another run.*--overwrite"):
+        adapt_or_index(str(table), str(run), settings, Reading(), overwrite=False, quiet=True)
+    adapt_or_index(str(table), str(run), settings, Reading(), overwrite=True, quiet=True)
+    assert list(json.loads((run / "result.json").read_text(encoding="utf-8"))["respects"]) == ["colour"]

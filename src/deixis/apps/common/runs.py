@@ -36,12 +36,14 @@ __all__ = [
 
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html|trained_on\.txt"
-    r"|index/(manifest\.json|lock|(vectors|removed)(-\d+)?\.npy|items(-\d+)?\.jsonl|approximate-\w+\.(usearch|json))"
+    r"|index/(manifest\.json|lock|(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl)"
+    r"|index/approximate-\w+\.(usearch|json)"
     r"|model/((config|tokenizer|run)\.json|(adapters|towers|method)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
-    r"|groups\.(csv|jpg)|words\.json|missing\.csv|predictions\.csv|(pictures|labels)/[^/]+\.png"
+    r"|groups\.(csv|jpg)|respects\.(json|safetensors)|words\.json|missing\.csv|predictions\.csv"
+    r"|(pictures|labels)/[^/]+\.png"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
