@@ -78,3 +78,10 @@ def test_votes_that_were_filled_in_are_adapted_to_and_too_few_are_refused(tmp_pa
     assert result["sentence"].startswith("Of 100 held-out votes it agrees with")
     assert result["data"]["triplets"] == 22
     assert (run / "index").is_dir()
+
+
+def test_votes_and_respects_at_once_are_refused_before_votes_are_read(tmp_path: Path) -> None:
+    data, settings = captioned(tmp_path / "data", 4), AdaptSettings(votes="nowhere.csv", about=("colour",))
+    with pytest.raises(DeixisError, match="--votes and --about were both given"):
+        adapt_or_index(str(data), str(tmp_path / "run"), settings, Reading(), overwrite=False, quiet=True)
+    assert not (tmp_path / "run").exists()

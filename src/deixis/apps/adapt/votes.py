@@ -121,6 +121,8 @@ def adapt_to_votes(
     """
     talk, clock, out = Reporter(quiet), Clock(), Path(out)
     _reservation = free_name(out, overwrite)
+    if settings.about:
+        raise DeixisError("--votes and --about were both given.", "Adapt to votes or learn respects: leave one out.")
     voted = read(settings.votes)
     _require_votes(voted, settings.votes)
     encoder = zoo.load(settings.model).eval()
