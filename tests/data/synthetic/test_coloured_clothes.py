@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from deixis.data import catalogue
-from deixis.data.synthetic import coloured_clothes as module
 from deixis.data.synthetic.coloured_clothes import PARTS, ColouredPicture, coloured_clothes
 from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.engine.claims.claim_tasks import TrainingTask, make_task
 from deixis.errors import DeixisError
-from deixis.types import Sample, Source, place
-
-
-@dataclasses.dataclass(frozen=True)
-class Square:
-    """A light square on black."""
-
-    name: str
-
-    def draw(self) -> np.ndarray:
-        pixels = np.zeros((28, 28, 3), np.uint8)
-        pixels[7:21, 7:21] = 255
-        return pixels
+from deixis.types import place
+from tests.toy_clothes import toy_clothes
 
 
 @pytest.fixture(autouse=True)
 def clothes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty toys to train on, in two parts, and twenty to test on."""
-    monkeypatch.setattr(module, "PARTS", {**PARTS, "train": ("fashion/train", 0, 30), "val": ("fashion/train", 30, 40)})
-
-    def read(name: str) -> Source:
-        count = {"fashion/train": 40, "fashion/test": 20}[name]
-        rows = (Sample(f"{name}/{i}", Square(f"{name}/{i}"), label=("ankle boot", "bag")[i % 2]) for i in range(count))
-        return Source(name, Path(), "labels", "toys", tuple(rows))
-
-    monkeypatch.setattr(catalogue, "read", read)
+    toy_clothes(monkeypatch)
 
 
 def test_a_caption_names_the_thing_and_the_colour_it_is_drawn_in() -> None:

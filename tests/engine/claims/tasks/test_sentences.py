@@ -11,8 +11,14 @@ from deixis.engine.claims.claim_tasks import TrainingTask, make_task
 from deixis.engine.claims.tasks import sentences
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
+from tests.toy_clothes import toy_clothes
 
 SMALL = {"count": 24, "held": 6, "batch_size": 8, "size": "tiny"}
+
+
+@pytest.fixture(autouse=True)
+def clothes(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_clothes(monkeypatch, labels=4)
 
 
 def made(**options: Any) -> TrainingTask:
@@ -33,7 +39,7 @@ def test_arms_read_the_caption_all_sentences_or_one_long_text_of_the_same_pictur
     task = made()
     assert task.encoder(0).context_length == 96
     assert not any(each.extra["noisy"] for each in task.test.samples)
-    with pytest.raises(DeixisError, match="no more than there are scenes"):
+    with pytest.raises(DeixisError, match="no more than there are pictures"):
         made(batch_size=25)
 
 
