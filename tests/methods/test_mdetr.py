@@ -435,6 +435,21 @@ def test_the_norms_of_the_tower_rest() -> None:
     assert not any(norm.training for norm in norms)
 
 
+def test_a_box_whose_words_were_cut_off_is_learned_without_them_and_is_no_missing_object() -> None:
+    """Its query is pulled to its place, to no token and not to "no object"; the other box trains as it would alone."""
+    slots = positive_map(torch.tensor([[[[1, 3]], [[0, 0]]]]), 4)
+    assert slots[0, 0].tolist() == pytest.approx([0, 0.5, 0.5, 0, 0])
+    assert not slots[0, 1].any()
+    logits = torch.randn(1, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    match, real = torch.tensor([[2, 0]]), torch.ones(1, 3, dtype=torch.bool)
+    soft_tokens(logits, slots, match, 0.1, real).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum(-1).gt(0).tolist() == [[False, True, True]]
+    apart, overlap = box_losses(torch.full((1, 3, 4), 0.5), torch.full((1, 2, 4), 0.3), match)
+    assert float(apart) == pytest.approx(2 * 4 * 0.2)
+    assert float(overlap) > 0
+
+
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 KINDS = (("yes/no", ("no", "yes")), ("count", ("0", "1", "2", "3")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from deixis.apps.train.captions import cut_notes
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError
+from deixis.types import Region, Sample
 from tests.pictures import captioned
 from tests.support import texts
 
@@ -34,6 +36,20 @@ def test_captions_that_are_longer_than_what_is_read_are_counted() -> None:
     said = texts("a red bird", "cat")
     assert cut_notes(method, said) == ["1 caption is longer than the 8 tokens that are read."]
     assert not cut_notes(method, texts("cat"))
+
+
+def test_regions_whose_words_are_cut_off_are_counted_where_words_are_tied_to_boxes() -> None:
+    method = engine.build("mdetr", "tiny", {"sample.length": 6})
+    said = "a red bird, a cat and a very small dog"
+    places = ((0, 10), (12, 17), (22, 38))
+    regions = tuple(Region((0.1, 0.1, 0.5, 0.5), spans=(place,)) for place in places)
+    source = dataclasses.replace(texts(said), samples=(Sample("0", None, (said,), regions=regions),))
+    assert cut_notes(method, source) == [
+        "1 caption is longer than the 6 tokens that are read.",
+        "2 regions have no word among these tokens.",
+    ]
+    short = dataclasses.replace(source, samples=(Sample("0", None, ("cat",), regions=regions[:0]),))
+    assert cut_notes(method, short) == []
 
 
 @pytest.mark.slow

@@ -189,14 +189,16 @@ def caption_notes(name: str, source: Source, changed: Mapping[str, object]) -> l
 
 def cut_notes(method: AnyMethod, source: Source) -> list[str]:
     """How many captions are longer than the text encoder of a method reads, or than its language model is to say, where
-    it has one.
+    it has one; and how many regions are spoken of only in what is left out, where it reads which words mean which.
 
     Args:
         method: as it was built.
         source: what is trained on.
     """
-    kinds = ("text_encoder", "lm") if card_of(method).control else ("lm",)
-    names = [part.name for part in card_of(method).parts if part.kind in kinds]
+    card = card_of(method)
+    spans = any(spec.name == "spans" for spec in card.needs)
+    kinds = ("text_encoder", "lm") if card.control or spans else ("lm",)
+    names = [part.name for part in card.parts if part.kind in kinds]
     captions = [text for sample in source.samples for text in sample.captions]
     if not names or not captions:
         return []
@@ -207,7 +209,22 @@ def cut_notes(method: AnyMethod, source: Source) -> list[str]:
     if not cut:
         return []
     verb = "is" if cut == 1 else "are"
-    return [f"{counted(cut, 'caption')} {verb} longer than the {length} tokens that are read."]
+    notes = [f"{counted(cut, 'caption')} {verb} longer than the {length} tokens that are read."]
+    if spans and (lost := _cut_regions(part.tokenizer, source, length)):
+        notes.append(f"{counted(lost, 'region')} {'has' if lost == 1 else 'have'} no word among these tokens.")
+    return notes
+
+
+def _cut_regions(tokenizer: Any, source: Source, length: int) -> int:
+    """How many regions the first caption speaks of only behind its first `length` tokens."""
+    spoken = [each for each in source.samples if each.captions and any(region.spans for region in each.regions)]
+    cut = tokenizer.overflow([each.captions[0] for each in spoken], length)
+    return sum(
+        not any(tokenizer.encode_spans(sample.captions[0], region.spans, length))
+        for sample, long in zip(spoken, cut, strict=True)
+        for region in sample.regions
+        if long and region.spans
+    )
 
 
 def _place(sample: Sample) -> str:
