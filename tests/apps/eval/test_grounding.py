@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.eval.comparison import SHEET, write_page
 from deixis.apps.eval.details import write_detail
 from deixis.engine.evaluation.grounding import GroundingResult, PhraseAnswer, phrase_queries
 from tests.engine.evaluation.test_grounding import PICTURES, data_of
@@ -40,3 +41,18 @@ def test_right_answers_are_green_and_a_wrong_one_is_red(tmp_path: Path) -> None:
     fewer, some = colours(tmp_path / "answers.jpg")
     assert fewer < green
     assert some > 0
+
+
+def test_the_page_shows_the_sheets_of_answers_that_lie_beside_it(tmp_path: Path) -> None:
+    page = tmp_path / "table.html"
+    write_page(tmp_path, "grounding", "", [], [], {})
+    assert "<img" not in page.read_text(encoding="utf-8")
+    for place in ("", "model-2"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / SHEET).write_bytes(b"")
+    write_page(tmp_path, "grounding", "", [], [], {})
+    text = page.read_text(encoding="utf-8")
+    assert text.count('alt="Pictures with what was answered') == 2
+    for sheet in (SHEET, f"model-2/{SHEET}"):
+        assert f'<img src="{sheet}"' in text
+    assert "Answers, model-2" in text

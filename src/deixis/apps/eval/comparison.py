@@ -16,10 +16,13 @@ from deixis.apps.eval.chart import Chart, ChartPoint, Series
 from deixis.engine.evaluation.output import Column, EvalOutput, MeanInterval, difference
 from deixis.types import EvalProtocol
 
-__all__ = ["SECONDS", "ModelComparison", "plain_table", "write_page"]
+__all__ = ["SECONDS", "SHEET", "ModelComparison", "plain_table", "write_page"]
 
 SECONDS = "seconds_per_image"
 """What an encoder takes to read and encode an image, among the facts of its output."""
+
+SHEET = "answers.jpg"
+"""A sheet of pictures with answers, right and wrong, where a protocol draws one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +205,8 @@ def write_page(
     recipe: Mapping[str, Any],
     name: str = "table.html",
 ) -> None:
-    """Writes a page that loads nothing from elsewhere.
+    """Writes a page that loads nothing from elsewhere. Sheets of answers in the folder, or in folders in it, stand
+    below the tables.
 
     Args:
         folder: where it goes.
@@ -215,5 +219,6 @@ def write_page(
     """
     template = files("deixis.apps.report").joinpath("templates/protocol.html").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(template)
-    text = page.render(title=title, svg=svg, tables=tables, notes=notes, recipe=recipe)
+    sheets = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob(SHEET))]
+    text = page.render(title=title, svg=svg, tables=tables, notes=notes, recipe=recipe, sheets=sheets)
     (folder / name).write_text(text, encoding="utf-8", errors="replace")

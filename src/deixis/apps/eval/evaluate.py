@@ -246,16 +246,25 @@ def _report(
         if own is not None:
             return own
         outputs = {name: dataclasses.replace(output, detail=None) for name, output in outputs.items()}
+    details = _details(outputs, folder)
     weights = {model.name: model.fingerprint for model in job.models}
     recipe = _recipe({"protocol": job.name, "data": data, "models": weights}, settings)
     found = ModelComparison(job.name, read_protocol(job.name), data, recipe, outputs).write(folder, talk)
+    found["models"] |= details
+    return found
+
+
+def _details(outputs: Mapping[str, EvalOutput], folder: Path) -> dict[str, Any]:
+    """Writes a folder for each of several models that has a report of its own; returns what `result.json` says."""
+    said = {}
     for number, (model, output) in enumerate(outputs.items(), 1):
         if output.detail is not None:
             place = folder / f"model-{number}"
             place.mkdir()
             own = write_detail(output.detail, place, Reporter(quiet=True))
-            found["models"][model] = found["models"][model] if own is None else own
-    return found
+            if own is not None:
+                said[model] = own
+    return said
 
 
 def _recipe(what: Mapping[str, Any], settings: EvalSettings) -> dict[str, Any]:

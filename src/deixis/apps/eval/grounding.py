@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.eval.comparison import SHEET
 from deixis.engine.evaluation.grounding import GroundingResult, PhraseAnswer, PhraseQuery, is_right
 from deixis.files import atomic_path
 from deixis.inputs.images import open_image
@@ -45,7 +46,7 @@ def write(found: GroundingResult, folder: Path, talk: Reporter) -> Mapping[str, 
     for number, row in enumerate(rows):
         for column, cell in enumerate(row):
             page.paste(cell, (_GAP + column * (_SIDE + _GAP), _GAP + sum(heights[:number])))
-    with atomic_path(folder / "answers.jpg") as temporary:
+    with atomic_path(folder / SHEET) as temporary:
         page.save(temporary, "JPEG", quality=85)
     return None
 
