@@ -1,20 +1,21 @@
 """What one's own boxes teach `deixis adapt`: rows of `results/own_boxes.jsonl`, on scenes of stamps.
 
-    python -m bench.own_boxes_rows 200               one run, from 200 boxes
-    python -m bench.own_boxes_rows 20 --draws 10     ten runs, each from 20 other boxes
+    python -m bench.own_boxes_rows 200 20 20 20    a run from 200 boxes, and three, each from 20 others
 
 The boxes are those of scenes of the split train, one phrase each, written down as somebody has them who drew them:
 pictures and a `boxes.csv`, from which `deixis adapt boxes.csv` makes a run. What this run answers is compared with what
-`deixis ground` answers without it, on scenes of the split test, whose stamps no scene of train shows.
+`deixis ground` answers without it, on scenes of the split test, whose stamps no scene of train shows. A run that kept
+the order as it was answers as before, and is not asked.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ import torch
 from jaxtyping import Float
 
 from bench.rows import ROOT, environment
-from deixis import cli
+from deixis.apps.adapt.adapt import adapt_or_index
+from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.common.options import Reading
 from deixis.apps.predict.capable import open_method
 from deixis.data.synthetic.scenes import scenes
 from deixis.engine.adaptation.boxes import BoxTable, phrase_values, table_of
@@ -38,7 +41,7 @@ __all__ = ["main", "unseen", "write_boxes"]
 
 RESULTS = ROOT / "results" / "own_boxes.jsonl"
 METRICS = ("box_accuracy", "box_pointing")
-SCENES, TEST_SEED = 100, 0
+SCENES, TEST_SEED = 60, 0
 
 
 def write_boxes(samples: Sequence[Sample], folder: Path, count: int) -> Path:
@@ -65,18 +68,21 @@ def write_boxes(samples: Sequence[Sample], folder: Path, count: int) -> Path:
     return folder / "boxes.csv"
 
 
-def unseen(method: Any, count: int = SCENES) -> BoxTable:
+@functools.cache
+def unseen() -> BoxTable:
     """The candidates of every phrase about scenes of stamps that no box was drawn around."""
-    source = scenes(TEST_SEED, count, split="test")
-    data = EvalSet(source, tuple(sample.id for sample in source.samples), tuple(range(count)), "")
+    source = scenes(TEST_SEED, SCENES, split="test")
+    data = EvalSet(source, tuple(sample.id for sample in source.samples), tuple(range(SCENES)), "")
+    method: Any = build("box_ranker").eval()
     return table_of(method, data, phrase_queries(source.samples), lambda *_: None)
 
 
-def compared(table: BoxTable, weight: Float[torch.Tensor, " F"]) -> dict[str, dict[str, list[float]]]:
-    """Before, after and difference, each with an interval over scenes."""
+def compared(table: BoxTable, weight: Float[torch.Tensor, " F"]) -> dict[str, Any]:
+    """Before, after and difference, each with an interval over scenes; and for how many phrases a box is right."""
     before, after = (phrase_values(table, each) for each in (torch.zeros_like(weight), weight))
     groups = np.array(table.groups)
-    return {
+    reached = float(np.mean([bool((near >= table.overlap).any()) for near in table.overlaps]))
+    return {"scenes": SCENES, "phrases": len(table), "best_possible": round(reached, 4)} | {
         name: {
             which: [round(each, 4) for each in cluster_bootstrap(values, groups)]
             for which, values in (
@@ -88,47 +94,41 @@ def compared(table: BoxTable, weight: Float[torch.Tensor, " F"]) -> dict[str, di
     }
 
 
-def rows_of(boxes: int, draws: int, table: BoxTable) -> Iterator[dict[str, Any]]:
-    """A row for each run of `deixis adapt`, from boxes of other scenes."""
-    for seed in range(draws):
-        with tempfile.TemporaryDirectory() as place:
-            data, run = write_boxes(scenes(seed, boxes).samples, Path(place, "mine"), boxes), Path(place, "run")
-            cli.main(["adapt", str(data), "--out", str(run), "--quiet"])
-            result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-            method: Any = open_method(str(run), "ground")
-            yield {
-                "boxes": boxes,
-                "seed": seed,
-                "pictures": result["data"]["images"],
-                "method": result["method"]["name"],
-                "outcome": result["verdict"]["outcome"],
-                "kept": result["kept"],
-                "sentence": result["sentence"],
-                "held_out": {name: list(result["difference"][name].values()) for name in METRICS},
-                "unseen_scenes": SCENES,
-                "unseen_phrases": len(table),
-                "unseen": compared(table, method.weight.double()),
-                "best_possible": round(
-                    float(np.mean([bool((near >= table.overlap).any()) for near in table.overlaps])), 4
-                ),
-                "seconds": result["seconds"]["total"],
-                "cpu_seconds": result["seconds"]["cpu"],
-            }
+def row_of(boxes: int, seed: int) -> dict[str, Any]:
+    """What `deixis adapt` made of so many boxes of the scenes of a seed."""
+    with tempfile.TemporaryDirectory() as place:
+        data, run = write_boxes(scenes(seed, boxes).samples, Path(place, "mine"), boxes), Path(place, "run")
+        adapt_or_index(str(data), str(run), AdaptSettings(), Reading(), overwrite=False, quiet=True)
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        method: Any = open_method(str(run), "ground")
+        same = not method.weight.any()
+    return {
+        "boxes": boxes,
+        "seed": seed,
+        "pictures": result["data"]["images"],
+        "method": result["method"]["name"],
+        "outcome": result["verdict"]["outcome"],
+        "kept": result["kept"],
+        "sentence": result["sentence"],
+        "held_out": {name: list(result["difference"][name].values()) for name in METRICS},
+        "unseen": None if same else compared(unseen(), method.weight.double()),
+        "seconds": result["seconds"]["total"],
+        "cpu_seconds": result["seconds"]["cpu"],
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adds the rows."""
     parser = argparse.ArgumentParser(prog="python -m bench.own_boxes_rows", description=__doc__.splitlines()[0])
-    parser.add_argument("boxes", type=int, help="that are learned from")
-    parser.add_argument("--draws", type=int, default=1, help="how often, from other scenes each time")
+    parser.add_argument("boxes", type=int, nargs="+", help="that a run learns from; of each run the scenes are others")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    table = unseen(build("box_ranker").eval())
-    for row in rows_of(given.boxes, given.draws, table):
+    for seed, boxes in enumerate(given.boxes):
+        row = row_of(boxes, seed)
         with open(given.results, "a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **environment(torch.get_num_threads())}) + "\n")
-        print(row["boxes"], row["seed"], row["kept"], row["unseen"], flush=True)
+        print(row["boxes"], row["seed"], row["kept"], row["held_out"], row["unseen"], flush=True)
 
 
 if __name__ == "__main__":
