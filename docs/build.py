@@ -224,7 +224,7 @@ def quick_pages() -> dict[str, str]:
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
-    made["grounding.md"] = grounding_page(_rows("ground"), MADE, table)
+    made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
     made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table)
     made["languages.md"] = languages_page(_rows("languages"), MADE, table)
