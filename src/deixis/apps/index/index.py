@@ -25,6 +25,7 @@ from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, ma
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
+from deixis.engine.export.text_graph import write_text_graph
 from deixis.engine.features.embedding import vectors
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
@@ -62,7 +63,7 @@ def write_index(
         hashes: of the contents of their images.
         dtype: of the vectors on disk; a `Storage` says also how many numbers of each.
     """
-    return build(
+    made = build(
         folder,
         vectors.numpy(),
         items_of(source, hashes),
@@ -71,6 +72,8 @@ def write_index(
         dtype=dtype,
         compute=current().facts,
     )
+    write_text_graph(encoder, folder)
+    return made
 
 
 @takes_settings(reading=Reading, compute=ComputeSettings)
