@@ -9,6 +9,7 @@ PYTHON ?= python3
 DATA ?=
 JOBS ?= 2
 MARK ?=
+N ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ READY := $(VENV)/.installed
 RACES := $(filter-out __init__ rows word_kinds desk_clip% %_choice %_code %_rows %_stability %_cost,$(basename $(notdir $(wildcard bench/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench claims desk-clip docs clean
+.PHONY: help install demo test check bench faults claims desk-clip docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +62,9 @@ $(VENV)/.bench: $(READY)
 
 bench: $(VENV)/.bench ## race the peers; rows are added to results/bench.jsonl
 	@set -e; for race in $(RACES); do echo "race $$race"; $(BIN)/python -m bench.$$race; done
+
+faults: $(READY) ## kill commands at N random times and run them again; rows are added to results/faults.jsonl
+	$(BIN)/python -m bench.fault_rows $(N)
 
 claims: $(READY) ## try the claims whose inputs changed, MINUTES=100 a part of them; rows are added to results/claims.jsonl
 	$(BIN)/deixis claim --all $(if $(MINUTES),--minutes $(MINUTES))

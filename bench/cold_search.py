@@ -1,8 +1,9 @@
 """Race `cold_search`: from a shell's prompt to the ten best pictures for some words, and the memory that takes.
 
 Each side is a fresh process that reads the same vectors and the same MiniLM weights: ours `deixis search RUN WORDS`,
-which reads the model's text side alone and checks its weights by hash; sentence-transformers' `encode` and a product in
-numpy; and ours as it was before, the whole model loaded (case `whole`). The ten answers and their order are compared in
+which runs the text side as an ONNX graph without importing torch, and checks it by hash; sentence-transformers'
+`encode` and a product in numpy; ours where no graph is to be had, with torch and the text side (case `torch`); and ours
+as it was at first, the whole model loaded (case `whole`). The ten answers and their order are compared in
 every run. Time is that of the whole process, memory its largest resident size.
 """
 
@@ -28,7 +29,7 @@ __all__ = ["CASES", "RACE", "lay_out", "main"]
 
 RACE = Race(
     measures="From a shell's prompt to the ten best pictures for some words",
-    peers=("sentence-transformers", "deixis, whole model"),
+    peers=("sentence-transformers", "deixis, torch", "deixis, whole model"),
     equal="the ten answers and their order",
 )
 
@@ -47,14 +48,16 @@ print(json.dumps([f"{row}.jpg" for row in np.argsort(-scores)[: int(k)].tolist()
 
 _WHOLE = """
 import json, sys
-from deixis.apps.searching import Query, Searcher
+from deixis.apps.search.query import Query
+from deixis.apps.search.searcher import Searcher
 folder, words, k = sys.argv[1:]
 searcher = Searcher(f"{folder}/run")
 searcher.encoder
 print(json.dumps([found.item["id"] for found in searcher.search(Query((words,)), int(k))]))
 """
 
-CASES = ("sentence-transformers", "whole")
+CASES = ("sentence-transformers", "torch", "whole")
+_PEERS = {"torch": "deixis, torch", "whole": "deixis, whole model"}
 
 
 def lay_out(folder: Path) -> None:
@@ -62,6 +65,7 @@ def lay_out(folder: Path) -> None:
     from sentence_transformers import SentenceTransformer, models
 
     from deixis import zoo
+    from deixis.engine.export.text_graph import write_text_graph
     from deixis.files import cache_dir
     from deixis.indexing.changes import build
     from deixis.zoo import starter
@@ -74,6 +78,9 @@ def lay_out(folder: Path) -> None:
     items = [{"id": f"{i}.jpg", "path": f"/pictures/{i}.jpg", "captions": [], "label": None} for i in range(COUNT)]
     zoo.save(encoder, folder / "run" / "model")
     build(folder / "run" / "index", vectors, items, model=encoder.name, fingerprint=encoder.fingerprint())
+    shutil.copytree(folder / "run", folder / "torch")
+    if not write_text_graph(encoder, folder / "run" / "index"):
+        raise SystemExit("The graph of the text side could not be written: install deixis[export].")
     np.save(folder / "vectors.npy", vectors)
     np.save(folder / "centre.npy", encoder.text_tower.centre.numpy())
     bert = folder / "bert"
@@ -122,6 +129,8 @@ def _measured(command: Sequence[str]) -> tuple[float, float, list[str]]:
 def _sides(folder: Path, case: str) -> tuple[list[str], list[str]]:
     deixis = str(Path(sys.executable).with_name("deixis"))
     ours = [deixis, "search", str(folder / "run"), WORDS, "--json", "--k", str(K)]
+    if case == "torch":
+        return ours, [each.replace(str(folder / "run"), str(folder / "torch")) for each in ours]
     script = _PEER if case == "sentence-transformers" else _WHOLE
     return ours, [sys.executable, "-c", script, str(folder), WORDS, str(K)]
 
@@ -159,11 +168,8 @@ def _race(folder: Path, case: str, repeats: int, results: Path) -> None:
     answers = [answer for side in seen.values() for _, _, answer in side]
     equal = all(answer == answers[0] for answer in answers)
     memory = Timings(*([mb for _, mb, _ in side[1:]] for side in seen.values()))
-    name = "deixis" if case == "whole" else case
-    peer = {
-        "peer": f"{name}, whole model" if case == "whole" else name,
-        "peer_version": importlib.metadata.version(name),
-    }
+    name = "deixis" if case in _PEERS else case
+    peer = {"peer": _PEERS.get(case, case), "peer_version": importlib.metadata.version(name)}
     for unit, timings in (("s", seconds), ("MB", memory)):
         row = make_row(
             {"race": "cold_search", "case": f"{COUNT} pictures, {'time' if unit == 's' else 'memory'}", **peer},

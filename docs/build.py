@@ -25,6 +25,7 @@ from deixis.zoo.parts import kinds, part_kind
 from docs.commands import commands_page
 from docs.desk_clip import desk_clip_page
 from docs.encoders import encoders_page
+from docs.faults import faults_page
 from docs.grounding import grounding_page
 from docs.languages import languages_page
 from docs.papers import Results, golden_files, papers_page
@@ -227,6 +228,7 @@ def quick_pages() -> dict[str, str]:
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
     made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table)
+    made["faults.md"] = faults_page(_rows("faults"), MADE, table)
     made["languages.md"] = languages_page(_rows("languages"), MADE, table)
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)

@@ -7,6 +7,8 @@ committed, since the pictures are others'. To look at one thing:
     python -m docs.pictures set:emoji-styles/noto sheet.png    a contact sheet of what any verb takes as DATA
     python -m docs.pictures stamps sheet.png                   scenes of a cast, with masks, boxes and what is said
     python -m docs.pictures                                    all sets in the cache, to docs/sheets/
+
+`docs.training_pictures` shows crops, altered copies, triplets and neighbours.
 """
 
 from __future__ import annotations
@@ -33,7 +35,19 @@ from deixis.inputs.images import load_image
 from deixis.inputs.masks import decode_mask
 from deixis.types import Picture, Region, Sample, Source
 
-__all__ = ["LOCAL", "contact_sheet", "jpeg", "main", "pictures", "scenes_sheet", "words_sheet", "write_local"]
+__all__ = [
+    "LOCAL",
+    "contact_sheet",
+    "jpeg",
+    "label_font",
+    "main",
+    "open_picture",
+    "pictures",
+    "scenes_sheet",
+    "words_sheet",
+    "write_local",
+    "write_sheet",
+]
 
 LOCAL = Path(__file__).parent / "sheets"
 """Where contact sheets of others' pictures go; git leaves it out."""
@@ -70,7 +84,7 @@ def scenes_sheet(cast: str, columns: int = 3, rows: int = 4, seed: int = 0) -> I
             GAP + place * (length + GAP)
             for place, length in zip((number % columns, number // columns), cell, strict=True)
         )
-        sheet.paste(_picture(sample.picture), (x, y))
+        sheet.paste(open_picture(sample.picture), (x, y))
         sheet.paste(_marked(sample), (x + SIDE + GAP // 2, y))
         _tell(sheet, sample, (x, y + SIDE + 3))
     return sheet
@@ -82,7 +96,7 @@ def words_sheet(columns: int = 6, rows: int = 9) -> Image.Image:
     for row in range(rows):
         split = SPLITS[row * len(SPLITS) // rows]
         for column, sample in enumerate(words(row, columns, split=split).samples):
-            sheet.paste(_picture(sample.picture), (8 + column * 136, 8 + row * 40))
+            sheet.paste(open_picture(sample.picture), (8 + column * 136, 8 + row * 40))
     return sheet
 
 
@@ -96,7 +110,7 @@ def contact_sheet(source: Source, columns: int = 8, rows: int = 6) -> Image.Imag
     """
     seen = [sample for sample in source.samples if sample.image is not None]
     count = min(len(seen), columns * rows)
-    font, cell = _font(), (SMALL, SMALL + 3 * LINE)
+    font, cell = label_font(), (SMALL, SMALL + 3 * LINE)
     width, height = columns * (cell[0] + GAP) + GAP, -(-count // columns) * (cell[1] + GAP) + GAP + 2 * LINE
     sheet = Image.new("RGB", (width, height), "white")
     title = f"{source.name}: {len(source.samples):,} samples, {source.layout}; {len(source.skipped):,} left out"
@@ -112,7 +126,7 @@ def contact_sheet(source: Source, columns: int = 8, rows: int = 6) -> Image.Imag
     return sheet
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def label_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """One of the system's, which has more letters than Pillow's own."""
     try:
         return ImageFont.truetype("DejaVuSans.ttf", 10)
@@ -123,7 +137,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _small(sample: Sample) -> Image.Image:
     """A picture at the size of a contact sheet, its boxes around; a red one where it can't be read."""
     try:
-        image = _picture(sample.picture)
+        image = open_picture(sample.picture)
     except DeixisError:
         return Image.new("RGB", (SMALL, SMALL), "red")
     image.thumbnail((SMALL, SMALL))
@@ -144,11 +158,11 @@ def write_local(folder: Path = LOCAL) -> list[Path]:
             continue  # not fetched, or made from one that is not
         folder.mkdir(parents=True, exist_ok=True)
         written.append(folder / f"{name}.jpg")
-        _write(written[-1], contact_sheet(source))
+        write_sheet(written[-1], contact_sheet(source))
     return written
 
 
-def _write(path: Path, sheet: Image.Image) -> None:
+def write_sheet(path: Path, sheet: Image.Image) -> None:
     """Writes a sheet in the format that its name says."""
     with atomic_path(path) as temporary:
         sheet.save(temporary, Image.registered_extensions().get(path.suffix.lower(), "JPEG"), quality=QUALITY)
@@ -160,13 +174,14 @@ def _frame(image: Image.Image, region: Region, ink: tuple[int, int, int]) -> Non
     ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), outline=ink)
 
 
-def _picture(picture: Picture) -> Image.Image:
+def open_picture(picture: Picture) -> Image.Image:
+    """What a sample shows."""
     return Image.fromarray(np.ascontiguousarray(load_image(picture).permute(1, 2, 0).numpy()))
 
 
 def _marked(sample: Sample) -> Image.Image:
     """The scene in grey; each thing's mask in a colour and its box around."""
-    image = _picture(sample.picture).convert("L").point(lambda value: 128 + value // 2).convert("RGB")
+    image = open_picture(sample.picture).convert("L").point(lambda value: 128 + value // 2).convert("RGB")
     for number, region in enumerate(sample.regions):
         ink = INKS[number % len(INKS)]
         if region.mask is not None:
@@ -194,7 +209,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     data, path = arguments
     is_data = data.startswith("set:") or Path(data).exists()
-    _write(Path(path), contact_sheet(read(data)) if is_data else scenes_sheet(data))
+    write_sheet(Path(path), contact_sheet(read(data)) if is_data else scenes_sheet(data))
 
 
 if __name__ == "__main__":

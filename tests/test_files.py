@@ -162,6 +162,30 @@ def test_stopped_between_the_two_renames_the_old_folder_comes_back(
     assert os.listdir(run) == ["old"]
 
 
+def test_what_a_kill_left_of_a_folder_is_cleared_away_and_what_another_process_writes_is_not(tmp_path: Path) -> None:
+    dead = folder(tmp_path / ".run.abcdefgh.part", "half")
+    other = folder(tmp_path / ".runs.abcdefgh.part", "of another name")
+    with atomic_folder(tmp_path / "run") as first:
+        assert not dead.exists()
+        with atomic_folder(tmp_path / "run") as second:
+            assert sorted(tmp_path.iterdir()) == sorted((first, second, other)), "each holds its own"
+            (second / "a").write_text("second")
+        (first / "a").write_text("first")
+    assert sorted(os.listdir(tmp_path)) == [other.name, "run"]
+    assert (tmp_path / "run" / "a").read_text() == "first"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_older_folder_that_a_kill_left_aside_comes_back_unless_it_was_replaced(there: bool, tmp_path: Path) -> None:
+    folder(tmp_path / ".run.abcdefgh.old", "old")
+    if there:
+        folder(tmp_path / "run", "new")
+    with pytest.raises(ValueError, match="stop"), atomic_folder(tmp_path / "run"):
+        raise ValueError("stop")
+    assert os.listdir(tmp_path) == ["run"]
+    assert os.listdir(tmp_path / "run") == ["new" if there else "old"]
+
+
 def test_a_link_is_followed_to_where_the_folder_really_lies(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     folder(tmp_path / "disk" / "run", "old")

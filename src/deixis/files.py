@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import json
@@ -77,9 +78,13 @@ def clear_partial(path: str | os.PathLike[str]) -> None:
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; takes the name `path` on success (an older one is replaced), is removed
-    on any failure (an older one then stays)."""
+    on any failure (an older one then stays). What processes left that were killed in here, the next one clears away."""
     target = _target(path)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    with _locked(target.parent, wait=True):  # lest a folder is cleared away before its maker holds it
+        _clear_abandoned(target)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        held = contextlib.ExitStack()
+        held.enter_context(_locked(temporary))
     old = temporary.with_suffix(".old")
     try:
         temporary.chmod(_mode(0o777))
@@ -92,6 +97,41 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             old.replace(target)
         for rest in (temporary, old):
             shutil.rmtree(rest, ignore_errors=True)
+        held.close()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Holds a folder; whether it could be had. A lock goes with its process, however that ends."""
+    handle = -1
+    try:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:  # another holds it, it is gone, or can't be read, or the file system knows no locks
+            yield False
+        else:
+            yield True
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Removes temporary folders to `target` whose process is gone; an older folder that one had put aside when it was
+    killed comes back."""
+    name = f".{glob.escape(target.name)}.{'?' * 8}"
+    for rest in target.parent.glob(f"{name}.part"):
+        with _locked(rest) as abandoned:
+            if abandoned:
+                shutil.rmtree(rest, ignore_errors=True)
+    for old in target.parent.glob(f"{name}.old"):
+        if old.with_suffix(".part").exists():
+            continue
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.replace(target)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

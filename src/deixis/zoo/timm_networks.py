@@ -14,7 +14,7 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.nn.encoders import TimmEncoder
 from deixis.zoo.hub import require_reachable
 
-__all__ = ["PREFIX", "load"]
+__all__ = ["PREFIX", "load", "weights_note"]
 
 PREFIX = "timm:"
 _UNTRAINED = "untrained"
@@ -62,6 +62,24 @@ def load(name: str, seed: int = 0) -> TimmEncoder:
         fixed=fixed,
     )
     return encoder.eval()
+
+
+def weights_note(name: str) -> str:
+    """From which repository of the hub the weights of a network come, and by which licence; empty where from none.
+
+    >>> weights_note("timm:regnety_320.seer")
+    'timm/regnety_320.seer of the Hugging Face hub, licence seer-license'
+
+    Args:
+        name: as for `load`.
+    """
+    import timm
+
+    request = _read(name)
+    known = timm.get_pretrained_cfg(request.network, allow_unregistered=True) if request.pretrained else None
+    if known is None or not known.hf_hub_id:
+        return ""
+    return f"{known.hf_hub_id} of the Hugging Face hub, licence {known.license or 'see its page'}"
 
 
 def _read(name: str) -> _Request:

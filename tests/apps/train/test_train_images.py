@@ -16,6 +16,7 @@ from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.engine.training.monitor import Journal
 from deixis.errors import DeixisError
+from deixis.zoo import timm_networks
 from tests.commands import own_cache
 
 SETTINGS = TrainSettings(
@@ -100,4 +101,20 @@ def test_photos_that_cannot_be_trained_on_are_refused_before_any_work(
         train(
             "seer", str(tmp_path / "photos"), tmp_path / "eyes", dataclasses.replace(SETTINGS, **settings), quiet=True
         )
+    assert not (tmp_path / "eyes").exists()
+
+
+def test_the_licence_of_weights_is_said_before_they_are_fetched(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEER's own forbid most uses."""
+
+    def fetch(*_: object) -> None:
+        assert "regnety_320.seer of the Hugging Face hub, licence seer-license" in capsys.readouterr().err
+        raise OSError("no hub")
+
+    monkeypatch.setattr(timm_networks, "require_reachable", fetch)
+    settings = dataclasses.replace(SETTINGS, model="timm:regnety_320.seer")
+    with pytest.raises(DeixisError, match="no hub"):
+        train("seer", str(few), tmp_path / "eyes", settings)
     assert not (tmp_path / "eyes").exists()

@@ -422,6 +422,15 @@ def test_of_sentences_none_is_drawn_twice_and_what_is_missing_is_padding_as_a_wh
     assert len({pair[1] for pair in pairs}) > 1
 
 
+def test_of_500_sentences_as_many_are_drawn_as_are_requested_and_all_come_in_time() -> None:
+    long = " ".join(f"Sentence {number}." for number in range(500))
+    data = source(Sample("a", None, (long,)))
+    made = collate(data, "captions", sample=SampleSpec(captions=50, sentences=True))
+    epochs = [made(data.samples[0], Draw(0, epoch, "a")).captions[0] for epoch in range(100)]  # type: ignore[index]
+    assert all(len(set(each)) == 50 for each in epochs)
+    assert len({text for each in epochs for text in each}) > 490
+
+
 def test_targets_are_the_boxes_of_the_regions_where_no_others_are_given() -> None:
     box, other = (0.0, 0.0, 0.5, 0.5), (0.25, 0.5, 1.0, 1.0)
     plain = Sample("plain", None, regions=(Region(box), Region(other)))

@@ -441,6 +441,16 @@ def test_groups_come_whole_also_where_one_of_them_cannot_be_read() -> None:
     assert "group" not in state["of"], "states from before there were groups are read"
 
 
+def test_groups_go_on_where_they_stopped() -> None:
+    samples = tuple(Sample(f"sample {i}", None, groups=(f"{i % 7}",)) for i in range(28))
+    things, order = Source("toy", Path("."), "text", "list", samples), SampleOrder(6, group=2, seed=5)
+    whole = taken(Loader(things, encode, order), 11)
+    first, second = Loader(things, encode, order), Loader(things, encode, order)
+    before = taken(first, 6)
+    second.load_state(json.loads(json.dumps(first.state())))
+    assert before + taken(second, 5) == whole
+
+
 def test_batches_of_one_value_go_on_where_they_stopped() -> None:
     samples = tuple(Sample(f"sample {i}", None, extra={"aspect": "abc"[i % 3]}) for i in range(30))
     triplets, order = Source("toy", Path("."), "text", "list", samples), SampleOrder(4, same="aspect", seed=5)

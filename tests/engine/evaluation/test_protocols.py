@@ -247,6 +247,27 @@ def test_association_sets_of_a_json_are_reported_by_group_and_wrong_ones_are_ref
             association_sets(str(file), labels)
 
 
+class Embedding(Tower):
+    """A tower that calls its vectors embeddings."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self(images)
+
+
+def test_a_picture_that_is_alone_only_answers_and_things_told_apart_by_groups_beat_their_labels() -> None:
+    """Two pictures of each of ten things, of which the tower sees the same, and one of another."""
+    pairs = [sample(i // 2, captions=(), label="all", groups=(f"thing {i // 2}",)) for i in range(20)]
+    samples = [dataclasses.replace(each, id=f"{i:03}") for i, each in enumerate(pairs)]
+    found = run("identity", EvalModel("tower", Embedding()), data_of([*samples, sample(50, groups=("alone",))]))
+    values = found.arms[""][Column("rank1")]
+    assert len(values.values) == 20
+    assert values.values.all()
+    assert mean(found, "mean_average_precision") == 1.0
+    assert any("1 of 21 pictures are the only one of their thing" in note for note in found.notes)
+    with pytest.raises(DeixisError, match="--group product_id"):
+        run("identity", EvalModel("tower", Embedding()), data_of(samples[::2]))
+
+
 def test_data_without_a_column_of_groups_or_with_one_group_are_refused() -> None:
     with pytest.raises(DeixisError, match=r"no demographics, which fairness needs.*gender, tone, region"):
         require_fields("fairness", data_of(LABELLED))

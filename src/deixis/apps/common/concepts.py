@@ -32,6 +32,7 @@ __all__ = [
     "concept_names",
     "encode_texts",
     "read_concepts",
+    "reader_of",
     "spoken",
     "with_concepts",
     "write_concepts",
@@ -103,27 +104,31 @@ def write_concepts(run: str | os.PathLike[str], concepts: Mapping[str, Any]) -> 
         (Path(run) / FILE).unlink(missing_ok=True)
 
 
-def encode_texts(
-    encoder: DualEncoder, texts: Sequence[str], run: str | os.PathLike[str], reader: TextReader | None = None
-) -> Float32[np.ndarray, "N D"]:
+def reader_of(encoder: DualEncoder) -> TextReader:
+    """The text side of a model.
+
+    Args:
+        encoder: that reads text.
+    """
+    return lambda texts: np.asarray(encoder.encode_text(list(texts)).detach().cpu())
+
+
+def encode_texts(reader: TextReader, texts: Sequence[str], run: str | os.PathLike[str]) -> Float32[np.ndarray, "N D"]:
     """Embeddings of texts, with the concepts of a run in those that name some.
 
     Args:
-        encoder: of the run.
+        reader: what reads the words.
         texts: N of them.
         run: a run or index folder.
-        reader: what reads the words; by default the encoder.
 
     Raises:
         DeixisError: see `with_concepts`.
     """
-    plain = [spoken(text) for text in texts]
-    words = reader(plain) if reader and plain else np.asarray(encoder.encode_text(plain).detach().cpu())
-    return with_concepts(texts, words, run, encoder)
+    return with_concepts(texts, reader([spoken(text) for text in texts]), run)
 
 
 def with_concepts(
-    texts: Sequence[str], words: Float[np.ndarray, "N D"], run: str | os.PathLike[str], encoder: DualEncoder
+    texts: Sequence[str], words: Float[np.ndarray, "N D"], run: str | os.PathLike[str]
 ) -> Float32[np.ndarray, "N D"]:
     """Directions of texts: of one with concepts these and its words, summed as words and pictures of a query are.
 
@@ -131,7 +136,6 @@ def with_concepts(
         texts: N of them.
         words: embeddings of what is `spoken` of each.
         run: a run or index folder.
-        encoder: of the run, or its text side.
 
     Raises:
         DeixisError: a name that the run was not taught (near ones are named), or that was taught with another model.
@@ -145,7 +149,7 @@ def with_concepts(
         if not names:
             rows.append(row)
             continue
-        concept = mean(np.array([_vector(known, name, run, encoder.width) for name in names], np.float32))
+        concept = mean(np.array([_vector(known, name, run, words.shape[1]) for name in names], np.float32))
         rest = _NAME.sub(" ", text).strip()
         rows.append(compose(row, concept) if rest else concept)
     return np.array(rows, np.float32)

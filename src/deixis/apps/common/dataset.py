@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import NamedTuple
@@ -302,6 +302,7 @@ def encode_source(
     talk: Reporter,
     *,
     known: Container[str] = (),
+    unread: Mapping[int, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncodedSource:
     """Reads and encodes the images of a source in one pass, with the frozen towers, into the store.
@@ -315,6 +316,7 @@ def encode_source(
         store: where rows are stored.
         talk: receives the progress.
         known: hashes of contents that need no encoding.
+        unread: number of a sample -> hash of its image, for those that need no reading either.
         progress: called, too, with (images done, images in all); what it raises ends the pass.
 
     Raises:
@@ -322,7 +324,8 @@ def encode_source(
     """
     for note in source.notes:
         talk.say(note)
-    samples, start = source.samples, time.perf_counter()
+    unread, start = unread or {}, time.perf_counter()
+    samples = [each for number, each in enumerate(source.samples) if number not in unread]
     with talk.step("encode"), talk.bar("encode images") as bar:
 
         def update(done: int, total: int) -> None:
@@ -332,13 +335,16 @@ def encode_source(
 
         found = encode_once(encoder, [each.picture for each in samples], store, known=known, progress=update)
     broken = tuple(left_out(samples[i], error) for i, error in found.failures.items())
-    readable = tuple(each for i, each in enumerate(samples) if i not in found.failures)
+    read = iter(found.hashes)
+    hashes = [unread[number] if number in unread else next(read) for number in range(len(source.samples))]
+    readable = tuple(each for each, digest in zip(source.samples, hashes, strict=True) if digest)
     usable = dataclasses.replace(source, samples=readable, skipped=(*source.skipped, *broken))
     _require_some(usable, source)
-    seconds = time.perf_counter() - start
-    before = len(readable) - found.encoded
-    talk.say(
-        f"{counted(len(samples), 'image')} in {seconds:.1f} s, {len(samples) / seconds:.0f} a second"
-        + (f"; {before} of them were encoded before, or are copies" if before else "")
-    )
-    return EncodedSource(usable, tuple(digest for digest in found.hashes if digest))
+    _tell_encoded(talk, len(samples), len(samples) - len(broken) - found.encoded, time.perf_counter() - start)
+    return EncodedSource(usable, tuple(digest for digest in hashes if digest))
+
+
+def _tell_encoded(talk: Reporter, images: int, before: int, seconds: float) -> None:
+    if images:
+        copies = f"; {before} of them were encoded before, or are copies" if before else ""
+        talk.say(f"{counted(images, 'image')} in {seconds:.1f} s, {images / seconds:.0f} a second{copies}")

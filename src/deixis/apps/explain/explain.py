@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deixis import zoo
-from deixis.apps.common.concepts import concept_names, encode_texts
+from deixis.apps.common.concepts import concept_names, encode_texts, reader_of
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import change_settings
@@ -161,7 +161,7 @@ class Explainer:
         """What images are compared with: texts, in which a run's concepts may stand."""
         if self._run is None or not any(map(concept_names, texts)):
             return encoder.encode_text(texts)
-        return torch.from_numpy(encode_texts(encoder, texts, self._run)).to(encoder.device)
+        return torch.from_numpy(encode_texts(reader_of(encoder), texts, self._run)).to(encoder.device)
 
     def _pair_maps(
         self, pixels: Tensor, score: RecordedScore, directions: Tensor | None, others: Tensor | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,9 +23,11 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.dims_cost import cost_sentence
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
+from deixis.apps.index.known_files import forget_known_files, read_known_files, unchanged, write_known_files
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
+from deixis.engine.export.text_graph import write_text_graph
 from deixis.engine.features.embedding import vectors
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
@@ -62,7 +65,7 @@ def write_index(
         hashes: of the contents of their images.
         dtype: of the vectors on disk; a `Storage` says also how many numbers of each.
     """
-    return build(
+    made = build(
         folder,
         vectors.numpy(),
         items_of(source, hashes),
@@ -71,6 +74,8 @@ def write_index(
         dtype=dtype,
         compute=current().facts,
     )
+    write_text_graph(encoder, folder)
+    return made
 
 
 @takes_settings(reading=Reading, compute=ComputeSettings)
@@ -107,7 +112,7 @@ def index(
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = Reporter(quiet or rank() > 0)
         _reservation = free_name(out, overwrite)
-        source = data if isinstance(data, Source) else read(str(data), reading)
+        source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
         encoder = load_encoder(model).to(launch.device())
         encoder.require_embeddings("index pictures")
         source, hashes = encode_source(encoder, source, store, talk)
@@ -117,6 +122,7 @@ def index(
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
                 made = write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                write_known_files(folder / "index", source.samples, hashes, begun)
                 write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
                 stored = rows.numpy() if made.directions is None else made.vectors
                 remark = write_for_index(folder, model, encoder, stored, source, hashes)
@@ -143,7 +149,8 @@ def update(
 ) -> Changed:
     """Takes into an index what is new in DATA or has changed; only that is embedded.
 
-    All images are read, to compare the hashes of their contents. The index changes in one step at the end, and can be
+    Images are known by the hashes of their contents; files whose size and times are as they were are not read again
+    (unless `INDEX/files.json` is removed). The index changes in one step at the end, and can be
     searched all the while; stopped or killed, it is as it was, and the same call goes on from there. DATA need not be
     the one that was indexed first: an index may hold several. Under `torchrun`, all ranks call this alike.
 
@@ -164,10 +171,12 @@ def update(
     encoder = _maker(run, model, opened)
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = talk if rank() == 0 else Reporter(quiet=True)
-        source = data if isinstance(data, Source) else read(str(data), reading)
+        source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
         known = {str(item["hash"]): row for row, item in opened.items() if "hash" in item}
         encoder = encoder.to(launch.device())
-        source, hashes = encode_source(encoder, source, store, talk, known=known, progress=progress)
+        listed = read_known_files(opened.folder)
+        unread = unchanged(source.samples, listed, known)
+        source, hashes = encode_source(encoder, source, store, talk, known=known, unread=unread, progress=progress)
         now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
         work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
         if rank() == 0:
@@ -175,6 +184,8 @@ def update(
             with explained(run):
                 if work.items or work.removed:
                     changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
+                paths = (str(item["path"]) for _, item in _opened(run).items())
+                write_known_files(opened.folder, source.samples, hashes, begun, before=listed, paths=paths)
                 if not (run / "model").exists():
                     save_encoder(encoder.cpu(), run / "model", model)
                 remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
@@ -239,6 +250,22 @@ def _maker(run: Path, model: str, opened: Index) -> DualEncoder:
     return encoder
 
 
+def _wished(settings: IndexSettings, overwrite: bool) -> list[str]:
+    """Which change of an index is requested, of which there is one at the most."""
+    wished = [name for name in ("add", "update", "remove") if getattr(settings, name)]
+    if len(wished) > 1 or (wished and overwrite):
+        both = " and ".join(f"--{name}" for name in (*wished, *(["overwrite"] if overwrite else [])))
+        raise DeixisError(f"{both} were requested.", "Choose one.")
+    if settings.verify and not (settings.add or settings.update):
+        raise DeixisError("--verify reads all files again in an update.", "Give it with --update or --add.")
+    if settings.approximate:
+        package()  # before any work
+    if settings.dims and (settings.approximate or wished):
+        other = "--approximate" if settings.approximate else f"--{wished[0]}"
+        raise DeixisError(f"--dims is of a new index, and not of one with {other}.", "Leave one of both out.")
+    return wished
+
+
 @takes_settings(settings=IndexSettings)
 def index_folder(
     data: Sequence[str], out: str, settings: IndexSettings, reading: Reading, *, overwrite: bool, quiet: bool
@@ -253,15 +280,7 @@ def index_folder(
         overwrite: replace what is there.
         quiet: print nothing.
     """
-    wished = [name for name in ("add", "update", "remove") if getattr(settings, name)]
-    if len(wished) > 1 or (wished and overwrite):
-        both = " and ".join(f"--{name}" for name in (*wished, *(["overwrite"] if overwrite else [])))
-        raise DeixisError(f"{both} were requested.", "Choose one.")
-    if settings.approximate:
-        package()  # before any work
-    if settings.dims and (settings.approximate or wished):
-        other = "--approximate" if settings.approximate else f"--{wished[0]}"
-        raise DeixisError(f"--dims is of a new index, and not of one with {other}.", "Leave one of both out.")
+    wished = _wished(settings, overwrite)
     talk = Reporter(quiet)
     are_files = len(data) > 1 and all(map(os.path.isfile, data))
     sources: Sequence[str | Source] = [read(data, reading)] if are_files and not settings.remove else data
@@ -272,6 +291,8 @@ def index_folder(
     if settings.remove:
         remove(out, data, talk=talk)
     elif wished:
+        if settings.verify:
+            forget_known_files(_opened(Path(out)).folder)
         for each in sources:
             update(out, each, remove_gone=settings.update, reading=reading, model=settings.model, talk=talk)
     elif len(sources) == 1:

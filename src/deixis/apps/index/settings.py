@@ -22,6 +22,7 @@ class IndexSettings(ComputeSettings):
             take a sixth of the space, and what that costs is measured and reported.
         add: add new and changed images of DATA to the existing index.
         update: like --add, and remove images that are no longer in DATA; moved images are not embedded again.
+        verify: with --add or --update, read all files, even those whose size and times are as they were.
         remove: remove images from the existing index; DATA are their ids or paths.
         read: also read what is written in the pictures, for `deixis search --says`; needs `deixis data get reader`, and
             a third of a second a picture.
@@ -34,6 +35,7 @@ class IndexSettings(ComputeSettings):
     dims: int = 0
     add: bool = False
     update: bool = False
+    verify: bool = False
     remove: bool = False
     read: bool = False
     approximate: bool = False

@@ -226,7 +226,7 @@ def _tell_pairs(
         rows = [{"score": score, "a": a, "b": b} for score, a, b in pairs]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
         return
-    talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {threshold:g}.")
+    talk.result("similarity  pictures" if pairs else f"No two pictures have a similarity of {threshold:.3g} or more.")
     for score, a, b in pairs:
         talk.result(f"{score:10.3f}  {_from_here(str(a['path']))}  {_from_here(str(b['path']))}")
 

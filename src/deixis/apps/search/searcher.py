@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,25 +19,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from deixis.apps.common.concepts import TextReader, encode_texts
+from deixis.apps.common.concepts import TextReader, encode_texts, reader_of
 from deixis.apps.common.loading import load_encoder, method_folder
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
 from deixis.engine.evaluation.calibration import Calibration, QueryStats
+from deixis.engine.export.text_graph import TextGraph, read_text_graph
 from deixis.errors import DeixisError
 from deixis.files import content_hash
 from deixis.indexing.approximate import Approximate
 from deixis.indexing.compose import compose, mean
 from deixis.indexing.index import Index
-from deixis.zoo import folder
 
 if TYPE_CHECKING:
     from deixis.apps.search.token_search import TokenSearch
     from deixis.inputs.images import ImageSource
-from deixis.nn.compute import current
-from deixis.nn.dual import DualEncoder
-from deixis.nn.image_only import words_error
+    from deixis.nn.dual import DualEncoder
 
 __all__ = ["Searcher"]
 
@@ -82,6 +81,8 @@ class Searcher:
             DeixisError: there are some, and the model reads none.
         """
         if texts and not self.reads_text:
+            from deixis.nn.image_only import words_error  # imports torch
+
             raise words_error(str(self.run))
 
     @functools.cached_property
@@ -90,6 +91,8 @@ class Searcher:
         with self._lock:
             if "encoder" in self.__dict__:
                 return self.__dict__["encoder"]
+            from deixis.nn.compute import current  # imports torch, as all that loads a model does
+
             encoder = load_encoder(self.run / "model").to(current().device)
             self.index.expect(encoder.fingerprint())
             return encoder
@@ -99,13 +102,25 @@ class Searcher:
         """What reads words alone: the model, if it is loaded already, else its text side."""
         if "encoder" in self.__dict__ or not self.reads_text:
             return self.encoder
+        from deixis.nn.compute import current
+        from deixis.zoo import folder
+
         with self._lock:
             self.index.expect(folder.recorded(self.run / "model"))
             return folder.load_text(self.run / "model").to(current().device)
 
     @functools.cached_property
+    def text_graph(self) -> TextGraph | None:
+        """What reads words without torch; None where that was imported already, or the model has no such graph."""
+        if "torch" in sys.modules or not self.reads_text:
+            return None
+        return read_text_graph(self.index.folder, str(self.index.manifest["fingerprint"]))
+
+    @functools.cached_property
     def token_search(self) -> TokenSearch | None:
         """What compares all tokens, where the model was trained so; None where it compares embeddings."""
+        if self.text_graph is not None:
+            return None
         if self.text_encoder.traits.similarity != "tokens":
             return None
         from deixis.apps.search.token_search import TokenSearch
@@ -124,19 +139,23 @@ class Searcher:
             DeixisError: the parts cancel out, the model reads no words, or it was not taught a concept.
         """
         self.require_text((*query.texts, *query.minus_texts))
-        encoder = self.text_encoder if query.words_only else self.encoder
+        none = np.empty((0, self.index.width), np.float32)
 
         def texts(of: Sequence[str]) -> Float32[np.ndarray, "N D"]:
-            return encode_texts(encoder, list(of), self.run, reader)
+            return encode_texts(reader or self._reads(query), of, self.run) if of else none
 
         def images(of: Sequence[ImageSource]) -> Float32[np.ndarray, "N D"]:
-            if not of:
-                return np.empty((0, encoder.width), np.float32)
-            return np.asarray(encoder.encode_image(list(of)).detach().cpu())
+            return np.asarray(self.encoder.encode_image(list(of)).detach().cpu()) if of else none
 
         return self.composed(
             query, texts(query.texts), images(query.images), texts(query.minus_texts), images(query.minus_images)
         )
+
+    def _reads(self, query: Query) -> TextReader:
+        """What reads the words of a query."""
+        if query.words_only and self.text_graph is not None:
+            return self.text_graph.encode_text
+        return reader_of(self.text_encoder if query.words_only else self.encoder)
 
     @staticmethod
     def composed(

@@ -106,7 +106,7 @@ class BatchedSearch:
         pointed: dict[int, Float32[np.ndarray, " D"]] = {}
         for place, (work, (texts, images)) in enumerate(zip(works, self._encoded(works), strict=True)):
             try:
-                texts = with_concepts(work.texts, texts, self._searcher.run, self._searcher.encoder)
+                texts = with_concepts(work.texts, texts, self._searcher.run)
                 if work.job is None:
                     answers[place] = np.concatenate([texts, images]).tolist()
                 elif work.job.query is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
+from deixis.apps.common.formatting import counted
 from deixis.apps.train.encoder_report import encoder_table
 from deixis.apps.train.image_groups import SHEET, TABLE
 from deixis.apps.train.setup import TrainingJob
@@ -39,11 +40,12 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         )
     if "encoders" in result:
         head, cells = encoder_table(result["encoders"])
-        talk.table("of 100 copies and labels; in brackets the difference; *: to be used", head, cells)
+        what = "copies and labels" if "labels" in result["encoders"] else "copies"
+        talk.table(f"of 100 {what}; in brackets the difference; *: to be used", head, cells)
         talk.result(result["sentence"])
     if "groups" in result:
         talk.result(
-            f"{result['groups']} groups of images that look alike, to begin labels with: {out / TABLE}; "
+            f"{counted(result['groups'], 'group')} of images that look alike, to begin labels with: {out / TABLE}; "
             f"the first of each: {out / SHEET}"
         )
     if rows:

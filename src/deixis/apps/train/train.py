@@ -98,6 +98,8 @@ def train(
         own, sources = _sources(name, data, settings.source, reading)
         own = with_captions(name, own, settings)
         talk = Reporter(quiet or rank() > 0)
+        for note in method_runs.weights_notes(settings):
+            talk.say(note)
         lesson = prepare(name, own, settings, sources, talk)
         lesson = dataclasses.replace(lesson, notes=(*lesson.notes, *cut_notes(lesson.method, lesson.source)))
         result = _Run(lesson, Path(out), settings, talk).go(overwrite)

@@ -29,7 +29,17 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.types import Tokens
 
-__all__ = ["SIDES", "Graphs", "effective", "facts", "graph_name", "preprocessing", "require_packages", "write"]
+__all__ = [
+    "SIDES",
+    "Graphs",
+    "effective",
+    "facts",
+    "graph_name",
+    "preprocessing",
+    "require_packages",
+    "write",
+    "write_side",
+]
 
 SIDES = ("image", "text")
 INPUTS = {"image": ("pixels",), "text": ("tokens", "mask")}
@@ -110,18 +120,41 @@ def write(encoder: DualEncoder, folder: Path, metadata: Mapping[str, str] | None
     Raises:
         DeixisError: a package is missing, or a tower does something that ONNX has no operator for.
     """
+    for each in SIDES:
+        write_side(encoder, each, folder, metadata)
+
+
+def write_side(
+    encoder: DualEncoder,
+    side: str,
+    folder: Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    weights_beside: bool = False,
+) -> None:
+    """Writes `image.onnx` or `text.onnx`.
+
+    Args:
+        encoder: is not changed.
+        side: one of `SIDES`.
+        folder: is there already.
+        metadata: as of `write`.
+        weights_beside: in a second file, such as `text.onnx.data`, which onnxruntime maps into memory.
+
+    Raises:
+        DeixisError: as `write`.
+    """
     require_packages()
-    entries = facts(encoder) | dict(metadata or {})
     plain = effective(encoder)
-    side = plain.preprocess.size
-    length = min(plain.context_length, 8)
-    tokens = torch.ones(2, length, dtype=torch.long)
-    examples = {"image": (torch.zeros(2, 3, side, side),), "text": (tokens, tokens > 0)}
-    for each, example in examples.items():
-        program = _exported(plain, each, tuple(value.to(plain.device) for value in example))
-        _forget_places(program.model)
-        program.model.metadata_props.update(entries, kind=each)
-        program.save(folder / graph_name(each))
+    if side == "image":
+        example: tuple[Tensor, ...] = (torch.zeros(2, 3, plain.preprocess.size, plain.preprocess.size),)
+    else:
+        tokens = torch.ones(2, min(plain.context_length, 8), dtype=torch.long)
+        example = (tokens, tokens > 0)
+    program = _exported(plain, side, tuple(value.to(plain.device) for value in example))
+    _forget_places(program.model)
+    program.model.metadata_props.update(facts(encoder) | dict(metadata or {}), kind=side)
+    program.save(folder / graph_name(side), external_data=weights_beside)
 
 
 def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> Any:
