@@ -162,6 +162,15 @@ def test_stopped_between_the_two_renames_the_old_folder_comes_back(
     assert os.listdir(run) == ["old"]
 
 
+def test_a_folder_is_written_inside_one_that_is_being_written(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "run") as outer:
+        for _ in range(2):
+            with atomic_folder(outer / "model") as inner:
+                (inner / "a").write_text("a")
+    assert os.listdir(tmp_path / "run") == ["model"]
+    assert os.listdir(tmp_path / "run" / "model") == ["a"]
+
+
 def test_what_a_kill_left_of_a_folder_is_cleared_away_and_what_another_process_writes_is_not(tmp_path: Path) -> None:
     dead = folder(tmp_path / ".run.abcdefgh.part", "half")
     other = folder(tmp_path / ".runs.abcdefgh.part", "of another name")

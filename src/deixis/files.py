@@ -79,12 +79,12 @@ def clear_partial(path: str | os.PathLike[str]) -> None:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; takes the name `path` on success (an older one is replaced), is removed
     on any failure (an older one then stays). What processes left that were killed in here, the next one clears away."""
-    target = _target(path)
-    with _locked(target.parent, wait=True):  # lest a folder is cleared away before its maker holds it
-        _clear_abandoned(target)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-        held = contextlib.ExitStack()
-        held.enter_context(_locked(temporary))
+    target, held = _target(path), contextlib.ExitStack()
+    _clear_abandoned(target)
+    # It gets its name when it is held, lest another process clears it away before.
+    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new"))
+    held.enter_context(_locked(new))
+    temporary = new.rename(new.with_suffix(".part"))
     old = temporary.with_suffix(".old")
     try:
         temporary.chmod(_mode(0o777))
@@ -101,13 +101,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Holds a folder; whether it could be had. A lock goes with its process, however that ends."""
     handle = -1
     try:
         try:
             handle = os.open(folder, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # another holds it, it is gone, or can't be read, or the file system knows no locks
             yield False
         else:
