@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from PIL import Image
 
 from deixis.apps.adapt.settings import AdaptSettings
@@ -733,3 +734,27 @@ def test_a_signal_after_any_time_leaves_nothing_half_written(number: signal.Sign
         assert "Traceback" not in err or tenths < 5  # before it could say what a signal means
         assert left_in(tmp_path) == ({"run"} if process.returncode == 0 else set())
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def refused_by_torch() -> None:
+    torch.empty(10**14)
+
+
+def refused_by_python() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("ask", [refused_by_torch, refused_by_python])
+def test_memory_that_is_refused_is_one_message(ask: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deixis.apps.check.command.run", lambda *arguments, **options: ask())
+    monkeypatch.setattr(command_line, "parse_and_run", lambda verb, function, arguments: function())
+    code, out, err = deixis("check", "nowhere")
+    assert (code, out) == (2, "")
+    assert "There is not enough memory. No partial file was left" in err
+    assert err.endswith("give smaller batches or less data, and run again.\n")
+
+
+def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "parse_and_run", lambda verb, function, arguments: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        main(["check", "nowhere"])

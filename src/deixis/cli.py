@@ -146,10 +146,25 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         if received:  # whatever was raised: a library in C that is being imported makes an ImportError of it
             _to_stderr(_STOPPED)
             return 128 + received[0]
+        if _is_out_of_memory(error):
+            _to_stderr(f"deixis {verb}: {_OUT_OF_MEMORY}")
+            return 2
         if not isinstance(error, DeixisError):
             raise
         _to_stderr(f"deixis {verb}: {error}")
         return 2
+
+
+_OUT_OF_MEMORY = (
+    "There is not enough memory. No partial file was left, and finished work is stored. Close other programs, or give "
+    "smaller batches or less data, and run again."
+)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused; torch, on a processor, says so in words alone."""
+    refused = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return refused or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 _STOPPED = "\nStopped. No partial file was left, and finished work is stored: run the same command to resume."
