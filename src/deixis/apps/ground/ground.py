@@ -96,10 +96,11 @@ def locate_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     Raises:
         DeixisError: as `ground_with` and `answers_with`; or no word is one that the method knows.
     """
+    grounds = "ground" in card_of(method).capabilities
+    if grounds:
+        noun_phrases_of(phrases)  # what is too long is refused before it is split into tokens, which takes a second
     require_known_words(method, phrases)
-    if "ground" in card_of(method).capabilities:
-        return ground_with(method, phrases, count, best)
-    return answers_with(method, phrases, best)
+    return ground_with(method, phrases, count, best) if grounds else answers_with(method, phrases, best)
 
 
 def ground_with(
