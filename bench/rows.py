@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -65,8 +66,14 @@ def races() -> dict[str, Race]:
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if "\nRACE = " in path.read_text(encoding="utf-8"):
-            found[path.stem] = read_literal(path, "RACE", {"Race": Race})
+            found[path.stem] = _race(path)
     return found
+
+
+@functools.cache
+def _race(path: Path) -> Race:
+    race: Race = read_literal(path, "RACE", {"Race": Race})
+    return race
 
 
 def alternate(ours: Callable[[], float], theirs: Callable[[], float], repeats: int, warmup: int = 1) -> Timings:
