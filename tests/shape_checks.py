@@ -46,7 +46,7 @@ def check_shapes(package: str) -> Any:
                 return function
             if inspect.iscoroutinefunction(function):
                 return _jaxtyped(function, typechecker=typechecker)
-            return _checked_generator(function) if inspect.isgeneratorfunction(function) else _checked(function)
+            return _checked(function)
 
         return decorate
 
@@ -117,24 +117,6 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:  # noqa: C901
     return checked
 
 
-def _checked_generator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Its arguments are checked when it is called, not as late as at its first value."""
-    checked: Callable[..., Any] | None = None
-    settings = jaxtyping.config
-
-    @functools.wraps(function)
-    def first(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
-        nonlocal checked
-        if settings.jaxtyping_disable:
-            return function(*args, **kwargs)
-        if checked is None:
-            checked = _jaxtyped(function, typechecker=_check_types)
-        return checked(*args, **kwargs)
-
-    return first
-
-
 def _signature(function: Callable[..., Any]) -> _Signature:
     hints, code = _hints(function), function.__code__
     anything = _Annotation(object, _passes)
@@ -149,7 +131,7 @@ def _signature(function: Callable[..., Any]) -> _Signature:
         found.get(more_places, anything),
         {name: found.get(name, anything) for name in names[code.co_posonlyargcount :]},
         found.get(more_names, anything),
-        found.get("return", anything),
+        anything if inspect.isgeneratorfunction(function) else found.get("return", anything),  # it is a generator
         any(map(_has_shape, hints.values())),
     )
 
@@ -246,16 +228,20 @@ def _asked_later(hint: Any, returned: bool, module: str) -> Check:
 
 def _array_check(array: Any, refuse: Check) -> Check:
     """As `isinstance(value, array)`, which does the same for arrays of all libraries and kinds of axes."""
-    axes = tuple(map(_axis, array.dims))
-    plain = array.index_variadic is None and array.array_type is not Any and "" not in axes
+    axes, at = list(map(_axis, array.dims)), array.index_variadic
+    several = None if at is None else axes.pop(at)
+    plain = array.array_type is not Any and "" not in (*axes, several)
     kinds, dtypes = array.array_type, set()
 
     def check(value: Any) -> None:
         __tracebackhide__ = True
         if plain and isinstance(value, kinds) and value.dtype in dtypes:
-            shape = value.shape
-            if len(shape) == len(axes):
-                sizes = _shape_storage.memo_stack[-1][0]
+            shape, fits, (sizes, sizes_of_several, *_) = value.shape, True, _shape_storage.memo_stack[-1]
+            if at is not None and len(shape) >= len(axes):
+                end = at + len(shape) - len(axes)
+                size_of_several, shape = (False, shape[at:end]), (*shape[:at], *shape[end:])
+                fits = several is None or sizes_of_several.setdefault(several, size_of_several) == size_of_several
+            if fits and len(shape) == len(axes):
                 for axis, size in zip(axes, shape, strict=False):
                     if axis is None:
                         continue
@@ -272,9 +258,12 @@ def _array_check(array: Any, refuse: Check) -> Check:
 
 
 def _axis(dim: Any) -> str | int | None:
-    """The name or the size of an axis of jaxtyping, None for any; empty: it is none of these."""
-    if type(dim).__name__ == "_AnonymousDim":
+    """The name or the size of an axis of jaxtyping, or of several; None for any; empty: it is none of these."""
+    kind = type(dim).__name__
+    if kind in ("_AnonymousDim", "_AnonymousVariadicDim"):
         return None
     if getattr(dim, "broadcastable", True) or getattr(dim, "treepath", None):
         return ""
-    return {"_NamedDim": lambda: dim.name, "_FixedDim": lambda: dim.size}.get(type(dim).__name__, lambda: "")()
+    if kind in ("_NamedDim", "_NamedVariadicDim"):
+        return str(dim.name)
+    return int(dim.size) if kind == "_FixedDim" else ""

@@ -50,6 +50,9 @@ def doubled(text: str) -> list[str]:
 def rows(a: Float[Tensor, "B D"], count: int) -> Iterator[Float[Tensor, " D"]]:
     yield from a[:count]
 
+def dotted(a: Float[Tensor, "*B D"], b: Float[Tensor, "*B D"], c: Float[Tensor, "... D"]) -> Float[Tensor, "*B"]:
+    return (a * b).sum(-1) if c.any() else b.sum(-1)[None]
+
 def typed_only(a: Unknown, count: int) -> Unknown:
     return a
 
@@ -96,6 +99,8 @@ def test_what_fits_its_signature_passes(checked: ModuleType) -> None:
     assert checked.masked(zeros(2, 3), zeros(2)).shape == (2, 3)
     assert set(checked.gathered(zeros(2, 3), zeros(2, 4), names=["a", "b"], c=zeros(2))) == {"a", "b", "c"}
     assert len(list(checked.rows(zeros(3, 2), 2))) == 2
+    for shape in ((3,), (2, 3), (2, 3), (4, 2, 3)):
+        assert checked.dotted(zeros(shape), zeros(shape), torch.ones(5, 3)).shape == shape[:-1]
     assert checked.typed_only("whatever", 1) == "whatever"
     assert checked.Named.of(zeros(2, 3)).other.shape == (2, 3)
     assert checked.Named(zeros(2, 3), zeros(2, 3), "a name").label == "a name"
@@ -113,6 +118,11 @@ def test_what_fits_its_signature_passes(checked: ModuleType) -> None:
         pytest.param("masked", (zeros(2, 3), zeros(2).int()), id="one of several types, of another kind of number"),
         pytest.param("masked", (zeros(2, 3), "1"), id="none of several types"),
         pytest.param("gathered", (zeros(2, 3), zeros(3, 3)), id="the second of any number"),
+        pytest.param("dotted", (zeros(2, 3), zeros(4, 3), zeros(3)), id="any number of axes, of another size"),
+        pytest.param("dotted", (zeros(2, 3), zeros(3), zeros(3)), id="any number of axes, not as many"),
+        pytest.param("dotted", (zeros(2, 3), zeros(2, 3), zeros(7, 4)), id="an axis behind any number of them"),
+        pytest.param("dotted", (zeros(2, 3), zeros(2, 3), zeros(())), id="fewer than behind any number of them"),
+        pytest.param("dotted", (zeros(2, 3), zeros(2, 3), zeros(3)), id="a result of other axes"),
         pytest.param("doubled", (1,), id="type of an argument"),
         pytest.param("doubled", ("",), id="type of a result"),
         pytest.param("typed_only", (1, "2"), id="type beside one that is not imported"),
