@@ -3,15 +3,21 @@ that does not ask for what is fetched."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
 import socket
 import sys
+import typing
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Before the first import of numpy, whose library for matrices is told here what torch is told below: each product has
+# its second thread wait busily for the next one, up to 25 ms of processor time of a core that other tests need.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
@@ -29,6 +35,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Before the first import of deixis.
 check_shapes("deixis")
 
+FEWER = 30
+"""Examples of a property in the fast tests; all of them have 100, or as many as the property asks for."""
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -38,15 +47,54 @@ def pytest_configure(config: pytest.Config) -> None:
     import hypothesis
     import torch
 
+    _remember()
+
     torch.set_num_threads(1)
     torch.set_warn_always(True)  # else a warning is an error in the first test that meets it, and in no other
     if not torch.cuda.is_available():
         # Torch's own also writes down the whole stack, once for each kind of device that there might be, for an error
         # that may come when that is first used; it took longer than most tests.
         torch.manual_seed = torch.default_generator.manual_seed
-    # The same examples in every run, and none fails because the machine is busy.
-    hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None)
+    # The same examples in every run, fewer where slow tests are left out, and none fails because the machine is busy.
+    count = FEWER if "not slow" in config.getoption("markexpr", "") else 100
+    hypothesis.settings.register_profile("deixis", deadline=None, derandomize=True, database=None, max_examples=count)
     hypothesis.settings.load_profile("deixis")
+
+
+def _remember() -> None:
+    """What is asked for thousands of times, and always has the same answer."""
+    from hypothesis.internal.conjecture import providers
+
+    from deixis.methods import _registry
+
+    if sys.version_info < (3, 12):  # later ones do so themselves
+        typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
+    # Without it examples hang on which modules were imported, and all of these are parsed for constants in them.
+    providers._get_local_constants = lambda: providers._local_constants
+    files, home = _registry._files, _registry._HERE  # which no test writes into
+    own = functools.cache(files)
+    _registry._files = lambda: own() if home == _registry._HERE else files()
+    _copy_tiny()
+
+
+def _copy_tiny() -> None:
+    """Most tests begin with the tiny encoder: a copy of one takes a sixth of the time that it takes to build it."""
+    import torch
+
+    from deixis.zoo import tiny
+    from tests.copies import copier
+
+    load = tiny.load
+
+    @functools.cache
+    def copies(seed: int, image: Any, *_: object) -> Callable[[], Any]:
+        return copier(load(seed, image))
+
+    def copied(seed: int = 0, image: Any = "classifier") -> Any:
+        made_for = torch.get_default_device(), torch.get_default_dtype(), torch.is_inference_mode_enabled()
+        return copies(seed, image, *made_for)()
+
+    tiny.load = copied
 
 
 def pytest_collection_finish() -> None:

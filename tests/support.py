@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ import torch
 from deixis.nn.relevance import pair_score
 from deixis.types import Sample, Source
 
-__all__ = ["Peer", "Recorded", "explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
+__all__ = ["Peer", "Recorded", "examples", "explained", "few", "golden_folder", "leave_ranks", "load_golden", "texts"]
 
 
 class Peer:
@@ -37,6 +38,11 @@ class Peer:
 def few(cases: Iterable[Any], *fast: Any) -> list[Any]:
     """All cases of a test, of which those that are not named are slow."""
     return [each if each in fast else pytest.param(each, marks=pytest.mark.slow) for each in cases]
+
+
+def examples(count: int) -> hypothesis.settings:
+    """For a property that asks for another number of examples than 100; fewer in the fast tests, as of all."""
+    return hypothesis.settings(max_examples=max(1, count * hypothesis.settings.default.max_examples // 100))
 
 
 def golden_folder() -> Path:

@@ -7,12 +7,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deixis.data.splits import MIN_GROUPS, Split, concept_groups, folds, normalise, split
 from deixis.errors import DeixisError
 from deixis.types.samples import Sample
+from tests.support import examples
 
 WORDS = st.sampled_from(["a red mug", "The red mug!", "red mug 2", "a bird", "birds", "a cat, asleep", "a dog"])
 KEYS = st.sampled_from(["x", "y", "z"])
@@ -82,7 +83,6 @@ def test_labels_merge_nothing() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(DRAWN, st.randoms())
 def test_the_order_of_samples_changes_neither_groups_nor_splits(
     drawn: list[tuple[list[str], list[str]]], random: Random
@@ -95,7 +95,6 @@ def test_the_order_of_samples_changes_neither_groups_nor_splits(
     assert {sample.id: group for sample, group in zip(shuffled, after, strict=True)} == by_id
 
 
-@settings(deadline=None)
 @given(DRAWN)
 def test_samples_that_share_a_caption_or_key_share_a_group(drawn: list[tuple[list[str], list[str]]]) -> None:
     samples = samples_of(drawn)
@@ -107,7 +106,6 @@ def test_samples_that_share_a_caption_or_key_share_a_group(drawn: list[tuple[lis
                 assert its == other_its
 
 
-@settings(deadline=None)
 @given(GROUPS, SEEDS, st.floats(0.05, 0.95))
 def test_a_split_parts_the_samples_by_whole_groups_near_the_wished_share(
     groups: list[int], seed: int, train: float
@@ -121,7 +119,6 @@ def test_a_split_parts_the_samples_by_whole_groups_near_the_wished_share(
     assert split(groups, seed, train) == made
 
 
-@settings(deadline=None)
 @given(GROUPS, SEEDS, st.integers(2, MIN_GROUPS), st.booleans())
 def test_folds_test_each_sample_once_and_part_no_group(groups: list[int], seed: int, k: int, labelled: bool) -> None:
     labels = ["ab"[group % 2] for group in groups] if labelled else None
@@ -137,7 +134,7 @@ def test_folds_test_each_sample_once_and_part_no_group(groups: list[int], seed: 
     assert folds(groups, k, seed, labels=labels) == made
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(GROUPS, st.lists(st.sampled_from("abcd"), min_size=40, max_size=40), SEEDS)
 def test_a_class_with_two_groups_is_on_both_sides(groups: list[int], names: list[str], seed: int) -> None:
     labels = [names[group] for group in groups]

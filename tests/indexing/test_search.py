@@ -16,6 +16,7 @@ from deixis.errors import DeixisError
 from deixis.indexing import exact
 from deixis.indexing import index as module
 from tests.indexes import full_sort, in_memory, made, random, same
+from tests.support import examples
 
 
 def compare(data: st.DataObject) -> None:
@@ -46,7 +47,7 @@ def test_search_equals_a_full_sort_for_any_block_segment_mask_and_precision_with
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@examples(200)
 @given(st.data())
 def test_and_does_so_many_times(data: st.DataObject) -> None:
     compare(data)

@@ -40,6 +40,7 @@ from deixis.inputs.images import (
     probe,
 )
 from deixis.types import Member
+from tests.support import examples
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -607,7 +608,7 @@ SEEDS = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     name=st.sampled_from(sorted(SEEDS)),
     cut=st.floats(0, 1),

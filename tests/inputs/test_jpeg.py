@@ -14,12 +14,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from deixis.inputs.decode import jpeg
 from deixis.inputs.images import ImageError, load_image, open_image
+from tests.support import examples
 
 pytest.importorskip("simplejpeg")
 
@@ -56,7 +57,7 @@ def equal(one: torch.Tensor | tuple, other: torch.Tensor | tuple) -> bool:
 # --- the same pixels --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     height=st.integers(1, 130),
     width=st.integers(1, 130),
@@ -160,7 +161,7 @@ def test_a_jpeg_cut_short_is_told_alike(progressive: bool, cut: float) -> None:
         assert outcome(data) == found
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4),

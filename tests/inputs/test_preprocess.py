@@ -22,7 +22,7 @@ from deixis.errors import DeixisError
 from deixis.inputs import preprocess
 from deixis.inputs.images import ImageError, load_image
 from deixis.inputs.preprocess import Preprocess
-from tests.support import Peer
+from tests.support import Peer, examples
 
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 transforms, functional = Peer("torchvision.transforms"), Peer("torchvision.transforms.v2.functional")
@@ -60,7 +60,7 @@ def levels(one: torch.Tensor, other: torch.Tensor) -> float:
 # --- equal to the peers -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),

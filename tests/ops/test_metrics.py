@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from deixis.ops.metrics import (
     retrieval_of_scores,
     retrieval_ranks,
 )
+from tests.support import examples
 
 
 def rank_by_loop(query: list[int], key: int, gallery: list[list[int]], keys: list[int]) -> int:
@@ -40,7 +41,7 @@ def unit(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(searches(), st.integers(1, 9))
 def test_ranks_equal_a_slow_loop_with_ties_and_duplicates_for_any_block(
     case: tuple[list[list[int]], list[int], list[list[int]], list[int]], block: int

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,6 +29,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
 from deixis.types.samples import Mask, Member, Phrase, Question, Region, Sample, Source
 from tests.pictures import captioned, labelled, picture, spoil
+from tests.support import examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ def sample_of(name: str, drawn: bool, regions: Any, questions: Any, **fields: An
     return Sample(name, Sheet() if drawn else None, regions=tuple(made), questions=asked, **fields)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.dictionaries(IDS, words(), min_size=1, max_size=3))
 def test_what_was_packed_is_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, dict[str, Any]]
