@@ -219,6 +219,7 @@ def test_both_sides_of_the_race_of_transport_give_the_same_plans() -> None:
     torch.testing.assert_close(ours(), theirs(), rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ssl_step.CASES)
 def test_all_sides_of_the_race_of_steps_without_labels_have_one_loss_and_one_gradient(kind: str) -> None:
     step = ssl_step.CASES[kind](batch=4)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from deixis.errors import DeixisError
 from deixis.nn.frozen import freeze
 from deixis.nn.taps import eval_with_grad, names, taps, to_grid
-from tests.support import Peer
+from tests.support import Peer, few
 
 timm = Peer("timm")
 X = torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
@@ -300,7 +300,7 @@ def _compiled_in_place() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.parametrize("case", few(UNFIT, *(case for case in UNFIT if case != "compiled")))
 def test_a_model_that_cannot_be_tapped_is_refused_with_the_cure(case: str) -> None:
     make, message = UNFIT[case]
     with pytest.raises(DeixisError, match=message), taps(make(), ("conv1",)):

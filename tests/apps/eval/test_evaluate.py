@@ -193,6 +193,7 @@ def test_rows_of_a_comparison_are_kept_under_the_name_of_the_data_and_tabled(com
     assert re.search(r"\| top1, k=3 \| [\d.]+ \[[\d.]+, [\d.]+\] \| [\d.]+ \[", page)
 
 
+@pytest.mark.slow
 def test_few_shot_curves_of_several_models_are_compared_and_each_keeps_its_own_report(compared: Any) -> None:
     out, _ = compared
     chosen = settings("few-shot", model=("tiny", "other"), methods=("zero_shot",), shots=(1, 2), seeds=1)

@@ -37,6 +37,7 @@ def test_a_method_is_shown_with_its_settings_parts_and_text(name: str) -> None:
         assert f"{part.name} ({part.kind})" in text
 
 
+@pytest.mark.slow
 def test_list_and_show_need_no_torch() -> None:
     for arguments in (["list"], ["show", "residual"], ["--help"]):
         statement = f"from deixis.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit: pass"

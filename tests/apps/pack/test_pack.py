@@ -32,6 +32,7 @@ def test_one_shard_is_told_as_one(tmp_path: Path) -> None:
     assert "{" not in told
 
 
+@pytest.mark.slow
 def test_what_was_packed_is_checked_and_searched_as_the_folder_is(tmp_path: Path) -> None:
     data, out = captioned(tmp_path / "pictures", 40), tmp_path / "shards"
     assert deixis("pack", data, "--shards", out, "--size", "15").code == 0

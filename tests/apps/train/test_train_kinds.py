@@ -79,7 +79,7 @@ def finished(place: Path, name: str) -> tuple[Path, dict[str, Any]]:
 # On frozen embeddings
 
 
-@pytest.mark.parametrize("name", few(("residual", "coop", "cocoop", "pre"), "residual", "coop"))
+@pytest.mark.parametrize("name", few(("residual", "coop", "cocoop", "pre"), "residual"))
 def test_a_method_on_frozen_embeddings_is_trained_from_a_folder(place: Path, name: str) -> None:
     """What the frozen encoder says of pictures and captions is made on the way."""
     folder, result = finished(place, name)
@@ -154,7 +154,7 @@ def test_ranks_make_their_shares_and_come_to_what_one_process_comes_to(place: Pa
 # Every kind
 
 
-@pytest.mark.parametrize("name", few(KINDS, "clip", "ridge", "tip", "zero_shot"))
+@pytest.mark.parametrize("name", few(KINDS, "ridge", "tip", "zero_shot"))
 def test_the_method_of_a_run_is_loaded_as_it_was_at_the_end(place: Path, name: str) -> None:
     folder, result = finished(place, name)
     method, tensors = deixis_package.load_method(folder), load_file(folder / "method.safetensors")

@@ -188,6 +188,7 @@ def test_a_file_that_is_no_font_is_named(tmp_path: Path) -> None:
         lettering(sample).draw()
 
 
+@pytest.mark.slow
 @needs_dpkg
 def test_fonts_are_fetched_without_fine_cuts_and_with_their_notices(
     apt: Callable[[str, Callable[[Path], None]], None],

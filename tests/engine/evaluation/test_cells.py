@@ -159,7 +159,9 @@ def test_clusters_are_named_so_that_most_pixels_are_right() -> None:
 # ---- protocols
 
 
-@pytest.mark.parametrize(("name", "metric", "least"), [("dense", "miou", 0.9), ("patches", "miou", 0.9)])
+@pytest.mark.parametrize(
+    ("name", "metric", "least"), [pytest.param("dense", "miou", 0.9, marks=pytest.mark.slow), ("patches", "miou", 0.9)]
+)
 def test_maps_of_colours_tell_coloured_things_apart_and_maps_that_are_all_alike_do_not(
     name: str, metric: str, least: float
 ) -> None:

@@ -24,7 +24,7 @@ from tests.engine.evaluation.test_protocols import SILENT
 def data_of(folder: Path, labels: bool) -> EvalData:
     """Dark and bright images with a few patches."""
     rng, samples = np.random.default_rng(0), []
-    for number in range(30 if labels else 8):
+    for number in range(10 if labels else 4):
         rough = rng.integers(0, 60, (3, 3, 3), dtype=np.uint8) + np.uint8(150 * (number % 2))
         Image.fromarray(rough).resize((16, 16)).save(folder / f"{number}.png")
         label = "bright" if number % 2 else "dark"

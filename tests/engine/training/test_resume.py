@@ -110,7 +110,13 @@ def uninterrupted() -> Noting:
 
 
 @pytest.mark.parametrize(
-    ("kills", "workers"), [((1,), (0, 2)), ((8,), (2, 0)), ((3, 16), (1, 2, 1)), ((7, 7), (0, 0, 0))]
+    ("kills", "workers"),
+    [
+        pytest.param((1,), (0, 2), marks=pytest.mark.slow),
+        pytest.param((8,), (2, 0), marks=pytest.mark.slow),
+        ((3, 16), (1, 2, 1)),
+        ((7, 7), (0, 0, 0)),
+    ],
 )
 def test_a_killed_run_ends_with_the_same_weights(
     uninterrupted: Noting, tmp_path: Path, kills: tuple[int, ...], workers: tuple[int, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -49,14 +50,15 @@ def test_a_text_is_put_together_as_the_position_says(position: Place, own: bool)
         torch.testing.assert_close(found[c, : len(expected)], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("chunk", few([1, 2, 3, 256], 1, 256))
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    "own_and_chunk", few(itertools.product((False, True), (1, 2, 3, 256)), (False, 256), (True, 1)), ids=str
+)
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_embeddings_and_gradients_are_those_of_the_path_that_skips_nothing(
-    kind: str, position: Place, own: bool, chunk: int
+    kind: str, position: Place, own_and_chunk: tuple[bool, int]
 ) -> None:
-    encoder = ENCODERS[kind]()
+    (own, chunk), encoder = own_and_chunk, ENCODERS[kind]()
     tower = encoder.text_tower.requires_grad_(False)
     texts = texts_of(encoder, 3, position, chunk)
     vectors = some_vectors(1, 5 if own else 1, 3, tower.embeddings(torch.zeros(1, 1).long()).shape[-1])
@@ -67,7 +69,7 @@ def test_embeddings_and_gradients_are_those_of_the_path_that_skips_nothing(
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 256])
+@pytest.mark.parametrize("chunk", few([1, 3, 7, 256], 3, 256))
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_several_groups_of_vectors_are_as_each_alone(kind: str, chunk: int) -> None:
     encoder = ENCODERS[kind]()
