@@ -390,7 +390,7 @@ def a_fixed_batch_is_learned(subject: Subject) -> None:
         tasks = [Progress(stage=stage.name, draw=draw) for draw in range(subject.turns())]
         losses = [sum(float(method(batch, task).total.detach()) for task in tasks)]
         target = losses[0] - 0.1 * abs(losses[0])
-        for steps in (5, 10, 15, 30):  # at most 60, and hardly more than it takes
+        for steps in (3, 3, 9, 15, 30):  # at most 60, and hardly more than it takes
             train(method, iter([batch] * steps), steps, stage=stage)
             losses.append(sum(float(method(batch, task).total.detach()) for task in tasks))
             if losses[-1] < target:
