@@ -27,8 +27,10 @@ def made(**options: Any) -> TrainingTask:
     return task
 
 
-def test_arms_read_the_caption_all_sentences_or_one_long_text_of_the_same_pictures() -> None:
-    caption, whole, parts = (made(captions=each).train.samples for each in ("short", "long", "sentences"))
+@pytest.mark.parametrize("world", ["scenes", "outfits"])
+def test_arms_read_the_caption_all_sentences_or_one_long_text_of_the_same_pictures(world: str) -> None:
+    told = ("short", "long", "sentences")
+    caption, whole, parts = (made(captions=each, world=world).train.samples for each in told)
     for one, long, several in zip(caption, whole, parts, strict=True):
         assert one.id == long.id == several.id
         assert one.captions == several.captions[:1]
@@ -43,8 +45,9 @@ def test_arms_read_the_caption_all_sentences_or_one_long_text_of_the_same_pictur
         made(batch_size=25)
 
 
-def test_patches_that_are_named_rightly_have_an_overlap_of_one() -> None:
-    task = made()
+@pytest.mark.parametrize("world", ["scenes", "outfits"])
+def test_patches_that_are_named_rightly_have_an_overlap_of_one(world: str) -> None:
+    task = made(world=world)
     method = build("dreamlip", "tiny", {}, {"encoder": task.encoder(0)})
     values = sentences.patch_iou(method, task.test)
     assert values.shape == (6,)
