@@ -94,6 +94,23 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "identity, which changes one line: the contrast of identities itself brought nothing here that these do not."
     ),
     (
+        "plip",
+        "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
+    ): (
+        "No comparison can tell; each would need more seeds. Attributes alone end where no task does, colours alone "
+        "below. Either task makes a step longer, colours most, so that at equal seconds none of the arms with a task "
+        "is where the one without is."
+    ),
+    (
+        "plip",
+        "Emoji of concepts that were never seen are found again in other styles more often where all drawings of one "
+        "concept belong together in training than where each belongs to its name alone.",
+    ): (
+        "It is the other way round: pairs in random batches find most, then pairs and equal shares in batches that "
+        "hold several drawings of a concept, and CMPM in such batches least. With people, too, pairs fared better in "
+        "random batches; there the contrast of identities made up for that, and here it did not."
+    ),
+    (
         "dreamlip",
         "Several sentences of a long text compared in one step train a better model than the text as a whole, than one "
         "sentence a step, and than a short caption.",

@@ -44,14 +44,15 @@ def saturation(images: Images, factor: Amounts) -> Images:
 def hue(images: Images, turn: Amounts) -> Images:
     """The hue of each pixel turned, in turns of the circle of colours (-0.5 to 0.5)."""
     values = images / 255
-    low, high = torch.aminmax(values, dim=1)
-    spread = high - low
-    r, g, b = (values / torch.where(spread == 0, 1, spread)[:, None]).unbind(1)
-    sixths = torch.where(high == values[:, 0], g - b, torch.where(high == values[:, 1], b - r + 2, r - g + 4))
-    turned = sixths[:, None] + 6 * _wide(turn) + torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None]
-    place = turned.remainder(6)  # of red, green and blue on the way from one colour to the next
-    found = high[:, None] - spread[:, None] * torch.minimum(place, 4 - place).clamp(0, 1)
-    return (found * 255.999).clamp(0, 255).to(torch.uint8)
+    r, g, b = values.unbind(1)
+    high = torch.maximum(torch.maximum(r, g), b)  # `aminmax` over channels takes ten times as long
+    spread = high - torch.minimum(torch.minimum(r, g), b)
+    red, green, blue = (values / (spread + (spread == 0))[:, None]).unbind(1)
+    sixths = torch.where(high == r, green - blue, torch.where(high == g, blue - red + 2, red - green + 4))
+    turned = (sixths + 6 * _wide(turn)[:, 0])[:, None] + images.new_tensor([5, 3, 1])[:, None, None]
+    place = torch.sub(turned, (turned * (1 / 6)).floor_(), alpha=6)  # of each channel on the way to the next colour
+    away = torch.minimum(place, 4 - place).clamp_(0, 1).mul_(spread[:, None])
+    return _whole((high[:, None] - away).mul_(255.999))
 
 
 def grey(images: Images) -> Images:
@@ -101,4 +102,4 @@ def _mixed(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def _whole(values: Tensor) -> Tensor:
-    return values.clamp_(0, 255).to(torch.uint8)
+    return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # in two steps it takes a quarter of the time

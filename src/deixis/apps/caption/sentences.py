@@ -53,6 +53,7 @@ _MOST = 8
 
 _REPHRASE, _REQUEST, _LENGTH = "In other words: {} ", "Rewrite this sentence in other words: {}", 40
 _ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
+_NUMBER = re.compile(r"\b(?:two|three|four|five|six|seven|eight) ")
 _WORD = re.compile(r"[^\W\d_]+")
 _PLAIN = frozenset(
     "a an and are as at behind beside by can from has have here image in is it its of on one picture scene see seen "
@@ -119,7 +120,7 @@ def _described(samples: Sequence[Sample], detector: Proposals | None) -> Iterato
             yield sample, []
             continue
         regions = sample.regions if detector is None else _detected(picture, detector)
-        yield sample, sentences_of(_coloured(regions, picture), sample.id)
+        yield sample, sentences_of(_coloured(regions, picture), sample.id, numbers=detector is None)
 
 
 def _coloured(regions: Sequence[Region], picture: UInt8[Tensor, "3 H W"]) -> list[Region]:
@@ -151,13 +152,15 @@ def _detected(picture: UInt8[Tensor, "3 H W"], detector: Proposals) -> tuple[Reg
     return tuple(Region(box, name) for box, name in zip(boxes, names, strict=True))
 
 
-def sentences_of(regions: Sequence[Region], name: str) -> list[str]:
+def sentences_of(regions: Sequence[Region], name: str, *, numbers: bool = True) -> list[str]:
     """Sentences about the things of a picture, in the wording of the long captions of scenes: how many of each there
     are, where each is and in which colour, where that is known, and how two of them lie to each other.
 
     Args:
         regions: the things; the first eight that have a name are spoken of, the largest first.
         name: of the picture; how it is put hangs on it.
+        numbers: whether it is said how many there are of a noun. A detector misses some of several: on 18 photographs
+            three of four such numbers were wrong.
     """
     named = [(noun, region) for region in regions if (noun := _noun(region))]
     largest = sorted(named, key=lambda each: -_area(each[1]))[:_MOST]
@@ -166,7 +169,8 @@ def sentences_of(regions: Sequence[Region], name: str) -> list[str]:
     facts = [_facts(noun, region, number) for number, (noun, region) in enumerate(largest)]
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(zlib.crc32(name.encode("utf-8", "replace")))))
     said = long_caption(rng, GroundTruth(facts), "", 0.0, ())
-    return [sentence["text"] for sentence in said]
+    texts = [sentence["text"] for sentence in said]
+    return texts if numbers else [_NUMBER.sub("", text) for text in texts]
 
 
 def _noun(region: Region) -> str:

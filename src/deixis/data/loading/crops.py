@@ -205,11 +205,15 @@ def _jittered(images: Tensor, augment: Augment, numbers: Tensor) -> Tensor:
     amounts = 2 * numbers[:, 1:5] - 1
     amounts = amounts * torch.tensor(augment.jitter, dtype=numbers.dtype)
     amounts[:, :3] = (1 + amounts[:, :3]).clamp(min=0)
-    chosen = numbers[:, 0] < augment.jitter_chance
-    order = torch.tensor(_ORDERS)[(numbers[:, 5] * len(_ORDERS)).long()]
-    for turn, kind in itertools.product(range(4), range(4)):
-        if augment.jitter[kind]:
-            images = _where(images, chosen & (order[:, turn] == kind), _JITTERS[kind], amounts[:, kind])
+    chosen = (numbers[:, 0] < augment.jitter_chance).nonzero()[:, 0].tolist()
+    orders = (numbers[:, 5] * len(_ORDERS)).long().tolist()
+    images = images.clone()
+    for i in chosen:  # one image at a time stays in the processor's cache
+        view = images[i : i + 1]
+        for kind in _ORDERS[orders[i]]:
+            if augment.jitter[kind]:
+                view = _JITTERS[kind](view, amounts[i : i + 1, kind])
+        images[i : i + 1] = view
     return images
 
 
