@@ -140,7 +140,7 @@ def _start(command: Sequence[str], place: Path, data: Path, ranks: int) -> subpr
         arguments[arguments.index(words["DATA"])] += "/captions.csv"
     elif words["MORE"] in arguments:
         arguments[arguments.index(words["MORE"])] += "/captions.csv"
-    agent = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0"] if ranks > 1 else []
+    agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     return subprocess.Popen(
         [sys.executable, *agent, "-m", "deixis", *arguments],
         cwd=place,
