@@ -342,7 +342,7 @@ class Capability:
     later: tuple[str, ...] = ()
 
 
-_NEAREST = ("identity", "copies", "corruption", "pair-retrieval")
+_NEAREST = ("style", "identity", "copies", "corruption", "pair-retrieval")
 _FEW_SHOT = ("few-shot", "base-to-new", "cross-style")
 
 CAPABILITIES: dict[str, Capability] = {

@@ -366,6 +366,29 @@ def test_the_worst_style_is_the_one_with_the_lowest_value(pictures: EvalData) ->
     assert mean(by_caption, "all_styles") == pytest.approx(mean(whole, "mean_r1"))
 
 
+class SketchesLookLikeAnother(Tower):
+    """A tower to which what is numbered from 56 on looks like the next class."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + (images >= 56))
+
+
+def test_a_probe_of_one_style_is_tested_on_each_by_towers_without_text() -> None:
+    drawn = [sample(i, captions=(), extra={"style": "photo" if i < 56 else "sketch"}) for i in range(98)]
+    for tower, other in ((Tower(0.0), 1.0), (SketchesLookLikeAnother(0.0), 0.0)):
+        found = run("style", EvalModel("tower", tower), data_of(drawn))
+        assert mean(found, "own_style") == mean(found, "accuracy", "photo") == 1.0
+        assert mean(found, "other_styles") == mean(found, "accuracy", "sketch") == other
+    assert found.facts["style"] == "photo", "that with the most images"
+    chosen = run("style", EvalModel("tower", Tower(0.0)), data_of(drawn), EvalOptions(style="sketch"))
+    assert chosen.facts["style"] == "sketch"
+    with pytest.raises(DeixisError, match="of the style 'oil'"):
+        run("style", EvalModel("tower", Tower()), data_of(drawn), EvalOptions(style="oil"))
+    few = [each for each in drawn if each.extra["style"] == "photo" or each.id in ("056", "057")]
+    with pytest.raises(DeixisError, match="Too few images of the style 'sketch'"):
+        run("style", EvalModel("tower", Tower()), data_of(few), EvalOptions(style="sketch"))
+
+
 class Naming(Tower):
     """A classifier of all classes but the last, in an order of its own."""
 
@@ -391,7 +414,7 @@ def test_a_classifier_is_asked_by_the_names_that_it_has_learned() -> None:
 def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a_reason(pictures: EvalData) -> None:
     models = [EvalModel("tiny", tiny()), EvalModel("tower", Tower())]
     found = select(pictures, models)
-    assert list(found.models) == ["retrieval", "zero-shot", "knn", "linear", "robustness"]
+    assert list(found.models) == ["retrieval", "zero-shot", "knn", "linear", "robustness", "style"]
     assert found.reasons["fairness"] == "no demographics"
     assert [model.name for model in found.models["knn"]] == ["tiny", "tower"]
     assert [model.name for model in found.models["retrieval"]] == ["tiny"]

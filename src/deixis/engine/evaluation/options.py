@@ -17,7 +17,7 @@ class EvalOptions:
         shots: labelled images per class in few-shot; base-to-new and cross-style take the largest number.
         seeds: number of repeated draws of the labelled images.
         limit: maximum number of images to read; 0: all, or the protocol's own number.
-        style: the style that cross-style trains on; by default the one with the most images.
+        style: the style that cross-style and style train on; by default the one with the most images.
         templates: prompts for a class name, which replaces {}; their embeddings are averaged.
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
         associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};

@@ -22,7 +22,7 @@ from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
 from deixis.types import EvalMetric, EvalProtocol
 
-__all__ = ["PROTOCOL", "measure", "prepare"]
+__all__ = ["PROTOCOL", "measure", "of_rows", "prepare"]
 
 PROTOCOL = EvalProtocol(
     title="Accuracy (labels) or recall at 1 (captions) in each style, and in the worst",
@@ -71,10 +71,10 @@ def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalRepor
         found = retrieval.values(retrieval.pairs_of(data), model, talk)
         right, what = found[Column("mean_r1")].values, "recall at 1, mean of both ways"
     of = np.array([style_of(sample) for sample in data.samples])
-    by_style = {style: _of_rows(data, right, np.flatnonzero(of == style)) for style in plan.styles}
+    by_style = {style: of_rows(data, right, np.flatnonzero(of == style)) for style in plan.styles}
     worst = min(plan.styles, key=lambda style: (by_style[style].values.mean(), style))
     columns = {Column("worst_style"): by_style[worst]}
-    columns[Column("all_styles")] = _of_rows(data, right, np.arange(len(of)))
+    columns[Column("all_styles")] = of_rows(data, right, np.arange(len(of)))
     columns |= {Column("style", style): values for style, values in by_style.items()}
     return EvalOutput(
         {"": columns},
@@ -83,5 +83,12 @@ def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalRepor
     )
 
 
-def _of_rows(data: EvalSet, values: np.ndarray, rows: np.ndarray) -> QueryValues:
+def of_rows(data: EvalSet, values: np.ndarray, rows: np.ndarray) -> QueryValues:
+    """The values of some samples.
+
+    Args:
+        data: all N samples.
+        values: one a sample [N].
+        rows: which samples [R].
+    """
     return QueryValues(values[rows], tuple(data.ids[i] for i in rows), data.clusters[rows])
