@@ -70,10 +70,11 @@ def _remember() -> None:
     if sys.version_info < (3, 12):  # later ones do so themselves
         typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
     # Without it examples hang on which modules were imported, and all of these are parsed for constants in them.
-    providers._get_local_constants = lambda: providers._local_constants
+    if hasattr(providers, "_local_constants"):  # of hypothesis itself, so that another version may have none
+        providers._get_local_constants = lambda: providers._local_constants
     files, home = _registry._files, _registry._HERE  # which no test writes into
     own = functools.cache(files)
-    _registry._files = lambda: own() if home == _registry._HERE else files()
+    _registry._files = lambda: dict(own()) if home == _registry._HERE else files()  # a test may add to its dict
     _copy_tiny()
 
 
