@@ -390,7 +390,7 @@ def _write(folder: Path, done: AdaptResult, collection: CheckedDataset, talk: Re
         if done.result["kept"] == "adapted":
             write_training_images(folder, collection.report.hashes)
         vectors, _ = apply(done.experiment.table, done.adapters)
-        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes)
+        write_index(folder / "index", done.encoder, vectors, collection.source, collection.report.hashes, talk=talk)
         write_calibration(folder, done.relevance, done.encoder.fingerprint())
         write_json(folder / "splits.json", [each.to_dict() for each in done.experiment.splits])
         for index, each in enumerate(results.per_split(result, arm, done.experiment)):

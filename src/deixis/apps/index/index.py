@@ -54,6 +54,7 @@ def write_index(
     source: Source,
     hashes: Sequence[str],
     dtype: Dtype | Storage = "float32",
+    talk: Reporter | None = None,
 ) -> Index:
     """Writes the images of a source, embedded by `encoder`, as an index.
 
@@ -64,6 +65,7 @@ def write_index(
         source: the samples.
         hashes: of the contents of their images.
         dtype: of the vectors on disk; a `Storage` says also how many numbers of each.
+        talk: receives messages.
     """
     made = build(
         folder,
@@ -74,7 +76,7 @@ def write_index(
         dtype=dtype,
         compute=current().facts,
     )
-    write_text_graph(encoder, folder)
+    write_text_graph(encoder, folder, None if talk is None else talk.say)
     return made
 
 
@@ -121,7 +123,7 @@ def index(
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
-                made = write_index(folder / "index", encoder, rows, source, hashes, dtype)
+                made = write_index(folder / "index", encoder, rows, source, hashes, dtype, talk)
                 write_known_files(folder / "index", source.samples, hashes, begun)
                 write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
                 stored = rows.numpy() if made.directions is None else made.vectors

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def _open(
     return TextGraph(session, rules, residual)
 
 
-def write_text_graph(encoder: DualEncoder, index: Path) -> bool:
+def write_text_graph(encoder: DualEncoder, index: Path, say: Callable[[str], None] | None = None) -> bool:
     """Writes what `read_text_graph` reads, where that can be done; whether it was.
 
     The graph of a tower is made once, which takes some ten seconds, and kept in the cache. A tower that was trained
@@ -137,12 +137,16 @@ def write_text_graph(encoder: DualEncoder, index: Path) -> bool:
     Args:
         encoder: the model that made the index.
         index: the folder of the index.
+        say: is told when it will take some seconds.
     """
     if any(importlib.util.find_spec(package) is None for package in _PACKAGES) or not _can_be_written(encoder):
         return False
     bare = encoder.with_adapters(None, None).text_side()
-    if not _folder(bare).is_dir() and not _has_name(bare):
-        return False
+    if not _folder(bare).is_dir():
+        if not _has_name(bare):
+            return False
+        if say is not None:
+            say(f"The text side of {encoder.name} is written as a graph, once: searches by words then start sooner.")
     return _write(encoder, bare, index)
 
 
