@@ -120,6 +120,16 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "reads every sentence in each step. Whether sentences catch up with more images was not tried."
     ),
     (
+        "dreamlip",
+        "On pictures of several clothes, several sentences of a long text compared in one step train a better model than "
+        "the text as a whole, than one sentence a step, and than a short caption.",
+    ): (
+        "Sentences teach far more than the short caption, which names one thing and is wrong for some; it ended within "
+        "chance, so that no verdict stands on it. Four sentences a step do no more than one, at twice the seconds: at "
+        "equal seconds they are behind. The text as a whole is ahead on average; captions to be found by name all "
+        "things, as it does. Its rate was still at the edge of those tried."
+    ),
+    (
         "perceptual_init",
         "Proxy votes on what looks alike, learned before the pairs, give a better model than shuffled votes or pixel "
         "votes do, and than the pairs alone.",
