@@ -121,8 +121,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ),
     (
         "dreamlip",
-        "On pictures of several clothes, several sentences of a long text compared in one step train a better model than "
-        "the text as a whole, than one sentence a step, and than a short caption.",
+        "On pictures of several clothes, several sentences of a long text compared in one step train a better model "
+        "than the text as a whole, than one sentence a step, and than a short caption.",
     ): (
         "Sentences teach far more than the short caption, which names one thing and is wrong for some; it ended within "
         "chance, so that no verdict stands on it. Four sentences a step do no more than one, at twice the seconds: at "
