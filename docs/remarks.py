@@ -130,6 +130,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "things, as it does. Its rate was still at the edge of those tried."
     ),
     (
+        "dreamlip",
+        "With each sentence compared with its own patches, a patch is more similar to the name of what it shows.",
+    ): (
+        "Within this budget nobody learned what a patch shows: all arms end below where random weights begin. So nothing "
+        "is said of the grouping loss there; for captions that are to find their pictures it changed nothing."
+    ),
+    (
         "perceptual_init",
         "Proxy votes on what looks alike, learned before the pairs, give a better model than shuffled votes or pixel "
         "votes do, and than the pairs alone.",
