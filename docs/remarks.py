@@ -133,7 +133,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "dreamlip",
         "With each sentence compared with its own patches, a patch is more similar to the name of what it shows.",
     ): (
-        "Within this budget nobody learned what a patch shows: all arms end below where random weights begin. So nothing "
+        "Within this budget nobody learned what a patch shows: arms end below where random weights begin. So nothing "
         "is said of the grouping loss there; for captions that are to find their pictures it changed nothing."
     ),
     (
