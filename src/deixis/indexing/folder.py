@@ -49,7 +49,9 @@ FORMAT = 2
 MANIFEST, _LOCK = "manifest.json", "lock"
 _NAME = r"(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl"
 _GRAPH = r"approximate-[0-9a-f]{16}\.(usearch|json)"  # not the manifest's, but named after it
+_BESIDE = r"files\.json|text-(graph\.json|residual\.npy)"  # what searches and updates are quicker with
 _DATA = re.compile(_NAME)
+_OTHER = re.compile(rf"{_BESIDE}|\.({_BESIDE})\..{{8}}\.part")
 _PARTS = re.compile(rf"{_NAME}|{_GRAPH}|\.(manifest\.json|{_GRAPH})\..{{8}}\.part")
 _KEYS: dict[str, Any] = {"model": str, "fingerprint": str, "dtype": str, "width": int, "count": int}
 _KEYS |= {"segments": list, "removed": list | str, "files": dict, "created": str, "changed": str}
@@ -210,7 +212,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def of_an_index(name: str) -> bool:
     """Whether a file of this name may lie in an index folder."""
-    return name in (MANIFEST, _LOCK) or _PARTS.fullmatch(name) is not None
+    return name in (MANIFEST, _LOCK) or any(known.fullmatch(name) for known in (_PARTS, _OTHER))
 
 
 def next_number(folder: Path) -> int:

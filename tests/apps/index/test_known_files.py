@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deixis.apps.common import dataset
@@ -15,7 +16,10 @@ from deixis.apps.common.options import Reading
 from deixis.apps.index.index import index, index_folder, update
 from deixis.apps.index.known_files import FILE, read_known_files, unchanged, write_known_files
 from deixis.apps.index.settings import IndexSettings
+from deixis.engine.export import text_graph
 from deixis.errors import DeixisError
+from deixis.indexing.changes import build
+from deixis.indexing.folder import of_an_index
 from deixis.types import Sample
 from tests.pictures import picture
 
@@ -102,3 +106,14 @@ def test_an_update_reads_what_changed_and_with_verify_all(tmp_path: Path, monkey
     assert given == [0, 2, 1, len(SHEETS)], "what can't be read is tried each time"
     with pytest.raises(DeixisError, match="in an update"):
         index_folder([str(data)], "new", IndexSettings(verify=True), Reading(), overwrite=False, quiet=True)
+
+
+def test_what_lies_beside_the_vectors_belongs_to_the_index_and_is_replaced_with_it(tmp_path: Path) -> None:
+    picture(tmp_path / "pictures" / "red.png", (220, 30, 30), random.Random(0))
+    index(tmp_path / "pictures", tmp_path / "run", "tiny", quiet=True)
+    folder = tmp_path / "run" / "index"
+    assert (folder / FILE).is_file()
+    (folder / text_graph.FILE).write_text("{}")
+    (folder / text_graph.RESIDUAL).write_bytes(b"")
+    assert all(of_an_index(each.name) for each in folder.iterdir())
+    assert len(build(folder, np.eye(2, 4), [{"id": "a"}, {"id": "b"}], model="other", fingerprint="f")) == 2
