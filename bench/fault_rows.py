@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from bench.rows import ROOT, child_environment, environment
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.indexing.index import Index
@@ -36,6 +38,7 @@ __all__ = ["COMMANDS", "Command", "Trial", "main", "run_trial"]
 
 RESULTS = ROOT / "results" / "faults.jsonl"
 _PICTURES, _NEW = 72, 24
+_TABLE = "captions.csv"
 _LIMIT, _GRACE = 600.0, 20.0  # seconds: of a run, and until no process may be left
 
 
@@ -43,7 +46,7 @@ class Command(NamedTuple):
     """What is killed.
 
     Attributes:
-        arguments: of `deixis`; DATA, MORE and OUT stand for folders of the trial.
+        arguments: of `deixis`; DATA and MORE stand for tables of pictures, OUT for a folder of the trial.
         state: of what it leaves at OUT, as a digest.
         begins_with: the command that made what lies at OUT before; empty: nothing lies there.
         ranks: processes that share the work, under torchrun.
@@ -114,7 +117,7 @@ COMMANDS = {
 
 
 def _lay_out(folder: Path) -> None:
-    """DATA and MORE: pictures of shapes with captions."""
+    """DATA and MORE: folders of pictures of shapes, each with a table of captions."""
     samples = scenes(0, _PICTURES + _NEW, side=48, config=SceneConfig(cast="shapes", masks=False)).samples
     for name, part in (("DATA", samples[:_PICTURES]), ("MORE", samples[_PICTURES:])):
         (folder / name).mkdir(parents=True)
@@ -122,24 +125,14 @@ def _lay_out(folder: Path) -> None:
         for number, sample in enumerate(part):
             pixels = load_image(sample.picture).permute(1, 2, 0).contiguous().numpy()
             path = folder / name / f"{number:03}.png"
-            _save(pixels, path)
+            Image.fromarray(pixels).save(path)
             lines.append(f'{path.name},"{sample.captions[0]}"')
-        (folder / name / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _save(pixels: object, path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path)  # type: ignore[arg-type]
+        (folder / name / _TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _start(command: Sequence[str], place: Path, data: Path, ranks: int) -> subprocess.Popen[bytes]:
-    words = {"DATA": str(data / "DATA"), "MORE": str(data / "MORE"), "OUT": str(place / "out")}
+    words = {name: str(data / name / _TABLE) for name in ("DATA", "MORE")} | {"OUT": str(place / "out")}
     arguments = [words.get(each, each) for each in command]
-    if words["DATA"] in arguments:  # of a folder with a table beside its pictures, the table is meant
-        arguments[arguments.index(words["DATA"])] += "/captions.csv"
-    elif words["MORE"] in arguments:
-        arguments[arguments.index(words["MORE"])] += "/captions.csv"
     agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     return subprocess.Popen(
         [sys.executable, *agent, "-m", "deixis", *arguments],
@@ -196,7 +189,7 @@ def run_trial(command: Command, data: Path, start: Path, wanted: str, alone: flo
 
     Args:
         command: what is killed.
-        data: folder of DATA and MORE.
+        data: the folder in which both lie.
         start: folder that the trial begins with, which is copied.
         wanted: the state in which the undisturbed run ended.
         alone: seconds that it took.

@@ -104,7 +104,7 @@ def adapt_to_respects(
                 refused[aspect.name] = found
     with run_folder(out, overwrite) as folder:
         zoo.save(encoder, folder / "model")
-        write_index(folder / "index", encoder, states.embedding, checked.source, checked.report.hashes)
+        write_index(folder / "index", encoder, states.embedding, checked.source, checked.report.hashes, talk=talk)
         write_respects(folder, respects, refused, encoder.fingerprint())
         result = _result(checked, settings, respects, refused)
         write_json(folder / "result.json", result | {"compute": clock.read(), "versions": versions()})

@@ -144,7 +144,7 @@ def adapt_to_votes(
         rows = vectors(adapted, hashes, store)
     with run_folder(out, overwrite) as folder:
         zoo.save(adapted, folder / "model")
-        write_index(folder / "index", adapted, rows, source, hashes)
+        write_index(folder / "index", adapted, rows, source, hashes, talk=talk)
         result |= {"compute": clock.read(), "versions": versions()}
         write_json(folder / "result.json", result)
     talk.result(result["sentence"])

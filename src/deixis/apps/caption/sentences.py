@@ -26,6 +26,7 @@ from deixis.data.synthetic.scenes.captions import long_caption
 from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.expressions import GroundTruth
 from deixis.data.synthetic.scenes.layout import ThingFacts
+from deixis.data.synthetic.scenes.wording import NUMBERS
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
@@ -53,7 +54,7 @@ _MOST = 8
 
 _REPHRASE, _REQUEST, _LENGTH = "In other words: {} ", "Rewrite this sentence in other words: {}", 40
 _ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
-_NUMBER = re.compile(r"\b(?:two|three|four|five|six|seven|eight) ")
+_NUMBER = re.compile(rf"\b(?:{'|'.join(NUMBERS[2:])}) ")
 _WORD = re.compile(r"[^\W\d_]+")
 _PLAIN = frozenset(
     "a an and are as at behind beside by can from has have here image in is it its of on one picture scene see seen "

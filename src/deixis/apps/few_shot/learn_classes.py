@@ -111,7 +111,7 @@ def learn_classes(
     with run_folder(out, overwrite) as folder:
         with talk.step("save"):
             classifier.write(folder)
-            write_index(folder / "index", encoder, bench.embedding, source, collection.report.hashes)
+            write_index(folder / "index", encoder, bench.embedding, source, collection.report.hashes, talk=talk)
             learned = set(classifier.shots_)
             hashes = zip(source.samples, collection.report.hashes, strict=True)
             write_training_images(folder, [digest for sample, digest in hashes if sample.id in learned])

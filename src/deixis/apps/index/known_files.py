@@ -98,8 +98,7 @@ def write_known_files(
         if not isinstance(sample.picture, Path):
             continue
         path, state = str(sample.picture.absolute()), _state(sample.picture)
-        old = before.get(path) if before else None
-        if state is not None and (max(state[1:]) < latest or old == (state, digest)):
+        if state is not None and max(state[1:]) < latest:
             listed[path] = state, digest
         else:
             listed.pop(path, None)

@@ -17,7 +17,7 @@ from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
 from deixis.types import Picture, Sample, Source, place
 
-__all__ = ["PARTS", "WORDINGS", "ColouredPicture", "coloured_clothes"]
+__all__ = ["GROUNDS", "PARTS", "WORDINGS", "ColouredPicture", "coloured_clothes"]
 
 PARTS = {
     "train": ("fashion/train", 0, 50_000),
@@ -29,7 +29,8 @@ PARTS = {
 WORDINGS = ("{colour} {label}", "{one} {colour} {label}", "a photo of {one} {colour} {label}", "{label} in {colour}")
 """How captions name a thing and its colour."""
 
-_GROUNDS = (20, 235)  # greys
+GROUNDS = (20, 235)
+"""The darkest grey of a ground, and the one above the lightest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ def coloured_clothes(seed: int, count: int, part: str = "train", side: int = 32)
 
 def _coloured(sample: Sample, rng: np.random.Generator, side: int) -> Sample:
     colour, wording = str(rng.choice(list(COLOURS))), str(rng.choice(WORDINGS))
-    label, ground = str(sample.label), int(rng.integers(*_GROUNDS))
+    label, ground = str(sample.label), int(rng.integers(*GROUNDS))
     caption = wording.format(colour=colour, label=label, one=article(colour if "{one} {colour}" in wording else label))
     picture = ColouredPicture(sample.picture, colour, ground, side)
     return dataclasses.replace(sample, id=f"{sample.id} {colour}", image=picture, captions=(caption,), split="")

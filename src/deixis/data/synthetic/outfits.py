@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deixis.data import catalogue
 from deixis.data.synthetic import coloured_clothes
-from deixis.data.synthetic.coloured_clothes import ColouredPicture
+from deixis.data.synthetic.coloured_clothes import GROUNDS, ColouredPicture
 from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.data.synthetic.scenes.wording import article, spoken_list
 from deixis.errors import DeixisError
@@ -29,8 +29,6 @@ __all__ = ["QUARTERS", "Outfit", "OutfitConfig", "outfits"]
 
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 """Where a thing can be."""
-
-_GROUNDS = (20, 235)  # greys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +120,7 @@ def outfits(seed: int, count: int, part: str = "train", config: OutfitConfig | N
 
 def _outfit(name: str, kinds: dict[str, list[Sample]], rng: np.random.Generator, config: OutfitConfig) -> Sample:
     low, high = config.things
-    number, ground = int(rng.integers(low, high + 1)), int(rng.integers(*_GROUNDS))
+    number, ground = int(rng.integers(low, high + 1)), int(rng.integers(*GROUNDS))
     quarters = tuple(int(each) for each in rng.permutation(len(QUARTERS))[:number])
     labels = [str(each) for each in rng.permutation(sorted(kinds))[:number]]
     colours = [str(rng.choice(list(COLOURS))) for _ in labels]

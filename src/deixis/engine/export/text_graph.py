@@ -88,8 +88,6 @@ def read_text_graph(index: Path, fingerprint: str) -> TextGraph | None:
         index: the folder of the index.
         fingerprint: of the model that made it.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
-        return None
     try:
         facts = json.loads((index / FILE).read_text(encoding="utf-8"))
         if facts["format"] != FORMAT or facts["fingerprint"] != fingerprint:
@@ -99,22 +97,20 @@ def read_text_graph(index: Path, fingerprint: str) -> TextGraph | None:
             if content_hash(index / RESIDUAL) != facts["correction"]["hash"]:
                 return None
             residual = np.load(index / RESIDUAL, allow_pickle=False), float(facts["correction"]["strength"])
-        return _open(cache_dir("text-graphs") / facts["graph"], facts["hashes"], facts["length"], residual)
+        folder = cache_dir("text-graphs") / facts["graph"]
+        return _open(folder, facts["length"], residual) if _hashes(folder) == facts["hashes"] else None
     except Exception:  # whatever it is, the model itself can read the words, and says what is wrong with it
         return None
 
 
-def _open(
-    folder: Path,
-    hashes: dict[str, str],
-    length: int,
-    residual: tuple[Float32[np.ndarray, "D E"], float] | None,
-) -> TextGraph | None:
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: content_hash(folder / name) for name in _FILES}
+
+
+def _open(folder: Path, length: int, residual: tuple[Float32[np.ndarray, "D E"], float] | None) -> TextGraph:
     import onnxruntime
     from tokenizers import Tokenizer
 
-    if {name: content_hash(folder / name) for name in _FILES} != hashes:
-        return None
     # For one short text, opening takes longer than running: nothing is rearranged, and weights stay where they lie.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -177,14 +173,14 @@ def _write(encoder: DualEncoder, bare: DualEncoder, index: Path) -> bool:
 
     folder = _folder(bare)
     try:
-        hashes = _graph(bare, folder)
+        _make_graph(bare, folder)
     except DeixisError:  # the tower does something that ONNX has no operator for
         return False
     facts: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": encoder.fingerprint(),
         "graph": folder.name,
-        "hashes": hashes,
+        "hashes": _hashes(folder),
         "length": encoder.context_length,
         "correction": None,
     }
@@ -196,9 +192,9 @@ def _write(encoder: DualEncoder, bare: DualEncoder, index: Path) -> bool:
         residual = weights, float(adapter.strength)
         np.save(index / RESIDUAL, weights)
         facts["correction"] = {"hash": content_hash(index / RESIDUAL), "strength": residual[1]}
-    graph = _open(folder, hashes, encoder.context_length, residual)
+    graph = _open(folder, encoder.context_length, residual)
     wanted = encoder.encode_text(list(_PROBES)).numpy(force=True)
-    difference = float("inf") if graph is None else float(np.abs(graph.encode_text(_PROBES) - wanted).max())
+    difference = float(np.abs(graph.encode_text(_PROBES) - wanted).max())
     if not difference <= LIMIT:
         (index / RESIDUAL).unlink(missing_ok=True)
         return False
@@ -206,8 +202,8 @@ def _write(encoder: DualEncoder, bare: DualEncoder, index: Path) -> bool:
     return True
 
 
-def _graph(bare: DualEncoder, folder: Path) -> dict[str, str]:
-    """Makes sure that the graph of a tower is in the cache; the hashes of its files."""
+def _make_graph(bare: DualEncoder, folder: Path) -> None:
+    """Makes sure that the graph of a tower is in the cache."""
     from deixis.engine.export import onnx
 
     if not all((folder / name).is_file() for name in _FILES):
@@ -216,4 +212,3 @@ def _graph(bare: DualEncoder, folder: Path) -> dict[str, str]:
             onnx.write_side(bare, "text", part, weights_beside=True)
             rules = json.dumps(bare.tokenizer.to_dict(), ensure_ascii=False)
             (part / _RULES).write_text(rules, encoding="utf-8")
-    return {name: content_hash(folder / name) for name in _FILES}

@@ -22,7 +22,7 @@ from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
 from deixis.types import EvalMetric, EvalProtocol
 
-__all__ = ["PROTOCOL", "measure", "of_rows", "prepare"]
+__all__ = ["PROTOCOL", "measure", "of_rows", "of_styles", "prepare"]
 
 PROTOCOL = EvalProtocol(
     title="Accuracy (labels) or recall at 1 (captions) in each style, and in the worst",
@@ -41,8 +41,8 @@ PROTOCOL = EvalProtocol(
 
 class _Plan(NamedTuple):
     data: EvalSet
-    classes: tuple[str, ...]
     styles: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
@@ -51,14 +51,27 @@ def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
     every = (data.labelled if by_label else data.captioned)(options.limit, talk.say)
     classes = tuple(sorted({str(sample.label) for sample in every.samples})) if by_label else ()
     class_names(classes)
-    used = on_test(every)
-    used = used.take([i for i, sample in enumerate(used.samples) if style_of(sample)])
+    return _Plan(*of_styles(on_test(every), len(every.samples), talk), classes)
+
+
+def of_styles(data: EvalSet, count: int, talk: EvalReporter) -> tuple[EvalSet, tuple[str, ...]]:
+    """The images whose style is known, and the styles.
+
+    Args:
+        data: some images.
+        count: how many there are in all.
+        talk: is told if some have no style.
+
+    Raises:
+        DeixisError: there are fewer than two styles.
+    """
+    used = data.take([i for i, sample in enumerate(data.samples) if style_of(sample)])
     styles = tuple(sorted({style_of(sample) for sample in used.samples}))
     if len(styles) < 2:
         raise DeixisError(f"The images are of {len(styles)} styles, and comparing takes two.", CURES["style"])
-    if len(used.samples) < len(every.samples):
-        talk.say(f"{len(used.samples)} of {len(every.samples)} images have a style and are compared.")
-    return _Plan(used, classes, styles)
+    if len(used.samples) < count:
+        talk.say(f"{len(used.samples)} of {count} images have a style and are compared.")
+    return used, styles
 
 
 def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:

@@ -7,18 +7,17 @@ those that are learned from, in every style.
 
 from __future__ import annotations
 
-import collections
 from typing import NamedTuple
 
 import numpy as np
 
 from deixis.engine.evaluation.classify import labels_of
-from deixis.engine.evaluation.data import CURES, EvalData, EvalSet
+from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter
 from deixis.engine.evaluation.probes import ProbeSplit, linear_probe, probe_split
-from deixis.engine.evaluation.protocols.robustness import of_rows
+from deixis.engine.evaluation.protocols.robustness import of_rows, of_styles
 from deixis.engine.fewshot.draws import style_of
 from deixis.errors import DeixisError
 from deixis.ops.metrics import accuracy
@@ -54,16 +53,11 @@ class _Plan(NamedTuple):
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
     """The images whose style is known, in three parts, of which two are of one style."""
     every = data.labelled(options.limit, talk.say)
-    known = every.take([i for i, sample in enumerate(every.samples) if style_of(sample)])
+    known, styles = of_styles(every, len(every.samples), talk)
     of = tuple(map(style_of, known.samples))
-    counts = collections.Counter(of)
-    if len(counts) < _FEWEST:
-        raise DeixisError(f"The images are of {len(counts)} styles, and comparing takes two.", CURES["style"])
-    style = options.style or max(sorted(counts), key=lambda each: counts[each])
-    if style not in counts:
-        raise DeixisError(f"No image is of the style {style!r}.", f"Styles here: {', '.join(sorted(counts))}.")
-    if len(known.samples) < len(every.samples):
-        talk.say(f"{len(known.samples)} of {len(every.samples)} images have a style and are used.")
+    style = options.style or max(styles, key=of.count)
+    if style not in styles:
+        raise DeixisError(f"No image is of the style {style!r}.", f"Styles here: {', '.join(styles)}.")
     return _Plan(known, _of_style(known, probe_split(known, validation=True), style, of), style, of)
 
 
