@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from deixis.engine.claims.verdicts import overall
 from deixis.methods import Literals
+from docs.tables import Row
 
 __all__ = ["changed_verdicts"]
-
-Row = Mapping[str, Any]
 
 
 def changed_verdicts(methods: Sequence[Literals], verdicts: Sequence[Row]) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["desk_clip_page"]
+from docs.tables import Row, Table
 
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
+__all__ = ["desk_clip_page"]
 
 _DEMO = "demo, validation part"
 _TITLES = {"mean_r1": "R@1", "mean_r10": "R@10", "mean_mrr": "mean reciprocal rank", "accuracy": "accuracy"}

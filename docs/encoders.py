@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from deixis.engine.evaluation.protocols import read_protocol
+from docs.tables import Row, Table
 
 __all__ = ["encoders_page"]
-
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 
 _FIRST = "starter"
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside

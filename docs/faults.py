@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from docs.tables import Row, Table
 
 __all__ = ["faults_page"]
-
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 
 _INTRODUCTION = """Commands are killed by SIGKILL after a random share of the time that they take, and the same command
 is run again (`make faults N=200`, [bench/fault_rows.py](../bench/fault_rows.py)). The end counts as equal if weights,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from docs.tables import Row, Table
 
 __all__ = ["grounding_page"]
 
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 _NORMAL = 1.96
 
 _INTRODUCTION = """What `deixis ground` answers without `--model`: the detector and the starter, method `detect_match`.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from deixis.data.dictionaries import LANGUAGE_NAMES
+from docs.tables import Row, Table
 
 __all__ = ["languages_page"]
-
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 
 _WAYS = {
     "english": "in English",

@@ -19,13 +19,12 @@ from deixis.methods import Literals, list_methods
 from docs.changed_verdicts import changed_verdicts
 from docs.missing_runs import missing_runs
 from docs.remarks import BUILT_ON, REMARKS, VECTORS
+from docs.tables import Row
 
 __all__ = ["Page", "Results", "golden_files", "papers_page"]
 
 WIDTH, HEIGHT, EDGE = 560, 300, 46
 INKS = ("#c0392b", "#2c6fbb", "#2e8b57", "#8e5bb5", "#b8860b", "#555555")
-
-Row = Mapping[str, Any]
 
 
 class Results(NamedTuple):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deixis.ops.stats import t_interval
+from docs.tables import Row, Table
 
 __all__ = ["results_page"]
 
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 _MEASURES = {
     "pointing": "pointing",
     "exact": "exact",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from docs.papers import curves
+from docs.tables import Row, Table
 
 __all__ = ["StabilityPage", "stability_page"]
 
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 Cell = tuple[str, int]
 _SURE, _DRAWN = 1.96, 3
 

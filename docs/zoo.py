@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from docs.tables import Row, Table
 
 __all__ = ["zoo_page"]
-
-Row = Mapping[str, Any]
-Table = Callable[[Sequence[str], Iterable[Sequence[Any]]], str]
 
 _INTRO = """`deixis.load` against open_clip, model by model: each architecture is built by open_clip with random
 weights, written in its layout and loaded by deixis; both embed the same two pictures (with the preprocessing of each
