@@ -9,8 +9,8 @@ from docs.tables import Row, Table
 __all__ = ["faults_page"]
 
 _INTRODUCTION = """Commands are killed by SIGKILL after a random share of the time that they take, and the same command
-is run again (`make faults N=200`, [bench/fault_rows.py](../bench/fault_rows.py)). The end counts as equal if weights,
-or ids and vectors, are those of a run that was left alone, to the bit. All columns but the first two and the last
+is run again (`make faults N=200`, [bench/fault_rows.py](../bench/fault_rows.py)). The result should be that of
+a run that was left alone, to the bit: the same weights, or ids and vectors. All columns but the first two and the last
 should be 0. The seconds lost are those of both runs together less those of one alone, most of which is starting
 twice."""
 
@@ -31,9 +31,9 @@ def faults_page(rows: Sequence[Row], made: str, table: Table) -> str:
     """
     commands = dict.fromkeys(str(row["verb"]) for row in rows)
     cells = [_cells(name, [row for row in rows if row["verb"] == name]) for name in commands]
-    head = ("command", "kills", "ended otherwise", *_COLUMNS.values(), "mean seconds lost")
+    head = ("command", "kills", "other result", *_COLUMNS.values(), "mean seconds lost")
     found = table(head, cells) if cells else "Nothing was measured yet."
-    return "\n\n".join(["# Kills", made, _INTRODUCTION, found]) + "\n"
+    return "\n\n".join(["# Killed and run again", made, _INTRODUCTION, found]) + "\n"
 
 
 def _cells(name: str, rows: Sequence[Row]) -> list[str]:
