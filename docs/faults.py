@@ -10,8 +10,8 @@ __all__ = ["faults_page"]
 
 _INTRODUCTION = """Commands are killed by SIGKILL after a random share of the time that they take, and the same command
 is run again (`make faults N=200`, [bench/fault_rows.py](../bench/fault_rows.py)). The result should be that of
-a run that was left alone, to the bit: the same weights, or ids and vectors. All columns but the first two and the last
-should be 0. The seconds lost are those of both runs together less those of one alone, most of which is starting
+a run that was left alone, to the bit: the same weights, or ids and vectors. All columns but the first two and the
+last should be 0. The seconds lost are those of both runs together less those of one alone, most of which is starting
 twice."""
 
 _COLUMNS = {

@@ -97,8 +97,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "mdetr",
         "Words that meet the image in encoder and decoder find what a relation singles out among things of one noun.",
     ): (
-        "With one seed the multiplied words learned nothing and ended below where they began; in each of the other four "
-        "seeds they are behind as well. A rule that reads the relation from the phrase and compares places of boxes, as "
+        "With one seed the multiplied words learned nothing and ended below where they began; in the other four "
+        "they are behind as well. A rule that reads the relation from the phrase and compares places of boxes, as "
         "`detect_match` has one, was not among the rivals."
     ),
     (
