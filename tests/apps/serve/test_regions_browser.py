@@ -123,8 +123,8 @@ def test_a_word_that_is_pointed_at_or_has_the_focus_lights_its_box_on_the_result
         screen.until(boxes.count, 0)
         screen.until(page.locator("#meant").is_visible, False)
     page.get_by_role("searchbox").fill("")
-    screen.settle()
-    assert not page.locator("#meant").is_visible()
+    screen.until(lambda: screen.searches()[-1]["texts"], [])
+    screen.until(page.locator("#meant").is_visible, False)
 
 
 def test_a_button_under_a_picture_finds_those_that_are_alike_in_one_respect(screen: Screen, read: Running) -> None:
