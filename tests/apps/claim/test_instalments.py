@@ -154,6 +154,39 @@ def test_units_of_other_code_are_named_and_not_used_and_a_doubled_one_is_refused
         app.claim("line", ClaimSettings(folder=str(tmp_path / "one"), minutes=100.0), quiet=True)
 
 
+def test_of_a_paper_only_the_claims_that_have_no_rows_yet_are_tested_where_that_is_asked_for(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "one")), quiet=True)
+    more = small_claim(statement="Another.", options={"batch_size": 4})
+    monkeypatch.setattr(app, "read", lambda name: SimpleNamespace(claims=(small_claim(), more)))
+    first = list(runs.names)
+    capsys.readouterr()
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "elsewhere"), missing=True))
+    assert "1 claims are up to date, 1 are to be tested" in capsys.readouterr().err
+    assert len(runs.names) == len(first) + 10
+    verdicts = lines(tmp_path / "results" / "verdicts.jsonl")
+    assert [row["claim"] for row in verdicts] == [small_claim().statement, "Another."]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A setting that is more than a number."""
+
+    low: float = 0.5
+
+
+def test_a_unit_whose_setting_is_a_dataclass_is_stored(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {
+        name: Arm("line", {"learning_rate": Cut()}, {"noise": noise}) for name, noise in (("a", 0.0), ("noisy", 4.0))
+    }
+    monkeypatch.setattr(app, "read", lambda name: SimpleNamespace(claims=(small_claim(arms=arms),)))
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), minutes=100.0, record=True), quiet=True)
+    assert lines(tmp_path / "results" / "units.jsonl")[0]["setting"]["learning_rate"] == {"low": 0.5}
+
+
 def test_an_instalment_of_no_time_is_refused() -> None:
     assert "minutes is 0" in deixis("claim", "clip", "--minutes", "0", "--no-record").err
 

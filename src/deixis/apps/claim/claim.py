@@ -52,7 +52,7 @@ def claim(
     ledger = Ledger(root) if root is not None else None
     names = [each for each in list_methods() if read(each).claims] if everything else [name]
     every = [design for each in names for design in _designs(each, settings, ledger, lab)]
-    designs, chosen = _to_run(every, ledger, everything, talk)
+    designs, chosen = _to_run(every, ledger, everything or settings.missing, talk)
     keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
     share = _share(designs, settings, ledger if keep is not None else None, talk)
     _tell_costs(designs, (Path(folder), jobs), ledger, talk)
@@ -74,9 +74,10 @@ Chosen = list[tuple[Design, Mapping[str, TunedArm]]]
 
 
 def _to_run(
-    every: Sequence[Design], ledger: Ledger | None, everything: bool, talk: Reporter
+    every: Sequence[Design], ledger: Ledger | None, missing: bool, talk: Reporter
 ) -> tuple[list[Design], Chosen]:
-    """The claims that are run, in the best order, and of the others what was chosen when they were."""
+    """The claims that are run, with `missing` those that are not up to date, in the best order, and of the others what
+    was chosen when they were."""
     again = {(one.paper, one.claim.again) for one in every}
     waiting = {one.claim.statement: model for one in every if (model := missing_model(one.claim))}
     for statement, model in waiting.items():
@@ -87,7 +88,7 @@ def _to_run(
     if ledger is None:
         return rest, []
     done = [one for one in every if one not in rest]
-    if everything:
+    if missing:
         fresh = [one for one in rest if up_to_date(one.code, ledger)]
         rest, done = [one for one in rest if one not in fresh], [*done, *fresh]
         for design in rest:

@@ -14,7 +14,7 @@ VERB = Verb(
     see=("deixis show", "docs/papers.md"),
     group="methods",
     order=5,
-    what=("all", "arm"),
+    what=("all", "missing", "arm"),
     output=("folder", "record"),
     rare=("jobs",),
 )

@@ -13,6 +13,7 @@ class ClaimSettings:
 
     Attributes:
         seeds: number of runs of each arm; with fewer than 5 the verdict is not stored.
+        missing: of a paper, test only the claims that --all would test.
         arm: run only these arms (methods that are compared); nothing is stored.
         folder: folder for finished runs, checkpoints and result rows.
         small: quick check with a twentieth of the images, two seeds and no tuning; nothing is stored.
@@ -23,6 +24,7 @@ class ClaimSettings:
     """
 
     seeds: int = 5
+    missing: bool = False
     arm: tuple[str, ...] = ()
     folder: str = "runs/claims"
     small: bool = False

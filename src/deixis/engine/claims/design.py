@@ -16,7 +16,7 @@ from deixis.engine.claims.verdicts import LEAST_SEEDS
 from deixis.errors import DeixisError
 from deixis.types import Claim
 
-__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "of_data", "require_other_seeds", "split_setting"]
+__all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "of_data", "require_other_seeds", "split_setting", "written"]
 
 TUNING_SEED = 1_000_000
 """The seed that settings are chosen with; those that are reported are 0, 1, 2... and stay below it."""
@@ -45,6 +45,16 @@ def split_setting(setting: Setting) -> tuple[Setting, Setting]:
     """
     data = {name.removeprefix(_DATA): value for name, value in setting.items() if name.startswith(_DATA)}
     return {name: value for name, value in setting.items() if not name.startswith(_DATA)}, data
+
+
+def written(unit: Trial) -> dict[str, dict[str, Any]]:
+    """Settings and options of a unit as a row holds them: some values, like a crop, are dataclasses.
+
+    Args:
+        unit: of a claim.
+    """
+    facts = dataclasses.asdict(unit)
+    return {"settings": facts["settings"], "options": facts["options"]}
 
 
 @dataclasses.dataclass(frozen=True)

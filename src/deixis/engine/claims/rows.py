@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deixis.engine.claims.claims import TunedArm
-from deixis.engine.claims.design import TUNING_SEED, Design
+from deixis.engine.claims.design import TUNING_SEED, Design, written
 from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.records import CLAIM_KEYS, TRIAL_KEYS, VERDICT_KEYS, now
 from deixis.engine.claims.trials import THREADS
@@ -42,8 +42,7 @@ def claim_rows(
                 "codes": codes,
                 "threads": THREADS,
                 "method": unit.method,
-                "settings": dict(unit.settings),
-                "options": dict(unit.options),
+                **written(unit),
                 "statistic": claim.statistic,
                 "trials": trials,
                 "edges": list(tuned[arm].edges),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deixis.engine.claims.design import Design
+from deixis.engine.claims.design import Design, written
 from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.records import UNIT_KEYS, Ledger, now
 from deixis.engine.claims.trials import Trial
@@ -43,9 +43,9 @@ class Instalment:
         if self._ledger is None or unit.name in self.stored:
             return
         self.stored.add(unit.name)
-        values = (unit.paper, unit.claim, unit.arm, unit.seed, unit.split, dict(unit.settings), unit.name, unit.code)
-        more = (dataclasses.asdict(result), result.commit, now())
-        self._ledger.add_unit(dict(zip(UNIT_KEYS, (*values, *more), strict=True)))
+        which = (unit.paper, unit.claim, unit.arm, unit.seed, unit.split)
+        what = (written(unit)["settings"], unit.name, unit.code, dataclasses.asdict(result), result.commit, now())
+        self._ledger.add_unit(dict(zip(UNIT_KEYS, (*which, *what), strict=True)))
 
 
 def restore(ledger: Ledger, designs: Sequence[Design], folder: Path) -> list[str]:
