@@ -551,3 +551,19 @@ def is_read(stem: str, texts: str) -> bool:
     words = stem.split("_")
     halves = [("_".join(words[:i]), "_".join(words[i:])) for i in range(1, len(words))]
     return f'"{stem}"' in texts or any(f'"{a}_{{' in texts and f'"{b}"' in texts for a, b in halves)
+
+
+def test_what_arms_take_that_no_earlier_claim_trains_is_told(
+    toys: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = small_claim("final")
+    again, new = first.arms["noisy"], Arm("line", {"learning_rate": 0.1}, {"noise": 2.0})
+    more = dataclasses.replace(
+        first, statement="Another.", primary=False, arms={"new": new, "noisy": dataclasses.replace(again, grid={})}
+    )
+    toys.claims = (first, more)
+    app.claim("line", ClaimSettings(folder=str(tmp_path / "runs"), record=False))
+    said = capsys.readouterr().err.partition("Another.")[2]
+    assert "read from the models trained for an earlier claim: noisy" in said
+    assert "  new: 0 trials and 5 seeds" in said
+    assert "  noisy: " not in said

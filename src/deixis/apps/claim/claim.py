@@ -177,23 +177,26 @@ def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger |
     return keep
 
 
-def _tell_costs(designs: Sequence[Design], place: tuple[Path, int], ledger: Ledger | None, talk: Reporter) -> None:
+def _tell_costs(designs: Sequence[Design], where: tuple[Path, int], ledger: Ledger | None, talk: Reporter) -> None:
     """Says what all of it will take: from rows, else from a few measured steps of each arm."""
     total = busy = 0.0
-    folder, jobs = place
-    for design in designs:
+    folder, jobs = where
+    for place, design in enumerate(designs):
         talk.say(f"{design.paper}: {design.claim.statement}")
         found = pending([design.code], ledger) if design.whole and ledger is not None else []
         if found and found[0].minutes is not None:
             busy, total = busy + 60 * found[0].minutes, total + 60 * found[0].minutes
             talk.say(f"  {_missing(found[0])}")
             continue
-        if any(set(claims.shared_runs(design, first)) == set(design.chosen) for first in designs):
-            talk.say("  read from the models trained for an earlier claim")
+        read = {arm for first in designs[:place] for arm in claims.shared_runs(design, first)}
+        if read:
+            talk.say(f"  read from the models trained for an earlier claim: {', '.join(sorted(read))}")
+        if read == set(design.chosen):
             continue
-        costs, runs = claims.pilot(design, folder / design.paper, jobs), claims.needed(design)
-        seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in costs}
-        busy += sum(seconds[arm] * costs[arm].cores for arm in costs)
+        costs = claims.pilot(design, folder / design.paper, jobs)
+        runs = {arm: each for arm, each in claims.needed(design).items() if arm not in read}
+        seconds = {arm: costs[arm].seconds * sum(runs[arm]) for arm in runs}
+        busy += sum(seconds[arm] * costs[arm].cores for arm in runs)
         total += sum(seconds.values())
         for arm, (trials, seeds) in runs.items():
             talk.say(
