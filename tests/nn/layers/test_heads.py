@@ -1,4 +1,4 @@
-"""Heads for answers and pooled pairs: each state its own head, padding is nothing."""
+"""Heads for answers, pooled pairs and comparisons: each state its own head, padding is nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from deixis.nn.layers.answer_heads import AnswerHeads
+from deixis.nn.layers.heads import ProjectionHead
 from deixis.nn.layers.pooled_pair import PooledPair
 
 KINDS = (("no", "yes"), ("red", "blue", "green"))
@@ -43,3 +44,28 @@ def test_padding_is_nothing_to_a_pooled_pair_and_its_vectors_have_length_one() -
     first, second = pair((states, real), (states[:, :2], real[:, :2]))
     torch.testing.assert_close(first[1], F.normalize(pair.first(states[1, :2].mean(0)), dim=0))
     torch.testing.assert_close(second.norm(dim=1), torch.ones(2))
+
+
+def test_a_projection_head_of_cells_is_that_of_vectors_on_each_cell() -> None:
+    torch.manual_seed(0)
+    vectors, cells = (ProjectionHead((6, 5, 4), norm=True, cells=cells).eval() for cells in (False, True))
+    cells.load_state_dict(
+        {
+            name: x[..., None, None] if "linears" in name and x.ndim == 2 else x
+            for name, x in vectors.state_dict().items()
+        }
+    )
+    maps = torch.randn(2, 6, 3, 3)
+    rows = vectors(maps.permute(0, 2, 3, 1).reshape(-1, 6)).reshape(2, 3, 3, 4).permute(0, 3, 1, 2)
+    torch.testing.assert_close(cells(maps), rows)
+
+
+def test_a_projection_head_of_two_widths_is_linear_and_with_a_norm_each_hidden_number_is_positive_for_some() -> None:
+    torch.manual_seed(0)
+    plain, x, y = ProjectionHead((6, 4)), torch.randn(3, 6), torch.randn(3, 6)
+    torch.testing.assert_close(plain(x + y), plain(x) + plain(y) - plain(torch.zeros(3, 6)))
+    head, seen = ProjectionHead((6, 5, 4), norm=True), []
+    head.linears[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    head(100 + torch.randn(64, 6))
+    assert bool((seen[0] > 0).any(0).all())
+    assert bool((seen[0] == 0).any(0).all())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deixis import zoo
 from deixis.files import atomic_folder, write_json
+from deixis.zoo import timm_networks
 
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["load", "load_encoder", "method_folder", "save_encoder"]
+__all__ = ["load", "load_encoder", "method_folder", "save_encoder", "weights_notes"]
 
 
 def load(name: str | os.PathLike[str], **options: Any) -> Any:
@@ -58,6 +60,17 @@ def load_encoder(name: str | os.PathLike[str]) -> DualEncoder:
         return zoo.load(name).eval()
     encoder: DualEncoder = importlib.import_module("deixis.apps.train.method_runs").image_encoder(folder)
     return encoder
+
+
+def weights_notes(names: Iterable[str]) -> list[str]:
+    """What the weights of requested networks are fetched from, and their licences: to be said before it is done.
+
+    Args:
+        names: of models; `timm:NAME` may be followed by `@LAYER` or `+whiten`.
+    """
+    networks = [each.partition("@")[0].partition("+")[0] for each in names if each.startswith(timm_networks.PREFIX)]
+    notes = {each: timm_networks.weights_note(each) for each in networks}
+    return [f"{model}: weights of {note}." for model, note in notes.items() if note]
 
 
 def save_encoder(encoder: DualEncoder, folder: Path, name: str | os.PathLike[str]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
-from deixis.apps.common.loading import load_encoder, save_encoder
+from deixis.apps.common.loading import load_encoder, save_encoder, weights_notes
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
@@ -115,8 +115,7 @@ def index(
         talk = Reporter(quiet or rank() > 0)
         _reservation = free_name(out, overwrite)
         source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
-        encoder = load_encoder(model).to(launch.device())
-        encoder.require_embeddings("index pictures")
+        encoder = _model_of_pictures(model, talk)
         source, hashes = encode_source(encoder, source, store, talk)
         cost = ""
         if rank() == 0:
@@ -311,3 +310,12 @@ def index_folder(
         raise DeixisError(f"{len(sources)} collections were given.", "Index the first, then add the others with --add.")
     if settings.approximate:
         approximate(out, quiet=quiet)
+
+
+def _model_of_pictures(model: str | os.PathLike[str], talk: Reporter) -> DualEncoder:
+    """The model, on its device; what its weights are fetched from is said before."""
+    for note in weights_notes([str(model)]):
+        talk.say(note)
+    encoder = load_encoder(model).to(launch.device())
+    encoder.require_embeddings("index pictures")
+    return encoder

@@ -21,7 +21,6 @@ from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.report import model_card
 from deixis.apps.report.model_card import Subject
 from deixis.apps.train.encoder_report import encoder_table
-from deixis.apps.train.settings import TrainSettings
 from deixis.engine.evaluation.model import preprocess_of
 from deixis.engine.training.batching import encoder_of
 from deixis.engine.training.checkpoint import load_facts, load_state
@@ -36,23 +35,11 @@ from deixis.nn.image_only import image_only
 from deixis.nn.language.causal_lm import CausalLm
 from deixis.types import Part
 from deixis.types.protocols import AnyMethod
-from deixis.zoo import timm_networks
 from deixis.zoo.parts import lm
 
-__all__ = ["STATE", "facts_of", "image_encoder", "load_method", "require_rebuildable", "weights_notes", "write_card"]
+__all__ = ["STATE", "facts_of", "image_encoder", "load_method", "require_rebuildable", "write_card"]
 
 STATE = zoo.METHOD
-
-
-def weights_notes(settings: TrainSettings) -> list[str]:
-    """What the weights of requested networks are fetched from, and their licences: to be said before it is done.
-
-    Args:
-        settings: with `model`, or parts among the overrides.
-    """
-    models = [settings.model, *(each.partition("=")[2] for each in settings.set)]
-    notes = {each: timm_networks.weights_note(each) for each in models if each.startswith(timm_networks.PREFIX)}
-    return [f"{model}: weights of {note}." for model, note in notes.items() if note]
 
 
 def load_method(run: str | os.PathLike[str]) -> AnyMethod:
