@@ -384,9 +384,9 @@ CAPABILITIES: dict[str, Capability] = {
         ("images", "tokens", "spans", "boxes"),
         ("grounding", "detection"),
     ),
-    "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), later=("refer",)),
+    "refer": Capability(("batch: Batch",), "B T", ("boxes", "tokens"), ("refer",)),
     "match": Capability(("batch: Batch",), "B", ("tokens",), ("pair-retrieval",)),
-    "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), later=("word_region",)),
+    "align": Capability(("batch: Batch",), "B L T", ("tokens", "boxes", "spans"), ("word-region",)),
     "segment": Capability(("images: B 3 H W",), "B C H W", ("images", "masks"), ("miou",)),
     "caption": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("caption",)),
     "answer": Capability(
