@@ -38,6 +38,7 @@ ROWS = 65536
 
 _BYTES = 1 << 24  # searched for line ends at once
 _PARSED = 4096  # lines
+_WIDE = 256  # vectors in float64 at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,16 +215,20 @@ def unit(vectors: Float[np.ndarray, "N D"], what: str, start: int = 0) -> Float[
     Raises:
         DeixisError: a row has no direction; the first such is named.
     """
-    wide = vectors.astype(np.float64)
-    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
-    bad = ~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0))
-    if bad.any():
-        first = int(np.argmax(bad))
-        found = "is all zeros" if np.isfinite(largest[first, 0]) else "holds NaN or infinity"
-        raise DeixisError(f"{what} {start + first} {found}: it has no direction.", "Encode it again, or leave it out.")
-    wide /= largest
-    wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    return wide.astype(np.float32)
+    made = np.empty(vectors.shape, np.float32)
+    for first in range(0, len(vectors), _WIDE):
+        wide = vectors[first : first + _WIDE].astype(np.float64)
+        largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+        if not 0 < largest.min() <= largest.max() < np.inf:  # nor where one is NaN
+            bad = int(np.argmax(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0))))
+            found = "is all zeros" if np.isfinite(largest[bad, 0]) else "holds NaN or infinity"
+            raise DeixisError(
+                f"{what} {start + first + bad} {found}: it has no direction.", "Encode it again, or leave it out."
+            )
+        wide /= largest
+        wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+        made[first : first + _WIDE] = wide
+    return made
 
 
 def encoded(items: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
