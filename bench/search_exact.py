@@ -10,6 +10,9 @@ what the process holds at its peak beyond what its imports hold. Ours maps its f
 the arrays of the others, though the kernel may take them back, and processes share them. Answers are compared before
 anything else: at each rank the score must be that of ours, in float64, to within 1e-6.
 
+`limit` is what a search can't do without: one read of the bytes of all vectors for one query, as many multiplications
+of float32 for 500.
+
 At last 1 % more vectors are added to an index, against building it again.
 """
 
@@ -19,6 +22,7 @@ import argparse
 import functools
 import importlib.metadata
 import json
+import math
 import shutil
 import statistics
 import tempfile
@@ -29,16 +33,32 @@ from typing import Any
 
 import numpy as np
 
-from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import (
+    LIMIT,
+    RESULTS,
+    Race,
+    Timings,
+    added_memory,
+    append_row,
+    environment,
+    limit_row,
+    make_row,
+    measure_apart,
+    product_of,
+    stream_of,
+)
 from deixis.indexing import changes
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
 
-__all__ = ["CASES", "PEERS", "RACE", "SIDES", "main", "measure", "recall", "same", "scores", "store", "vectors"]
+__all__ = [
+    *("CASES", "PEERS", "RACE", "SIDES", "limit", "main"),
+    *("measure", "recall", "same", "scores", "store", "vectors"),
+]
 
 RACE = Race(
     measures="The ten nearest of N vectors",
-    peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again"),
+    peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again", "limit"),
     equal="at each rank the score, in float64, within 1e-6; usearch reports its recall",
 )
 
@@ -50,6 +70,8 @@ PEERS = {  # side: whose answers it must give, the peer, the package
     "lancedb": ("ours", "LanceDB flat", "lancedb"),
     "faiss_half": ("ours_half", "faiss flat float16", "faiss-cpu"),
     "usearch": ("ours", "usearch", "usearch"),
+    "limit": ("ours", LIMIT, "torch"),
+    "limit_half": ("ours_half", LIMIT, "torch"),
 }
 APPROXIMATE = 200_000
 """Vectors up to which usearch takes part: building its graph takes longer than all searches of the race together."""
@@ -206,8 +228,21 @@ def same(folder: Path, side: str) -> bool:
     return bool(np.abs(first - second).max() < 1e-6)
 
 
+def limit(folder: Path, half: bool) -> dict[str, Any]:
+    """Seconds of the limit: of reading the vectors once, and of the multiplications for all queries."""
+    shape = np.load(folder / "vectors.npy", mmap_mode="r").shape
+    read = stream_of(math.prod(shape) * (2 if half else 4), THREADS)
+    read()
+    found = {"1": statistics.median(read() for _ in range(10))}
+    multiply = product_of(math.prod(shape) * QUERIES, THREADS)
+    multiply()
+    return {**found, "500": multiply()}
+
+
 def measure(side: str, folder: Path) -> dict[str, Any]:
     """One run in this process: seconds of a query alone and of all together, MB; writes the answers."""
+    if side not in SIDES:
+        return limit(folder, side == "limit_half")
     queries = np.load(folder / "queries.npy")
     __import__({"ours": "numpy", "ours_half": "torch", "faiss_half": "faiss"}.get(side, side))
     found: dict[str, Any] = {}
@@ -247,6 +282,9 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
                 continue
             ours, peer, package = PEERS[side]
             label, equal = f"{case}, float16" if ours == "ours_half" else case, None
+            if peer == LIMIT:
+                _append_limits(label, package, runs[ours], runs[side], surroundings, results)
+                continue
             if side == "usearch":
                 label = f"{case}, recall {recall(folder):.2f}"
             elif not (equal := same(folder, side)):
@@ -256,6 +294,21 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
                 timings = Timings(*([run[kind] for run in runs[each]] for each in (ours, side)))
                 _append(f"{label}, {name}", peer, version, timings, surroundings, unit=unit, equal=equal, to=results)
         _race_adding(case, folder, repeats, results)
+
+
+def _append_limits(
+    label: str,
+    package: str,
+    ours: Sequence[dict[str, float]],
+    theirs: Sequence[dict[str, float]],
+    surroundings: dict[str, Any],
+    results: Path,
+) -> None:
+    for kind in ("1", "500"):
+        timings = Timings(*([run[kind] for run in each] for each in (ours, theirs)))
+        case = f"{label}, batch {kind}"
+        row = limit_row("search_exact", case, timings, unit="s", package=package, surroundings=surroundings)
+        append_row(row, results)
 
 
 def recall(folder: Path) -> float:
@@ -294,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="against whom")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["ours", "ours_half", *PEERS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.measure:
