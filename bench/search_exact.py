@@ -1,6 +1,7 @@
 """Race `search_exact`: the ten nearest of N vectors, for one query and for 500, against flat indexes of others.
 
-The peers are faiss (IndexFlatIP, and a flat one of float16 against our float16), LanceDB without an index, and numpy as
+The peers are faiss (IndexFlatIP, and a flat one of float16 against our float16 and against our codes of 8 bits, whose
+answers are those of float32), LanceDB without an index, and numpy as
 one writes it by hand: all scores, `argpartition`, a sort of what is left. Beside them usearch, whose answers are
 approximate: its rows tell the recall. Vectors have 512 numbers but lie near a space of 64, as embeddings do: of plain
 noise every search would be as hard as the last.
@@ -69,10 +70,13 @@ PEERS = {  # side: whose answers it must give, the peer, the package
     "faiss": ("ours", "faiss flat", "faiss-cpu"),
     "lancedb": ("ours", "LanceDB flat", "lancedb"),
     "faiss_half": ("ours_half", "faiss flat float16", "faiss-cpu"),
+    "faiss_codes": ("ours_codes", "faiss flat", "faiss-cpu"),
     "usearch": ("ours", "usearch", "usearch"),
     "limit": ("ours", LIMIT, "torch"),
     "limit_half": ("ours_half", LIMIT, "torch"),
 }
+LABELS = {"ours_half": ", float16", "ours_codes": ", int8"}
+"""What the names of cases say of ours."""
 APPROXIMATE = 200_000
 """Vectors up to which usearch takes part: building its graph takes longer than all searches of the race together."""
 
@@ -148,7 +152,9 @@ def _store_usearch(data: np.ndarray, folder: Path) -> None:
 STORES: dict[str, Callable[[np.ndarray, Path], Any]] = {
     "ours": _store_ours,
     "ours_half": functools.partial(_store_ours, name="ours_half", dtype="float16"),
+    "ours_codes": functools.partial(_store_ours, name="ours_codes", dtype="int8"),
     "faiss": _store_faiss,
+    "faiss_codes": _store_faiss,
     "faiss_half": functools.partial(_store_faiss, half=True),
     "lancedb": _store_lancedb,
     "usearch": _store_usearch,
@@ -205,8 +211,10 @@ def _usearch(folder: Path) -> Search:
 SIDES: dict[str, Callable[[Path], Search]] = {
     "ours": _ours,
     "ours_half": functools.partial(_ours, name="ours_half"),
+    "ours_codes": functools.partial(_ours, name="ours_codes"),
     "numpy": _numpy,
     "faiss": _faiss,
+    "faiss_codes": _faiss,
     "faiss_half": functools.partial(_faiss, name="faiss_half"),
     "lancedb": _lancedb,
     "usearch": _usearch,
@@ -244,7 +252,7 @@ def measure(side: str, folder: Path) -> dict[str, Any]:
     if side not in SIDES:
         return limit(folder, side == "limit_half")
     queries = np.load(folder / "queries.npy")
-    __import__({"ours": "numpy", "ours_half": "torch", "faiss_half": "faiss"}.get(side, side))
+    __import__({"ours": "numpy", **dict.fromkeys(LABELS, "torch")}.get(side, side.split("_")[0]))
     found: dict[str, Any] = {}
 
     def seconds(search: Search, some: np.ndarray) -> float:
@@ -281,7 +289,7 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
             if side not in PEERS:
                 continue
             ours, peer, package = PEERS[side]
-            label, equal = f"{case}, float16" if ours == "ours_half" else case, None
+            label, equal = case + LABELS.get(ours, ""), None
             if peer == LIMIT:
                 _append_limits(label, package, runs[ours], runs[side], surroundings, results)
                 continue
@@ -347,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="against whom")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=["ours", "ours_half", *PEERS], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["ours", *LABELS, *PEERS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.measure:

@@ -1,6 +1,6 @@
 """Exact search: the rows of highest score, whatever the blocks, the threads and the other queries are.
 
-A block of rows is scored with all queries by one matrix product that may round: in float32, or as `fused` does. What
+A block of rows is scored with all queries by one matrix product that may round: in float32, or as `products` do. What
 comes within the bound on that rounding of a query's k-th score so far is scored again in float64, row by row, and it is
 this score that counts, rounded to float32. So the product may sum in any order, and equal vectors score equally. After
 a few blocks hardly any row comes near: what is left of the work is the product and one comparison of its scores.
@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
-from deixis.indexing import fused
+from deixis.indexing.products.codes import Coded, Codes, RowReader, asked_in_codes
+from deixis.indexing.products.halves import Halves, asked_in_halves, lent
 from deixis.indexing.segments import Segment
 
 __all__ = ["Hits", "ScoreBlock", "blocks", "margin", "rescored", "search_blocks", "widened"]
@@ -40,20 +41,31 @@ class ScoreBlock(NamedTuple):
     """Rows that are scored together.
 
     Attributes:
-        vectors: as they are stored, float32 or float16.
+        vectors: as they are stored, float32 or float16; codes where there are some.
         first: the number in the index of the first row.
         chosen: which rows behind the first they are; None: all, one after the other.
         left_out: places among them that do not count.
+        codes: what is scored in place of the vectors, if anything.
     """
 
-    vectors: Float[np.ndarray, "N D"]
+    vectors: Shaped[np.ndarray, "N D"]
     first: int
     chosen: Int64[np.ndarray, " N"] | None
     left_out: Int64[np.ndarray, " _"]
+    codes: Codes | None = None
 
     def numbers(self, places: Int64[np.ndarray, " P"]) -> Int64[np.ndarray, " P"]:
         """Of the rows at some places, in the index."""
         return (places if self.chosen is None else self.chosen[places]) + self.first
+
+    def exactly(
+        self, places: Int64[np.ndarray, " P"], others: Float[np.ndarray, "Q D"], columns: Int64[np.ndarray, " P"]
+    ) -> Float32[np.ndarray, " P"]:
+        """The scores of pairs by whole vectors; see `rescored`."""
+        if self.codes is None:
+            return rescored(self.vectors, places, others, columns)
+        rows = (places if self.chosen is None else self.chosen[places]) + self.codes.start
+        return rescored(self.codes.whole, rows, others, columns)
 
     def product(self, others: Float[np.ndarray, "Q D"]) -> Float32[np.ndarray, "N Q"]:
         """All scores with other vectors, in float32.
@@ -61,7 +73,7 @@ class ScoreBlock(NamedTuple):
         The threads that have just widened halves are torch's, and numpy's would wait until those sleep, some
         milliseconds a block; so the product of halves is torch's as well.
         """
-        if self.vectors.dtype != np.float16:
+        if self.vectors.dtype == np.float32:
             return self.vectors @ others.T
         import torch
 
@@ -73,29 +85,35 @@ class ScoreBlock(NamedTuple):
                 part = slice(start, start + _HALVES)
                 torch.mm(torch.from_numpy(widened(self.vectors[part], space)), asked, out=scores[part])
         made: np.ndarray = scores.numpy()
+        if self.codes is not None:
+            made *= self.codes.scales[:, None]
         return made
 
 
 def widened(
-    vectors: Float[np.ndarray, "N D"], space: Float32[np.ndarray, "_ D"] | None = None
+    vectors: Shaped[np.ndarray, "N D"], space: Float32[np.ndarray, "_ D"] | None = None
 ) -> Float32[np.ndarray, "N D"]:
-    """Rows in float32; float16 is widened by torch, which has the processor's instruction for it and several threads.
+    """Rows in float32; others are widened by torch, which has the processor's instruction for it and several threads.
 
     Args:
-        vectors: float32, which stay as they are, or float16.
+        vectors: float32, which stay as they are, float16, or codes in 8 bits.
         space: memory of at least as many rows that is used for the answer.
     """
-    if vectors.dtype != np.float16:
+    if vectors.dtype == np.float32:
         return np.asarray(vectors)
     import torch  # here, since an index of float32 does without it
 
     wide = np.empty(vectors.shape, np.float32) if space is None else space[: len(vectors)]
-    torch.from_numpy(wide).copy_(fused.lent(vectors))
+    torch.from_numpy(wide).copy_(lent(vectors))
     return wide
 
 
 def blocks(
-    segments: Sequence[Segment], wanted: Bool[np.ndarray, " N"] | None, queries: int, size: int | None = None
+    segments: Sequence[Segment],
+    wanted: Bool[np.ndarray, " N"] | None,
+    queries: int,
+    size: int | None = None,
+    coded: bool = False,
 ) -> Iterator[ScoreBlock]:
     """The wanted rows of all segments, in order.
 
@@ -104,19 +122,24 @@ def blocks(
         wanted: which rows count; None is all. Where few of a block do, they alone are gathered.
         queries: how many will be asked at once.
         size: rows of a block; None chooses it by what a cache holds.
+        coded: take codes in place of vectors where there are some.
     """
     nothing = np.zeros(0, np.int64)
     step = size or min(_ROWS if wanted is None else _GATHERED, max(1024, _SCORES // max(queries, 1)))
     for segment in segments:
-        vectors = np.asarray(segment.vectors)  # what a memory map does beside costs more than a small product
+        codes = segment.codes if coded else None
+        # As a plain array: what a memory map does beside costs more than a small product.
+        vectors = np.asarray(segment.vectors) if codes is None else codes.codes
         for start in range(0, len(vectors), step):
             part, first = vectors[start : start + step], segment.start + start
+            some = None if codes is None else codes.part(start, start + step)
             if wanted is None or (chosen := wanted[first : first + len(part)]).all():
-                yield ScoreBlock(part, first, None, nothing)
+                yield ScoreBlock(part, first, None, nothing, some)
             elif 4 * (count := np.count_nonzero(chosen)) > len(part):
-                yield ScoreBlock(part, first, None, np.flatnonzero(~chosen))
+                yield ScoreBlock(part, first, None, np.flatnonzero(~chosen), some)
             elif count:
-                yield ScoreBlock(part[chosen], first, np.flatnonzero(chosen), nothing)
+                few = None if some is None else some._replace(codes=part[chosen], scales=some.scales[chosen])
+                yield ScoreBlock(part[chosen], first, np.flatnonzero(chosen), nothing, few)
 
 
 def margin(width: int) -> np.float32:
@@ -128,7 +151,7 @@ def margin(width: int) -> np.float32:
 
 
 def rescored(
-    vectors: Float[np.ndarray, "N D"],
+    vectors: Float[np.ndarray, "N D"] | RowReader,
     rows: Int64[np.ndarray, " P"],
     others: Float[np.ndarray, "Q D"],
     columns: Int64[np.ndarray, " P"],
@@ -157,10 +180,19 @@ class _Scores:
         self.queries, self.margin = queries, margin(queries.shape[1])
 
     @functools.cached_property
-    def halves(self) -> fused.Halves | None:
-        return fused.halves(self.queries)
+    def halves(self) -> Halves | None:
+        return asked_in_halves(self.queries)
+
+    @functools.cached_property
+    def coded(self) -> Coded | None:
+        return asked_in_codes(self.queries)
 
     def __call__(self, block: ScoreBlock) -> tuple[Float32[np.ndarray, "N Q"], np.float32]:
+        if block.codes is not None:
+            near = block.codes.margin(self.queries.shape[1])
+            if self.coded is None:
+                return block.product(self.queries), near
+            return self.coded.product(block.codes), near + self.coded.lost
         if block.vectors.dtype != np.float16 or self.halves is None:
             return block.product(self.queries), self.margin
         return self.halves.product(block.vectors), self.halves.margin
@@ -185,7 +217,7 @@ def search_blocks(parts: Iterator[ScoreBlock], queries: Float32[np.ndarray, "Q D
             np.maximum(floor, _kth(rough, k) - near, out=floor)
         places, columns = _above(rough, floor, k, near)
         if len(places):
-            scores = rescored(block.vectors, places, queries, columns)
+            scores = block.exactly(places, queries, columns)
             _merge(best, columns, scores, block.numbers(places))
         del rough  # before there are more
     return best

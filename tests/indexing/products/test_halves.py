@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deixis.indexing import fused
+from deixis.indexing.products import halves as products
 from deixis.indexing.segments import unit
 from tests.indexes import in_memory, random, same
 
-needs_product = pytest.mark.skipif(
-    fused.halves(np.ones((1, 64), np.float32) / 8) is None, reason="this processor has no arithmetic of float16"
-)
+needs_product = pytest.mark.skipif(not products._there(64), reason="this processor has no arithmetic of float16")
 
 
 @needs_product
@@ -20,7 +18,7 @@ needs_product = pytest.mark.skipif(
 def test_scores_are_off_by_less_than_half_the_margin(rows: int, width: int) -> None:
     vectors, queries = unit(random(rows, width), "Vector").astype(np.float16), unit(random(2, width, seed=1), "Query")
     vectors[0] = queries[0]  # where the score, and so its rounding, is largest
-    halves = fused.halves(queries)
+    halves = products.asked_in_halves(queries)
     assert halves is not None
     right = vectors.astype(np.float64) @ queries.astype(np.float64).T
     assert np.abs(halves.product(vectors) - right).max() <= halves.margin / 2
@@ -32,14 +30,14 @@ def test_scores_are_off_by_less_than_half_the_margin(rows: int, width: int) -> N
 def test_answers_are_those_of_halves_that_were_widened(monkeypatch: pytest.MonkeyPatch) -> None:
     index, query = in_memory(random(3000, 32), "float16"), random(1, 32, seed=2)
     whole = index.search(query, k=9)
-    monkeypatch.setattr(fused, "_there", lambda width: False)
+    monkeypatch.setattr(products, "_there", lambda width: False)
     same(index.search(query, k=9), whole)
 
 
 def test_a_product_that_sums_in_float16_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def summed(halves: fused.Halves, vectors: np.ndarray) -> np.ndarray:
+    def summed(halves: products.Halves, vectors: np.ndarray) -> np.ndarray:
         return np.add.accumulate(vectors * halves.queries, axis=1, dtype=np.float16)[:, -1:].astype(np.float32)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: True)
-    monkeypatch.setattr(fused.Halves, "product", summed)
-    assert not fused._there.__wrapped__(512)
+    monkeypatch.setattr(products.Halves, "product", summed)
+    assert not products._there.__wrapped__(512)

@@ -12,12 +12,12 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Shaped
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-__all__ = ["Halves", "halves", "lent"]
+__all__ = ["Halves", "asked_in_halves", "lent"]
 
 _QUERIES = 2  # up to which it is faster than widening once for all of them
 _UNIT = 2.0**-11  # of float16: the largest relative error of rounding
@@ -40,7 +40,7 @@ class Halves(NamedTuple):
         return made
 
 
-def halves(queries: Float32[np.ndarray, "Q D"]) -> Halves | None:
+def asked_in_halves(queries: Float32[np.ndarray, "Q D"]) -> Halves | None:
     """Queries of length 1 for the fused product; None where widening is faster, or the processor has no such product.
 
     A score is off by no more than the length of what rounding the query leaves out, times that of the vector; a sum in
@@ -72,12 +72,12 @@ def _there(width: int) -> bool:
 class _Lent:
     """Memory that torch reads, and would warn of since it must not write to it."""
 
-    def __init__(self, rows: Float16[np.ndarray, "N D"]) -> None:
+    def __init__(self, rows: Shaped[np.ndarray, "N D"]) -> None:
         self._rows = rows  # as long as it is read
         self.__array_interface__ = {**rows.__array_interface__, "data": (rows.__array_interface__["data"][0], False)}
 
 
-def lent(rows: Float16[np.ndarray, "N D"]) -> torch.Tensor:
+def lent(rows: Shaped[np.ndarray, "N D"]) -> Shaped[Tensor, "N D"]:
     """A tensor [N, D] in the same memory, which must not be written."""
     import torch
 
