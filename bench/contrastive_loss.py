@@ -7,6 +7,9 @@ timed the loss and the gradients must agree.
 
 A second case, `cached`, takes a batch through two small towers in K pieces: ours by gradient caching, with the loss
 once; open_clip by the scheme of `--accum-freq K` of its training script, with the loss of the whole batch K times.
+A third, `one core busy`, is the first again while another process computes without end: of two threads that wait for
+one another, the one that shares its core is late. `limit` is the arithmetic alone: three square products of float32,
+with the multiplications of the scores and of both gradients.
 
 What a side needs in memory is what a process of its own holds at its worst beyond what it held before. A side that does
 not fit into this machine is reported, and leaves no row.
@@ -15,32 +18,51 @@ not fit into this machine is reported, and leaves no row.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import math
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import (
+    LIMIT,
+    RESULTS,
+    Race,
+    Timings,
+    added_memory,
+    append_row,
+    environment,
+    limit_row,
+    make_row,
+    measure_apart,
+    product_of,
+)
 from deixis.engine import backward
 from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, Features, FieldSpec, Losses, Progress
 
-__all__ = ["PEERS", "RACE", "Towers", "accumulated", "differences", "loss_of", "main", "step_differs", "vectors"]
+__all__ = [
+    *("PEERS", "RACE", "Towers", "accumulated", "busy_core"),
+    *("differences", "loss_of", "main", "step_differs", "vectors"),
+]
 
 RACE = Race(
     measures="CLIP's loss over N pairs, forward and backward",
-    peers=("open_clip", "open_clip --accum-freq", "sentence-transformers", "torch"),
+    peers=("open_clip", "open_clip --accum-freq", "sentence-transformers", "torch", "limit"),
     equal="the loss and the gradients of both sides",
 )
 
 THREADS, WIDTH, SCALE, TOLERANCE = 2, 512, 50.0, 1e-4
 SIZES = (4096, 8192, 16384, 32768)
+BUSY = (4096,)
 PIECES = (8, 16, 32)
 PEERS = {"open_clip": "open_clip_torch", "sentence-transformers": "sentence-transformers", "torch": "torch"}
 PLAIN_BYTES = 7
@@ -103,6 +125,17 @@ def differences(count: int, peers: Sequence[str] = tuple(PEERS)) -> dict[str, fl
         gradients = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(own[1:], theirs[1:], strict=True)]
         off[side] = max(abs(own[0] / theirs[0] - 1), *gradients)
     return off
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Meanwhile another process keeps a core busy, whichever the system gives it."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
 
 
 def _seconds(side: str, count: int) -> float:
@@ -214,31 +247,57 @@ def _race_pieces(count: int, pieces: int, repeats: int, results: Path) -> None:
     append_row(make_row(told, timings, unit="s", equal=True, surroundings=environment(THREADS)), results)
 
 
+def _times(sides: Sequence[str], count: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each side, in turn, and of the limit."""
+    product = product_of(3 * count**2 * WIDTH, THREADS, times=3)
+    found: dict[str, list[float]] = {side: [] for side in (*sides, LIMIT)}
+    for _ in range(repeats):
+        for side in sides:
+            found[side].append(_seconds(side, count))
+        found[LIMIT].append(product())
+    return found
+
+
+def _append(case: str, unit: str, found: Mapping[str, Sequence[float]], results: Path) -> None:
+    """A row for each side but ours."""
+    for peer in [side for side in found if side != "ours"]:
+        timings, surroundings = Timings(found["ours"], found[peer]), environment(THREADS)
+        if peer == LIMIT:
+            told = {"unit": unit, "package": "torch", "surroundings": surroundings}
+            append_row(limit_row("contrastive_loss", case, timings, **told), results)
+            continue
+        version = importlib.metadata.version(PEERS[peer])
+        told = {"race": "contrastive_loss", "case": case, "peer": peer, "peer_version": version}
+        append_row(make_row(told, timings, unit=unit, equal=True, surroundings=surroundings), results)
+
+
+def _race_busy(count: int, repeats: int, results: Path) -> None:
+    sides = [side for side in ("ours", *PEERS) if _fits(side, count)]
+    with busy_core():
+        found = _times(sides, count, repeats)
+    del found[LIMIT]  # of the whole machine
+    _append(f"N = {count}, one core busy", "s", found, results)
+
+
 def _race(count: int, repeats: int, results: Path) -> None:
     sides = [side for side in ("ours", *PEERS) if _fits(side, count)]
     for side in PEERS.keys() - set(sides):
         print(f"N = {count}: {side} would not fit into this machine's memory")
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(repeats):
-        for side in sides:
-            seconds[side].append(_seconds(side, count))
+    _append(f"N = {count}", "s", _times(sides, count, repeats), results)
     held = {
         side: [float(measure_apart("bench.contrastive_loss", "--measure", side, "--sizes", str(count))["megabytes"])]
         for side in sides
     }
-    for peer in sides[1:]:
-        version = importlib.metadata.version(PEERS[peer])
-        for name, unit, found in ((f"N = {count}", "s", seconds), (f"N = {count}, memory", "MB", held)):
-            told = {"race": "contrastive_loss", "case": name, "peer": peer, "peer_version": version}
-            timings = Timings(found["ours"], found[peer])
-            append_row(make_row(told, timings, unit=unit, equal=True, surroundings=environment(THREADS)), results)
+    _append(f"N = {count}, memory", "MB", held, results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the race and appends two rows a size and peer, and one for each number of pieces."""
+    """Runs the race and appends two rows a size and peer, one a size and peer with a core busy, and one for each number
+    of pieces."""
     parser = argparse.ArgumentParser(prog="python -m bench.contrastive_loss", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="evaluations a side (default 5)")
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="numbers of pairs")
+    parser.add_argument("--busy", type=int, nargs="*", default=list(BUSY), help="numbers of pairs with a core busy")
     parser.add_argument("--pieces", type=int, nargs="*", default=list(PIECES), help="numbers of pieces")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     parser.add_argument("--measure", choices=["ours", *PEERS], help=argparse.SUPPRESS)
@@ -252,6 +311,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"the sides differ by {off}, and {TOLERANCE} is allowed")
     for count in chosen.sizes:
         _race(count, chosen.repeats, chosen.results)
+    for count in chosen.busy:
+        _race_busy(count, chosen.repeats, chosen.results)
     for pieces in chosen.pieces:
         _race_pieces(4096, pieces, chosen.repeats, chosen.results)
 

@@ -4,6 +4,8 @@
 scale. `torch` is a DataLoader with two workers over torchvision's ImageFolder, which opens by Pillow, with open_clip's
 own transform. `open_clip` is that transform in two threads. `webdataset` reads the same files from two tar shards,
 decoded by its "pil" and transformed by the same, in a DataLoader with two workers. Workers live on from pass to pass.
+`limit` is libjpeg alone, as Pillow calls it: the same files decoded in two threads, at the scale that ours takes, and
+thrown away.
 
 The pictures are made here: colours from coarse to fine, shapes with sharp edges, and noise such that a pixel takes
 about as many bytes as in a photograph. Before anything is timed, all sides must give the same values for every file:
@@ -29,18 +31,18 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from bench.rows import RESULTS, Race, Timings, append_row, environment, make_row
+from bench.rows import LIMIT, RESULTS, Race, Timings, append_row, environment, limit_row, make_row
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import FieldSpec, Sample, Source
 
-__all__ = ["CASES", "PEERS", "RACE", "SIDES", "Case", "encode", "furthest", "main", "write"]
+__all__ = ["CASES", "PEERS", "RACE", "SIDES", "Case", "encode", "furthest", "limit", "main", "write"]
 
 RACE = Race(
     measures="JPEG files to float32 batches of 224 pixels",
-    peers=("torch", "open_clip", "webdataset"),
+    peers=("torch", "open_clip", "webdataset", "limit"),
     equal="the values of every file: of peers to the bit, ours within the bound in the case's name",
 )
 
@@ -199,6 +201,23 @@ def _rate(side: Pass, files: int) -> float:
     return files / (time.perf_counter() - start)
 
 
+def limit(folder: Path, files: int) -> float:
+    """Images a second that are only decoded."""
+
+    def decode(path: Path) -> int:
+        with Image.open(path) as picture:
+            picture.draft(None, (least, least))  # type: ignore[arg-type]
+            picture.load()
+            return min(picture.size)
+
+    paths, least = sorted(folder.glob("files/all/*.jpg")), PLAN.smallest or 0
+    start = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        if min(pool.map(decode, paths)) < PLAN.size or len(paths) != files:
+            raise SystemExit(f"{len(paths)} files were decoded, or too small, and {files} are there")
+    return files / (time.perf_counter() - start)
+
+
 def _race(name: str, repeats: int, results: Path) -> None:
     case = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -209,19 +228,23 @@ def _race(name: str, repeats: int, results: Path) -> None:
             off = {side: furthest(sides[side], sides[peer]) for side in bounds}
             if any(off[side] > bound for side, bound in bounds.items()):
                 raise SystemExit(f"{name}: from {peer} differ {off}, and {bounds} is allowed")
-        rates: dict[str, list[float]] = {side: [] for side in SIDES}
+        limit(Path(folder), case.files)
+        rates: dict[str, list[float]] = {side: [] for side in (*SIDES, LIMIT)}
         for _ in range(repeats):
             for side, each in sides.items():
                 rates[side].append(_rate(each, case.files))
+            rates[LIMIT].append(limit(Path(folder), case.files))
         sides.clear()
     for peer, package in PEERS.items():
         told = {"race": "decode", "case": name, "peer": peer, "peer_version": importlib.metadata.version(package)}
         timings = Timings(rates["ours"], rates[peer])
         append_row(make_row(told, timings, unit="images/s", equal=True, surroundings=environment(THREADS)), results)
+    timings, told = Timings(rates["ours"], rates[LIMIT]), {"unit": "images/s", "package": "pillow"}
+    append_row(limit_row("decode", name, timings, **told, surroundings=environment(THREADS)), results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the race and appends three rows a case."""
+    """Runs the race and appends four rows a case."""
     parser = argparse.ArgumentParser(prog="python -m bench.decode", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="passes a side (default 7)")
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")

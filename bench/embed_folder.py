@@ -6,6 +6,7 @@ kept in a store, which is empty at each pass. `sentence-transformers` is its `en
 model in a loop. All have one set of weights, random and of the shape of CLIP's ViT-B/32. The starter can be loaded by
 none of them: there `torch` is its tower and its preprocessing in a DataLoader with two workers, each file opened by
 Pillow. `onnx` and `int8` are ours with the image tower as onnxruntime computes it.
+`limit` is the tower alone: the forward pass of ours over batches that are there already.
 
 The files differ in a comment, so that no two have one content. Each pass is over another part of the folder, the sides
 taking turns, so that at the end each has embedded all of it once. Before anything is timed, the embeddings of the first
@@ -43,7 +44,17 @@ from PIL import Image
 from torch import nn
 
 from bench.decode import encode
-from bench.rows import RESULTS, Race, Timings, append_row, environment, make_row, measure_apart
+from bench.rows import (
+    LIMIT,
+    RESULTS,
+    Race,
+    Timings,
+    append_row,
+    environment,
+    limit_row,
+    make_row,
+    measure_apart,
+)
 from deixis import zoo
 from deixis.engine.export import onnx, onnx_int8
 from deixis.engine.features.embedding import encode_once, vectors
@@ -52,11 +63,11 @@ from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.nn.dual import DualEncoder
 from deixis.types import ImageStates
 
-__all__ = ["CASES", "PEERS", "RACE", "Case", "least_cosine", "main", "marked", "prepare"]
+__all__ = ["CASES", "PEERS", "RACE", "Case", "least_cosine", "limit", "main", "marked", "prepare"]
 
 RACE = Race(
     measures="From a folder of JPEGs to their embeddings",
-    peers=("sentence-transformers", "open_clip", "transformers", "torch", "onnx", "int8"),
+    peers=("sentence-transformers", "open_clip", "transformers", "torch", "onnx", "int8", "limit"),
     equal="embeddings of the first files: the least cosine in the case's name is reached",
 )
 
@@ -300,6 +311,21 @@ def sides_of(case: Case) -> list[str]:
     return [side for side in SIDES if side not in others]
 
 
+def limit(folder: Path, case: Case) -> Callable[[int], float]:
+    """Measures the images a second of our image tower alone, over so many that need no decoding."""
+    encoder = _encoder(folder, case)
+    images = torch.randn(BATCH, 3, *encoder.preprocess.shape)
+
+    @torch.inference_mode()
+    def rate(count: int) -> float:
+        start = time.perf_counter()
+        for first in range(0, count, BATCH):
+            encoder.encode_image(images[: count - first])
+        return count / (time.perf_counter() - start)
+
+    return rate
+
+
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """The peers print progress and warn of what is no fault here."""
@@ -338,13 +364,16 @@ def _race(name: str, files: int, repeats: int, wished: Sequence[str], results: P
         paths = sorted((folder / "files").iterdir())
         sides = {side: SIDES[side](folder, case) for side in sides_of(case) if side in ("ours", *wished)}
         _compare(name, {side: embed(paths[:FIRST]) for side, embed in sides.items()})  # this warms up, too
-        rates: dict[str, list[float]] = {side: [] for side in sides}
+        rates: dict[str, list[float]] = {side: [] for side in (*sides, LIMIT)}
+        tower = limit(folder, case)
+        tower(BATCH)
         for part in range(repeats):
             some = paths[part::repeats]
             for side, embed in sides.items():
                 start = time.perf_counter()
                 embed(some)
                 rates[side].append(len(some) / (time.perf_counter() - start))
+            rates[LIMIT].append(tower(len(some)))
         memory = {side: [_peak(folder, name, side) for _ in range(2)] for side in sides}
     for peer in sides:
         if peer != "ours":
@@ -357,6 +386,8 @@ def _race(name: str, files: int, repeats: int, wished: Sequence[str], results: P
                     {**told, "case": case_name}, timings, unit=unit, equal=equal, surroundings=environment(THREADS)
                 )
                 append_row(row, results)
+    timings, told = Timings(rates["ours"], rates[LIMIT]), {"unit": "images/s", "package": "torch"}
+    append_row(limit_row("embed_folder", name, timings, **told, surroundings=environment(THREADS)), results)
 
 
 def _peak(folder: Path, name: str, side: str) -> float:
@@ -391,7 +422,7 @@ def _held() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the race and appends two rows a case and peer: images a second, and memory."""
+    """Runs the race and appends two rows a case and peer, images a second and memory, and one of the limit."""
     parser = argparse.ArgumentParser(prog="python -m bench.embed_folder", description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000, help="pictures in the folder (default 1000)")
     parser.add_argument("--repeats", type=int, default=4, help="passes a side, each over another part (default 4)")

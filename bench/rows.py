@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import functools
+import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ from deixis.types.literals import read_literal
 __all__ = [
     *(
         "KEYS",
+        "LIMIT",
         "RESULTS",
         "Race",
         "Timings",
@@ -29,7 +32,7 @@ __all__ = [
         "child_environment",
         "environment",
     ),
-    *("make_row", "measure_apart", "races"),
+    *("limit_row", "make_row", "measure_apart", "product_of", "races", "stream_of"),
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,11 @@ KEYS = (
     *("race", "case", "peer", "peer_version", "unit", "ours", "theirs", "ratio", "spread", "repeats", "equal"),
     *("threads", "cpu", "commit", "date"),
 )
+
+
+LIMIT = "limit"
+"""The peer that is no library but this machine: the part of the work that nobody can leave out, done alone. A ratio of
+0.8 says that ours takes a quarter longer; 1 can hardly be reached."""
 
 
 class Race(NamedTuple):
@@ -182,6 +190,66 @@ def make_row(
 
 def _short(value: float) -> float:
     return float(f"{value:.4g}")
+
+
+def limit_row(
+    race: str, case: str, timings: Timings, *, unit: str, package: str, surroundings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The row of a case against the machine's limit, which gives nothing that could be compared.
+
+    Args:
+        race: its name.
+        case: its name.
+        timings: of ours, and of the limit.
+        unit: of both.
+        package: whose version is told: what the limit was measured with.
+        surroundings: as `environment` gives them.
+    """
+    told = {"race": race, "case": case, "peer": LIMIT, "peer_version": importlib.metadata.version(package)}
+    return make_row(told, timings, unit=unit, equal=None, surroundings=surroundings)
+
+
+def stream_of(size: int, threads: int) -> Callable[[], float]:
+    """Measures how long reading so many bytes takes: the seconds of torch's sum of float32, which comes nearest to it.
+
+    Args:
+        size: bytes.
+        threads: that read.
+    """
+    import torch
+
+    values = torch.ones(size // 4)
+
+    def read() -> float:
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        values.sum()
+        return time.perf_counter() - start
+
+    return read
+
+
+def product_of(multiplications: float, threads: int, times: int = 1) -> Callable[[], float]:
+    """Measures how long so many multiplications of float32 take as square matrix products: their seconds.
+
+    Args:
+        multiplications: of numbers, in all.
+        threads: that compute.
+        times: how many products they make up.
+    """
+    import torch
+
+    side = round((multiplications / times) ** (1 / 3))
+    first, second, out = torch.rand(side, side), torch.rand(side, side), torch.empty(side, side)
+
+    def multiply() -> float:
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        for _ in range(times):
+            torch.mm(first, second, out=out)
+        return time.perf_counter() - start
+
+    return multiply
 
 
 def append_row(row: Mapping[str, Any], path: Path = RESULTS) -> None:

@@ -1,6 +1,7 @@
 """Race `search_exact`: the ten nearest of N vectors, for one query and for 500, against flat indexes of others.
 
-The peers are faiss (IndexFlatIP, and a flat one of float16 against our float16), LanceDB without an index, and numpy as
+The peers are faiss (IndexFlatIP, and a flat one of float16 against our float16 and against our codes of 8 bits, whose
+answers are those of float32), LanceDB without an index, and numpy as
 one writes it by hand: all scores, `argpartition`, a sort of what is left. Beside them usearch, whose answers are
 approximate: its rows tell the recall. Vectors have 512 numbers but lie near a space of 64, as embeddings do: of plain
 noise every search would be as hard as the last.
@@ -9,6 +10,9 @@ Each side opens in a process of its own what was stored before, searches once to
 what the process holds at its peak beyond what its imports hold. Ours maps its files: those pages count against it like
 the arrays of the others, though the kernel may take them back, and processes share them. Answers are compared before
 anything else: at each rank the score must be that of ours, in float64, to within 1e-6.
+
+`limit` is what a search can't do without: one read of the bytes of all vectors for one query, as many multiplications
+of float32 for 500.
 
 At last 1 % more vectors are added to an index, against building it again.
 """
@@ -19,6 +23,7 @@ import argparse
 import functools
 import importlib.metadata
 import json
+import math
 import shutil
 import statistics
 import tempfile
@@ -29,16 +34,32 @@ from typing import Any
 
 import numpy as np
 
-from bench.rows import RESULTS, Race, Timings, added_memory, append_row, environment, make_row, measure_apart
+from bench.rows import (
+    LIMIT,
+    RESULTS,
+    Race,
+    Timings,
+    added_memory,
+    append_row,
+    environment,
+    limit_row,
+    make_row,
+    measure_apart,
+    product_of,
+    stream_of,
+)
 from deixis.indexing import changes
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
 
-__all__ = ["CASES", "PEERS", "RACE", "SIDES", "main", "measure", "recall", "same", "scores", "store", "vectors"]
+__all__ = [
+    *("CASES", "PEERS", "RACE", "SIDES", "limit", "main"),
+    *("measure", "recall", "same", "scores", "store", "vectors"),
+]
 
 RACE = Race(
     measures="The ten nearest of N vectors",
-    peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again"),
+    peers=("faiss flat", "faiss flat float16", "LanceDB flat", "numpy", "usearch", "building again", "limit"),
     equal="at each rank the score, in float64, within 1e-6; usearch reports its recall",
 )
 
@@ -49,8 +70,13 @@ PEERS = {  # side: whose answers it must give, the peer, the package
     "faiss": ("ours", "faiss flat", "faiss-cpu"),
     "lancedb": ("ours", "LanceDB flat", "lancedb"),
     "faiss_half": ("ours_half", "faiss flat float16", "faiss-cpu"),
+    "faiss_codes": ("ours_codes", "faiss flat", "faiss-cpu"),
     "usearch": ("ours", "usearch", "usearch"),
+    "limit": ("ours", LIMIT, "torch"),
+    "limit_half": ("ours_half", LIMIT, "torch"),
 }
+LABELS = {"ours_half": ", float16", "ours_codes": ", int8"}
+"""What the names of cases say of ours."""
 APPROXIMATE = 200_000
 """Vectors up to which usearch takes part: building its graph takes longer than all searches of the race together."""
 
@@ -126,7 +152,9 @@ def _store_usearch(data: np.ndarray, folder: Path) -> None:
 STORES: dict[str, Callable[[np.ndarray, Path], Any]] = {
     "ours": _store_ours,
     "ours_half": functools.partial(_store_ours, name="ours_half", dtype="float16"),
+    "ours_codes": functools.partial(_store_ours, name="ours_codes", dtype="int8"),
     "faiss": _store_faiss,
+    "faiss_codes": _store_faiss,
     "faiss_half": functools.partial(_store_faiss, half=True),
     "lancedb": _store_lancedb,
     "usearch": _store_usearch,
@@ -183,8 +211,10 @@ def _usearch(folder: Path) -> Search:
 SIDES: dict[str, Callable[[Path], Search]] = {
     "ours": _ours,
     "ours_half": functools.partial(_ours, name="ours_half"),
+    "ours_codes": functools.partial(_ours, name="ours_codes"),
     "numpy": _numpy,
     "faiss": _faiss,
+    "faiss_codes": _faiss,
     "faiss_half": functools.partial(_faiss, name="faiss_half"),
     "lancedb": _lancedb,
     "usearch": _usearch,
@@ -206,10 +236,23 @@ def same(folder: Path, side: str) -> bool:
     return bool(np.abs(first - second).max() < 1e-6)
 
 
+def limit(folder: Path, half: bool) -> dict[str, Any]:
+    """Seconds of the limit: of reading the vectors once, and of the multiplications for all queries."""
+    shape = np.load(folder / "vectors.npy", mmap_mode="r").shape
+    read = stream_of(math.prod(shape) * (2 if half else 4), THREADS)
+    read()
+    found = {"1": statistics.median(read() for _ in range(10))}
+    multiply = product_of(math.prod(shape) * QUERIES, THREADS)
+    multiply()
+    return {**found, "500": multiply()}
+
+
 def measure(side: str, folder: Path) -> dict[str, Any]:
     """One run in this process: seconds of a query alone and of all together, MB; writes the answers."""
+    if side not in SIDES:
+        return limit(folder, side == "limit_half")
     queries = np.load(folder / "queries.npy")
-    __import__({"ours": "numpy", "ours_half": "torch", "faiss_half": "faiss"}.get(side, side))
+    __import__({"ours": "numpy", **dict.fromkeys(LABELS, "torch")}.get(side, side.split("_")[0]))
     found: dict[str, Any] = {}
 
     def seconds(search: Search, some: np.ndarray) -> float:
@@ -246,7 +289,10 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
             if side not in PEERS:
                 continue
             ours, peer, package = PEERS[side]
-            label, equal = f"{case}, float16" if ours == "ours_half" else case, None
+            label, equal = case + LABELS.get(ours, ""), None
+            if peer == LIMIT:
+                _append_limits(label, package, runs[ours], runs[side], surroundings, results)
+                continue
             if side == "usearch":
                 label = f"{case}, recall {recall(folder):.2f}"
             elif not (equal := same(folder, side)):
@@ -256,6 +302,21 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
                 timings = Timings(*([run[kind] for run in runs[each]] for each in (ours, side)))
                 _append(f"{label}, {name}", peer, version, timings, surroundings, unit=unit, equal=equal, to=results)
         _race_adding(case, folder, repeats, results)
+
+
+def _append_limits(
+    label: str,
+    package: str,
+    ours: Sequence[dict[str, float]],
+    theirs: Sequence[dict[str, float]],
+    surroundings: dict[str, Any],
+    results: Path,
+) -> None:
+    for kind in ("1", "500"):
+        timings = Timings(*([run[kind] for run in each] for each in (ours, theirs)))
+        case = f"{label}, batch {kind}"
+        row = limit_row("search_exact", case, timings, unit="s", package=package, surroundings=surroundings)
+        append_row(row, results)
 
 
 def recall(folder: Path) -> float:
@@ -294,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="against whom")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["ours", *LABELS, *PEERS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.measure:

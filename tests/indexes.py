@@ -11,6 +11,7 @@ import numpy as np
 
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
+from deixis.indexing.products.codes import Codes, encode
 from deixis.indexing.segments import Lines, Segment, unit
 
 
@@ -29,13 +30,23 @@ def made(folder: Path, vectors: np.ndarray, **options: Any) -> Index:
     return build(folder, vectors, items, **{"model": "starter", "fingerprint": "abc123"} | options)
 
 
+def stored_as(vectors: np.ndarray, dtype: str) -> np.ndarray:
+    """Vectors as an index of some format holds them; beside codes they are whole."""
+    return unit(vectors, "Vector").astype("float32" if dtype == "int8" else dtype)
+
+
 def in_memory(
     vectors: np.ndarray, dtype: str = "float32", cuts: Sequence[int] = (), live: np.ndarray | None = None
 ) -> Index:
     """An index of no folder, in segments that begin at `cuts`."""
-    stored, edges = unit(vectors, "Vector").astype(dtype), [0, *cuts, len(vectors)]
+    stored, edges = stored_as(vectors, dtype), [0, *cuts, len(vectors)]
     segments = tuple(
-        Segment(start, stored[start:stop], Lines(Path("nowhere"), stop - start, b""))
+        Segment(
+            start,
+            part := stored[start:stop],
+            Lines(Path("nowhere"), stop - start, b""),
+            Codes(*encode(part), part) if dtype == "int8" else None,
+        )
         for start, stop in itertools.pairwise(edges)
     )
     count = len(vectors) if live is None else int(live.sum())
@@ -47,7 +58,7 @@ def full_sort(
     vectors: np.ndarray, queries: np.ndarray, k: int, dtype: str = "float32", wanted: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """All scores in float64, rounded once to float32; sorted by score, then by row."""
-    stored = unit(vectors, "Vector").astype(dtype).astype(float)
+    stored = stored_as(vectors, dtype).astype(float)
     asked = unit(queries, "Query").astype(float)
     scores = np.array([[np.float32((row * query).sum()) for row in stored] for query in asked])
     count = np.flatnonzero(np.ones(len(stored), bool) if wanted is None else wanted).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,12 @@ from bench.rows import (
     alternate,
     append_row,
     environment,
+    limit_row,
     make_row,
     measure_apart,
+    product_of,
     races,
+    stream_of,
 )
 from bench.startup import CASES, stopwatch
 from deixis import zoo
@@ -146,6 +150,19 @@ def test_children_do_not_inherit_settings_for_old_builds(monkeypatch: pytest.Mon
 def test_the_race_holds_a_case_where_both_sides_load_torch() -> None:
     assert {"help", "list", "import", "encoder"} == set(CASES)
     assert "deixis.nn" in CASES["encoder"][0][-1]
+
+
+def test_the_limit_of_a_race_is_the_work_that_is_left_when_all_else_is_left_out(tmp_path: Path) -> None:
+    """Arithmetic and bandwidth grow with their arguments; rows say that there was nothing to compare."""
+    few, many = (min(product_of(count, 1)() for _ in range(5)) for count in (32**3, 512**3))
+    assert 0 < 10 * few < many
+    assert min(stream_of(64, 1)() for _ in range(5)) < min(stream_of(1 << 26, 1)() for _ in range(3))
+    made = limit_row("decode", "all", Timings([90.0], [100.0]), unit="images/s", package="torch", surroundings=PLACE)
+    assert (made["peer"], made["equal"], made["ratio"]) == ("limit", None, 0.9)
+    np.save(tmp_path / "vectors.npy", np.ones((50, 8), np.float32))
+    whole = search_exact.limit(tmp_path, half=False)
+    assert whole.keys() == {"1", "500"}
+    assert all(seconds > 0 for seconds in whole.values())
 
 
 def test_memory_is_counted_from_what_was_held_before() -> None:
@@ -318,6 +335,7 @@ def test_all_sides_of_the_race_of_decoding_give_the_same_values_within_the_bound
     decode.write(case, tmp_path)
     ours, _, theirs, _ = (make(tmp_path) for make in decode.SIDES.values())
     assert decode.furthest(ours, theirs) == case.bound
+    assert decode.limit(tmp_path, case.files) > 0
     assert all(("equal" in name) == (each.bound == 0) for name, each in decode.CASES.items())
 
 
@@ -363,6 +381,16 @@ def test_all_sides_of_the_race_of_losses_give_one_loss_and_its_gradients() -> No
     assert contrastive_loss.step_differs(64, pieces=4) < contrastive_loss.TOLERANCE
 
 
+def test_the_core_that_is_kept_busy_is_free_again_afterwards() -> None:
+    def children() -> str:
+        return Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+
+    before = children()
+    with contrastive_loss.busy_core():
+        assert len(children().split()) == len(before.split()) + 1
+    assert children() == before
+
+
 def test_files_that_look_alike_have_contents_of_their_own() -> None:
     """Else a side that encodes each content once would win by that."""
     plain = decode.encode(50, 40, seed=1)
@@ -388,6 +416,9 @@ def test_the_vectors_of_the_race_of_searches_lie_near_a_small_space() -> None:
     assert 0.3 < (asked @ data.T).max(axis=1).mean() < 0.95, "queries are others, of the same space"
 
 
+EXACT = search_exact.PEERS.keys() - {"usearch", "limit", "limit_half"}
+
+
 @pytest.mark.slow
 def test_all_sides_of_the_race_of_searches_give_the_same_answers(tmp_path: Path) -> None:
     for package in ("faiss", "lancedb", "usearch"):
@@ -395,7 +426,7 @@ def test_all_sides_of_the_race_of_searches_give_the_same_answers(tmp_path: Path)
     search_exact.store(3000, tmp_path, list(search_exact.SIDES))
     for side in search_exact.SIDES:
         assert search_exact.measure(side, tmp_path)["500"] > 0
-    assert all(search_exact.same(tmp_path, side) for side in search_exact.PEERS if side != "usearch")
+    assert all(search_exact.same(tmp_path, side) for side in search_exact.SIDES if side in EXACT)
     assert search_exact.recall(tmp_path) > 0.9
     rows = np.load(tmp_path / "faiss-rows.npy")
     rows[7, 3] = rows[7, 4]

@@ -218,16 +218,19 @@ def test_the_table_of_the_optimiser_names_each_setting_and_its_default() -> None
 
 
 def test_races_come_worst_first_in_groups_with_wins_and_losses_marked() -> None:
-    def row(race: str, case: str, ratio: float) -> dict[str, Any]:
+    def row(race: str, case: str, ratio: float, peer: str = "them") -> dict[str, Any]:
         ends = {"ratio": ratio, "spread": [ratio - 0.1, ratio + 0.1], "ours": 1, "theirs": 1, "unit": "s"}
         more = {"repeats": 3, "threads": 1, "cpu": "", "date": "2026", "peer_version": ""}
-        return {"race": race, "case": case, "peer": "them", **ends, **more}
+        return {"race": race, "case": case, "peer": peer, **ends, **more}
 
     rows = [row("startup", "help", 3), row("ranks", "fair", 2), row("ranks", "even", 1.05), row("ranks", "slow", 0.9)]
-    page = races_page([row("ranks", "slow", 0.2), *rows, row("ranks", "slow", 0.5)])
+    limit = row("startup", "help", 0.1, "limit")
+    page = races_page([row("ranks", "slow", 0.2), limit, *rows, row("ranks", "slow", 0.5)])
     assert re.findall(r"^## (\w+)", page, re.MULTILINE) == ["ranks", "startup"]
     marked = re.findall(r"^\| (\S+) \| (\w+) \| them", page, re.MULTILINE)
     assert marked == [("**lost**", "slow"), ("*even*", "even"), ("**won**", "fair"), ("**won**", "help")]
+    assert "| limit | help | limit" in page, "what is no rival makes no race a lost one"
+    assert re.search(r"\[startup\].* \| 1 \| 0 \| 0 \|", page)
 
 
 # ---- names of files and modules

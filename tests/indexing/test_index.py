@@ -47,8 +47,8 @@ def test_in_float16_it_takes_half_the_space_and_is_searched_all_the_same(tmp_pat
     assert half.vectors.dtype == np.float16
     assert half.vector(0).dtype == np.float32
     assert half.search(vectors[:50], k=1).rows[:, 0].tolist() == list(range(50))
-    with pytest.raises(DeixisError, match=r"'int8'.*float32 or float16"):
-        made(tmp_path / "int8", vectors, dtype="int8")
+    with pytest.raises(DeixisError, match=r"'int4'.*float32 or float16, or scan them as int8"):
+        made(tmp_path / "int4", vectors, dtype="int4")
 
 
 def test_a_row_is_found_by_its_id_and_nothing_else(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def compare(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(vectors) - 1)), max_size=3))) if len(vectors) > 1 else []
     masks = st.none() | st.lists(st.booleans(), min_size=len(vectors), max_size=len(vectors)).map(np.array)
     live, where = data.draw(masks), data.draw(masks)
-    dtype = data.draw(st.sampled_from(["float32", "float16"]))
+    dtype = data.draw(st.sampled_from(["float32", "float16", "int8"]))
     wanted = np.ones(len(vectors), bool)
     for mask in (live, where):
         wanted &= True if mask is None else mask
@@ -53,7 +53,7 @@ def test_and_does_so_many_times(data: st.DataObject) -> None:
     compare(data)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("block", [7, 64, 499, 500, None])
 def test_on_ordinary_vectors_too(block: int | None, dtype: str) -> None:
     vectors, queries = random(500, 64), random(3, 64, seed=1)
@@ -76,7 +76,7 @@ def test_equal_vectors_score_equally_wherever_they_lie_and_come_by_row() -> None
         assert len(set(scores[0].tolist())) == 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_a_query_gets_the_same_answer_alone_and_among_many(dtype: str) -> None:
     index, queries = in_memory(random(3000, 32), dtype), random(600, 32, seed=3)
     together = index.search(queries, k=5)

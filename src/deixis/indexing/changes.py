@@ -40,7 +40,7 @@ from deixis.indexing.folder import (
     write_manifest,
 )
 from deixis.indexing.index import Index
-from deixis.indexing.segments import ROWS, Segment, encoded, live_rows, unit, write_rows, write_segment
+from deixis.indexing.segments import ROWS, Segment, encoded, live_rows, unit, write_codes, write_rows, write_segment
 
 __all__ = ["add", "annotate", "build", "change", "remove", "replace"]
 
@@ -53,7 +53,7 @@ SHARE = 0.25
 LISTED = 1000
 """Removed rows that the manifest itself lists; more go into a file."""
 
-_KEPT = ("model", "fingerprint", "dtype", "width", "dims", "directions", "created", "compute")
+_KEPT = ("model", "fingerprint", "dtype", "scan", "width", "dims", "directions", "created", "compute")
 """Of the manifest, what no change of the index changes."""
 
 _ID = r'\{"id": ("[^"\\]*(?:\\.[^"\\]*)*")'
@@ -145,7 +145,8 @@ def build(
         model: name of the model that made the vectors.
         fingerprint: of that model, see `Index.expect`.
         dtype: how vectors are stored: `float32`, or `float16` in half the space, whose scores differ from the third
-            or fourth digit on; a `Storage` says also how many numbers of each.
+            or fourth digit on; `int8` is `float32` with codes in 8 bits, which searches read in its place, with the
+            same answers; a `Storage` says also how many numbers of each.
         compute: on which device and in which precision the vectors were made, for the record.
 
     Raises:
@@ -153,20 +154,21 @@ def build(
             vectors have, a folder that holds something else, or one that another process is writing.
     """
     folder, storage = Path(folder), dtype if isinstance(dtype, Storage) else Storage(dtype)
-    dtype = storage.dtype
     if not len(items):
         raise DeixisError("There is nothing to index: no items were given.", "Give at least one.")
     _check_counts(vectors, items)
     _unique([item["id"] for item in items if "id" in item])
-    if dtype not in ("float32", "float16"):
-        raise DeixisError(f"Vectors can't be stored as {dtype!r}.", "Store them as float32 or float16.")
+    if storage.dtype not in ("float32", "float16", "int8"):
+        raise DeixisError(
+            f"Vectors can't be stored as {storage.dtype!r}.", "Store them as float32 or float16, or scan them as int8."
+        )
     directions = principal_directions(unit(vectors, "Vector"), storage.dims) if storage.dims else None
     is_new = not (folder.exists() or folder.is_symlink())
     _refuse_foreign(folder, is_new)
     folder.mkdir(parents=True, exist_ok=True)
-    head = {"model": model, "fingerprint": fingerprint, "dtype": dtype} | (
-        {"compute": dict(compute)} if compute else {}
-    )
+    head: dict[str, Any] = {"model": model, "fingerprint": fingerprint, "dtype": storage.dtype}
+    head |= {"dtype": "float32", "scan": "int8"} if storage.dtype == "int8" else {}
+    head |= {"compute": dict(compute)} if compute else {}
     manifest = {**head, "format": FORMAT, "width": vectors.shape[1], "segments": [], "removed": [], "files": {}}
     try:
         with _writing(folder):
@@ -312,8 +314,11 @@ def _write(
         shape = (count, old.get("dims") or index.width)
         blocks = _vectors(again, live, vectors, index.directions)
         entry, new = write_segment(folder, number, shape, old["dtype"], blocks, _lines(again, live, items))
-        entries.append(entry)
         files |= new
+        if "scan" in old:
+            entry, new = write_codes(folder, entry)
+            files |= new
+        entries.append(entry)
     gone = np.flatnonzero(~live[:stays]).astype(np.int64)
     listed: list[int] | str = gone.tolist()
     if len(gone) > LISTED:

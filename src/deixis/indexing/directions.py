@@ -22,7 +22,7 @@ class Storage:
     """How vectors are stored.
 
     Attributes:
-        dtype: `float32`, or `float16` in half the space.
+        dtype: `float32`, `float16` in half the space, or `int8`: `float32`, of which searches read codes in 8 bits.
         dims: numbers a vector; 0: all.
     """
 

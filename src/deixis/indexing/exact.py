@@ -1,26 +1,36 @@
 """Exact search: the rows of highest score, whatever the blocks, the threads and the other queries are.
 
-A block of rows is scored with all queries in float32 by one matrix product. What comes within rounding of a query's
-k-th score so far is scored again in float64, row by row, and it is this score that counts, rounded to float32. So the
-product may sum in any order, and equal vectors score equally. After a few blocks hardly any row comes near: what is
-left of the work is the product and one comparison of its scores.
+A block of rows is scored with all queries by one matrix product that may round: in float32, or as `products` do. What
+comes within the bound on that rounding of a query's k-th score so far is scored again in float64, row by row, and it is
+this score that counts, rounded to float32. So the product may sum in any order, and equal vectors score equally. After
+a few blocks hardly any row comes near: what is left of the work is the product and one comparison of its scores.
+
+Beyond the vectors, 500 queries take some 12 MB whatever the size of the index: a block of scores (4 MB), what BLAS
+packs for it (7 MB) and the queries. Blocks of half the size would take half of that, and a seventh more time.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
+from deixis.indexing.products.codes import Coded, Codes, RowReader, asked_in_codes
+from deixis.indexing.products.halves import Halves, asked_in_halves, lent
 from deixis.indexing.segments import Segment
 
 __all__ = ["Hits", "ScoreBlock", "blocks", "margin", "rescored", "search_blocks", "widened"]
 
 _SCORES = 1 << 20  # of a block, in float32: what the second-level cache of a core holds, more or less
-_HALVES = 1024  # rows of float16 that are widened at once
+_ROWS = 1 << 18  # of a block at the most: at the end of each, threads wait for one another
+_GATHERED = 1 << 16  # of a block of which a part may be copied
+_HALVES = 512  # rows of float16 that are widened at once, such that they are multiplied before they leave the cache
+_LEAST = np.float32(-2)  # and less than any score
 _PAIRS = 128  # rows that are scored again at once
+_GROUPS = 32  # times k: of so many scores the largest of each group is looked for
 
 
 class Hits(NamedTuple):
@@ -31,34 +41,56 @@ class Hits(NamedTuple):
 
 
 class ScoreBlock(NamedTuple):
-    """Rows that are scored together: their vectors, their numbers in the index, places among them that do not count,
-    and whether they are stored in half precision."""
+    """Rows that are scored together.
 
-    vectors: Float32[np.ndarray, "N D"]
-    numbers: Int64[np.ndarray, " N"]
+    Attributes:
+        vectors: as they are stored, float32 or float16; codes where there are some.
+        first: the number in the index of the first row.
+        chosen: which rows behind the first they are; None: all, one after the other.
+        left_out: places among them that do not count.
+        codes: what is scored in place of the vectors, if anything.
+    """
+
+    vectors: Shaped[np.ndarray, "N D"]
+    first: int
+    chosen: Int64[np.ndarray, " N"] | None
     left_out: Int64[np.ndarray, " _"]
-    half: bool
+    codes: Codes | None = None
 
-    def product(self, others: Float32[np.ndarray, "Q D"]) -> Float32[np.ndarray, "N Q"]:
+    def numbers(self, places: Int64[np.ndarray, " P"]) -> Int64[np.ndarray, " P"]:
+        """Of the rows at some places, in the index."""
+        return (places if self.chosen is None else self.chosen[places]) + self.first
+
+    def exactly(
+        self, places: Int64[np.ndarray, " P"], others: Float[np.ndarray, "Q D"], columns: Int64[np.ndarray, " P"]
+    ) -> Float32[np.ndarray, " P"]:
+        """The scores of pairs by whole vectors; see `rescored`."""
+        if self.codes is None:
+            return rescored(self.vectors, places, others, columns)
+        rows = (places if self.chosen is None else self.chosen[places]) + self.codes.start
+        return rescored(self.codes.whole, rows, others, columns)
+
+    def product(self, others: Float[np.ndarray, "Q D"]) -> Float32[np.ndarray, "N Q"]:
         """All scores with other vectors, in float32.
 
         The threads that have just widened halves are torch's, and numpy's would wait until those sleep, some
         milliseconds a block; so the product of halves is torch's as well.
         """
-        if not self.half:
+        if self.codes is not None:
+            return self.codes.product(others)
+        if self.vectors.dtype == np.float32:
             return self.vectors @ others.T
         import torch
 
-        made: np.ndarray = (torch.from_numpy(self.vectors) @ torch.from_numpy(others).T).numpy()
+        asked = torch.from_numpy(widened(others)).T
+        scores = torch.empty(len(self.vectors), len(others))
+        space = np.empty((min(_HALVES, len(self.vectors)), self.vectors.shape[1]), np.float32)
+        with torch.autocast("cpu", enabled=False):  # which would round to bfloat16
+            for start in range(0, len(scores), _HALVES):
+                part = slice(start, start + _HALVES)
+                torch.mm(torch.from_numpy(widened(self.vectors[part], space)), asked, out=scores[part])
+        made: np.ndarray = scores.numpy()
         return made
-
-
-class _Lent:
-    """Memory that torch reads, and would warn of since it must not write to it."""
-
-    def __init__(self, rows: Float16[np.ndarray, "N D"]) -> None:
-        self._rows = rows  # as long as it is read
-        self.__array_interface__ = {**rows.__array_interface__, "data": (rows.__array_interface__["data"][0], False)}
 
 
 def widened(
@@ -70,41 +102,47 @@ def widened(
         vectors: float32, which stay as they are, or float16.
         space: memory of at least as many rows that is used for the answer.
     """
-    if vectors.dtype != np.float16:
+    if vectors.dtype == np.float32:
         return np.asarray(vectors)
     import torch  # here, since an index of float32 does without it
 
     wide = np.empty(vectors.shape, np.float32) if space is None else space[: len(vectors)]
-    torch.from_numpy(wide).copy_(torch.from_numpy(np.asarray(_Lent(np.ascontiguousarray(vectors)))))
+    torch.from_numpy(wide).copy_(lent(vectors))
     return wide
 
 
 def blocks(
-    segments: Sequence[Segment], wanted: Bool[np.ndarray, " N"] | None, queries: int, size: int | None = None
+    segments: Sequence[Segment],
+    wanted: Bool[np.ndarray, " N"] | None,
+    queries: int,
+    size: int | None = None,
+    coded: bool = False,
 ) -> Iterator[ScoreBlock]:
-    """The wanted rows of all segments, in order; a block of float16 lasts until the next one is asked for.
+    """The wanted rows of all segments, in order.
 
     Args:
         segments: of the index.
         wanted: which rows count; None is all. Where few of a block do, they alone are gathered.
         queries: how many will be asked at once.
         size: rows of a block; None chooses it by what a cache holds.
+        coded: take codes in place of vectors where there are some.
     """
     nothing = np.zeros(0, np.int64)
+    step = size or min(_ROWS if wanted is None else _GATHERED, max(1024, _SCORES // max(queries, 1)))
     for segment in segments:
-        half = segment.vectors.dtype == np.float16
-        step = size or (_HALVES if half else max(1024, _SCORES // max(queries, 16)))
-        space = np.empty((min(step, len(segment)), segment.vectors.shape[1]), np.float32) if half else None
-        for start in range(0, len(segment), step):
-            part = segment.vectors[start : start + step]
-            first = segment.start + start
-            numbers = np.arange(first, first + len(part))
+        codes = segment.codes if coded else None
+        # As a plain array: what a memory map does beside costs more than a small product.
+        vectors = np.asarray(segment.vectors) if codes is None else codes.codes
+        for start in range(0, len(vectors), step):
+            part, first = vectors[start : start + step], segment.start + start
+            some = None if codes is None else codes.part(start, start + step)
             if wanted is None or (chosen := wanted[first : first + len(part)]).all():
-                yield ScoreBlock(widened(part, space), numbers, nothing, half)
+                yield ScoreBlock(part, first, None, nothing, some)
             elif 4 * (count := np.count_nonzero(chosen)) > len(part):
-                yield ScoreBlock(widened(part, space), numbers, np.flatnonzero(~chosen), half)
+                yield ScoreBlock(part, first, None, np.flatnonzero(~chosen), some)
             elif count:
-                yield ScoreBlock(widened(part[chosen], space), numbers[chosen], nothing, half)
+                few = None if some is None else some._replace(codes=part[chosen], scales=some.scales[chosen])
+                yield ScoreBlock(part[chosen], first, np.flatnonzero(chosen), nothing, few)
 
 
 def margin(width: int) -> np.float32:
@@ -116,9 +154,9 @@ def margin(width: int) -> np.float32:
 
 
 def rescored(
-    vectors: Float[np.ndarray, "N D"],
+    vectors: Float[np.ndarray, "N D"] | RowReader,
     rows: Int64[np.ndarray, " P"],
-    others: Float64[np.ndarray, "Q D"],
+    others: Float[np.ndarray, "Q D"],
     columns: Int64[np.ndarray, " P"],
 ) -> Float32[np.ndarray, " P"]:
     """The scores of pairs, each in float64 by itself and then rounded to float32.
@@ -133,8 +171,34 @@ def rescored(
     for start in range(0, len(rows), _PAIRS):
         part = slice(start, start + _PAIRS)
         wide = vectors[rows[part]].astype(np.float64)
-        scores[part] = np.multiply(wide, others[columns[part]], out=wide).sum(axis=1)
+        partners = (others if len(others) == 1 else others[columns[part]]).astype(np.float64)
+        scores[part] = np.multiply(wide, partners, out=wide).sum(axis=1)
     return scores
+
+
+class _Scores:
+    """Scores of blocks with some queries that may be off, and twice the bound on by how much."""
+
+    def __init__(self, queries: Float32[np.ndarray, "Q D"]) -> None:
+        self.queries, self.margin = queries, margin(queries.shape[1])
+
+    @functools.cached_property
+    def halves(self) -> Halves | None:
+        return asked_in_halves(self.queries)
+
+    @functools.cached_property
+    def coded(self) -> Coded | None:
+        return asked_in_codes(self.queries)
+
+    def __call__(self, block: ScoreBlock) -> tuple[Float32[np.ndarray, "N Q"], np.float32]:
+        if block.codes is not None:
+            near = block.codes.margin(self.queries.shape[1])
+            if self.coded is None:
+                return block.product(self.queries), near
+            return self.coded.product(block.codes), near + self.coded.margin(block.codes)
+        if block.vectors.dtype != np.float16 or self.halves is None:
+            return block.product(self.queries), self.margin
+        return self.halves.product(block.vectors), self.halves.margin
 
 
 def search_blocks(parts: Iterator[ScoreBlock], queries: Float32[np.ndarray, "Q D"], k: int) -> Hits:
@@ -145,40 +209,60 @@ def search_blocks(parts: Iterator[ScoreBlock], queries: Float32[np.ndarray, "Q D
         queries: of length 1.
         k: answers a query.
     """
-    count, width = queries.shape
-    near, wide = margin(width), queries.astype(np.float64)
-    best = Hits(np.full((count, k), -np.inf, np.float32), np.full((count, k), -1, np.int64))
+    score = _Scores(queries)
+    best = Hits(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
     for block in parts:
-        rough = block.product(queries)
-        rough[block.left_out] = -np.inf
-        # No score is below -2, so nothing that is left out comes above.
-        floor = np.maximum(best.scores[:, -1] - near, np.float32(-2))
+        rough, near = score(block)
+        if len(block.left_out):
+            rough[block.left_out] = -np.inf
+        floor = np.maximum(best.scores[:, -1] - near, _LEAST)  # above what is left out
         if best.rows[0, -1] < 0:  # no query has k answers yet
-            _raise(floor, rough, np.arange(count), k, near)
-        places, columns = np.divmod(np.flatnonzero(rough >= floor), count)
-        crowded = np.flatnonzero(np.bincount(columns, minlength=count) > 4 * k + 16)
-        if len(crowded):
-            _raise(floor, rough, crowded, k, near)
-            kept = rough[places, columns] >= floor[columns]
-            places, columns = places[kept], columns[kept]
+            np.maximum(floor, _kth(rough, k) - near, out=floor)
+        places, columns = _above(rough, floor, k, near)
         if len(places):
-            scores = rescored(block.vectors, places, wide, columns)
-            _merge(best, columns, scores, block.numbers[places])
+            scores = block.exactly(places, queries, columns)
+            _merge(best, columns, scores, block.numbers(places))
+        del rough  # before there are more
     return best
 
 
-def _raise(floor: np.ndarray, rough: np.ndarray, columns: np.ndarray, k: int, near: np.float32) -> None:
-    """Raises the floors of some queries to what could be among the k best of the block itself, in place."""
-    last = len(rough) - k
-    if last > 0:
-        worst = np.partition(np.ascontiguousarray(rough[:, columns].T), last, axis=1)[:, last] - near
-        floor[columns] = np.maximum(floor[columns], worst)
+def _above(
+    rough: Float32[np.ndarray, "N Q"], floor: Float32[np.ndarray, " Q"], k: int, near: np.float32
+) -> tuple[Int64[np.ndarray, " P"], Int64[np.ndarray, " P"]]:
+    """The places and the queries of all scores that reach the query's floor, which is raised where too many do."""
+    count, few = len(floor), 4 * k + 16
+    places = (rough >= floor).ravel().nonzero()[0]
+    places, columns = (places, places * 0) if count == 1 else np.divmod(places, count)
+    if len(places) <= few or not len(crowded := np.flatnonzero(np.bincount(columns, minlength=count) > few)):
+        return places, columns
+    floor[crowded] = np.maximum(floor[crowded], _kth(rough[:, crowded], k) - near)
+    kept = rough[places, columns] >= floor[columns]
+    return places[kept], columns[kept]
+
+
+def _kth(rough: Float32[np.ndarray, "N Q"], k: int) -> Float32[np.ndarray, " Q"]:
+    """What at least k scores of each query reach, and hardly more do; -inf where there are not more than k.
+
+    It is the k-th of the largest scores of groups, which is found sooner than that of all scores.
+    """
+    size = max(1, len(rough) // (_GROUPS * k))
+    count = len(rough) // size
+    if count <= k:
+        return np.full(rough.shape[1], -np.inf, np.float32)
+    largest = rough if size == 1 else rough[: size * count].reshape(size, count, -1).max(axis=0)
+    found: np.ndarray = np.partition(np.ascontiguousarray(largest.T), count - k, axis=1)[:, count - k]
+    return found
 
 
 def _merge(best: Hits, columns: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> None:
     """Puts new answers among the best ones, in place."""
-    touched, group = np.unique(columns, return_inverse=True)
     k = best.rows.shape[1]
+    if len(best.rows) == 1:  # what follows, for less
+        scores, rows = np.concatenate([best.scores[0], scores]), np.concatenate([best.rows[0], rows])
+        order = np.lexsort((rows, -scores))[:k]
+        best.scores[0], best.rows[0] = scores[order], rows[order]
+        return
+    touched, group = np.unique(columns, return_inverse=True)
     group = np.concatenate([np.repeat(np.arange(len(touched)), k), group])
     scores = np.concatenate([best.scores[touched].ravel(), scores])
     rows = np.concatenate([best.rows[touched].ravel(), rows])

@@ -2,6 +2,8 @@
 
     vectors.npy     one row of length 1 an item; float32 or float16 [N, D]
     items.jsonl     one JSON object a row, in the same order: id, path, captions, whatever a caller wants back
+    codes.npy       where 8 bits are scanned in place of the vectors: int8 [N, D]; see `codes`
+    scales.npy      what a code stands for, float32 [N]
     removed-3.npy   rows that were taken out, where they are too many for the manifest
     directions.npy  where vectors are coordinates: of what directions, float32 [D, d]; see `directions`
     manifest.json   format, model, fingerprint, which files make up the index, their sizes and SHA-256
@@ -47,7 +49,7 @@ __all__ = [
 
 FORMAT = 2
 MANIFEST, _LOCK = "manifest.json", "lock"
-_NAME = r"(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl"
+_NAME = r"(vectors|removed|directions|codes|scales)(-\d+)?\.npy|items(-\d+)?\.jsonl"
 _GRAPH = r"approximate-[0-9a-f]{16}\.(usearch|json)"  # not the manifest's, but named after it
 _BESIDE = r"files\.json|text-(graph\.json|residual\.npy)"  # what searches and updates are quicker with
 _DATA = re.compile(_NAME)
@@ -56,6 +58,7 @@ _PARTS = re.compile(rf"{_NAME}|{_GRAPH}|\.(manifest\.json|{_GRAPH})\..{{8}}\.par
 _KEYS: dict[str, Any] = {"model": str, "fingerprint": str, "dtype": str, "width": int, "count": int}
 _KEYS |= {"segments": list, "removed": list | str, "files": dict, "created": str, "changed": str}
 _SEGMENT = {"count": int, "vectors": str, "items": str}
+_CODED = {"codes": str, "scales": str, "lost": float}
 
 
 def damaged(path: Path, why: str) -> DeixisError:
@@ -134,8 +137,9 @@ def _check(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def _claims(manifest: Mapping[str, Any]) -> dict[str, bool]:
     segments, removed, files = manifest["segments"], manifest["removed"], manifest["files"]
+    wanted = _SEGMENT | (_CODED if "scan" in manifest else {})
     whole = all(
-        isinstance(each, dict) and all(isinstance(each.get(key), kind) for key, kind in _SEGMENT.items())
+        isinstance(each, dict) and all(isinstance(each.get(key), kind) for key, kind in wanted.items())
         for each in segments
     )
     rows = sum(each["count"] for each in segments) if whole else 0
@@ -150,6 +154,7 @@ def _claims(manifest: Mapping[str, Any]) -> dict[str, bool]:
     )
     return {
         "dtype": manifest["dtype"] in ("float32", "float16"),
+        "scan": manifest.get("scan", "int8") == "int8",
         "width": manifest["width"] >= 1,
         "dims": isinstance(manifest.get("dims", 0), int) and 0 <= manifest.get("dims", 0) < manifest["width"],
         "directions": ("dims" in manifest) == isinstance(manifest.get("directions"), str),
@@ -167,7 +172,8 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 
 def files_named(manifest: Mapping[str, Any]) -> set[str]:
     """The names of all files that make up an index, less the manifest."""
-    names = {each[kind] for each in manifest["segments"] for kind in ("vectors", "items")}
+    kinds = ("vectors", "items", *(("codes", "scales") if "scan" in manifest else ()))
+    names = {each[kind] for each in manifest["segments"] for kind in kinds}
     names |= {manifest["directions"]} if "directions" in manifest else set()
     return names | ({manifest["removed"]} if isinstance(manifest["removed"], str) else set())
 

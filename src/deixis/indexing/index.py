@@ -287,8 +287,8 @@ class Index:
         parts = []
         for start in range(0, len(prepared), _QUERIES):
             some = prepared[start : start + _QUERIES]
-            parts.append(exact.search_blocks(exact.blocks(self.segments, wanted, len(some), block), some, k))
-        return Hits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            parts.append(exact.search_blocks(exact.blocks(self.segments, wanted, len(some), block, True), some, k))
+        return parts[0] if len(parts) == 1 else Hits(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _refuse(self, asked: np.ndarray, k: int, where: np.ndarray | None, block: int | None) -> None:
         if asked.shape[1] != self.width:

@@ -44,7 +44,7 @@ def pairs(
             if other_place < place:
                 continue
             rows, columns, scores = _close(block, wide, other, threshold)
-            found.append((block.numbers[rows], other.numbers[columns], scores))
+            found.append((block.numbers(rows), other.numbers(columns), scores))
             count += len(rows)
             if count > limit:
                 raise DeixisError(
@@ -66,7 +66,7 @@ def _close(
     rows, columns = np.divmod(
         np.flatnonzero(rough >= np.float32(threshold) - margin(wide.shape[1])), len(other.vectors)
     )
-    forward = block.numbers[rows] < other.numbers[columns]
+    forward = block.numbers(rows) < other.numbers(columns)
     rows, columns = rows[forward], columns[forward]
     scores = rescored(other.vectors, columns, wide, rows)
     enough = scores >= np.float32(threshold)

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int64
 
 from deixis.errors import DeixisError
 from deixis.indexing.folder import damaged
+from deixis.indexing.products.codes import Codes, RowReader, encode
 
 __all__ = [
     "ROWS",
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "opened",
     "unit",
+    "write_codes",
     "write_rows",
     "write_segment",
 ]
@@ -38,6 +40,7 @@ ROWS = 65536
 
 _BYTES = 1 << 24  # searched for line ends at once
 _PARSED = 4096  # lines
+_WIDE = 256  # vectors in float64 at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,11 +119,13 @@ class Segment:
         start: its first row, counted through the index.
         vectors: rows of length 1, mapped; float32 or float16.
         lines: its items.
+        codes: of the vectors, to be scanned in their place, mapped; None where there are none.
     """
 
     start: int
     vectors: Float[np.ndarray, "N D"]
     lines: Lines
+    codes: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -139,11 +144,22 @@ def opened(folder: Path, manifest: Mapping[str, Any]) -> tuple[Segment, ...]:
         shape = (entry["count"], manifest.get("dims") or manifest["width"])
         vectors = _map_vectors(folder / entry["vectors"], shape, np.dtype(manifest["dtype"]))
         lines = Lines(folder / entry["items"], entry["count"], _map_bytes(folder / entry["items"]))
-        segments.append(Segment(start, vectors, lines))
+        segments.append(Segment(start, vectors, lines, _codes(folder, manifest, entry, vectors)))
         start += len(vectors)
         if manifest["format"] == 1:  # which told no sizes
             _ = lines.ends
     return tuple(segments)
+
+
+def _codes(folder: Path, manifest: Mapping[str, Any], entry: Mapping[str, Any], vectors: np.memmap) -> Codes | None:
+    """Maps the codes of a segment, where the index has some."""
+    if "scan" not in manifest:
+        return None
+    for kind in ("codes", "scales"):
+        compare_size(folder / entry[kind], manifest["files"][entry[kind]]["bytes"])
+    codes = _map_vectors(folder / entry["codes"], vectors.shape, np.dtype(np.int8))
+    scales = _map_vectors(folder / entry["scales"], vectors.shape[:1], np.dtype(np.float32))
+    return Codes(np.asarray(codes), np.asarray(scales), entry["lost"], RowReader(vectors))
 
 
 def live_rows(
@@ -195,7 +211,7 @@ def load(path: Path, mode: Literal["r"] | None = None) -> Any:
         raise damaged(path, "no header of an array, or cut short") from error
 
 
-def _map_vectors(path: Path, shape: tuple[int, int], dtype: np.dtype) -> Float[np.ndarray, "N D"]:
+def _map_vectors(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
     vectors = load(path, "r")
     if not isinstance(vectors, np.memmap) or vectors.dtype != dtype or vectors.shape != shape:
         held = f"{vectors.dtype} {list(vectors.shape)}" if isinstance(vectors, np.ndarray) else "an archive"
@@ -214,16 +230,20 @@ def unit(vectors: Float[np.ndarray, "N D"], what: str, start: int = 0) -> Float[
     Raises:
         DeixisError: a row has no direction; the first such is named.
     """
-    wide = vectors.astype(np.float64)
-    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
-    bad = ~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0))
-    if bad.any():
-        first = int(np.argmax(bad))
-        found = "is all zeros" if np.isfinite(largest[first, 0]) else "holds NaN or infinity"
-        raise DeixisError(f"{what} {start + first} {found}: it has no direction.", "Encode it again, or leave it out.")
-    wide /= largest
-    wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    return wide.astype(np.float32)
+    made = np.empty(vectors.shape, np.float32)
+    for first in range(0, len(vectors), _WIDE):
+        wide = vectors[first : first + _WIDE].astype(np.float64)
+        largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+        if not 0 < largest.min() <= largest.max() < np.inf:  # nor where one is NaN
+            bad = int(np.argmax(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0))))
+            found = "is all zeros" if np.isfinite(largest[bad, 0]) else "holds NaN or infinity"
+            raise DeixisError(
+                f"{what} {start + first + bad} {found}: it has no direction.", "Encode it again, or leave it out."
+            )
+        wide /= largest
+        wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+        made[first : first + _WIDE] = wide
+    return made
 
 
 def encoded(items: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
@@ -262,6 +282,36 @@ def write_segment(
     files = {entry["vectors"]: write_rows(folder / entry["vectors"], shape, np.dtype(dtype), vectors)}
     files[entry["items"]] = _write_items(folder / entry["items"], lines)
     return entry, files
+
+
+def write_codes(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Writes the codes of a segment that is there; see `codes`.
+
+    Args:
+        folder: the index folder.
+        entry: what the manifest says of the segment.
+
+    Returns:
+        What the manifest says of it then, and of the new files.
+
+    Raises:
+        DeixisError: its vectors are not of length 1.
+    """
+    names = {kind: entry["vectors"].replace("vectors", kind) for kind in ("codes", "scales")}
+    stored = load(folder / entry["vectors"], "r")
+    scales, lost = np.empty(len(stored), np.float32), 0.0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal lost
+        for start in range(0, len(stored), ROWS):
+            part = slice(start, start + ROWS)
+            codes, scales[part], rest = encode(stored[part], start)
+            lost = max(lost, rest)
+            yield codes
+
+    files = {names["codes"]: write_rows(folder / names["codes"], stored.shape, np.dtype(np.int8), blocks())}
+    files[names["scales"]] = write_rows(folder / names["scales"], scales.shape, scales.dtype, [scales])
+    return {**entry, **names, "lost": lost}, files
 
 
 def write_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
-from deixis.apps.index.dims_cost import cost_sentence
+from deixis.apps.index.dims_cost import codes_sentence, cost_sentence
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
 from deixis.apps.index.known_files import forget_known_files, read_known_files, unchanged, write_known_files
 from deixis.apps.index.settings import IndexSettings
@@ -44,7 +44,7 @@ from deixis.types import Source
 
 __all__ = ["Changed", "index", "index_folder", "items_of", "remove", "update", "write_index"]
 
-Dtype = Literal["float32", "float16"]
+Dtype = Literal["float32", "float16", "int8"]
 
 
 def write_index(
@@ -102,8 +102,8 @@ def index(
         model: a name, a model folder, or a run of a method that embeds images, such as SEER; an index of such a run is
             searched by images alone.
         reading: columns and the like, where they are not to be guessed.
-        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001; a
-            `Storage` of `deixis.indexing.directions` says also how many numbers of each.
+        dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001; of int8
+            see `IndexSettings`; a `Storage` of `deixis.indexing.directions` says also how many numbers of each.
         overwrite: replace what a run or index left at `out`.
         quiet: print nothing.
 
@@ -117,7 +117,7 @@ def index(
         source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
         encoder = _model_of_pictures(model, talk)
         source, hashes = encode_source(encoder, source, store, talk)
-        cost = ""
+        costs = list[str]()
         if rank() == 0:
             rows = vectors(encoder, hashes, store)
             with run_folder(out, overwrite) as folder:
@@ -129,10 +129,11 @@ def index(
                 remark = write_for_index(folder, model, encoder, stored, source, hashes)
                 if remark:
                     talk.say(remark)
-                cost = "" if made.directions is None else cost_sentence(made, rows.numpy(), source, encoder)
+                costs += [] if made.directions is None else [cost_sentence(made, rows.numpy(), source, encoder)]
+                costs += [codes_sentence(made)] if "scan" in made.manifest else []
         talk.result(f"{counted(len(hashes), 'image')} indexed in {out}; {len(source.skipped)} skipped.")
-        if cost:
-            talk.result(cost)
+        for each in costs:
+            talk.result(each)
         words = '"words"   or a picture in place of words' if encoder.reads_text else "photo.jpg"
         talk.result(f"Search: deixis search {out} {words}")
     return Index.open(out / "index", verify=False)
