@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +83,7 @@ def test_that_an_index_goes_on_with_another_engine_is_said(capsys: pytest.Captur
 @pytest.mark.parametrize("version", ["1.17.3", "0.9"])
 def test_an_engine_that_is_too_old_is_not_used(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_graph, "_TOY", 0)
-    monkeypatch.setattr(image_graph.importlib.metadata, "version", lambda _: version)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
     monkeypatch.setattr(image_graph, "_session", pytest.fail)
     assert open_image_graph(zoo.load("tiny")) is None
 
@@ -114,8 +116,13 @@ def test_an_index_is_made_and_updated_by_a_graph_until_it_is_damaged(
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
     picture(pictures[0].parent / "new.png", (1, 2, 3), random.Random(1))
-    monkeypatch.setattr(app, "vectors", lambda call, *rest: (engines.append(call.engine), vectors(call, *rest))[1])
     engines: list[str] = []
+
+    def noted(call: PartCall, hashes: Sequence[str], store: FeatureStore) -> torch.Tensor:
+        engines.append(call.engine)
+        return vectors(call, hashes, store)
+
+    monkeypatch.setattr(app, "vectors", noted)
     update(tmp_path / "run", pictures[0].parent)
     assert engines == [made.engine]
 

@@ -138,8 +138,8 @@ class Explainer:
             target: a class; for a model of images and texts a text, or several.
         """
         texts = isinstance(self.model, DualEncoder) and not callable(target)
-        asked = (target, None) if texts else (None, target)
-        return self._explained(inputs, *asked, shown=False).maps
+        explained = self._explained(inputs, target if texts else None, None if texts else target, shown=False)
+        return explained.maps
 
     def _of_pairs(
         self, encoder: DualEncoder, batches: Iterable[ModelInputs], texts: list[str], target: Target | None
@@ -213,7 +213,7 @@ class Explainer:
 
     def _inputs(self, batches: list[Any], shown: bool) -> Iterator[ModelInputs]:
         for batch in batches:
-            inputs = model_inputs(batch, self.preprocess, shown=shown)
+            inputs = model_inputs(batch, self.preprocess, with_pictures=shown)
             yield inputs._replace(pixels=inputs.pixels.to(self._device)) if self._device else inputs
 
     @property

@@ -112,14 +112,14 @@ class PartCall:
         return "image_states" if isinstance(part, DualEncoder) and name == "encode_image" else name
 
     @classmethod
-    def states(cls, encoder: DualEncoder, graph: ImageGraph | None = None) -> PartCall:
+    def states(cls, encoder: DualEncoder | PartCall, graph: ImageGraph | None = None) -> PartCall:
         """The states of the image tower of an encoder.
 
         Args:
-            encoder: the model.
+            encoder: the model; such a call is given back as it is.
             graph: of its image tower, which computes in its place.
         """
-        return cls(encoder, "image_states", graph=graph)
+        return encoder if isinstance(encoder, PartCall) else cls(encoder, "image_states", graph=graph)
 
     @property
     def engine(self) -> str:

@@ -93,11 +93,7 @@ def encode_once(
         batch_size: see `make`.
     """
     items = [EncodeItem(picture) for picture in pictures]
-    return make(_states(encoder), items, store, known=known, progress=progress, batch_size=batch_size)
-
-
-def _states(encoder: DualEncoder | PartCall) -> PartCall:
-    return encoder if isinstance(encoder, PartCall) else PartCall.states(encoder)
+    return make(PartCall.states(encoder), items, store, known=known, progress=progress, batch_size=batch_size)
 
 
 def make(
@@ -251,7 +247,7 @@ def vectors(encoder: DualEncoder | PartCall, hashes: Sequence[str], store: Featu
     Raises:
         DeixisError: the store has lost some.
     """
-    call = _states(encoder)
+    call = PartCall.states(encoder)
     rows, out = _Rows(call, store, mirrored=False), torch.empty(len(hashes), call.part.width)
     for start in range(0, len(hashes), _BLOCK):
         packed = rows.packed(hashes[start : start + _BLOCK])[0]

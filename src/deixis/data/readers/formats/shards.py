@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -46,7 +47,7 @@ def read_shards(paths: Sequence[Path]) -> Source:
 
     No archive is unpacked. Its contents are listed by an index beside it, which is made where it is missing or out of
     date and the folder can be written to. Of what was packed by deixis it holds the records, too, so that ten thousand
-    samples are listed in a twentieth of a second, and nothing of the tars is read for it.
+    samples are listed in a tenth of a second, and nothing of the tars is read for it.
 
     Args:
         paths: the tars, in the order in which samples are wanted. Ids are `SHARD/KEY`.
@@ -61,8 +62,9 @@ def read_shards(paths: Sequence[Path]) -> Source:
         archives[0] if len(archives) == 1 else Path(os.path.commonpath([path.absolute().parent for path in archives]))
     )
     reader = _Reader()
-    for archive in archives:
-        reader.read(archive, _shard_name(archive, root))
+    with _without_collector():
+        for archive in archives:
+            reader.read(archive, _shard_name(archive, root))
     samples = reader.settled()
     if not samples:
         raise _without_samples(root, reader)
@@ -76,6 +78,18 @@ def split_name(name: str) -> tuple[str, str] | None:
     `a/b.seg.PNG`; None where there is no key, or it is webdataset's own."""
     match = _NAME.fullmatch(re.sub(r"^(\./)+", "", name))
     return None if match is None or _META.match(name) else (match.group(1), match.group(2).lower())
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing that is made inside is garbage, and looking for some takes a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _shard_name(archive: Path, root: Path) -> str:
