@@ -198,6 +198,7 @@ def _memory(shape: Shape, classes: int, side: str) -> float:
     torch.set_num_threads(THREADS)
     method, (images, labels) = model_of(shape, classes), _images(shape, classes)
     batch = _batch(F.normalize(torch.randn(BATCH, shape.out), dim=-1), labels)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first of a process imports torch's compiler, 60 MB
     gc.collect()
     if side == "ours":
         return added_memory(lambda: train(method, itertools.repeat(batch), 1))

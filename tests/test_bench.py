@@ -21,6 +21,7 @@ from bench import (
     embed_folder,
     explain,
     generate,
+    import_index,
     matching,
     prompt_epoch,
     ranks,
@@ -32,6 +33,7 @@ from bench import (
     train_step,
     transport,
 )
+from bench import check as bench_check
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -432,3 +434,15 @@ def test_all_sides_of_the_race_of_searches_give_the_same_answers(tmp_path: Path)
     rows[7, 3] = rows[7, 4]
     np.save(tmp_path / "faiss-rows.npy", rows)
     assert not search_exact.same(tmp_path, "faiss")
+
+
+def test_a_folder_that_is_checked_has_the_copies_that_hashes_find(tmp_path: Path) -> None:
+    bench_check.write(tmp_path, bench_check.COPIES + 20)
+    groups = [sorted(map(sorted, side(tmp_path))) for side in bench_check.SIDES.values()]
+    assert groups[0] == groups[1] == groups[2] == [["0000/000098.jpg", "0000/000099.jpg"]]
+
+
+def test_vectors_of_another_program_are_found_as_faiss_finds_them(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    import_index.write(tmp_path, 60)
+    assert import_index.same(tmp_path)

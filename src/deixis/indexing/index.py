@@ -92,6 +92,12 @@ class Index:
         """Of a vector."""
         return int(self.manifest["width"])
 
+    @property
+    def engine(self) -> str:
+        """What embedded its pictures in place of torch, such as `onnxruntime 1.32.0`; empty where nothing did."""
+        compute = self.manifest.get("compute")
+        return str(compute.get("engine", "")) if isinstance(compute, dict) else ""
+
     @functools.cached_property
     def vectors(self) -> Float[np.ndarray, "N D"]:
         """All rows, the removed ones too: a memory map of an index with one segment of whole vectors, else a copy."""

@@ -183,7 +183,7 @@ def _whole(picture: Image.Image, source: ImageSource, smallest: int | None) -> I
             return (
                 small if picture.format == "PNG" and "exif" not in picture.info else turned(small, orientation(picture))
             )
-    return upright(picture)
+    return upright(picture, is_ours=picture is not source)
 
 
 def _plain_jpeg(picture: Image.Image, layout: Literal["RGB", "RGBX"]) -> NDArray[np.uint8] | None:

@@ -296,7 +296,7 @@ class EncodedSource(NamedTuple):
 
 
 def encode_source(
-    encoder: DualEncoder,
+    encoder: DualEncoder | PartCall,
     source: Source,
     store: FeatureStore,
     talk: Reporter,
@@ -311,7 +311,7 @@ def encode_source(
     what is lopsided, and a picture that can't be read is found by encoding it.
 
     Args:
-        encoder: whose towers encode.
+        encoder: whose towers encode; or the call of its states, see `deixis.engine.features.image_call`.
         source: with images.
         store: where rows are stored.
         talk: receives the progress.
@@ -340,11 +340,14 @@ def encode_source(
     readable = tuple(each for each, digest in zip(source.samples, hashes, strict=True) if digest)
     usable = dataclasses.replace(source, samples=readable, skipped=(*source.skipped, *broken))
     _require_some(usable, source)
-    _tell_encoded(talk, len(samples), len(samples) - len(broken) - found.encoded, time.perf_counter() - start)
+    before = len(samples) - len(broken) - found.encoded
+    engine = encoder.engine if isinstance(encoder, PartCall) and found.encoded else ""
+    _tell_encoded(talk, len(samples), before, time.perf_counter() - start, engine)
     return EncodedSource(usable, tuple(digest for digest in hashes if digest))
 
 
-def _tell_encoded(talk: Reporter, images: int, before: int, seconds: float) -> None:
+def _tell_encoded(talk: Reporter, images: int, before: int, seconds: float, engine: str) -> None:
     if images:
         copies = f"; {before} of them were encoded before, or are copies" if before else ""
-        talk.say(f"{counted(images, 'image')} in {seconds:.1f} s, {images / seconds:.0f} a second{copies}")
+        by = f", embedded with {engine}" if engine else ""
+        talk.say(f"{counted(images, 'image')} in {seconds:.1f} s, {images / seconds:.0f} a second{by}{copies}")

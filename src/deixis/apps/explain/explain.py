@@ -7,7 +7,7 @@ found.overlay(0, 1).save("boat.png")
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,14 +114,20 @@ class Explainer:
         self, images: Any, texts: str | Sequence[str] | None = None, *, target: Target | None = None
     ) -> Explanation:
         """As `explain`."""
+        return self._explained(images, texts, target, shown=True)
+
+    def _explained(
+        self, images: Any, texts: str | Sequence[str] | None, target: Target | None, shown: bool
+    ) -> Explanation:
         queries = [texts] if isinstance(texts, str) else list(texts or ())
         device = self._device or torch.device("cpu")
         with self.settings.active(), evaluating(self.model), torch.inference_mode(False), autocast(device):
             batches = _batches(images, self.preprocess is not None)
+            inputs = self._inputs(batches, shown)
             if isinstance(self.model, DualEncoder):
-                parts = self._of_pairs(self.model, batches, queries, target)
+                parts = self._of_pairs(self.model, inputs, queries, target)
             else:
-                parts = self._of_classes(batches, queries, target)
+                parts = self._of_classes(inputs, sum(map(len, batches)), queries, target)
         return joined(parts, flat=isinstance(texts, str))
 
     def attribute(self, inputs: Any, target: Any = None) -> Float[Tensor, "*B H W"]:
@@ -132,10 +138,11 @@ class Explainer:
             target: a class; for a model of images and texts a text, or several.
         """
         texts = isinstance(self.model, DualEncoder) and not callable(target)
-        return (self(inputs, target) if texts else self(inputs, target=target)).maps
+        explained = self._explained(inputs, target if texts else None, None if texts else target, shown=False)
+        return explained.maps
 
     def _of_pairs(
-        self, encoder: DualEncoder, batches: list[Any], texts: list[str], target: Target | None
+        self, encoder: DualEncoder, batches: Iterable[ModelInputs], texts: list[str], target: Target | None
     ) -> list[Explanation]:
         if target is not None and (texts or not callable(target)):
             raise DeixisError("A model of images and texts has no classes.", "Give texts in place of target=.")
@@ -144,7 +151,7 @@ class Explainer:
             directions = self._directions(encoder, texts)
             others = encoder.encode_text(self.settings.others) if self.settings.others else None
         parts = []
-        for inputs in self._inputs(batches):
+        for inputs in batches:
             if callable(target):
                 score = RecordedScore(target)
             else:
@@ -186,14 +193,16 @@ class Explainer:
             self._everyday = EverydayContrast(encoder, 1 if self.method == DEFAULT["pairs"] else _FEW)
         return self._everyday
 
-    def _of_classes(self, batches: list[Any], texts: list[str], target: Target | None) -> list[Explanation]:
+    def _of_classes(
+        self, batches: Iterable[ModelInputs], count: int, texts: list[str], target: Target | None
+    ) -> list[Explanation]:
         if texts or self.settings.others or self.settings.tower == "text":
             raise DeixisError(
                 f"{type(self.model).__name__} is no model of images and texts.",
                 "Give target=, the number of a class; or a DualEncoder, such as deixis.load gives.",
             )
-        parts, done, wanted = [], 0, of_each(target, sum(map(len, batches)))
-        for inputs in self._inputs(batches):
+        parts, done, wanted = [], 0, of_each(target, count)
+        for inputs in batches:
             end = done + len(inputs.pixels)
             score = RecordedScore(
                 target if callable(target) else ClassScore(None if wanted is None else wanted[done:end])
@@ -202,9 +211,9 @@ class Explainer:
             done = end
         return parts
 
-    def _inputs(self, batches: list[Any]) -> Iterator[ModelInputs]:
+    def _inputs(self, batches: list[Any], shown: bool) -> Iterator[ModelInputs]:
         for batch in batches:
-            inputs = model_inputs(batch, self.preprocess)
+            inputs = model_inputs(batch, self.preprocess, with_pictures=shown)
             yield inputs._replace(pixels=inputs.pixels.to(self._device)) if self._device else inputs
 
     @property

@@ -36,19 +36,22 @@ class ModelInputs(NamedTuple):
     windows: tuple[Window, ...]
 
 
-def model_inputs(images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Transform | None) -> ModelInputs:
+def model_inputs(
+    images: Float[Tensor, "B c H W"] | Iterable[Any], transform: Transform | None, *, with_pictures: bool = True
+) -> ModelInputs:
     """Reads and preprocesses pictures; a batch that is preprocessed already is shown as the model sees it.
 
     Args:
         images: a batch; or paths, Pillow images, arrays, tensors [3, H, W] and what else `load_image` takes.
         transform: what makes the model's input.
+        with_pictures: whether they are wanted; making them of a batch takes a millisecond or two each.
 
     Raises:
         DeixisError: there is no transform, or it gives no tensors of one size; a picture can't be read.
     """
     if isinstance(images, Tensor):
         known = (transform.mean, transform.std) if isinstance(transform, Preprocess) else ((), ())
-        plain = images.dim() == 4 and images.shape[1] in (1, 3)
+        plain = with_pictures and images.dim() == 4 and images.shape[1] in (1, 3)
         pictures = tuple(_shown(each, *known) for each in images) if plain else ()
         return ModelInputs(images, pictures, (_WHOLE,) * len(pictures))
     if transform is None:

@@ -28,7 +28,9 @@ from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
 from deixis.engine.export.text_graph import write_text_graph
+from deixis.engine.features.calls import PartCall
 from deixis.engine.features.embedding import vectors
+from deixis.engine.features.image_call import image_call, same_call
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
 from deixis.errors import DeixisError
@@ -49,7 +51,7 @@ Dtype = Literal["float32", "float16", "int8"]
 
 def write_index(
     folder: Path,
-    encoder: DualEncoder,
+    encoder: DualEncoder | PartCall,
     vectors: Float[Tensor, "B D"],
     source: Source,
     hashes: Sequence[str],
@@ -60,13 +62,15 @@ def write_index(
 
     Args:
         folder: where it goes.
-        encoder: that made the vectors.
+        encoder: that made the vectors, or the call of its states.
         vectors: one a sample.
         source: the samples.
         hashes: of the contents of their images.
         dtype: of the vectors on disk; a `Storage` says also how many numbers of each.
         talk: receives messages.
     """
+    engine = encoder.engine if isinstance(encoder, PartCall) else ""
+    encoder = encoder.part if isinstance(encoder, PartCall) else encoder
     made = build(
         folder,
         vectors.numpy(),
@@ -74,7 +78,7 @@ def write_index(
         model=encoder.name,
         fingerprint=encoder.fingerprint(),
         dtype=dtype,
-        compute=current().facts,
+        compute=current().facts | ({"engine": engine} if engine else {}),
     )
     write_text_graph(encoder, folder, None if talk is None else talk.say)
     return made
@@ -116,13 +120,14 @@ def index(
         _reservation = free_name(out, overwrite)
         source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
         encoder = _model_of_pictures(model, talk)
-        source, hashes = encode_source(encoder, source, store, talk)
+        call = image_call(encoder, [sample.picture for sample in source.samples], store, talk.say)
+        source, hashes = encode_source(call, source, store, talk)
         costs = list[str]()
         if rank() == 0:
-            rows = vectors(encoder, hashes, store)
+            rows = vectors(call, hashes, store)
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
-                made = write_index(folder / "index", encoder, rows, source, hashes, dtype, talk)
+                made = write_index(folder / "index", call, rows, source, hashes, dtype, talk)
                 write_known_files(folder / "index", source.samples, hashes, begun)
                 write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
                 stored = rows.numpy() if made.directions is None else made.vectors
@@ -178,11 +183,12 @@ def update(
         encoder = encoder.to(launch.device())
         listed = read_known_files(opened.folder)
         unread = unchanged(source.samples, listed, known)
-        source, hashes = encode_source(encoder, source, store, talk, known=known, unread=unread, progress=progress)
+        call = same_call(encoder, opened.engine, len(source.samples) - len(unread), talk.say)
+        source, hashes = encode_source(call, source, store, talk, known=known, unread=unread, progress=progress)
         now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
         work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
         if rank() == 0:
-            rows = _rows(work.items, opened, known, encoder, store)
+            rows = _rows(work.items, opened, known, call, store)
             with explained(run):
                 if work.items or work.removed:
                     changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
@@ -199,12 +205,12 @@ def update(
 
 
 def _rows(
-    items: Sequence[Item], opened: Index, known: dict[str, int], encoder: DualEncoder, store: FeatureStore
+    items: Sequence[Item], opened: Index, known: dict[str, int], call: PartCall, store: FeatureStore
 ) -> Float32[np.ndarray, "N D"]:
     """The vectors of items: from the index, where it has their content, else from the store."""
-    rows = np.empty((len(items), encoder.width), np.float32)
+    rows = np.empty((len(items), call.part.width), np.float32)
     fresh = [i for i, item in enumerate(items) if item["hash"] not in known]
-    rows[fresh] = vectors(encoder, [items[i]["hash"] for i in fresh], store).numpy()
+    rows[fresh] = vectors(call, [items[i]["hash"] for i in fresh], store).numpy()
     for i in set(range(len(items))).difference(fresh):
         rows[i] = opened.vector(known[items[i]["hash"]])
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from deixis.apps.search.says import ReadWords
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve.columns import SortedRows, sorted_hits
 from deixis.apps.serve.errors import RequestError
+from deixis.engine.export.image_graph import ImageGraph, open_image_graph
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
 from deixis.nn.compute import autocast
@@ -129,10 +131,21 @@ class BatchedSearch:
         shown = np.empty((0, encoder.width), np.float32)
         if pixels:
             with evaluating(encoder), torch.no_grad(), autocast(encoder.device):
-                shown = np.asarray(encoder.encode_image(torch.cat(pixels).to(encoder.device)).float().cpu())
+                shown = np.asarray(self._shown(torch.cat(pixels)).float().cpu())
         counts = [0 if work.pixels is None else len(work.pixels) for work in works]
         images = np.split(shown, np.cumsum(counts)[:-1])
         return [(words[[distinct[text] for text in work.texts]], own) for work, own in zip(works, images, strict=True)]
+
+    @functools.cached_property
+    def _graph(self) -> ImageGraph | None:
+        """What embedded the pictures of the index in place of torch, and then embeds those that clients send."""
+        return open_image_graph(self._searcher.encoder) if self._searcher.index.engine else None
+
+    def _shown(self, pixels: Float[Tensor, "m 3 H W"]) -> Float[Tensor, "m D"]:
+        encoder = self._searcher.encoder
+        if self._graph is not None:
+            return encoder.adapted(self._graph.states(pixels))
+        return encoder.encode_image(pixels.to(encoder.device))
 
     def _search(
         self, job: Mapping[int, SearchJob], pointed: Mapping[int, Float32[np.ndarray, " D"]], answers: dict[int, Any]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import operator
 import os
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,7 +18,7 @@ from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.types.samples import Skipped
 
-__all__ = ["Listing", "TarEntry", "index_path", "is_packed", "listing", "write_index"]
+__all__ = ["IndexedSample", "Listing", "TarEntry", "index_path", "is_packed", "listing", "write_index"]
 
 _BLOCK = tarfile.BLOCKSIZE
 _FORMAT = "deixis-shard-index"
@@ -26,6 +27,9 @@ _HEADERS = 64
 """Headers that are compared before an index is believed."""
 _TAIL = 2**16
 """Bytes at the end that are compared too."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_RECORDS = {dict, type(None)}
 
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip --keep"),
@@ -45,6 +49,20 @@ class TarEntry(NamedTuple):
     size: int
 
 
+class IndexedSample(NamedTuple):
+    """Files of a tar that stand beside each other and make a sample.
+
+    Attributes:
+        key: what their names begin with.
+        fields: what they end with, in their order.
+        record: what the json among them holds; None where it is to be read from the tar.
+    """
+
+    key: str
+    fields: tuple[str, ...]
+    record: Mapping[str, Any] | None
+
+
 class Listing(NamedTuple):
     """The contents of a tar.
 
@@ -52,11 +70,13 @@ class Listing(NamedTuple):
         entries: its regular files with harmless names, in its order.
         skipped: what was left out.
         packed: it was written by `deixis.data.writers.pack`.
+        samples: what the entries make, all of them and in their order; empty where nobody has looked yet.
     """
 
     entries: tuple[TarEntry, ...]
     skipped: tuple[Skipped, ...] = ()
     packed: bool = False
+    samples: tuple[IndexedSample, ...] = ()
 
 
 def index_path(tar: Path) -> Path:
@@ -152,7 +172,7 @@ def _kind_fault(info: tarfile.TarInfo) -> str:
 def _name_fault(name: str) -> str:
     if not is_text(name):
         return "name is not UTF-8"
-    if re.search(r"[\x00-\x1f\x7f]", name):
+    if _CONTROL.search(name):
         return "name holds control characters"
     if name.startswith("/") or ".." in name.split("/"):
         return "name leads out of the archive"
@@ -188,8 +208,17 @@ def write_index(tar: Path, found: Listing) -> None:
             "skipped": [[item.path, item.reason, item.detail] for item in found.skipped],
             "entries": found.entries,
         }
+    if found.samples:
+        layouts = {fields: number for number, fields in enumerate(dict.fromkeys(each.fields for each in found.samples))}
+        index["layouts"] = [*layouts]
+        index["samples"] = [(key, layouts[fields], _storable(record)) for key, fields, record in found.samples]
     with atomic_path(index_path(tar)) as temporary:
         temporary.write_text(json.dumps(index, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+
+
+def _storable(record: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A record, unless UTF-8 has no form for it, as for half a surrogate pair."""
+    return record if is_text(json.dumps(record, ensure_ascii=False)) else None
 
 
 def _fingerprint(file: BinaryIO, size: int, entries: Sequence[TarEntry]) -> str:
@@ -209,22 +238,52 @@ def _from_index(tar: Path) -> Listing | None:
         path = index_path(tar)
         if path.stat().st_size > size + 2**20:
             return None
-        index: Any = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        index: Any = json.loads(data)
         if (index["format"], index["version"], index["size"]) != (_FORMAT, _VERSION, size):
             return None
-        entries = tuple(_entry(size, *each) for each in index["entries"])
+        entries = _entries(size, index["entries"])
         skipped = tuple(Skipped(*map(_word, each)) for each in index["skipped"])
         with open(tar, "rb") as file:
             if _fingerprint(file, size, entries) == index["fingerprint"]:
-                return Listing(entries, skipped, index["packed"] is True)
+                # A tar that was changed in place may have another record under the same header.
+                fresh = path.stat().st_mtime_ns >= tar.stat().st_mtime_ns and b"\\ud" not in data.lower()
+                samples = _samples(index, entries) if fresh else ()
+                return Listing(entries, skipped, index["packed"] is True, samples)
     return None
 
 
-def _entry(archive: int, name: str, offset: int, size: int) -> TarEntry:
-    fits = type(offset) is int and type(size) is int and offset >= _BLOCK and 0 <= size <= archive - offset
-    if not fits or _name_fault(name):
-        raise ValueError(name)
-    return TarEntry(name, offset, size)
+def _entries(archive: int, rows: Sequence[Sequence[Any]]) -> tuple[TarEntry, ...]:
+    """The entries of an index, if they can be those of an archive of so many bytes."""
+    found = tuple(TarEntry(*row) for row in rows)
+    names, offsets, sizes = zip(*found, strict=True) if found else ((), (), ())
+    fits = {*map(type, names)} <= {str} and {*map(type, offsets), *map(type, sizes)} <= {int}
+    fits = fits and min(offsets, default=_BLOCK) >= _BLOCK and min(sizes, default=0) >= 0
+    if not fits or max(map(operator.add, offsets, sizes), default=0) > archive or not _are_harmless(names):
+        raise ValueError("entries of another archive")
+    return found
+
+
+def _are_harmless(names: Sequence[str]) -> bool:
+    """Whether `_name_fault` has nothing against any of many names, most of which are plain."""
+    joined = "\n".join(names)
+    plain = ".." not in joined and "\n/" not in f"\n{joined}" and is_text(joined)
+    if plain and len(_CONTROL.findall(joined)) == max(0, len(names) - 1):
+        return True
+    return not any(map(_name_fault, names))
+
+
+def _samples(index: Mapping[str, Any], entries: Sequence[TarEntry]) -> tuple[IndexedSample, ...]:
+    """The samples of an index, if their files are its entries; else none, and the archive says what they are."""
+    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError):
+        layouts = [tuple(fields) for fields in index["layouts"]]  # nearly all samples have the same
+        keys, numbers, records = zip(*index["samples"], strict=True)
+        known = {*map(type, keys)} <= {str} and {*map(type, numbers)} <= {int} and {*map(type, records)} <= _RECORDS
+        if known and min(numbers) >= 0:
+            found = tuple(map(IndexedSample, keys, map(layouts.__getitem__, numbers), records))
+            if [f"{key}.{field}" for key, fields, _ in found for field in fields] == [each.name for each in entries]:
+                return found
+    return ()
 
 
 def _word(text: Any) -> str:

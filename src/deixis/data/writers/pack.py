@@ -21,7 +21,7 @@ from deixis.data.readers.captions import excerpt, full_path, is_text
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.records import to_record
 from deixis.data.readers.sources import MAX_SKIPPED
-from deixis.data.readers.tars import Listing, TarEntry, index_path, is_packed, write_index
+from deixis.data.readers.tars import IndexedSample, Listing, TarEntry, index_path, is_packed, write_index
 from deixis.errors import DeixisError
 from deixis.files import atomic_folder
 from deixis.inputs.formats import FORMATS
@@ -281,10 +281,12 @@ def _png(drawing: Drawing) -> bytes:
 
 def _write(path: Path, portion: Iterable[Files], number: int) -> int:
     """Writes one shard, the samples numbered from `number`, and its index; returns how many there were."""
-    count, entries = 0, []
+    count, entries, samples = 0, [], list[IndexedSample]()
     with open(path, "wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for count, files in enumerate(portion, 1):
+                record = json.loads(dict(files)["json"])
+                samples.append(IndexedSample(f"{number + count - 1:09}", tuple(dict(files)), record))
                 for field, data in files:
                     info = tarfile.TarInfo(f"{number + count - 1:09}.{field}")
                     info.size = len(data)
@@ -292,5 +294,5 @@ def _write(path: Path, portion: Iterable[Files], number: int) -> int:
                     tar.addfile(info, io.BytesIO(data))
         file.flush()
         os.fsync(file.fileno())
-    write_index(path, Listing(tuple(entries), packed=True))
+    write_index(path, Listing(tuple(entries), packed=True, samples=tuple(samples)))
     return count

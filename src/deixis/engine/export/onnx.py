@@ -30,7 +30,10 @@ from deixis.nn.modes import evaluating
 from deixis.types import Tokens
 
 __all__ = [
+    "INPUTS",
+    "OUTPUTS",
     "SIDES",
+    "STATES",
     "Graphs",
     "effective",
     "facts",
@@ -42,8 +45,11 @@ __all__ = [
 ]
 
 SIDES = ("image", "text")
-INPUTS = {"image": ("pixels",), "text": ("tokens", "mask")}
+STATES = "states"
+"""The third graph that can be written: what the image tower says before any adapter, see `image_graph`."""
+INPUTS = {"image": ("pixels",), "text": ("tokens", "mask"), STATES: ("pixels",)}
 OUTPUT = "embeddings"
+OUTPUTS = {"image": (OUTPUT,), "text": (OUTPUT,), STATES: ("embedding", "features", "doubt")}
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -109,6 +115,18 @@ class _Side(nn.Module):
         return self.encoder.encode_image(values) if mask is None else self.encoder.encode_text(values, mask=mask)
 
 
+class _States(nn.Module):
+    """The image tower of an encoder, as tensors beside each other."""
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        states = self.encoder.image_states(pixels)
+        return states.embedding, states.features, states.doubt
+
+
 def write(encoder: DualEncoder, folder: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes `image.onnx` and `text.onnx`.
 
@@ -132,11 +150,11 @@ def write_side(
     *,
     weights_beside: bool = False,
 ) -> None:
-    """Writes `image.onnx` or `text.onnx`.
+    """Writes `image.onnx`, `text.onnx` or `states.onnx`.
 
     Args:
         encoder: is not changed.
-        side: one of `SIDES`.
+        side: one of `SIDES`, or `STATES`.
         folder: is there already.
         metadata: as of `write`.
         weights_beside: in a second file, such as `text.onnx.data`, which onnxruntime maps into memory.
@@ -146,7 +164,7 @@ def write_side(
     """
     require_packages()
     plain = effective(encoder)
-    if side == "image":
+    if side != "text":
         example: tuple[Tensor, ...] = (torch.zeros(2, 3, plain.preprocess.size, plain.preprocess.size),)
     else:
         tokens = torch.ones(2, min(plain.context_length, 8), dtype=torch.long)
@@ -160,8 +178,8 @@ def write_side(
 def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> Any:
     batch = torch.export.Dim("batch")
     length = torch.export.Dim("length", min=1, max=encoder.context_length)
-    shape = {0: batch} if side == "image" else {0: batch, 1: length}
-    module = _Side(encoder)
+    shape = {0: batch, 1: length} if side == "text" else {0: batch}
+    module = _States(encoder) if side == STATES else _Side(encoder)
     with evaluating(module), torch.no_grad(), _known_warnings():
         try:
             return torch.onnx.export(
@@ -171,9 +189,10 @@ def _exported(encoder: DualEncoder, side: str, example: tuple[Tensor, ...]) -> A
                 verbose=False,
                 dynamic_shapes=(shape,) * len(example),
                 input_names=list(INPUTS[side]),
-                output_names=[OUTPUT],
+                output_names=list(OUTPUTS[side]),
             )
         except torch.onnx.OnnxExporterError as error:
+            side = "text" if side == "text" else "image"
             tower = type(getattr(encoder, f"{side}_tower")).__name__
             why = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
             raise DeixisError(

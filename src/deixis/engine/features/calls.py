@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Container, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.fingerprint import fingerprint
 from deixis.nn.modes import evaluating
 from deixis.types import ImageStates, Picture, Tokens, ViewSpec
+
+if TYPE_CHECKING:
+    from deixis.engine.export.image_graph import ImageGraph
 
 __all__ = ["BoxCorners", "EncodeItem", "Inputs", "PartCall"]
 
@@ -80,9 +83,17 @@ class PartCall:
         name: of its method.
         outputs: the attributes, or the places, of the result that are wanted; an empty string for the result itself.
         of: what it is called with, see `Made`.
+        graph: what computes in the part's place, whose rows are others than the part's; of states alone.
     """
 
-    def __init__(self, part: Any, name: str, outputs: Sequence[str] = ("",), of: Sequence[str] = ("image",)) -> None:
+    def __init__(
+        self,
+        part: Any,
+        name: str,
+        outputs: Sequence[str] = ("",),
+        of: Sequence[str] = ("image",),
+        graph: ImageGraph | None = None,
+    ) -> None:
         self.part, self.name = part, self.stored_as(part, name)
         self.outputs, self.of = tuple(dict.fromkeys(outputs)), tuple(of)
         self.is_states = isinstance(part, DualEncoder) and self.name == "image_states"
@@ -92,6 +103,8 @@ class PartCall:
         self._mark = fingerprint(part if plain else part.with_adapters(None, None)) + (
             f"/{current().facts['precision']}" if precision else ""
         )
+        self._mark += "" if graph is None else f"/{graph.mark}"
+        self._graph = graph
 
     @staticmethod
     def stored_as(part: Any, name: str) -> str:
@@ -99,9 +112,19 @@ class PartCall:
         return "image_states" if isinstance(part, DualEncoder) and name == "encode_image" else name
 
     @classmethod
-    def states(cls, encoder: DualEncoder) -> PartCall:
-        """The states of the image tower of an encoder."""
-        return cls(encoder, "image_states")
+    def states(cls, encoder: DualEncoder | PartCall, graph: ImageGraph | None = None) -> PartCall:
+        """The states of the image tower of an encoder.
+
+        Args:
+            encoder: the model; such a call is given back as it is.
+            graph: of its image tower, which computes in its place.
+        """
+        return encoder if isinstance(encoder, PartCall) else cls(encoder, "image_states", graph=graph)
+
+    @property
+    def engine(self) -> str:
+        """What computes in place of torch, such as `onnxruntime 1.32.0`; empty where nothing does."""
+        return "" if self._graph is None else self._graph.engine
 
     @property
     def preprocess(self) -> Preprocess:
@@ -144,6 +167,8 @@ class PartCall:
         Raises:
             DeixisError: a number is not finite.
         """
+        if self._graph is not None and images is not None:
+            return _sound(_packed_states(self._graph.states(images)), self.of)
         device = _device(self.part)
         given: dict[str, Callable[[], tuple[Any, ...]]] = {
             "image": lambda: (images if images is None else images.to(device),),
@@ -153,13 +178,7 @@ class PartCall:
         module = self.part if isinstance(self.part, nn.Module) else nn.Module()
         with evaluating(module), autocast(device):
             result = getattr(self.part, self.name)(*(value for each in self.of for value in given[each]()))
-        found = _packed_states(result) if self.is_states else _packed(result, self.outputs)
-        if not all(np.isfinite(row).all() for rows in found for row in rows):
-            what = " and ".join(self.of)
-            raise DeixisError(
-                f"The model gives numbers that are not finite for one of the samples ({what}).", "Check its weights."
-            )
-        return found
+        return _sound(_packed_states(result) if self.is_states else _packed(result, self.outputs), self.of)
 
     def _tokens(self, texts: Sequence[str], device: torch.device) -> tuple[Any, ...]:
         """As one argument where the part itself makes tokens, and as two of a text encoder, which takes them so."""
@@ -210,6 +229,15 @@ def _device(part: Any) -> torch.device:
 
 def _shape(row: Row) -> tuple[int, ...]:
     return tuple(int(size) for size in row[1 : 1 + int(row[0])])
+
+
+def _sound(found: list[list[Row]], of: Sequence[str]) -> list[list[Row]]:
+    if not all(np.isfinite(row).all() for rows in found for row in rows):
+        raise DeixisError(
+            f"The model gives numbers that are not finite for one of the samples ({' and '.join(of)}).",
+            "Check its weights.",
+        )
+    return found
 
 
 def _packed_states(states: ImageStates) -> list[list[Row]]:

@@ -74,7 +74,7 @@ def fitting(side: int) -> int:
 
 
 def encode_once(
-    encoder: DualEncoder,
+    encoder: DualEncoder | PartCall,
     pictures: Sequence[Picture],
     store: FeatureStore,
     *,
@@ -85,7 +85,7 @@ def encode_once(
     """`make` for the image tower of an encoder (without its adapters). `vectors` gives the embeddings.
 
     Args:
-        encoder: whose image tower encodes, on the device of `deixis.nn.compute`.
+        encoder: whose image tower encodes, on the device of `deixis.nn.compute`; or the call of its states.
         pictures: B images, of any sizes.
         store: where rows are stored; one for all ranks.
         known: hashes of contents that need no encoding.
@@ -235,12 +235,12 @@ def image_states(encoder: DualEncoder, pictures: Sequence[Picture], hashes: Sequ
 
 
 @torch.inference_mode()
-def vectors(encoder: DualEncoder, hashes: Sequence[str], store: FeatureStore) -> Float[Tensor, "B D"]:
+def vectors(encoder: DualEncoder | PartCall, hashes: Sequence[str], store: FeatureStore) -> Float[Tensor, "B D"]:
     """Embeddings of contents that are in the store, through the encoder's adapter where it has one: what
     `encoder.encode_image` gives for the pictures.
 
     Args:
-        encoder: that encoded them.
+        encoder: that encoded them, or the call of its states.
         hashes: of the contents.
         store: where their rows are.
 
@@ -248,7 +248,7 @@ def vectors(encoder: DualEncoder, hashes: Sequence[str], store: FeatureStore) ->
         DeixisError: the store has lost some.
     """
     call = PartCall.states(encoder)
-    rows, out = _Rows(call, store, mirrored=False), torch.empty(len(hashes), encoder.width)
+    rows, out = _Rows(call, store, mirrored=False), torch.empty(len(hashes), call.part.width)
     for start in range(0, len(hashes), _BLOCK):
         packed = rows.packed(hashes[start : start + _BLOCK])[0]
         out[start : start + _BLOCK] = call.embedding(call.unpacked(packed))

@@ -20,10 +20,17 @@ _SAYS_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"
 """What Pillow reads an orientation from."""
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """A new image in mode RGB."""
+def upright(picture: Image.Image, *, is_ours: bool = False) -> Image.Image:
+    """The image in mode RGB.
+
+    Args:
+        picture: opened; it is decoded here.
+        is_ours: nobody else has it, so the result may be the picture itself: a copy of 12 megapixels takes 49 MB, and a
+            sixth of the time that decoding and resizing take.
+    """
     picture.load()
-    return turned(to_rgb(picture), orientation(picture))
+    as_it_is = is_ours and picture.mode == "RGB" and not picture.has_transparency_data
+    return turned(picture if as_it_is else to_rgb(picture), orientation(picture))
 
 
 def turned(picture: Image.Image, orientation: int) -> Image.Image:

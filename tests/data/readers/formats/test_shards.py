@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from PIL import Image
 from deixis.data.readers.captions import MAX_CAPTION
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.formats.shards import read_shards, split_name
+from deixis.data.readers.tars import index_path, listing
+from deixis.data.writers.pack import pack
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image, picture_hash
-from deixis.types.samples import Member, Sample, Source
+from deixis.types.samples import Member, Region, Sample, Source
 
 COUNT = itertools.count(1)
 
@@ -352,3 +355,73 @@ def test_the_name_of_a_shard_tells_the_split(tmp_path: Path, name: str, split: s
     record = json.dumps({"deixis": 1, "id": "a", "image": "png", "split": "val"})
     [told] = read_shards([shard(tmp_path / f"{name}.tar", ("1.png", image()), ("1.json", record))]).samples
     assert told.split == "val"
+
+
+# records in the index
+
+
+def picture_file(path: Path) -> Path:
+    path.write_bytes(image("JPEG"))
+    return path
+
+
+def test_samples_are_the_same_whether_the_index_or_the_tar_says_what_they_are(tmp_path: Path) -> None:
+    region = Region((0.0, 0.0, 0.5, 0.5), "bird")
+    samples = (
+        Sample("a", picture_file(tmp_path / "a.jpg"), ("a bird", "one bird"), "bird", ("g",), {"seen": 3}, "val"),
+        Sample("b", picture_file(tmp_path / "b.jpg"), regions=(region,)),
+        Sample("c", picture_file(tmp_path / "c.jpg"), ("half a pair \ud83d",)),
+        Sample("d", None, ("words alone",)),
+    )
+    pack(Source("p", tmp_path, "captions", "files", samples), tmp_path / "shards")
+    (path,) = (tmp_path / "shards").glob("*.tar")
+    indexed = index_path(path).read_bytes()
+    by_index = read_shards([path])
+    os.utime(path, ns=(2**62, 2**62))  # as a tar that was changed after its index was written
+    assert not listing(path).samples
+    assert read_shards([path]) == by_index
+    os.utime(path, ns=(0, 0))
+    assert index_path(path).read_bytes() == indexed, "what was looked for in the tar is in the index again"
+    index_path(path).unlink()
+    assert read_shards([path]) == by_index
+
+
+def test_an_index_of_an_older_version_is_read_and_gets_the_records(tmp_path: Path) -> None:
+    samples = tuple(Sample(name, picture_file(tmp_path / f"{name}.jpg")) for name in "ab")
+    pack(Source("p", tmp_path, "images", "files", samples), tmp_path / "shards")
+    (path,) = (tmp_path / "shards").glob("*.tar")
+    whole = json.loads(index_path(path).read_bytes())
+    index_path(path).write_text(
+        json.dumps({name: value for name, value in whole.items() if name not in ("layouts", "samples")})
+    )
+    assert [sample.id for sample in read_shards([path]).samples] == ["shard-000000/a", "shard-000000/b"]
+    assert json.loads(index_path(path).read_bytes()) == whole
+
+
+@pytest.mark.parametrize(
+    ("layouts", "samples"),
+    [
+        (5, 5),
+        ([], [["0", 0, None]]),
+        ([["jpg", "json"]], [["0"]]),
+        ([["jpg", "json"]], [["0", -1, None]]),
+        ([["jpg", "json"]], [["0", 1.0, None]]),
+        ([["json"]], [["0", 0, {}]]),
+        ([["jpg", "json"]], [[0, 0, None]]),
+        ([["jpg", "json"]], [["0", 0, [1]]]),
+        (["js"], [["0", 0, None]]),
+        ([["jpg", "json"]], [["0", 0, {"deixis": 1, "id": 7, "image": "jpg"}]]),
+        ([["jpg", "json"]], [["0", 0, {"deixis": 1, "captions": [5], "image": "jpg"}]]),
+        ([["jpg", "json"]], [["0", 0, {"deixis": 1, "image": "png"}]]),
+        ([["jpg", "json"]], [["0", 0, {"deixis": 2, "image": ["jpg"]}]]),
+    ],
+)
+def test_an_index_whose_samples_cannot_be_is_not_believed(layouts: object, samples: object, tmp_path: Path) -> None:
+    source = Source("p", tmp_path, "images", "files", (Sample("a", picture_file(tmp_path / "a.jpg")),))
+    pack(source, tmp_path / "shards")
+    (path,) = (tmp_path / "shards").glob("*.tar")
+    index = json.loads(index_path(path).read_bytes())
+    index_path(path).write_text(json.dumps({**index, "layouts": layouts, "samples": samples}))
+    for sample in read_shards([path]).samples:
+        assert isinstance(sample.id, str)
+        assert isinstance(sample.image, Member)

@@ -5,20 +5,22 @@ The bytes of an image stay in the archive; a sample says where they are (`types.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text, texts_in
 from deixis.data.readers.formats.folders import MAX_TEXT_FILE
 from deixis.data.readers.names import split_of_file
-from deixis.data.readers.records import from_record
+from deixis.data.readers.records import from_record, plain_sample
 from deixis.data.readers.rows import kind_of
-from deixis.data.readers.tars import TarEntry, listing
+from deixis.data.readers.tars import IndexedSample, Listing, TarEntry, listing, write_index
 from deixis.errors import DeixisError
 from deixis.inputs.formats import IMAGE_SUFFIXES
 from deixis.types.samples import Member, Sample, Skipped, Source
@@ -27,6 +29,7 @@ __all__ = ["read_shards", "split_name"]
 
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 _META = re.compile(r"__[^/]*__($|/)")
+_OF_RECORD = frozenset({"json", "txt", "cls"})
 _TEXTS, _CAPTIONS, _LABELS = ("txt", "text", "caption"), ("caption", "captions", "text"), ("label", "class_name")
 
 MAX_LABEL = 1000
@@ -43,7 +46,8 @@ def read_shards(paths: Sequence[Path]) -> Source:
     * The name of a shard such as `train-0000.tar` gives the split, where nothing else does.
 
     No archive is unpacked. Its contents are listed by an index beside it, which is made where it is missing or out of
-    date and the folder can be written to.
+    date and the folder can be written to. Of what was packed by deixis it holds the records, too, so that ten thousand
+    samples are listed in a tenth of a second, and nothing of the tars is read for it.
 
     Args:
         paths: the tars, in the order in which samples are wanted. Ids are `SHARD/KEY`.
@@ -58,8 +62,9 @@ def read_shards(paths: Sequence[Path]) -> Source:
         archives[0] if len(archives) == 1 else Path(os.path.commonpath([path.absolute().parent for path in archives]))
     )
     reader = _Reader()
-    for archive in archives:
-        reader.read(archive, _shard_name(archive, root))
+    with _without_collector():
+        for archive in archives:
+            reader.read(archive, _shard_name(archive, root))
     samples = reader.settled()
     if not samples:
         raise _without_samples(root, reader)
@@ -75,9 +80,33 @@ def split_name(name: str) -> tuple[str, str] | None:
     return None if match is None or _META.match(name) else (match.group(1), match.group(2).lower())
 
 
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing that is made inside is garbage, and looking for some takes a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _shard_name(archive: Path, root: Path) -> str:
     path = archive.name if archive == root else PurePosixPath(os.path.relpath(archive.absolute(), root)).as_posix()
     return path.removesuffix(".tar")
+
+
+def _place_of_image(image: str, fields: tuple[str, ...]) -> int | None:
+    """The place of a sample's image among its files, -1 where it is words alone; None where there is more to it."""
+    if not _OF_RECORD.issuperset({*fields} - {image}) or (image and image not in fields):
+        return None
+    return fields.index(image) if image else -1
+
+
+def _split_of(shard: str) -> str:
+    """The split that the name of a shard says."""
+    return split_of_file(PurePosixPath(shard).name)
 
 
 def _without_samples(root: Path, reader: _Reader) -> DeixisError:
@@ -110,8 +139,10 @@ class _Reader:
                 for item in found.skipped
             ]
             with open(archive, "rb") as file:
-                for key, fields in self._grouped(found.entries, shard).items():
-                    self._add(_Draft(archive, file, f"{shard}/{key}", fields), shard)
+                if found.samples:
+                    self._read_indexed(archive, file, shard, found)
+                else:
+                    self._read_listed(archive, file, shard, found)
         except OSError as error:
             raise DeixisError(
                 f"{full_path(archive)} can't be read: {error.strerror or error}.", "Check the path and its permissions."
@@ -138,6 +169,39 @@ class _Reader:
             )
         return notes
 
+    def _read_indexed(self, archive: Path, file: BinaryIO, shard: str, found: Listing) -> None:
+        """Samples whose records stand in the index: nothing of the archive is read, unless a sample is no plain one."""
+        split, start, places = _split_of(shard), 0, dict[Any, int | None]()
+        for key, fields, record in found.samples:
+            name, first, start = f"{shard}/{key}", start, start + len(fields)
+            sample = None
+            if record is not None:
+                layout = str(record.get("image", "")), fields
+                place = places[layout] if layout in places else places.setdefault(layout, _place_of_image(*layout))
+                if place is not None:
+                    picture = Member(archive, *found.entries[first + place]) if place >= 0 else None
+                    sample = plain_sample(record, shard, name, picture, split)
+            if sample is None:
+                own = dict(zip(fields, found.entries[first:start], strict=True))
+                self._add(_Draft(archive, file, name, own, record), shard)
+            elif sample.id in self._samples:
+                self.skipped.append(Skipped(excerpt(sample.id, 200), "second sample of a name"))
+            else:
+                self._samples[sample.id] = sample
+
+    def _read_listed(self, archive: Path, file: BinaryIO, shard: str, found: Listing) -> None:
+        """Samples that are looked for in the archive; the index then has their records, where the folder lets it."""
+        samples: list[IndexedSample] = []
+        groups = self._grouped(found.entries, shard)
+        for key, fields in groups.items():
+            draft = _Draft(archive, file, f"{shard}/{key}", fields)
+            self._add(draft, shard)
+            samples.append(IndexedSample(key, tuple(fields), draft.record()))
+        in_order = [entry for fields in groups.values() for entry in fields.values()] == list(found.entries)
+        if in_order and any(each.record is not None for each in samples):
+            with contextlib.suppress(OSError):
+                write_index(archive, found._replace(samples=tuple(samples)))
+
     def _grouped(self, entries: Sequence[TarEntry], shard: str) -> dict[str, dict[str, TarEntry]]:
         samples: dict[str, dict[str, TarEntry]] = {}
         for entry in entries:
@@ -160,7 +224,7 @@ class _Reader:
             sample = dataclasses.replace(sample, id=f"{shard}/{packed.id}" if packed.id else draft.name)
         else:
             self._further += draft.further()
-        sample = dataclasses.replace(sample, split=sample.split or split_of_file(PurePosixPath(shard).name))
+        sample = dataclasses.replace(sample, split=sample.split or _split_of(shard))
         if sample.id in self._samples:
             self.skipped.append(Skipped(excerpt(sample.id, 200), "second sample of a name"))
         elif packed is None and sample.image is None and not sample.captions:
@@ -174,11 +238,22 @@ class _Reader:
 class _Draft:
     """The files of one key, before they are a sample."""
 
-    def __init__(self, archive: Path, file: BinaryIO, name: str, fields: dict[str, TarEntry]) -> None:
+    def __init__(
+        self,
+        archive: Path,
+        file: BinaryIO,
+        name: str,
+        fields: dict[str, TarEntry],
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
         self.skipped: list[Skipped] = []
         self._archive, self._file, self._fields = archive, file, fields
-        self._json = self._parsed()
+        self._json = self._parsed() if record is None else record
+
+    def record(self) -> Mapping[str, Any] | None:
+        """What the json holds, if it is one of `deixis.data.writers.pack` that is understood."""
+        return self._json if isinstance(self._json, dict) and "deixis" in self._json else None
 
     def packed(self, tally: Tally) -> Sample | None:
         """The sample, if the json is one of `deixis.data.writers.pack`."""
@@ -193,7 +268,7 @@ class _Draft:
             self.skipped.append(Skipped(self.name, "json of a wrong form", excerpt(str(error), 200)))
             self._json = None
             return None
-        return self._with_files(sample, image, {"json", "txt", "cls"})
+        return self._with_files(sample, image, _OF_RECORD)
 
     def foreign(self, tally: Tally) -> Sample:
         """The sample, of files that anybody may have written."""
@@ -220,7 +295,7 @@ class _Draft:
         found = [field for field in self._fields if f".{field.rpartition('.')[2]}" in IMAGE_SUFFIXES]
         return sorted(found, key=lambda field: "." in field)
 
-    def _with_files(self, sample: Sample, image: str | None, used: set[str]) -> Sample:
+    def _with_files(self, sample: Sample, image: str | None, used: Container[str]) -> Sample:
         files = {
             field: Member(self._archive, *entry)
             for field, entry in self._fields.items()
