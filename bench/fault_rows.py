@@ -32,7 +32,7 @@ from bench.rows import ROOT, child_environment, environment
 __all__ = ["Surroundings", "Trial", "main", "run_trial"]
 
 RESULTS = ROOT / "results" / "faults.jsonl"
-_LIMIT, _GRACE = 600.0, 20.0  # seconds: of a run, and until no process may be left
+_LIMIT, _GRACE = 1800.0, 20.0  # seconds: of a run, and until no process may be left
 
 
 class Trial(NamedTuple):

@@ -130,7 +130,7 @@ def _changing(run: Path, path: str, pause: float, vector: np.ndarray) -> Iterato
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _resident(process: int) -> float:
