@@ -14,7 +14,7 @@ N ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-RACES := $(filter-out __init__ rows word_kinds desk_clip% %_choice %_code %_rows %_stability %_cost,$(basename $(notdir $(wildcard bench/*.py))))
+RACES := $(filter-out __init__ rows word_kinds desk_clip% %_choice %_clients %_code %_commands %_rows %_stability %_cost,$(basename $(notdir $(wildcard bench/*.py))))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench faults claims desk-clip docs clean

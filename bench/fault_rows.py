@@ -13,7 +13,6 @@ once, as when a machine goes off.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -23,41 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from bench.fault_commands import COMMANDS, Command, lay_out, package_index
 from bench.rows import ROOT, child_environment, environment
-from deixis.data.synthetic.scenes import SceneConfig, scenes
-from deixis.indexing.index import Index
-from deixis.inputs.images import load_image
 
-__all__ = ["COMMANDS", "Command", "Trial", "main", "run_trial"]
+__all__ = ["Surroundings", "Trial", "main", "run_trial"]
 
 RESULTS = ROOT / "results" / "faults.jsonl"
-_PICTURES, _NEW = 72, 24
-_TABLE = "captions.csv"
-_LIMIT, _GRACE = 600.0, 20.0  # seconds: of a run, and until no process may be left
-
-
-class Command(NamedTuple):
-    """What is killed.
-
-    Attributes:
-        arguments: of `deixis`; DATA and MORE stand for tables of pictures, OUT for a folder of the trial.
-        state: of what it leaves at OUT, as a digest.
-        begins_with: the command that made what lies at OUT before; empty: nothing lies there.
-        ranks: processes that share the work, under torchrun.
-        resumes: whether an unfinished OUT is how it resumes; else OUT is there whole or not at all.
-    """
-
-    arguments: tuple[str, ...]
-    state: Callable[[Path], str]
-    begins_with: tuple[str, ...] = ()
-    ranks: int = 1
-    resumes: bool = False
+_LIMIT, _GRACE = 1800.0, 20.0  # seconds: of a run, and until no process may be left
 
 
 class Trial(NamedTuple):
@@ -80,77 +55,46 @@ class Trial(NamedTuple):
     seconds: float
 
 
-def _files(out: Path, *patterns: str) -> str:
-    """A digest of the files that fit, names included."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in out.glob(pattern) if path.is_file()}):
-        digest.update(path.relative_to(out).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+class Surroundings(NamedTuple):
+    """Where a command is run.
+
+    Attributes:
+        data: the folder in which DATA and MORE lie.
+        variables: of the environment.
+    """
+
+    data: Path
+    variables: Mapping[str, str] = {}
 
 
-def _weights(out: Path) -> str:
-    return _files(out, "*.safetensors", "model/*.safetensors")
-
-
-def _index(out: Path) -> str:
-    """A digest of ids and vectors, however they are laid out in files; the index must be sound."""
-    opened = Index.open(out / "index", verify=True)
-    digest = hashlib.sha256(_weights(out).encode())
-    for row, item in sorted(opened.items(), key=lambda pair: str(pair[1]["id"])):
-        digest.update(str(item["id"]).encode() + b"\0" + opened.vector(row).tobytes())
-    return digest.hexdigest()
-
-
-_TRAIN = ("train", "clip", "--data", "DATA", "--config", "tiny", "--out", "OUT")
-_STEPS = ("--steps", "40", "--batch-size", "8", "--checkpoint-every", "5")
-_INDEX = ("index", "DATA", "--model", "tiny", "--out", "OUT")
-
-COMMANDS = {
-    "train": Command((*_TRAIN, *_STEPS), _weights, resumes=True),
-    "train, two ranks": Command((*_TRAIN, *_STEPS), _weights, ranks=2, resumes=True),
-    "adapt": Command(("adapt", "DATA", "--model", "tiny", "--out", "OUT"), _index),
-    "index": Command(_INDEX, _index),
-    "index --update": Command(("index", "MORE", "--out", "OUT", "--add"), _index, begins_with=_INDEX),
-    "pack": Command(("pack", "DATA", "--shards", "OUT", "--size", "10"), lambda out: _files(out, "*")),
-}
-"""Name -> what is killed. `claim` resumes by units, which tests kill; `data get` needs a network."""
-
-
-def _lay_out(folder: Path) -> None:
-    """DATA and MORE: folders of pictures of shapes, each with a table of captions."""
-    samples = scenes(0, _PICTURES + _NEW, side=48, config=SceneConfig(cast="shapes", masks=False)).samples
-    for name, part in (("DATA", samples[:_PICTURES]), ("MORE", samples[_PICTURES:])):
-        (folder / name).mkdir(parents=True)
-        lines = ["path,caption"]
-        for number, sample in enumerate(part):
-            pixels = load_image(sample.picture).permute(1, 2, 0).contiguous().numpy()
-            path = folder / name / f"{number:03}.png"
-            Image.fromarray(pixels).save(path)
-            lines.append(f'{path.name},"{sample.captions[0]}"')
-        (folder / name / _TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _start(command: Sequence[str], place: Path, data: Path, ranks: int) -> subprocess.Popen[bytes]:
-    words = {name: str(data / name / _TABLE) for name in ("DATA", "MORE")} | {"OUT": str(place / "out")}
-    arguments = [words.get(each, each) for each in command]
-    agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+def _start(command: Command, arguments: Sequence[str], place: Path, around: Surroundings) -> subprocess.Popen[bytes]:
+    words = {name: str(around.data / name / "captions.csv") for name in ("DATA", "MORE")}
+    words["OUT"] = str(place / command.out)
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(command.ranks)]
+    program = [*ranks * (command.ranks > 1), *command.program, *(words.get(each, each) for each in arguments)]
     return subprocess.Popen(
-        [sys.executable, *agent, "-m", "deixis", *arguments],
+        [sys.executable, *program],
         cwd=place,
-        env={**child_environment(), "DEIXIS_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"},
+        env={
+            **child_environment(),
+            **around.variables,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+            "DEIXIS_CACHE": str(place / "cache"),
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
 
 
-def _to_the_end(command: Sequence[str], place: Path, data: Path, ranks: int) -> float:
-    """Runs a command; the seconds it took."""
-    start = time.perf_counter()
-    process = _start(command, place, data, ranks)
+def _to_the_end(command: Command, place: Path, around: Surroundings, arguments: Sequence[str] = ()) -> float:
+    """Runs a command, or another before it; the seconds it took."""
+    start, arguments = time.perf_counter(), arguments or command.arguments
+    process = _start(command, arguments, place, around)
     _, error = process.communicate(timeout=_LIMIT)
     if process.returncode:
-        raise SystemExit(f"deixis {' '.join(command)} ended with {process.returncode}: {error.decode()[-2000:]}")
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}: {error.decode()[-2000:]}")
     return time.perf_counter() - start
 
 
@@ -184,12 +128,12 @@ def _state(command: Command, out: Path) -> str:
         return ""
 
 
-def run_trial(command: Command, data: Path, start: Path, wanted: str, alone: float, share: float) -> Trial:
+def run_trial(command: Command, around: Surroundings, start: Path, wanted: str, alone: float, share: float) -> Trial:
     """Kills a command after a share of its time, and runs it again.
 
     Args:
         command: what is killed.
-        data: the folder in which both lie.
+        around: where it is run.
         start: folder that the trial begins with, which is copied.
         wanted: the state in which the undisturbed run ended.
         alone: seconds that it took.
@@ -198,37 +142,44 @@ def run_trial(command: Command, data: Path, start: Path, wanted: str, alone: flo
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / "trial"
         shutil.copytree(start, place)
-        before = _state(command, place / "out")
+        out = place / command.out
+        before = _state(command, out)
         begun = time.perf_counter()
-        with _start(command.arguments, place, data, command.ranks) as process:
+        with _start(command, command.arguments, place, around) as process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(share * alone)
             killed = process.poll() is None
             orphans = _kill(process, command.ranks)
         spent = time.perf_counter() - begun
-        there = _state(command, place / "out")
-        half = not command.resumes and (place / "out").exists() and there not in (before or wanted, wanted)
+        there = _state(command, out)
+        half = not command.resumes and out.exists() and there not in (before or wanted, wanted)
         if there != wanted:  # else the kill came when all was done, and the same command would find it so
-            spent += _to_the_end(command.arguments, place, data, command.ranks)
-        left = tuple(sorted(path.name for path in place.rglob("*") if path.name.endswith((".part", ".old"))))
-        return Trial(killed, _state(command, place / "out") == wanted, half, orphans, left, spent - alone)
+            spent += _to_the_end(command, place, around)
+        left = tuple(sorted(path.name for path in place.rglob("*") if _is_temporary(path.name)))
+        return Trial(killed, _state(command, out) == wanted, half, orphans, left, spent - alone)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.endswith((".part", ".old", ".new")) or name.startswith(".pip-")
 
 
 def _tried(name: str, kills: int, seed: int) -> dict[str, object]:
     """A row: a command killed so many times."""
     command, rng = COMMANDS[name], random.Random(f"{name} {seed}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         data, start, alone = (Path(folder) / each for each in ("data", "start", "alone"))
-        _lay_out(data)
+        lay_out(data)
+        variables = stack.enter_context(package_index(command.wheels, data / "wheels")) if command.wheels else {}
+        around = Surroundings(data, variables)
         start.mkdir()
         if command.begins_with:
-            _to_the_end(command.begins_with, start, data, 1)
+            _to_the_end(command, start, around, command.begins_with)
         shutil.copytree(start, alone)
-        seconds = _to_the_end(command.arguments, alone, data, command.ranks)
-        wanted = command.state(alone / "out")
+        seconds = _to_the_end(command, alone, around)
+        wanted = command.state(alone / command.out)
         trials: list[Trial] = []
         while sum(each.killed for each in trials) < kills:
-            trials.append(run_trial(command, data, start, wanted, seconds, rng.random()))
+            trials.append(run_trial(command, around, start, wanted, seconds, rng.random()))
             print(f"{name}: {trials[-1]}", flush=True)
     done = [each for each in trials if each.killed]
     return {

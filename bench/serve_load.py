@@ -31,7 +31,7 @@ from bench.rows import RESULTS, ROOT, Race, Timings, append_row, child_environme
 from deixis import zoo
 from deixis.indexing.changes import build
 
-__all__ = ["PERCENTILES", "RACE", "latencies", "lay_out", "main", "serving"]
+__all__ = ["PERCENTILES", "RACE", "latencies", "lay_out", "main", "serving", "started"]
 
 RACE = Race(
     measures="What 1, 10 or 100 clients of a server wait for",
@@ -47,9 +47,9 @@ ASKED = 300
 _TOGETHER = {"ours": 64, "theirs": 1}
 _SERVER = """
 import sys
-from deixis.apps.options import ServeSettings
-from deixis.apps.serve import desk, server
-desk.LARGEST = int(sys.argv[2])
+from deixis.apps.serve import server, server_state
+from deixis.apps.serve.settings import ServeSettings
+server_state.LARGEST = int(sys.argv[2])
 sys.exit(server.serve(sys.argv[1], ServeSettings(port=0)))
 """
 _COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "grey")
@@ -59,18 +59,20 @@ _numbers = itertools.count()
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: httpx would read all certificates for each client
 
 
-def lay_out(folder: Path, pictures: int, model: str) -> Path:
+def lay_out(folder: Path, pictures: int, model: str, files: Sequence[Path] = ()) -> Path:
     """A run whose vectors lie about where those of pictures of things would.
 
     Args:
         folder: where it goes.
-        pictures: how many the index holds; there are no files of them.
+        pictures: how many the index holds.
         model: whose it is.
+        files: of pictures, which those of the index share; without any there are none of them.
     """
     encoder, rng = zoo.load(model), np.random.default_rng(0)
     base = encoder.encode_text([f"{colour} {thing}" for colour in _COLOURS for thing in _THINGS]).numpy()
     mixed = rng.dirichlet(np.full(len(base), 0.05), pictures) @ base + 0.02 * rng.normal(size=(pictures, base.shape[1]))
-    items = [{"id": f"{i}.jpg", "path": f"/pictures/{i}.jpg", "captions": [], "label": None} for i in range(pictures)]
+    paths = [str(files[i % len(files)] if files else f"/pictures/{i}.jpg") for i in range(pictures)]
+    items = [{"id": f"{i}.jpg", "path": path, "captions": [], "label": None} for i, path in enumerate(paths)]
     zoo.save(encoder, folder / "run" / "model")
     build(
         folder / "run" / "index",
@@ -90,6 +92,13 @@ def serving(run: Path, together: int) -> Iterator[str]:
         run: what it serves.
         together: texts that it passes through the model at a time.
     """
+    with started(run, together) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def started(run: Path, together: int) -> Iterator[tuple[str, int]]:
+    """As `serving`, with the number of the process."""
     command = [sys.executable, "-c", _SERVER, str(run), str(together)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=child_environment())
     try:
@@ -97,7 +106,7 @@ def serving(run: Path, together: int) -> Iterator[str]:
         found = re.findall(r"http://\S+?(?=/)", process.stdout.readline())
         if not found:
             raise SystemExit("The server did not start.")
-        yield found[0]
+        yield found[0], process.pid
     finally:
         process.kill()
         process.communicate()

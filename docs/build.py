@@ -31,6 +31,7 @@ from docs.languages import languages_page
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
+from docs.scale import scale_page
 from docs.stability import stability_page
 from docs.zoo import zoo_page
 
@@ -211,7 +212,8 @@ def _write_picture(path: Path, jpeg: bytes) -> None:
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
-    lines = (ROOT / "results" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    path = ROOT / "results" / f"{name}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
@@ -232,7 +234,8 @@ def quick_pages() -> dict[str, str]:
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
     made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table)
-    made["faults.md"] = faults_page(_rows("faults"), MADE, table)
+    made["faults.md"] = faults_page(_rows("faults"), _rows("serve"), MADE, table)
+    made["scale.md"] = scale_page(_rows("scale"), _rows("bench"), MADE, table)
     made["languages.md"] = languages_page(_rows("languages"), MADE, table)
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)

@@ -161,10 +161,14 @@ _OUT_OF_MEMORY = (
 )
 
 
+_REFUSED = ("can't allocate", "can't start new thread")
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was refused; torch, on a processor, says so in words alone."""
+    """Whether memory was refused; torch, on a processor, and Python's threads say so in words alone."""
     refused = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return refused or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    told = isinstance(error, RuntimeError) and any(each in str(error) for each in _REFUSED)
+    return refused or told
 
 
 _STOPPED = "\nStopped. No partial file was left, and finished work is stored: run the same command to resume."

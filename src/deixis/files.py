@@ -8,11 +8,14 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from deixis.errors import DeixisError
 
 __all__ = [
     "atomic_folder",
@@ -21,6 +24,7 @@ __all__ = [
     "clear_partial",
     "content_hash",
     "public_name",
+    "temporary_folder",
     "write_json",
 ]
 
@@ -58,21 +62,37 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(_mode(0o666))
-        temporary.replace(target)
+        with _locked(temporary), _system_errors():
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(_mode(0o666))
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def clear_partial(path: str | os.PathLike[str]) -> None:
-    """Removes what an `atomic_path` to `path` left when its process was killed. Only for a file that no other process
-    may be writing."""
+    """Removes what an `atomic_path` to `path`, or to any file in the folder `path`, left when its process was killed.
+    What another process is writing stays."""
     target = Path(os.path.realpath(path))
-    for rest in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.part"):
-        rest.unlink(missing_ok=True)
+    folder, name = (target, "*") if target.is_dir() else (target.parent, glob.escape(target.name))
+    for rest in folder.glob(f".{name}.{'?' * 8}.part"):
+        with _locked(rest) as abandoned:
+            if abandoned and rest.is_file():
+                rest.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Makes an `OSError` of what libraries in Rust, as safetensors, say of a disk in words alone."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None or isinstance(error, OSError | DeixisError):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @contextlib.contextmanager
@@ -81,14 +101,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     on any failure (an older one then stays). What processes left that were killed in here, the next one clears away."""
     target, held = _target(path), contextlib.ExitStack()
     _clear_abandoned(target)
-    # It gets its name when it is held, lest another process clears it away before.
-    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new"))
-    held.enter_context(_locked(new))
-    temporary = new.rename(new.with_suffix(".part"))
+    temporary = _new_folder(target, held)
     old = temporary.with_suffix(".old")
     try:
         temporary.chmod(_mode(0o777))
-        yield temporary
+        with _system_errors():
+            yield temporary
         if target.is_dir():
             target.replace(old)
         temporary.replace(target)
@@ -101,12 +119,39 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Holds a folder; whether it could be had. A lock goes with its process, however that ends."""
+def temporary_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a folder beside `path`, which is removed in the end. What processes left that were killed in here, the
+    next one clears away."""
+    target = _target(path)
+    _clear_abandoned(target)
+    with contextlib.ExitStack() as held:
+        temporary = _new_folder(target, held)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _new_folder(target: Path, held: contextlib.ExitStack) -> Path:
+    """Makes a temporary folder, which `held` holds. It gets its name then, lest another process takes it for one that
+    was left."""
+    while True:
+        new = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new"))
+        with contextlib.ExitStack() as tried:
+            tried.enter_context(_locked(new))
+            with contextlib.suppress(FileNotFoundError):  # another process did, before it was held
+                temporary = new.rename(new.with_suffix(".part"))
+                held.push(tried.pop_all())
+                return temporary
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Holds a file or folder; whether it could be had. A lock goes with its process, however that ends."""
     handle = -1
     try:
         try:
-            handle = os.open(folder, os.O_RDONLY)
+            handle = os.open(path, os.O_RDONLY)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # another holds it, it is gone, or can't be read, or the file system knows no locks
             yield False
@@ -125,6 +170,10 @@ def _clear_abandoned(target: Path) -> None:
         with _locked(rest) as abandoned:
             if abandoned:
                 shutil.rmtree(rest, ignore_errors=True)
+    for new in target.parent.glob(f"{name}.new"):
+        with _locked(new) as abandoned, contextlib.suppress(OSError):  # it has its name meanwhile
+            if abandoned:
+                new.rmdir()
     for old in target.parent.glob(f"{name}.old"):
         if old.with_suffix(".part").exists():
             continue

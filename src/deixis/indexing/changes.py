@@ -207,6 +207,11 @@ def _explained(folder: Path) -> Iterator[None]:
             raise DeixisError(
                 f"The disk is full at {folder.absolute()}; the index is whole.", "Free some space and run this again."
             ) from error
+        if error.errno == errno.EFBIG:
+            raise DeixisError(
+                f"A file of {folder} would be larger than files may be there; the index is whole.",
+                "Raise the limit (ulimit -f unlimited), or move the index to another file system.",
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DeixisError(f"The index {folder} can't be changed: {error.strerror}.") from error
         raise

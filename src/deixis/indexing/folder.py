@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.errors import DeixisError
-from deixis.files import write_json
+from deixis.files import clear_partial, write_json
 
 __all__ = [
     "FORMAT",
@@ -243,3 +243,4 @@ def tidy(folder: Path) -> None:
     for entry in list(folder.iterdir()):
         if _PARTS.fullmatch(entry.name) and entry.name not in named:
             entry.unlink(missing_ok=True)
+    clear_partial(folder)  # of files beside the index, which are written without the lock

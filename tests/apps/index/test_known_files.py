@@ -17,9 +17,11 @@ from deixis.apps.index.index import index, index_folder, update
 from deixis.apps.index.known_files import FILE, read_known_files, unchanged, write_known_files
 from deixis.apps.index.settings import IndexSettings
 from deixis.engine.export import text_graph
+from deixis.engine.features import picture_reader
 from deixis.errors import DeixisError
 from deixis.indexing.changes import build
 from deixis.indexing.folder import of_an_index
+from deixis.indexing.index import Index
 from deixis.types import Sample
 from tests.pictures import picture
 
@@ -117,3 +119,37 @@ def test_what_lies_beside_the_vectors_belongs_to_the_index_and_is_replaced_with_
     (folder / text_graph.RESIDUAL).write_bytes(b"")
     assert all(of_an_index(each.name) for each in folder.iterdir())
     assert len(build(folder, np.eye(2, 4), [{"id": "a"}, {"id": "b"}], model="other", fingerprint="f")) == 2
+
+
+def test_a_folder_that_changes_while_it_is_read_gives_a_whole_index_and_the_next_update_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, data, run = random.Random(0), tmp_path / "pictures", tmp_path / "run"
+    for name in ("a", "b", "c", "d"):
+        picture(data / f"{name}.png", SHEETS["red"], rng)
+    read, changed = picture_reader.contents, list[str]()
+
+    def while_read(source: Any) -> Any:
+        found = read(source)
+        if not changed:
+            changed.append(source.name)
+            others = sorted(each for each in data.iterdir() if each.name != source.name)
+            picture(source, SHEETS["green"], rng)  # after it was read
+            others[0].unlink()
+            others[1].write_bytes(others[1].read_bytes()[:60])
+            picture(data / "new.png", SHEETS["blue"], rng)
+        return found
+
+    monkeypatch.setattr(picture_reader, "contents", while_read)
+    monkeypatch.setattr("deixis.inputs.read_ahead.cores", lambda: 1)
+    index(data, run, "tiny", quiet=True)
+    assert len(Index.open(run / "index", verify=True)) == 2, "one has gone, and one is cut short"
+    found = update(run, data, remove_gone=True)
+    assert (found.changed, found.added) == ((changed[0],), ("new.png",))
+    assert [each.reason for each in found.skipped] == ["truncated"]
+    index(data, tmp_path / "anew", "tiny", quiet=True)
+    ids = [
+        {item["id"]: item["hash"] for _, item in Index.open(each / "index").items()}
+        for each in (run, tmp_path / "anew")
+    ]
+    assert ids[0] == ids[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import io
 import json
@@ -226,6 +227,27 @@ def test_a_connection_that_says_nothing_or_not_enough_is_closed(
         assert server.get("/health").status_code == 200
         time.sleep(0.5)
         assert server.get("/health").status_code == 200
+
+
+@pytest.mark.slow
+def test_connections_beyond_the_limit_are_told_so_and_those_before_go_on(
+    collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "most", 3)
+    with running(collection / "run") as server, contextlib.ExitStack() as stack:
+        assert server.get("/health").status_code == 200, "this one stays open"
+        host, port = server.address.removeprefix("http://").split(":")
+        opened = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(4)]
+        for raw in opened[2:]:
+            answer = b"".join(iter(lambda raw=raw: raw.recv(10_000), b""))
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["cure"]
+        assert server.get("/health").status_code == 200
+        opened[0].close()
+        time.sleep(0.2)
+        with socket.create_connection((host, int(port)), timeout=60) as raw:
+            raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert raw.recv(10_000).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.slow

@@ -72,6 +72,31 @@ def test_what_is_no_record_of_this_model_is_passed_over(content: str, tmp_path: 
     assert read_text_graph(tmp_path, "this") is None
 
 
+class TooOld:
+    """An onnxruntime that lacks what is asked of it."""
+
+    class SessionOptions:
+        pass
+
+
+@pytest.mark.parametrize("installed", [None, TooOld], ids=["missing", "too old"])
+def test_without_an_onnxruntime_that_can_the_model_itself_reads_the_words(
+    installed: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache_dir("text-graphs") / "graph"
+    folder.mkdir(parents=True)
+    for name in text_graph._FILES:
+        (folder / name).write_bytes(b"x")
+    facts = {"format": 1, "fingerprint": "this", "graph": "graph", "length": 8, "correction": None}
+    (tmp_path / FILE).write_text(json.dumps({**facts, "hashes": text_graph._hashes(folder)}))
+    with monkeypatch.context() as patch:
+        graph = TextGraph(Means(), Words(), None)
+        patch.setattr(text_graph, "_open", lambda *_: graph)
+        assert read_text_graph(tmp_path, "this") is graph, "all else is as it must be"
+    monkeypatch.setitem(sys.modules, "onnxruntime", installed)
+    assert read_text_graph(tmp_path, "this") is None
+
+
 def corrected(encoder: DualEncoder) -> DualEncoder:
     adapter = TextResidual(encoder.width)
     torch.nn.init.normal_(adapter.linear.weight, std=0.1)

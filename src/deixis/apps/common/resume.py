@@ -12,7 +12,7 @@ from typing import Any
 from deixis.apps.common.runs import explained, free_name
 from deixis.engine.training.build import restored
 from deixis.errors import DeixisError
-from deixis.files import write_json
+from deixis.files import clear_partial, write_json
 
 __all__ = ["RESULT", "RUN", "begin", "finished"]
 
@@ -39,6 +39,8 @@ def begin(out: Path, run: Mapping[str, Any], overwrite: bool) -> bool:
         differ = _differences(wanted, _migrated(_read(out / RUN)))
         if differ:
             raise DeixisError(f"{out} holds another run: {'; '.join(differ)}.", _CURE)
+        with explained(out):
+            clear_partial(out)
         return True
     free_name(out, overwrite)
     with explained(out):

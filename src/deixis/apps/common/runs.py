@@ -48,6 +48,9 @@ _WRITTEN = re.compile(
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
 
+_LEFT = re.compile(r"\..+\..{8}\.part")
+"""What a run leaves that was killed before it had written anything whole."""
+
 _MARKS = ("result.json", "run.json", "index/manifest.json", "export.json", "predictions.csv")
 """One of them is in every run, index, export or folder of predictions."""
 
@@ -146,7 +149,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         return
     if out.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise DeixisError(f"{out} is the folder you are in, or one above.", "Name one inside it, such as --out run.")
-    if not any(out.iterdir()):
+    if all(_LEFT.fullmatch(each.name) for each in out.iterdir()):
         return
     foreign = next((each for each in out.rglob("*") if not each.is_dir() and not _is_of_a_run(each, out)), None)
     if foreign is not None or not any((out / each).is_file() for each in _MARKS):
@@ -204,6 +207,11 @@ def explained(out: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DeixisError(
                 f"The disk is full at {out.absolute().parent}.", "Free some space and run again."
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise DeixisError(
+                f"A file of {out} would be larger than files may be at {out.absolute().parent}.",
+                "Raise the limit (ulimit -f unlimited), or choose another --out, on another file system.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DeixisError(f"{out} can't be written: {error.strerror}.", "Choose another --out.") from error

