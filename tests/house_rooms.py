@@ -62,6 +62,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/evaluation/protocols/miou.py": ("filled_boxes",),
     "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
+    "engine/evaluation/protocols/word_region.py": ("align",),  # the capability
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from deixis.zoo import timm_networks
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["load", "load_encoder", "method_folder", "save_encoder", "weights_notes"]
+__all__ = ["load", "load_encoder", "method_folder", "save_encoder", "tell_weights"]
 
 
 def load(name: str | os.PathLike[str], **options: Any) -> Any:
@@ -62,15 +62,18 @@ def load_encoder(name: str | os.PathLike[str]) -> DualEncoder:
     return encoder
 
 
-def weights_notes(names: Iterable[str]) -> list[str]:
-    """What the weights of requested networks are fetched from, and their licences: to be said before it is done.
+def tell_weights(names: Iterable[str], say: Callable[[str], None]) -> None:
+    """Says what the weights of requested networks are fetched from, and their licences, before it is done.
 
     Args:
         names: of models; `timm:NAME` may be followed by `@LAYER` or `+whiten`.
+        say: receives a line a network.
     """
     networks = [each.partition("@")[0].partition("+")[0] for each in names if each.startswith(timm_networks.PREFIX)]
     notes = {each: timm_networks.weights_note(each) for each in networks}
-    return [f"{model}: weights of {note}." for model, note in notes.items() if note]
+    for model, note in notes.items():
+        if note:
+            say(f"{model}: weights of {note}.")
 
 
 def save_encoder(encoder: DualEncoder, folder: Path, name: str | os.PathLike[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check_and_read, read
-from deixis.apps.common.loading import weights_notes
+from deixis.apps.common.loading import tell_weights
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
@@ -172,8 +172,7 @@ def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[
     for name in names:
         require_fields(name, data)
         plans[name] = load_protocol(name).prepare(data, settings, talk)
-    for note in weights_notes(settings.names):
-        talk.say(note)
+    tell_weights(settings.names, talk.say)
     models = _models(settings)
     if names:
         fit = {name: require_capabilities(name, models, bool(settings.encoders)) for name in names}

@@ -16,7 +16,7 @@ from torch import Tensor
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
-from deixis.apps.common.loading import load_encoder, save_encoder, weights_notes
+from deixis.apps.common.loading import load_encoder, save_encoder, tell_weights
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
@@ -321,8 +321,7 @@ def index_folder(
 
 def _model_of_pictures(model: str | os.PathLike[str], talk: Reporter) -> DualEncoder:
     """The model, on its device; what its weights are fetched from is said before."""
-    for note in weights_notes([str(model)]):
-        talk.say(note)
+    tell_weights([str(model)], talk.say)
     encoder = load_encoder(model).to(launch.device())
     encoder.require_embeddings("index pictures")
     return encoder

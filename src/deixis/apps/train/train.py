@@ -12,7 +12,7 @@ import torch
 
 from deixis import engine, zoo
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.loading import weights_notes
+from deixis.apps.common.loading import tell_weights
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
 from deixis.apps.common.runs import Clock, explained, reserve, versions
@@ -99,8 +99,7 @@ def train(
         own, sources = _sources(name, data, settings.source, reading)
         own = with_captions(name, own, settings)
         talk = Reporter(quiet or rank() > 0)
-        for note in weights_notes([settings.model, *(each.partition("=")[2] for each in settings.set)]):
-            talk.say(note)
+        tell_weights([settings.model, *(each.partition("=")[2] for each in settings.set)], talk.say)
         lesson = prepare(name, own, settings, sources, talk)
         lesson = dataclasses.replace(lesson, notes=(*lesson.notes, *cut_notes(lesson.method, lesson.source)))
         result = _Run(lesson, Path(out), settings, talk).go(overwrite)
