@@ -12,7 +12,7 @@ from torch import Tensor
 from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
 from deixis.errors import DeixisError
 from deixis.inputs.contents import contents
-from deixis.types import Picture
+from deixis.inputs.opening import ImageSource
 
 __all__ = ["PictureReader", "Ready", "Unreadable"]
 
@@ -56,7 +56,7 @@ class PictureReader:
             self.bad[inputs.digest] = failure
         return Ready(place, inputs, None)
 
-    def _read(self, place: int, inputs: Inputs, source: Picture | bytes) -> Float[Tensor, "1 3 H W"] | None:
+    def _read(self, place: int, inputs: Inputs, source: ImageSource) -> Float[Tensor, "1 3 H W"] | None:
         """The pixels, unless another picture has or had the same content."""
         if not self._begins(inputs) or self._is_known(inputs):
             return None
