@@ -111,7 +111,7 @@ def change_forever(run: Path, path: str, pause: float, vector: Sequence[float]) 
         changes.replace(folder, near, marks(state, path))
         count = many if state % 20 == 19 else _ADDED
         names = [f"new-{state}-{i}" for i in range(count)]
-        items = [{"id": name, "path": path, "captions": [], "label": None} for name in names]
+        items: list[dict[str, Any]] = [{"id": name, "path": path, "captions": [], "label": None} for name in names]
         changes.add(folder, rng.normal(size=(count, width)).astype(np.float32), items)
         changes.remove(folder, names)
         print("many" if count == many else "some", flush=True)

@@ -110,9 +110,12 @@ def check_and_read(source: Source, talk: Reporter, encoder: DualEncoder | None =
 
 def _require_some(usable: Source, source: Source) -> None:
     if not usable.samples:
-        first = usable.skipped[len(source.skipped)].detail
+        first = usable.skipped[len(source.skipped)]
+        if first.reason == "not enough memory":
+            raise MemoryError  # the command line says what to do
         raise DeixisError(
-            f"None of the {counted(len(source.samples), 'image')} of {source.root} can be read; the first: {first}",
+            f"None of the {counted(len(source.samples), 'image')} of {source.root} can be read; "
+            f"the first: {first.detail}",
             "Give pictures that an image viewer can open.",
         )
 
