@@ -107,16 +107,16 @@ COMMANDS = {
 
 
 def lay_out(folder: Path) -> None:
-    """DATA and MORE: folders of pictures of shapes, each with a table of captions."""
+    """DATA and MORE: folders of pictures of shapes, each with a table of captions and kinds."""
     samples = scenes(0, _PICTURES + _NEW, side=48, config=SceneConfig(cast="shapes", masks=False)).samples
     for name, part in (("DATA", samples[:_PICTURES]), ("MORE", samples[_PICTURES:])):
         (folder / name).mkdir(parents=True)
-        lines = ["path,caption"]
+        lines = ["path,caption,label"]
         for number, sample in enumerate(part):
             pixels = load_image(sample.picture).permute(1, 2, 0).contiguous().numpy()
             path = folder / name / f"{number:03}.png"
             Image.fromarray(pixels).save(path)
-            lines.append(f'{path.name},"{sample.captions[0]}"')
+            lines.append(f'{path.name},"{sample.captions[0]}",{sample.regions[0].category}')
         (folder / name / _TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from deixis import zoo
 from deixis.files import atomic_folder, write_json
-from deixis.zoo import timm_networks
 
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
@@ -69,6 +68,8 @@ def tell_weights(names: Iterable[str], say: Callable[[str], None]) -> None:
         names: of models; `timm:NAME` may be followed by `@LAYER` or `+whiten`.
         say: receives a line a network.
     """
+    from deixis.zoo import timm_networks  # and torch, which a search by words does without
+
     networks = [each.partition("@")[0].partition("+")[0] for each in names if each.startswith(timm_networks.PREFIX)]
     notes = {each: timm_networks.weights_note(each) for each in networks}
     for model, note in notes.items():
