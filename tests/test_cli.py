@@ -732,7 +732,8 @@ def test_a_signal_after_any_time_leaves_nothing_half_written(number: signal.Sign
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode in (128 + number, -number, 0), err
-        assert "Traceback" not in err or tenths < 5  # before it could say what a signal means
+        # Before it could say what a signal means; or while Python lets go of the lock of an import, and tells itself.
+        assert "Traceback" not in err or tenths < 5 or ("Exception ignored" in err and "importlib" in err)
         assert left_in(tmp_path) == ({"run"} if process.returncode == 0 else set())
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
