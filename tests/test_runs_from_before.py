@@ -18,6 +18,7 @@ from tests.commands import own_cache
 from tests.pictures import captioned, labelled
 
 BEFORE = Path(__file__).parent / "runs_from_before"
+RATE = 1e-2  # of the preset
 TRAIN = ["--config=tiny", "--steps=8", "--batch-size=8", "--checkpoint-every=4", "--precision=float32", "--workers=1"]
 
 
@@ -64,5 +65,5 @@ def test_a_killed_run_goes_on_with_the_same_command_and_ends_as_one_that_was_not
     one, other = (load_file(runs / name / "method.safetensors") for name in ("half", "whole"))
     assert one.keys() == other.keys()
     for name, value in one.items():
-        if not name.endswith(read("filip").card.zero_gradient):  # which the noise of the processor moves
-            assert torch.allclose(value, other[name], atol=1e-5), name
+        noise = name.endswith(read("filip").card.zero_gradient)  # of the processor moves it, a rate a step at the most
+        assert torch.allclose(value, other[name], atol=8 * RATE if noise else 1e-5), name

@@ -136,6 +136,15 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         received.append(number)
         raise _Stopped(f"stopped by signal {number}")
 
+    def ignored(told: Any) -> None:
+        if isinstance(told.exc_value, _Stopped):  # it came while Python let go of something, where nothing is raised
+            import threading
+
+            threading.Timer(0.01, os.kill, (os.getpid(), received[-1])).start()
+        else:
+            before(told)
+
+    before, sys.unraisablehook = sys.unraisablehook, ignored
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     handled = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]  # ignored under nohup
     for each in handled:
@@ -153,6 +162,8 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
             raise
         _to_stderr(f"deixis {verb}: {error}")
         return 2
+    finally:
+        sys.unraisablehook = before
 
 
 _OUT_OF_MEMORY = (
