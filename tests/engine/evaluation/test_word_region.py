@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.output import Column
 from deixis.engine.evaluation.protocols import refer, word_region
+from deixis.engine.features.region_pairs import RegionPairs
 from deixis.errors import DeixisError
 from deixis.types import Phrase, Region
 from deixis.zoo.tiny import load as tiny
@@ -34,15 +36,17 @@ class Words:
         return found
 
 
-class Told:
+class Told(RegionPairs):
     """Regions of a detector, and a method that gives each word the region that is told."""
-
-    tokenizer = Words()
 
     def __init__(self, method: Any) -> None:
         self.method = method
 
-    def batches(self, pictures: Any, texts: list[str]) -> list[Any]:
+    @property
+    def tokenizer(self) -> Any:
+        return Words()
+
+    def batches(self, pictures: Any, texts: Sequence[str]) -> list[Any]:
         count, length = len(texts), max(len(text.split()) for text in texts)
         valid = {"T": torch.ones(count, 3, dtype=torch.bool), "L": torch.ones(count, 1, length, dtype=torch.bool)}
         valid["T"][:, 2] = False

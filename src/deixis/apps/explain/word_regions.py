@@ -16,13 +16,11 @@ from deixis.apps.explain.settings import ExplainSettings
 from deixis.apps.explain.word_patch_alignment import Alignment, draw
 from deixis.apps.explain.word_patch_alignment import align_words as align_with_patches
 from deixis.apps.predict.capable import Model, open_method
-from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import open_image
-from deixis.nn import compute
 from deixis.types import Picture
 from deixis.types.protocols import OffersAlign
 from deixis.types.region_drawing import MarkedRegion, draw_boxes
@@ -63,26 +61,19 @@ def align_words(model: Model, photo: str | Picture, texts: Sequence[str]) -> lis
         DeixisError: the method does not offer this, the picture can't be read, or nothing is found in it.
     """
     method = open_method(model, "align")
-    pairs, found, device = RegionPairs(method), list[list[WordRegion]](), compute.current().device
-    with compute.placed(method), eval_without_grad(method):
-        for batch in pairs.batches([Path(photo) if isinstance(photo, str) else photo] * len(texts), texts):
-            scores = method.align(batch.to(device)).float().cpu()
-            assert batch.boxes is not None
-            for row, text in enumerate(texts):
-                boxes = batch.boxes[row][batch.valid["T"][row]]
-                if not len(boxes):
-                    raise DeixisError(f"No region is found in {photo}.", "Give a picture with things in it.")
-                words = pairs.tokenizer.words(text, batch.valid["L"].shape[2])
-                rows = []
-                for start, stop, first, last in words:
-                    own = scores[row, first:last, : len(boxes)].mean(0)
-                    best = int(own.argmax())
-                    x0, y0, x1, y1 = boxes[best].tolist()
-                    share = float((own / _SPREAD).softmax(0)[best])
-                    rows.append(
-                        WordRegion(text[start:stop], (x0, y0, x1, y1), float(own[best]), share, best, len(boxes))
-                    )
-                found.append(rows)
+    pairs, found = RegionPairs(method), list[list[WordRegion]]()
+    pictures = [Path(photo) if isinstance(photo, str) else photo] * len(texts)
+    for text, (boxes, scores, length) in zip(texts, pairs.by_region(method.align, pictures, texts), strict=True):
+        if not len(boxes):
+            raise DeixisError(f"No region is found in {photo}.", "Give a picture with things in it.")
+        rows = []
+        for start, stop, first, last in pairs.tokenizer.words(text, length):
+            own = scores[first:last].mean(0)
+            best = int(own.argmax())
+            x0, y0, x1, y1 = boxes[best].tolist()
+            share = float((own / _SPREAD).softmax(0)[best])
+            rows.append(WordRegion(text[start:stop], (x0, y0, x1, y1), float(own[best]), share, best, len(boxes)))
+        found.append(rows)
     return found
 
 

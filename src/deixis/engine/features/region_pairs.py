@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,23 @@ from deixis.types import Batch, Picture, Sample, Source, Stage
 from deixis.types.batch import concatenate
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["RegionPairs", "text_tokenizer"]
+__all__ = ["RegionPairs", "RegionScores", "text_tokenizer"]
 
 _BATCH = 64
+
+
+class RegionScores(NamedTuple):
+    """Of a picture and a text.
+
+    Attributes:
+        boxes: of the regions, the likeliest first.
+        scores: of each, or of each token and each [L, T].
+        length: tokens of the batch that the text was read in.
+    """
+
+    boxes: Float[Tensor, "T 4"]
+    scores: Float[Tensor, "*L T"]
+    length: int
 
 
 class RegionPairs:
@@ -74,6 +88,24 @@ class RegionPairs:
             encode.make(source)
         rows = [encode(sample) for sample in samples]
         return [concatenate(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)]
+
+    def by_region(
+        self, call: Callable[[Batch], Tensor], pictures: Sequence[Picture], texts: Sequence[str]
+    ) -> Iterator[RegionScores]:
+        """What the method says of the regions of each pair, one after the other.
+
+        Args:
+            call: of the method, `align` or `refer`, whose last axis is that of regions.
+            pictures: of the pairs.
+            texts: of the pairs.
+        """
+        device = compute.current().device
+        with compute.placed(self.method), eval_without_grad(self.method):
+            for batch in self.batches(pictures, texts):
+                scores = call(batch.to(device)).float().cpu()
+                assert batch.boxes is not None
+                for boxes, valid, row in zip(batch.boxes.float(), batch.valid["T"], scores, strict=True):
+                    yield RegionScores(boxes[valid], row[..., valid], batch.valid["L"].shape[-1])
 
     def match(self, pictures: Sequence[Picture], texts: Sequence[str]) -> Float[Tensor, " N"]:
         """How well each text fits the picture at the same place.

@@ -7,7 +7,7 @@ can't be found: the share that could be stands beside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +20,8 @@ from deixis.engine.evaluation.grounding import IOU
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
-from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.errors import DeixisError
-from deixis.nn import compute
 from deixis.ops.regions.boxes import box_area, pairwise_iou
 from deixis.types import EvalMetric, EvalProtocol, Region
 
@@ -90,15 +88,18 @@ def measure(plan: WordPlan, model: EvalModel, options: EvalOptions, talk: EvalRe
     """For each thing whether the best region is right; beside it what reads no words."""
     rows = {name: np.zeros(len(plan.things)) for name in ("words", "largest", "first", "chance", "could")}
     pairs, cut = RegionPairs(model.model), 0
-    with talk.step("align words"), talk.bar("align words") as bar:
-        answers = dict(_aligned(plan, pairs))
-        bar(len(answers), len(answers))
+    places = sorted({picture for picture, _ in plan.things})
+    samples = [plan.data.samples[place] for place in places]
+    with talk.step("align words"):
+        captions = [sample.captions[0] for sample in samples]
+        found = pairs.by_region(pairs.method.align, [sample.picture for sample in samples], captions)
+        answers = dict(zip(places, found, strict=True))
     for number, (picture, region) in enumerate(plan.things):
         answer, caption = answers[picture], plan.data.samples[picture].captions[0]
         if not len(answer.boxes):
             continue
         right = right_regions(answer.boxes, [region])
-        tokens = answer.tokens_of(pairs.tokenizer.words(caption, answer.length), region)
+        tokens = _tokens_of(pairs.tokenizer.words(caption, answer.length), region, len(answer.scores))
         cut += not bool(tokens.any())
         if bool(tokens.any()):
             rows["words"][number] = float(right[answer.scores[tokens].mean(0).argmax()])
@@ -138,40 +139,10 @@ def blind_choices(boxes: Float[Tensor, "T 4"], right: Bool[Tensor, " T"]) -> dic
     }
 
 
-class _Answer(NamedTuple):
-    """What a model says of a picture and its caption.
-
-    Attributes:
-        boxes: of the regions, as the detector orders them.
-        scores: of each token and region.
-        length: tokens of the batch that it was read in.
-    """
-
-    boxes: Float[Tensor, "T 4"]
-    scores: Float[Tensor, "L T"]
-    length: int
-
-    def tokens_of(self, words: Sequence[tuple[int, int, int, int]], region: Region) -> Bool[Tensor, " L"]:
-        """Those of the words that speak of a region."""
-        tokens = torch.zeros(len(self.scores), dtype=torch.bool)
-        for start, stop, first, last in words:
-            if any(start < end and begin < stop for begin, end in region.spans):
-                tokens[first:last] = True
-        return tokens
-
-
-def _aligned(plan: WordPlan, pairs: RegionPairs) -> Iterator[tuple[int, _Answer]]:
-    """The place of each picture, and what the model says of it."""
-    places = sorted({picture for picture, _ in plan.things})
-    samples = [plan.data.samples[place] for place in places]
-    pictures, done = [sample.picture for sample in samples], 0
-    device = compute.current().device
-    with compute.placed(pairs.method), eval_without_grad(pairs.method):
-        for batch in pairs.batches(pictures, [sample.captions[0] for sample in samples]):
-            scores = pairs.method.align(batch.to(device)).float().cpu()
-            assert batch.boxes is not None
-            for row in range(len(scores)):
-                valid = batch.valid["T"][row]
-                length = batch.valid["L"].shape[-1]
-                yield places[done], _Answer(batch.boxes[row][valid].float(), scores[row][:, valid], length)
-                done += 1
+def _tokens_of(words: Sequence[tuple[int, int, int, int]], region: Region, count: int) -> Bool[Tensor, " L"]:
+    """The tokens of the words that speak of a region."""
+    tokens = torch.zeros(count, dtype=torch.bool)
+    for start, stop, first, last in words:
+        if any(start < end and begin < stop for begin, end in region.spans):
+            tokens[first:last] = True
+    return tokens
