@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
@@ -28,8 +28,12 @@ def kept_answers(
     """
     count = min(_FIRST, len(whole))
     best = np.argsort(-(queries @ whole.T), axis=1, kind="stable")[:, :count]
-    found = index.search(queries, count).rows
-    return np.array([len({*ours} & {*theirs}) / count for ours, theirs in zip(found, best, strict=True)])
+    return _shared(index.search(queries, count).rows, best)
+
+
+def _shared(found: Int[np.ndarray, "Q k"], best: Int[np.ndarray, "Q k"]) -> Float[np.ndarray, " Q"]:
+    """Of each query's best rows the share that is found."""
+    return np.array([len({*some} & {*right}) / len(right) for some, right in zip(found, best, strict=True)])
 
 
 def cost_sentence(index: Index, whole: Float[np.ndarray, "N D"], source: Source, encoder: DualEncoder) -> str:
@@ -63,8 +67,8 @@ def codes_sentence(index: Index) -> str:
     """
     plain = tuple(dataclasses.replace(each, codes=None) for each in index.segments)
     queries, count = index.sample(_ASKED), min(_FIRST, len(index))
-    found, right = (each.search(queries, count).rows for each in (index, dataclasses.replace(index, segments=plain)))
-    recall = np.mean([len({*some} & {*all_}) / count for some, all_ in zip(found, right, strict=True)])
+    best = dataclasses.replace(index, segments=plain).search(queries, count).rows
+    recall = _shared(index.search(queries, count).rows, best).mean()
     stored = index.segments[0].vectors.shape[1]
     return (
         f"Searches read 8 bits a number, {100 * (stored + 4) / (4 * stored):.0f} % of the bytes of float32, and score "
