@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
 from deixis.apps.common.dataset import check
 
 __all__ = ["RACE", "SIDES", "main", "write"]
@@ -107,11 +107,7 @@ def _race(count: int, repeats: int, results: Path) -> None:
         for each, files in ((folder, count), (small, COPIES)):
             each.mkdir()
             write(each, files)
-        runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-        for _ in range(repeats):
-            for side, done in runs.items():
-                where = ("--folder", str(folder), "--small", str(small))
-                done.append(measure_apart("bench.check", "--measure", side, *where))
+        runs = measure_in_turn("bench.check", SIDES, repeats, "--folder", str(folder), "--small", str(small))
     groups = runs["ours"][0]["groups"]
     if not groups or any(run["groups"] != groups for done in runs.values() for run in done):
         raise SystemExit(f"{count}: the sides find other copies")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import filecmp
 import importlib.metadata
 import json
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
 
@@ -32,7 +33,7 @@ __all__ = ["RACE", "SIDES", "main", "same", "write"]
 RACE = Race(
     measures="Vectors of another program, with their items, into an index",
     peers=("faiss flat", "plain"),
-    equal="the ten nearest of 20 queries and their items; plain has nothing to search",
+    equal="the ten nearest of 20 queries and their items; of plain, which has nothing to search, the bytes",
 )
 
 THREADS, WIDTH, QUERIES, NEAREST = 2, 384, 20, 10
@@ -85,13 +86,17 @@ SIDES: dict[str, Callable[[Path, Path], None]] = {"ours": _ours, "faiss flat": _
 
 
 def same(folder: Path) -> bool:
-    """Whether our index and that of faiss answer alike."""
+    """Whether our index and that of faiss answer alike, and a plain copy is one."""
     import faiss
 
     with tempfile.TemporaryDirectory() as place:
-        ours, theirs = Path(place, "ours"), Path(place, "theirs")
+        ours, theirs, plain = Path(place, "ours"), Path(place, "theirs"), Path(place, "plain")
         _ours(folder, ours)
         _faiss(folder, theirs)
+        _plain(folder, plain)
+        copied = [each.name for each in plain.iterdir()]
+        if filecmp.cmpfiles(folder, plain, copied, shallow=False)[0] != copied:
+            return False
         index, flat = Index.open(ours), faiss.read_index(str(theirs / "vectors.faiss"))
         queries = np.load(folder / "vectors.npy", mmap_mode="r")[:QUERIES] + np.float32(0.01)
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
@@ -125,11 +130,8 @@ def _race(count: int, repeats: int, results: Path) -> None:
         folder = Path(place)
         write(folder, count)
         if not same(folder):
-            raise SystemExit(f"{count}: the index and that of faiss answer differently")
-        runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-        for _ in range(repeats):
-            for side, done in runs.items():
-                done.append(measure_apart("bench.import_index", "--measure", side, "--folder", place))
+            raise SystemExit(f"{count}: the index and that of faiss answer differently, or the copy is none")
+        runs = measure_in_turn("bench.import_index", SIDES, repeats, "--folder", place)
     versions = {"faiss flat": importlib.metadata.version("faiss-cpu"), "plain": np.__version__}
     for peer in RACE.peers:
         told = {"race": "import_index", "peer": peer, "peer_version": versions[peer]}

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
 from deixis.ops.metrics import recall_at, retrieval_ranks
 
 __all__ = ["CASES", "RACE", "SIDES", "enough_memory", "equal", "features", "main"]
@@ -130,10 +130,7 @@ def _race(case: str, repeats: int, results: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "features.pt")
         torch.save(features(CASES[case]), path)
-        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
-        for _ in range(repeats):
-            for side, done in runs.items():
-                done.append(measure_apart("bench.ranks", "--measure", side, "--features", str(path)))
+        runs = measure_in_turn("bench.ranks", ("ours", "theirs"), repeats, "--features", str(path))
     metrics = runs["ours"][0]["metrics"]
     if not all(equal(metrics, run["metrics"]) for done in runs.values() for run in done):
         raise SystemExit(f"the sides differ: {metrics} and {runs['theirs'][0]['metrics']}")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_apart
+from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
 from deixis.ops.similarity.identity import identity_ranks
 
 __all__ = ["CASES", "RACE", "SIDES", "equal", "main", "vectors"]
@@ -93,12 +93,8 @@ def _race(case: str, repeats: int, results: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "vectors.pt")
         torch.save(vectors(pictures), path)
-        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
-        for _ in range(repeats):
-            for side, done in runs.items():
-                done.append(
-                    measure_apart("bench.reid", "--measure", side, "--vectors", str(path), "--queries", str(queries))
-                )
+        more = ("--vectors", str(path), "--queries", str(queries))
+        runs = measure_in_turn("bench.reid", ("ours", "theirs"), repeats, *more)
     if not all(equal(one, other) for one, other in zip(runs["ours"], runs["theirs"], strict=True)):
         raise SystemExit("the sides differ")
     peer = {"race": "reid", "peer": "numpy", "peer_version": np.__version__}

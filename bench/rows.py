@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ __all__ = [
         "child_environment",
         "environment",
     ),
-    *("limit_row", "make_row", "measure_apart", "product_of", "races", "stream_of"),
+    *("limit_row", "make_row", "measure_apart", "measure_in_turn", "product_of", "races", "stream_of"),
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -264,6 +264,24 @@ def append_row(row: Mapping[str, Any], path: Path = RESULTS) -> None:
         f"{row['theirs']} {row['unit']}, {row['ratio']} times better ({row['spread'][0]} to {row['spread'][1]})",
         flush=True,
     )
+
+
+def measure_in_turn(
+    module: str, sides: Iterable[str], repeats: int, *arguments: str
+) -> dict[str, list[dict[str, Any]]]:
+    """What each side measures of itself, each time in a process of its own, the sides taking turns.
+
+    Args:
+        module: of the race, which is called with `--measure SIDE`.
+        sides: by name.
+        repeats: runs a side.
+        *arguments: what the call has further.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side, done in runs.items():
+            done.append(measure_apart(module, "--measure", side, *arguments))
+    return runs
 
 
 def append_time_and_memory(

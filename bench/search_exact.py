@@ -44,7 +44,7 @@ from bench.rows import (
     environment,
     limit_row,
     make_row,
-    measure_apart,
+    measure_in_turn,
     product_of,
     stream_of,
 )
@@ -280,10 +280,7 @@ def _race(case: str, sides: Sequence[str], repeats: int, results: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         store(CASES[case], folder, sides)
-        runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        for _ in range(repeats):
-            for side, done in runs.items():
-                done.append(measure_apart("bench.search_exact", "--measure", side, "--folder", place))
+        runs = measure_in_turn("bench.search_exact", sides, repeats, "--folder", place)
         surroundings = environment(threads=THREADS)
         for side in sides:
             if side not in PEERS:
