@@ -100,6 +100,21 @@ def test_what_is_detected_is_described_and_pictures_without_boxes_need_that(boxe
         run(str(boxed), proposals="tiny")
 
 
+@pytest.mark.parametrize(("name", "said"), [("bus", "The red bus"), ("person", "The person"), ("Woman", "The woman")])
+def test_of_people_no_colour_is_said(name: str, said: str, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (40, 40), (250, 250, 250))
+    picture.paste((205, 30, 40), (5, 5, 15, 15))
+    picture.save(tmp_path / "a.png")
+    found = {
+        "images": [{"id": 0, "file_name": "a.png", "width": 40, "height": 40}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [5, 5, 10, 10]}],
+        "categories": [{"id": 1, "name": name}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(found))
+    write(tmp_path / "boxes.json", tmp_path / "out.csv")
+    assert f"{said} is at the top left." in (tmp_path / "out.csv").read_text(encoding="utf-8")
+
+
 def test_a_colour_is_said_where_it_fills_a_box_and_not_what_lies_around(tmp_path: Path) -> None:
     picture = Image.new("RGB", (40, 40), (250, 250, 250))
     picture.paste((205, 30, 40), (5, 5, 15, 15))

@@ -37,6 +37,7 @@ from deixis.nn.language.sequences import prompt, words_of
 from deixis.ops.regions.colours import COLOUR_NAMES, colour_shares
 from deixis.types import Region, Sample, place
 from deixis.types.protocols import LanguageModel, Proposals
+from deixis.zoo.word_kinds import kinds_of
 
 __all__ = ["rephrased", "sentences_of", "write_sentences"]
 
@@ -126,7 +127,7 @@ def _described(samples: Sequence[Sample], detector: Proposals | None) -> Iterato
 
 def _coloured(regions: Sequence[Region], picture: UInt8[Tensor, "3 H W"]) -> list[Region]:
     """The regions with the colour of most of each box, where one has most of it, more than it has of what lies around,
-    and the data say nothing of it."""
+    and the data say nothing of it. People get none: of a dark picture it would say that somebody is black."""
     if not regions:
         return []
     boxes = torch.tensor([region.box for region in regions])
@@ -135,6 +136,7 @@ def _coloured(regions: Sequence[Region], picture: UInt8[Tensor, "3 H W"]) -> lis
     inside, outside = colour_shares((picture[None] / 255).expand(2, -1, -1, -1), torch.stack([boxes, around]))
     shares, numbers = inside.max(1)
     named = (shares >= _MOSTLY) & (shares - outside.gather(1, numbers[:, None])[:, 0] >= _APART)
+    named &= torch.tensor(["person" not in kinds_of(region.category.lower()) for region in regions])
     return [
         dataclasses.replace(region, attributes={"colour": COLOUR_NAMES[number], **region.attributes})
         if name
