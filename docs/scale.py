@@ -32,7 +32,7 @@ _TAKES_OVER = """## What breaks first, and what takes over
    (`deixis export RUN --to postgres`); what PostgreSQL does for replicas and backups need not be done
    here."""
 _BEYOND = tuple(10**exponent for exponent in range(4, 10))
-_HOUR, _DAY, _GB = 3600, 86400, 1e9
+_MINUTE, _HOUR, _DAY, _GB = 60, 3600, 86400, 1e9
 
 
 class Law(NamedTuple):
@@ -110,24 +110,28 @@ _SIZE = re.compile(r"(\d+)([kM]), batch (\d+)")
 
 
 def _of_race(races: Sequence[Row]) -> dict[int, Row]:
-    """What the race `search_exact` says of the same; of a batch the seconds a query."""
-    found: dict[int, dict[str, float]] = {}
+    """What the race `search_exact` says of the same, on the day on which most sizes were raced, the last of such days:
+    one law is not fitted to two machines. Of a batch the seconds a query."""
+    days: dict[str, dict[int, dict[str, float]]] = {}
     for row in races:
         match = _SIZE.fullmatch(row["case"]) if row["race"] == "search_exact" else None
         if match is None:
             continue
         count, batch = int(match[1]) * {"k": 1000, "M": 10**6}[match[2]], int(match[3])
         key = "query_seconds" if batch == 1 else "batch_query_seconds"
-        found.setdefault(count, {})[key] = row["ours"] / batch
-    whole = {count: row for count, row in found.items() if len(row) == 2}
-    return {count: {"vectors": count, "width": 512, **row} for count, row in sorted(whole.items())}
+        days.setdefault(str(row.get("date", ""))[:10], {}).setdefault(count, {})[key] = row["ours"] / batch
+    whole = {day: {n: row for n, row in found.items() if len(row) == 2} for day, found in sorted(days.items())}
+    most = max(reversed(whole.values()), key=len, default={})
+    return {count: {"vectors": count, "width": 512, **row} for count, row in sorted(most.items())}
 
 
 def _seconds(value: float) -> str:
     if value < 1:
         return f"{1000 * value:.3g} ms"
-    if value < _HOUR:
+    if value < 2 * _MINUTE:
         return f"{value:.3g} s"
+    if value < _HOUR:
+        return f"{value / _MINUTE:.3g} minutes"
     return f"{value / _HOUR:.3g} hours" if value < _DAY else f"{value / _DAY:,.0f} days"
 
 

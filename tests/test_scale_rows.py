@@ -58,3 +58,15 @@ def test_a_row_of_each_kind_is_measured(tmp_path: Path) -> None:
     index = Index.open(tmp_path / "index")
     assert scale_rows.shards_row(tmp_path, data, queries, 2, index)["equal"]
     assert scale_rows.cuts(7, 3) == [(0, 2), (2, 4), (4, 7)]
+
+
+def test_one_law_is_fitted_to_the_races_of_one_day() -> None:
+    races = [
+        {"race": "search_exact", "case": f"{size}, batch {batch}", "ours": ours * batch, "date": f"2026-{day}T00:00"}
+        for day, sizes, ours in (("11-25", ("20k", "200k", "1M"), 0.001), ("12-01", ("20k", "60k"), 5.0))
+        for size in sizes
+        for batch in (1, 500)
+    ]
+    page = scale_page([], races, "made", table)
+    assert "| 20,000 | 1 ms | 1 ms |" in page
+    assert "60,000" not in page
