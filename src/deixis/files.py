@@ -23,10 +23,13 @@ __all__ = [
     "cache_dir",
     "clear_partial",
     "content_hash",
+    "is_partial",
     "public_name",
     "temporary_folder",
     "write_json",
 ]
+
+_PARTIAL = re.compile(r"\..+\..{8}\.part")
 
 
 def cache_dir(*parts: str) -> Path:
@@ -70,6 +73,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file or folder of this name is what `atomic_path` or `atomic_folder` write before it is whole.
+
+    Args:
+        name: the last part of a path.
+    """
+    return _PARTIAL.fullmatch(name) is not None
 
 
 def clear_partial(path: str | os.PathLike[str]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deixis.apps.common.early_checks import require_run
 from deixis.errors import DeixisError
-from deixis.files import atomic_folder
+from deixis.files import atomic_folder, is_partial
 from deixis.indexing.index import Index
 
 __all__ = [
@@ -47,9 +47,6 @@ _WRITTEN = re.compile(
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )
 """The files of a run, by path inside its folder: all that may be replaced."""
-
-_LEFT = re.compile(r"\..+\..{8}\.part")
-"""What a run leaves that was killed before it had written anything whole."""
 
 _MARKS = ("result.json", "run.json", "index/manifest.json", "export.json", "predictions.csv")
 """One of them is in every run, index, export or folder of predictions."""
@@ -149,7 +146,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         return
     if out.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise DeixisError(f"{out} is the folder you are in, or one above.", "Name one inside it, such as --out run.")
-    if all(_LEFT.fullmatch(each.name) for each in out.iterdir()):
+    if all(is_partial(each.name) for each in out.iterdir()):  # or of a run that was killed before anything was whole
         return
     foreign = next((each for each in out.rglob("*") if not each.is_dir() and not _is_of_a_run(each, out)), None)
     if foreign is not None or not any((out / each).is_file() for each in _MARKS):
