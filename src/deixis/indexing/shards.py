@@ -87,8 +87,8 @@ class IndexShards:
             DeixisError: as `Index.search`; a folder was changed or damaged meanwhile, or a process was ended.
         """
         asked = np.atleast_2d(queries)
-        jobs = [self._pool.submit(_search, str(each.folder), each.source, asked, k) for each in self.indexes]
         try:
+            jobs = [self._pool.submit(_search, str(each.folder), each.source, asked, k) for each in self.indexes]
             found = [job.result() for job in jobs]
         except BrokenProcessPool as error:
             raise DeixisError(
