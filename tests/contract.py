@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis import engine
@@ -25,7 +25,7 @@ from deixis.nn.regions.region_columns import RegionColumns
 from deixis.ops import collective
 from deixis.types import Batch, Card, FieldSpec, Losses, Progress, SampleSpec, Stage, ViewSpec, protocols
 from deixis.types.batch import CORE_FIELDS, concatenate
-from tests.support import leave_ranks
+from tests.ranks import on_ranks
 
 RULES = ("padding", "order", "cached", "ranks", "learned")
 """The rules that `Card.skip_contract` may name, where the authors' code breaks one and being faithful wins."""
@@ -497,35 +497,30 @@ def a_state_round_trip_gives_equal_losses(subject: Subject, folder: Path) -> Non
     assert path.stat().st_size < kept + 200 * len(sizes) + 1024
 
 
-def ranks_equal_one_process(subject: Subject, counts: tuple[int, ...], folder: Path) -> None:
+def ranks_equal_one_process(subject: Subject, counts: tuple[int, ...]) -> None:
     """The gradients of batches of different sizes, one a rank, are those of one batch in one process."""
     if "ranks" in subject.card.skip_contract:
         return
     counts = tuple(subject.group() * count for count in counts)  # groups stay whole
-    with mp.Manager() as manager:
-        out = manager.dict()
-        mp.spawn(_rank_steps, args=(subject, counts, f"file://{folder}/meet", out), nprocs=len(counts))
-        together = dict(out)
+    together = on_ranks(len(counts), _rank_steps, subject, counts)[0]
     for stage in subject.stages():
         alone = gradients(without_dropout(subject.make()), subject.batch(size=sum(counts), stage=stage), stage)
         alone.pop("loss")
-        found = {name: torch.tensor(value) for name, value in together[stage.name].items()}
+        found = {name: torch.from_numpy(value) for name, value in together[stage.name].items()}
         same(found, alone, subject.card.zero_gradient)
 
 
-def _rank_steps(rank: int, subject: Subject, counts: tuple[int, ...], address: str, out: Any) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=len(counts))
-    start = sum(counts[:rank])
+def _rank_steps(rank: int, subject: Subject, counts: tuple[int, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """Gradients by stage and parameter, on every rank."""
+    start, out = sum(counts[:rank]), dict[str, dict[str, np.ndarray]]()
     for stage in subject.stages():
         method = without_dropout(subject.make())
         batch = subject.batch(size=sum(counts), stage=stage).take(range(start, start + counts[rank]))
         chosen = engine.enter(method, stage)
         engine.backward(method, batch, Progress(stage=stage.name, rank=rank))
         collective.average_gradients(chosen.values())
-        if rank == 0:
-            out[stage.name] = {key: p.grad.tolist() for key, p in chosen.items() if p.grad is not None}
-    leave_ranks()
+        out[stage.name] = {key: p.grad.numpy() for key, p in chosen.items() if p.grad is not None}
+    return out
 
 
 # Fitted

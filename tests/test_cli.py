@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +27,15 @@ import pytest
 import torch
 from PIL import Image
 
+from deixis import cli
 from deixis.apps.adapt.settings import AdaptSettings
 from deixis.apps.common import command_line
+from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import check
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb, command, read_verb, verbs
 from deixis.cli import main
+from deixis.errors import raise_if_stopped
 from deixis.types.literals import read_literal
 from tests import house
 from tests.commands import QUICK, SOURCE, Answer, deixis, own_cache, start
@@ -734,6 +737,25 @@ def test_a_signal_that_comes_while_python_lets_go_of_something_stops_the_command
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")
     assert done.stderr.strip().startswith("Stopped. No partial file was left")
+
+
+def test_a_signal_that_code_in_c_swallows_stops_the_next_turn_of_a_long_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(verb: str, arguments: Sequence[str]) -> int:
+        with Reporter(quiet=True).bar("pictures") as update:
+            update(1, 3)
+            with contextlib.suppress(KeyboardInterrupt):  # as what is called through C may do
+                signal.raise_signal(signal.SIGTERM)
+            update(2, 3)
+        raise AssertionError
+
+    monkeypatch.setattr(cli, "_run", run)
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert cli._guarded("check", []) == 128 + signal.SIGTERM
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    raise_if_stopped()  # once the command has ended, nothing is left of it
 
 
 @pytest.mark.slow

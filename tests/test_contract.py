@@ -246,15 +246,15 @@ def test_a_state_round_trip_without_frozen_parts_gives_equal_losses(name: str, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_two_ranks_with_unequal_counts_equal_one_process(name: str, tmp_path: Path) -> None:
-    contract.ranks_equal_one_process(subject(name), (4, 3), tmp_path)
+def test_two_ranks_with_unequal_counts_equal_one_process(name: str) -> None:
+    contract.ranks_equal_one_process(subject(name), (4, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip", "align", "filip"])
-def test_four_ranks_with_unequal_counts_equal_one_process(name: str, tmp_path: Path) -> None:
+def test_four_ranks_with_unequal_counts_equal_one_process(name: str) -> None:
     """Of the methods that compare all samples with all: most of what a rank is told comes from others."""
-    contract.ranks_equal_one_process(subject(name), (3, 1, 4, 2), tmp_path)
+    contract.ranks_equal_one_process(subject(name), (3, 1, 4, 2))
 
 
 # Fitted

@@ -415,15 +415,15 @@ def test_a_fault_between_ranks_is_not_seen_in_one_process(toy: type) -> None:
 
 
 @pytest.mark.slow
-def test_a_sound_method_is_the_same_on_two_ranks(tmp_path: Path) -> None:
-    contract.ranks_equal_one_process(subject(Sound), (4, 3), tmp_path)
+def test_a_sound_method_is_the_same_on_two_ranks() -> None:
+    contract.ranks_equal_one_process(subject(Sound), (4, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("toy", BETWEEN_RANKS, ids=lambda toy: toy.__name__)
-def test_a_fault_between_ranks_is_caught(toy: type, tmp_path: Path) -> None:
+def test_a_fault_between_ranks_is_caught(toy: type) -> None:
     with pytest.raises(AssertionError, match="not close"):
-        contract.ranks_equal_one_process(subject(toy), (4, 3), tmp_path)
+        contract.ranks_equal_one_process(subject(toy), (4, 3))
 
 
 def test_an_exemption_is_heeded_and_nothing_else_is() -> None:

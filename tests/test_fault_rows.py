@@ -16,7 +16,7 @@ from docs.faults import faults_page
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "train, frozen columns", "index --update", "pack"])
+@pytest.mark.parametrize("name", ["train, frozen columns", "index --update", "pack"])
 def test_a_command_that_is_killed_and_run_again_ends_the_same(name: str, tmp_path: Path) -> None:
     command, start, alone = COMMANDS[name], tmp_path / "start", tmp_path / "alone"
     lay_out(tmp_path)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from deixis.apps.common.verbs import command, read_verb, verbs
-from deixis.errors import DeixisError
+from deixis.errors import STOPPED_BY, DeixisError, Stopped, raise_if_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # see deixis.apps.common.verbs
@@ -130,17 +130,17 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         return 2
     import signal  # it takes a millisecond to load, of the twenty in which help answers
 
-    received: list[int] = []
+    STOPPED_BY.clear()
 
     def stop(number: int, frame: Any) -> None:
-        received.append(number)
-        raise _Stopped(f"stopped by signal {number}")
+        STOPPED_BY.append(number)
+        raise_if_stopped()
 
     def ignored(told: Any) -> None:
-        if isinstance(told.exc_value, _Stopped):  # it came while Python let go of something, where nothing is raised
+        if isinstance(told.exc_value, Stopped):  # it came while Python let go of something, where nothing is raised
             import threading
 
-            threading.Timer(0.01, os.kill, (os.getpid(), received[-1])).start()
+            threading.Timer(0.01, os.kill, (os.getpid(), STOPPED_BY[-1])).start()
         else:
             before(told)
 
@@ -152,9 +152,9 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
     try:
         return _run(verb, arguments)
     except BaseException as error:
-        if received:  # whatever was raised: a library in C that is being imported makes an ImportError of it
+        if STOPPED_BY:  # whatever was raised: a library in C that is being imported makes an ImportError of it
             _to_stderr(_STOPPED)
-            return 128 + received[0]
+            return 128 + STOPPED_BY[0]
         if _is_out_of_memory(error):
             _to_stderr(f"deixis {verb}: {_OUT_OF_MEMORY}")
             return 2
@@ -164,6 +164,7 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         return 2
     finally:
         sys.unraisablehook = before
+        STOPPED_BY.clear()
 
 
 _OUT_OF_MEMORY = (
@@ -183,10 +184,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 _STOPPED = "\nStopped. No partial file was left, and finished work is stored: run the same command to resume."
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal, raised where the program is, so that everything half-written is taken away."""
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["DeixisError", "require"]
+__all__ = ["STOPPED_BY", "DeixisError", "Stopped", "raise_if_stopped", "require"]
+
+STOPPED_BY: list[int] = []
+"""The signals that told this command to stop, as they came."""
 
 
 class DeixisError(Exception):
@@ -24,6 +27,20 @@ class DeixisError(Exception):
 
     def __reduce__(self) -> tuple[type[DeixisError], tuple[str, str]]:
         return type(self), (self.found, self.cure)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal, raised where the program is, so that everything half-written is taken away."""
+
+
+def raise_if_stopped() -> None:
+    """Raises once more what a signal raised. Code in C may have swallowed it, so that long loops ask at each turn.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    if STOPPED_BY:
+        raise Stopped(f"stopped by signal {STOPPED_BY[-1]}")
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

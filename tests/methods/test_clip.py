@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis import engine, zoo
@@ -23,7 +21,8 @@ from deixis.ops.contrastive import info_nce
 from deixis.types import Batch, OptimSpec, Progress, Stage
 from deixis.types.batch import concatenate
 from tests.clip_golden import assert_gradient, assert_gradients, close, stored, text_tower, vit
-from tests.support import leave_ranks, load_golden
+from tests.ranks import on_ranks
+from tests.support import load_golden
 
 
 def built(**overrides: Any) -> clip.Method:
@@ -208,24 +207,17 @@ def pieces() -> list[Batch]:
     return [first, dataclasses.replace(second, ids=("x", "y"))]
 
 
-def _rank_step(rank: int, address: str, out: Any) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def _rank_step(rank: int) -> dict[str, Any]:
     method = built()
     chosen = engine.enter(method, Stage())
     engine.backward(method, pieces()[rank], Progress(rank=rank))
     collective.average_gradients(chosen.values())
-    if rank == 0:
-        out.update({name: parameter.grad.tolist() for name, parameter in chosen.items()})
-    leave_ranks()
+    return {name: parameter.grad.tolist() for name, parameter in chosen.items()}
 
 
 @pytest.mark.slow
-def test_a_caption_that_another_rank_has_too_shares_its_images(tmp_path: Path) -> None:
-    with mp.Manager() as manager:
-        out = manager.dict()
-        mp.spawn(_rank_step, args=(f"file://{tmp_path}/meet", out), nprocs=2)
-        together = {name: torch.tensor(value) for name, value in out.items()}
+def test_a_caption_that_another_rank_has_too_shares_its_images() -> None:
+    together = {name: torch.tensor(value) for name, value in on_ranks(2, _rank_step)[0].items()}
     method = built()
     chosen = engine.enter(method, Stage())
     engine.backward(method, concatenate(pieces()), Progress())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +15,8 @@ from deixis.methods import seer
 from deixis.nn.vision.any_size import pooled
 from deixis.ops.collective import world_size
 from deixis.types import Batch, Features, Losses, Progress
-from tests.support import leave_ranks, load_golden
+from tests.ranks import on_ranks
+from tests.support import load_golden
 
 
 def built(**overrides: Any) -> seer.Method:
@@ -127,20 +126,11 @@ def of_ranks(rank: int) -> dict[str, Any]:
     return {"loss": losses.total.tolist(), "queue": [queue.rows.tolist() for queue in method.queues]}
 
 
-def _run_rank(rank: int, address: str, out: Any) -> None:
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=len(COUNTS))
-    out[rank] = of_ranks(rank)
-    leave_ranks()
-
-
 @pytest.mark.slow
-def test_two_ranks_with_a_full_queue_equal_one_process(tmp_path: Path) -> None:
+def test_two_ranks_with_a_full_queue_equal_one_process() -> None:
     """The queue counts once, and takes the rows of all ranks in their order."""
     alone = of_ranks(0)
-    with mp.Manager() as manager:
-        out: Any = manager.dict()
-        mp.spawn(_run_rank, args=(f"file://{tmp_path}/meet", out), nprocs=len(COUNTS))
-        ranks = [dict(out[rank]) for rank in range(len(COUNTS))]
+    ranks = on_ranks(len(COUNTS), of_ranks)
     assert sum(each["loss"] for each in ranks) / len(ranks) == pytest.approx(alone["loss"], rel=1e-5)
     for each in ranks:
         torch.testing.assert_close(torch.tensor(each["queue"]), torch.tensor(alone["queue"]))

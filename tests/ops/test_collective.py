@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from deixis.engine.training.train import train
@@ -18,7 +14,7 @@ from deixis.ops import collective
 from deixis.ops.contrastive import info_nce, sigmoid_pairs
 from deixis.ops.late_interaction import token_similarity
 from deixis.types import Batch, Card, Losses, Progress
-from tests.support import leave_ranks
+from tests.ranks import on_ranks
 
 COUNTS = (3, 1)
 
@@ -58,21 +54,6 @@ def test_in_one_process_each_exchange_is_the_identity() -> None:
 
 
 # Two processes
-
-
-def _work(rank: int, world: int, job: Callable[[int], Any], address: str, out: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
-    out[rank] = job(rank)
-    leave_ranks()
-
-
-def together(job: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
-    """What `job` gives on each rank."""
-    with mp.Manager() as manager:
-        out = manager.dict()
-        mp.spawn(_work, args=(world, job, f"file://{folder}/meet", out), nprocs=world)
-        return [out[rank] for rank in range(world)]
 
 
 def _gathered(rank: int) -> dict[str, Any]:
@@ -144,13 +125,13 @@ CARD = Card("Diverging", 2026, "trained")
 
 
 def _all(rank: int) -> dict[str, Any]:
-    """Everything in one pair of processes, since starting them is what takes time."""
+    """Everything in one go."""
     return {"gather": _gathered(rank), "count": _counted(rank), "others": _others(rank), "diverges": _diverges(rank)}
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return together(_all, tmp_path_factory.mktemp("ranks"))
+def ranks() -> list[dict[str, Any]]:
+    return on_ranks(2, _all)
 
 
 @pytest.mark.slow
@@ -266,8 +247,8 @@ def _quarter(rank: int) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def quarters(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[Any]]]:
-    return together(_quarter, tmp_path_factory.mktemp("four"), world=4)
+def quarters() -> list[dict[str, list[Any]]]:
+    return on_ranks(4, _quarter)
 
 
 @pytest.mark.slow

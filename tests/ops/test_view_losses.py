@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F
 
 from deixis.ops.collective import world_size
 from deixis.ops.similarity.view_losses import nt_xent, spectral, supcon
-from tests.support import leave_ranks
+from tests.ranks import on_ranks
 
 COUNTS = (3, 2)
 LABELS = torch.tensor([0, 1, 0, 2, 1])
@@ -89,19 +87,10 @@ def of_ranks(rank: int) -> dict[str, list[Any]]:
     return found
 
 
-def _run_rank(rank: int, address: str, out: Any) -> None:
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=len(COUNTS))
-    out[rank] = of_ranks(rank)
-    leave_ranks()
-
-
 @pytest.mark.slow
-def test_two_ranks_of_unequal_size_equal_one_process(tmp_path: Path) -> None:
+def test_two_ranks_of_unequal_size_equal_one_process() -> None:
     alone = of_ranks(0)
-    with mp.Manager() as manager:
-        out: Any = manager.dict()
-        mp.spawn(_run_rank, args=(f"file://{tmp_path}/meet", out), nprocs=len(COUNTS))
-        ranks = [dict(out[rank]) for rank in range(len(COUNTS))]
+    ranks = on_ranks(len(COUNTS), of_ranks)
     for name, whole in alone.items():
         for part in range(2):
             mean = torch.stack([torch.tensor(each[name][part]) for each in ranks]).mean(dim=0)

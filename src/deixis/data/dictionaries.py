@@ -109,7 +109,7 @@ class Dictionary:
         if len(unknown) == len(told):
             raise DeixisError(
                 f"None of the words of {text!r} is in the dictionary of {self.language!r}.",
-                "Check the language, or leave --language out to search in English.",
+                "Check the language, or leave it out to search in English.",
             )
         readings = []
         for place in range(_READINGS):

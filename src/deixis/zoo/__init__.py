@@ -20,7 +20,19 @@ from deixis.zoo.parts import load_part
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["LAYOUTS", "METHOD", "MODELS", "joined", "layouts_for", "load", "load_part", "save", "save_as"]
+__all__ = [
+    "IMAGE_SIDE",
+    "LAYOUTS",
+    "METHOD",
+    "MODELS",
+    "is_image_side",
+    "joined",
+    "layouts_for",
+    "load",
+    "load_part",
+    "save",
+    "save_as",
+]
 
 MODELS: dict[str, str] = {
     "starter": "EfficientNet-Lite0 and MiniLM-L6 joined without training; for trying out, needs no model hub",
@@ -43,6 +55,9 @@ _SCALE = 20.0
 
 METHOD = "method.safetensors"
 """What a run keeps of its method; in a folder without a dual encoder it is all that there is."""
+
+IMAGE_SIDE = "image_side"
+"""What the config of an index's model has where that is an image tower, or a place of an encoder."""
 
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -92,7 +107,7 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
         )
         return encoder
     for folder in (path, path / "model"):
-        if (folder / METHOD).is_file() and not (folder / "model").is_dir():
+        if ((folder / METHOD).is_file() and not (folder / "model").is_dir()) or is_image_side(folder):
             raise importlib.import_module("deixis.nn.image_only").words_error(key)
         if _layouts(folder) or (folder / "config.json").is_file():
             return _load_folder(folder, os.path.abspath(folder), layout, options)
@@ -111,6 +126,14 @@ def _find(key: str, layout: str | None, options: dict[str, Any]) -> DualEncoder:
     close = difflib.get_close_matches(key, MODELS, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     raise DeixisError(f"There is no model called {key!r}.", hint + there)
+
+
+def is_image_side(folder: Path) -> bool:
+    """Whether a folder holds the image tower, or the place of an encoder, that an index was made with."""
+    try:
+        return IMAGE_SIDE in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _made(key: str, options: dict[str, Any]) -> DualEncoder:

@@ -12,8 +12,8 @@ import torch
 from deixis import engine
 from deixis.apps.eval.encoders import at_places, load_image_side
 from deixis.apps.eval.evaluate import evaluate
-from deixis.apps.eval.places import PlaceFeatures, method_places
 from deixis.apps.eval.settings import EvalSettings
+from deixis.apps.image_sides.places import PlaceFeatures, method_places
 from deixis.errors import DeixisError
 from deixis.inputs.duplicates import perceptual_hash
 from tests.commands import own_cache

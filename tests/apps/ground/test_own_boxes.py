@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deixis import engine
+from deixis import engine, zoo
+from deixis.apps.train.method_runs import facts_of, load_method
+from deixis.engine.training.checkpoint import save_state
+from deixis.engine.training.stages import name_of
+from deixis.errors import DeixisError
 from tests.commands import deixis
 
 BOXES = ([4, 4, 20, 20], [30, 10, 20, 30])
@@ -64,3 +69,25 @@ def test_a_picture_without_boxes_a_picture_twice_and_a_method_that_takes_none_ar
     refused = deixis("ground", "photo.png", "red", "--model", "run", "--boxes", "boxes.json")
     assert refused.code == 2
     assert "takes none" in refused.err
+
+
+@pytest.mark.parametrize("name", ["uniter", "variational_context"])
+def test_a_run_is_not_read_with_another_detector_than_it_was_made_with(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it learned of regions is about those of one detector."""
+    method = engine.build(name, "tiny").eval()
+    what = {"method": name, "config": dataclasses.asdict(method.config)}
+    save_state(method, tmp_path / "method.safetensors", facts_of(method, what, "tiny", ()))
+    assert name_of(load_method(tmp_path)) == name
+    loaded = zoo.load_part
+
+    def another(kind: str, *given: Any, **options: Any) -> Any:
+        part = loaded(kind, *given, **options)
+        if kind == "proposals":
+            part.classes = (*part.classes[:-1], "something else")
+        return part
+
+    monkeypatch.setattr(zoo, "load_part", another)
+    with pytest.raises(DeixisError, match=r"The part 'proposals' of the run .* was 'tiny' with fingerprint \w+, and"):
+        load_method(tmp_path)

@@ -13,7 +13,7 @@ from deixis import zoo
 from deixis.apps.common.console import Reporter
 from deixis.apps.languages import trained
 from deixis.apps.languages.trained import LanguageTower, read_tower, train_language
-from deixis.apps.search.language import in_language
+from deixis.apps.search.language import LanguageReader
 from deixis.apps.search.query import Query
 from deixis.apps.search.searcher import Searcher
 from deixis.engine.language_tower import TowerRecipe, save_tower
@@ -96,7 +96,7 @@ def test_a_query_is_read_in_the_way_that_was_best(way: str) -> None:
     write_german(["rot\tred", "Vogel\tbird"])
     kept(way)
     said, encoder = list[str](), zoo.load("tiny")
-    query, reader = in_language(Query(texts=("ein roter Vogel",)), "de", "auto", encoder, said.append)
+    query, reader = LanguageReader("de", "auto", encoder)(Query(texts=("ein roter Vogel",)), said.append)
     assert (reader is None) == (way == "dictionary")
     assert query.texts == (("red bird",) if way == "dictionary" else ("ein roter Vogel",))
     if reader is not None:
@@ -110,7 +110,7 @@ def test_both_is_the_tower_alone_where_the_dictionary_knows_no_word() -> None:
     write_german(["rot\tred"])
     kept("both")
     encoder = zoo.load("tiny")
-    both, alone = (in_language(Query(texts=("Haus",)), "de", by, encoder, print)[1] for by in ("both", "tower"))
+    both, alone = (LanguageReader("de", by, encoder)(Query(texts=("Haus",)), print)[1] for by in ("both", "tower"))
     assert both is not None
     assert alone is not None
     np.testing.assert_allclose(both(["Haus"]), alone(["Haus"]), atol=1e-6)
@@ -120,20 +120,20 @@ def test_a_model_with_other_texts_has_the_dictionary_alone_and_a_tower_is_refuse
     write_german(["rot\tred"])
     kept("tower")
     other = zoo.load("tiny", seed=1)
-    query, reader = in_language(Query(texts=("rot",)), "de", "auto", other, print)
+    query, reader = LanguageReader("de", "auto", other)(Query(texts=("rot",)), print)
     assert reader is None
     assert query.texts == ("red",)
     with pytest.raises(DeixisError, match="No text tower was trained that reads German"):
-        in_language(Query(texts=("rot",)), "de", "tower", other, print)
+        LanguageReader("de", "tower", other)(Query(texts=("rot",)), print)
 
 
 def test_words_in_letters_that_the_language_has_not_are_refused_and_so_is_a_damaged_tower() -> None:
     kept("tower")
     encoder = zoo.load("tiny")
     with pytest.raises(DeixisError, match="in the letters of German"):
-        in_language(Query(texts=("красная птица",)), "de", "auto", encoder, print)
+        LanguageReader("de", "auto", encoder)(Query(texts=("красная птица",)), print)
     with pytest.raises(DeixisError, match="no dictionary for 'tlh'"):
-        in_language(Query(texts=("nuqneH",)), "tlh", "auto", encoder, print)
+        LanguageReader("tlh", "auto", encoder)(Query(texts=("nuqneH",)), print)
     (cache_dir("languages", "de") / "tower.json").write_text(json.dumps({"format": 2, "way": "tower"}))
     with pytest.raises(DeixisError, match="another version") as error:
         read_tower("de", encoder)
@@ -143,7 +143,7 @@ def test_words_in_letters_that_the_language_has_not_are_refused_and_so_is_a_dama
 def test_a_search_in_german_ranks_by_what_the_tower_says_and_knows_no_relevance(place: Path) -> None:
     kept("tower")
     searcher = Searcher(place / "plain")
-    query, reader = in_language(Query(texts=("ein Vogel",)), "de", "auto", searcher.text_encoder, print)
+    query, reader = LanguageReader("de", "auto", searcher.text_encoder)(Query(texts=("ein Vogel",)), print)
     assert reader is not None
     found = searcher.search(query, 3, reader=reader)
     scores = np.asarray(searcher.index.vectors) @ reader(["ein Vogel"])[0]

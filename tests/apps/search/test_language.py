@@ -6,7 +6,7 @@ import pytest
 
 from deixis import zoo
 from deixis.apps.languages import look_up
-from deixis.apps.search import language
+from deixis.apps.search.language import LanguageReader
 from deixis.apps.search.query import Query
 from deixis.errors import DeixisError
 from tests.dictionaries import write_german
@@ -22,7 +22,7 @@ def test_texts_are_read_with_all_senses_and_minus_texts_too_and_pictures_stay() 
     said: list[str] = []
     texts, weights = ("ein roter Vogel", "Vogel"), (2.0, 1.0, 5.0)
     query = Query(texts=texts, minus_texts=("der Käfig",), images=("a.jpg",), weights=weights)
-    english = language.in_english(query, "de", zoo.load("tiny"), said.append)
+    english = LanguageReader("de", "dictionary", zoo.load("tiny"))(query, said.append)[0]
     assert english.texts == ("red bird", "scarlet bird", "bird"), "the byte reader knows the shorter one better"
     assert english.minus_texts == ("cage",)
     assert english.images == ("a.jpg",)
@@ -33,7 +33,7 @@ def test_texts_are_read_with_all_senses_and_minus_texts_too_and_pictures_stay() 
 @pytest.mark.usefixtures("german")
 def test_one_text_with_one_reading_stays_one_whose_relevance_was_measured() -> None:
     said: list[str] = []
-    english = language.in_english(Query(texts=("Vogel xyzzy",)), "de", zoo.load("tiny"), said.append)
+    english = LanguageReader("de", "dictionary", zoo.load("tiny"))(Query(texts=("Vogel xyzzy",)), said.append)[0]
     assert english.plain
     assert said[1] == "not in the dictionary, left as they are: xyzzy"
 
@@ -41,5 +41,5 @@ def test_one_text_with_one_reading_stays_one_whose_relevance_was_measured() -> N
 def test_a_language_without_a_dictionary_says_how_to_get_it() -> None:
     look_up._entries.cache_clear()
     with pytest.raises(DeixisError, match="not in the cache") as error:
-        language.in_english(Query(texts=("oiseau",)), "fr", zoo.load("tiny"), print)
+        LanguageReader("fr", "dictionary", zoo.load("tiny"))(Query(texts=("oiseau",)), print)
     assert "deixis data get language-fr" in error.value.cure

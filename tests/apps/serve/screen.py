@@ -77,6 +77,8 @@ class Screen:
         self.page.set_viewport_size({"width": width, "height": 800 if width > 600 else 740})
         self.page.emulate_media(color_scheme=scheme)
         self.page.goto(f"{self.address}/{query}")
+        # on a busy machine nothing is under way for half a second while the scripts still begin
+        self.page.wait_for_selector("#grid[aria-busy=false]", state="attached")
         self.settle()
         return self
 

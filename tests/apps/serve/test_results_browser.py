@@ -204,7 +204,7 @@ def test_a_picture_is_seen_pixel_by_pixel_and_never_larger_than_it_is(screen: Sc
     large = page.locator("#view-large")
     natural = "image => image.complete && !image.hidden && [image.naturalWidth, image.naturalHeight]"
     shown = "image => { const box = image.getBoundingClientRect(); return [box.width, box.height]; }"
-    assert page.locator("#view-size").inner_text() == "2000 × 1500 pixels"
+    screen.until(page.locator("#view-size").inner_text, "2000 × 1500 pixels")
     screen.until(lambda: large.evaluate(natural), [1600, 1200])
     screen.button("Full size").click()
     screen.until(lambda: large.evaluate(natural), list(LARGE))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from deixis.nn.frozen import freeze
 from deixis.nn.layers.norms import share_batch_norms
 from deixis.ops.collective import average_gradients, world_size
-from tests.support import Peer, leave_ranks
+from tests.ranks import on_ranks
+from tests.support import Peer
 
 timm = Peer("timm")
 COUNTS = (4, 1)
@@ -70,22 +69,16 @@ def test_frozen_norms_are_left_alone() -> None:
 
 
 @pytest.mark.slow
-def test_two_unequal_ranks_equal_one_process(tmp_path: Path) -> None:
+def test_two_unequal_ranks_equal_one_process() -> None:
     whole = passed(norms(), 0, sum(COUNTS))
-    with mp.Manager() as manager:
-        out: Any = manager.dict()
-        mp.spawn(_pass, args=(f"file://{tmp_path}/meet", out), nprocs=len(COUNTS))
-        ranks = [{name: torch.tensor(value) for name, value in out[rank].items()} for rank in range(len(COUNTS))]
+    ranks = [{name: torch.tensor(value) for name, value in each.items()} for each in on_ranks(len(COUNTS), _pass)]
     for name, expected in whole.items():
         rows = name.endswith((".given", ".gradient"))
         found = torch.cat([rank[name] for rank in ranks]) if rows else ranks[1][name]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def _pass(rank: int, address: str, out: Any) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=len(COUNTS))
+def _pass(rank: int) -> dict[str, Any]:
     kinds = share_batch_norms(norms())
     assert isinstance(kinds, nn.ModuleDict)
-    out[rank] = {name: value.tolist() for name, value in passed(kinds, sum(COUNTS[:rank]), COUNTS[rank]).items()}
-    leave_ranks()
+    return {name: value.tolist() for name, value in passed(kinds, sum(COUNTS[:rank]), COUNTS[rank]).items()}

@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deixis.apps.common.formatting import one_line
+from deixis.errors import raise_if_stopped
 
 __all__ = ["Reporter"]
 
@@ -116,13 +117,18 @@ class Reporter:
 
     @contextlib.contextmanager
     def bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Yields a function of (done, total)."""
+        """Yields a function of (done, total); it raises `Stopped` where a signal came and got lost."""
         if self._err.is_terminal and not self.quiet:
             text, count = TextColumn("{task.description}"), MofNCompleteColumn()
             columns = (text, BarColumn(), count, _Rate(), TimeRemainingColumn())
             with Progress(*columns, console=self._err, transient=True) as progress:
                 task = progress.add_task(name, total=None)
-                yield lambda done, total: progress.update(task, completed=done, total=total)
+
+                def update(done: int, total: int) -> None:
+                    raise_if_stopped()
+                    progress.update(task, completed=done, total=total)
+
+                yield update
         else:
             yield self._lines(name)
 
@@ -151,6 +157,7 @@ class Reporter:
         last = [-1]
 
         def update(done: int, total: int) -> None:
+            raise_if_stopped()
             quarter = 4 * done // total if total else 4
             if quarter > last[0]:
                 last[0] = quarter

@@ -11,11 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from deixis import zoo
 from deixis.files import atomic_folder, write_json
+from deixis.zoo.parts import part_kind
 
 if TYPE_CHECKING:
     from deixis.nn.dual import DualEncoder
 
-__all__ = ["load", "load_encoder", "method_folder", "save_encoder", "tell_weights"]
+__all__ = [
+    "AT",
+    "image_side_folder",
+    "load",
+    "load_encoder",
+    "method_folder",
+    "reads_text",
+    "save_encoder",
+    "tell_weights",
+]
+
+AT = "@"
+"""Between the name of an encoder and a place of it."""
 
 
 def load(name: str | os.PathLike[str], **options: Any) -> Any:
@@ -46,19 +59,50 @@ def method_folder(name: str | os.PathLike[str]) -> Path | None:
 
 
 def load_encoder(name: str | os.PathLike[str]) -> DualEncoder:
-    """What indexes and compares images: a dual encoder, or, of a run without one, its method as a model of images.
+    """What indexes and compares images: a dual encoder, or a model of images alone: the method of a run without a dual
+    encoder, an image tower, a place of an encoder, or the model of an index that was made with one of these.
 
     Args:
-        name: as for `load`.
+        name: as for `load`; also an image tower, such as `timm:resnet18`, and `NAME@PLACE`.
 
     Raises:
         DeixisError: as `load`; or the method of a run embeds no images.
     """
+    kept = image_side_folder(name)
+    if kept is not None or _is_image_side(name):
+        sides = importlib.import_module("deixis.apps.image_sides.image_side")
+        side: DualEncoder = sides.image_side(os.fspath(name)) if kept is None else sides.read_image_side(kept)
+        return side
     folder = method_folder(name)
     if folder is None:
         return zoo.load(name).eval()
     encoder: DualEncoder = importlib.import_module("deixis.apps.train.method_runs").image_encoder(folder)
     return encoder
+
+
+def image_side_folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder that holds the image tower, or the place of an encoder, which an index was made with; None where there
+    is none."""
+    path = Path(name)
+    return next((each for each in (path, path / "model") if zoo.is_image_side(each)), None)
+
+
+def _is_image_side(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of an image tower, or of a place of an encoder; a revision of a hub is none."""
+    tower, place = os.fspath(name).partition(AT)[::2]
+    kinds = {each.form.partition(":")[0] for each in part_kind("image_tower").sources if ":" in each.form}
+    if ":" in tower and tower.partition(":")[0] in kinds:
+        return True
+    return bool(place) and not os.path.exists(name) and (tower in zoo.MODELS or os.path.exists(tower))
+
+
+def reads_text(folder: Path) -> bool:
+    """Whether the model of an index compares images with words; no model is loaded to tell.
+
+    Args:
+        folder: of the model.
+    """
+    return method_folder(folder) is None and image_side_folder(folder) is None
 
 
 def tell_weights(names: Iterable[str], say: Callable[[str], None]) -> None:
@@ -86,6 +130,9 @@ def save_encoder(encoder: DualEncoder, folder: Path, name: str | os.PathLike[str
         name: that it was loaded by.
     """
     run = None if encoder.reads_text else method_folder(name)
+    if run is None and not encoder.reads_text:
+        importlib.import_module("deixis.apps.image_sides.image_side").write_image_side(encoder, folder, os.fspath(name))
+        return
     if run is None:
         zoo.save(encoder, folder)
         return

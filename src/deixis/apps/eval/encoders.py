@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deixis import zoo
-from deixis.apps.common.loading import load, method_folder
-from deixis.apps.eval.image_encoders import HashBits, LayerFeatures, Pixels, WhitenedModel
+from deixis.apps.common.loading import AT
+from deixis.apps.eval.image_encoders import HashBits, Pixels, WhitenedModel
 from deixis.apps.eval.models import load_model
-from deixis.apps.eval.places import PlaceFeatures, block_places, method_places
+from deixis.apps.image_sides.places import block_places, features_at, method_places, tower_of
 from deixis.engine.evaluation.model import EvalModel
 from deixis.errors import DeixisError
 
@@ -17,13 +16,13 @@ __all__ = ["WIDTH", "at_places", "base_name", "load_image_side"]
 WIDTH = 256
 """Directions that `+whiten` keeps where no number is given."""
 
-_WHITEN, _LAYER = "+whiten", "@"
+_WHITEN = "+whiten"
 _RIVALS = {"pixels": Pixels, "phash": HashBits}
 
 
 def base_name(name: str) -> str:
     """The model that an encoder stands on: `my-eyes` of `my-eyes@blocks.3+whiten:64`."""
-    return name.partition(_WHITEN)[0].partition(_LAYER)[0]
+    return name.partition(_WHITEN)[0].partition(AT)[0]
 
 
 def at_places(names: Sequence[str], at: str) -> tuple[str, ...]:
@@ -39,13 +38,13 @@ def at_places(names: Sequence[str], at: str) -> tuple[str, ...]:
     found: list[str] = []
     for name in names if at else ():
         plain, whiten, rest = name.partition(_WHITEN)
-        if plain in _RIVALS or _LAYER in plain:
+        if plain in _RIVALS or AT in plain:
             found.append(name)
             continue
         method, end = load_model(plain).model, f"{whiten}{rest}"
-        places = [*block_places(_tower(plain)), *method_places(method)] if at == "all" else [at]
+        places = [*block_places(tower_of(plain)), *method_places(method)] if at == "all" else [at]
         found += [name] if at == "all" else []
-        found += [f"{plain}{_LAYER}{place}{end}" for place in places]
+        found += [f"{plain}{AT}{place}{end}" for place in places]
     return tuple(found) if at else tuple(names)
 
 
@@ -71,13 +70,9 @@ def load_image_side(name: str) -> EvalModel:
 def _plain(name: str) -> EvalModel:
     if name in _RIVALS:
         return EvalModel(name, _RIVALS[name]())
-    model, layer, place = name.partition(_LAYER)
-    if layer:
-        folder = method_folder(model)
-        method = None if folder is None else load(folder)
-        if place in method_places(method):
-            return EvalModel(name, PlaceFeatures(method, place))
-        return EvalModel(name, LayerFeatures(_tower(model), place))
+    model, at, place = name.partition(AT)
+    if at:
+        return EvalModel(name, features_at(model, place))
     found = load_model(name)
     if "encode_image" not in found.capabilities and found.encoder is not None:
         found = EvalModel(name, found.encoder)
@@ -85,12 +80,3 @@ def _plain(name: str) -> EvalModel:
     if "encode_image" not in found.capabilities:
         raise DeixisError(f"{name} embeds no images.", "Name a model that offers encode_image: see `deixis list`.")
     return found
-
-
-def _tower(name: str) -> object:
-    """The image tower of a model, or of the method of a run without text."""
-    folder = method_folder(name)
-    tower = zoo.load_part("image_tower", name) if folder is None else getattr(load(folder), "encoder", None)
-    if not hasattr(tower, "network"):
-        raise DeixisError(f"{name} has no image tower with layers that can be named.", "Leave out @LAYER.")
-    return tower

@@ -17,7 +17,7 @@ from deixis.apps.eval.comparison import SECONDS, ModelComparison
 from deixis.apps.eval.details import write_detail
 from deixis.apps.eval.encoders import at_places, base_name, load_image_side
 from deixis.apps.eval.models import load_model, was_trained_on
-from deixis.apps.eval.places import place_sentence
+from deixis.apps.eval.place_sentence import place_sentence
 from deixis.apps.eval.settings import EvalSettings
 from deixis.apps.predict.capable import open_method
 from deixis.data.column_questions import with_column_questions

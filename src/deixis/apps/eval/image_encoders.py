@@ -1,8 +1,6 @@
-"""Encoders of images that are no models of the zoo: pixels, a perceptual hash, a layer, whitened features."""
+"""Encoders of images that are no models of the zoo: pixels, a perceptual hash, whitened features."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,11 +13,9 @@ from deixis.engine.evaluation.output import EvalReporter
 from deixis.inputs.duplicates import perceptual_hash
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.fingerprint import digest_of
-from deixis.nn.modes import evaluating
-from deixis.nn.vision.any_size import feature_map
 from deixis.ops.similarity.whitening import pca_whitening
 
-__all__ = ["HashBits", "LayerFeatures", "Pixels", "WhitenedModel"]
+__all__ = ["HashBits", "Pixels", "WhitenedModel"]
 
 _SIDE, _HASH_SIDE, _BITS = 32, 256, 64
 
@@ -52,33 +48,6 @@ class HashBits(nn.Module):
         hashes = [perceptual_hash(image) for image in (255 * images).round().clamp(0, 255).byte().cpu()]
         bits = [[2.0 * (each >> place & 1) - 1.0 for place in range(_BITS)] for each in hashes]
         return torch.tensor(bits, device=images.device)
-
-
-class LayerFeatures(nn.Module):
-    """The mean over the places of a layer's map.
-
-    Args:
-        tower: an `ImageEncoder` whose network is its attribute `network`.
-        layer: a name of `deixis.nn.taps.names(tower.network)`.
-
-    Raises:
-        DeixisError: there is no such layer (near names are listed), or it gives no map.
-    """
-
-    def __init__(self, tower: Any, layer: str) -> None:
-        super().__init__()
-        self.tower, self.preprocess, self.config = tower, tower.preprocess, {"layer": layer}
-        side = tower.preprocess.size
-        with evaluating(self), torch.no_grad():
-            self.encode_image(torch.zeros(1, 3, side, side, device=next(tower.parameters()).device))
-
-    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Not of length 1."""
-        return self.cells(images).mean(dim=(2, 3))
-
-    def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
-        """The layer's map."""
-        return feature_map(self.tower, images, self.config["layer"])
 
 
 class WhitenedModel(EvalModel):

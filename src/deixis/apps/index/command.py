@@ -17,7 +17,7 @@ VERB = Verb(
     order=2,
     python="deixis.apps.index.index",
     what=("model", "add", "update", "remove", "read"),
-    rare=("verify", "dtype", "dims", "approximate"),
+    rare=("at", "verify", "dtype", "dims", "approximate"),
 )
 
 READING = Reading()

@@ -16,7 +16,7 @@ from torch import Tensor
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
-from deixis.apps.common.loading import load_encoder, save_encoder, tell_weights
+from deixis.apps.common.loading import AT, load_encoder, save_encoder, tell_weights
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
@@ -103,8 +103,8 @@ def index(
     Args:
         data: what `deixis.apps.common.dataset.read` takes, or a source that was read already.
         out: the folder to write, with the model in it.
-        model: a name, a model folder, or a run of a method that embeds images, such as SEER; an index of such a run is
-            searched by images alone.
+        model: a name, a model folder, or a run of a method that embeds images, such as SEER; or an image tower, or
+            `NAME@PLACE`. An index of a run without text, of a tower or of a place is searched by images alone.
         reading: columns and the like, where they are not to be guessed.
         dtype: of the vectors on disk; float16 takes half the room, and moves a similarity by less than 0.001; of int8
             see `IndexSettings`; a `Storage` of `deixis.indexing.directions` says also how many numbers of each.
@@ -271,6 +271,10 @@ def _wished(settings: IndexSettings, overwrite: bool) -> list[str]:
     if settings.dims and (settings.approximate or wished):
         other = "--approximate" if settings.approximate else f"--{wished[0]}"
         raise DeixisError(f"--dims is of a new index, and not of one with {other}.", "Leave one of both out.")
+    if settings.at and wished:
+        raise DeixisError(
+            f"--at is of a new index, and not of one with --{wished[0]}.", "Leave it out; the index knows its place."
+        )
     return wished
 
 
@@ -307,7 +311,7 @@ def index_folder(
         index(
             sources[0],
             out,
-            settings.model or "starter",
+            _placed(settings),
             reading,
             dtype=Storage(settings.dtype, settings.dims),
             overwrite=overwrite,
@@ -317,6 +321,14 @@ def index_folder(
         raise DeixisError(f"{len(sources)} collections were given.", "Index the first, then add the others with --add.")
     if settings.approximate:
         approximate(out, quiet=quiet)
+
+
+def _placed(settings: IndexSettings) -> str:
+    """The model that was requested, at the place that was."""
+    model = settings.model or "starter"
+    if settings.at and AT in model:
+        raise DeixisError(f"{model} names a place already, and --at {settings.at} another.", "Leave out --at.")
+    return f"{model}{AT}{settings.at}" if settings.at else model
 
 
 def _model_of_pictures(model: str | os.PathLike[str], talk: Reporter) -> DualEncoder:

@@ -16,7 +16,9 @@ class IndexSettings(ComputeSettings):
 
     Attributes:
         model: name of a model, or a model or run folder; by default `starter` for a new index, and the index's own
-            model for an existing one.
+            model for an existing one. An image tower such as `timm:resnet18` is searched by images alone.
+        at: read the images of a new index at this place of the model, a layer or what its method names, in place of the
+            end: see `deixis eval DATA --encoders MODEL --at all`. It is then searched by images alone.
         dtype: number format of the vectors of a new index; float16 takes half the space. With int8 searches read a
             quarter of the bytes and keep no more in memory; the few nearest are scored by the float32 vectors, which
             stay on disk, so results are the same.
@@ -33,6 +35,7 @@ class IndexSettings(ComputeSettings):
     """
 
     model: str = ""
+    at: str = ""
     dtype: Literal["float32", "float16", "int8"] = "float32"
     dims: int = 0
     add: bool = False

@@ -23,49 +23,63 @@ from deixis.engine.language_tower import TowerReader
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 
-__all__ = ["in_english", "in_language"]
+__all__ = ["LanguageReader"]
 
 
-def in_language(
-    query: Query,
-    language: str,
-    by: Literal["auto"] | LanguageWay,
-    encoder: DualEncoder,
-    say: Callable[[str], None],
-) -> tuple[Query, TextReader | None]:
-    """The query as the model can be asked it, and what reads its texts; None: the model itself.
+class LanguageReader:
+    """Reads queries in a language for a model of English.
 
     Args:
-        query: texts of it are in the language.
         language: one of `deixis.data.datasets.tongues.LANGUAGES`.
-        by: who reads them; `auto`: who did best on held-out names when the tower was trained, or the dictionary, where
-            no tower was trained for the model's texts.
+        by: who reads; `auto`: who did best on held-out names when the tower was trained, or the dictionary, where no
+            tower was trained for the model's texts.
         encoder: that reads the English.
-        say: receives what was read, and by whom.
 
     Raises:
-        DeixisError: there is no dictionary of the language, it was not fetched, it knows no word of a text that it
-            alone reads, or a tower is requested and there is none for this model.
+        DeixisError: there is no dictionary of the language, it was not fetched, or a tower is requested and there is
+            none for this model.
     """
-    if language not in tongues.LANGUAGES:
-        raise DeixisError(f"There is no dictionary for {language!r}.", f"There are: {', '.join(tongues.LANGUAGES)}.")
-    found = None if by == "dictionary" or encoder.traits.similarity != "embeddings" else read_tower(language, encoder)
-    if found is None and by in ("tower", "both"):
-        raise DeixisError(
-            f"No text tower was trained that reads {LANGUAGE_NAMES[language]} in the place of that of {encoder.name}.",
-            f"Run: deixis data get language-{language} (it is for models with the starter's texts), or leave out "
-            "--language-by.",
-        )
-    way = "dictionary" if found is None else found[0].way if by == "auto" else by
-    if way == "dictionary":
-        return in_english(query, language, encoder, say), None
-    assert found is not None
-    for text in (*query.texts, *query.minus_texts):
-        _require_latin(text, language)
-    dictionary = dictionary_for(language, encoder) if way == "both" else None
-    tower = TowerReader(found[1], encoder)
-    say(f"{LANGUAGE_NAMES[language]} is read by {'the dictionary and ' if dictionary else ''}a text tower.")
-    return query, functools.partial(_read_texts, dictionary, (encoder, tower), language, say)
+
+    def __init__(self, language: str, by: Literal["auto"] | LanguageWay, encoder: DualEncoder) -> None:
+        if language not in tongues.LANGUAGES:
+            raise DeixisError(
+                f"There is no dictionary for {language!r}.", f"There are: {', '.join(tongues.LANGUAGES)}."
+            )
+        without = by == "dictionary" or encoder.traits.similarity != "embeddings"
+        found = None if without else read_tower(language, encoder)
+        if found is None and by in ("tower", "both"):
+            raise DeixisError(
+                f"No text tower was trained that reads {LANGUAGE_NAMES[language]} in the place of that of "
+                f"{encoder.name}.",
+                f"Run: deixis data get language-{language} (it is for models with the starter's texts), or leave out "
+                "--language-by.",
+            )
+        self._language, self._encoder = language, encoder
+        self._tower = None if found is None else TowerReader(found[1], encoder)
+        self.way: LanguageWay = "dictionary" if found is None else found[0].way if by == "auto" else by
+        self._dictionary = None if self.way == "tower" else dictionary_for(language, encoder)
+
+    def __call__(self, query: Query, say: Callable[[str], None]) -> tuple[Query, TextReader | None]:
+        """The query as the model can be asked it, and what reads its texts; None: the model itself.
+
+        Args:
+            query: texts of it are in the language.
+            say: receives what was read, and by whom.
+
+        Raises:
+            DeixisError: the dictionary knows no word of a text that it alone reads, or a text has no letter that a
+                tower could know.
+        """
+        if self.way == "dictionary":
+            assert self._dictionary is not None
+            return _in_english(query, self._dictionary, say), None
+        assert self._tower is not None
+        for text in (*query.texts, *query.minus_texts):
+            _require_latin(text, self._language)
+        beside = "the dictionary and " if self._dictionary else ""
+        say(f"{LANGUAGE_NAMES[self._language]} is read by {beside}a text tower.")
+        towers = (self._encoder, self._tower)
+        return query, functools.partial(_read_texts, self._dictionary, towers, self._language, say)
 
 
 def _read_texts(
@@ -90,23 +104,12 @@ def _require_latin(text: str, language: str) -> None:
     if not any(unicodedata.name(letter, "").startswith("LATIN") for letter in spoken(text)):
         raise DeixisError(
             f"There is no word in {text!r} in the letters of {LANGUAGE_NAMES[language]}.",
-            "Check the language, or leave --language out.",
+            "Check the language, or leave it out.",
         )
 
 
-def in_english(query: Query, language: str, encoder: DualEncoder, say: Callable[[str], None]) -> Query:
-    """The query with its texts in English; where words have several senses a text becomes several, of equal weight.
-
-    Args:
-        query: texts of it are in the language.
-        language: one of `deixis.data.datasets.tongues.LANGUAGES`.
-        encoder: that reads the English.
-        say: receives what was read.
-
-    Raises:
-        DeixisError: there is no dictionary of the language, it was not fetched, or it knows no word of a text.
-    """
-    known = dictionary_for(language, encoder)
+def _in_english(query: Query, known: Dictionary, say: Callable[[str], None]) -> Query:
+    """The query with its texts in English; where words have several senses a text becomes several, of equal weight."""
     texts, shares = _read(query.texts, known, say)
     minus, _ = _read(query.minus_texts, known, say)
     weights = tuple(query.weights) or (1.0,) * (len(query.texts) + len(query.images))

@@ -70,11 +70,11 @@ def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Repor
     """The results, in the order of a model that reads pairs where one is named."""
     where, least, searcher, reader = settings.where, settings.min_relevance, _searcher(run), None
     if settings.language:
-        from deixis.apps.search.language import in_language  # reads a large file
+        from deixis.apps.search.language import LanguageReader  # reads a large file
 
         searcher.require_text((*query.texts, *query.minus_texts))
         by = "dictionary" if settings.rerank else settings.language_by  # a model that reads pairs reads English
-        query, reader = in_language(query, settings.language, by, searcher.text_encoder, talk.say)
+        query, reader = LanguageReader(settings.language, by, searcher.text_encoder)(query, talk.say)
     if settings.about or settings.values:
         return _about(searcher, query, settings, talk, reader)
     if not settings.rerank:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
 from deixis.apps.common.concepts import TextReader, encode_texts, reader_of
-from deixis.apps.common.loading import load_encoder, method_folder
+from deixis.apps.common.loading import load_encoder, reads_text
 from deixis.apps.common.runs import opened_index
 from deixis.apps.search import calibration as relevance
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
@@ -72,7 +72,7 @@ class Searcher:
     @property
     def reads_text(self) -> bool:
         """Whether it can be searched by words; no model is loaded to tell."""
-        return method_folder(self.run / "model") is None
+        return reads_text(self.run / "model")
 
     def require_text(self, texts: Sequence[str]) -> None:
         """Refuses words where the model was trained on images alone.

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from deixis.apps.common.concepts import spoken, with_concepts
+from deixis.apps.common.concepts import TextReader, spoken, with_concepts
 from deixis.apps.search.query import Query, SearchHit, SearchResults
 from deixis.apps.search.says import ReadWords
 from deixis.apps.search.searcher import Searcher
@@ -48,6 +48,7 @@ class SearchJob:
         sort: a column that the answers are sorted by; empty: the best first.
         descending: sort from high to low.
         says: words that stand in the picture; empty: any picture.
+        measured: whether the model reads the words, so that chances were measured.
     """
 
     query: Query | None
@@ -60,6 +61,7 @@ class SearchJob:
     sort: str = ""
     descending: bool = False
     says: str = ""
+    measured: bool = True
 
     @property
     def most(self) -> int:
@@ -75,11 +77,13 @@ class Encoding:
         texts: words; of a search those that are asked for, then those to be left out.
         pixels: pictures, preprocessed, in the same order.
         job: the search; None where the vectors themselves are wanted.
+        reader: what reads the texts; None: the model.
     """
 
     texts: tuple[str, ...]
     pixels: Float[Tensor, "m 3 H W"] | None
     job: SearchJob | None = None
+    reader: TextReader | None = None
 
     @property
     def weight(self) -> int:
@@ -125,7 +129,8 @@ class BatchedSearch:
     ) -> list[tuple[Float32[np.ndarray, "n D"], Float32[np.ndarray, "m D"]]]:
         """Vectors of each work's texts and pictures; a text that several ask for is read once."""
         encoder = self._searcher.encoder
-        distinct = {text: row for row, text in enumerate(dict.fromkeys(text for work in works for text in work.texts))}
+        plain = (work for work in works if work.reader is None)
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(text for work in plain for text in work.texts))}
         words = np.asarray(encoder.encode_text(list(map(spoken, distinct)), batch_size=LARGEST).cpu())
         pixels = [work.pixels for work in works if work.pixels is not None]
         shown = np.empty((0, encoder.width), np.float32)
@@ -134,7 +139,10 @@ class BatchedSearch:
                 shown = np.asarray(self._shown(torch.cat(pixels)).float().cpu())
         counts = [0 if work.pixels is None else len(work.pixels) for work in works]
         images = np.split(shown, np.cumsum(counts)[:-1])
-        return [(words[[distinct[text] for text in work.texts]], own) for work, own in zip(works, images, strict=True)]
+        return [
+            (words[[distinct[text] for text in work.texts]] if work.reader is None else _read(work, encoder.width), own)
+            for work, own in zip(works, images, strict=True)
+        ]
 
     @functools.cached_property
     def _graph(self) -> ImageGraph | None:
@@ -154,12 +162,13 @@ class BatchedSearch:
         alike: dict[tuple[Any, ...], list[int]] = collections.defaultdict(list)
         for place in pointed:
             each = job[place]
-            alike[each.where, each.says, each.min_relevance, each.query is not None and each.query.plain].append(place)
+            sure = each.measured and each.query is not None and each.query.plain
+            alike[each.where, each.says, each.min_relevance, sure].append(place)
         for (where, words, least, _), places in alike.items():
             try:
                 found = self._searcher.search_vectors(
                     np.stack([pointed[place] for place in places]),
-                    [job[place].query for place in places],
+                    [job[place].query if job[place].measured else None for place in places],
                     max(job[place].most for place in places),
                     where=where,
                     min_relevance=least,
@@ -195,6 +204,12 @@ class BatchedSearch:
             rows = ordered[mask[ordered]]
         chosen = rows[job.offset : job.offset + job.k].tolist()
         return SearchResults([SearchHit(float("nan"), index.item(row), row) for row in chosen], False, "", len(rows))
+
+
+def _read(work: Encoding, width: int) -> Float32[np.ndarray, "n D"]:
+    """The texts of a work as another reader than the model reads them."""
+    assert work.reader is not None
+    return work.reader(work.texts) if work.texts else np.empty((0, width), np.float32)
 
 
 def item_of(index: Index, row: int) -> dict[str, Any]:

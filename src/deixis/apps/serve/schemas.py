@@ -87,6 +87,9 @@ class SearchRequest(RequestBody):
     about: Column = Field(
         default="", description="A respect of the run, in which pictures are compared with `like` alone."
     )
+    language: str = Field(
+        default="", max_length=8, description="In which language the texts are, by its code; empty: as the model reads."
+    )
     rerank: bool = Field(
         default=False, description="Whether the first results are scored again by the run of --rerank."
     )
@@ -126,6 +129,8 @@ class SearchResult(BaseModel):
     seconds: float
     like: ListedItem | None = Field(description="What `like` names.")
     known: list[ListedItem | None] = Field(description="For each of `images` the same picture in the index.")
+    notes: list[str] = Field(description="What was read in the language of the texts, and by whom.")
+    english: list[str] = Field(description="The texts in English, where they were read word by word.")
     reranked: Reranking | None = Field(description="How the first results were scored again; null where they were not.")
 
 
@@ -295,6 +300,7 @@ class RunInfo(BaseModel):
     fields: list[str] = Field(description="All columns, as far as a thousand.")
     shown: list[str] = Field(description="Those that suit to be shown with each result.")
     languages: str = Field(description="In which languages the model reads; empty where that is not recorded.")
+    dictionaries: dict[str, str] = Field(description="Languages that queries can be in beside: code and name.")
     caveat: str = Field(description="What the chances do not tell; empty where there is nothing to say.")
     labels: str = Field(description="The name of the file that labels are written to; empty: none was named.")
     captions: str = Field(description="The name of the file of drafts that captions are written to; empty: none was.")

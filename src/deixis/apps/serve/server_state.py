@@ -26,6 +26,7 @@ from deixis.apps.serve.labelling.draft_queue import DraftQueue
 from deixis.apps.serve.labelling.label_queue import LabelQueue
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.models.pair_scoring import PairScorer
+from deixis.apps.serve.models.query_languages import QueryLanguages
 from deixis.apps.serve.models.respect_search import RespectSearch
 from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
@@ -69,6 +70,7 @@ class ServerState:
         self.drafts = DraftQueue(LabelTable(settings.captions), searcher.index) if settings.captions else None
         self.pairs = PairScorer(settings.rerank, searcher.index) if settings.rerank else None
         self.respects = RespectSearch(searcher)
+        self.languages = QueryLanguages(searcher)
         self.trouble = ""
         self._opening = threading.Lock()
         self._columns: tuple[Index, ColumnSummary] | None = None

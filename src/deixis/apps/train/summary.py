@@ -11,6 +11,8 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.train.encoder_report import encoder_table
 from deixis.apps.train.image_groups import SHEET, TABLE
 from deixis.apps.train.setup import TrainingJob
+from deixis.apps.train.unusual_images import SHEET as UNUSUAL_SHEET
+from deixis.apps.train.unusual_images import TABLE as UNUSUAL
 
 __all__ = ["tell"]
 
@@ -47,6 +49,11 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         talk.result(
             f"{counted(result['groups'], 'group')} of images that look alike, to begin labels with: {out / TABLE}; "
             f"the first of each: {out / SHEET}"
+        )
+    if "unusual" in result:
+        talk.result(
+            f"The images that it explains worst, to look at: {out / UNUSUAL}; the first, above what it makes of them: "
+            f"{out / UNUSUAL_SHEET}"
         )
     if rows:
         talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)

@@ -17,7 +17,7 @@ from deixis.files import atomic_path
 from deixis.types import Sample, Source
 from deixis.types.cards import DatasetCard
 
-__all__ = ["DATASET", "LANGUAGES", "entries", "fetch", "fetch_language", "read", "translations"]
+__all__ = ["DATASET", "LANGUAGES", "entries", "fetch", "fetch_language", "fetched", "read", "translations"]
 
 DATASET = DatasetCard(
     title="Dictionaries of German, French, Spanish, Italian and Dutch to English (FreeDict)",
@@ -83,6 +83,11 @@ def fetch_language(language: str, say: Callable[[str], None]) -> Path:
             marker["files"] = 1
             marker["entries"] = count
     return home(name)
+
+
+def fetched() -> tuple[str, ...]:
+    """The languages whose dictionary is in the cache."""
+    return tuple(each for each in LANGUAGES if finished(_home(each)))
 
 
 def _home(language: str) -> str:

@@ -16,7 +16,7 @@ from deixis.engine.training.checkpoint import load_facts, load_training, save_tr
 from deixis.engine.training.optim import make_optimiser, optim_spec, set_rates
 from deixis.engine.training.stages import card_of, enter
 from deixis.engine.training.step import Precision, backward, random_state, set_random_state
-from deixis.errors import DeixisError
+from deixis.errors import DeixisError, raise_if_stopped
 from deixis.files import clear_partial
 from deixis.ops.collective import average_gradients, gather, rank, total, world_size
 from deixis.ops.sharding import clip_norm, has_shares, own, total_norm
@@ -210,6 +210,7 @@ class Training:
         return self._method
 
     def _step(self, batch: Batch, progress: Progress) -> Losses:
+        raise_if_stopped()
         method, optimiser, numerics = self._method, self._optimiser, self._numerics
         optimiser.zero_grad(set_to_none=True)
         batch = batch if self._device.type == "cpu" else batch.to(self._device)

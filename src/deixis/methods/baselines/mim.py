@@ -327,6 +327,22 @@ class Method(nn.Module):
             mean = self.decoder.states(mean)[self.decoder.places[-1]].mean(dim=(2, 3))
         return F.normalize(mean, dim=1)
 
+    def reconstruct(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B 3 h w"], Float[Tensor, " B"]]:
+        """The mean of p(x|z) at the mean of q(z|x), from 0 to 1, and log p(x|z) there, summed over pixels.
+
+        Args:
+            images: preprocessed; they are brought to the size of what is trained on.
+        """
+        if images.shape[-1] != self.decoder.side:
+            images = F.interpolate(images, self.decoder.side, mode="bilinear", antialias=True)
+        told = self.decoder(self.head.linear(pooled(self.encoder, images)).chunk(2, dim=1)[0])
+        likely, _ = self._log_likelihood(told, self._pixels(images))
+        if self.config.likelihood != "levels":
+            return told.sigmoid(), likely
+        count = self.config.levels
+        middles = (torch.arange(count, device=told.device) + 0.5) / count
+        return (told.unflatten(1, (3, count)).softmax(dim=2) * middles[:, None, None]).sum(dim=2), likely
+
 
 def _normal(uniform: Tensor) -> Tensor:
     """Numbers of the standard normal distribution of numbers from 0 to 1."""

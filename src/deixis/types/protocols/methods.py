@@ -35,6 +35,7 @@ __all__ = [
     "HasRate",
     "HasReadLines",
     "HasReadWords",
+    "HasReconstruct",
     "HasScale",
     "HasScores",
     "HasScoresOf",
@@ -238,6 +239,18 @@ class HasPrototypeScores(Protocol):
 
     def prototype_scores(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
         """How near each image is to each of K prototypes, in the order of `deixis train`'s groups.csv.
+
+        Args:
+            images: preprocessed.
+        """
+
+
+@runtime_checkable
+class HasReconstruct(Protocol):
+    """Makes images again from their codes."""
+
+    def reconstruct(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B 3 h w"], Float[Tensor, " B"]]:
+        """What the code of each image tells of it, from 0 to 1, and how likely the image is by that: log p(x|z).
 
         Args:
             images: preprocessed.

@@ -22,6 +22,7 @@ from deixis.apps.search.rerank import RERANKED, Reranked
 from deixis.apps.serve.batched_search import Encoding, SearchJob
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.limits import picture_bytes, require_letters
+from deixis.apps.serve.models.query_languages import QueryInLanguage
 from deixis.apps.serve.pictures import ANY_SIZE, located
 from deixis.apps.serve.routes.page_routes import listed_items
 from deixis.apps.serve.schemas import (
@@ -69,14 +70,18 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         wide = request.model_copy(update={"k": max(RERANKED, request.offset + request.k), "offset": 0})
         own_rows = frozenset(row for row in (like, *known) if row is not None)
         asked = _asked(wide if reranks else request, like, own_rows)
+        read = await desk.readers(_in_language, desk, request, asked) if request.language and asked.query else None
+        if read is not None:
+            asked = dataclasses.replace(asked, query=read.query, measured=read.reader is None)
         pixels = await _pixels(desk, [*request.images, *request.minus_images])
-        texts = (*request.texts, *request.minus_texts)
+        words = () if asked.query is None else asked.query.texts
+        texts = () if asked.query is None else (*words, *asked.query.minus_texts)
         answer: SearchResults
         if request.about and like is not None:
             answer = await desk.model(_alike, desk, request, like)
         else:
-            answer = await desk.batcher(Encoding(texts, pixels, asked))
-        again = await desk.model(_reranked, desk, request, answer) if reranks else None
+            answer = await desk.batcher(Encoding(texts, pixels, asked, read.reader if read else None))
+        again = await desk.model(_reranked, desk, words, answer) if reranks else None
     if again is not None:
         page = again.results.found[request.offset : request.offset + request.k]
         answer = dataclasses.replace(again.results, found=page)
@@ -91,6 +96,8 @@ async def search(request: SearchRequest, desk: CurrentState) -> SearchResult:
         seconds=time.perf_counter() - begun,
         like=own.get(like),
         known=[own.get(row) for row in known],
+        notes=[] if read is None else list(read.notes),
+        english=[] if read is None else list(read.english),
         reranked=None if again is None else Reranking(pairs=again.pairs, seconds=again.seconds),
     )
 
@@ -190,9 +197,31 @@ def _alike(desk: ServerState, request: SearchRequest, row: int) -> SearchResults
     return desk.respects(index, row, request.about, request.where, (request.offset, request.k))
 
 
-def _reranked(desk: ServerState, request: SearchRequest, answer: SearchResults) -> Reranked:
+def _in_language(desk: ServerState, request: SearchRequest, asked: SearchJob) -> QueryInLanguage:
+    """The query, whose texts are in another language than the model's.
+
+    Raises:
+        DeixisError: the language can't be read here, or the texts can't.
+    """
+    assert asked.query is not None
+    if request.language not in desk.languages.names:
+        there = ", ".join(desk.languages.names) or "none"
+        raise RequestError(
+            422,
+            f"No dictionary of {request.language!r} was fetched; there are: {there}.",
+            f"Run `deixis data get language-{request.language}` and start anew, or leave the language out.",
+        )
+    read = desk.languages(asked.query, request.language, in_english=request.rerank)
+    if read.reader is not None and request.min_relevance:
+        raise RequestError(
+            422, "Probabilities are measured for texts that the model itself reads.", "Leave out the least relevance."
+        )
+    return read
+
+
+def _reranked(desk: ServerState, texts: Sequence[str], answer: SearchResults) -> Reranked:
     assert desk.pairs is not None
-    return desk.pairs.rerank(answer, " ".join(request.texts), time.monotonic() + desk.settings.seconds)
+    return desk.pairs.rerank(answer, " ".join(texts), time.monotonic() + desk.settings.seconds)
 
 
 def _known(desk: ServerState, request: SearchRequest) -> list[int | None]:

@@ -257,6 +257,7 @@ def _run(desk: ServerState) -> RunInfo:
         fields=readable(columns.fields),
         shown=readable(columns.shown),
         languages=languages(encoder),
+        dictionaries=desk.languages.names,
         caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
         labels="" if desk.labels is None else readable(desk.labels.table.path.name),
         captions="" if desk.drafts is None else readable(desk.drafts.table.path.name),

@@ -77,6 +77,7 @@ export class Form {
     this.#adder($("without"), "minus");
     this.#adder($("says"), "says");
     $("rerank-on").addEventListener("change", () => change({ rerank: $("rerank-on").checked }, "now"));
+    $("language").addEventListener("change", () => change({ language: $("language").value }, "now"));
     $("filter").addEventListener("click", () => this.#fold($("filters").hidden));
     this.#files();
   }
@@ -148,10 +149,13 @@ export class Form {
     $("says").hidden = !run.has_words;
     $("rerank").hidden = !run.can_rerank;
     this.costs(run.rerank_seconds);
+    const spoken = Object.entries(run.dictionaries);
+    $("language").hidden = !spoken.length;
+    $("language").replaceChildren(...[["", run.languages || "as it is"], ...spoken].map(([value, name]) =>
+      make("option", { value }, name)));
     $("words").readOnly = !run.reads_text;
     for (const id of ["also", "without"]) $(id).hidden = !run.reads_text;
     if (!run.reads_text) $("words").placeholder = "The model reads no words: add a picture";
-    else if (run.languages === "English") $("words").placeholder = "Describe a picture in English";
     this.draw();
   }
 
@@ -165,6 +169,12 @@ export class Form {
   draw() {
     const query = this.query();
     if ($("words").value !== query.q) $("words").value = query.q;
+    const language = this.#run.dictionaries?.[query.language];
+    $("language").value = language ? query.language : "";
+    $("words").lang = language ? query.language : ""; // for the browser's spelling
+    if (this.#run.reads_text && (language || this.#run.languages === "English")) {
+      $("words").placeholder = `Describe a picture in ${language ?? "English"}`;
+    }
     $("mixing").hidden = !mixed(query);
     $("mix").value = query.mix;
     $("rerank-on").checked = query.rerank;

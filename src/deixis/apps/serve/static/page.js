@@ -2,7 +2,7 @@
 import { Form } from "./form.js";
 import { Grid } from "./grid.js";
 import { Options, Selection } from "./options.js";
-import { asks, body, key, means, named, plain, read, TABS, texts, wordy, write } from "./query.js";
+import { asks, body, key, language, means, named, plain, read, TABS, texts, wordy, write } from "./query.js";
 import { $, call, complain, counted, HARDLY, make, remembered } from "./talk.js";
 import { View } from "./view.js";
 
@@ -246,7 +246,7 @@ function list(anew = false) {
   const none = !$("nothing").hidden, cut = likely(answer), total = cut < 0 ? answer.total : cut;
   const items = none ? [] : cut < 0 ? answer.items : answer.items.slice(0, cut);
   if (anew) hits?.begin(wanted());
-  if (anew) words?.begin(wordy(query) ? [texts(query).join(" ")] : [], items[0]);
+  if (anew) words?.begin(wordy(query) && meant().length ? [meant().join(" ")] : [], items[0]);
   if (anew) grid.show(items, none ? 0 : total);
   else grid.add(items.slice(grid.items.length), total);
   const rest = answer.total - cut;
@@ -254,8 +254,11 @@ function list(anew = false) {
   $("unfold").textContent = `${rest.toLocaleString("en-GB")} more that hardly ${rest === 1 ? "matches" : "match"}`;
 }
 
+/** The words of the query for models that read English: of another language what the dictionary read first. */
+const meant = () => (language(query) ? (answer?.english ?? []).slice(0, 1) : texts(query));
+
 /** What is to be drawn where it is in each result. */
-const wanted = () => ($("hits-on").checked ? texts(query) : []);
+const wanted = () => ($("hits-on").checked ? meant() : []);
 
 /** Fetches the parts that show what this run's models can do beside searching. */
 async function equips() {
@@ -279,9 +282,12 @@ $("hits-on").addEventListener("change", () => {
 
 function say(found) {
   $("status").textContent = $("nothing").hidden ? told(found) : "";
-  $("about").textContent = asks(query) ? (plain(query) && !found.nothing && run.caveat) || "" : reads();
+  $("about").textContent = found.notes?.length ? sentence(found.notes.join("; "))
+    : asks(query) ? (plain(query) && !found.nothing && run.caveat) || "" : reads();
   $("about").hidden = !$("about").textContent;
 }
+
+const sentence = words => `${words[0].toUpperCase()}${words.slice(1)}`.replace(/[^.]$/, "$&.");
 
 function reads() {
   if (!run.model) return "";
@@ -358,7 +364,7 @@ async function look() {
   if (!item || !means(query.see, item)) return;
   viewed = item;
   view.show(item, {
-    texts: texts(query), explains: run.can_explain, respects: run.respects, before: index > 0,
+    texts: meant(), explains: run.can_explain, respects: run.respects, before: index > 0,
     after: index >= 0 && index < ($("fold").hidden ? answer.total : likely(answer)) - 1,
   });
 }

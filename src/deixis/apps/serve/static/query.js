@@ -23,6 +23,7 @@ export function read(hash, pictures = []) {
     tab: TABS.includes(found.get("tab")) ? found.get("tab") : "search",
     see: refers(found.get("see")), pictures, lost: Math.max(0, (row(found.get("pictures")) ?? 0) - pictures.length),
     about: found.get("about") ?? "", says: found.get("says") ?? "", rerank: found.has("rerank"),
+    language: /^[a-z]{2,8}$/.test(found.get("in") ?? "") ? found.get("in") : "",
     sort: found.get("sort") ?? "", show: found.has("show") ? all("show") : null,
   };
 }
@@ -38,6 +39,7 @@ export function write(query) {
   if (query.about) parts.set("about", query.about);
   if (query.says) parts.set("says", query.says);
   if (query.rerank) parts.set("rerank", "on");
+  if (query.language) parts.set("in", query.language);
   if (query.like !== null) parts.set("like", query.like);
   if (query.mix !== 0.5) parts.set("mix", query.mix);
   if (query.sure) parts.set("sure", query.sure);
@@ -56,7 +58,7 @@ export const mixed = query => pictured(query) && texts(query).length > 0;
 export const asks = query => texts(query).length > 0 || query.minus.length > 0 || pictured(query);
 
 /** Whether it is one text and nothing else: for such queries it can be measured how sure an answer is. */
-export const plain = query => texts(query).length === 1 && query.minus.length === 0 && !pictured(query);
+export const plain = query => texts(query).length === 1 && query.minus.length === 0 && !pictured(query) && !query.language;
 
 /** Whether it is words and nothing else: such queries can be held against each picture. */
 export const wordy = query => texts(query).length > 0 && query.minus.length === 0 && !pictured(query);
@@ -66,6 +68,9 @@ export const respect = query => (query.like !== null && !query.pictures.length &
 /** Whether the first results are scored again. */
 export const reranks = query => query.rerank && wordy(query) && !query.sort;
 
+/** In which language its words are; empty where there are none, or the model reads them. */
+export const language = query => (texts(query).length || query.minus.length ? query.language : "");
+
 /** What POST /search takes; `columns` are shown with each result. */
 export const body = (query, columns) => ({
   texts: texts(query), minus_texts: query.minus, images: query.pictures.map(picture => picture.data),
@@ -73,6 +78,7 @@ export const body = (query, columns) => ({
     ? { digests: query.pictures.map(picture => picture.digest) } : {}),
   like: query.like !== null && /^\d+$/.test(query.like) ? Number(query.like) : query.like,
   about: respect(query), says: query.says, rerank: reranks(query), mix: query.mix, where: query.where, min_relevance: plain(query) ? query.sure : 0,
+  language: language(query),
   sort: query.sort.replace(/^-/, ""), descending: query.sort.startsWith("-"), columns: columns.slice(0, 16),
 });
 
@@ -81,6 +87,7 @@ export const key = (query, columns = []) => JSON.stringify([
   texts(query), query.minus, query.pictures.map(picture => picture.id), query.like,
   mixed(query) ? query.mix : 0, query.where, plain(query) ? query.sure : 0,
   query.sort, columns, query.says, reranks(query), respect(query),
+  language(query),
 ]);
 
 const FILTER = /^(.+?)(<=|>=|!=|=|~|<|>)(.*)$/s;

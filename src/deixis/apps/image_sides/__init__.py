@@ -1,0 +1,1 @@
+"""Encoders that see images and read no text, by name: towers, and places of any encoder."""
