@@ -37,7 +37,7 @@ __all__ = ["main"]
 
 RESULTS = ROOT / "results" / "ground.jsonl"
 FIT_SEED, REPORT_SEED, SCENES, ABSENT = 100, 200, 80, 2
-_FALSE_ANSWERS, _RIGHT = 0.05, 0.5
+_FALSE_ANSWERS, _RIGHT, _FIRST = 0.05, 0.5, (10, 20)
 
 
 class Query(NamedTuple):
@@ -247,15 +247,32 @@ def report(method: Method, sets: Report) -> None:
             for source in ("", *dict.fromkeys(row["source"] for row in rows)):
                 group = [r for r in rows if r["family"] == family and source in ("", r["source"])]
                 if group:
-                    _write(name, family, source or "all", group, place)
+                    keys = ("pointing", "accuracy", "answered")
+                    _write(name, family, source or "all", {key: [row[key] for row in group] for key in keys}, place)
+        for count in _FIRST:
+            _write(name, "proposals", f"first {count}", {"accuracy": found_among(method, samples, count)}, place)
 
 
-def _write(name: str, family: str, source: str, group: Sequence[dict[str, Any]], place: dict[str, Any]) -> None:
-    means = {key: round(float(np.mean([row[key] for row in group])), 4) for key in ("pointing", "accuracy", "answered")}
-    row = {"method": "detect_match", "data": name, "family": family, "source": source, "queries": len(group), **means}
+@torch.inference_mode()
+def found_among(method: Method, samples: Iterable[Sample], count: int) -> list[bool]:
+    """Of each thing in each picture, whether one of the detector's likeliest boxes overlaps it by half."""
+    found: list[bool] = []
+    for sample in samples:
+        given = method.proposals(method.proposals.preprocess.batch([sample.picture]))
+        boxes = given.boxes[0][given.valid[0]][:count]
+        wanted = torch.tensor([region.box for region in sample.regions])
+        best = pairwise_iou(wanted, boxes).amax(1) if len(boxes) else torch.zeros(len(wanted))
+        found += (best >= _RIGHT).tolist()
+    return found
+
+
+def _write(name: str, family: str, source: str, group: Mapping[str, Sequence[bool]], place: dict[str, Any]) -> None:
+    means = {key: round(float(np.mean(values)), 4) for key, values in group.items()}
+    count = len(next(iter(group.values())))
+    row = {"method": "detect_match", "data": name, "family": family, "source": source, "queries": count, **means}
     with open(RESULTS, "a", encoding="utf-8") as file:
         file.write(json.dumps({**row, "commit": place["commit"], "date": place["date"]}) + "\n")
-    print(f"{name:24} {family:11} {source:13} {len(group):5} {means}")
+    print(f"{name:24} {family:11} {source:13} {count:5} {means}")
 
 
 def main(arguments: Sequence[str]) -> None:

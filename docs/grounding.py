@@ -20,8 +20,7 @@ photographs are no blind test**: the default threshold, the lower one of phrases
 that crops have in the order of boxes, and how sure crops alone are, were set with their answers in view, so that other
 photographs may come out worse. `set:photos-boxes/blind` is one: its boxes were drawn, and committed, before the method
 had answered on any of its photographs. Its first rows had few answers from crops alone; the rule for these was changed
-since, on scenes and the other photographs, and not by which answers were wrong here. Its rows and those of scenes of
-known kinds are of the present rule; in the others, what crops answer is still by the one before. On the blind
+since, on scenes and the other photographs, and not by which answers were wrong here. All rows are of the present rule. On the blind
 photographs it points at plain nouns as well as on the test part, though more of them are known by crops alone; fewer of
 its boxes overlap by half, and it answers less, of what is there and of what is not.
 
@@ -29,6 +28,7 @@ its boxes overlap by half, and it answers less, of what is there and of what is 
 * **answered**: the best box is above the threshold. Of things that are not there (*absent*) these are false answers.
 * *plain* phrases name a thing; *unary* ones say colour, size or place, *comparison* a superlative, *relation* how it
   lies to another; *described* is all that says more than a noun.
+* *proposals*: of the things in the pictures, those that one of the detector's likeliest boxes overlaps by half.
 * The source says how a phrase was scored: by a *kind* that a table of words names, by several (*kinds*), by a kind
   whose name is near (*similar kind*), or by comparing *crops* with the noun.
 
@@ -128,11 +128,13 @@ def _per_cent(interval: Sequence[float]) -> str:
 
 def _is_repeated(row: Row, rows: Mapping[tuple[str, str, str], Row]) -> bool:
     """Whether it is of the only source of its family, which stands as the row of all."""
-    whole = rows[row["data"], row["family"], "all"]
-    return bool(row["source"] != "all" and row["queries"] == whole["queries"])
+    whole = rows.get((row["data"], row["family"], "all"))
+    return bool(whole and row["source"] != "all" and row["queries"] == whole["queries"])
 
 
 def _share(row: Row, key: str) -> str:
+    if key not in row:
+        return ""
     count, share = int(row["queries"]), float(row[key])
     middle = (share + _NORMAL**2 / (2 * count)) / (1 + _NORMAL**2 / count)
     spread = _NORMAL * math.sqrt(share * (1 - share) / count + (_NORMAL / (2 * count)) ** 2) / (1 + _NORMAL**2 / count)
