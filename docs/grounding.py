@@ -20,9 +20,9 @@ photographs are no blind test**: the default threshold, the lower one of phrases
 that crops have in the order of boxes, and how sure crops alone are, were set with their answers in view, so that other
 photographs may come out worse. `set:photos-boxes/blind` is one: its boxes were drawn, and committed, before the method
 had answered on any of its photographs. Its first rows had few answers from crops alone; the rule for these was changed
-since, on scenes and the other photographs, and not by which answers were wrong here. All rows are of the present rule. On the blind
-photographs it points at plain nouns as well as on the test part, though more of them are known by crops alone; fewer of
-its boxes overlap by half, and it answers less, of what is there and of what is not.
+since, on scenes and the other photographs, and not by which answers were wrong here. All rows are of the present rule.
+On the blind photographs it points at plain nouns as well as on the test part, though more of them are known by crops
+alone; fewer of its boxes overlap by half, and it answers less, of what is there and of what is not.
 
 * **pointing**: the centre of the best box lies in a right box; **IoU 0.5**: the best box overlaps one by half or more.
 * **answered**: the best box is above the threshold. Of things that are not there (*absent*) these are false answers.
