@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.rows import ROOT, environment
 from deixis import zoo
-from deixis.apps.train.unusual_images import png_bytes, unusual
+from deixis.apps.train.image_files.unusual import png_bytes, unusual
 from deixis.data import catalogue
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 
+from deixis import late_compiler
 from deixis.errors import DeixisError
 
 TYPE_CHECKING = False
@@ -59,6 +60,8 @@ _BESIDE_VERBS = {
     "read_data": "deixis.apps.common.dataset:read",
     "read_words": "deixis.apps.read.read",
 }
+
+late_compiler.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.encoder_comparison import SCOPES, compare_encoders
 from deixis.apps.train.encoder_report import encoder_sentence, encoder_table
 from deixis.apps.train.image_division import ImageDivision, QueryParts, divide_images
-from deixis.apps.train.image_groups import write_groups
+from deixis.apps.train.image_files.groups import write_groups
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.data.readers import sources

@@ -9,10 +9,8 @@ from typing import Any
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.train.encoder_report import encoder_table
-from deixis.apps.train.image_groups import SHEET, TABLE
+from deixis.apps.train.image_files import groups, unusual
 from deixis.apps.train.setup import TrainingJob
-from deixis.apps.train.unusual_images import SHEET as UNUSUAL_SHEET
-from deixis.apps.train.unusual_images import TABLE as UNUSUAL
 
 __all__ = ["tell"]
 
@@ -47,13 +45,13 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         talk.result(result["sentence"])
     if "groups" in result:
         talk.result(
-            f"{counted(result['groups'], 'group')} of images that look alike, to begin labels with: {out / TABLE}; "
-            f"the first of each: {out / SHEET}"
+            f"{counted(result['groups'], 'group')} of images that look alike, to begin labels with: "
+            f"{out / groups.TABLE}; the first of each: {out / groups.SHEET}"
         )
     if "unusual" in result:
         talk.result(
-            f"The images that it explains worst, to look at: {out / UNUSUAL}; the first, above what it makes of them: "
-            f"{out / UNUSUAL_SHEET}"
+            f"The images that it explains worst, to look at: {out / unusual.TABLE}; the first, above what it makes of "
+            f"them: {out / unusual.SHEET}"
         )
     if rows:
         talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)

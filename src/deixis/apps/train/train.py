@@ -24,12 +24,11 @@ from deixis.apps.train.captions import cut_notes, read_learned, with_captions
 from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.control_comparison import CONTROL, compare_with_control, control_settings
 from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
-from deixis.apps.train.image_groups import write_groups
+from deixis.apps.train.image_files import write_image_files
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
 from deixis.apps.train.summary import tell
-from deixis.apps.train.unusual_images import write_unusual
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
@@ -49,7 +48,6 @@ from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares
 from deixis.types import Source, Stage
 from deixis.types.batch import CORE_FIELDS
-from deixis.types.protocols import HasPrototypeScores, HasReconstruct
 from deixis.zoo.training_images import image_hashes, write_training_images
 
 __all__ = ["train"]
@@ -339,10 +337,8 @@ class _Run:
             "versions": versions(),
         }
         save_state(self.method, self.out / method_runs.STATE, facts)
-        if self.lesson.images is not None and isinstance(self.method, HasPrototypeScores):
-            result["groups"] = write_groups(self.method, self.lesson.images.data, self.out)
-        if self.lesson.images is not None and isinstance(self.method, HasReconstruct):
-            result["unusual"] = write_unusual(self.method, self.lesson.images.data, self.out)
+        if self.lesson.images is not None:
+            result |= write_image_files(self.method, self.lesson.images.data, self.out)
         sources = [self.lesson.train, *self.lesson.sources.values()]
         write_training_images(self.out, image_hashes(sample for source in sources for sample in source.samples))
         method_runs.write_card(self.method, self.out, result)

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from deixis import engine
+from deixis.apps.train.image_files.unusual import png_bytes, unusual
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
-from deixis.apps.train.unusual_images import png_bytes, unusual
 from deixis.methods.baselines import mim
 from tests.commands import own_cache
 
