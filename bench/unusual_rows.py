@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.rows import ROOT, environment
 from deixis import zoo
-from deixis.apps.train.image_files.unusual import png_bytes, unusual
+from deixis.apps.train.image_files.unusual import png_bytes, similarity_of_nearest, unexplained
 from deixis.data import catalogue
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
@@ -43,7 +43,7 @@ from deixis.inputs.images import open_image
 from deixis.types import Sample
 from deixis.zoo import fine_resnet
 
-__all__ = ["HOSTS", "SETTINGS", "main", "nearest", "orders", "planted"]
+__all__ = ["HOSTS", "SETTINGS", "main", "orders", "planted"]
 
 RESULTS = ROOT / "results" / "unusual.jsonl"
 HOSTS = ("stamps", "art4apps", "clipart", "fashion/test", "gcompris")
@@ -73,13 +73,6 @@ def _drawn(name: str, count: int, rng: np.random.Generator) -> list[Sample]:
     return [samples[i] for i in rng.permutation(len(samples))[:count]]
 
 
-def nearest(rows: Float[np.ndarray, "N D"], count: int) -> Float[np.ndarray, " N"]:
-    """The mean cosine of each row with the `count` rows that it is most like, itself left out."""
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -np.inf)
-    return np.sort(cosines, axis=1)[:, -count:].mean(axis=1)
-
-
 def orders(samples: Sequence[Sample], encoder: Any, seed: int) -> Mapping[str, Float[np.ndarray, " N"]]:
     """A number a picture by name of the order, the highest for the most unusual.
 
@@ -92,13 +85,13 @@ def orders(samples: Sequence[Sample], encoder: Any, seed: int) -> Mapping[str, F
     with tempfile.TemporaryDirectory() as folder:
         small = [_small(each, Path(folder, f"{number:03}.png")) for number, each in enumerate(samples)]
         size = np.array([png_bytes(open_image(path)) for path in small], float)
-        unexplained = _unexplained(small, seed)
+        unlikely = _unlikely(small, seed)
     return {
-        "nearest": -nearest(rows, 1),
-        "nearest five": -nearest(rows, 5),
+        "nearest": -similarity_of_nearest(rows, 1),
+        "nearest five": -similarity_of_nearest(rows, 5),
         "size": size,
-        "cmim": unexplained,
-        "cmim, size off": unusual(-unexplained, size),
+        "cmim": unlikely,
+        "cmim, size off": unexplained(-unlikely, size),
     }
 
 
@@ -109,7 +102,7 @@ def _small(sample: Sample, path: Path) -> Path:
     return path
 
 
-def _unexplained(paths: Sequence[Path], seed: int) -> Float[np.ndarray, " N"]:
+def _unlikely(paths: Sequence[Path], seed: int) -> Float[np.ndarray, " N"]:
     """How unlikely a cMIM that learned from the pictures finds each."""
     method = build("cmim", "desk", SETTINGS, {"encoder": fine_resnet.build(4, 32, 28, seed)}, seed=seed)
     source = dataclasses.replace(catalogue.read(HOSTS[0]), samples=tuple(Sample(str(each), each) for each in paths))

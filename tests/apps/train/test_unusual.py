@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from deixis import engine
-from deixis.apps.train.image_files.unusual import png_bytes, unusual
+from deixis.apps.train.image_files.unusual import png_bytes, similarity_of_nearest, unexplained
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
 from deixis.methods.baselines import mim
@@ -22,11 +22,18 @@ def test_an_image_is_as_unusual_as_it_is_less_likely_than_others_of_its_size() -
     """Detailed images are unlikely: only what lies off the line through size and likelihood counts."""
     sizes = np.array([100.0, 200.0, 400.0, 800.0])
     line = -50.0 * np.log(sizes)
-    np.testing.assert_allclose(unusual(line, sizes), 0.0, atol=1e-9)
+    np.testing.assert_allclose(unexplained(line, sizes), 0.0, atol=1e-9)
     off = line - np.array([0.0, 30.0, 0.0, 0.0])
-    assert unusual(off, sizes).argmax() == 1
+    assert unexplained(off, sizes).argmax() == 1
     assert off.argmin() == 3
-    np.testing.assert_allclose(unusual(np.array([-1.0, -3.0]), np.array([70.0, 70.0])), [-1.0, 1.0])
+    np.testing.assert_allclose(unexplained(np.array([-1.0, -3.0]), np.array([70.0, 70.0])), [-1.0, 1.0])
+
+
+def test_what_is_like_no_other_has_the_least_similarity_to_its_nearest() -> None:
+    rows = np.eye(4)[[0, 0, 0, 1, 1, 2]]
+    np.testing.assert_allclose(similarity_of_nearest(rows, 1), [1, 1, 1, 1, 1, 0])
+    np.testing.assert_allclose(similarity_of_nearest(rows, 2), [1, 1, 1, 0.5, 0.5, 0])
+    np.testing.assert_allclose(similarity_of_nearest(rows[[0, 3]], 5), [0, 0], err_msg="as many as there are")
 
 
 def test_detail_costs_bytes_whatever_the_size_of_the_file() -> None:
@@ -47,7 +54,9 @@ def test_an_image_is_made_again_from_the_mean_of_its_code(likelihood: str) -> No
 
 
 @pytest.mark.slow
-def test_a_run_lists_all_images_the_worst_explained_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_starter_a_run_lists_first_what_it_explains_worst(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with own_cache(tmp_path / "cache"):
         (tmp_path / "photos").mkdir()
         for number in range(24):
@@ -55,13 +64,17 @@ def test_a_run_lists_all_images_the_worst_explained_first(tmp_path: Path, capsys
         settings = TrainSettings(config="tiny", precision="float32", steps=6, batch_size=8, workers=0, tensorboard="no")
         result = train("cmim", str(tmp_path / "photos"), tmp_path / "eyes", settings)
     assert result["unusual"] == 24
-    assert "The images that it explains worst, to look at: " in capsys.readouterr().out
+    assert "The images that are least like any others, to look at: " in capsys.readouterr().out
     with open(tmp_path / "eyes" / "unusual.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(Path(row["path"]).name for row in rows) == [f"{number:02}.png" for number in range(24)]
-    figures = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("path", "label")}
-    assert np.all(np.diff(figures["unusual"]) <= 0)
-    expected = unusual(figures["log_likelihood"], figures["png_bytes"])
-    np.testing.assert_allclose(figures["unusual"], expected, atol=0.05)
+    figures = {
+        name: np.array([float(row[name]) for row in rows])
+        for name in rows[0]
+        if name not in ("path", "label", "similarity")
+    }
+    assert np.all(np.diff(figures["unexplained"]) <= 0)
+    expected = unexplained(figures["log_likelihood"], figures["png_bytes"])
+    np.testing.assert_allclose(figures["unexplained"], expected, atol=0.05)
     with Image.open(tmp_path / "eyes" / "unusual.jpg") as sheet:
         assert sheet.size == (4 * 100 + 4, 2 * 6 * 100 + 4)

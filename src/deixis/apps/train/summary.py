@@ -50,8 +50,8 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         )
     if "unusual" in result:
         talk.result(
-            f"The images that it explains worst, to look at: {out / unusual.TABLE}; the first, above what it makes of "
-            f"them: {out / unusual.SHEET}"
+            f"The images that are least like any others, to look at: {out / unusual.TABLE}; the first, above what it "
+            f"makes of them: {out / unusual.SHEET}"
         )
     if rows:
         talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
