@@ -124,6 +124,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "that they need more than 6,400 images, and nothing of which way is better once they have them."
     ),
     (
+        "pixpro",
+        "Cells that are trained to look like the same place in another crop tell a linear classifier more of what is "
+        "where than whole crops that are trained to look alike.",
+    ): (
+        "Both ways gain the same little over the untrained tower: after 20,480 images neither tells much of what is "
+        "where, so that there is little in which they could differ."
+    ),
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
