@@ -22,6 +22,7 @@ _NAMED = (
     *("button", "link", "textbox", "searchbox", "slider", "combobox", "spinbutton"),
     *("image", "Iframe", "dialog", "progressbar"),
 )
+_ANSWERED = "#grid[aria-busy=false]"
 _TITLES = "() => [...document.querySelectorAll('.tile img')].map(image => image.alt)"
 _WIDER = """() => [...document.querySelectorAll('body *')].filter(e => !e.closest('[hidden], datalist, select') &&
     e.getClientRects().length && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"""
@@ -77,9 +78,10 @@ class Screen:
         self.page.set_viewport_size({"width": width, "height": 800 if width > 600 else 740})
         self.page.emulate_media(color_scheme=scheme)
         self.page.goto(f"{self.address}/{query}")
-        # on a busy machine nothing is under way for half a second while the scripts still begin
-        self.page.wait_for_selector("#grid[aria-busy=false]", state="attached")
         self.settle()
+        if not self.page.locator(_ANSWERED).count():  # on a busy machine the scripts may begin after half a second
+            self.page.wait_for_selector(_ANSWERED, state="attached")
+            self.settle()
         return self
 
     def settle(self) -> None:

@@ -130,6 +130,7 @@ def test_two_windows_label_side_by_side(browser: Any, screen: Screen, shared: tu
     screen.open("#tab=label")
     other = Screen(browser, screen.address).open("#tab=label")
     screen.until(lambda: named(screen), NAMES[0])
+    other.until(lambda: named(other), NAMES[0])
     other.page.keyboard.press("ArrowRight")
     other.until(lambda: named(other), NAMES[1])
     for window, words in ((screen, "mine"), (other, "yours")):

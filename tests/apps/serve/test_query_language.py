@@ -108,8 +108,9 @@ def test_the_page_asks_for_the_language_keeps_it_in_the_address_and_tells_what_w
 
 @pytest.mark.slow
 def test_without_a_dictionary_there_is_no_choice_and_a_link_in_a_language_says_how_to_get_it(
-    browser: Any, server: Running
+    browser: Any, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server.desk.languages, "names", {})
     screen = Screen(browser, server.address).open("#q=red&in=de")
     assert not screen.page.locator("#language").is_visible()
     assert "deixis data get language-de" in screen.page.locator("#trouble").inner_text()
