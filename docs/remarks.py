@@ -132,6 +132,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "where, so that there is little in which they could differ."
     ),
     (
+        "pixpro",
+        "It takes the propagation: cells behind a small network in its place, cells with negatives, labels of whole "
+        "scenes, and the colours of cells tell less.",
+    ): (
+        "It is the other way round. Cells with negatives tell most, more than labels of whole scenes teach; of cells that "
+        "are only pulled together those behind a small network tell more than those behind the propagation. Colours "
+        "alone tell nothing."
+    ),
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
