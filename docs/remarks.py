@@ -136,9 +136,9 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "It takes the propagation: cells behind a small network in its place, cells with negatives, labels of whole "
         "scenes, and the colours of cells tell less.",
     ): (
-        "It is the other way round. Cells with negatives tell most, more than labels of whole scenes teach; of cells that "
-        "are only pulled together those behind a small network tell more than those behind the propagation. Colours "
-        "alone tell nothing."
+        "It is the other way round. Cells with negatives tell most, more than labels of whole scenes teach; of cells "
+        "that are only pulled together those behind a small network tell more than those behind the propagation. "
+        "Colours alone tell nothing."
     ),
     (
         "plip",
