@@ -141,6 +141,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Colours alone tell nothing."
     ),
     (
+        "pixpro",
+        "Of which things are in a scene, whole crops tell more.",
+    ): "Neither tells more of that than the untrained tower does, so that nothing can be said.",
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
