@@ -73,6 +73,8 @@ def test_a_place_of_an_adapted_model_is_kept_with_the_index(pictures: Path, tmp_
     name = f"{tmp_path / 'mine'}@{block_places(tower_of('tiny'))[0]}"
     index(str(pictures), tmp_path / "index", name, quiet=True)
     shutil.rmtree(tmp_path / "mine")
+    again = index(str(pictures), tmp_path / "again", str(tmp_path / "index"), quiet=True)
+    assert again.manifest["fingerprint"] == Index.open(tmp_path / "index" / "index").manifest["fingerprint"]
     new = picture(pictures / "new.png", (200, 30, 30), random.Random(5))
     assert len(update(tmp_path / "index", str(pictures)).added) == 1
     assert str(new) in {item["path"] for _, item in Index.open(tmp_path / "index" / "index").items()}
@@ -91,7 +93,8 @@ def test_a_place_that_the_method_of_a_run_names_is_kept_with_the_index(pictures:
     whole = index(str(pictures), tmp_path / "whole", str(tmp_path / "eyes"), quiet=True)
     assert made.vectors.shape != whole.vectors.shape
     shutil.rmtree(tmp_path / "eyes")
-    encoder = load_encoder(tmp_path / "index")
+    index(str(pictures), tmp_path / "again", str(tmp_path / "index"), quiet=True)
+    encoder = load_encoder(tmp_path / "again")
     rows = encoder.encode_image([made.item(row)["path"] for row in range(len(made))])
     np.testing.assert_allclose(rows.numpy(), made.vectors, atol=2e-6)
 

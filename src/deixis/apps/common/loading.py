@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AT",
     "image_side_folder",
+    "is_image_tower",
     "load",
     "load_encoder",
     "method_folder",
@@ -87,11 +88,17 @@ def image_side_folder(name: str | os.PathLike[str]) -> Path | None:
     return next((each for each in (path, path / "model") if zoo.is_image_side(each)), None)
 
 
+def is_image_tower(name: str) -> bool:
+    """Whether a name has the form of an image tower that is no half of a dual encoder, such as `timm:resnet18`."""
+    return name.partition(":")[0] in {
+        each.form.partition(":")[0] for each in part_kind("image_tower").sources if ":" in each.form
+    }
+
+
 def _is_image_side(name: str | os.PathLike[str]) -> bool:
     """Whether a name is that of an image tower, or of a place of an encoder; a revision of a hub is none."""
     tower, place = os.fspath(name).partition(AT)[::2]
-    kinds = {each.form.partition(":")[0] for each in part_kind("image_tower").sources if ":" in each.form}
-    if ":" in tower and tower.partition(":")[0] in kinds:
+    if ":" in tower and is_image_tower(tower):
         return True
     return bool(place) and not os.path.exists(name) and (tower in zoo.MODELS or os.path.exists(tower))
 
@@ -129,13 +136,15 @@ def save_encoder(encoder: DualEncoder, folder: Path, name: str | os.PathLike[str
         folder: to be written.
         name: that it was loaded by.
     """
-    run = None if encoder.reads_text else method_folder(name)
-    if run is None and not encoder.reads_text:
-        importlib.import_module("deixis.apps.image_sides.image_side").write_image_side(encoder, folder, os.fspath(name))
-        return
-    if run is None:
+    kept, run = image_side_folder(name), method_folder(name)
+    if encoder.reads_text:
         zoo.save(encoder, folder)
-        return
-    with atomic_folder(folder) as part:
-        shutil.copyfile(run / zoo.METHOD, part / zoo.METHOD)
-        write_json(part / "config.json", {"method": encoder.name, "fingerprint": encoder.fingerprint()})
+    elif kept is not None:
+        with atomic_folder(folder) as part:
+            shutil.copytree(kept, part, dirs_exist_ok=True)
+    elif run is not None:
+        with atomic_folder(folder) as part:
+            shutil.copyfile(run / zoo.METHOD, part / zoo.METHOD)
+            write_json(part / "config.json", {"method": encoder.name, "fingerprint": encoder.fingerprint()})
+    else:
+        importlib.import_module("deixis.apps.image_sides.image_side").write_image_side(encoder, folder, os.fspath(name))

@@ -6,18 +6,15 @@ import json
 from pathlib import Path
 
 from deixis import zoo
-from deixis.apps.common.loading import method_folder
+from deixis.apps.common.loading import is_image_tower, method_folder
 from deixis.apps.few_shot.classifier import load_classifier
 from deixis.apps.train.method_runs import STATE, load_method
 from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.training.build import build
 from deixis.methods import list_methods, read
-from deixis.zoo.parts import part_kind
 
 __all__ = ["load_model", "was_trained_on"]
-
-_TOWER = "image_tower"
 
 
 def load_model(name: str) -> EvalModel:
@@ -36,9 +33,8 @@ def load_model(name: str) -> EvalModel:
         return EvalModel(name, load_method(folder or name))
     if name in list_methods() and read(name).card.kind == "training-free":
         return EvalModel(name, build(name).eval())
-    forms = {source.form.partition(":")[0] for source in part_kind(_TOWER).sources if ":" in source.form}
-    if name.partition(":")[0] in forms:
-        return EvalModel(name, zoo.load_part(_TOWER, name))
+    if is_image_tower(name):
+        return EvalModel(name, zoo.load_part("image_tower", name))
     return EvalModel(name, zoo.load(name))
 
 

@@ -18,7 +18,6 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,14 +62,9 @@ class _UnitFeatures(nn.Module):
         Raises:
             DeixisError: there is no map.
         """
-        if hasattr(self.inside, "tokens"):
-            return cast(TokenStates, self.inside.tokens(images))
-        if not hasattr(self.inside, "cells"):
+        if not hasattr(self.inside, "tokens"):
             raise DeixisError("This place of the encoder has no map.", "Name a layer of the tower.")
-        cells = self.inside.cells(images)
-        states = cells.flatten(2).transpose(1, 2)
-        everywhere = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-        return TokenStates(states, everywhere, (cells.shape[2], cells.shape[3]))
+        return cast(TokenStates, self.inside.tokens(images))
 
 
 def image_side(name: str) -> DualEncoder:

@@ -19,7 +19,8 @@ from deixis.engine.evaluation.model import preprocess_of
 from deixis.errors import DeixisError
 from deixis.nn.blocks import block_names
 from deixis.nn.modes import evaluating
-from deixis.nn.vision.any_size import feature_map
+from deixis.nn.vision.any_size import feature_map, tokens
+from deixis.types.outputs import TokenStates
 from deixis.types.protocols import OffersEncodeImage
 
 __all__ = ["LayerFeatures", "PlaceFeatures", "block_places", "features_at", "method_places", "tower_of"]
@@ -50,6 +51,10 @@ class LayerFeatures(nn.Module):
     def cells(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         """The layer's map."""
         return feature_map(self.tower, images, self.config["layer"])
+
+    def tokens(self, images: Float[Tensor, "B 3 H W"]) -> TokenStates:
+        """One state a cell of the map."""
+        return tokens(self.tower, images, self.config["layer"])
 
 
 class PlaceFeatures(nn.Module):
@@ -110,9 +115,10 @@ def features_at(name: str, place: str) -> LayerFeatures | PlaceFeatures:
     Raises:
         DeixisError: there is no such model or place.
     """
-    folder = method_folder(name)
-    method = None if folder is None else load(folder)
-    return PlaceFeatures(method, place) if place in method_places(method) else LayerFeatures(tower_of(name), place)
+    method = _method(name)
+    return (
+        PlaceFeatures(method, place) if place in method_places(method) else LayerFeatures(_tower(name, method), place)
+    )
 
 
 def tower_of(name: str) -> Any:
@@ -124,8 +130,17 @@ def tower_of(name: str) -> Any:
     Raises:
         DeixisError: there is no such model, or its tower has no layers that can be named.
     """
+    return _tower(name, _method(name))
+
+
+def _method(name: str) -> Any:
+    """The method of a run without text; None of anything else."""
     folder = method_folder(name)
-    tower = zoo.load_part("image_tower", name) if folder is None else getattr(load(folder), "encoder", None)
+    return None if folder is None else load(folder)
+
+
+def _tower(name: str, method: Any) -> Any:
+    tower = zoo.load_part("image_tower", name) if method is None else getattr(method, "encoder", None)
     if not hasattr(tower, "network"):
         raise DeixisError(f"{name} has no image tower with layers that can be named.", "Leave out @LAYER.")
     return tower

@@ -209,7 +209,7 @@ class BatchedSearch:
 def _read(work: Encoding, width: int) -> Float32[np.ndarray, "n D"]:
     """The texts of a work as another reader than the model reads them."""
     assert work.reader is not None
-    return work.reader(work.texts) if work.texts else np.empty((0, width), np.float32)
+    return work.reader(list(map(spoken, work.texts))) if work.texts else np.empty((0, width), np.float32)
 
 
 def item_of(index: Index, row: int) -> dict[str, Any]:

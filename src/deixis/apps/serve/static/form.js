@@ -172,9 +172,8 @@ export class Form {
     const language = this.#run.dictionaries?.[query.language];
     $("language").value = language ? query.language : "";
     $("words").lang = language ? query.language : ""; // for the browser's spelling
-    if (this.#run.reads_text && (language || this.#run.languages === "English")) {
-      $("words").placeholder = `Describe a picture in ${language ?? "English"}`;
-    }
+    const reads = language ?? (this.#run.languages === "English" ? "English" : "");
+    if (this.#run.reads_text) $("words").placeholder = `Describe a picture${reads && ` in ${reads}`}`;
     $("mixing").hidden = !mixed(query);
     $("mix").value = query.mix;
     $("rerank-on").checked = query.rerank;

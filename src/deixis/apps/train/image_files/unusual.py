@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.transforms.functional import to_pil_image
 
 from deixis import zoo
@@ -122,10 +121,10 @@ def _alike(data: EvalSet) -> Float[np.ndarray, " N"] | None:
     if len(data.samples) < 2:
         return None
     try:
-        rows = EvalModel("starter", zoo.load("starter")).image_features(data, Reporter(quiet=True))
+        rows = EvalModel("starter", zoo.load("starter")).image_embeddings(data, Reporter(quiet=True))
     except DeixisError:
         return None
-    return similarity_of_nearest(F.normalize(rows, dim=1).numpy(), _NEAREST)
+    return similarity_of_nearest(rows.numpy(), _NEAREST)
 
 
 def _made_again(
