@@ -16,9 +16,11 @@ class IndexSettings(ComputeSettings):
 
     Attributes:
         model: name of a model, or a model or run folder; by default `starter` for a new index, and the index's own
-            model for an existing one. An image tower such as `timm:resnet18` is searched by images alone.
-        at: read the images of a new index at this place of the model, a layer or what its method names, in place of the
-            end: see `deixis eval DATA --encoders MODEL --at all`. It is then searched by images alone.
+            model for an existing one. An index of an image tower, such as
+            `timm:resnet18`, is searched by images alone.
+        at: take the vectors of a new index from this place inside the model (a layer, or a place that its method names)
+            instead of from its end; `deixis eval DATA --encoders MODEL --at all` compares them. Such an index is
+            searched by images alone.
         dtype: number format of the vectors of a new index; float16 takes half the space. With int8 searches read a
             quarter of the bytes and keep no more in memory; the few nearest are scored by the float32 vectors, which
             stay on disk, so results are the same.
