@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from deixis.apps.label.cells import plain_text
 from deixis.errors import DeixisError
 from deixis.types import Sample
 
-__all__ = ["TagTable", "hold_back", "is_in", "tag_table", "tags_of"]
+__all__ = ["TagTable", "cut", "hold_back", "is_in", "tag_table", "tags_of"]
 
 _NAMES = ("tags", "keywords")
 _CUT = re.compile(r"[,;\n]")
@@ -54,11 +55,17 @@ def tags_of(samples: Sequence[Sample], column: str) -> list[list[str]]:
             f"There is no column {' or '.join(map(repr, names))}.",
             f"Name the column of tags with --tags; there are: {', '.join(there)}." if there else "Give a csv with one.",
         )
-    return [_cut(sample.extra.get(found)) for sample in samples]
+    return [cut(sample.extra.get(found)) for sample in samples]
 
 
-def _cut(value: Any) -> list[str]:
-    parts = _CUT.split(value) if isinstance(value, str) else [str(each) for each in value or ()]
+def cut(value: Any) -> list[str]:
+    """The tags of a cell, in lower case, each once.
+
+    Args:
+        value: a text with commas, semicolons or line breaks between tags, or a list of tags.
+    """
+    texts = [plain_text(value)] if isinstance(value, str) else [str(each) for each in value or ()]
+    parts = [part for text in texts for part in _CUT.split(text)]
     return list(dict.fromkeys(each for part in parts if (each := " ".join(part.split()).lower())))
 
 
