@@ -15,14 +15,16 @@ What differs from the paper and its code, or is our reading of it:
 * Windows of three words have no sets with gaps: on short texts only runs and single words are candidates.
 * `form="sentence"` names the score in place of the prediction, and says what part of it a run holds, negative scores
   being counted by their magnitude: ours.
-* A language model that phrases the reason (the paper's GPT-3.5) is not part of it; `instruction` gives its prompt, in
-  our words.
+* A language model that phrases the reason (the paper's GPT-3.5) is not part of it: `verbalise` takes one, and gives it
+  the prompt of `instruction`, in our words, behind an example. What it answers is read by `is_faithful`, ours; an
+  answer that does not pass gives way to the sentence of the search.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -42,6 +44,7 @@ __all__ = [
     "coverage",
     "coverage_at",
     "instruction",
+    "is_faithful",
     "limit_of",
     "merged",
     "phrase",
@@ -65,6 +68,13 @@ CARD = Card(
 )
 
 _QUARTILE = 0.75
+_TASK, _LABEL = "model that compares texts with pictures", "match"
+_EXAMPLE = (("an", "old", "boat", "at", "sea"), (0.02, 0.17, 0.52, 0.04, 0.25))
+_EXAMPLE_ANSWER = 'The word "boat" (0.52) was most important, then "sea" (0.25).'
+_QUOTED = re.compile(r"""["“»«]\s*([^"“”»«]*?)\s*["”«»]|(?<!\w)'([^']+)'(?!\w)""")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(\s?%)?")
+_LONGEST, _REPEATED, _TIMES = 60, 3, 3
+"""Words of a brief answer; as many words as often are a loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +302,55 @@ def instruction(
     )
 
 
+def is_faithful(answer: str, words: Sequence[str], scores: Float[Tensor, " N"]) -> bool:
+    """Whether what a language model says of the scores holds. Ours.
+
+    It quotes words of the text, the first of them a word of the largest score; a number behind a quotation is the score
+    of these words, to two digits or in whole percent; and it comes to an end, without a loop.
+
+    Args:
+        answer: of the model.
+        words: of the text.
+        scores: one a word.
+    """
+    said = answer.split()
+    if not said or len(said) > _LONGEST or not answer.rstrip().endswith((".", "!", "?")) or _loops(said):
+        return False
+    quotes = list(_QUOTED.finditer(answer))
+    ends = [*(quote.start() for quote in quotes[1:]), len(answer)]
+    if not quotes or _NUMBER.search(answer[: quotes[0].start()]):
+        return False
+    largest = float(scores.max())
+    for number, (quote, end) in enumerate(zip(quotes, ends, strict=True)):
+        held = [scores[first:last] for first, last in _places((quote[1] or quote[2] or "").split(), words)]
+        if not held or (number == 0 and all(float(each.max()) < largest for each in held)):
+            return False
+        if not all(_is_of(found, held) for found in _NUMBER.finditer(answer[quote.end() : end])):
+            return False
+    return True
+
+
+def _loops(said: Sequence[str]) -> bool:
+    runs = [tuple(said[place : place + _REPEATED]) for place in range(len(said) - _REPEATED + 1)]
+    return any(runs.count(run) >= _TIMES for run in set(runs))
+
+
+def _places(run: Sequence[str], words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where neighbouring words of a text are these, whatever their case and the signs around them."""
+    wanted, there = ([re.sub(r"^\W+|\W+$", "", each).casefold() for each in some] for some in (run, words))
+    for first in range(len(there) - len(wanted) + 1 if wanted else 0):
+        if there[first : first + len(wanted)] == wanted:
+            yield first, first + len(wanted)
+
+
+def _is_of(number: re.Match[str], held: Sequence[Float[Tensor, " R"]]) -> bool:
+    """Whether a number is the sum of the scores at one of the places, or one of them."""
+    scale, slack = (100, 0.5) if number[1] else (1, 0.005)
+    value = float(number[0].removesuffix(number[1] or ""))
+    scores = [score for each in held for score in (float(each.sum()), *each.tolist())]
+    return any(abs(scale * score - value) <= slack + 1e-6 for score in scores)
+
+
 class Method(nn.Module):
     """Words and their scores -> a sentence.
 
@@ -303,8 +362,27 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
 
-    def verbalise(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
-        """A sentence about the words that hold most of the score; empty where no word speaks for it."""
+    def verbalise(
+        self,
+        words: Sequence[str],
+        scores: Float[Tensor, " N"],
+        writer: Callable[[Sequence[tuple[str, str]]], str] | None = None,
+    ) -> str:
+        """A sentence about the words that hold most of the score; empty where no word speaks for it.
+
+        Args:
+            words: of the text.
+            scores: one a word.
+            writer: a language model: it is given a conversation (role and text of each message), and answers. Without
+                one, and where `is_faithful` does not pass what it says, the sentence is that of the search.
+        """
+        if writer is not None and bool((scores > 0).any()):
+            answer = " ".join(writer(_conversation(words, scores)).split())
+            if is_faithful(answer, words, scores):
+                return answer
+        return self._searched(words, scores)
+
+    def _searched(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
         kept = [word for word, score in zip(words, scores.tolist(), strict=True) if score]
         runs = salient_runs(scaled(scores), self.config)
         if self.config.form == "paper":
@@ -314,6 +392,13 @@ class Method(nn.Module):
             f"{phrase(kept[run.first : run.last + 1], rank, 'score')} ({100 * share:.0f} %)."
             for rank, (run, share) in enumerate(zip(runs, held, strict=True))
         )
+
+
+def _conversation(words: Sequence[str], scores: Float[Tensor, " N"]) -> list[tuple[str, str]]:
+    """An example with its answer, and the question."""
+    example = instruction(_EXAMPLE[0], torch.tensor(_EXAMPLE[1]), _LABEL, _TASK, "words")
+    question = instruction(words, scores, _LABEL, _TASK, "words")
+    return [("user", example), ("assistant", _EXAMPLE_ANSWER), ("user", question)]
 
 
 CLAIMS = ()
