@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -32,7 +32,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from deixis.types import Card
+from deixis.ops.text.quotations import places_of, quotations
+from deixis.types import Arm, Card, Claim
 
 __all__ = [
     "CARD",
@@ -71,7 +72,6 @@ _QUARTILE = 0.75
 _TASK, _LABEL = "model that compares texts with pictures", "match"
 _EXAMPLE = (("an", "old", "boat", "at", "sea"), (0.02, 0.17, 0.52, 0.04, 0.25))
 _EXAMPLE_ANSWER = 'The word "boat" (0.52) was most important, then "sea" (0.25).'
-_QUOTED = re.compile(r"""["“»«]\s*([^"“”»«]*?)\s*["”«»]|(?<!\w)'([^']+)'(?!\w)""")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(\s?%)?")
 _LONGEST, _REPEATED, _TIMES = 60, 3, 3
 """Words of a brief answer; as many words as often are a loop."""
@@ -316,16 +316,16 @@ def is_faithful(answer: str, words: Sequence[str], scores: Float[Tensor, " N"]) 
     said = answer.split()
     if not said or len(said) > _LONGEST or not answer.rstrip().endswith((".", "!", "?")) or _loops(said):
         return False
-    quotes = list(_QUOTED.finditer(answer))
-    ends = [*(quote.start() for quote in quotes[1:]), len(answer)]
-    if not quotes or _NUMBER.search(answer[: quotes[0].start()]):
+    quotes = quotations(answer)
+    ends = [*(start for start, *_ in quotes[1:]), len(answer)]
+    if not quotes or _NUMBER.search(answer[: quotes[0][0]]):
         return False
     largest = float(scores.max())
-    for number, (quote, end) in enumerate(zip(quotes, ends, strict=True)):
-        held = [scores[first:last] for first, last in _places((quote[1] or quote[2] or "").split(), words)]
+    for number, ((_, start, run), end) in enumerate(zip(quotes, ends, strict=True)):
+        held = [scores[first:last] for first, last in places_of(run, words)]
         if not held or (number == 0 and all(float(each.max()) < largest for each in held)):
             return False
-        if not all(_is_of(found, held) for found in _NUMBER.finditer(answer[quote.end() : end])):
+        if not all(_is_of(found, held) for found in _NUMBER.finditer(answer[start:end])):
             return False
     return True
 
@@ -333,14 +333,6 @@ def is_faithful(answer: str, words: Sequence[str], scores: Float[Tensor, " N"]) 
 def _loops(said: Sequence[str]) -> bool:
     runs = [tuple(said[place : place + _REPEATED]) for place in range(len(said) - _REPEATED + 1)]
     return any(runs.count(run) >= _TIMES for run in set(runs))
-
-
-def _places(run: Sequence[str], words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where neighbouring words of a text are these, whatever their case and the signs around them."""
-    wanted, there = ([re.sub(r"^\W+|\W+$", "", each).casefold() for each in some] for some in (run, words))
-    for first in range(len(there) - len(wanted) + 1 if wanted else 0):
-        if there[first : first + len(wanted)] == wanted:
-            yield first, first + len(wanted)
 
 
 def _is_of(number: re.Match[str], held: Sequence[Float[Tensor, " R"]]) -> bool:
@@ -401,4 +393,39 @@ def _conversation(words: Sequence[str], scores: Float[Tensor, " N"]) -> list[tup
     return [("user", example), ("assistant", _EXAMPLE_ANSWER), ("user", question)]
 
 
-CLAIMS = ()
+_SEARCH = {"search": "all", "top": 5, "form": "paper"}
+
+CLAIMS = (
+    Claim(
+        "The words that the search quotes hold more of the score than as many first words, and than runs of the same "
+        "lengths elsewhere.",
+        arms={
+            "search": Arm("verbalise", _SEARCH, metric="coverage_at_5"),
+            "first words": Arm("verbalise", _SEARCH, metric="first_words"),
+            "random runs": Arm("verbalise", _SEARCH, metric="random_runs"),
+        },
+        metric="coverage_at_5",
+        statistic="final",
+        minimum_effect=0.05,
+        data="reasons",
+        budget=100,
+        cheap="first words",
+    ),
+    Claim(
+        "The search for single words quotes more of the score than a small language model whose words are taken where "
+        "they hold.",
+        arms={
+            "single words": Arm("verbalise", {}, metric="coverage_at_5"),
+            "language model": Arm("verbalise", {}, metric="language_model"),
+        },
+        metric="coverage_at_5",
+        statistic="final",
+        minimum_effect=0.05,
+        data="reasons",
+        budget=12,
+        primary=False,
+        cheap="language model",
+    ),
+)
+"""As many words with the largest scores (`top_words` of the task) hold most that can be held: a ceiling that is shown,
+no rival. The paper's own evidence is what people prefer to read."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deixis.apps.words.suggest import ranks_of
-from deixis.apps.words.tags import cut, hold_back, tag_table, tags_of
-from deixis.apps.words.written import TagCells, WrittenWords
+from deixis.apps.words.tags import cut, tag_table, tags_of
+from deixis.apps.words.written import Decision, TagCells, WrittenWords
+from deixis.engine.tag_suggestions import hold_back, ranks_of
 from deixis.errors import DeixisError
 from deixis.types import Sample
 from tests.commands import deixis
@@ -92,7 +92,8 @@ def test_decisions_of_the_page_are_learned_from_and_never_written_over(data: Pat
     assert deixis("words", data, "--model", "tiny", "--out", out, "--suggestions", 1).code == 0
     words = WrittenWords(out)
     (place, (first, *_)), (other, (second, *_)) = list(words.suggestions.items())[:2]
-    for where, tag, decision in ((place, first.tag, "refused"), (other, second.tag, "accepted")):
+    decided: list[tuple[str, str, Decision]] = [(place, first.tag, "refused"), (other, second.tag, "accepted")]
+    for where, tag, decision in decided:
         cells = words.table.entries()[where]
         words.table.save(where, cells.changed(tag, decision), cells)
     assert words.decisions()["refused"] == words.decisions()["accepted"] == 1

@@ -17,11 +17,11 @@ from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.words.settings import WordsSettings
-from deixis.apps.words.suggest import WAYS, TagSuggester, ranks_of
-from deixis.apps.words.tags import TagTable, cut, hold_back, tag_table, tags_of
+from deixis.apps.words.settings import LEARNS, WordsSettings
+from deixis.apps.words.tags import TagTable, cut, tag_table, tags_of
 from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows, write_rows
 from deixis.data.splits import concept_groups, split
+from deixis.engine.tag_suggestions import WAYS, TaggedPictures, TagSuggester, hold_back, ranks_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
@@ -102,7 +102,7 @@ def words(
     every = _Pictures(table, features, groups)
     with run_folder(out, overwrite) as folder:
         measured = _measured(encoder, every, settings)
-        learned = TagSuggester(encoder, table, features, settings)
+        learned = _learned(encoder, every, settings)
         way = str(measured["by"])
         write_json(folder / WORDS, _neighbours(table, learned))
         refused = [cut(sample.extra.get(REFUSED)) for sample in samples]
@@ -129,13 +129,18 @@ def words(
     return result
 
 
+def _learned(encoder: DualEncoder, pictures: _Pictures, settings: WordsSettings) -> TagSuggester:
+    words, some = len(pictures.table.words), TaggedPictures(pictures.table.tags, pictures.features)
+    return TagSuggester(LEARNS, encoder, words, some, {"seed": settings.seed})
+
+
 def _measured(encoder: DualEncoder, every: _Pictures, settings: WordsSettings) -> dict[str, Any]:
     """Which way finds held-back tags best on one half of the pictures that were not learned from, and how often each
     does on the other."""
     parts = split(every.groups, settings.seed, _TRAIN)
     rest = [every.groups[i] for i in parts.test]
     halves = split(rest, settings.seed, 0.5, minimum=2)
-    learned = TagSuggester(encoder, *every.take(parts.train)[:2], settings)
+    learned = _learned(encoder, every.take(parts.train), settings)
     chosen_on, reported_on = (
         _held_back(every.take([parts.test[i] for i in half]), settings.seed) for half in (halves.train, halves.test)
     )
