@@ -61,8 +61,11 @@ def keep_freed_memory(environment: Mapping[str, str] | None = None) -> bool:
 class _Finder:
     """Finds nothing; notices that torch is looked for."""
 
+    def __init__(self) -> None:
+        self._waiting = True
+
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         """As `importlib.abc.MetaPathFinder` has it."""
-        if name == "torch":
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+        if self._waiting and name == "torch":
+            self._waiting = False  # it stays in the list, which is being gone through
             keep_freed_memory()
