@@ -1,9 +1,9 @@
 """Encoders of images beside each other, by every protocol that needs no words: `python -m bench.encoders_rows`.
 
 What costs nothing stands beside the starter: its features whitened, an untrained network, a perceptual hash, pixels.
-Towers that were trained on a set are added with `--encoders my-name=RUN --only stamps`. Each is compared with the
-starter on the same queries; rows are added to results/encoders.jsonl, and what has a row is left out, so that a run can
-be stopped and goes on.
+Towers that were trained on a set are added with `--encoders my-name=RUN --only stamps`, those of SEER and PixPro by
+`python -m bench.trained_encoders_rows`. Each is compared with the starter on the same queries; rows are added to
+results/encoders.jsonl, and what has a row is left out, so that a run can be stopped and goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from deixis.engine.evaluation.data import EvalData, EvalSet, missing_fields
 from deixis.engine.evaluation.protocols import read_protocol
 from deixis.types import Source
 
-__all__ = ["ENCODERS", "SETS", "EncoderJob", "jobs", "main", "result_rows"]
+__all__ = ["ENCODERS", "RESULTS", "SETS", "EncoderJob", "add_rows", "allowed", "jobs", "main", "result_rows"]
 
 RESULTS = ROOT / "results" / "encoders.jsonl"
 FIRST = "starter"
@@ -104,8 +104,13 @@ def result_rows(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator
             yield kept | {"seconds_per_image": found["models"][model]["seconds_per_image"]}
 
 
-def _allowed(source: Source, protocols: Sequence[str]) -> list[str]:
-    """The protocols whose fields the data have."""
+def allowed(source: Source, protocols: Sequence[str]) -> list[str]:
+    """The protocols whose fields the data have.
+
+    Args:
+        source: the data.
+        protocols: names.
+    """
 
     def check(some: Source) -> EvalSet:
         raise AssertionError("no image is read to know the fields")
@@ -118,8 +123,22 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["model"], row["metric"], row.get("condition", "")
 
 
-def _run(source: Source, job: EncoderJob, encoders: Mapping[str, str], results: Path) -> None:
-    """Measures some encoders, and the first one for comparison; rows are added for those that are requested."""
+def add_rows(
+    source: Source,
+    job: EncoderJob,
+    encoders: Mapping[str, str],
+    results: Path = RESULTS,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Measures some encoders, and the first one for comparison; rows are added for those that are requested.
+
+    Args:
+        source: the images.
+        job: what is measured.
+        encoders: name in rows -> what the encoder is called, or its folder.
+        results: where rows are added.
+        more: what each row says further.
+    """
     given = {path: name for name, path in encoders.items()}
     settings = EvalSettings(protocol=job.protocols, encoders=tuple(dict.fromkeys([FIRST, *given])), limit=job.limit)
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +146,7 @@ def _run(source: Source, job: EncoderJob, encoders: Mapping[str, str], results: 
     shared, surroundings = {"data": job.data, "limit": job.limit}, environment(torch.get_num_threads())
     with open(results, "a", encoding="utf-8") as file:
         for row in result_rows(result, given):
-            file.write(json.dumps({**shared, **row, **surroundings}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({**shared, **row, **(more or {}), **surroundings}, ensure_ascii=False) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,14 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         source = SETS[job.data]()
         missing: dict[tuple[str, ...], list[str]] = {}
-        for protocol in _allowed(source, wanted):
+        for protocol in allowed(source, wanted):
             todo = tuple(name for name in encoders if (job.data, protocol, name) not in done)
             if todo:
                 missing.setdefault(todo, []).append(protocol)
         for todo, protocols in missing.items():
             print(f"{job.data}: {', '.join(protocols)} of {', '.join(todo)}", flush=True)
             part = job._replace(protocols=tuple(protocols))
-            _run(source, part, {name: encoders[name] for name in todo}, options.results)
+            add_rows(source, part, {name: encoders[name] for name in todo}, options.results)
 
 
 if __name__ == "__main__":

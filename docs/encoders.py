@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deixis.engine.evaluation.protocols import read_protocol
+from deixis.ops.stats import t_interval
 from docs.tables import Row, Table
 
 __all__ = ["encoders_page"]
@@ -13,12 +14,17 @@ _FIRST = "starter"
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
 the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
 (`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
-beat these. `python -m bench.encoders_rows` adds what is missing; `--encoders my-name=RUN --only stamps` adds a run.
+beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 2,048 images
+drawn from the very set on which they are measured; `seer, new` begins with an untrained ResNet. `python -m
+bench.encoders_rows` and `python -m bench.trained_encoders_rows` add what is missing; `--encoders my-name=RUN --only
+stamps` of the first adds a run.
 
 Values are the main metric of each protocol in per cent, with 95 % intervals over concepts; **bold** where the
-difference to the starter, image by image, clears zero upwards, *italic* where it does so downwards. Images are altered
-for `copies` and `corruption`, of at most 100 images a set; `shapes` are scenes of large tinted shapes with their masks
-and boxes. Seconds are for reading and encoding an image on one thread of the machine of the rows."""
+difference to the starter, image by image, clears zero upwards, *italic* where it does so downwards. Where a tower was
+trained with several seeds, the value is their mean, the interval is over seeds, that of the difference too, and the
+number of seeds stands behind the name. Images are altered for `copies` and `corruption`, of at most 100 images a set;
+`shapes` are scenes of large tinted shapes with their masks and boxes. Seconds are for reading and encoding an image on
+one thread of the machine of the rows."""
 
 
 def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
@@ -29,10 +35,12 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
         made: the remark that the page is made.
         table: makes a table of a head and rows.
     """
-    last: dict[tuple[str, str, str, str], Row] = {}
+    seeds: dict[tuple[str, str, str, str], dict[int, Row]] = {}
     for row in rows:
         if row["metric"] == read_protocol(row["protocol"]).metrics[0].name:
-            last[row["data"], row["encoder"], row["protocol"], row["condition"]] = row
+            place = row["data"], row["encoder"], row["protocol"], row["condition"]
+            seeds.setdefault(place, {})[row.get("seed", 0)] = row
+    last = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
     parts = ["# Encoders of images", made, _INTRO]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
@@ -41,6 +49,17 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
     kinds = _by_condition(last, "corruption", table)
     parts += ["## Corruption by kind and strength", "Likewise: top-1 of a classifier of clean images.", kinds]
     return "\n\n".join(parts) + "\n"
+
+
+def _over_seeds(rows: Sequence[Row]) -> Row:
+    """One row of those of several seeds: means, with intervals over seeds."""
+    if len(rows) == 1:
+        return rows[0]
+    value = t_interval([row["value"] for row in rows])
+    seconds = sum(row["seconds_per_image"] for row in rows) / len(rows)
+    change = list(t_interval([row["difference"][0] for row in rows]))
+    over = {"value": value.value, "low": value.low, "high": value.high, "difference": change}
+    return {**rows[0], **over, "seconds_per_image": seconds, "seeds": len(rows)}
 
 
 def _set_table(rows: Mapping[tuple[str, str, str], Row], table: Table) -> str:
@@ -54,7 +73,9 @@ def _set_table(rows: Mapping[tuple[str, str, str], Row], table: Table) -> str:
     for encoder in dict.fromkeys(encoder for encoder, *_ in rows):
         own = [overall.get((encoder, protocol)) for protocol in protocols]
         seconds = next(row["seconds_per_image"] for row in own if row is not None)
-        lines.append((f"`{encoder}`", *("" if row is None else _cell(row) for row in own), f"{seconds:.2g}"))
+        count = max(row.get("seeds", 1) for row in own if row is not None)
+        name = f"`{encoder}`" + f", {count} seeds" * (count > 1)
+        lines.append((name, *("" if row is None else _cell(row) for row in own), f"{seconds:.2g}"))
     return table(("", *(f"{name}, {titles[name]}" for name in protocols), "seconds per image"), lines)
 
 

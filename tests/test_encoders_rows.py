@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench import encoders_rows
+from bench import encoders_rows, trained_encoders_rows
 from deixis.apps.eval.settings import EvalSettings
+from deixis.apps.train.settings import TrainSettings
 from deixis.types import Sample, Source
 from docs.build import table
 from docs.encoders import encoders_page
@@ -69,3 +70,34 @@ def test_rows_are_added_once_with_differences_to_the_first_and_the_page_marks_wh
     assert "| `starter` | 50.0 [40.0, 80.0] | 50.0 [40.0, 80.0] | 0.01 |" in page
     assert "| `mine` | **60.0 [40.0, 80.0]** |" in page
     assert "| crop | 50.0 | 60.0 | 60.0 |" in page
+
+
+def test_towers_of_several_seeds_are_trained_once_each_and_stand_as_their_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, str, int]] = []
+
+    def train(name: str, data: Any, out: Path, settings: TrainSettings, quiet: bool) -> None:
+        trained.append((name, settings.model, settings.seed))
+
+    def evaluate(data: Any, out: Path, settings: EvalSettings, quiet: bool) -> Mapping[str, Any]:
+        found = result(settings)
+        for each in found.get("results", {found.get("protocol"): found}).values():
+            for row in each["rows"] + each["differences"]:
+                row["value"] += 0.02 * trained[-1][2]
+        return found
+
+    monkeypatch.setattr(trained_encoders_rows, "train", train)
+    monkeypatch.setattr(encoders_rows, "evaluate", evaluate)
+    samples = tuple(Sample(name, tmp_path / name, label=name[0]) for name in ("a1", "a2", "b1", "b2"))
+    source = Source("made", tmp_path, "labels", "made", samples)
+    monkeypatch.setitem(encoders_rows.SETS, "stamps", lambda: source)  # type: ignore[misc]
+    path = tmp_path / "encoders.jsonl"
+    for encoders in (["seer"], ["seer", "seer, new"]):
+        trained_encoders_rows.main(["--only", "stamps", "--results", str(path), "--encoders", *encoders])
+    assert trained == [*(("seer", "", s) for s in range(5)), *(("seer", "scratch:resnet", s) for s in range(5))]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {row["seed"] for row in rows if row["protocol"] == "copies"} == set(range(5))
+    assert {row["seed"] for row in rows if row["protocol"] == "corruption"} == {0}, "as it reads each image 36 times"
+    page = encoders_page([row for row in rows if row["protocol"] == "knn"], "made", table)
+    assert "| `seer`, 5 seeds | **64.0 [60.1, 67.9]** | 0.01 |" in page

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 
-from deixis import late_compiler
+from deixis import freed_memory, late_compiler
 from deixis.errors import DeixisError
 
 TYPE_CHECKING = False
@@ -61,6 +61,7 @@ _BESIDE_VERBS = {
     "read_words": "deixis.apps.read.read",
 }
 
+freed_memory.install()
 late_compiler.install()
 
 

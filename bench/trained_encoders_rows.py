@@ -1,0 +1,99 @@
+"""Towers that learned from a set's own images, beside the starter: `python -m bench.trained_encoders_rows`.
+
+SEER and PixPro from the starter's tower, SEER also from a new network: each learns from all images of a set without
+their labels, and is measured on the same set, as somebody is who trains a tower for a collection and uses it there.
+Altered copies are drawn anew; of labels, those of the images that are not asked about are learned by the probe alone.
+Five seeds on stamps and art4apps, one elsewhere. Rows go to results/encoders.jsonl; what has a row is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from bench.encoders_rows import RESULTS, SETS, EncoderJob, add_rows, allowed, jobs
+from deixis.apps.train.settings import TrainSettings
+from deixis.apps.train.train import train
+
+__all__ = ["STEPS", "TRAINED", "Training", "main", "trainings"]
+
+STEPS = 64
+"""Of 32 images each."""
+
+LATE = ("corruption",)
+"""Protocols that read each image dozens of times: of the first seed alone."""
+
+
+class Training(NamedTuple):
+    """How a tower is trained.
+
+    Attributes:
+        method: its name.
+        model: where it begins; empty: as the method's settings say, with the starter's tower.
+    """
+
+    method: str
+    model: str = ""
+
+
+TRAINED = {
+    "seer": Training("seer"),
+    "pixpro": Training("pixpro"),
+    "seer, new": Training("seer", "scratch:resnet"),
+}
+"""Name in rows -> how it is trained."""
+
+_SEVERAL, _ONCE = ("stamps", "art4apps"), ("clipart", "gcompris", "fashion", "emoji-tones")
+
+
+def trainings() -> Iterator[tuple[str, str, int]]:
+    """Set, encoder and seed, those first of which most is said."""
+    for data in _SEVERAL:
+        yield from ((data, name, seed) for seed in range(5) for name in TRAINED)
+    yield from ((data, name, 0) for data in _ONCE for name in TRAINED)
+
+
+def _jobs(data: str, seed: int) -> list[EncoderJob]:
+    return [each for each in jobs() if each.data == data and (seed == 0 or not set(each.protocols) & set(LATE))]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains what is missing and adds its rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="*", default=list(TRAINED), choices=list(TRAINED), help="only these")
+    parser.add_argument("--only", nargs="*", default=[*_SEVERAL, *_ONCE], help="names of sets")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of 32 images (default {STEPS})")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    for data, name, seed in trainings():
+        if data not in options.only or name not in options.encoders:
+            continue
+        lines = options.results.read_text(encoding="utf-8").splitlines() if options.results.is_file() else []
+        rows = [json.loads(line) for line in lines]
+        done = {row["protocol"] for row in rows if (row["data"], row["encoder"], row.get("seed")) == (data, name, seed)}
+        source = SETS[data]()
+        todo = [each._replace(protocols=tuple(allowed(source, each.protocols))) for each in _jobs(data, seed)]
+        if not (todo := [each for each in todo if set(each.protocols) - done]):
+            continue
+        print(f"{data}: {name}, seed {seed}", flush=True)
+        settings = TrainSettings(
+            model=TRAINED[name].model, steps=options.steps, held_out=0.0, seed=seed, workers=1, tensorboard="no"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder, "run")
+            train(TRAINED[name].method, source, run, settings, quiet=True)
+            for job in todo:
+                missing = tuple(each for each in job.protocols if each not in done)
+                more = {"seed": seed, "steps": options.steps}
+                add_rows(source, job._replace(protocols=missing), {name: str(run)}, options.results, more)
+
+
+if __name__ == "__main__":
+    main()
