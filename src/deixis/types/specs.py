@@ -332,5 +332,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("images: B 3 H W", "tokens: B L", "mask: B L"), "B H W", ("images", "tokens", "masks"), ("answer-iou",)
     ),
     "read": Capability(("images: B 3 H W",), "list of B strings", ("images", "captions"), ("word-accuracy",)),
-    "verbalise": Capability(("words: list of N strings", "scores: N", "writer"), "string", (), later=("coverage",)),
+    "verbalise": Capability(
+        ("words: list of N strings", "scores: N", "writer: messages -> string"), "string", (), later=("coverage",)
+    ),
 }
