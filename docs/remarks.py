@@ -128,9 +128,9 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
         "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
     ): (
-        "Not at this scale. After 48,000 images all three know twice as much of the four unseen styles as the untrained "
-        "tower; the chosen pictures teach a little more than the eleven times as many unchosen ones, with SwAV and with "
-        "labels. The paper has a billion pictures and ten billion weights, and none of its towers is as small."
+        "Not at this scale. After 48,000 images all three know twice as much of the four unseen styles as the "
+        "untrained tower; the chosen pictures teach a little more than eleven times as many unchosen ones. The paper "
+        "has a billion pictures and ten billion weights, and no tower as small as this."
     ),
     (
         "pixpro",
