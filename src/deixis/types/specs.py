@@ -343,6 +343,7 @@ class Capability:
 
 
 _NEAREST = ("style", "identity", "copies", "corruption", "pair-retrieval")
+_BY_TEXT = ("retrieval", "zero-shot", "described", "robustness")
 _FEW_SHOT = ("few-shot", "base-to-new", "cross-style")
 
 CAPABILITIES: dict[str, Capability] = {
@@ -350,16 +351,13 @@ CAPABILITIES: dict[str, Capability] = {
         ("images: B 3 H W",),
         "B D",
         ("images",),
-        (
-            *("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_FEW_SHOT, "saliency", "grounding"),
-            *("miou", *_NEAREST),
-        ),
+        (*_BY_TEXT, "knn", "linear", "fairness", *_FEW_SHOT, "saliency", "grounding", "miou", *_NEAREST),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
         "B D",
         ("tokens",),
-        ("retrieval", "zero-shot", "robustness", *_FEW_SHOT, "saliency", "grounding", "miou", "pair-retrieval"),
+        (*_BY_TEXT, *_FEW_SHOT, "saliency", "grounding", "miou", "pair-retrieval"),
     ),
     "encode_about": Capability(("images: B 3 H W", "instructions: B strings"), "B D", ("images",), later=("aspects",)),
     "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
@@ -374,7 +372,7 @@ CAPABILITIES: dict[str, Capability] = {
         (),
         "image adapter, text adapter",
         (),
-        ("retrieval", "zero-shot", "knn", "linear", "robustness", "fairness", *_NEAREST),
+        (*_BY_TEXT, "knn", "linear", "fairness", *_NEAREST),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),

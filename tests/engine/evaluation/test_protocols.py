@@ -414,7 +414,7 @@ def test_a_classifier_is_asked_by_the_names_that_it_has_learned() -> None:
 def test_protocols_are_chosen_by_capabilities_and_fields_and_the_rest_is_given_a_reason(pictures: EvalData) -> None:
     models = [EvalModel("tiny", tiny()), EvalModel("tower", Tower())]
     found = select(pictures, models)
-    assert list(found.models) == ["retrieval", "zero-shot", "knn", "linear", "robustness", "style"]
+    assert list(found.models) == ["retrieval", "zero-shot", "described", "robustness", "knn", "linear", "style"]
     assert found.reasons["fairness"] == "no demographics"
     assert [model.name for model in found.models["knn"]] == ["tiny", "tower"]
     assert [model.name for model in found.models["retrieval"]] == ["tiny"]

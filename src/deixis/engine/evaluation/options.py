@@ -19,6 +19,8 @@ class EvalOptions:
         limit: maximum number of images to read; 0: all, or the protocol's own number.
         style: the style that cross-style and style train on; by default the one with the most images.
         templates: prompts for a class name, which replaces {}; their embeddings are averaged.
+        knowledge: what described is told of the classes: wordnet, glosses, captions:DATA or a csv (class, text); by
+            default the files about.txt of class folders.
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
         associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};
             fairness reports by group how many images are.
@@ -30,5 +32,6 @@ class EvalOptions:
     limit: int = 0
     style: str = ""
     templates: tuple[str, ...] = ("a photo of a {}.",)
+    knowledge: str = ""
     neighbours: tuple[int, ...] = (20,)
     associations: str = ""
