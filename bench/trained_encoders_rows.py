@@ -37,11 +37,11 @@ __all__ = ["COMMANDS", "STEPS", "TRAINED", "Training", "command_row", "main", "t
 
 COMMANDS = ROOT / "results" / "training.jsonl"
 
-STEPS = 64
+STEPS = 32
 """Of 32 images each."""
 
 LATE = ("corruption",)
-"""Protocols that read each image dozens of times: of the first seed alone."""
+"""Protocols that read each image dozens of times: of the first set and its first seed alone."""
 
 
 class Training(NamedTuple):
@@ -74,7 +74,8 @@ def trainings() -> Iterator[tuple[str, str, int]]:
 
 
 def _jobs(data: str, seed: int) -> list[EncoderJob]:
-    return [each for each in jobs() if each.data == data and (seed == 0 or not set(each.protocols) & set(LATE))]
+    whole = (data, seed) == (_SEVERAL[0], 0)
+    return [each for each in jobs() if each.data == data and (whole or not set(each.protocols) & set(LATE))]
 
 
 def command_row(images: int, method: str = "seer") -> dict[str, Any]:

@@ -14,7 +14,7 @@ _FIRST = "starter"
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
 the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
 (`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
-beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 2,048 images
+beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 1,024 images
 drawn from the very set on which they are measured; `seer, new` begins with an untrained ResNet. `python -m
 bench.encoders_rows` and `python -m bench.trained_encoders_rows` add what is missing; `--encoders my-name=RUN --only
 stamps` of the first adds a run.
