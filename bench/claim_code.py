@@ -45,7 +45,10 @@ except ImportError:  # the names before the move
 facts = json.load(sys.stdin)
 facts[task] = facts.pop("data")
 make = getattr(lab, task)
+trunk = facts["options"].pop("trunk", None)
 made = make(facts[task], facts["options"], facts["seed"])
+if trunk:  # as it is before it is trained
+    facts["options"]["trunk"] = {**trunk, "budget": 0}
 stepwise = hasattr(made, "batch_size")
 facts["budget"] = facts["steps"] * made.batch_size if stepwise else facts["budget"] // facts["part"]
 del facts["steps"], facts["part"]

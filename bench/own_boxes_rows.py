@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float
 
 from bench.rows import ROOT, environment
-from deixis.apps.adapt.adapt import adapt_or_index
 from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.adapt.tasks import adapt_or_index
 from deixis.apps.common.options import Reading
 from deixis.apps.predict.capable import open_method
 from deixis.data.synthetic.scenes import scenes

@@ -124,6 +124,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "that they need more than 6,400 images, and nothing of which way is better once they have them."
     ),
     (
+        "seer",
+        "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
+        "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
+    ): (
+        "Not at this scale. After 48,000 images all three know twice as much of the four unseen styles as the "
+        "untrained tower; the chosen pictures teach a little more than eleven times as many unchosen ones. The paper "
+        "has a billion pictures and ten billion weights, and no tower as small as this."
+    ),
+    (
         "pixpro",
         "Cells that are trained to look like the same place in another crop tell a linear classifier more of what is "
         "where than whole crops that are trained to look alike.",

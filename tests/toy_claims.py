@@ -24,7 +24,7 @@ from deixis.errors import DeixisError
 from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, OptimSpec, Progress, Sample, Source, Stage
 from tests.toys import carded
 
-__all__ = ["LAB", "Line", "claim", "code"]
+__all__ = ["LAB", "Line", "claim", "code", "short"]
 
 SPECS = {"x": FieldSpec("x", "B D"), "y": FieldSpec("y", "B D")}
 
@@ -105,8 +105,13 @@ def claim(statistic: Any = "area", **changed: Any) -> Claim:
     return Claim(**{"statement": "Clean points are learned faster than noisy ones.", "statistic": statistic, **said})
 
 
+def short() -> Design:
+    """The claim with two seeds: each unit is a process that imports torch."""
+    return Design("line", claim(budget=800), seeds=2, lab=LAB)
+
+
 if __name__ == "__main__":
-    design, place = Design("line", claim(budget=800), lab=LAB), Path(sys.argv[1])
+    design, place = short(), Path(sys.argv[1])
     run = claims.in_processes(place, design, 2, lambda: print("done", flush=True))
     tuned = claims.tune(design, run)
     claims.report(design, tuned, run)

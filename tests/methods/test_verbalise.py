@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,6 +159,51 @@ def test_the_prompt_quotes_each_word_with_its_score_and_says_when_it_was_compute
     assert prompt != smv.instruction(
         ["fine", "film"], torch.tensor([0.5, -0.25]), "good", "sentiment classifier", "words"
     )
+
+
+WORDS, SCORES = ["a", "dog,", "on", "a", "blue", "bicycle."], torch.tensor([0.05, 0.25, 0.02, 0.04, -0.25, 0.39])
+
+
+@pytest.mark.parametrize(
+    ("answer", "holds"),
+    [
+        ('The word "bicycle" (0.39) was most important, then "Dog" (25 %).', True),
+        ("It looked at 'bicycle', and hardly at » a dog « (0.30).", True),
+        ('"Blue bicycle" decided it: 0.14 in all, 0.39 of one word.', True),
+        ("", False),  # silent
+        ("The numbers were computed after the prediction.", False),  # silent about the text
+        ('The word "dog" (0.25) was most important, then "bicycle" (0.39).', False),  # another first
+        ('The word "bicycle" (0.39) was most important, then "sea" (0.25).', False),  # not of the text
+        ('The word "bicycle" (0.25) was most important.', False),  # the number of another
+        ('The word "bicycle" (93 %) was most important.', False),
+        ('Of 6 words "bicycle" was most important.', False),  # a number of nothing
+        ('The most important words are "dog bicycle".', False),  # no neighbours
+        ('The word "bicycle" (0.39) was most important, then "dog', False),  # cut
+        ('"bicycle" was most important, ' * 4 + 'then "dog".', False),  # a loop
+        ('The word "bicycle" ' + "really " * 70 + "was.", False),  # not brief
+    ],
+)
+def test_what_a_language_model_says_passes_if_it_quotes_words_and_numbers_rightly(answer: str, holds: bool) -> None:
+    assert smv.is_faithful(answer, WORDS, SCORES) is holds
+    template = smv.Method(Config.desk()).verbalise(WORDS, SCORES)
+    said = smv.Method(Config.desk()).verbalise(WORDS, SCORES, lambda messages: answer)
+    assert said == (answer if holds else template)
+
+
+def test_a_language_model_is_given_an_example_whose_answer_holds_and_then_the_prompt_of_the_paper() -> None:
+    asked: list[Any] = []
+
+    def writer(messages: Any) -> str:
+        asked.extend(messages)
+        return "?"
+
+    smv.Method(Config.desk()).verbalise(WORDS, SCORES, writer)
+    assert [role for role, _ in asked] == ["user", "assistant", "user"]
+    assert asked[2][1].startswith("a (0.05) dog, (0.25)")
+    example = re.findall(r"(\S+) \((-?[\d.]+)\)", asked[0][1].split("\n")[0])
+    assert smv.is_faithful(asked[1][1], [word for word, _ in example], torch.tensor([float(s) for _, s in example]))
+    assert smv.Method(Config.desk()).verbalise(["a"], torch.zeros(1), writer) == ""
+    assert len(asked) == 3, "of scores that are all zero nothing is asked"
 
 
 def test_presets_are_the_published_search_and_one_for_short_texts() -> None:

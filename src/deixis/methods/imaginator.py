@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
+from deixis.types import Arm, Batch, Card, Claim, FieldSpec, Made, Part, Progress
 from deixis.types.protocols import ImageEncoder
 
 __all__ = [
@@ -364,4 +364,55 @@ def _batches(words: Int64[Tensor, " N"], size: int, steps: int) -> Iterator[Int6
                 yield chosen
 
 
-CLAIMS = ()
+CLAIMS = (
+    Claim(
+        "Of a picture's tags one that is held back is found by company and looks together more often than by either, "
+        "by the tags of the nearest pictures, or by plain counts.",
+        arms={
+            "joint": Arm("imaginator", metric="joint"),
+            "company": Arm("imaginator", metric="company"),
+            "looks": Arm("imaginator", metric="looks"),
+            "nearest pictures": Arm("imaginator", metric="nearest"),
+            "counts": Arm("imaginator", metric="cooccurrence"),
+        },
+        metric="joint",
+        statistic="final",
+        minimum_effect=0.02,
+        data="tags",
+        budget=1000,
+        cheap="nearest pictures",
+    ),
+    Claim(
+        "Where a tag was never seen beside the picture's others, looks help company to find it.",
+        arms={
+            "joint": Arm("imaginator", metric="unseen_joint"),
+            "company": Arm("imaginator", metric="unseen_company"),
+            "looks": Arm("imaginator", metric="unseen_looks"),
+            "nearest pictures": Arm("imaginator", metric="unseen_nearest"),
+        },
+        metric="unseen_joint",
+        statistic="final",
+        minimum_effect=0.02,
+        data="tags",
+        budget=1000,
+        primary=False,
+        cheap="nearest pictures",
+    ),
+    Claim(
+        "From a picture without tags the joint vectors find one of its tags more often than ridge regression does.",
+        arms={
+            "joint": Arm("imaginator", metric="image"),
+            "looks": Arm("imaginator", metric="image_looks"),
+            "ridge regression": Arm("imaginator", metric="image_ridge"),
+        },
+        metric="image",
+        statistic="final",
+        minimum_effect=0.02,
+        data="tags",
+        budget=1000,
+        primary=False,
+        cheap="ridge regression",
+    ),
+)
+"""The paper's own evidence are benchmarks of word similarity and analogies. The plain counts and the nearest pictures
+are what one would write first."""

@@ -15,14 +15,16 @@ What differs from the paper and its code, or is our reading of it:
 * Windows of three words have no sets with gaps: on short texts only runs and single words are candidates.
 * `form="sentence"` names the score in place of the prediction, and says what part of it a run holds, negative scores
   being counted by their magnitude: ours.
-* A language model that phrases the reason (the paper's GPT-3.5) is not part of it; `instruction` gives its prompt, in
-  our words.
+* A language model that phrases the reason (the paper's GPT-3.5) is not part of it: `verbalise` takes one, and gives it
+  the prompt of `instruction`, in our words, behind an example. What it answers is read by `is_faithful`, ours; an
+  answer that does not pass gives way to the sentence of the search.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -30,7 +32,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from deixis.types import Card
+from deixis.ops.text.quotations import places_of, quotations
+from deixis.types import Arm, Card, Claim
 
 __all__ = [
     "CARD",
@@ -42,6 +45,7 @@ __all__ = [
     "coverage",
     "coverage_at",
     "instruction",
+    "is_faithful",
     "limit_of",
     "merged",
     "phrase",
@@ -65,6 +69,12 @@ CARD = Card(
 )
 
 _QUARTILE = 0.75
+_TASK, _LABEL = "model that compares texts with pictures", "match"
+_EXAMPLE = (("an", "old", "boat", "at", "sea"), (0.02, 0.17, 0.52, 0.04, 0.25))
+_EXAMPLE_ANSWER = 'The word "boat" (0.52) was most important, then "sea" (0.25).'
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(\s?%)?")
+_LONGEST, _REPEATED, _TIMES = 60, 3, 3
+"""Words of a brief answer; as many words as often are a loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +302,47 @@ def instruction(
     )
 
 
+def is_faithful(answer: str, words: Sequence[str], scores: Float[Tensor, " N"]) -> bool:
+    """Whether what a language model says of the scores holds. Ours.
+
+    It quotes words of the text, the first of them a word of the largest score; a number behind a quotation is the score
+    of these words, to two digits or in whole percent; and it comes to an end, without a loop.
+
+    Args:
+        answer: of the model.
+        words: of the text.
+        scores: one a word.
+    """
+    said = answer.split()
+    if not said or len(said) > _LONGEST or not answer.rstrip().endswith((".", "!", "?")) or _loops(said):
+        return False
+    quotes = quotations(answer)
+    ends = [*(start for start, *_ in quotes[1:]), len(answer)]
+    if not quotes or _NUMBER.search(answer[: quotes[0][0]]):
+        return False
+    largest = float(scores.max())
+    for number, ((_, start, run), end) in enumerate(zip(quotes, ends, strict=True)):
+        held = [scores[first:last] for first, last in places_of(run, words)]
+        if not held or (number == 0 and all(float(each.max()) < largest for each in held)):
+            return False
+        if not all(_is_of(found, held) for found in _NUMBER.finditer(answer[start:end])):
+            return False
+    return True
+
+
+def _loops(said: Sequence[str]) -> bool:
+    runs = [tuple(said[place : place + _REPEATED]) for place in range(len(said) - _REPEATED + 1)]
+    return any(runs.count(run) >= _TIMES for run in set(runs))
+
+
+def _is_of(number: re.Match[str], held: Sequence[Float[Tensor, " R"]]) -> bool:
+    """Whether a number is the sum of the scores at one of the places, or one of them."""
+    scale, slack = (100, 0.5) if number[1] else (1, 0.005)
+    value = float(number[0].removesuffix(number[1] or ""))
+    scores = [score for each in held for score in (float(each.sum()), *each.tolist())]
+    return any(abs(scale * score - value) <= slack + 1e-6 for score in scores)
+
+
 class Method(nn.Module):
     """Words and their scores -> a sentence.
 
@@ -303,8 +354,27 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
 
-    def verbalise(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
-        """A sentence about the words that hold most of the score; empty where no word speaks for it."""
+    def verbalise(
+        self,
+        words: Sequence[str],
+        scores: Float[Tensor, " N"],
+        writer: Callable[[Sequence[tuple[str, str]]], str] | None = None,
+    ) -> str:
+        """A sentence about the words that hold most of the score; empty where no word speaks for it.
+
+        Args:
+            words: of the text.
+            scores: one a word.
+            writer: a language model: it is given a conversation (role and text of each message), and answers. Without
+                one, and where `is_faithful` does not pass what it says, the sentence is that of the search.
+        """
+        if writer is not None and bool((scores > 0).any()):
+            answer = " ".join(writer(_conversation(words, scores)).split())
+            if is_faithful(answer, words, scores):
+                return answer
+        return self._searched(words, scores)
+
+    def _searched(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
         kept = [word for word, score in zip(words, scores.tolist(), strict=True) if score]
         runs = salient_runs(scaled(scores), self.config)
         if self.config.form == "paper":
@@ -316,4 +386,46 @@ class Method(nn.Module):
         )
 
 
-CLAIMS = ()
+def _conversation(words: Sequence[str], scores: Float[Tensor, " N"]) -> list[tuple[str, str]]:
+    """An example with its answer, and the question."""
+    example = instruction(_EXAMPLE[0], torch.tensor(_EXAMPLE[1]), _LABEL, _TASK, "words")
+    question = instruction(words, scores, _LABEL, _TASK, "words")
+    return [("user", example), ("assistant", _EXAMPLE_ANSWER), ("user", question)]
+
+
+_SEARCH = {"search": "all", "top": 5, "form": "paper"}
+
+CLAIMS = (
+    Claim(
+        "The words that the search quotes hold more of the score than as many first words, and than runs of the same "
+        "lengths elsewhere.",
+        arms={
+            "search": Arm("verbalise", _SEARCH, metric="coverage_at_5"),
+            "first words": Arm("verbalise", _SEARCH, metric="first_words"),
+            "random runs": Arm("verbalise", _SEARCH, metric="random_runs"),
+        },
+        metric="coverage_at_5",
+        statistic="final",
+        minimum_effect=0.05,
+        data="reasons",
+        budget=100,
+        cheap="first words",
+    ),
+    Claim(
+        "The search for single words quotes more of the score than a small language model whose words are taken where "
+        "they hold.",
+        arms={
+            "single words": Arm("verbalise", {}, metric="coverage_at_5"),
+            "language model": Arm("verbalise", {}, metric="language_model"),
+        },
+        metric="coverage_at_5",
+        statistic="final",
+        minimum_effect=0.05,
+        data="reasons",
+        budget=12,
+        primary=False,
+        cheap="language model",
+    ),
+)
+"""As many words with the largest scores (`top_words` of the task) hold most that can be held: a ceiling that is shown,
+no rival. The paper's own evidence is what people prefer to read."""

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         PartSource,
         SampleSpec,
         Stage,
+        Trunk,
         Variant,
         ViewSpec,
     )
@@ -103,6 +104,7 @@ __all__ = [
     "Stored",
     "TokenStates",
     "Tokens",
+    "Trunk",
     "Variant",
     "ViewSpec",
     "place",

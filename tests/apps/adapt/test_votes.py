@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from deixis.apps.adapt.adapt import adapt_or_index
 from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.adapt.tasks import adapt_or_index
 from deixis.apps.adapt.votes import VotedTriplets, held_out_agreement
 from deixis.apps.common.options import Reading
 from deixis.apps.label.label import label, telling_triplets

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deixis.apps.label.label_table import ChangedMeanwhile, Entry, LabelTable
+from deixis.apps.label.filled_table import ChangedMeanwhile
+from deixis.apps.label.label_table import Entry, LabelTable
 from deixis.data.readers import sources
 from deixis.errors import DeixisError
 
@@ -128,7 +129,7 @@ def test_a_table_that_another_program_holds_is_reported_at_each_save(tmp_path: P
 
 def test_a_writer_that_never_ends_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = LabelTable(tmp_path / "labels.csv")
-    monkeypatch.setattr("deixis.apps.label.label_table._PATIENCE", 0.05)
+    monkeypatch.setattr("deixis.apps.label.filled_table._PATIENCE", 0.05)
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:

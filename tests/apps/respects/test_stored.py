@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deixis.apps.adapt.adapt import adapt_or_index
 from deixis.apps.adapt.respects import with_label_column
 from deixis.apps.adapt.settings import AdaptSettings
+from deixis.apps.adapt.tasks import adapt_or_index
 from deixis.apps.common.options import Reading
 from deixis.apps.respects.stored import Respect, nearest_respect, read_respects, write_respects
 from deixis.apps.search.search import search

@@ -11,7 +11,10 @@ from deixis.apps import serve
 STATIC = Path(serve.__file__).parent / "static"
 NAMESPACE = "http://www.w3.org/2000/svg"
 
-LATER = ("captions.js", "desk.js", "folders.js", "hits.js", "label.js", "lookup.js", "segment.js", "where.js")
+LATER = (
+    *("captions.js", "desk.js", "desks.js", "folders.js", "hits.js", "label.js", "lookup.js", "segment.js"),
+    *("where.js", "words.css", "words.js"),
+)
 """Fetched only where they are of use."""
 
 

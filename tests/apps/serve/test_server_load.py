@@ -26,6 +26,7 @@ OPERATIONS = (
     *("GET /labels", "GET /labels/queue", "GET /labels/classes", "GET /labels/suggestions/{row}"),
     *("POST /labels/{row}", "GET /captions", "GET /captions/queue", "GET /captions/nearest/{row}"),
     *("POST /captions/{row}", "POST /segment", "POST /align"),
+    *("GET /words", "GET /words/queue", "GET /words/near", "POST /words/{row}"),
 )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deixis.apps.words.suggest import ranks_of
-from deixis.apps.words.tags import hold_back, tag_table, tags_of
+from deixis.apps.words.tags import cut, tag_table, tags_of
+from deixis.apps.words.written import Decision, TagCells, WrittenWords
+from deixis.engine.tag_suggestions import hold_back, ranks_of
 from deixis.errors import DeixisError
 from deixis.types import Sample
 from tests.commands import deixis
@@ -83,6 +84,36 @@ def test_missing_tags_are_suggested_and_what_goes_together_is_listed(data: Path,
     replaced = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert replaced["by"] == "nearest"
     assert replaced["found"] == result["found"], "the same seed, the same numbers"
+
+
+@pytest.mark.slow
+def test_decisions_of_the_page_are_learned_from_and_never_written_over(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my-words"
+    assert deixis("words", data, "--model", "tiny", "--out", out, "--suggestions", 1).code == 0
+    words = WrittenWords(out)
+    (place, (first, *_)), (other, (second, *_)) = list(words.suggestions.items())[:2]
+    decided: list[tuple[str, str, Decision]] = [(place, first.tag, "refused"), (other, second.tag, "accepted")]
+    for where, tag, decision in decided:
+        cells = words.table.entries()[where]
+        words.table.save(where, cells.changed(tag, decision), cells)
+    assert words.decisions()["refused"] == words.decisions()["accepted"] == 1
+    lost = deixis("words", data, "--model", "tiny", "--out", out, "--overwrite")
+    assert lost.code == 2
+    assert "has 2 suggested tags that were accepted or refused, which would be lost." in lost.err
+    again = deixis("words", out / "tags.csv", "--model", "tiny", "--out", out, "--suggestions", 1, "--overwrite")
+    assert again.code == 0, again.err
+    anew = WrittenWords(out)
+    assert first.tag not in [each.tag for each in anew.suggestions.get(place, ())]
+    assert anew.table.entries()[place].of(first.tag) == "refused"
+    assert anew.table.entries()[other].of(second.tag) == "accepted"
+
+
+def test_a_tag_is_in_one_list_at_the_most_and_lists_read_as_they_were_written() -> None:
+    cells = TagCells("sea; boat", "").changed("sail", "accepted").changed("wood", "refused")
+    assert cells == TagCells("sea; boat; sail", "wood")
+    assert cells.changed("sail", "refused") == TagCells("sea; boat", "wood; sail")
+    assert cells.changed("wood", "untouched").of("wood") == "untouched"
+    assert cut(["Red; bird", "red"]) == ["red", "bird"], "a tag of a list has no sign that would cut it later"
 
 
 def test_data_without_tags_or_with_too_few_is_refused_before_images_are_read(data: Path, tmp_path: Path) -> None:

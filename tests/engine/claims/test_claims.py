@@ -459,7 +459,7 @@ def test_a_claim_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> No
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").iterdir()}
     assert {name: after[name] for name in before} == before, "finished units are not done again"
     assert said.count("done") <= len(after) - len(before)
-    one = Design("line", toy_claims.claim(budget=800), lab=toy_claims.LAB)
+    one = toy_claims.short()
     run = claims.here(tmp_path / "killed", one)
     tuned = claims.tune(one, run)
     found, whole = claims.report(one, tuned, run), claims.report(one, tuned, claims.here(tmp_path / "whole", one))

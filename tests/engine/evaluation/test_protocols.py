@@ -172,6 +172,11 @@ def test_votes_of_neighbours_are_those_of_the_equation_up_to_their_scale(k: int)
     assert torch.allclose(found / found.sum(1, keepdim=True), expected / expected.sum(1, keepdim=True), atol=1e-6)
 
 
+def test_individuals_are_found_by_an_image_tower_that_knows_no_text() -> None:
+    found = run("identity", EvalModel("tower", Tower(noise=0.05)), data_of(LABELLED))
+    assert mean(found, "rank1") > 0.9
+
+
 def test_knn_and_a_linear_probe_measure_an_image_tower_that_knows_no_text() -> None:
     model, data = EvalModel("tower", Tower()), data_of(LABELLED)
     options = EvalOptions(neighbours=(5, 1))

@@ -12,22 +12,18 @@ import numpy as np
 
 from deixis import zoo
 from deixis.apps.adapt import results
-from deixis.apps.adapt.boxes import adapt_to_boxes, ranks_boxes
 from deixis.apps.adapt.decision import decide, headline_metric
 from deixis.apps.adapt.drafts import read_accepted
 from deixis.apps.adapt.examples import gallery
 from deixis.apps.adapt.offer import offer_model
-from deixis.apps.adapt.respects import adapt_to_respects
 from deixis.apps.adapt.settings import AdaptSettings, check_splits, overrides, with_splits
-from deixis.apps.adapt.votes import adapt_to_votes
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import CheckedDataset, check_and_read, drop_unlabelled, embed_pairs, texts
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
-from deixis.apps.index.index import index, write_index
+from deixis.apps.index.index import write_index
 from deixis.apps.report.report import render
 from deixis.apps.search.measure_calibration import as_result, of_run, write_calibration
 from deixis.data import catalogue
@@ -69,7 +65,6 @@ __all__ = [
     "ExtraMeasurements",
     "OutOfDomainSet",
     "adapt",
-    "adapt_or_index",
     "controls",
     "out_of_domain_sets",
     "prepare",
@@ -219,44 +214,6 @@ def adapt(
         _write(folder, done, collection, talk, clock)
     results.tell(result, talk, out)
     return done
-
-
-@takes_settings(settings=AdaptSettings, reading=Reading)
-def adapt_or_index(
-    data: str, out: str, settings: AdaptSettings, reading: Reading, *, overwrite: bool, quiet: bool
-) -> None:
-    """What `deixis adapt` does: adapts, to captions, to votes or to boxes with phrases; or learns respects of columns,
-    or classes, where the method does; or, with neither captions nor labels, indexes, and says how to begin labelling.
-
-    Args:
-        data: as in `adapt`.
-        out: the folder to write.
-        settings: of the run; of an index, only the model counts.
-        reading: columns and the like.
-        overwrite: replace what a run or index left at `out`.
-        quiet: print nothing.
-    """
-    talk = Reporter(quiet)
-    source = read_accepted(data, reading, settings.accept, talk)
-    if settings.votes or settings.about:
-        learn = adapt_to_votes if settings.votes else adapt_to_respects
-        learn(source, out, settings, overwrite=overwrite, quiet=quiet)
-        return
-    if ranks_boxes(source, settings.method):
-        adapt_to_boxes(source, out, settings, overwrite=overwrite, quiet=quiet)
-        return
-    if learns_classes(settings.method):
-        learn_classes(source, out, settings, overwrite=overwrite, quiet=quiet)
-        return
-    if source.kind != "images":
-        adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
-        return
-    talk.result(
-        f"{data} holds {counted(len(source.samples), 'image')} and neither captions nor labels: nothing can be trained "
-        "on it, but it can be searched."
-    )
-    index(source, out, settings.model, overwrite=overwrite, quiet=quiet)
-    talk.result(f"To start labelling, most informative images first: deixis label {data}")
 
 
 def _original(name: str) -> DualEncoder:

@@ -16,7 +16,7 @@ VERB = Verb(
     group="your pictures",
     order=1,
     python="deixis.apps.adapt.adapt",
-    what=("model", "method", "votes", "about"),
+    what=("model", "method", "task", "votes", "about"),
     rare=("templates", "train", "layers"),
 )
 
@@ -44,7 +44,7 @@ def run(
         overwrite: replace an existing run in that folder.
         quiet: print nothing.
     """
-    from deixis.apps.adapt import adapt as app
+    from deixis.apps.adapt.tasks import adapt_or_index
 
-    app.adapt_or_index(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
+    adapt_or_index(data, out, settings, reading, overwrite=overwrite, quiet=quiet)
     return 0

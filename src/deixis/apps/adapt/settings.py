@@ -7,7 +7,10 @@ import dataclasses
 from deixis.apps.common.options import ComputeSettings
 from deixis.errors import DeixisError
 
-__all__ = ["AdaptSettings", "check_splits", "overrides", "with_splits"]
+__all__ = ["TASKS", "AdaptSettings", "check_splits", "overrides", "with_splits"]
+
+TASKS = ("", "segment")
+"""What masks or boxes may teach; the first is as the data says."""
 
 _MANY, _FEW = 20, 5
 
@@ -22,6 +25,8 @@ class AdaptSettings(ComputeSettings):
         method: a method that adapts the model, such as `residual`; a method that learns the classes of labelled images;
             or `auto`, which chooses one of the latter, or, of images that have boxes with phrases, whether these
             improve what `deixis ground` answers. See `deixis list`.
+        task: what masks or boxes are to teach: segment, the classes of pixels, for `deixis segment`; by default boxes
+            with phrases teach what `deixis ground` answers.
         votes: csv of votes on what looks alike (reference, left, right, vote), to which the image side is adapted
             instead of to captions or labels; DATA are the pictures to search then.
         about: columns of a table, such as kind, colour and material, in whose values pictures may be alike: instead of
@@ -44,6 +49,7 @@ class AdaptSettings(ComputeSettings):
 
     model: str = "starter"
     method: str = "residual"
+    task: str = ""
     votes: str = ""
     about: tuple[str, ...] = ()
     shots: int = 16

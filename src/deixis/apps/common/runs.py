@@ -42,7 +42,7 @@ _WRITTEN = re.compile(
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
-    r"|(groups|unusual)\.(csv|jpg)|respects\.(json|safetensors)|words\.json|missing\.csv|predictions\.csv"
+    r"|(groups|unusual)\.(csv|jpg)|patches\.jpg|respects\.(json|safetensors)|words\.json|(missing|tags|predictions)\.csv"
     r"|(pictures|labels)/[^/]+\.png"
     r"|(preprocessor|tokenizer|open_clip)_config\.json|(open_clip_)?model\.safetensors"
 )

@@ -27,8 +27,10 @@ from deixis.apps.explain.contrast import EverydayContrast, split_counters
 from deixis.apps.explain.explainers import chosen_method, explainer
 from deixis.apps.explain.explanations import TEXT_BLIND, Explanation, joined
 from deixis.apps.explain.inputs import ModelInputs, Transform, model_inputs
-from deixis.apps.explain.settings import DEFAULT, ExplainSettings
+from deixis.apps.explain.reason import ReasonWriter
+from deixis.apps.explain.settings import DEFAULT, WRITER, ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
+from deixis.engine.chat_writer import ChatWriter
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import pictures_in
@@ -295,6 +297,7 @@ def explain_file(
     talk, settings = Reporter(quiet), settings or ExplainSettings()
     path = Path(out or f"{Path(photo).stem}-explained.png")
     files = _free(path, settings, overwrite)
+    writer = ReasonWriter(ChatWriter(zoo.load_part("lm", WRITER))) if settings.say == "lm" else None  # refused at once
     found = explain(model, photo, list(texts), settings=settings) if texts else explain_classes(model, photo, settings)
     texts = found.targets[0]
     for target in files:
@@ -310,8 +313,10 @@ def explain_file(
             talk.result(f"  map: {TEXT_BLIND}")
         if found.words:
             talk.result("  " + "   ".join(f"{word} {share:.0%}" for word, share in found.words[0][number]))
-        if settings.say != "none" and (sentence := found.sentence(0, number)):
+        if settings.say != "none" and (sentence := found.sentence(0, number, writer)):
             talk.result(f"  {sentence}")
+    if writer is not None and writer.sentence:
+        talk.result(writer.sentence)
     talk.result(
         f"{' and '.join(map(str, files))} written: {found.method}" + f" of {', '.join(found.raw)}" * bool(found.raw)
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deixis.apps.common.formatting import count
 from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
-from deixis.apps.explain.reason import reason
+from deixis.apps.explain.reason import ReasonWriter, reason
 from deixis.data.loading.crops import Window, on_picture
 from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
@@ -108,13 +108,14 @@ class Explanation:
             values = to_symmetric(blur(values, max(values.shape) / _SMOOTH))
         return tinted(self.pictures[image], values, inside)
 
-    def sentence(self, image: int = 0, text: int = 0) -> str:
+    def sentence(self, image: int = 0, text: int = 0, writer: ReasonWriter | None = None) -> str:
         """Which words hold most of the score, and where in the picture the map is highest, by Saliency Map
         Verbalization; the place is left out where the map would be nearly the same for any text.
 
         Args:
             image: which image.
             text: which of its texts or classes.
+            writer: a language model whose words are taken where they hold.
 
         Returns:
             Such as `The word » bicycle « is most important for the score (39 %). In the picture: lower left, 41 %.`;
@@ -122,8 +123,9 @@ class Explanation:
         """
         words = self.words[image][text] if self.words else ()
         if not self.maps.shape[-1] or (self.text_blind and self.text_blind[image][text]):
-            return reason(words, None)
-        return reason(words, self.on_picture(image, text) if self.pictures else self._map(image, text).cpu())
+            return reason(words, None, writer)
+        values = self.on_picture(image, text) if self.pictures else self._map(image, text).cpu()
+        return reason(words, values, writer)
 
     def _map(self, image: int, text: int) -> Float[Tensor, "H W"]:
         return self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,17 +13,50 @@ from deixis.apps.explain.settings import SAYS
 from deixis.engine.training.build import build
 from deixis.types.protocols import OffersVerbalise
 
-__all__ = ["reason", "strongest_place"]
+__all__ = ["ReasonWriter", "reason", "strongest_place"]
 
 _PLACES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
 
 
-def reason(words: Sequence[Share], values: Float[Tensor, "H W"] | None) -> str:
+class ReasonWriter:
+    """A language model that says reasons, and how many of them held.
+
+    Args:
+        writer: that answers a conversation, such as a `ChatWriter`.
+    """
+
+    def __init__(self, writer: Callable[[Sequence[tuple[str, str]]], str]) -> None:
+        self._writer, self._last = writer, ""
+        self.asked = self.held = 0
+
+    def __call__(self, messages: Sequence[tuple[str, str]]) -> str:
+        """Its answer to a conversation."""
+        self.asked += 1
+        self._last = self._writer(messages)
+        return self._last
+
+    def count(self, said: str) -> None:
+        """Notes what was said in the end: its last answer, or another sentence."""
+        self.held += bool(said) and said.split() == self._last.split()
+        self._last = ""
+
+    @property
+    def sentence(self) -> str:
+        """How many of its answers held; empty where it was not asked."""
+        if not self.asked:
+            return ""
+        rest = self.asked - self.held
+        other = "" if not rest else "; the other is the template's" if rest == 1 else "; the others are the template's"
+        return f"{self.held} of {self.asked} sentences of the language model quote words and numbers rightly{other}."
+
+
+def reason(words: Sequence[Share], values: Float[Tensor, "H W"] | None, writer: ReasonWriter | None = None) -> str:
     """What holds most of a score.
 
     Args:
         words: of the text, with their shares; of a single one nothing is said.
         values: the map; None: nothing is said of the picture.
+        writer: a language model whose words are taken where they hold.
 
     Returns:
         Such as `The word » bicycle « is most important for the score (39 %). In the picture: lower left, 41 %.`
@@ -33,7 +66,9 @@ def reason(words: Sequence[Share], values: Float[Tensor, "H W"] | None) -> str:
         shares = torch.tensor([float(each.share) for each in words])
         method = build(SAYS, "desk")
         assert isinstance(method, OffersVerbalise)
-        said.append(method.verbalise([each.word for each in words], shares))
+        said.append(method.verbalise([each.word for each in words], shares, writer))
+        if writer is not None:
+            writer.count(said[-1])
     place, held = strongest_place(values) if values is not None else ("", 0.0)
     said.append(f"In the picture: {place}, {100 * held:.0f} %." if place else "")
     return " ".join(filter(None, said))

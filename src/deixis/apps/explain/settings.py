@@ -7,7 +7,7 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["DEFAULT", "SAYS", "WORDS", "ExplainSettings"]
+__all__ = ["DEFAULT", "SAYS", "WORDS", "WRITER", "ExplainSettings"]
 
 DEFAULT = {"pairs": "windows", "classes": "normgrad"}
 """The method that explains where none is named: of a model of images and texts, and of a classifier."""
@@ -17,6 +17,9 @@ WORDS = "align"
 
 SAYS = "verbalise"
 """The method that says the reason in a sentence."""
+
+WRITER = "smollm2"
+"""The language model, a part `lm`, in whose words it is said where that is wanted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,8 @@ class ExplainSettings(ComputeSettings):
         tower: `image` for maps only, `text` for the shares of words only, or `both`.
         rules: name of the propagation rules of `relevance`; by default `epsilon_plus`, for transformers `attention`.
         say: `template`: the reason in a sentence, too: the words that hold most of the score, and where in the picture
-            the map is highest; or `none`.
+            the map is highest; `lm`: the same in the words of a small language model (`deixis data get smollm2`),
+            where it quotes words and numbers rightly; or `none`.
         rate: learning rate of NormGrad's meta step: one gradient descent step of the weights on this image; 0: none.
     """
 
@@ -46,5 +50,5 @@ class ExplainSettings(ComputeSettings):
     others: tuple[str, ...] = ()
     tower: Literal["both", "image", "text"] = "both"
     rules: str = ""
-    say: Literal["template", "none"] = "template"
+    say: Literal["template", "lm", "none"] = "template"
     rate: float = 0.0

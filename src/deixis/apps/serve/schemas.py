@@ -304,6 +304,9 @@ class RunInfo(BaseModel):
     caveat: str = Field(description="What the chances do not tell; empty where there is nothing to say.")
     labels: str = Field(description="The name of the file that labels are written to; empty: none was named.")
     captions: str = Field(description="The name of the file of drafts that captions are written to; empty: none was.")
+    words: str = Field(
+        description="The name of the file that accepted tags are written to; empty: no words were named."
+    )
     reads_text: bool = Field(description="Whether pictures can be searched by words; else by pictures alone.")
     can_explain: bool
     can_ground: bool

@@ -30,7 +30,15 @@ from deixis.apps.serve.connections import Connection, Server, raise_file_limit
 from deixis.apps.serve.jobs import Update
 from deixis.apps.serve.limits import Intake
 from deixis.apps.serve.metrics import Metrics
-from deixis.apps.serve.routes import draft_routes, export_routes, label_routes, model_routes, page_routes, region_routes
+from deixis.apps.serve.routes import (
+    draft_routes,
+    export_routes,
+    label_routes,
+    model_routes,
+    page_routes,
+    region_routes,
+    word_routes,
+)
 from deixis.apps.serve.schemas import Failure
 from deixis.apps.serve.server_state import ServerState
 from deixis.apps.serve.settings import ServeSettings
@@ -142,6 +150,7 @@ def create_app(
     app.include_router(label_routes.router)
     app.include_router(draft_routes.router)
     app.include_router(region_routes.router)
+    app.include_router(word_routes.router)
     errors.install(app)
     # The last is the first that a request comes to.
     app.add_middleware(Intake, body=int(settings.body_mb * 1e6), seconds=settings.seconds)

@@ -24,12 +24,14 @@ from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.jobs import Jobs, Update
 from deixis.apps.serve.labelling.draft_queue import DraftQueue
 from deixis.apps.serve.labelling.label_queue import LabelQueue
+from deixis.apps.serve.labelling.tag_queue import TagQueue
 from deixis.apps.serve.metrics import Metrics
 from deixis.apps.serve.models.pair_scoring import PairScorer
 from deixis.apps.serve.models.query_languages import QueryLanguages
 from deixis.apps.serve.models.respect_search import RespectSearch
 from deixis.apps.serve.pictures import Pictures
 from deixis.apps.serve.settings import ServeSettings
+from deixis.apps.words.written import WrittenWords
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.indexing.index import Index
@@ -68,6 +70,7 @@ class ServerState:
         self.jobs = Jobs(settings.folder, update)
         self.labels = LabelQueue(LabelTable(settings.labels)) if settings.labels else None
         self.drafts = DraftQueue(LabelTable(settings.captions), searcher.index) if settings.captions else None
+        self.tags = TagQueue(WrittenWords(settings.words), searcher.index) if settings.words else None
         self.pairs = PairScorer(settings.rerank, searcher.index) if settings.rerank else None
         self.respects = RespectSearch(searcher)
         self.languages = QueryLanguages(searcher)

@@ -23,6 +23,8 @@ class ServeSettings(ComputeSettings):
         labels: csv that the page saves captions and labels in, each at once; it need not exist yet. Clients can label
             the pictures of the index, and write to no other file.
         captions: csv of `deixis caption` whose drafts the page shows, to be accepted or edited, each saved at once.
+        words: folder that `deixis words` wrote: the page shows what tags go with and look like, and the tags that
+            pictures probably lack, each saved in its tags.csv as it is accepted or refused.
         folder: folders that clients may index for new pictures; no other folder is read.
         body_mb: maximum size of a request, in megabytes.
         megapixels: maximum size of an uploaded picture, in megapixels.
@@ -39,6 +41,7 @@ class ServeSettings(ComputeSettings):
     folder: tuple[str, ...] = ()
     labels: str = ""
     captions: str = ""
+    words: str = ""
     body_mb: float = 32.0
     megapixels: float = 50.0
     letters: int = 2000

@@ -9,7 +9,7 @@ from typing import Any
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.train.encoder_report import encoder_table
-from deixis.apps.train.image_files import groups, unusual
+from deixis.apps.train.image_files import groups, patches, unusual
 from deixis.apps.train.setup import TrainingJob
 
 __all__ = ["tell"]
@@ -52,6 +52,11 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         talk.result(
             f"The images that are least like any others, to look at: {out / unusual.TABLE}; the first, above what it "
             f"makes of them: {out / unusual.SHEET}"
+        )
+    if "patches" in result:
+        talk.result(
+            f"What matches in {counted(result['patches'], 'pair')} of the most alike photos, to look at: "
+            f"{out / patches.SHEET}"
         )
     if rows:
         talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)

@@ -1,4 +1,4 @@
-"""Tags of pictures as numbers, and tags that are held back to see whether they are found again."""
+"""Tags of pictures as numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
+from deixis.apps.label.cells import plain_text
 from deixis.errors import DeixisError
 from deixis.types import Sample
 
-__all__ = ["TagTable", "hold_back", "is_in", "tag_table", "tags_of"]
+__all__ = ["TagTable", "cut", "tag_table", "tags_of"]
 
 _NAMES = ("tags", "keywords")
 _CUT = re.compile(r"[,;\n]")
@@ -54,11 +55,17 @@ def tags_of(samples: Sequence[Sample], column: str) -> list[list[str]]:
             f"There is no column {' or '.join(map(repr, names))}.",
             f"Name the column of tags with --tags; there are: {', '.join(there)}." if there else "Give a csv with one.",
         )
-    return [_cut(sample.extra.get(found)) for sample in samples]
+    return [cut(sample.extra.get(found)) for sample in samples]
 
 
-def _cut(value: Any) -> list[str]:
-    parts = _CUT.split(value) if isinstance(value, str) else [str(each) for each in value or ()]
+def cut(value: Any) -> list[str]:
+    """The tags of a cell, in lower case, each once.
+
+    Args:
+        value: a text with commas, semicolons or line breaks between tags, or a list of tags.
+    """
+    texts = [plain_text(value)] if isinstance(value, str) else [str(each) for each in value or ()]
+    parts = [part for text in texts for part in _CUT.split(text)]
     return list(dict.fromkeys(each for part in parts if (each := " ".join(part.split()).lower())))
 
 
@@ -85,32 +92,3 @@ def tag_table(tags: Sequence[Sequence[str]], least: int, most: int) -> TagTable:
     rows = [[numbers[word] for word in row if word in numbers] for row in tags]
     width = max(map(len, rows))
     return TagTable(tuple(words), torch.tensor([row + [-1] * (width - len(row)) for row in rows]))
-
-
-def hold_back(tags: Int64[Tensor, "N T"], seed: int) -> tuple[Int64[Tensor, "N T"], Int64[Tensor, " N"]]:
-    """One tag of each picture that has two or more is taken away, drawn at random.
-
-    Args:
-        tags: numbers of words; -1: none.
-        seed: of the draws.
-
-    Returns:
-        The tags that are left, and the one that was taken; -1 where none was.
-    """
-    draws = torch.rand(tags.shape, generator=torch.Generator().manual_seed(seed)).masked_fill(tags < 0, -1)
-    place = draws.argmax(1, keepdim=True)
-    enough = (tags >= 0).sum(1, keepdim=True) > 1
-    taken = torch.where(enough, tags.gather(1, place), -1)
-    left = torch.where(enough, tags.scatter(1, place, -1), tags)
-    return left, taken[:, 0]
-
-
-def is_in(tags: Int64[Tensor, "N T"], words: int) -> Float[Tensor, "N V"]:
-    """1 where a picture has a word.
-
-    Args:
-        tags: numbers of words; -1: none.
-        words: V of them.
-    """
-    held = torch.zeros(len(tags), words + 1).scatter_(1, torch.where(tags < 0, words, tags), 1.0)
-    return held[:, :words]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,11 @@ from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.words.settings import WordsSettings
-from deixis.apps.words.suggest import WAYS, TagSuggester, ranks_of
-from deixis.apps.words.tags import TagTable, hold_back, tag_table, tags_of
+from deixis.apps.words.settings import LEARNS, WordsSettings
+from deixis.apps.words.tags import TagTable, cut, tag_table, tags_of
+from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows, write_rows
 from deixis.data.splits import concept_groups, split
+from deixis.engine.tag_suggestions import WAYS, TaggedPictures, TagSuggester, hold_back, ranks_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.dual import DualEncoder
@@ -68,7 +68,9 @@ def words(
 
     `words.json` has for each tag the nearest others by company, by looks and by both; `missing.csv` the rows
     `path,tag,chance`: the tags that each picture probably lacks, with how often a held-back tag was the one at this
-    place. How often held-back tags are found is measured on pictures that nothing was learned or chosen from.
+    place; `tags.csv` all pictures with their captions and tags, to which the page of `deixis serve` adds the
+    suggestions that are accepted. A column `refused` has tags that a picture is not to have. How often held-back tags
+    are found is measured on pictures that nothing was learned or chosen from.
 
     Args:
         data: what `deixis.apps.common.dataset.read` takes, with a column of tags.
@@ -82,10 +84,12 @@ def words(
         What stands in `result.json`.
 
     Raises:
-        DeixisError: there are no tags, or too few pictures that have two.
+        DeixisError: there are no tags, or too few pictures that have two; or what stands at `out` has tags that were
+            accepted or refused on the page, and is not learned from.
     """
     settings, out, talk, clock = settings or WordsSettings(), Path(out), Reporter(quiet), Clock()
     _reservation = free_name(out, overwrite)
+    require_none_lost(out, data)
     source = read(data, reading)
     tag_table(tags_of(source.samples, settings.tags), settings.least, settings.most)  # refused before images are read
     checked = check_and_read(source, talk)
@@ -98,27 +102,36 @@ def words(
     every = _Pictures(table, features, groups)
     with run_folder(out, overwrite) as folder:
         measured = _measured(encoder, every, settings)
-        learned = TagSuggester(encoder, table, features, settings)
+        learned = _learned(encoder, every, settings)
         way = str(measured["by"])
-        write_json(folder / "words.json", _neighbours(table, learned))
-        scores = learned.scores(way, table.tags, features, own=True)
+        write_json(folder / WORDS, _neighbours(table, learned))
+        refused = [cut(sample.extra.get(REFUSED)) for sample in samples]
+        scores = _without(learned.scores(way, table.tags, features, own=True), refused, table)
         paths = [str(place(sample.picture)) for sample in samples]
         rows = _missing(scores, table, paths, measured["chances"][: settings.suggestions])
-        _write(folder / "missing.csv", rows)
+        write_rows(folder / MISSING, [("path", "tag", "chance"), *rows])
+        write_rows(folder / TAGS, tag_rows(samples, paths, tags_of(samples, settings.tags), refused))
         result = {
             "format": 1,
             "verb": "words",
             "pictures": len(samples),
             "tags": len(table.words),
             **measured,
+            "sentence": _sentence(measured),
             "suggested": len(rows),
             "seconds": clock.read(),
             "versions": versions(),
         }
         write_json(folder / "result.json", result)
-    talk.result(_sentence(result))
-    talk.result(f"{counted(len(rows), 'suggested tag')} in {out / 'missing.csv'}; what each goes with in words.json.")
+    talk.result(str(result["sentence"]))
+    talk.result(f"{counted(len(rows), 'suggested tag')} in {out / MISSING}; what each goes with in {WORDS}.")
+    talk.say(f"Accept or refuse them on the page: deixis serve INDEX --words {out}")
     return result
+
+
+def _learned(encoder: DualEncoder, pictures: _Pictures, settings: WordsSettings) -> TagSuggester:
+    words, some = len(pictures.table.words), TaggedPictures(pictures.table.tags, pictures.features)
+    return TagSuggester(LEARNS, encoder, words, some, {"seed": settings.seed})
 
 
 def _measured(encoder: DualEncoder, every: _Pictures, settings: WordsSettings) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _measured(encoder: DualEncoder, every: _Pictures, settings: WordsSettings) -
     parts = split(every.groups, settings.seed, _TRAIN)
     rest = [every.groups[i] for i in parts.test]
     halves = split(rest, settings.seed, 0.5, minimum=2)
-    learned = TagSuggester(encoder, *every.take(parts.train)[:2], settings)
+    learned = _learned(encoder, every.take(parts.train), settings)
     chosen_on, reported_on = (
         _held_back(every.take([parts.test[i] for i in half]), settings.seed) for half in (halves.train, halves.test)
     )
@@ -183,6 +196,14 @@ def _neighbours(table: TagTable, learned: TagSuggester) -> dict[str, Any]:
     return found
 
 
+def _without(scores: Float[Tensor, "N V"], refused: Sequence[Sequence[str]], table: TagTable) -> Float[Tensor, "N V"]:
+    """Minus infinity for the tags that were refused for a picture."""
+    numbers = {word: number for number, word in enumerate(table.words)}
+    for row, tags in zip(scores, refused, strict=True):
+        row[[numbers[tag] for tag in tags if tag in numbers]] = -torch.inf
+    return scores
+
+
 def _missing(
     scores: Float[Tensor, "N V"], table: TagTable, paths: Sequence[str], chances: Sequence[float]
 ) -> list[tuple[str, str, str]]:
@@ -195,13 +216,6 @@ def _missing(
         for path, row, score, known in zip(paths, order.tolist(), scores.tolist(), tagged, strict=True)
         if known and rank < len(row) and score[row[rank]] > -torch.inf
     ]
-
-
-def _write(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "tag", "chance"))
-        writer.writerows(rows)
 
 
 def _sentence(result: dict[str, Any]) -> str:

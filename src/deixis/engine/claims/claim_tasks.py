@@ -69,6 +69,7 @@ class TrainingTask:
         measures: metrics of this task alone: (method, held-out samples) -> one value a query.
         share: of the budget after which training stops; the model stays as it is then.
         parts: kind of part -> seed -> a part of that kind, which methods are built on in place of what they name.
+        refused: why nothing is to be trained on it; empty where it is.
     """
 
     train: Source
@@ -80,6 +81,7 @@ class TrainingTask:
     measures: Mapping[str, Callable[[Any, Source], Tensor]] = dataclasses.field(default_factory=dict)
     share: float = 1.0
     parts: Mapping[str, Callable[[int], Any]] = dataclasses.field(default_factory=dict)
+    refused: str = ""
 
 
 class CurveResult(NamedTuple):

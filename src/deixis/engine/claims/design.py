@@ -11,6 +11,7 @@ from deixis.engine.claims.claim_tasks import list_tasks, read_task
 from deixis.engine.claims.pending import ClaimCode, claim_code
 from deixis.engine.claims.records import claim_hash
 from deixis.engine.claims.trials import BACKEND, Trial, TrialBackend
+from deixis.engine.claims.trunks.trained_trunk import TRUNK
 from deixis.engine.claims.tuning import Setting
 from deixis.engine.claims.verdicts import LEAST_SEEDS
 from deixis.errors import DeixisError
@@ -20,6 +21,9 @@ __all__ = ["LEAST_SEEDS", "TUNING_SEED", "Design", "of_data", "require_other_see
 
 TUNING_SEED = 1_000_000
 """The seed that settings are chosen with; those that are reported are 0, 1, 2... and stay below it."""
+
+_SMALL = 20
+"""Part of the images that a small try sees, 1 in so many."""
 
 _POINTS = {"final": 6, "area": 11, "crossover": 11, "ratio": 11}
 
@@ -186,7 +190,7 @@ class Design:
             method=one.method,
             settings={**one.overrides, **config},
             task=claim.data,
-            options={**claim.options, **one.data, **data},
+            options={**claim.options, **one.data, **data, **self._trunk()},
             metric=one.metric or claim.metric,
             budget=self._budget(split),
             seed=seed,
@@ -196,9 +200,16 @@ class Design:
             changed=self.commit.endswith("+changes"),
         )
 
+    def _trunk(self) -> dict[str, Any]:
+        """What the arms start from, as an option beside those of the task."""
+        trunk = self.claim.trunk
+        if trunk is None:
+            return {}
+        return {TRUNK: dataclasses.replace(trunk, budget=trunk.budget // _SMALL) if self.small else trunk}
+
     def _budget(self, split: str) -> int:
         if self.small:
-            return self.claim.budget // 20
+            return self.claim.budget // _SMALL
         return round(self.claim.budget * self.claim.trial) if split == "validation" else self.claim.budget
 
     def _points(self, arm: str) -> int:

@@ -19,7 +19,8 @@ from deixis.engine.claims.verdicts import PairedComparison, judge
 from deixis.errors import DeixisError
 from deixis.ops.stats import Interval
 
-__all__ = ["TrialResult", "at_equal_seconds", "before", "judge_outcomes", "over_samples", "result_of", "why_dead"]
+__all__ = ["Cost", "TrialResult", "at_equal_seconds", "before"]
+__all__ += ["judge_outcomes", "over_samples", "result_of", "why_dead"]
 
 _DRAWS = 2000
 _TWO_SIDED = 1.96
@@ -39,6 +40,7 @@ class TrialResult:
         chance: what guessing gives; None where it is not known.
         queries: how many there are; 0 where that is not known.
         part: fingerprint of the part that was measured; empty where it is not known.
+        untrained: why nothing was trained; the curve then is level. Empty where it was.
     """
 
     curve: tuple[tuple[float, float], ...]
@@ -49,6 +51,22 @@ class TrialResult:
     chance: float | None = None
     queries: int = 0
     part: str = ""
+    untrained: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a unit takes.
+
+    Attributes:
+        seconds: from beginning to end.
+        cores: how many are busy meanwhile.
+        measuring: seconds of it that pass without training: all there are where another unit trains the same.
+    """
+
+    seconds: float
+    cores: float
+    measuring: float = 0.0
 
 
 def result_of(row: Mapping[str, Any]) -> TrialResult:
@@ -63,6 +81,7 @@ def result_of(row: Mapping[str, Any]) -> TrialResult:
         chance=config.get("chance"),
         queries=config.get("queries", len(values)),
         part=config.get("part", ""),
+        untrained=config.get("untrained", ""),
     )
 
 
@@ -74,13 +93,15 @@ def before(found: Sequence[TrialResult]) -> float | None:
 def why_dead(found: Sequence[TrialResult]) -> str:
     """Why an arm counts as one that did not learn; empty where it did.
 
-    It did not where it ends, on average, below where it began; or where with one seed or more it ends within what
-    guessing gives, which is up to the upper 95 % limit of guesses on so many queries.
+    It did not where nothing was trained; where it ends, on average, below where it began; or where with one seed or
+    more it ends within what guessing gives, which is up to the upper 95 % limit of guesses on so many queries.
 
     Args:
         found: one a seed.
     """
     start, ends = before(found), [each.curve[-1][1] for each in found]
+    if refused := next((each.untrained for each in found if each.untrained), ""):
+        return refused
     if start is not None and mean(ends) < start:
         return f"it ends at {mean(ends):.3g}, below the {start:.3g} that it began with"
     for each in found:

@@ -77,10 +77,12 @@ def claim_code(
         around: (method, task) -> module -> fingerprint.
     """
     methods = {arm: one.method for arm, one in claim.arms.items()}
-    own = {method: code(method) for method in methods.values()}
+    first = [claim.trunk.method] if claim.trunk is not None else []
+    own = {method: code(method) for method in (*methods.values(), *first)}
     beside = {method: around(method, claim.data) for method in own}
     codes = {**own, **{name: each for found in beside.values() for name, each in found.items()}}
-    units = {arm: code_key(own[method], beside[method]) for arm, method in methods.items()}
+    trunk = {name: each for method in first for name, each in {method: own[method], **beside[method]}.items()}
+    units = {arm: code_key(own[method], {**beside[method], **trunk}) for arm, method in methods.items()}
     return ClaimCode(paper, claim, seeds or claim.seeds or LEAST_SEEDS, codes, units)
 
 
@@ -118,7 +120,7 @@ def shared_arms(claim: Claim, first: Claim) -> dict[str, str]:
         claim: one that is not primary.
         first: an earlier one of the same paper.
     """
-    alike = [(each.data, each.options, each.budget) for each in (claim, first)]
+    alike = [(each.data, each.options, each.budget, each.trunk) for each in (claim, first)]
     if claim.primary or alike[0] != alike[1]:
         return {}
     return {

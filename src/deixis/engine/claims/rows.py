@@ -54,6 +54,8 @@ def claim_rows(
                 config["chance"] = outcome.chance
             if outcome.queries:
                 config |= {"queries": outcome.queries, "part": outcome.part, "values": list(outcome.values)}
+            if outcome.untrained:
+                config["untrained"] = outcome.untrained
             if design.axis:
                 config["axis"] = design.axis
             values = (design.paper, claim.statement, arm, seed, unit.metric, outcome.curve[-1][1], unit.budget)

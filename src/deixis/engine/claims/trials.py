@@ -20,10 +20,11 @@ from torch import Tensor
 from deixis.data.loading.loader import Encode, Loader
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.claims import measures
-from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, make_task, part_hash
-from deixis.engine.claims.drawn_once import draw_once
-from deixis.engine.claims.outcomes import TrialResult
+from deixis.engine.claims.claim_tasks import CurveTask, TrainingTask, part_hash
+from deixis.engine.claims.drawn_once import task_drawn_once
+from deixis.engine.claims.outcomes import Cost, TrialResult
 from deixis.engine.claims.source_code import THREADS, passed_through, source_hash
+from deixis.engine.claims.trunks.trained_trunk import TRUNK, TrunkPlace, start_from
 from deixis.engine.features.columns import WithColumns
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
@@ -34,7 +35,7 @@ from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.methods import read
 from deixis.nn.compute import computing, on_threads
-from deixis.types import Losses, Progress, Source, Stage
+from deixis.types import Losses, Progress, Source, Stage, Trunk
 from deixis.types.protocols import AnyMethod
 from deixis.types.samples import Drawing
 
@@ -58,7 +59,7 @@ class Trial:
         method: that is trained.
         settings: what differs from its `desk` preset.
         task: where it trains.
-        options: of the task.
+        options: of the task; and `TRUNK`.
         metric: that is measured.
         budget: images it sees.
         seed: of the data, the first weights and the order.
@@ -100,21 +101,6 @@ class Trial:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a unit takes.
-
-    Attributes:
-        seconds: from beginning to end.
-        cores: how many are busy meanwhile.
-        measuring: seconds of it that pass without training: all there are where another unit trains the same.
-    """
-
-    seconds: float
-    cores: float
-    measuring: float = 0.0
-
-
 def _nothing(method: str, task: str) -> dict[str, str]:
     """No code beside that of the method."""
     return {}
@@ -148,22 +134,15 @@ class TrialBackend:
     around: Callable[[str, str], Mapping[str, str]] = _nothing
 
 
-def _task(name: str, options: Mapping[str, Any], seed: int) -> TrainingTask | CurveTask:
-    made = make_task(name, options, seed)
-    if not isinstance(made, TrainingTask):
-        return made
-    train, validation, test = map(draw_once, (made.train, made.validation, made.test))
-    sources = {name: draw_once(source) for name, source in made.sources.items()}
-    return dataclasses.replace(made, train=train, validation=validation, test=test, sources=sources)
-
-
 def _build(name: str, settings: Mapping[str, Any], task: TrainingTask, seed: int) -> AnyMethod:
     makers = {**dict.fromkeys(("dual_encoder", "image_tower"), task.encoder), **task.parts}
     parts = {part.name: makers[part.kind](seed) for part in read(name).card.parts if part.kind in makers}
     return build(name, "desk", settings, parts, seed)
 
 
-BACKEND = TrialBackend(_task, _build, collate_for, measures.values, chance=measures.chance, around=passed_through)
+BACKEND = TrialBackend(
+    task_drawn_once, _build, collate_for, measures.values, source_hash, measures.chance, passed_through
+)
 """The real one."""
 
 
@@ -195,8 +174,22 @@ def run_trial(unit: Trial, folder: Path, lab: TrialBackend = BACKEND, commit: st
     return outcome
 
 
+def _task_of(unit: Trial, lab: TrialBackend, whole: bool = True) -> TrainingTask | CurveTask:
+    """Where a unit is trained; with an untrained trunk, where its time alone matters."""
+    options = dict(unit.options)
+    trunk = options.pop(TRUNK, None)
+    task = lab.task(unit.task, options, unit.seed)
+    if trunk is None:
+        return task
+    assert isinstance(task, TrainingTask), "the others build their own networks"
+    trunk = Trunk(**trunk) if isinstance(trunk, Mapping) else trunk  # from a row
+    facts = (unit.task, options, lab.code(trunk.method), dict(lab.around(trunk.method, unit.task)))
+    place = TrunkPlace(lambda seed: lab.task(unit.task, options, seed), lab.collate, facts)  # type: ignore[arg-type,return-value]
+    return start_from(trunk if whole else dataclasses.replace(trunk, budget=0), task, place)
+
+
 def _run(unit: Trial, folder: Path, lab: TrialBackend) -> TrialResult:
-    task = lab.task(unit.task, unit.options, unit.seed)
+    task = _task_of(unit, lab)
     try:
         with computing("cpu"):  # rows of all machines are compared with each other
             return _outcome(unit, task, folder, lab)
@@ -211,7 +204,7 @@ def _run(unit: Trial, folder: Path, lab: TrialBackend) -> TrialResult:
 def _read(path: Path) -> TrialResult:
     found = json.loads(path.read_text(encoding="utf-8"))
     curve = tuple((float(images), float(value)) for images, value in found["curve"])
-    more = {name: found[name] for name in ("chance", "queries", "part") if name in found}
+    more = {name: found[name] for name in ("chance", "queries", "part", "untrained") if name in found}
     values = tuple(found.get("values", ()))
     return TrialResult(curve, found["seconds"], found["failed"], found["commit"], values, **more)
 
@@ -259,14 +252,20 @@ class _Run:
     def outcome(self) -> TrialResult:
         """Trains to the end, or reads what was trained for another measure."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
-        seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
+        if self._task.refused:
+            self._mark(0)
+            self._curve[self._steps], seconds = self._curve[0], 0.0
+        else:
+            seconds = self._reread() if len(self._marks) == 2 and self._trained.exists() else self._train()
         size = self._task.batch_size
         curve = tuple((float(step * size), self._curve[step]) for step in sorted(self._curve))
         if self._end:  # what was stopped early stays as it is
             curve = (*curve, (float(self._end * size), curve[-1][1]))
         chance = self._lab.chance(self._unit.metric, self._method, self._held)
-        queries, part = len(self._values), part_hash(self._held)
-        return TrialResult(curve, seconds, values=self._values, chance=chance, queries=queries, part=part)
+        queries, part, refused = len(self._values), part_hash(self._held), self._task.refused
+        return TrialResult(
+            curve, seconds, values=self._values, chance=chance, queries=queries, part=part, untrained=refused
+        )
 
     def _reread(self) -> float:
         """Measures before and after a training that was done; returns its seconds."""
@@ -385,7 +384,7 @@ def cost(unit: Trial, folder: Path, lab: TrialBackend = BACKEND) -> Cost:
 
 def _cost(unit: Trial, folder: Path, lab: TrialBackend) -> Cost:
     start, busy = time.perf_counter(), time.process_time()
-    task = lab.task(unit.task, unit.options, unit.seed)
+    task = _task_of(unit, lab, whole=False)
     if not isinstance(task, TrainingTask):
         busy, start, training = time.process_time(), time.perf_counter(), 0.0
         task = lab.task(unit.task, unit.options, unit.seed)  # again: what is cached takes its time once, not each time

@@ -136,14 +136,16 @@ class EvalModel:
         image where it has no such tower."""
         if self.encoder is not None:
             return self.states(data, talk)[1]
-        model = self.model
-        return self._called("image", data, model.encode_image if isinstance(model, OffersEncodeImage) else model, talk)
+        return self._called("image", data, self._image_call(), talk)
 
     def image_embeddings(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N D"]:
-        """Of length 1, in the space shared with text."""
+        """Of length 1, in the space shared with text; of a tower without text its features."""
         if isinstance(self.model, DualEncoder):
             return self.states(data, talk)[0]
-        return F.normalize(self._called("image", data, self.model.encode_image, talk), dim=-1)
+        return F.normalize(self._called("image", data, self._image_call(), talk), dim=-1)
+
+    def _image_call(self) -> Any:
+        return self.model.encode_image if isinstance(self.model, OffersEncodeImage) else self.model
 
     def image_maps(self, data: EvalSet, talk: EvalReporter) -> Float[Tensor, "N D h w"]:
         """The map before pooling of each image. Images are squashed to the square of the tower, so that all encoders
@@ -178,7 +180,7 @@ class EvalModel:
             data: at least one image.
         """
         preprocess = self._preprocess()
-        call = self.model if not isinstance(self.model, OffersEncodeImage) else self.model.encode_image
+        call = self._image_call()
         pictures = [data.pictures[i * len(data.pictures) // _TIMED] for i in range(_TIMED)]
         with self._computing():
             device = compute.current().device

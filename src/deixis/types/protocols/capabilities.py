@@ -200,8 +200,14 @@ class OffersRead(Protocol):
 class OffersVerbalise(Protocol):
     """Says an explanation in words."""
 
-    def verbalise(self, words: Sequence[str], scores: Float[Tensor, " N"]) -> str:
-        """A sentence about the words that carry most of the score."""
+    def verbalise(
+        self,
+        words: Sequence[str],
+        scores: Float[Tensor, " N"],
+        writer: Callable[[Sequence[tuple[str, str]]], str] | None = None,
+    ) -> str:
+        """A sentence about the words that carry most of the score; in the words of `writer`, which answers a
+        conversation (role and text of each message), where these hold."""
 
 
 @runtime_checkable

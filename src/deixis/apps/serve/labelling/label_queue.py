@@ -7,17 +7,18 @@ import dataclasses
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
 from deixis.apps.common.dataset import in_a_sentence
+from deixis.apps.label.filled_table import EntryType, FilledTable
 from deixis.apps.label.label_table import Entry, LabelTable
 from deixis.indexing.index import Index
 from deixis.nn.dual import DualEncoder
 
-__all__ = ["LabelQueue", "Suggestions"]
+__all__ = ["LabelQueue", "PictureQueue", "Suggestions"]
 
 _NEAREST, _EXAMPLES = 20, 20_000
 _LABELS, _CAPTIONS, _MATCHES = 9, 5, 12
@@ -41,43 +42,64 @@ class _Order:
     own: dict[int, Entry]
 
 
-class LabelQueue:
-    """The pictures of an index beside a table of labels. Threads may share it.
+class PictureQueue(Generic[EntryType]):
+    """The pictures of an index beside a table. Threads may share it.
 
     Args:
-        table: where labels are saved.
+        table: where what is said of them is saved.
     """
 
-    def __init__(self, table: LabelTable) -> None:
+    def __init__(self, table: FilledTable[EntryType]) -> None:
         self.table = table
         self._listed = list(table.entries())  # at first: what is added later moves no picture to another position
         self._order: _Order | None = None
-        self._names: dict[str, Float32[np.ndarray, " D"]] = {}
         self._lock = threading.Lock()
 
     def rows(self, index: Index) -> list[int]:
         """All rows: first those that the table lists, in its order, then the others."""
         return self._ordered(index).rows
 
-    def entry(self, index: Index, row: int) -> Entry:
-        """What is saved for a row."""
-        return self.entries(index).get(row, Entry())
+    def place(self, index: Index, row: int) -> str:
+        """What the table calls the picture of a row."""
+        return self._ordered(index).places[row]
 
-    def entries(self, index: Index) -> dict[int, Entry]:
+    def entry(self, index: Index, row: int) -> EntryType:
+        """What is saved for a row."""
+        return self.entries(index).get(row, self.table.entry())
+
+    def entries(self, index: Index) -> dict[int, EntryType]:
         """What is saved, by row."""
         saved, places = self.table.entries(), self._ordered(index).places
-        found = {row: saved.get(place, Entry()) for row, place in places.items()}
+        found = {row: saved.get(place, self.table.entry()) for row, place in places.items()}
         return {row: entry for row, entry in found.items() if any(entry)}
 
     def save(
-        self, index: Index, row: int, entry: Entry, before: Entry, beside: Mapping[str, str] | None = None
+        self, index: Index, row: int, entry: EntryType, before: EntryType, beside: Mapping[str, str] | None = None
     ) -> None:
         """Saves what a row is.
 
         Raises:
-            DeixisError: as `LabelTable.save`.
+            DeixisError: as `FilledTable.save`.
         """
-        self.table.save(self._ordered(index).places[row], entry, before, beside)
+        self.table.save(self.place(index, row), entry, before, beside)
+
+    def _ordered(self, index: Index) -> _Order:
+        with self._lock:
+            if self._order is None or self._order.index is not index:
+                self._order = _ordered(index, self._listed)
+            return self._order
+
+
+class LabelQueue(PictureQueue[Entry]):
+    """The pictures of an index beside a table of labels.
+
+    Args:
+        table: where labels are saved.
+    """
+
+    def __init__(self, table: LabelTable) -> None:
+        super().__init__(table)
+        self._names: dict[str, Float32[np.ndarray, " D"]] = {}
 
     def classes(self, index: Index) -> list[str]:
         """All class names, of the table and of the index, the commonest first."""
@@ -118,12 +140,6 @@ class LabelQueue:
             self._names.update(zip(fresh, vectors, strict=True))
         scores = np.stack([self._names[name] for name in names]) @ index.vector(row)
         return [names[place] for place in np.argsort(-scores, kind="stable")]
-
-    def _ordered(self, index: Index) -> _Order:
-        with self._lock:
-            if self._order is None or self._order.index is not index:
-                self._order = _ordered(index, self._listed)
-            return self._order
 
 
 def _ordered(index: Index, listed: Sequence[str]) -> _Order:

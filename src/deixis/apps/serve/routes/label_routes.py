@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 
-from deixis.apps.label.label_table import ChangedMeanwhile, Entry
+from deixis.apps.label.filled_table import ChangedMeanwhile
+from deixis.apps.label.label_table import Entry
 from deixis.apps.serve.columns import readable
 from deixis.apps.serve.errors import RequestError
 from deixis.apps.serve.labelling.label_queue import LabelQueue
@@ -16,7 +17,7 @@ from deixis.apps.serve.labelling.label_schemas import LabelProgress, LabelSugges
 from deixis.apps.serve.routes.page_routes import listed_items
 from deixis.apps.serve.server_state import CurrentState, ServerState
 
-__all__ = ["Count", "Position", "Row", "queued", "router", "save_entry"]
+__all__ = ["Count", "Position", "Row", "positions", "queued", "router", "save_entry"]
 
 router = APIRouter(prefix="/labels")
 
@@ -90,17 +91,28 @@ def queued(desk: ServerState, labels: LabelQueue, start: int, k: int, without: s
     """
     index = desk.index()
     rows, entries = labels.rows(index), labels.entries(index)
-    positions = list(range(start, len(rows)))
-    if without:
-        done = {row for row, entry in entries.items() if entry._asdict()[without]}
-        positions = [each for each in [*positions, *range(min(start, len(rows)))] if rows[each] not in done]
-    chosen = positions[:k]
+    done = {row for row, entry in entries.items() if entry._asdict()[without]} if without else None
+    chosen = positions(rows, start, done)[:k]
     items = listed_items(desk.pictures, [(rows[each], index.item(rows[each]), None, None) for each in chosen])
     saved = (entries.get(rows[each], Entry()) for each in chosen)
     return [
         QueuedItem(position=position, item=item, caption=readable(entry.caption), label=readable(entry.label))
         for position, item, entry in zip(chosen, items, saved, strict=True)
     ]
+
+
+def positions(rows: Sequence[int], start: int, done: Collection[int] | None) -> list[int]:
+    """Positions from one on.
+
+    Args:
+        rows: of a queue.
+        start: the first.
+        done: rows that are left out, where the others come round from the start again; None: all up to the end.
+    """
+    ahead = range(start, len(rows))
+    if done is None:
+        return list(ahead)
+    return [each for each in [*ahead, *range(min(start, len(rows)))] if rows[each] not in done]
 
 
 def _save(desk: ServerState, row: int, request: SaveLabel) -> LabelProgress:

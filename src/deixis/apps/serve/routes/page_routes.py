@@ -261,6 +261,7 @@ def _run(desk: ServerState) -> RunInfo:
         caveat=NEVER_SAYS_NOTHING if calibration is not None and not calibration.threshold else "",
         labels="" if desk.labels is None else readable(desk.labels.table.path.name),
         captions="" if desk.drafts is None else readable(desk.drafts.table.path.name),
+        words="" if desk.tags is None else readable(desk.tags.table.path.name),
         reads_text=desk.searcher.reads_text,
         can_explain=desk.explainer is not None,
         can_ground=desk.grounder is not None,

@@ -81,10 +81,8 @@ export class Desk {
   save(now, parts, then) {
     this.trouble.hidden = true;
     return this.#saving = this.#saving.then(() => this.run(async () => {
-      const before = { before_caption: now.caption, before_label: now.label };
       try {
-        const body = { ...before, caption: now.caption, label: now.label, ...parts };
-        this.progress = await call(`${this.route}/${now.item.row}`, { body });
+        this.progress = await call(`${this.route}/${now.item.row}`, { body: { ...this.record(now), ...parts } });
       } catch (error) {
         if (error.status === 409) await this.#refreshed(now);
         throw error;
@@ -92,6 +90,9 @@ export class Desk {
       await then();
     }));
   }
+
+  /** What is saved with each change: all that a picture has, and what was there before. */
+  record({ caption, label }) { return { before_caption: caption, before_label: label, caption, label }; }
 
   /** What another window saved is now what stands there; what was typed stays in the box. */
   async #refreshed(now) {

@@ -100,25 +100,14 @@ function report() {
       "This index was made without adapting a model. deixis adapt writes a report of what that bought.")));
 }
 
-// Tabs that fill in a csv: how to get them, where the server was started without, and what they are.
-const DESKS = {
-  label: {
-    field: "labels", none: "Nothing to label into", why: "To label pictures here, start the server with a csv that labels are saved in:",
-    how: "deixis serve INDEX --labels labels.csv", open: async host => new (await import("./label.js")).Labels(host),
-  },
-  captions: {
-    field: "captions", none: "No drafts of captions", why: "To look through drafts here, write some and start the server with their csv:",
-    how: "deixis caption DATA --out captions.csv\ndeixis serve INDEX --captions captions.csv",
-    open: async host => new (await import("./captions.js")).Captions(host),
-  },
-};
+// Tabs that fill in a csv, and what of the run names it.
+const DESKS = { label: "labels", captions: "captions", tags: "words" };
 const desks = {};
 
 async function desk(tab) {
   if (run.report === null || query.tab !== tab) return; // not known yet
-  const { field, none, why, how, open } = DESKS[tab];
-  if (!run[field]) return $(tab).replaceChildren(make("h2", {}, none), make("p", {}, why), make("pre", { tabIndex: 0 }, how));
-  await (await (desks[tab] ??= open($(tab)))).show();
+  desks[tab] ??= import("./desks.js").then(({ open }) => open(tab, $(tab), run[DESKS[tab]]));
+  await (await desks[tab]).show();
 }
 
 /** Says which pictures an address or a reload could not bring back. */
@@ -399,7 +388,7 @@ async function meet() {
     document.title = `${run.name}: search pictures`;
     $("name").title = `${counted(run.count)}, model ${run.model}`;
     $("tab-report").hidden = !run.report;
-    for (const tab in DESKS) $(`tab-${tab}`).hidden = !run[DESKS[tab].field];
+    for (const tab in DESKS) $(`tab-${tab}`).hidden = !run[DESKS[tab]];
     if (query.tab === "report") report();
     if (query.tab in DESKS) desk(query.tab);
     await equips();

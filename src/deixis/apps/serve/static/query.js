@@ -11,7 +11,7 @@ const share = (text, otherwise) => {
   return text !== null && value >= 0 && value <= 1 ? value : otherwise;
 };
 
-export const TABS = ["search", "label", "captions", "folders", "report"];
+export const TABS = ["search", "label", "captions", "tags", "folders", "report"];
 
 /** The query of an address; pictures are too large for one and are kept beside it. */
 export function read(hash, pictures = []) {

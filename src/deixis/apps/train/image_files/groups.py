@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import collections
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from deixis.apps.common.console import Reporter
 from deixis.apps.label.label_table import COLUMNS
+from deixis.apps.train.image_files.sheets import thumbnail, write_sheet
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel, preprocess_of
 from deixis.files import atomic_path
-from deixis.inputs.images import open_image
-from deixis.types import Picture, place
+from deixis.types import place
 from deixis.types.protocols import HasPrototypeScores
 
 __all__ = ["SHEET", "TABLE", "write_groups"]
@@ -26,7 +24,7 @@ __all__ = ["SHEET", "TABLE", "write_groups"]
 TABLE, SHEET = "groups.csv", "groups.jpg"
 
 _MOST = 10_000
-_ROWS, _ACROSS, _SIDE, _GAP = 16, 8, 96, 4
+_ROWS, _ACROSS = 16, 8
 
 
 class _Prototypes(nn.Module):
@@ -64,11 +62,9 @@ def write_groups(method: HasPrototypeScores, data: EvalSet, out: Path) -> int:
     ]
     with atomic_path(out / TABLE) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([(*COLUMNS, "prototype", "similarity"), *rows])
-    with (
-        atomic_path(out / SHEET) as temporary,
-        _sheet([[samples[i].picture for i in members[:_ACROSS]] for _, members in groups[:_ROWS]]) as sheet,
-    ):
-        sheet.save(temporary, "JPEG", quality=90)
+    write_sheet(
+        out / SHEET, [[thumbnail(samples[i].picture) for i in members[:_ACROSS]] for _, members in groups[:_ROWS]]
+    )
     return len(groups)
 
 
@@ -78,14 +74,3 @@ def _sorted(scores: Float[Tensor, "N K"]) -> list[tuple[int, list[int]]]:
     for i in torch.argsort(scores.max(dim=1).values, descending=True, stable=True).tolist():
         members[int(scores[i].argmax())].append(i)
     return sorted(members.items(), key=lambda each: (-len(each[1]), each[0]))
-
-
-def _sheet(rows: Sequence[Sequence[Picture]]) -> Image.Image:
-    """A row of thumbnails a group."""
-    step = _SIDE + _GAP
-    sheet = Image.new("RGB", (step * _ACROSS + _GAP, step * len(rows) + _GAP), (255, 255, 255))
-    for down, pictures in enumerate(rows):
-        for across, picture in enumerate(pictures):
-            shown = ImageOps.contain(open_image(picture, smallest=_SIDE), (_SIDE, _SIDE))
-            sheet.paste(shown, (_GAP + step * across, _GAP + step * down))
-    return sheet

@@ -22,6 +22,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from deixis import zoo
 from deixis.apps.common.console import Reporter
+from deixis.apps.train.image_files.sheets import SIDE, write_sheet
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel, preprocess_of
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
@@ -36,7 +37,7 @@ __all__ = ["SHEET", "TABLE", "png_bytes", "similarity_of_nearest", "unexplained"
 TABLE, SHEET = "unusual.csv", "unusual.jpg"
 
 _MOST, _BATCH = 10_000, 64
-_SHOWN, _ACROSS, _SIDE, _GAP, _PNG = 24, 4, 96, 4, 64
+_SHOWN, _ACROSS, _PNG = 24, 4, 64
 _NEAREST, _ROWS = 5, 1024
 
 
@@ -111,8 +112,7 @@ def write_unusual(method: HasReconstruct, data: EvalSet, out: Path) -> int:
         csv.writer(file).writerows(
             [("path", "label", "similarity", "unexplained", "log_likelihood", "png_bytes"), *rows]
         )
-    with atomic_path(out / SHEET) as temporary, _sheet(method, [samples[i].picture for i in order[:_SHOWN]]) as sheet:
-        sheet.save(temporary, "JPEG", quality=90)
+    write_sheet(out / SHEET, _shown(method, [samples[i].picture for i in order[:_SHOWN]]))
     return len(rows)
 
 
@@ -136,15 +136,10 @@ def _made_again(
     return made.cpu(), likely.cpu()
 
 
-def _sheet(method: HasReconstruct, pictures: Sequence[Picture]) -> Image.Image:
+def _shown(method: HasReconstruct, pictures: Sequence[Picture]) -> list[list[Image.Image]]:
     """Rows of images, each above what was made of it."""
-    preprocess, step = preprocess_of("the method", method), _SIDE + _GAP
-    shown = [open_image(each, smallest=max(_SIDE, preprocess.size)) for each in pictures]
-    made, _ = _made_again(method, preprocess, shown)
-    lines = -(-len(shown) // _ACROSS)
-    sheet = Image.new("RGB", (step * _ACROSS + _GAP, 2 * step * lines + _GAP), (255, 255, 255))
-    for number, (picture, again) in enumerate(zip(shown, made, strict=True)):
-        left, top = _GAP + step * (number % _ACROSS), _GAP + 2 * step * (number // _ACROSS)
-        sheet.paste(ImageOps.contain(picture, (_SIDE, _SIDE)), (left, top))
-        sheet.paste(to_pil_image(again.clamp(0, 1)).resize((_SIDE, _SIDE)), (left, top + step))
-    return sheet
+    preprocess = preprocess_of("the method", method)
+    shown = [open_image(each, smallest=max(SIDE, preprocess.size)) for each in pictures]
+    made = [to_pil_image(each.clamp(0, 1)) for each in _made_again(method, preprocess, shown)[0]]
+    both = [[ImageOps.contain(each, (SIDE, SIDE)) for each in pictures] for pictures in (shown, made)]
+    return [line[start : start + _ACROSS] for start in range(0, len(shown), _ACROSS) for line in both]
