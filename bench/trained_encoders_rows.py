@@ -98,7 +98,7 @@ def command_row(images: int, method: str = "seer") -> dict[str, Any]:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
         result = json.loads(Path(folder, "run", "result.json").read_text(encoding="utf-8"))
     told = {"method": method, "images": images, "seconds": round(seconds, 1), "peak_mb": result["peak_mb"]}
-    return {**told, "said": done.stdout.strip().splitlines()[-1], **environment(os.cpu_count() or 1)}
+    return {**told, **environment(os.cpu_count() or 1)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

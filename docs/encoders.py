@@ -26,14 +26,18 @@ number of seeds stands behind the name. Images are altered for `copies` and `cor
 `shapes` are scenes of large tinted shapes with their masks and boxes. Seconds are for reading and encoding an image on
 one thread of the machine of the rows."""
 
+_LASTED = """From a folder of {images} pictures to its last line, comparison included, `deixis train {method}` took
+{seconds:.0f} seconds with {threads} threads ({cpu}; `python -m bench.trained_encoders_rows --command {images}`)."""
 
-def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
+
+def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequence[Row] = ()) -> str:
     """The page in Markdown: a table for each set, and one of the kinds of copies.
 
     Args:
         rows: of `results/encoders.jsonl`; of several of one place the last counts.
         made: the remark that the page is made.
         table: makes a table of a head and rows.
+        commands: of `results/training.jsonl`, how long a whole training took.
     """
     seeds: dict[tuple[str, str, str, str], dict[int, Row]] = {}
     for row in rows:
@@ -41,7 +45,7 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
             place = row["data"], row["encoder"], row["protocol"], row["condition"]
             seeds.setdefault(place, {})[row.get("seed", 0)] = row
     last = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
-    parts = ["# Encoders of images", made, _INTRO]
+    parts = ["# Encoders of images", made, _INTRO, *(_LASTED.format(**row) for row in commands[-1:])]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
     edits = _by_condition(last, "copies", table)
