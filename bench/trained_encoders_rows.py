@@ -4,30 +4,44 @@ SEER and PixPro from the starter's tower, SEER also from a new network: each lea
 their labels, and is measured on the same set, as somebody is who trains a tower for a collection and uses it there.
 Altered copies are drawn anew; of labels, those of the images that are not asked about are learned by the probe alone.
 Five seeds on stamps and art4apps, one elsewhere. Rows go to results/encoders.jsonl; what has a row is left out.
+
+    python -m bench.trained_encoders_rows --command 900
+
+instead runs `deixis train` on a folder of so many pictures, as a shell does, with its comparison at the end; how long
+it took is a row of results/training.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from bench.encoders_rows import RESULTS, SETS, EncoderJob, add_rows, allowed, jobs
+from bench.rows import ROOT, child_environment, environment
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
+from deixis.data import catalogue
+from deixis.inputs.images import open_image
 
-__all__ = ["STEPS", "TRAINED", "Training", "main", "trainings"]
+__all__ = ["COMMANDS", "STEPS", "TRAINED", "Training", "command_row", "main", "trainings"]
 
-STEPS = 64
+COMMANDS = ROOT / "results" / "training.jsonl"
+
+STEPS = 32
 """Of 32 images each."""
 
 LATE = ("corruption",)
-"""Protocols that read each image dozens of times: of the first seed alone."""
+"""Protocols that read each image dozens of times: of the first set and its first seed alone."""
 
 
 class Training(NamedTuple):
@@ -60,7 +74,31 @@ def trainings() -> Iterator[tuple[str, str, int]]:
 
 
 def _jobs(data: str, seed: int) -> list[EncoderJob]:
-    return [each for each in jobs() if each.data == data and (seed == 0 or not set(each.protocols) & set(LATE))]
+    whole = (data, seed) == (_SEVERAL[0], 0)
+    return [each for each in jobs() if each.data == data and (whole or not set(each.protocols) & set(LATE))]
+
+
+def command_row(images: int, method: str = "seer") -> dict[str, Any]:
+    """What `deixis train` takes from a folder of pictures to its last line, in a process of its own.
+
+    Args:
+        images: how many pictures, 320 pixels wide.
+        method: that is trained, as its settings say.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder, "pictures")
+        pictures.mkdir()
+        for number, sample in enumerate(catalogue.read("emoji").samples[:images]):
+            open_image(sample.picture).resize((320, 320)).save(pictures / f"{number:04}.jpg", quality=90)
+        command = [sys.executable, "-m", "deixis", "train", method, "--data", str(pictures), "--out", f"{folder}/run"]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=child_environment())
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+        result = json.loads(Path(folder, "run", "result.json").read_text(encoding="utf-8"))
+    told = {"method": method, "images": images, "seconds": round(seconds, 1), "peak_mb": result["peak_mb"]}
+    return {**told, **environment(os.cpu_count() or 1)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=[*_SEVERAL, *_ONCE], help="names of sets")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of 32 images (default {STEPS})")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--command", type=int, default=0, metavar="IMAGES", help="time the command instead")
     options = parser.parse_args(arguments)
+    if options.command:
+        with open(COMMANDS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(command_row(options.command), ensure_ascii=False) + "\n")
+        return
     torch.set_num_threads(1)
     for data, name, seed in trainings():
         if data not in options.only or name not in options.encoders:

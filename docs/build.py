@@ -233,7 +233,7 @@ def quick_pages() -> dict[str, str]:
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
-    made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table)
+    made["encoders.md"] = encoders_page(_rows("encoders"), MADE, table, _rows("training"))
     made["faults.md"] = faults_page(_rows("faults"), _rows("serve"), MADE, table)
     made["scale.md"] = scale_page(_rows("scale"), _rows("bench"), MADE, table)
     made["languages.md"] = languages_page(_rows("languages"), MADE, table)

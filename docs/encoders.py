@@ -14,7 +14,7 @@ _FIRST = "starter"
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
 the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
 (`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
-beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 2,048 images
+beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 1,024 images
 drawn from the very set on which they are measured; `seer, new` begins with an untrained ResNet. `python -m
 bench.encoders_rows` and `python -m bench.trained_encoders_rows` add what is missing; `--encoders my-name=RUN --only
 stamps` of the first adds a run.
@@ -26,14 +26,18 @@ number of seeds stands behind the name. Images are altered for `copies` and `cor
 `shapes` are scenes of large tinted shapes with their masks and boxes. Seconds are for reading and encoding an image on
 one thread of the machine of the rows."""
 
+_LASTED = """From a folder of {images} pictures to its last line, comparison included, `deixis train {method}` took
+{seconds:.0f} seconds with {threads} threads ({cpu}; `python -m bench.trained_encoders_rows --command {images}`)."""
 
-def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
+
+def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequence[Row] = ()) -> str:
     """The page in Markdown: a table for each set, and one of the kinds of copies.
 
     Args:
         rows: of `results/encoders.jsonl`; of several of one place the last counts.
         made: the remark that the page is made.
         table: makes a table of a head and rows.
+        commands: of `results/training.jsonl`, how long a whole training took.
     """
     seeds: dict[tuple[str, str, str, str], dict[int, Row]] = {}
     for row in rows:
@@ -41,7 +45,7 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table) -> str:
             place = row["data"], row["encoder"], row["protocol"], row["condition"]
             seeds.setdefault(place, {})[row.get("seed", 0)] = row
     last = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
-    parts = ["# Encoders of images", made, _INTRO]
+    parts = ["# Encoders of images", made, _INTRO, *(_LASTED.format(**row) for row in commands[-1:])]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
     edits = _by_condition(last, "copies", table)

@@ -98,6 +98,6 @@ def test_towers_of_several_seeds_are_trained_once_each_and_stand_as_their_mean(
     assert trained == [*(("seer", "", s) for s in range(5)), *(("seer", "scratch:resnet", s) for s in range(5))]
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {row["seed"] for row in rows if row["protocol"] == "copies"} == set(range(5))
-    assert {row["seed"] for row in rows if row["protocol"] == "corruption"} == {0}, "as it reads each image 36 times"
+    assert {row["seed"] for row in rows if row["protocol"] == "corruption"} == {0}, "it reads each image 36 times"
     page = encoders_page([row for row in rows if row["protocol"] == "knn"], "made", table)
     assert "| `seer`, 5 seeds | **64.0 [60.1, 67.9]** | 0.01 |" in page
