@@ -25,6 +25,7 @@ from deixis.data import catalogue
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.engine.evaluation.data import EvalData, EvalSet, missing_fields
 from deixis.engine.evaluation.protocols import read_protocol
+from deixis.errors import DeixisError
 from deixis.types import Source
 
 __all__ = ["ENCODERS", "RESULTS", "SETS", "EncoderJob", "add_rows", "allowed", "jobs", "main", "result_rows"]
@@ -130,7 +131,8 @@ def add_rows(
     results: Path = RESULTS,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Measures some encoders, and the first one for comparison; rows are added for those that are requested.
+    """Measures some encoders, and the first one for comparison; rows are added for those that are requested. A
+    protocol that the data turn out not to fit is left out, and said.
 
     Args:
         source: the images.
@@ -142,7 +144,15 @@ def add_rows(
     given = {path: name for name, path in encoders.items()}
     settings = EvalSettings(protocol=job.protocols, encoders=tuple(dict.fromkeys([FIRST, *given])), limit=job.limit)
     with tempfile.TemporaryDirectory() as folder:
-        result = evaluate(source, Path(folder, "out"), settings, quiet=True)
+        try:
+            result = evaluate(source, Path(folder, "out"), settings, quiet=True)
+        except DeixisError as error:
+            if len(job.protocols) == 1:
+                print(f"{job.data}: {job.protocols[0]} is left out: {error}", flush=True)
+                return
+            for protocol in job.protocols:
+                add_rows(source, job._replace(protocols=(protocol,)), encoders, results, more)
+            return
     shared, surroundings = {"data": job.data, "limit": job.limit}, environment(torch.get_num_threads())
     with open(results, "a", encoding="utf-8") as file:
         for row in result_rows(result, given):
