@@ -124,6 +124,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "that they need more than 6,400 images, and nothing of which way is better once they have them."
     ),
     (
+        "verbalise",
+        "The words that the search quotes hold more of the score than as many first words, and than runs of the same "
+        "lengths elsewhere.",
+    ): (
+        "The search looks for exactly this, and its rivals do not look: that it finds it says that the search works, "
+        "not that people understand the sentence better, which the paper asked."
+    ),
+    (
         "seer",
         "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
         "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
