@@ -132,6 +132,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "not that people understand the sentence better, which the paper asked."
     ),
     (
+        "verbalise",
+        "The search for single words quotes more of the score than a small language model whose words are taken where "
+        "they hold.",
+    ): (
+        "The two are equal in every seed: where the check does not pass what the model of 135 million weights says, "
+        "the search's own words stand, and the model never quoted more or less than these."
+    ),
+    (
         "seer",
         "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
         "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
