@@ -19,8 +19,7 @@ from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.sentences import METRIC_NAMES, in_points, sentence
 from deixis.apps.eval.comparison import write_page
 from deixis.apps.predict.capable import open_method
-from deixis.apps.train.method_runs import STATE, facts_of
-from deixis.data.splits import concept_groups
+from deixis.apps.train.method_runs import STATE, save_built
 from deixis.engine.adaptation.adapt import AdaptationArm
 from deixis.engine.adaptation.boxes import (
     BoxDivision,
@@ -38,14 +37,14 @@ from deixis.engine.evaluation.grounders import answer_by_method
 from deixis.engine.evaluation.grounding import PhraseQuery, phrase_queries
 from deixis.engine.fewshot import learners as fewshot_learners
 from deixis.engine.training.build import build
-from deixis.engine.training.checkpoint import load_facts, save_state
+from deixis.engine.training.checkpoint import load_facts
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
 from deixis.files import write_json
 from deixis.nn.compute import current
 from deixis.ops.stats import Interval
 from deixis.types import Source
-from deixis.types.protocols import AnyMethod, HasCandidates, HasConfig
+from deixis.types.protocols import AnyMethod, HasCandidates
 from deixis.zoo.training_images import write_training_images
 
 __all__ = ["adapt_to_boxes", "ranks_boxes"]
@@ -124,8 +123,7 @@ def adapt_to_boxes(
     assert isinstance(method, HasCandidates)
     checked = check_and_read(source, talk)
     report = checked.report
-    groups = tuple(concept_groups(checked.source.samples, report.same, captions=False))
-    data = EvalSet(checked.source, tuple(report.hashes), groups, report.fingerprint)
+    data = EvalSet.of(checked.source, report.hashes, report.same, report.fingerprint, captions=False)
     queries = [query for query in phrase_queries(data.samples) if query.regions]
     _require_groups(data, queries)
     with talk.step("encode"), talk.bar("look at proposals") as bar:
@@ -222,9 +220,7 @@ def _ranker(settings: AdaptSettings, run: str, given: AnyMethod | None) -> AnyMe
 def _save(method: AnyMethod, folder: Path, run: str) -> None:
     """What a method is opened from: that of a run it came from is copied."""
     if not run:
-        assert isinstance(method, HasConfig)
-        what = {"method": name_of(method), "config": dataclasses.asdict(method.config)}
-        save_state(method, folder / STATE, facts_of(method, what, "desk", ()))
+        save_built(method, folder)
         return
     shutil.copyfile(Path(run, STATE), folder / STATE)
     if Path(run, "model").is_dir():

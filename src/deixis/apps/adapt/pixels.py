@@ -16,18 +16,17 @@ from deixis.apps.common.dataset import check_and_read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.segment.segment import default_segmenter, free_methods
-from deixis.apps.train.method_runs import STATE, facts_of
+from deixis.apps.train.method_runs import save_built
 from deixis.data.loading.loader import Loader
 from deixis.data.loading.sampler import SampleOrder
-from deixis.data.splits import concept_groups, split
+from deixis.data.splits import split
 from deixis.engine.evaluation.data import EvalSet
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, QueryValues
-from deixis.engine.evaluation.protocols.miou import SegmentPlan, measure
+from deixis.engine.evaluation.protocols.miou import SegmentPlan, measure, plain_name
 from deixis.engine.training.batching import collate_for
 from deixis.engine.training.build import build
-from deixis.engine.training.checkpoint import save_state
 from deixis.engine.training.stages import name_of, stages, trained
 from deixis.engine.training.train import train
 from deixis.errors import DeixisError
@@ -69,8 +68,8 @@ class Teaching(NamedTuple):
 
 def class_of(region: Region) -> str:
     """What a region is called: its category, else its first phrase; without article and capitals."""
-    words = (region.category or next((each.text for each in region.phrases), "")).casefold().replace(",", " ").split()
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+    said = region.category or next((each.text for each in region.phrases), "")
+    return plain_name(said.replace(",", " "))
 
 
 def taught(source: Source) -> Teaching:
@@ -164,8 +163,7 @@ def adapt_to_pixels(
         kept = _learned(teaching, range(len(data.samples)), (settings, *how), talk)
     with run_folder(out, overwrite) as folder:
         assert isinstance(kept, HasConfig)
-        what = {"method": name_of(kept), "config": _named(kept.config, teaching.names)}
-        save_state(kept, folder / STATE, facts_of(kept, what, how[0] if kept is not first else "desk", ()))
+        save_built(kept, folder, how[0] if kept is not first else "desk", _named(kept.config, teaching.names))
         if kept is not first:
             write_training_images(folder, data.hashes)
         result |= {"seconds": clock.read(), "peak_mb": clock.peak_mb(), "versions": versions()}
@@ -181,16 +179,15 @@ def _checked(teaching: Teaching, talk: Reporter) -> tuple[EvalSet, Teaching]:
     report, samples = checked.report, checked.source.samples
     for sample in samples:
         _require_shape(sample)
-    groups = tuple(concept_groups(samples, report.same, captions=False))
-    if len(set(groups)) < _FEWEST:
+    data = EvalSet.of(checked.source, report.hashes, report.same, report.fingerprint, captions=False)
+    if (count := len(set(data.groups))) < _FEWEST:
         raise DeixisError(
-            f"There are {counted(len(set(groups)), 'picture')} with {teaching.supervision} that are not nearly the "
+            f"There are {counted(count, 'picture')} with {teaching.supervision} that are not nearly the "
             f"same, and {_FEWEST} are needed to hold some out.",
             f"Give {teaching.supervision} in more pictures.",
         )
     if len(teaching.names) == 1:
         talk.say(f"There is one class, {teaching.names[0]}: all other pixels are its background.")
-    data = EvalSet(checked.source, tuple(report.hashes), groups, report.fingerprint)
     return data, teaching._replace(source=checked.source)
 
 

@@ -27,11 +27,11 @@ from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.expressions import GroundTruth
 from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.data.synthetic.scenes.wording import NUMBERS
+from deixis.engine.chat_writer import ChatWriter
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.inputs.images import load_image
 from deixis.nn.language.causal_lm import CausalLm
-from deixis.nn.language.chat import chat_tokens
 from deixis.nn.language.generation import generate
 from deixis.nn.language.sequences import prompt, words_of
 from deixis.ops.regions.colours import COLOUR_NAMES, colour_shares
@@ -203,17 +203,15 @@ def rephrased(writer: LanguageModel, sentences: Sequence[str]) -> list[str]:
         writer: what continues a text.
         sentences: any.
     """
-    return [_kept(sentence, _other_words(writer, sentence)) for sentence in sentences]
-
-
-def _other_words(writer: LanguageModel, sentence: str) -> str:
     if isinstance(writer, CausalLm) and writer.chat_template:
-        request = chat_tokens(writer, [("user", _REQUEST.format(sentence))])
-        inputs = writer.embed(request.ids), request.mask
-    else:
-        tokens = writer.tokenizer([_REPHRASE.format(sentence)], writer.context_length - _LENGTH)
-        inputs = prompt(writer, None, words_of(writer, *tokens))
-    return generate(writer, *inputs, _LENGTH)[0].text.strip()
+        answer = ChatWriter(writer, _LENGTH)
+        return [_kept(sentence, answer([("user", _REQUEST.format(sentence))])) for sentence in sentences]
+    return [_kept(sentence, _continued(writer, _REPHRASE.format(sentence))) for sentence in sentences]
+
+
+def _continued(writer: LanguageModel, text: str) -> str:
+    tokens = writer.tokenizer([text], writer.context_length - _LENGTH)
+    return generate(writer, *prompt(writer, None, words_of(writer, *tokens)), _LENGTH)[0].text.strip()
 
 
 def _kept(sentence: str, other: str) -> str:

@@ -8,6 +8,7 @@ classifier.json         of methods that learn classes: their names, for `load_cl
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from deixis.apps.report.model_card import Subject
 from deixis.apps.train.encoder_report import encoder_table
 from deixis.engine.evaluation.model import preprocess_of
 from deixis.engine.training.batching import encoder_of
-from deixis.engine.training.checkpoint import load_facts, load_state
-from deixis.engine.training.stages import card_of
+from deixis.engine.training.checkpoint import load_facts, load_state, save_state
+from deixis.engine.training.stages import card_of, name_of
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
 from deixis.methods import read as read_method
@@ -34,7 +35,7 @@ from deixis.nn.frozen import is_frozen
 from deixis.nn.image_only import image_only
 from deixis.nn.language.causal_lm import CausalLm
 from deixis.types import Part
-from deixis.types.protocols import AnyMethod
+from deixis.types.protocols import AnyMethod, HasConfig
 from deixis.zoo.parts import lm
 
 __all__ = ["STATE", "facts_of", "image_encoder", "load_method", "require_rebuildable", "write_card"]
@@ -159,6 +160,20 @@ def facts_of(method: AnyMethod, what: Mapping[str, Any], preset: str, overrides:
     }
     changed = parse_overrides(what["method"], overrides, preset)
     return {"method": what["method"], "config": what["config"], "preset": preset, "overrides": changed, "parts": parts}
+
+
+def save_built(method: AnyMethod, folder: Path, preset: str = "desk", config: Mapping[str, Any] | None = None) -> None:
+    """Writes a method that a command built by itself, from which `load_method` opens it.
+
+    Args:
+        method: at the end of the command.
+        folder: of the run.
+        preset: that its config began with.
+        config: what it is built from again; by default its own.
+    """
+    assert isinstance(method, HasConfig)
+    what = {"method": name_of(method), "config": dataclasses.asdict(method.config) if config is None else config}
+    save_state(method, folder / STATE, facts_of(method, what, preset, ()))
 
 
 def write_card(method: AnyMethod, folder: Path, result: Mapping[str, Any]) -> None:

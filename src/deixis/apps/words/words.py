@@ -94,7 +94,8 @@ def words(
     tag_table(tags_of(source.samples, settings.tags), settings.least, settings.most)  # refused before images are read
     checked = check_and_read(source, talk)
     samples = checked.source.samples
-    table = tag_table(tags_of(samples, settings.tags), settings.least, settings.most)
+    tags = tags_of(samples, settings.tags)
+    table = tag_table(tags, settings.least, settings.most)
     with settings.active():
         encoder = load_encoder(settings.model)
         features = embed_plain(encoder, samples, checked.report.hashes, talk).features.float()
@@ -110,7 +111,7 @@ def words(
         paths = [str(place(sample.picture)) for sample in samples]
         rows = _missing(scores, table, paths, measured["chances"][: settings.suggestions])
         write_rows(folder / MISSING, [("path", "tag", "chance"), *rows])
-        write_rows(folder / TAGS, tag_rows(samples, paths, tags_of(samples, settings.tags), refused))
+        write_rows(folder / TAGS, tag_rows(samples, paths, tags, refused))
         result = {
             "format": 1,
             "verb": "words",

@@ -60,7 +60,13 @@ class EvalSet:
 
     @classmethod
     def of(
-        cls, source: Source, hashes: Sequence[str], same: Sequence[Sequence[int]] = (), fingerprint: str = ""
+        cls,
+        source: Source,
+        hashes: Sequence[str],
+        same: Sequence[Sequence[int]] = (),
+        fingerprint: str = "",
+        *,
+        captions: bool = True,
     ) -> EvalSet:
         """Samples put into groups of one concept.
 
@@ -69,8 +75,10 @@ class EvalSet:
             hashes: of the contents of their images.
             same: groups of samples that show the same thing, as `CheckReport.same`.
             fingerprint: of images and labels.
+            captions: whether samples with one caption are of one concept.
         """
-        return cls(source, tuple(hashes), tuple(concept_groups(source.samples, same)), fingerprint)
+        groups = concept_groups(source.samples, same, captions=captions)
+        return cls(source, tuple(hashes), tuple(groups), fingerprint)
 
     @property
     def samples(self) -> tuple[Sample, ...]:

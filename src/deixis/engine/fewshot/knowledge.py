@@ -19,7 +19,7 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
 
-__all__ = ["GivenKnowledge", "embedder", "knowledge_of", "knowledge_settings", "require_reader"]
+__all__ = ["GivenKnowledge", "embedder", "knowledge_of", "knowledge_settings", "remarks_on", "require_reader"]
 
 GivenKnowledge: TypeAlias = str | Path | Mapping[str, str | Sequence[str]]
 """The name of a source, a csv, or class -> its text or texts."""
@@ -72,6 +72,17 @@ def knowledge_of(
     """
     also = dict(zip(labels, names, strict=True)) if labels else {}
     found = load_knowledge(what, names, embedder(encoder), source, also)
+    return found, remarks_on(found, encoder, names)
+
+
+def remarks_on(found: Knowledge, encoder: DualEncoder, names: Sequence[str]) -> list[str]:
+    """What there is to say of the texts of classes: see `remarks`; and how many a model cuts.
+
+    Args:
+        found: the texts.
+        encoder: whose text tower will read them.
+        names: of the classes.
+    """
     notes = remarks(found, names)
     texts = [text for _, text in found.pairs(names)]
     long = sum(map(bool, encoder.tokenizer.overflow(texts, encoder.context_length))) if texts else 0
@@ -80,7 +91,7 @@ def knowledge_of(
             f"{long} of {len(texts)} texts are longer than the {encoder.context_length} tokens that {encoder.name} "
             "reads, and are cut."
         )
-    return found, notes
+    return notes
 
 
 def knowledge_settings(method: str, knowledge: Knowledge, names: Sequence[str]) -> dict[str, Any]:

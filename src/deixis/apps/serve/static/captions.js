@@ -1,5 +1,5 @@
 // Drafts of captions, one picture at a time: accepted by a key, bettered by typing, skipped or taken back.
-import { Desk, fine } from "./desk.js";
+import { Desk, fine, keyed } from "./desk.js";
 import { call, chance, make, oneLine, thumbnail } from "./talk.js";
 
 const KEYS = "Enter accepts and goes on; typing replaces the draft, F2 or a click edits it; S skips, Z undoes; 1 to 3 take "
@@ -9,7 +9,6 @@ const short = text => (text.length > 60 ? `${text.slice(0, 60)}…` : text);
 export class Captions extends Desk {
   undone = "Not looked at";
   #busy = false; // a key that is pressed twice is meant once
-  #past = []; // what Z takes back, the last at the end: { position, saved } of pictures that were saved or skipped
 
   constructor(host) { super(host, "captions", "Picture to caption"); }
 
@@ -19,15 +18,13 @@ export class Captions extends Desk {
       id: "caption-text", rows: 3, maxLength: 2000, dir: "auto", autocomplete: "off", spellcheck: true,
       "aria-label": "Caption", "aria-describedby": "caption-draft",
     });
-    const button = (words, key, attributes) => make("button", { type: "button", "aria-keyshortcuts": key, ...attributes },
-      words, make("kbd", { "aria-hidden": "true" }, key));
     this.text.addEventListener("input", () => this.stands());
-    this.accept = button("Accept", "Enter", { type: "submit" });
-    this.back = button("Undo", "Z", { disabled: true, onclick: () => this.#undo() });
+    this.accept = keyed("Accept", "Enter", { type: "submit" });
+    this.back = keyed("Undo", "Z", { disabled: true, onclick: () => this.#undo() });
     this.near = make("ol", { className: "nearest" });
     this.heading = make("h2", { hidden: true }, "Nearest pictures with captions");
     return [this.draft, this.text,
-      make("div", { className: "acts" }, this.accept, button("Skip", "S", { onclick: () => this.#skip() }), this.back),
+      make("div", { className: "acts" }, this.accept, keyed("Skip", "S", { onclick: () => this.skip() }), this.back),
       this.trouble, this.heading, this.near, this.name, make("p", { className: "soft keys" }, KEYS)];
   }
 
@@ -77,7 +74,7 @@ export class Captions extends Desk {
     const rest = absent ? ` ${absent} more of ${file} are not in this index.` : "";
     const next = done ? ` ${done === total ? "That is all. " : ""}Next: deixis adapt ${file}` : "";
     this.how.textContent = `${saved}${done} of ${total} drafts: ${accepted} accepted, ${edited} edited.${rest}${next}`;
-    this.back.disabled = this.#past.length === 0;
+    this.back.disabled = this.past.length === 0;
   }
 
   // ---- what is done with a draft
@@ -85,28 +82,21 @@ export class Captions extends Desk {
   submit() {
     const now = this.now, text = this.text.value.trim();
     if (!now || this.#busy) return;
-    if (!text && !now.caption) return this.#skip();
+    if (!text && !now.caption) return this.skip();
     const before = now.caption;
     this.#busy = true;
     this.save(now, { caption: text, draft: now.draft }, async () => {
-      this.#past.push({ position: now.position, saved: { before, caption: text.replaceAll(/\s+/g, " ") } });
+      this.past.push({ position: now.position, saved: { before, caption: text.replaceAll(/\s+/g, " ") } });
       await this.open(now.position + 1);
       this.said(text ? `Saved “${short(text)}”. ` : "Taken away. ");
     }).finally(() => { this.#busy = false; });
   }
 
-  #skip() {
-    if (!this.now || this.#busy) return;
-    this.#past.push({ position: this.now.position, saved: null });
-    this.run(async () => {
-      await this.open(this.now.position + 1);
-      this.said("Skipped. ");
-    });
-  }
+  skip() { if (!this.#busy) super.skip(); }
 
   /** Takes the last step back: the caption that stood there before is saved again. */
   #undo() {
-    const last = this.#past.pop();
+    const last = this.past.pop();
     if (!last) return;
     this.run(async () => {
       await this.at(last.position);
@@ -126,7 +116,7 @@ export class Captions extends Desk {
     if (event.target === this.text) return this.#writing(event);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], letter = event.key.toLowerCase();
     if (step) this.move(step);
-    else if (letter === "s") this.#skip();
+    else if (letter === "s") this.skip();
     else if (letter === "z") this.#undo();
     else if (/^[1-3]$/.test(event.key)) this.near.children[Number(event.key) - 1]?.firstChild.click();
     else if (event.key === "F2") this.#edit(this.text.value);

@@ -6,12 +6,17 @@ const STRIP = 12; // pictures that are seen beside the one that is worked at
 /** Whether a mouse is at hand: on a phone, focus would bring up the keyboard. */
 export const fine = () => matchMedia("(pointer: fine)").matches;
 
+/** A button, and the key that does the same. */
+export const keyed = (words, key, attributes) => make("button", { type: "button", "aria-keyshortcuts": key, ...attributes },
+  words, make("kbd", { "aria-hidden": "true" }, key));
+
 /** A subclass has `layout()` (the panel), `waiting` (what the queue is asked for), `shown()` and `nearby(turn)` (what is
  * drawn at once, and once it is known), `said(saved)` (how far it is), `done(entry)` (what a picture has, in words; else it
  * is `undone`), `submit()`, `focus()` and `key(event)`. */
 export class Desk {
   progress = null;
   now = null; // the entry of the queue that is shown
+  past = []; // what can be taken back, the last at the end; of a picture that was skipped its position alone
   turn = 0; // answers to what was asked before another picture was shown are dropped
   #saving = Promise.resolve();
 
@@ -67,6 +72,15 @@ export class Desk {
   }
 
   move(step) { return this.run(() => this.at(this.now.position + step)); }
+
+  skip() {
+    if (!this.now) return;
+    this.past.push({ position: this.now.position });
+    this.run(async () => {
+      await this.open(this.now.position + 1);
+      this.said("Skipped. ");
+    });
+  }
 
   /** What is under way, told when it goes wrong. */
   async run(work) {

@@ -1,5 +1,5 @@
 // Words: what a tag goes with and what it looks like, and below, one picture after the other, the tags that it may lack.
-import { Desk, fine } from "./desk.js";
+import { Desk, fine, keyed } from "./desk.js";
 import { call, chance, complain, counted, make, oneLine } from "./talk.js";
 
 const PAUSE = 120; // milliseconds without a key before words are looked for
@@ -105,7 +105,6 @@ class WordTable {
 class Missing extends Desk {
   undone = "Not looked at";
   #marked = 0;
-  #past = []; // what Z takes back: { position, tag, decision } as it was before; a skip has no tag
 
   /** `opens(word)` shows what a tag goes with. */
   constructor(host, opens) {
@@ -114,13 +113,11 @@ class Missing extends Desk {
   }
 
   layout() {
-    const button = (words, key, onclick) => make("button", { type: "button", "aria-keyshortcuts": key, onclick },
-      words, make("kbd", { "aria-hidden": "true" }, key));
     this.own = make("p", { className: "soft" });
     this.list = make("ol", { className: "lacking", "aria-label": "Tags that it may lack" });
-    this.back = button("Undo", "Z", () => this.#undo());
+    this.back = keyed("Undo", "Z", { onclick: () => this.#undo() });
     return [this.own, make("h2", {}, "It may lack"), this.list,
-      make("div", { className: "acts" }, button("Skip", "S", () => this.#skip()), this.back), this.trouble, this.name,
+      make("div", { className: "acts" }, keyed("Skip", "S", { onclick: () => this.skip() }), this.back), this.trouble, this.name,
       make("p", { className: "soft keys" }, KEYS)];
   }
 
@@ -180,7 +177,7 @@ class Missing extends Desk {
     this.how.textContent = `${saved}${done} of ${suggested} tags for ${counted(total)}: ${accepted} accepted, ${refused} refused.`
       + `${rest}${next}`;
     this.how.title = sentence;
-    this.back.disabled = this.#past.length === 0;
+    this.back.disabled = this.past.length === 0;
   }
 
   // ---- what is done with a tag
@@ -195,7 +192,7 @@ class Missing extends Desk {
   #decide(place, decision) {
     const now = this.now, one = now?.suggestions[place];
     if (!one || one.decision === decision) return;
-    this.#past.push({ position: now.position, tag: one.tag, decision: one.decision });
+    this.past.push({ position: now.position, tag: one.tag, decision: one.decision });
     this.#keep(now, one, decision, () => this.#goOn(now, place, `${DECIDED[decision]} “${oneLine(one.tag)}”. `));
   }
 
@@ -220,17 +217,8 @@ class Missing extends Desk {
     this.said(words);
   }
 
-  #skip() {
-    if (!this.now) return;
-    this.#past.push({ position: this.now.position });
-    this.run(async () => {
-      await this.open(this.now.position + 1);
-      this.said("Skipped. ");
-    });
-  }
-
   #undo() {
-    const last = this.#past.pop();
+    const last = this.past.pop();
     if (!last) return;
     this.run(async () => {
       await this.at(last.position);
@@ -255,7 +243,7 @@ class Missing extends Desk {
       this.focus();
     } else if (letter === "a") this.#decide(this.#marked, "accepted");
     else if (letter === "r") this.#decide(this.#marked, "refused");
-    else if (letter === "s") this.#skip();
+    else if (letter === "s") this.skip();
     else if (letter === "z") this.#undo();
     else return;
     event.preventDefault();

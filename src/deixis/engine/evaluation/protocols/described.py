@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from deixis.data.knowledge import Knowledge
+from deixis.data.knowledge import Knowledge, load_knowledge
 from deixis.data.knowledge.sources import ABOUT
 from deixis.data.knowledge.texts import exchanged, read_texts
 from deixis.engine.evaluation.classify import accuracies, labels_of
@@ -25,7 +25,7 @@ from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter
-from deixis.engine.fewshot.knowledge import knowledge_of
+from deixis.engine.fewshot.knowledge import embedder, remarks_on
 from deixis.engine.fewshot.names import class_names, require_places
 from deixis.errors import DeixisError
 from deixis.nn.adaptation.class_knowledge import text_vectors
@@ -79,7 +79,8 @@ def _say_themselves(data: EvalData) -> bool:
 def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
     """Accuracy by each way to know the classes, one value an image; that of exchanged sentences over `seeds` draws."""
     encoder = model.require_encoder()
-    found, _ = knowledge_of(plan.knowledge, encoder, plan.names, plan.data.source, plan.classes)
+    also = dict(zip(plan.classes, plan.names, strict=True))
+    found = load_knowledge(plan.knowledge, plan.names, embedder(encoder), plan.data.source, also)
     known = [place for place, name in enumerate(plan.names) if found.texts.get(name)]
     if len(known) < _FEWEST:
         raise DeixisError(
@@ -87,20 +88,18 @@ def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalRepor
             "Give another source: --knowledge.",
         )
     names = tuple(plan.names[place] for place in known)
-    _, notes = knowledge_of({name: found.texts[name] for name in names}, encoder, names)
-    hidden = Knowledge({name: tuple(withheld(text, name) for text in found.texts[name]) for name in names}, "")
+    notes = remarks_on(found, encoder, names)
+    hidden = [tuple(withheld(text, name) for text in found.texts[name]) for name in names]
     data, labels = _of_classes(plan, known)
     named = text_vectors(encoder, [[each.format(name) for each in options.templates] for name in names])
     told = text_vectors(encoder, [found.texts[name] for name in names])
+    every = text_vectors(encoder, hidden)
     ways = {
-        _ALL: [text_vectors(encoder, [hidden.texts[name] for name in names])],
-        _ONE: [text_vectors(encoder, [hidden.texts[name][:1] for name in names])],
+        _ALL: [every],
+        _ONE: [text_vectors(encoder, [texts[:1] for texts in hidden])],
         _NAME: [named],
         _BOTH: [F.normalize(named + told, dim=-1)],
-        _EXCHANGED: [
-            text_vectors(encoder, [exchanged(hidden, names, seed).texts[name] for name in names])
-            for seed in range(max(1, options.seeds))
-        ],
+        _EXCHANGED: [every[_others(names, seed)] for seed in range(max(1, options.seeds))],
     }
     images = model.image_embeddings(data, talk)
     columns: dict[Column, Float[np.ndarray, " N"]] = {}
@@ -110,9 +109,7 @@ def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalRepor
     said = f"{len(data.samples)} images of {len(names)} classes; sentences: {plan.knowledge}, {_count(found, names)}"
     left = len(plan.names) - len(names)
     more = [f"{left} classes of which nothing is said are left out"] * bool(left)
-    return EvalOutput.of(
-        columns, data, [said, *more, *found.notes, *notes], classes=len(names), knowledge=plan.knowledge
-    )
+    return EvalOutput.of(columns, data, [said, *more, *notes], classes=len(names), knowledge=plan.knowledge)
 
 
 def withheld(text: str, name: str) -> str:
@@ -125,12 +122,18 @@ def withheld(text: str, name: str) -> str:
     return re.sub(rf"\b(?:an?\s+|the\s+)?{re.escape(name)}(?:e?s)?\b", "it", text, flags=re.IGNORECASE)
 
 
+def _others(names: Sequence[str], seed: int) -> list[int]:
+    """For each class the one whose sentences it is given."""
+    own = Knowledge({name: (name,) for name in names}, "")
+    given = exchanged(own, names, seed).texts
+    return [names.index(given[name][0]) for name in names]
+
+
 def _of_classes(plan: _Plan, known: Sequence[int]) -> tuple[EvalSet, Tensor]:
     """The images of some classes, and their places among these."""
-    classes = [plan.classes[place] for place in known]
-    kept = [place for place, sample in enumerate(plan.data.samples) if str(sample.label) in set(classes)]
-    data = plan.data.take(kept)
-    return data, labels_of(data, classes)
+    classes = dict.fromkeys(plan.classes[place] for place in known)
+    data = plan.data.take([i for i, sample in enumerate(plan.data.samples) if str(sample.label) in classes])
+    return data, labels_of(data, list(classes))
 
 
 def _mean(draws: Sequence[dict[Column, Float[np.ndarray, " N"]]]) -> dict[Column, Float[np.ndarray, " N"]]:

@@ -34,7 +34,7 @@ from deixis.nn.modes import evaluating
 from deixis.types import EvalMetric, EvalProtocol, Sample
 from deixis.types.protocols import HasFinish, HasNames
 
-__all__ = ["PROTOCOL", "SegmentPlan", "measure", "prepare"]
+__all__ = ["PROTOCOL", "SegmentPlan", "measure", "plain_name", "prepare"]
 
 PROTOCOL = EvalProtocol(
     title="Segmentation: mIoU of classes of pixels, by class and by size, and outlines",
@@ -81,7 +81,7 @@ def measure(plan: SegmentPlan, model: EvalModel, options: EvalOptions, talk: Eva
     arms: dict[str, Mapping[Column, QueryValues]] = {}
     if "segment" in model.capabilities:
         names = _own_names(model.model)
-        if not set(map(_plain, names)) & set(map(_plain, plan.names)):
+        if not set(map(plain_name, names)) & set(map(plain_name, plan.names)):
             raise DeixisError(
                 f"The model names {', '.join(names[:5])}, and the data {', '.join(plan.names[:5])}: nothing in common.",
                 "Give data with masks of the model's classes.",
@@ -112,8 +112,12 @@ def _own_names(method: Any) -> tuple[str, ...]:
     return tuple(map(str, method.names))
 
 
-def _plain(name: str) -> str:
-    """Without article and capitals: `a dog` is `dog`."""
+def plain_name(name: str) -> str:
+    """Without article and capitals: `a dog` is `dog`.
+
+    Args:
+        name: of a class.
+    """
     words = name.casefold().split()
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
@@ -161,12 +165,12 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 def _shown(sample: Sample, names: Sequence[str]) -> Int64[Tensor, "_H _W"]:
     """The right class of each pixel, smaller things above larger ones; -1 for a thing of another category."""
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     size = _size(sample)[::-1]
     found = torch.zeros(size, dtype=torch.long)
     masks = [(region_mask(region, WHOLE, size), region.category) for region in sample.regions]
     for mask, category in sorted(masks, key=lambda pair: -int(pair[0].sum())):
-        found[mask] = plain.index(_plain(category)) + 1 if _plain(category) in plain else -1
+        found[mask] = plain.index(plain_name(category)) + 1 if plain_name(category) in plain else -1
     return found
 
 
@@ -205,13 +209,13 @@ def _values(data: EvalSet, names: Sequence[str], predicted: Predicted) -> dict[C
 
 
 def _count_things(counts: _Counts, place: int, sample: Sample, classes: Tensor, names: Sequence[str]) -> None:
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     for region in sample.regions:
         mask = region_mask(region, WHOLE, (classes.shape[0], classes.shape[1]))
-        if _plain(region.category) in plain and bool(mask.any()):
+        if plain_name(region.category) in plain and bool(mask.any()):
             share = float(mask.float().mean())
             size = "small" if share < _SMALL else "large" if share >= _LARGE else "medium"
-            number = plain.index(_plain(region.category)) + 1
+            number = plain.index(plain_name(region.category)) + 1
             counts.right[size].append(float((classes[mask] == number).float().mean()))
             counts.owners[size].append(place)
 
