@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +32,22 @@ AT = "@"
 """Between the name of an encoder and a place of it."""
 
 
-def load(name: str | os.PathLike[str], **options: Any) -> Any:
+def load(name: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], **options: Any) -> Any:
     """Loads a model: what `deixis.zoo.load` knows, or a run folder.
 
     Args:
         name: a name, a model folder, a checkpoint, or a run folder. Of a run whose method has no dual encoder, and of
-            an index that was made with such a run, the method itself is given, as by `deixis.load_method`.
+            an index that was made with such a run, the method itself is given, as by `deixis.load_method`. Of several,
+            such as runs with different seeds from one model, one model with the mean of their weights (`soup`).
         **options: see `deixis.zoo.load`.
 
     Raises:
-        DeixisError: there is no such model, or it is damaged.
+        DeixisError: there is no such model, or it is damaged; or several are of different layouts.
     """
+    if not isinstance(name, str | os.PathLike):
+        from deixis.nn.adaptation.soup import soup  # and torch, which a search by words does without
+
+        return soup([load(each, **options) for each in name])
     folder = method_folder(name)
     if folder is not None:
         return importlib.import_module("deixis.apps.train.method_runs").load_method(
