@@ -37,8 +37,8 @@ __all__ = ["COMMANDS", "STEPS", "TRAINED", "Training", "command_row", "main", "t
 
 COMMANDS = ROOT / "results" / "training.jsonl"
 
-STEPS = 32
-"""Of 32 images each."""
+STEPS = 128
+"""Of 32 images each: the prototypes of `seer` rest for the first 20, and an epoch of stamps has 24."""
 
 LATE = ("corruption",)
 """Protocols that read each image dozens of times: of the first set and its first seed alone."""

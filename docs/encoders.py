@@ -10,11 +10,11 @@ from docs.tables import Row, Table
 
 __all__ = ["encoders_page"]
 
-_FIRST = "starter"
+_FIRST, _BATCH = "starter", 32
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
 the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
 (`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
-beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on 1,024 images
+beat these. `seer` and `pixpro` are such towers: begun with the starter's, and trained without labels on {seen}
 drawn from the very set on which they are measured; `seer, new` begins with an untrained ResNet. `python -m
 bench.encoders_rows` and `python -m bench.trained_encoders_rows` add what is missing; `--encoders my-name=RUN --only
 stamps` of the first adds a run.
@@ -45,7 +45,9 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequen
             place = row["data"], row["encoder"], row["protocol"], row["condition"]
             seeds.setdefault(place, {})[row.get("seed", 0)] = row
     last = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
-    parts = ["# Encoders of images", made, _INTRO, *(_LASTED.format(**row) for row in commands[-1:])]
+    steps = max((row["steps"] for row in rows if "steps" in row), default=0)
+    intro = _INTRO.format(seen=f"{steps * _BATCH:,} images" if steps else "images")
+    parts = ["# Encoders of images", made, intro, *(_LASTED.format(**row) for row in commands[-1:])]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
     edits = _by_condition(last, "copies", table)
