@@ -20,6 +20,7 @@ from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
+from deixis.apps.label.label import ordered_pictures
 from deixis.apps.predict.settings import PredictOutput
 from deixis.errors import DeixisError
 from tests.capable import Captioner
@@ -148,6 +149,18 @@ def test_of_equals_the_simplest_drafts_and_a_better_one_takes_its_place() -> Non
     }
     assert drafts._best([each.source for each in values.values()], values, groups).name == "better"
     assert drafts._best([nearest, values["equal"].source], values, groups).name == "nearest"
+
+
+def test_captions_and_labels_that_are_there_are_no_formulas_either(pictures: Path, tmp_path: Path) -> None:
+    first, second = sorted(pictures.glob("*.png"))[:2]
+    with open(tmp_path / "some.csv", "w", newline="") as out:
+        csv.writer(out).writerows([("path", "caption", "label"), (first, "=SUM(A1)", "@home"), (second, "", "")])
+    found = ordered_pictures(str(tmp_path / "some.csv"), zoo.load("tiny"), None, Reporter(quiet=True))
+    drafts._write(tmp_path / "captions.csv", found._replace(order=[0, 1]), {1: CaptionDraft("-5 degrees")}, {})
+    with open(tmp_path / "captions.csv", newline="") as file:
+        rows = [(row["caption"], row["label"], row["draft"]) for row in csv.DictReader(file)]
+    assert rows == [("'=SUM(A1)", "'@home", ""), ("", "", "'-5 degrees")]
+    assert read(str(tmp_path / "captions.csv")).samples[0].words == ("=SUM(A1)",)
 
 
 def test_the_chance_rises_with_the_score_and_is_never_certain() -> None:

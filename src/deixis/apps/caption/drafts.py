@@ -198,13 +198,13 @@ def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, CaptionDraft]
             place(samples[i].picture),
             " ".join(samples[i].captions[:1]),
             samples[i].label or "",
-            harmless(drafts[i].text) if i in drafts else "",
+            drafts[i].text if i in drafts else "",
             sure.get(i, ""),
         )
         for i in pictures.order
     ]
     with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([(*COLUMNS, DRAFT, SURE), *rows])
+        csv.writer(file).writerows([(*COLUMNS, DRAFT, SURE), *([*map(harmless, row)] for row in rows)])
 
 
 def _sentence(count: int, chosen: DraftSource, measured: dict[str, _Measured], division: _Division) -> str:
