@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import random
+import shutil
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ import torch
 
 from deixis import zoo
 from deixis.apps.adapt.drafts import read_accepted
-from deixis.apps.caption import drafts
-from deixis.apps.caption.draft_sources import CaptionDraft, Described, Nearest, read_bank
+from deixis.apps.caption import draft_sources, drafts
+from deixis.apps.caption.draft_sources import CaptionDraft, Described, Nearest, of_model, read_bank
 from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
+from deixis.apps.label.label import ordered_pictures
+from deixis.apps.predict import capable
+from deixis.apps.predict.capable import open_method
 from deixis.apps.predict.settings import PredictOutput
 from deixis.errors import DeixisError
 from tests.capable import Captioner
@@ -54,6 +59,14 @@ def table(path: Path, folder: Path, captioned: int) -> Path:
     with open(path, "w", newline="") as out:
         csv.writer(out).writerows([("path", "caption"), *rows])
     return path
+
+
+def few(pictures: Path, folder: Path, count: int) -> Path:
+    """A folder of the first pictures alone."""
+    (folder / "few").mkdir()
+    for file in sorted(pictures.glob("*.png"))[:count]:
+        shutil.copy(file, folder / "few")
+    return folder / "few"
 
 
 def drafted(data: Path, out: Path, **settings: Any) -> tuple[list[dict[str, str]], str]:
@@ -148,6 +161,74 @@ def test_of_equals_the_simplest_drafts_and_a_better_one_takes_its_place() -> Non
     }
     assert drafts._best([each.source for each in values.values()], values, groups).name == "better"
     assert drafts._best([nearest, values["equal"].source], values, groups).name == "nearest"
+
+
+def a_run(monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
+    monkeypatch.setattr(draft_sources, "load_model", lambda name: types.SimpleNamespace(model=method))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("close", "too few captions to learn from"), ("nearest", "No picture has a caption")]
+)
+def test_a_run_is_no_other_source_because_its_folder_is_called_so(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
+) -> None:
+    a_run(monkeypatch, Captioner())
+    source = of_model(f"runs/{name}", ())
+    assert (source.name, source.words) == ("run", f"the run {name}")
+    folder = few(pictures, tmp_path, 1)
+    with pytest.raises(DeixisError, match=message):
+        drafted(folder, tmp_path / "captions.csv", model=f"runs/{name}", method=name)
+    rows, _ = drafted(folder, tmp_path / "captions.csv", model=f"runs/{name}", method="run")
+    assert rows[0]["draft"].startswith("mostly ")
+
+
+def test_what_can_not_caption_is_told_which_methods_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run(monkeypatch, zoo.load("tiny"))
+    monkeypatch.setattr(capable, "list_methods", lambda: ["clip", "prefix"])  # reading all takes a while
+    with pytest.raises(DeixisError) as alone:
+        open_method("runs/tiny", "caption")
+    with pytest.raises(DeixisError, match="neither describes pictures nor names classes") as drafting:
+        of_model("runs/tiny", ())
+    assert drafting.value.cure == alone.value.cure
+    assert drafting.value.cure.startswith("It is offered by prefix. Get one: ")
+
+
+def test_one_picture_and_a_bank_of_one_term_give_one_draft_of_unknown_worth(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "terms.csv").write_text("lute\n", encoding="utf-8")
+    folder = few(pictures, tmp_path, 1)
+    rows, said = drafted(folder, tmp_path / "captions.csv", bank=str(tmp_path / "terms.csv"))
+    assert [(row["draft"], row["sure"]) for row in rows] == [("lute", "")]
+    assert "was not measured: no picture with a caption" in said
+
+
+def test_the_model_of_label_orders_the_pictures_with_drafts_and_without(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
+) -> None:
+    named: list[str] = []
+
+    def load(name: str) -> Any:
+        named.append(name)
+        return zoo.load("tiny")
+
+    monkeypatch.setattr(drafts, "load_encoder", load)
+    data = table(tmp_path / "two.csv", few(pictures, tmp_path, 2), 1)
+    found = deixis("label", data, "--drafts", "--model", "other-eyes", "--out", tmp_path / "labels.csv")
+    assert found.code == 0, found.err
+    assert named == ["other-eyes"]
+    assert "1 draft, by copying the nearest caption" in found.out
+
+
+def test_captions_and_labels_that_are_there_are_no_formulas_either(pictures: Path, tmp_path: Path) -> None:
+    first, second = sorted(pictures.glob("*.png"))[:2]
+    with open(tmp_path / "some.csv", "w", newline="") as out:
+        csv.writer(out).writerows([("path", "caption", "label"), (first, "=SUM(A1)", "@home"), (second, "", "")])
+    found = ordered_pictures(str(tmp_path / "some.csv"), zoo.load("tiny"), None, Reporter(quiet=True))
+    drafts._write(tmp_path / "captions.csv", found._replace(order=[0, 1]), {1: CaptionDraft("-5 degrees")}, {})
+    with open(tmp_path / "captions.csv", newline="") as file:
+        rows = [(row["caption"], row["label"], row["draft"]) for row in csv.DictReader(file)]
+    assert rows == [("'=SUM(A1)", "'@home", ""), ("", "", "'-5 degrees")]
+    assert read(str(tmp_path / "captions.csv")).samples[0].words == ("=SUM(A1)",)
 
 
 def test_the_chance_rises_with_the_score_and_is_never_certain() -> None:

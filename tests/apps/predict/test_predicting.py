@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import deixis
 from deixis.apps.predict import capable
+from deixis.apps.predict.texts import PictureText
+from deixis.apps.predict.writing import saving
 from deixis.apps.segment.segment import default_segmenter
 from deixis.apps.train import method_runs
 from deixis.apps.train.settings import TrainSettings
@@ -362,6 +364,17 @@ def test_the_csv_of_captions_can_be_learned_from(run: Callable[..., Answer], fol
     samples = read_data(str(tmp_path / "captions.csv")).samples
     assert [sample.captions for sample in samples] == [(row["caption"],) for row in table(tmp_path / "captions.csv")]
     assert samples[0].captions == ("mostly red",)
+
+
+def test_what_a_model_says_is_no_formula_in_the_csv_and_is_read_back_as_it_was(photo: Path, tmp_path: Path) -> None:
+    from deixis.apps.common.dataset import read as read_data
+
+    out = tmp_path / "captions.csv"
+    with saving(str(out), 1) as save:
+        save(PictureText(str(photo), squares(red=(50, 10)), "caption", ("=HYPERLINK(A1)",)))
+        save(PictureText(str(photo), squares(red=(50, 10)), "caption", ("-5",)))
+    assert [row["caption"] for row in table(out)] == ["'=HYPERLINK(A1)", "-5"]  # a number stays one
+    assert read_data(str(out)).samples[0].captions == ("=HYPERLINK(A1)", "-5")
 
 
 def test_boxes_are_drawn_in_colour_on_one_picture(run: Callable[..., Answer], photo: Path, tmp_path: Path) -> None:

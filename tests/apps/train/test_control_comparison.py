@@ -88,6 +88,21 @@ def test_texts_of_a_csv_replace_captions_and_those_that_are_missing_are_counted(
         with_texts(others, str(table))
 
 
+def test_drafts_are_no_texts_and_the_way_to_accept_them_is_told(tmp_path: Path) -> None:
+    paths = sorted(classes(tmp_path / "data", captions=False, each=2).rglob("*.png"))
+    given = source(*(Sample(path.name, path, (), path.parent.name) for path in paths))
+    table = tmp_path / "texts.csv"
+    rows = "".join(f"{path},,a draft,0.9\n" for path in paths)
+    table.write_text(f"path,caption,draft,sure\n{rows}", encoding="utf-8")
+    with pytest.raises(DeixisError, match=r"4 drafts in it are no caption yet: put into the column `caption`"):
+        with_texts(given, str(table))
+    table.write_text(f"path,caption,draft\n{paths[0]},'-5 degrees outside,\n", encoding="utf-8")
+    assert with_texts(given, str(table)).samples[0].captions == ("-5 degrees outside",)
+    table.write_text("path,caption\n" + "".join(f"{path},\n" for path in paths), encoding="utf-8")
+    with pytest.raises(DeixisError, match="deixis caption DATA --model RUN --out"):
+        with_texts(given, str(table))
+
+
 SETTINGS = {"config": "tiny", "steps": 2, "batch_size": 4, "held_out": 0.4, "workers": 0}
 
 

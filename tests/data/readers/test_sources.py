@@ -398,6 +398,15 @@ def test_cells_beyond_the_columns_are_not_guessed(tmp_path: Path) -> None:
     assert reasons(source) == {"line 2": "more cells than columns"}
 
 
+@pytest.mark.parametrize("written", ["-5 degrees outside", "=SUM(A1)", "@home", "+1 vote"])
+def test_a_cell_that_was_kept_from_being_a_formula_is_read_as_it_was(tmp_path: Path, written: str) -> None:
+    source = read(table(tmp_path, f"path,caption,label,tags\na.jpg,'{written},'{written},'{written}\n"))
+    assert captions(source) == {"a.jpg": (written,)}
+    assert (source.samples[0].label, source.samples[0].extra["tags"]) == (written, written)
+    plain = read(table(tmp_path, "path,caption\na.jpg,'tis a mug\n"))
+    assert captions(plain) == {"a.jpg": ("'tis a mug",)}
+
+
 def test_two_labels_for_one_image_keep_the_first(tmp_path: Path) -> None:
     source = read(table(tmp_path, "path,label\na.jpg,cat\nb.jpg,dog\na.jpg,dog\n"))
     assert labels(source) == {"a.jpg": "cat", "b.jpg": "dog"}

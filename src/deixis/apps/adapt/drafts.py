@@ -10,7 +10,6 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
-from deixis.apps.label.cells import plain_text
 from deixis.apps.label.label_table import DRAFT, SURE
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
@@ -45,7 +44,6 @@ def read_accepted(data: str, reading: Reading | None, accept: float, talk: Repor
     if not 0 <= accept <= 1:
         raise DeixisError(f"Drafts are to be accepted from a chance of {accept}.", "Give --accept from 0 to 1.")
     source = read(data, reading)
-    source = dataclasses.replace(source, samples=tuple(map(_plain, source.samples)))
     drafted = [sample for sample in source.samples if sample.extra.get(DRAFT)]
     if not drafted:
         return source
@@ -61,16 +59,8 @@ def read_accepted(data: str, reading: Reading | None, accept: float, talk: Repor
     return dataclasses.replace(source, kind=kind, samples=tuple(taken))
 
 
-def _plain(sample: Sample) -> Sample:
-    """Captions and a label as they were before they were made harmless in a cell."""
-    captions = tuple(map(plain_text, sample.captions))
-    label = sample.label and plain_text(sample.label)
-    unchanged = captions == tuple(sample.captions) and label == sample.label
-    return sample if unchanged else dataclasses.replace(sample, captions=captions, label=label)
-
-
 def _draft(sample: Sample) -> str:
-    return plain_text(str(sample.extra[DRAFT]).strip())
+    return str(sample.extra[DRAFT]).strip()
 
 
 def _taken(sample: Sample, accept: float) -> Sample:

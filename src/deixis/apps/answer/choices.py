@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from deixis.apps.predict.known_words import require_known_words
 from deixis.apps.predict.pictures import BatchPredictor
 from deixis.apps.predict.texts import PictureText
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
+from deixis.nn.language.sequences import words_of
+from deixis.nn.vision_language.speaker import Speaker
 
 __all__ = ["ChosenAnswers", "choosing"]
 
@@ -52,20 +56,21 @@ def choosing(
     """What has a method choose among answers, batch by batch.
 
     Args:
-        method: with `answer_scores`.
+        method: with `answer_scores`, or a `Speaker`, which scores any text.
         questions: at least one.
         rows: their tokens, and which are real.
         answers: different ones, at least two.
 
     Raises:
-        DeixisError: they are not, or the method can't choose.
+        DeixisError: they are not, the method knows no word of one, or it can't choose.
     """
     plain = [each.strip() for each in answers]
     if len(plain) < 2 or len(set(plain)) < len(plain) or not all(plain):
         raise DeixisError(f"The answers are {', '.join(map(repr, plain))}.", "Give two or more, none twice.")
-    scores = getattr(method, "answer_scores", None)
+    scores = _scorer(method)
     if scores is None:
         raise DeixisError(f"{name_of(method)} can't choose among given answers.", "Leave --answers out.")
+    require_known_words(method, plain, "answer")
 
     def run(pixels: Any, shown: Any) -> list[ChosenAnswers]:
         wide = (len(pixels), -1)
@@ -80,3 +85,25 @@ def choosing(
         return found
 
     return run
+
+
+def _scorer(method: Any) -> Callable[..., Float[Tensor, "B A"]] | None:
+    """What gives the logarithm of the probability of each answer; None where nothing does."""
+    own, speaker = getattr(method, "answer_scores", None), getattr(method, "speaker", None)
+    if own is not None or not isinstance(speaker, Speaker) or speaker.tower is None:
+        return own
+    return functools.partial(_spoken_scores, speaker)
+
+
+def _spoken_scores(
+    speaker: Speaker,
+    images: Float[Tensor, "B 3 H W"],
+    tokens: Int64[Tensor, "B L"],
+    mask: Bool[Tensor, "B L"],
+    answers: Sequence[str],
+) -> Float[Tensor, "B A"]:
+    """How likely a language model that sees images is to say each answer, and no more, to a question."""
+    lm = speaker.lm
+    ids, real = words_of(lm, *lm.tokenizer(list(answers), lm.context_length))
+    numbers = [row[kept].tolist() for row, kept in zip(ids, real, strict=True)]
+    return speaker.score(speaker.prefix(images), numbers, words_of(lm, tokens, mask))

@@ -47,7 +47,9 @@ def run(
         answers: the only answers that may be given, such as red,green,blue.
     """
     from deixis.apps.answer.answer import answer_with
+    from deixis.apps.common.console import Reporter
     from deixis.apps.predict.writing import predict_data
 
     listed = [each for some in answers for each in some.split(",")]
-    predict_data("answer", data, lambda method: answer_with(method, questions, listed), settings, output, reading)
+    say = Reporter(output.quiet).say
+    predict_data("answer", data, lambda method: answer_with(method, questions, listed, say), settings, output, reading)

@@ -16,6 +16,7 @@ from torch import Tensor
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import in_a_sentence
 from deixis.apps.eval.models import load_model
+from deixis.apps.predict.capable import refusal
 from deixis.apps.train.method_runs import load_method
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.train import train
@@ -30,7 +31,21 @@ from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.types import Sample, Source
 
-__all__ = ["CaptionDraft", "Described", "DraftSource", "Named", "Nearest", "Terms", "learned", "of_model", "read_bank"]
+__all__ = [
+    "RUN",
+    "CaptionDraft",
+    "Described",
+    "DraftSource",
+    "Named",
+    "Nearest",
+    "Terms",
+    "learned",
+    "of_model",
+    "read_bank",
+]
+
+RUN = "run"
+"""Name of what a run says of pictures, whatever its folder is called: another source may be called so, too."""
 
 _ROWS, _BATCH = 1024, 32
 _SEEN = 8000
@@ -157,18 +172,15 @@ def of_model(model: str, samples: Sequence[Sample]) -> DraftSource:
         samples: all pictures.
 
     Raises:
-        DeixisError: it can do neither.
+        DeixisError: it can do neither; the message says which methods describe pictures.
     """
     method = load_model(model).model
     capabilities = getattr(card_of(method), "capabilities", ()) if not isinstance(method, DualEncoder) else ()
     if "caption" in capabilities:
-        return Described(method, samples, Path(model).name, f"the run {Path(model).name}")
+        return Described(method, samples, RUN, f"the run {Path(model).name}")
     if "classify" in capabilities:
         return Named(method, samples)
-    raise DeixisError(
-        f"{model} neither describes pictures nor names classes.",
-        "Give the run of a method that offers `caption` or `classify`: see `deixis list`; or leave --model out.",
-    )
+    raise refusal(f"{model} neither describes pictures nor names classes.", "caption")
 
 
 def learned(method: str, source: Source, samples: Sequence[Sample], talk: Reporter) -> DraftSource:

@@ -19,6 +19,7 @@ from scipy.optimize import isotonic_regression
 
 from deixis.apps.caption.csv_output import require_free_csv
 from deixis.apps.caption.draft_sources import (
+    RUN,
     CaptionDraft,
     DraftSource,
     Nearest,
@@ -46,7 +47,7 @@ from deixis.types import place
 
 __all__ = ["write_drafts"]
 
-METHODS = ("auto", "nearest", "bank", "names", "run", "close")
+METHODS = ("auto", "nearest", "bank", "names", RUN, "close")
 
 _MODEL = "starter"
 _HELD, _LEAST, _CONCEPTS, _LEARN = 120, 40, 20, 200
@@ -68,7 +69,9 @@ class _Division(NamedTuple):
     rest: list[int]
 
 
-def write_drafts(data: str, settings: CaptionSettings, output: PredictOutput, reading: Reading) -> Path:
+def write_drafts(
+    data: str, settings: CaptionSettings, output: PredictOutput, reading: Reading, eyes: str = _MODEL
+) -> Path:
     """Writes a csv with a row a picture, most informative first: `path,caption,label,draft,sure`.
 
     Args:
@@ -76,6 +79,7 @@ def write_drafts(data: str, settings: CaptionSettings, output: PredictOutput, re
         settings: the model, the bank, and what drafts.
         output: the csv.
         reading: columns and the like.
+        eyes: the image-text model that says which pictures are alike, and which terms fit them.
 
     Raises:
         DeixisError: there is nothing to draft from, all pictures have captions, or the csv is no csv, there, or can't
@@ -87,7 +91,7 @@ def write_drafts(data: str, settings: CaptionSettings, output: PredictOutput, re
         raise DeixisError(f"There is no way {settings.method!r} to draft.", f"There are: {', '.join(METHODS)}.")
     terms = read_bank(settings.bank) if settings.bank else []
     with settings.active():
-        encoder = load_encoder(_MODEL)
+        encoder = load_encoder(eyes)
         pictures = ordered_pictures(data, encoder, reading, talk)
         samples = pictures.collection.source.samples
         todo = [place_ for place_ in pictures.order if not _caption(pictures, place_)]
@@ -137,7 +141,7 @@ def _choose(
         some = dataclasses.replace(source, samples=tuple(source.samples[each] for each in rest))
         possible.append(learned("close", some, source.samples, talk))
     measured = {each.name: _measure(each, captions, division) for each in possible} if division.held else {}
-    usable = [each for each in possible if method in ("auto", each.name) or (method == "run" and each in sources)]
+    usable = [each for each in possible if method in ("auto", each.name)]
     if not usable:
         raise DeixisError(*_missing(method, len(captions)))
     best = _best(usable, measured, division.groups) if measured else usable[0]
@@ -163,8 +167,9 @@ def _missing(method: str, captions: int) -> tuple[str, str]:
         )
     if method == "bank":
         return "There is no bank.", "Give one: --bank TERMS.csv"
-    if method in ("names", "run"):
-        return "There is no model that does that.", "Give one: --model RUN"
+    if method in ("names", RUN):
+        does = "describes pictures" if method == RUN else "names classes"
+        return f"There is no model that {does}.", "Give one: --model RUN"
     return (
         "No picture has a caption, and there is neither a bank of terms nor a model: there is nothing to draft from.",
         "Describe some pictures (deixis label), or give --bank TERMS.csv or --model RUN.",
@@ -198,13 +203,13 @@ def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, CaptionDraft]
             place(samples[i].picture),
             " ".join(samples[i].captions[:1]),
             samples[i].label or "",
-            harmless(drafts[i].text) if i in drafts else "",
+            drafts[i].text if i in drafts else "",
             sure.get(i, ""),
         )
         for i in pictures.order
     ]
     with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([(*COLUMNS, DRAFT, SURE), *rows])
+        csv.writer(file).writerows([(*COLUMNS, DRAFT, SURE), *([*map(harmless, row)] for row in rows)])
 
 
 def _sentence(count: int, chosen: DraftSource, measured: dict[str, _Measured], division: _Division) -> str:

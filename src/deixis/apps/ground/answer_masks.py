@@ -13,46 +13,16 @@ from torch import Tensor
 from deixis.apps.predict.pictures import BatchPredictor, PictureView
 from deixis.data.loading.crops import on_picture
 from deixis.engine.training.batching import tokenized
-from deixis.errors import DeixisError
 from deixis.types import Detections
 from deixis.types.detections import MissingPhrase
 
-__all__ = ["ANSWERS", "answers_with", "require_known_words"]
+__all__ = ["ANSWERS", "answers_with"]
 
 ANSWERS = "answer_mask"
 """The capability."""
 
 _LEAST = 0.5
 """From where on a pixel is one of the answer's."""
-
-_UNKNOWN = ("[UNKNOWN]", "[UNK]", "<unk>")
-
-
-def require_known_words(method: Any, texts: Sequence[str]) -> None:
-    """Refuses texts of which a method knows no word.
-
-    Args:
-        method: whose tokenizer reads them.
-        texts: phrases or questions.
-
-    Raises:
-        DeixisError: there is such a text.
-    """
-    for text, (tokens, real) in zip(texts, tokenized(method, texts), strict=True):
-        tokenizer = _tokenizer(method)
-        if tokenizer is None:
-            return
-        numbers = [n for n in tokens[real].tolist() if n not in tokenizer.marks]
-        if numbers and all(piece in _UNKNOWN for piece in tokenizer.pieces(numbers)):
-            raise DeixisError(
-                f"No word of {text!r} is one that the model knows.", "Use words of the data that it learned from."
-            )
-
-
-def _tokenizer(method: Any) -> Any:
-    """Of the first part that reads texts."""
-    parts = (getattr(each, "tokenizer", None) for each in method.children())
-    return next((each for each in parts if hasattr(each, "pieces")), None)
 
 
 @dataclasses.dataclass(frozen=True)

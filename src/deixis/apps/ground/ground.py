@@ -13,10 +13,11 @@ from torch import Tensor
 
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.ground.answer_masks import ANSWERS, answers_with, require_known_words
+from deixis.apps.ground.answer_masks import ANSWERS, answers_with
 from deixis.apps.ground.own_boxes import OwnBoxes, read_boxes
 from deixis.apps.ground.settings import GroundSettings
 from deixis.apps.predict.capable import Model, open_or_default
+from deixis.apps.predict.known_words import require_known_words
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
 from deixis.apps.predict.settings import PredictOutput
 from deixis.apps.predict.writing import predict_with

@@ -53,8 +53,7 @@ def run(
         from deixis.apps.caption.settings import CaptionSettings
         from deixis.apps.predict.settings import PredictOutput
 
-        settings = CaptionSettings(**vars(compute), model="" if model == "starter" else model)
-        write_drafts(data, settings, PredictOutput(out, overwrite), reading)
+        write_drafts(data, CaptionSettings(**vars(compute)), PredictOutput(out, overwrite), reading, model)
         return 0
     from deixis.apps.label import label as app
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from deixis.apps.common.runs import explained
-from deixis.apps.label.cells import harmless, plain_text
+from deixis.apps.label.cells import harmless
 from deixis.data.readers.captions import decode, is_text
+from deixis.data.readers.cells import plain_text
 from deixis.data.readers.formats.tables import delimiter
 from deixis.errors import DeixisError
 from deixis.files import atomic_path

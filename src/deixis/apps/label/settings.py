@@ -13,7 +13,8 @@ class LabelRows:
 
     Attributes:
         triplets: write rows of three pictures to vote on instead: which of two looks more like the first.
-        drafts: add a draft beside each picture without a caption, as `deixis caption` does.
+        drafts: add a draft beside each picture without a caption, as `deixis caption` does; those of a run are
+            written by `deixis caption --method run --model RUN`.
     """
 
     triplets: bool = False

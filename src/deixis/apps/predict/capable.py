@@ -16,7 +16,7 @@ from deixis.nn.compute import current
 from deixis.types import Card
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["Model", "class_names", "methods_offering", "open_method", "open_or_default"]
+__all__ = ["Model", "class_names", "methods_offering", "open_method", "open_or_default", "refusal"]
 
 Model = Any
 """The folder of a run, or a method that was built or loaded already."""
@@ -42,16 +42,16 @@ def open_method(model: Model, capability: str, others: Sequence[str] = ()) -> An
         from deixis.apps.train.method_runs import STATE, load_method  # the default needs none of it
 
         if not str(model):
-            raise _refusal(f"`{capability}` needs a model that offers it, and none was named.", capability)
+            raise refusal(f"`{capability}` needs a model that offers it, and none was named.", capability)
         if not (Path(model) / STATE).is_file():
-            raise _refusal(f"{os.fspath(model)} is no run of a method.", capability)
+            raise refusal(f"{os.fspath(model)} is no run of a method.", capability)
         model = load_method(model).to(current().device)
     card = getattr(sys.modules[type(model).__module__], "CARD", None)
     if not isinstance(card, Card):
-        raise _refusal(f"A {type(model).__name__} is no method.", capability)
+        raise refusal(f"A {type(model).__name__} is no method.", capability)
     if not {capability, *others} & set(card.capabilities):
         offered = ", ".join(card.capabilities) or "nothing"
-        raise _refusal(f"The method {card.title!r} offers {offered}, and not `{capability}`.", capability)
+        raise refusal(f"The method {card.title!r} offers {offered}, and not `{capability}`.", capability)
     return model
 
 
@@ -83,7 +83,13 @@ def class_names(method: AnyMethod, count: int) -> tuple[str, ...]:
     return ("background", *names) if len(names) + 1 == count else tuple(f"class {each}" for each in range(count))
 
 
-def _refusal(found: str, capability: str) -> DeixisError:
+def refusal(found: str, capability: str) -> DeixisError:
+    """The error that a model does not offer a capability, with the methods that do, and how to get one.
+
+    Args:
+        found: what the model is, a sentence.
+        capability: a name in `deixis.types.CAPABILITIES`.
+    """
     able = methods_offering(capability)
     if not able:
         return DeixisError(found, f"No method here offers `{capability}` yet: `deixis list` shows all.")

@@ -17,6 +17,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained, run_folder, writable
+from deixis.apps.label.cells import harmless
 from deixis.apps.predict.capable import open_method
 from deixis.apps.predict.pictures import BatchPredictor, Named, Prediction, pictures_of, predict
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
@@ -217,7 +218,8 @@ def _rows(path: Path) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None
                 if not writers:
                     writers.append(csv.DictWriter(file, ["path", *row]))
                     writers[0].writeheader()
-                writers[0].writerow({"path": picture, **row})
+                cells = {"path": picture, **row}
+                writers[0].writerow({k: harmless(v) if isinstance(v, str) else v for k, v in cells.items()})
 
         yield write
 

@@ -12,6 +12,7 @@ from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
 from deixis.apps.common.overrides import parse_overrides
+from deixis.apps.label.label_table import DRAFT
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.column_questions import asked_one_by_one
 from deixis.data.readers.columns import Columns
@@ -103,20 +104,22 @@ def with_texts(source: Source, path: str) -> Source:
 
     Args:
         source: of the run.
-        path: a csv with rows `path,caption`, such as `deixis caption` writes.
+        path: a csv with rows `path,caption`, such as `deixis caption --model` writes. Drafts in a column beside are no
+            captions, as nobody has accepted them.
 
     Raises:
         DeixisError: the csv can't be read, or has no text for any of the pictures.
     """
     said: dict[str, list[str]] = collections.defaultdict(list)
-    for sample in read(path).samples:
+    written = read(path).samples
+    for sample in written:
         said[place(sample.picture)] += [caption for caption in sample.captions if caption.strip()]
     found = [said.get(_place(sample), []) for sample in source.samples]
     missing = sum(not texts for texts in found)
     if missing == len(found):
         raise DeixisError(
             f"{path} has no text for any of the {counted(missing, 'picture')} of {source.name!r}.",
-            "Write one for this data, with rows path,caption: deixis caption DATA --out texts.csv",
+            _cure(path, sum(bool(each.extra.get(DRAFT)) and not any(each.captions) for each in written)),
         )
     samples = tuple(
         dataclasses.replace(sample, captions=tuple(texts) or sample.captions)
@@ -124,6 +127,16 @@ def with_texts(source: Source, path: str) -> Source:
     )
     notes = [f"{counted(missing, 'picture')} of {len(found)} have no text in {path}."] if missing else []
     return dataclasses.replace(source, samples=samples, notes=(*source.notes, *notes))
+
+
+def _cure(path: str, drafts: int) -> str:
+    """What gives a csv captions, in which so many rows have a draft alone."""
+    if drafts:
+        return (
+            f"{counted(drafts, 'draft')} in it {'is' if drafts == 1 else 'are'} no caption yet: put into the column "
+            f"`caption` what is right, by hand or on the page (deixis serve INDEX --captions {path})."
+        )
+    return "Write one for this data, with rows path,caption: deixis caption DATA --model RUN --out texts.csv"
 
 
 def with_folder_labels(name: str, source: Source) -> Source:

@@ -16,8 +16,8 @@ class TrainSettings:
         config: preset of the method's settings: `tiny`, `desk` (small) or `paper` (as published).
         set: settings to override, as name=value; `deixis show NAME` lists them.
         sentences: csv of sentences for the pictures, as `deixis caption --sentences` writes: further captions of each.
-        texts: csv with rows `path,caption`, such as `deixis caption` writes: captions in place of those of the data,
-            for the pictures that it names.
+        texts: csv with rows `path,caption`, such as `deixis caption --model` writes: captions in place of those of the
+            data, for the pictures that it names.
         ask: questions about columns of the data, as COLUMN=QUESTION, for methods that learn answers.
         source: further data, as NAME=PATH, for methods with stages that draw from it by that name; a .txt holds texts
             without images, one a line.

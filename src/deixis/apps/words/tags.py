@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from deixis.apps.label.cells import plain_text
 from deixis.errors import DeixisError
 from deixis.types import Sample
 
@@ -64,7 +63,7 @@ def cut(value: Any) -> list[str]:
     Args:
         value: a text with commas, semicolons or line breaks between tags, or a list of tags.
     """
-    texts = [plain_text(value)] if isinstance(value, str) else [str(each) for each in value or ()]
+    texts = [value] if isinstance(value, str) else [str(each) for each in value or ()]
     parts = [part for text in texts for part in _CUT.split(text)]
     return list(dict.fromkeys(each for part in parts if (each := " ".join(part.split()).lower())))
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from deixis.apps.label.cells import harmless, plain_text
+from deixis.apps.label.cells import harmless
 from deixis.apps.label.filled_table import FilledTable
 from deixis.apps.label.label_table import COLUMNS
 from deixis.apps.words.tags import cut
+from deixis.data.readers.cells import plain_text
 from deixis.data.readers.columns import Columns, ColumnTable, choose
 from deixis.errors import DeixisError
 from deixis.types import Sample

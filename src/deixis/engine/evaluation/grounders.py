@@ -83,6 +83,7 @@ def run_on_texts(
     pairs: Sequence[tuple[int, str]],
     run: Callable[[Tensor, Tensor, Tensor, Sequence[TextRow]], Iterable[Found]],
     progress: Callable[[int, int], None],
+    column: str = "",
 ) -> list[Found]:
     """What a method says of texts about pictures, each text a sentence of its own.
 
@@ -92,9 +93,10 @@ def run_on_texts(
         pairs: a picture, by its place, and a text.
         run: calls the method on pictures, tokens and which of them are real; one result a row.
         progress: receives how many are done.
+        column: of data in which such texts stand; by default they are read as captions are.
     """
     preprocess, texts = preprocess_of(method), dict.fromkeys(text for _, text in pairs)
-    rows = dict(zip(texts, tokenized(method, list(texts)), strict=True))
+    rows = dict(zip(texts, tokenized(method, list(texts), column), strict=True))
     device = next((each.device for each in method.parameters()), torch.device("cpu"))
     of_picture: dict[int, list[int]] = collections.defaultdict(list)
     for place, (picture, _) in enumerate(pairs):

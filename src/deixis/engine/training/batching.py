@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from deixis.data.loading.collate import Collate
 from deixis.engine.features.columns import PartColumns, WithColumns, read_for
-from deixis.engine.training.stages import card_of, config_specs, stages
+from deixis.engine.training.stages import card_of, config_specs, name_of, stages
 from deixis.errors import DeixisError
 from deixis.inputs.preprocess import Preprocess
 from deixis.nn.dual import DualEncoder
@@ -21,15 +22,21 @@ from deixis.types.batch import CORE_FIELDS
 from deixis.types.protocols import AnyMethod
 
 __all__ = [
+    "QUESTION",
     "collate_for",
     "columns_for",
+    "cut_note",
     "encoder_of",
     "needs_of",
     "phrase_spans",
     "preprocess_of",
     "require_encoder",
+    "text_reader",
     "tokenized",
 ]
+
+QUESTION = "question"
+"""The column of data in which questions stand."""
 
 
 def encoder_of(method: AnyMethod) -> DualEncoder | None:
@@ -130,18 +137,37 @@ def preprocess_of(method: AnyMethod) -> Preprocess:
     return _of_texts(method, (), ()).preprocess
 
 
-def tokenized(method: AnyMethod, texts: Sequence[str]) -> list[tuple[Int64[Tensor, "1 L"], Bool[Tensor, "1 L"]]]:
-    """Token numbers of each text as captions have them in the method's batches, and which of them are real.
+def text_reader(method: AnyMethod, column: str = "") -> tuple[SampleSpec, Any]:
+    """How a method reads texts: the spec of a column, no longer than the part can read, and the part's tokenizer; None
+    where no part has one.
+
+    Args:
+        method: whose part reads them.
+        column: of data, such as `QUESTION`; where the method's config has no spec of it, texts are read as captions.
+    """
+    specs = [spec for spec in config_specs(method, SampleSpec) if column and spec.column == column]
+    return _reader(method, specs[0] if specs else _main(method))
+
+
+def tokenized(
+    method: AnyMethod, texts: Sequence[str], column: str = ""
+) -> list[tuple[Int64[Tensor, "1 L"], Bool[Tensor, "1 L"]]]:
+    """Token numbers of each text as captions, or texts of a column, have them in the method's batches, and which of
+    them are real.
 
     Args:
         method: whose part reads them.
         texts: at least one.
+        column: see `text_reader`.
 
     Raises:
         DeixisError: there is no text, an empty one, or no part of the method reads texts.
     """
     if not texts or not all(text.strip() for text in texts):
         raise DeixisError("There is no text, or an empty one.", "Give at least one, in words.")
+    spec, tokenizer = text_reader(method, column)
+    if column and spec.column == column and tokenizer is not None:
+        return [tokenizer([spec.template.replace("{}", text)], spec.length) for text in texts]
     collate = _of_texts(method, texts, (CORE_FIELDS["tokens"],))
     found = []
     for text in texts:
@@ -149,6 +175,28 @@ def tokenized(method: AnyMethod, texts: Sequence[str]) -> list[tuple[Int64[Tenso
         assert batch.tokens is not None
         found.append((batch.tokens[:, 0], batch.valid["L"][:, 0]))
     return found
+
+
+def cut_note(method: AnyMethod, texts: Sequence[str], column: str = "") -> str:
+    """How many texts, such as questions, are longer than a method reads, and which; empty: none is.
+
+    Args:
+        method: whose part reads them.
+        texts: any.
+        column: see `text_reader`; what the texts are called.
+    """
+    spec, tokenizer = text_reader(method, column)
+    if not hasattr(tokenizer, "overflow"):
+        return ""
+    cuts = tokenizer.overflow([spec.template.replace("{}", text) for text in texts], spec.length)
+    cut = [textwrap.shorten(text, 60, placeholder="...") for text, long in zip(texts, cuts, strict=True) if long]
+    if not cut:
+        return ""
+    verb, more = ("is", "") if len(cut) == 1 else ("are", ", ..." * (len(cut) > 3))
+    return (
+        f"{len(cut)} of {len(texts)} {column or 'text'}{'s' * (len(texts) > 1)} {verb} longer than the {spec.length} "
+        f"tokens that {name_of(method)} reads, and {verb} cut: {', '.join(map(repr, cut[:3]))}{more}."
+    )
 
 
 def phrase_spans(method: AnyMethod, text: str, spans: Sequence[tuple[int, int]]) -> Int64[Tensor, "1 T 1 2"]:

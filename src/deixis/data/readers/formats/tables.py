@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.data.readers.captions import decode, excerpt, full_path
+from deixis.data.readers.cells import plain_text
 from deixis.data.readers.columns import Columns, ColumnTable, captions_among
 from deixis.errors import DeixisError
 from deixis.types.samples import Skipped
@@ -113,7 +114,7 @@ def _read_csv(text: str, path: Path, user_columns: Columns) -> ColumnTable:
 
 def _csv_rows(reader: Any, mark: str, path: Path, user_columns: Columns) -> ColumnTable:
     """The rows of a csv reader. A row with too many cells is one with separators in its last cell, if that is the only
-    caption; else it is left out."""
+    caption; else it is left out. What was kept from being a formula is read as it was."""
     header: list[str] = next((row for row in reader if any(cell.strip() for cell in row)), [])
     table = ColumnTable(path, path.suffix.lower()[1:], _unique(header), [])
     last_is_caption = bool(table.columns) and captions_among(table.columns, user_columns, "", []) == (
@@ -133,7 +134,7 @@ def _csv_rows(reader: Any, mark: str, path: Path, user_columns: Columns) -> Colu
                 continue
             cells = [*cells[: len(header) - 1], mark.join(cells[len(header) - 1 :])]
             joined += 1
-        table.rows.append((line, dict(zip(table.columns, cells, strict=False))))
+        table.rows.append((line, dict(zip(table.columns, map(plain_text, cells), strict=False))))
     if joined:
         table.notes.append(f"Unquoted separators in {joined} captions were taken as part of the caption.")
     return table

@@ -19,6 +19,7 @@ from deixis.engine.evaluation.grounders import TextRow, run_on_texts
 from deixis.engine.evaluation.model import EvalModel
 from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, QueryValues
+from deixis.engine.training.batching import QUESTION, cut_note
 from deixis.errors import DeixisError
 from deixis.types import EvalMetric, EvalProtocol, Question
 
@@ -68,8 +69,10 @@ def measure(plan: AnswerPlan, model: EvalModel, options: EvalOptions, talk: Eval
 
     pairs = [(each.picture, each.question) for each in asked]
     with talk.step("answer"), talk.bar("answer questions") as bar:
-        given = {"": run_on_texts(model.model, data, pairs, run, bar)}
+        given = {"": run_on_texts(model.model, data, pairs, run, bar, QUESTION)}
     copied, notes = _copied(plan, asked, model, talk)
+    cut = cut_note(model.model, list(dict.fromkeys(each.question for each in asked)), QUESTION)
+    notes = (*notes, cut) if cut else notes
     arms = {arm: _columns(asked, answers, data) for arm, answers in (given | copied).items()}
     arms[""] |= _commonest(asked, data)
     return EvalOutput(arms, notes, {"images": len(data.samples), "questions": len(asked)})
