@@ -4,6 +4,9 @@ What costs nothing stands beside the starter: its features whitened, an untraine
 Towers that were trained on a set are added with `--encoders my-name=RUN --only stamps`, those of SEER and PixPro by
 `python -m bench.trained_encoders_rows`. Each is compared with the starter on the same queries; rows are added to
 results/encoders.jsonl, and what has a row is left out, so that a run can be stopped and goes on.
+
+`--at all` measures each encoder and each of its places by the linear classifier, and rows say how well it explained
+validation images; `--at PLACE`, or NAME=RUN@PLACE, measures one place.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from bench.rows import ROOT, environment
+from deixis.apps.eval.encoders import at_places
 from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
 from deixis.data import catalogue
@@ -28,13 +32,27 @@ from deixis.engine.evaluation.protocols import read_protocol
 from deixis.errors import DeixisError
 from deixis.types import Source
 
-__all__ = ["ENCODERS", "RESULTS", "SETS", "EncoderJob", "add_rows", "allowed", "jobs", "main", "result_rows"]
+__all__ = [
+    "ENCODERS",
+    "RESULTS",
+    "SETS",
+    "EncoderJob",
+    "add_rows",
+    "allowed",
+    "jobs",
+    "main",
+    "result_rows",
+    "with_places",
+]
 
 RESULTS = ROOT / "results" / "encoders.jsonl"
 FIRST = "starter"
 ENCODERS = (FIRST, "starter+whiten", "scratch:resnet", "phash", "pixels")
 
 _LABELLED, _COPIES, _PLACES = ("knn", "linear", "identity"), ("copies", "corruption"), ("dense", "detect", "patches")
+_AT = ("linear",)
+"""By which places are compared."""
+
 _FEW = 100
 """Images that are altered: each protocol that alters images reads them 9 or 36 times."""
 
@@ -102,7 +120,20 @@ def result_rows(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator
             kept |= {key: row[key] for key in ("value", "low", "high", "queries", "concepts")}
             if (change := changes.get(_place(row))) is not None:
                 kept["difference"] = [change["value"], change["low"], change["high"]]
-            yield kept | {"seconds_per_image": found["models"][model]["seconds_per_image"]}
+            facts = found["models"][model]
+            if row["metric"] == main and "validation_loss" in facts:
+                kept["validation_loss"] = min(facts["validation_loss"].values())
+            yield kept | {"seconds_per_image": facts["seconds_per_image"]}
+
+
+def with_places(encoders: Mapping[str, str], at: str) -> dict[str, str]:
+    """Encoders at a place, or, by `all`, followed by themselves at each of their places.
+
+    Args:
+        encoders: name in rows -> what the encoder is called, or its folder.
+        at: see `at_places`; empty: the encoders as they are.
+    """
+    return {f"{name}{each[len(path) :]}": each for name, path in encoders.items() for each in at_places((path,), at)}
 
 
 def allowed(source: Source, protocols: Sequence[str]) -> list[str]:
@@ -164,15 +195,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="*", default=ENCODERS, help="NAME, or NAME=RUN for a folder")
     parser.add_argument("--only", nargs="*", default=tuple(SETS), help="names of sets")
-    parser.add_argument("--protocols", nargs="*", default=(), help="by default all that apply")
+    parser.add_argument("--protocols", nargs="*", default=(), help="by default all that apply; of places: linear")
+    parser.add_argument("--at", default="", help="all, for a row for each place of each encoder, or a place")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     encoders = {each.partition("=")[0]: each.partition("=")[2] or each for each in options.encoders}
+    encoders, chosen = with_places(encoders, options.at), options.protocols or (_AT if options.at else ())
     lines = options.results.read_text(encoding="utf-8").splitlines() if options.results.is_file() else []
-    done = {(row["data"], row["protocol"], row["encoder"]) for row in map(json.loads, lines)}
+    done = {
+        (row["data"], row["protocol"], row["encoder"])
+        for row in map(json.loads, lines)
+        # Places are compared on validation images, of which rows of before say nothing.
+        if not options.at or row["protocol"] not in _AT or "validation_loss" in row
+    }
     for job in jobs():
-        wanted = [each for each in job.protocols if each in (options.protocols or job.protocols)]
+        wanted = [each for each in job.protocols if each in (chosen or job.protocols)]
         if job.data not in options.only or not wanted:
             continue
         source = SETS[job.data]()

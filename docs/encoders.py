@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from deixis.apps.common.loading import AT
 from deixis.engine.evaluation.protocols import read_protocol
 from deixis.ops.stats import t_interval
 from docs.tables import Row, Table
@@ -26,6 +27,10 @@ number of seeds stands behind the name. Images are altered for `copies` and `cor
 `shapes` are scenes of large tinted shapes with their masks and boxes. Seconds are for reading and encoding an image on
 one thread of the machine of the rows."""
 
+_PLACES = """Features read within an encoder, as the mean of a block's map or where its method says, and a linear
+classifier on them: `python -m bench.encoders_rows --encoders my-name=RUN --only stamps --at all`. One who has no test
+images takes the place whose classifier explains validation images best (**bold**, mean cross-entropy)."""
+
 _LASTED = """From a folder of {images} pictures to its last line, comparison included, `deixis train {method}` took
 {seconds:.0f} seconds with {threads} threads ({cpu}; `python -m bench.trained_encoders_rows --command {images}`)."""
 
@@ -44,17 +49,41 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequen
         if row["metric"] == read_protocol(row["protocol"]).metrics[0].name:
             place = row["data"], row["encoder"], row["protocol"], row["condition"]
             seeds.setdefault(place, {})[row.get("seed", 0)] = row
-    last = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
+    every = {place: _over_seeds(list(found.values())) for place, found in seeds.items()}
+    last = {place: row for place, row in every.items() if AT not in place[1]}
+    places = {place: row for place, row in every.items() if "validation_loss" in row}
     steps = max((row["steps"] for row in rows if "steps" in row), default=0)
     intro = _INTRO.format(seen=f"{steps * _BATCH:,} images" if steps else "images")
     parts = ["# Encoders of images", made, intro, *(_LASTED.format(**row) for row in commands[-1:])]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
+    parts += _places(places, table)
     edits = _by_condition(last, "copies", table)
     parts += ["## Copies by edit", "R@1 in per cent, mean of the sets that have rows of all encoders.", edits]
     kinds = _by_condition(last, "corruption", table)
     parts += ["## Corruption by kind and strength", "Likewise: top-1 of a classifier of clean images.", kinds]
     return "\n\n".join(parts) + "\n"
+
+
+def _places(rows: Mapping[tuple[str, str, str, str], Row], table: Table) -> list[str]:
+    """A table of the places of each encoder that has several, the best on validation images marked."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for (data, encoder, *_), row in rows.items():
+        found.setdefault((data, encoder.partition(AT)[0]), []).append(row)
+    parts = []
+    for (data, encoder), own in found.items():
+        if len(own) > 1:
+            best = min(row["validation_loss"] for row in own)
+            lines = [
+                (f"`{row['encoder'].partition(AT)[2] or 'end'}`", _cell(row), _marked(row["validation_loss"], best))
+                for row in own
+            ]
+            parts += [f"### `{encoder}` on {data}", table(("place", "linear, top-1", "validation loss"), lines)]
+    return ["## Places of encoders", _PLACES, *parts] if parts else []
+
+
+def _marked(value: float, best: float) -> str:
+    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
 
 
 def _over_seeds(rows: Sequence[Row]) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deixis.engine.evaluation.protocols import protocol_names, read_protocol
+from deixis.types import EvalProtocol
 from docs.tables import Table
 
 __all__ = ["protocols_page", "protocols_table"]
@@ -19,7 +20,7 @@ def protocols_table(table: Table) -> str:
     rows, more = [], []
     for name in protocol_names():
         each = read_protocol(name)
-        rows.append((f"`{name}`", each.title, ", ".join(each.fields), "minutes" if each.slow else "seconds"))
+        rows.append((f"`{name}`", each.title, ", ".join(each.fields), _takes(each)))
         metrics = (f"{metric.title}{' (low is good)' * (metric.better == 'lower')}" for metric in each.metrics)
         able = " or ".join(" and ".join(f"`{need}`" for need in some) for some in each.capabilities)
         facts = [f"reports {', '.join(metrics)}", f"models with {able}"]
@@ -28,6 +29,10 @@ def protocols_table(table: Table) -> str:
         more.append(f"* `{name}`: {'. '.join(fact[0].upper() + fact[1:] for fact in facts)}.")
     head = ("protocol", "what is measured", "data with", "takes")
     return "\n\n".join([table(head, rows), "\n".join(more)])
+
+
+def _takes(protocol: EvalProtocol) -> str:
+    return "hours" if protocol.hours else "minutes" if protocol.slow else "seconds"
 
 
 def protocols_page(text: str, table: Table) -> str:

@@ -72,6 +72,38 @@ def test_rows_are_added_once_with_differences_to_the_first_and_the_page_marks_wh
     assert "| crop | 50.0 | 60.0 | 60.0 |" in page
 
 
+def test_places_have_a_table_of_their_own_and_the_best_on_validation_images_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def evaluate(data: Any, out: Path, settings: EvalSettings, quiet: bool) -> Mapping[str, Any]:
+        asked.append((*settings.protocol, *settings.encoders))
+        found = result(settings)
+        for place, facts in enumerate(found["models"].values()):
+            facts["validation_loss"] = {"0.1": 1.5 - 0.25 * place, "1.0": 2.0}
+        return found
+
+    monkeypatch.setattr(encoders_rows, "evaluate", evaluate)
+    samples = tuple(Sample(name, tmp_path / name, label=name[0]) for name in ("a1", "a2", "b1", "b2"))
+    monkeypatch.setitem(encoders_rows.SETS, "stamps", lambda: Source("made", tmp_path, "labels", "made", samples))  # type: ignore[misc]
+    path, tower = tmp_path / "encoders.jsonl", "scratch:resnet:tiny:32"
+    path.write_text(json.dumps({"data": "stamps", "protocol": "linear", "encoder": "mine"}) + "\n")  # of before
+    given = ["--only", "stamps", "--at", "all", "--results", str(path), "--encoders", f"mine={tower}"]
+    encoders_rows.main(given)
+    encoders_rows.main(given)
+    (once,) = asked
+    assert once[:4] == ("linear", "starter", tower, f"{tower}@stages.0"), "what has rows is measured once"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    assert [row["encoder"] for row in rows if row["metric"] == "top1"][:2] == ["mine", "mine@stages.0"]
+    page = encoders_page(rows, "made", table)
+    of_set, of_places = page.split("## Places of encoders")
+    assert "mine@" not in of_set
+    assert "### `mine` on stamps" in of_places
+    assert "| `end` | **60.0 [40.0, 80.0]** | 1.250 |" in of_places
+    assert of_places.count("| **") == of_places.count("80.0]** |") + 1
+
+
 def test_towers_of_several_seeds_are_trained_once_each_and_stand_as_their_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

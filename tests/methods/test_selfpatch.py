@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis import engine
+from deixis.errors import DeixisError
 from deixis.methods import selfpatch
 from deixis.methods.baselines.dino import centred_cross_entropy, moved_centre
 from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
-from deixis.types import Batch, Progress
+from deixis.types import Batch, Crop, Progress
 from tests.support import load_golden
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -146,6 +148,31 @@ def test_only_neighbours_that_exist_are_selected() -> None:
     chosen, mask = most_similar(cells, numbers, exists, 5)
     for image, cell in itertools.product(range(2), range(6)):
         assert set(chosen[image, cell][mask[image, cell]].tolist()) <= set(numbers[cell][exists[cell]].tolist())
+
+
+def test_a_grid_without_enough_neighbours_is_refused_before_training() -> None:
+    few: Any = engine.build("selfpatch", "tiny", {"selected": 4})  # crops of 16 pixels are 2 x 2 patches
+    with pytest.raises(DeixisError, match=r"2 x 2 patches: a patch has 3 neighbours.*4 are.*at most 3"):
+        few.stages()
+    one: Any = engine.build("selfpatch", "tiny", {"view.crops": (Crop(2, 24), Crop(1, 8))})
+    with pytest.raises(DeixisError, match=r"1 x 1 patches: a patch has 0 neighbours.*larger crops"):
+        one.stages()
+
+
+@pytest.mark.parametrize("preset", [selfpatch.Config(), selfpatch.Config.desk()], ids=["default", "desk"])
+def test_crops_of_the_presets_have_enough_neighbours_in_the_starter(preset: selfpatch.Config) -> None:
+    head = selfpatch.AggregationHead(8, 2, selected=preset.selected)
+    for crop in preset.view.crops:
+        side = math.ceil(crop.size / 32)  # the starter's cells are 32 pixels wide
+        assert head.neighbours((side, side))[0].shape[1] == 8
+
+
+def test_the_head_never_reads_the_patch_itself_for_want_of_neighbours() -> None:
+    cells, head = torch.randn(2, 1, 8), selfpatch.AggregationHead(8, 2)
+    with pytest.raises(DeixisError, match="1 x 1"):
+        head.targets(cells, (1, 1))
+    itself = selfpatch.AggregationHead(8, 2, neighbours="self")  # the control, asked for by name
+    assert itself.targets(cells, (1, 1)).shape == cells.shape
 
 
 def test_without_a_weight_for_patches_the_loss_is_that_of_whole_crops() -> None:

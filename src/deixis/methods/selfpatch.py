@@ -23,14 +23,16 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.errors import DeixisError
 from deixis.methods.baselines import dino
 from deixis.methods.baselines.dino import DinoHead, Teacher, moved_centre, require_two_crops, targets_and_logs
 from deixis.nn.layers.class_attention import ClassAttentionPool, heads_within
 from deixis.nn.layers.norms import share_batch_norms
+from deixis.nn.modes import evaluating
 from deixis.nn.vision.any_size import feature_map, parameters_before
 from deixis.ops.collective import mean_count
 from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
@@ -126,7 +128,7 @@ class Config(dino.Config):
 
     @classmethod
     def desk(cls) -> Config:
-        """As DINO's, with 256 outputs for patches; no torus."""
+        """As DINO's, with 256 outputs for patches, and small crops of 3 x 3 cells of the starter; no torus."""
         return cls(
             layers="last",
             hidden=512,
@@ -140,7 +142,7 @@ class Config(dino.Config):
                 size=0,
                 crops=(
                     Crop(2, 128, Augment(scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.5)),
-                    Crop(2, 64, Augment(scale=(0.1, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.5)),
+                    Crop(2, 96, Augment(scale=(0.1, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.5)),
                 ),
             ),
         )
@@ -185,17 +187,41 @@ class AggregationHead(nn.Module):
         """The student's side: each patch through the norm."""
         return self.attention.norm(patches)
 
+    def neighbours(self, grid: tuple[int, int]) -> tuple[Int64[Tensor, "N M"], Bool[Tensor, "N M"]]:
+        """The neighbours of each patch, see `grid_neighbours`.
+
+        Args:
+            grid: rows and columns.
+
+        Raises:
+            DeixisError: no patch of the grid has as many as are to be selected. Nothing would be selected then: a
+                patch would stand for itself, or all neighbours for it, which are the controls.
+        """
+        numbers, exists = grid_neighbours(*grid, wrap=self.wrap)
+        most = numbers.shape[1]
+        if most < self.selected:
+            fewer = f", or select at most {most} (selected)" if most else ""
+            raise DeixisError(
+                f"A crop comes to a grid of {grid[0]} x {grid[1]} patches: a patch has {most} neighbours there at the "
+                f"most, and {self.selected} are to be selected.",
+                f"Give larger crops (view.crops), or a tower with smaller patches{fewer}.",
+            )
+        return numbers, exists
+
     def targets(self, patches: Float[Tensor, "B N D"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:
         """The teacher's side: what the query reads in each patch's neighbours.
 
         Args:
             patches: of a crop, row by row.
             grid: rows and columns.
+
+        Raises:
+            DeixisError: no patch of the grid has as many neighbours as are to be selected.
         """
         batch, count = patches.shape[:2]
-        if not self.around or count == 1:
+        if not self.around:
             return self.attention(patches.flatten(0, 1)[:, None]).unflatten(0, (batch, count))
-        numbers, exists = grid_neighbours(*grid, wrap=self.wrap)
+        numbers, exists = self.neighbours(grid)
         chosen, mask = most_similar(patches, numbers.to(patches.device), exists.to(patches.device), self.selected)
         rows = patches.gather(1, chosen.flatten(1)[..., None].expand(-1, -1, patches.shape[2]))
         found = self.attention(rows.unflatten(1, chosen.shape[1:]).flatten(0, 1), mask.flatten(0, 1))
@@ -259,8 +285,22 @@ class Method(dino.Method):
         self._trained = parameters_before(encoder, partial(feature_map), config.layers)
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage, in which what lies behind the map rests."""
+        """One stage, in which what lies behind the map rests.
+
+        Raises:
+            DeixisError: the tower's grid of some crop is too small for its neighbours.
+        """
+        if self.config.neighbours == "around":
+            self._check_grids()
         return (Stage(trainable=(*(f"encoder.{name}" for name in self._trained), "head.")),)
+
+    def _check_grids(self) -> None:
+        """Before anything is trained; a run that is read alone is not asked."""
+        first = next(iter(self.encoder.parameters()))
+        with torch.no_grad(), evaluating(self.encoder):
+            for side in sorted({crop.size or self.encoder.preprocess.size for crop in self.config.view.crops}):
+                images = torch.zeros(1, 3, side, side, device=first.device, dtype=first.dtype)
+                self.head.aggregation.neighbours(_rows(feature_map(self.encoder, images))[1])
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """Crop by crop on both sides; the teacher sees all."""

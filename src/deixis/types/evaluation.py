@@ -40,7 +40,8 @@ class EvalProtocol:
         test: which samples are reported on, and how the others are used.
         source: the paper or code that it follows.
         methods: what is compared on each model where no `--methods` are named.
-        slow: it takes minutes, and runs only where it is named.
+        slow: it takes minutes, and runs only where it is named, or encoders are.
+        hours: it may take hours, and runs only where it is named.
     """
 
     title: str
@@ -54,3 +55,4 @@ class EvalProtocol:
     source: str = ""
     methods: tuple[str, ...] = ()
     slow: bool = False
+    hours: bool = False

@@ -289,7 +289,7 @@ CAPABILITIES: dict[str, Capability] = {
         ("images: B 3 H W",),
         "B D",
         ("images",),
-        (*_BY_TEXT, "knn", "linear", "fairness", *_FEW_SHOT, "saliency", "grounding", "miou", *_NEAREST),
+        (*_BY_TEXT, "knn", "linear", "fine-tune", "fairness", *_FEW_SHOT, "saliency", "grounding", "miou", *_NEAREST),
     ),
     "encode_text": Capability(
         ("tokens: B L", "mask: B L"),
@@ -310,7 +310,7 @@ CAPABILITIES: dict[str, Capability] = {
         (),
         "image adapter, text adapter",
         (),
-        (*_BY_TEXT, "knn", "linear", "fairness", *_NEAREST),
+        (*_BY_TEXT, "knn", "linear", "fine-tune", "fairness", *_NEAREST),
     ),
     "classify": Capability(("images: B 3 H W",), "B C", ("images", "labels"), ("classification",)),
     "attribute": Capability(("images: B 3 H W", "score: output -> B"), "B H W", ("images", "masks"), ("saliency",)),

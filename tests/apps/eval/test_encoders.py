@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from deixis import engine
 from deixis.apps.eval.encoders import at_places, load_image_side
 from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
+from deixis.apps.image_sides import places
 from deixis.apps.image_sides.places import PlaceFeatures, method_places
 from deixis.errors import DeixisError
 from deixis.inputs.duplicates import perceptual_hash
@@ -75,12 +77,25 @@ def test_a_place_that_is_named_stands_behind_each_encoder_that_has_places() -> N
     assert at_places(names, "b.0") == ("tiny@b.0", "tiny@b.0+whiten:8", "pixels", "tiny@x")
 
 
-def test_places_that_a_method_names_are_its_own_and_its_default_is_none_of_them() -> None:
+def test_of_the_places_that_a_method_names_the_default_is_left_out_where_it_has_a_row_already() -> None:
     method = engine.build("projection_head", "tiny")
-    assert method_places(method) == ("post",)
+    assert method_places(method) == ("pre", "post")
+    assert method_places(method, default=False) == ("post",)
     rows = PlaceFeatures(method, "post").encode_image(torch.rand(2, 3, 32, 32))
     assert rows.shape == (2, 8)
     assert method_places(engine.build("seer", "tiny")) == ()
+
+
+def test_a_methods_default_can_be_named_and_a_misspelt_place_lists_what_the_method_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method: Any = engine.build("cmim", "tiny").eval()
+    monkeypatch.setattr(places, "_method", lambda name: method)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(places.features_at("run", "code").encode_image(images), method.encode_image(images))
+    with pytest.raises(DeixisError, match=r"no layer 'decodr'.*The method itself names code, encoder, decoder\."):
+        places.features_at("run", "decodr")
 
 
 def test_a_place_without_an_encoder_is_refused(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ def at_places(names: Sequence[str], at: str) -> tuple[str, ...]:
             found.append(name)
             continue
         method, end = load_model(plain).model, f"{whiten}{rest}"
-        places = [*block_places(tower_of(plain)), *method_places(method)] if at == "all" else [at]
-        found += [name] if at == "all" else []
+        every = at == "all"
+        places = [*block_places(tower_of(plain)), *method_places(method, default=False)] if every else [at]
+        found += [name] if every else []  # which reads the method's default
         found += [f"{plain}{AT}{place}{end}" for place in places]
     return tuple(found) if at else tuple(names)
 

@@ -76,15 +76,20 @@ class PlaceFeatures(nn.Module):
         return rows
 
 
-def method_places(method: Any) -> tuple[str, ...]:
-    """The values of `at` that a method's `encode_image` takes, without its default; empty where it takes none."""
+def method_places(method: Any, *, default: bool = True) -> tuple[str, ...]:
+    """The values of `at` that a method's `encode_image` takes; empty where it takes none.
+
+    Args:
+        method: or None.
+        default: whether the one that is read where none is named is among them.
+    """
     if not isinstance(method, OffersEncodeImage):
         return ()
     taken = inspect.signature(method.encode_image).parameters.get("at")
     if taken is None:
         return ()
     values = typing.get_args(typing.get_type_hints(method.encode_image)["at"])
-    return tuple(each for each in values if each != taken.default)
+    return tuple(each for each in values if default or each != taken.default)
 
 
 def block_places(tower: Any) -> list[str]:
@@ -113,12 +118,18 @@ def features_at(name: str, place: str) -> LayerFeatures | PlaceFeatures:
         place: a layer of the tower, or a place that the method of the run names.
 
     Raises:
-        DeixisError: there is no such model or place.
+        DeixisError: there is no such model or place; what the method names is listed.
     """
     method = _method(name)
-    return (
-        PlaceFeatures(method, place) if place in method_places(method) else LayerFeatures(_tower(name, method), place)
-    )
+    own = method_places(method)
+    if place in own:
+        return PlaceFeatures(method, place)
+    try:
+        return LayerFeatures(_tower(name, method), place)
+    except DeixisError as error:
+        if not own:
+            raise
+        raise DeixisError(error.found, f"{error.cure} The method itself names {', '.join(own)}.".strip()) from error
 
 
 def tower_of(name: str) -> Any:

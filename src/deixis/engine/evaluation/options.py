@@ -24,6 +24,8 @@ class EvalOptions:
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
         associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};
             fairness reports by group how many images are.
+        labels: labelled images of each class that fine-tune learns; below 1: share of them.
+        draws: of these labelled images, in fine-tune.
     """
 
     methods: tuple[str, ...] = ()
@@ -35,3 +37,5 @@ class EvalOptions:
     knowledge: str = ""
     neighbours: tuple[int, ...] = (20,)
     associations: str = ""
+    labels: tuple[float | int, ...] = (5, 20, 100)
+    draws: int = 5

@@ -91,8 +91,8 @@ def select(data: EvalData, models: Sequence[EvalModel], slow: bool = False) -> S
             reasons[name] = f"no {' and no '.join(missing)}"
         elif not able:
             reasons[name] = without
-        elif protocol.slow and not slow:
-            reasons[name] = f"takes minutes; name it: --protocol {name}"
+        elif protocol.hours or (protocol.slow and not slow):
+            reasons[name] = f"takes {'hours' if protocol.hours else 'minutes'}; name it: --protocol {name}"
         else:
             chosen[name] = able
             if without:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from deixis.data import catalogue
 from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.claims.tasks.styles import first_of_each
 from deixis.engine.training.batching import preprocess_of
+from deixis.engine.training.fine_tuning import FineTuning, fine_tune, fresh_head, renew
 from deixis.errors import DeixisError
 from deixis.nn.encoders import ImageHalf
 from deixis.nn.modes import evaluating
@@ -35,10 +36,10 @@ __all__ = ["TASK", "Options", "make"]
 TASK = TaskCard(
     title="Garments with few labels: a tower that has learned from many pictures is fine-tuned on a few of each kind",
     metrics=("fine_tuned",),
-    passes=("deixis.nn.vision.fine_resnet", "deixis.nn.vision.any_size"),
+    passes=("deixis.nn.vision.fine_resnet", "deixis.nn.vision.any_size", "deixis.engine.training.fine_tuning"),
 )
 
-_OUT, _BATCH, _STEP, _DECAY, _SHIFT = 32, 500, 64, 0.05, 2
+_OUT, _BATCH, _DECAY = 32, 500, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +114,12 @@ def _measure(labelled: Sequence[Sample], options: Options, seed: int) -> Callabl
             torch.tensor([kinds.index(str(each.label)) for each in some]) for some in (labelled, source.samples)
         )
         tower = copy.deepcopy(method.encoder)
-        head = nn.Linear(tower.width, len(kinds))
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+        head, features = fresh_head(tower.width, len(kinds)), functools.partial(pooled, tower)
         read = preprocess_of(method).read
-        _fine_tune(tower, head, read([sample.picture for sample in labelled]), labels, options, seed)
+        images = read([sample.picture for sample in labelled])
+        how = FineTuning(options.rate, _DECAY, options.steps)
+        fine_tune(tower, head, features, images.__getitem__, labels, how, seed)
+        renew(tower, features, [images])
         found = []
         with evaluating(tower), torch.no_grad():
             for start in range(0, len(source.samples), _BATCH):
@@ -126,39 +128,3 @@ def _measure(labelled: Sequence[Sample], options: Options, seed: int) -> Callabl
         return (torch.cat(found) == wanted).float()
 
     return fine_tuned
-
-
-def _fine_tune(tower: Any, head: nn.Linear, images: Tensor, labels: Tensor, options: Options, seed: int) -> None:
-    """Tower and head learn the labels of pictures that are shifted and mirrored at random; the rate falls to zero."""
-    generator = torch.Generator().manual_seed(seed)
-    parameters = [*tower.requires_grad_(True).parameters(), *head.parameters()]
-    optim = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=_DECAY)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optim, options.steps)
-    tower.train()
-    for _ in range(options.steps):
-        rows = torch.randint(len(images), (_STEP,), generator=generator)
-        loss = F.cross_entropy(head(pooled(tower, _varied(images[rows], generator))), labels[rows])
-        optim.zero_grad()
-        loss.backward()
-        optim.step()
-        fall.step()
-    _renew(tower, images)
-
-
-def _renew(tower: nn.Module, images: Float[Tensor, "N 3 H W"]) -> None:
-    """Norms take the statistics of these pictures by the weights as they are at last; those that they followed are of
-    weights that went on moving, and at first of patches."""
-    norms = [each for each in tower.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    with torch.no_grad():
-        pooled(tower, images)
-
-
-def _varied(images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "B 3 H W"]:
-    """All shifted alike by up to two pixels, half of them mirrored."""
-    down, right = (torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator)).tolist()
-    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-    shifted = images.roll((down, right), (2, 3))
-    return torch.where(mirrored, shifted.flip(3), shifted)
