@@ -22,6 +22,7 @@ from deixis.engine.claims.records import Ledger
 from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
+from docs import race_remarks
 from docs.commands import commands_page
 from docs.desk_clip import desk_clip_page
 from docs.encoders import encoders_page
@@ -122,7 +123,8 @@ RACES = """Of each race, case and peer the latest row of `results/bench.jsonl`; 
 the worst case. A case is **won** or **lost** where both quartiles of the ratio say so, and *even* otherwise. A ratio of
 2 means twice as fast, or half the memory. Against `limit`, nobody can win: it is this machine alone, doing only what no
 implementation can leave out (reading the same bytes once, as many multiplications in square matrix products, the
-decoder, the forward pass of the tower). A ratio of 0.8 there says that 80 % of what the machine could do is reached."""
+decoder, the forward pass of the tower). A ratio of 0.8 there says that 80 % of what the machine could do is reached.
+Below the rows of a race that is lost somewhere stands what is known of why, and what of that was measured."""
 
 
 def races_page(rows: Sequence[dict[str, Any]]) -> str:
@@ -141,6 +143,7 @@ def races_page(rows: Sequence[dict[str, Any]]) -> str:
             f"## {name}",
             f"{race.measures}. {_equal(race.equal)}",
             table(_RACE_HEAD, map(_raced, groups[name])),
+            *filter(None, [race_remarks.RACES.get(name)]),
         ]
     head = table(("race", "what is measured", "won", "even", "lost"), summary)
     return "\n\n".join(["# Races", MADE, RACES, head, *sections]) + "\n"

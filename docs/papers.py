@@ -258,13 +258,37 @@ def _own_networks(row: Row) -> bool:
 def _again(method: Literals, row: Row, results: Results) -> list[str]:
     """What was known of an earlier claim when one that tries it again had its first rows."""
     again = next((claim.again for claim in method.claims if claim.statement == row["claim"]), "")
-    known = [each for each in results.verdicts if (each["paper"], each["claim"]) == (method.name, again)]
     if not again:
-        return []
+        return _known_before(method.name, row["claim"], results)
+    known = [
+        each
+        for each in results.verdicts
+        if (each["paper"], each["claim"]) == (method.name, again) and each["date"] <= row["date"]
+    ]
     verdicts = "; ".join(f"{each['verdict']} against {each['baseline']} ({each['date'][:10]})" for each in known)
     return [
         f"This tries an earlier claim again, with other seeds, and was run on {row['date'][:10]}: '{again}' "
         f"What was known by then: {verdicts or 'nothing'}."
+    ]
+
+
+def _known_before(paper: str, claim: str, results: Results) -> list[str]:
+    """Which results of the same paper on the same data were there when a claim was first run, of another commit: it may
+    then have been written with them in view. What was run of one commit was written before any result of it."""
+    first: dict[str, Row] = {}
+    for row in sorted((row for row in results.claims if row["paper"] == paper), key=lambda row: str(row["date"])):
+        first.setdefault(row["claim"], row)
+    own = first.pop(claim)
+    known = [
+        f"'{statement}' ({row['date'][:10]})"
+        for statement, row in first.items()
+        if row["data"] == own["data"] and row["commit"] != own["commit"] and row["date"] < own["date"]
+    ]
+    if not known:
+        return []
+    return [
+        f"This was first run on {own['date'][:10]}, when results of other claims on the same data were there, around "
+        f"which it may have been planned: {'; '.join(known)}."
     ]
 
 

@@ -105,7 +105,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "mdetr",
         "Words that meet the image in encoder and decoder find what a noun, a colour or a place names.",
     ): (
-        "Where no relation has to be read, a dot product is enough: it is ahead by 0.03, at equal seconds as well. "
+        "Where no relation has to be read, a dot product is enough: it is ahead, at equal seconds as well. "
         "What words in the loop buy stands in the first claim alone. Words multiplied find one phrase in four."
     ),
     (
@@ -121,7 +121,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "A decoder that starts from a detector's boxes finds more than one that learns its queries.",
     ): (
         "Learned queries find one phrase in a hundred, as before training: a rival that learned nothing. So this says "
-        "that they need more than 6,400 images, and nothing of which way is better once they have them."
+        "that they need more images than this budget has, and nothing of which way is better once they have them."
     ),
     (
         "verbalise",
@@ -136,7 +136,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "The search for single words quotes more of the score than a small language model whose words are taken where "
         "they hold.",
     ): (
-        "The two are equal in every seed: where the check does not pass what the model of 135 million weights says, "
+        "The two are equal in every seed: where the check does not pass what the small model says, "
         "the search's own words stand, and the model never quoted more or less than these."
     ),
     (
@@ -144,7 +144,7 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
         "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
     ): (
-        "Not at this scale. After 48,000 images all three know twice as much of the four unseen styles as the "
+        "Not at this scale. At the end of the budget all three know twice as much of the four unseen styles as the "
         "untrained tower; the chosen pictures teach a little more than eleven times as many unchosen ones. The paper "
         "has a billion pictures and ten billion weights, and no tower as small as this."
     ),
@@ -153,8 +153,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Cells that are trained to look like the same place in another crop tell a linear classifier more of what is "
         "where than whole crops that are trained to look alike.",
     ): (
-        "Both ways gain the same little over the untrained tower: after 20,480 images neither tells much of what is "
-        "where, so that there is little in which they could differ."
+        "Both ways gain the same little over the untrained tower: at the end of the budget neither tells much of what "
+        "is where, so that there is little in which they could differ."
     ),
     (
         "pixpro",

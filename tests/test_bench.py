@@ -35,6 +35,7 @@ from bench import (
     transport,
 )
 from bench import check as bench_check
+from bench import update as bench_update
 from bench.rows import (
     KEYS,
     RESULTS,
@@ -447,6 +448,19 @@ def test_a_folder_that_is_checked_has_the_copies_that_hashes_find(tmp_path: Path
     bench_check.write(tmp_path, bench_check.COPIES + 20)
     groups = [sorted(map(sorted, side(tmp_path))) for side in bench_check.SIDES.values()]
     assert groups[0] == groups[1] == groups[2] == [["0000/000098.jpg", "0000/000099.jpg"]]
+
+
+@pytest.mark.slow
+def test_an_update_counts_the_files_that_hashes_and_times_find_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_update, "TICK", 2.1)
+    bench_update.prepare(tmp_path, 5)
+    assert [side(tmp_path) for side in bench_update.SIDES.values()] == [5, 5, 5]
+    changed = next((tmp_path / "files").rglob("*.jpg"))
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    sides = reversed(bench_update.SIDES.values())  # an update makes the change known
+    assert [side(tmp_path) for side in sides] == [4, 4, 4]
 
 
 def test_vectors_of_another_program_are_found_as_faiss_finds_them(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import re
 import shlex
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from bench.rows import LIMIT, races
 from deixis.types import OptimSpec
+from docs import race_remarks
 from docs.build import paper_pages, quick_pages, races_page
 from tests.commands import deixis
 from tests.documents import PROJECT, Block, blocks, commands, documents, make_targets, summary
@@ -231,6 +234,18 @@ def test_races_come_worst_first_in_groups_with_wins_and_losses_marked() -> None:
     assert marked == [("**lost**", "slow"), ("*even*", "even"), ("**won**", "fair"), ("**won**", "help")]
     assert "| limit | help | limit" in page, "what is no rival makes no race a lost one"
     assert re.search(r"\[startup\].* \| 1 \| 0 \| 0 \|", page)
+
+
+def test_a_race_that_is_lost_somewhere_has_a_remark_on_why_and_is_one() -> None:
+    """Also where all there is to say is that nobody has measured it."""
+    latest: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for line in (PROJECT / "results" / "bench.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        latest[row["race"], row["case"], row["peer"]] = row
+    lost = {race for (race, _, peer), row in latest.items() if peer != LIMIT and row["spread"][1] < 1}
+    assert race_remarks.RACES.keys() >= lost, "say in docs/race_remarks.py what was measured of the cause"
+    assert race_remarks.RACES.keys() <= races().keys()
+    assert race_remarks.RACES["ground"] in races_page(list(latest.values()))
 
 
 # ---- names of files and modules

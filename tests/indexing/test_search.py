@@ -94,6 +94,24 @@ def test_rows_that_come_nearer_and_nearer_are_all_seen() -> None:
     assert (np.diff(scores[0]) <= 0).all()
 
 
+def test_rows_are_scored_again_once_it_is_known_which_are_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block holds rows that are among the best so far and not in the end."""
+    vectors, queries, counted = random(4000, 32), random(20, 32, seed=1), list[int]()
+    plain = exact.rescored
+
+    def count(*options: np.ndarray) -> np.ndarray:
+        counted.append(len(options[1]))
+        return plain(*options)
+
+    monkeypatch.setattr(exact, "rescored", count)
+    expected = in_memory(vectors).search(queries, k=10, block=200)
+    assert 20 * 10 <= sum(counted) < 20 * 12
+    monkeypatch.setattr(exact, "_WAITING", 0)  # many equal scores, say
+    counted.clear()
+    same(in_memory(vectors).search(queries, k=10, block=200), expected)
+    assert sum(counted) > 20 * 24
+
+
 def test_scores_are_cosines_whatever_the_lengths(tmp_path: Path) -> None:
     index = made(tmp_path / "index", np.array([[3.0, 0.0], [0.0, 1e-200], [1e200, 1e200]]))
     scores, rows = index.search(np.array([0.0, 250.0]), k=99)

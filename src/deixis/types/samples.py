@@ -28,7 +28,7 @@ __all__ = [
 _SHOWN = 10  # samples in a notebook
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Member:
     """A file inside an uncompressed archive (a tar shard): its bytes are a stretch of the archive's.
 
@@ -160,7 +160,7 @@ class Question:
     regions: tuple[int, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
     """One image and what is said about it.
 

@@ -27,12 +27,15 @@ def test_with_a_network_the_model_that_suits_the_machine_is_named_with_its_size_
     said = offered(AdaptSettings(), capsys)
     assert f"--model {model.name} ({model.about()})" in said
     assert "`deixis list models` shows all" in said
+    assert said.count("The starter is adapted, since") == 1
 
 
 def test_without_a_network_with_another_model_or_where_nothing_is_said_nothing_is_offered(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert offered(AdaptSettings(), capsys) == ""  # HF_HUB_OFFLINE is set for tests
+    said = offered(AdaptSettings(), capsys)  # HF_HUB_OFFLINE is set for tests
+    assert "docs/desk_clip.md" in said
+    assert "suits this machine" not in said
     monkeypatch.setattr(offer, "answers", lambda repository, file: True)
     assert offered(AdaptSettings(model="tiny"), capsys) == ""
     assert offered(AdaptSettings(), capsys, quiet=True) == ""

@@ -27,7 +27,7 @@ from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
 from deixis.types import Arm, Claim
 from docs.papers import Results, golden_files, papers_page
-from docs.remarks import VECTORS
+from docs.remarks import REMARKS, VECTORS
 from tests import toy_claims
 from tests.commands import deixis
 from tests.documents import PROJECT
@@ -450,6 +450,27 @@ def test_verdicts_that_change_when_a_claim_is_tried_again_are_at_the_top_with_bo
     other = {**again, "baseline": "a third"}
     page = papers_page([claimed], results._replace(verdicts=[*results.verdicts, other]), {}, "").text
     assert "with other rivals: shown became **inconclusive**. Before: **shown** (0.2" in page
+
+
+def test_a_claim_that_was_first_run_when_another_had_results_says_so_by_itself() -> None:
+    """Unless one commit held both claims before either had any."""
+    first = small_claim(statement="A <claim> | of it.")
+    claimed = read("clip")._replace(claims=(first, small_claim(statement="Beside it.")))
+    results = kept_rows()
+    rows = [{**row, "date": "2026-01-01", "commit": "one"} for row in results.claims]
+    later = [{**row, "claim": "Beside it.", "date": "2027-02-02", "commit": "two"} for row in results.claims]
+    told = (
+        "This was first run on 2027-02-02, when results of other claims on the same data were there, around which it "
+        "may have been planned: 'A <claim> | of it.' (2026-01-01)."
+    )
+    page = papers_page([claimed], results._replace(claims=[*rows, *later]), {}, "").text
+    assert page.count(told) == page.count("may have been planned") == 1
+    together = [{**row, "commit": "one"} for row in later]
+    assert "planned" not in papers_page([claimed], results._replace(claims=[*rows, *together]), {}, "").text
+
+
+def test_remarks_hold_no_figures_which_stand_in_the_rows() -> None:
+    assert [key for key, remark in REMARKS.items() if any(map(str.isdigit, remark))] == []
 
 
 def test_what_is_still_to_be_run_stands_on_the_page_with_minutes_in_order() -> None:

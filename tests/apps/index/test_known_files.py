@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deixis.apps.common import dataset
 from deixis.apps.common.options import Reading
 from deixis.apps.index.index import index, index_folder, update
 from deixis.apps.index.known_files import FILE, read_known_files, unchanged, write_known_files
 from deixis.apps.index.settings import IndexSettings
+from deixis.data.readers import embedded
 from deixis.engine.export import text_graph
 from deixis.engine.features import picture_reader
 from deixis.errors import DeixisError
@@ -26,6 +28,11 @@ from deixis.types import Sample
 from tests.pictures import picture
 
 SHEETS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220)}
+_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Headline="Gulls"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
 LONG_AGO = time.time() - 3600
 
 
@@ -44,7 +51,7 @@ def listed(folder: Path, content: str) -> tuple[list[Sample], int]:
 def known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
     samples, later = listed(folder, "one")
     monkeypatch.setattr("deixis.apps.index.known_files.time.time_ns", lambda: later)
-    write_known_files(folder, samples, ["hash"], later)
+    write_known_files(folder, samples, ["hash"], later, {})
     assert unchanged(samples, read_known_files(folder), {"hash"}) == {0: "hash"}
     return samples
 
@@ -73,7 +80,7 @@ def test_a_file_is_read_again_where_size_or_times_are_others(
 def test_a_file_that_changed_just_before_it_was_read_is_not_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one")
-    write_known_files(tmp_path, [Sample("a", path)], ["hash"], time.time_ns())
+    write_known_files(tmp_path, [Sample("a", path)], ["hash"], time.time_ns(), {})
     assert read_known_files(tmp_path) == {}
 
 
@@ -108,6 +115,32 @@ def test_an_update_reads_what_changed_and_with_verify_all(tmp_path: Path, monkey
     assert given == [0, 2, 1, len(SHEETS)], "what can't be read is tried each time"
     with pytest.raises(DeixisError, match="in an update"):
         index_folder([str(data)], "new", IndexSettings(verify=True), Reading(), overwrite=False, quiet=True)
+
+
+def test_a_header_is_read_once_and_a_broken_one_is_told_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run, read = tmp_path / "pictures", tmp_path / "run", list[str]()
+    data.mkdir()
+    for name, xmp in {"said": _XMP, "silent": b"", "broken": b"<x:xmpmeta"}.items():
+        Image.new("RGB", (40, 30), (len(name), 90, 60)).save(data / f"{name}.jpg", xmp=xmp)
+    monkeypatch.setattr("deixis.apps.index.known_files._TICK", -(10**12))  # as if all had been made long ago
+    index(data, run, "tiny", quiet=True)
+    header = embedded.metadata
+
+    def counted(path: Path) -> Any:
+        read.append(path.name)
+        return header(path)
+
+    monkeypatch.setattr(embedded, "metadata", counted)
+    changed = update(run, data, remove_gone=True)
+    assert (changed.kept, read, [each.path for each in changed.skipped]) == (3, ["broken.jpg"], ["broken.jpg"])
+    assert next(item for _, item in Index.open(run / "index").items() if item["id"] == "said.jpg")["title"] == "Gulls"
+    before = (run / "index" / FILE).stat().st_mtime_ns
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(data / "said.jpg", xmp=_XMP.replace(b"Gulls", b"Terns"))
+    assert update(run, data).changed == ("said.jpg",)
+    assert next(item for _, item in Index.open(run / "index").items() if item["id"] == "said.jpg")["title"] == "Terns"
+    assert (run / "index" / FILE).stat().st_mtime_ns > before
 
 
 def test_what_lies_beside_the_vectors_belongs_to_the_index_and_is_replaced_with_it(tmp_path: Path) -> None:

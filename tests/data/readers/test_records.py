@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from deixis.data.readers.captions import MAX_CAPTION, Tally
-from deixis.data.readers.records import from_record, to_record
+from deixis.data.readers.records import VERSION, from_record, plain_sample, to_record
 from deixis.types.samples import Member, Region, Sample
 
 
@@ -88,3 +90,21 @@ def test_a_record_of_a_wrong_form_is_refused(wrong: dict[str, Any]) -> None:
     assert back(right).captions == ("a",)
     with pytest.raises(ValueError, match=r"is no |is understood|a region"):
         back({**right, **wrong})
+
+
+def test_plain_samples_hold_once_what_they_have_in_common() -> None:
+    """Of a million samples each byte is a megabyte: labels, groups and what is empty are shared, nothing has a dict."""
+
+    def made(number: int) -> Sample:
+        words = {"label": "a bird", "groups": ["name:bird"], "split": "train"}
+        record = json.loads(json.dumps({"deixis": VERSION, "id": f"{number}", "image": "jpg", **words}))
+        sample = plain_sample(record, "shard", "", Member(Path("a.tar"), f"{number}.jpg", number, 9), "")
+        assert sample is not None
+        return sample
+
+    first, second = made(1), made(2)
+    assert (id(first.label), id(first.split)) == (id(second.label), id(second.split))
+    assert first.groups[0] is second.groups[0]
+    assert first.extra is second.extra
+    assert not any(hasattr(each, "__dict__") for each in (first, first.image))
+    assert pickle.loads(pickle.dumps(first)) == first == dataclasses.replace(second, id=first.id, image=first.image)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from deixis.errors import DeixisError
 from deixis.ops.collective import rank, total, world_size
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT = 10
+TIMEOUT, LATE = 10, 5
 
 
 # One process
@@ -59,8 +59,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(how: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two ranks, without torchrun's agent, which would end the other for us."""
+def started(how: str, numbers: Sequence[int] = (0, 1)) -> Iterator[list[subprocess.Popen[str]]]:
+    """Some of two ranks, without torchrun's agent, which would end the other for us."""
     common = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     processes = [
@@ -72,7 +72,7 @@ def started(how: str) -> Iterator[list[subprocess.Popen[str]]]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(2)
+        for number in numbers
     ]
     try:
         yield processes
@@ -90,6 +90,26 @@ def test_ranks_meet_and_part() -> None:
 
 
 @pytest.mark.slow
+def test_a_rank_that_joins_late_is_waited_for() -> None:
+    with started("late") as processes:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    assert [out.split() for out, _ in outputs] == [["0", "2", "3"], ["1", "2", "3"]], outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_rank_that_never_comes_is_told_of_by_the_one_that_waits(number: int) -> None:
+    """The first one, whose door all come to, as well as any other."""
+    with started("meet", [number]) as (process,):
+        begun = time.monotonic()
+        out, err = process.communicate(timeout=120)
+        took = time.monotonic() - begun
+    assert process.returncode == 3, err
+    assert out.strip() == f"Another rank has ended, or has not answered for {TIMEOUT} seconds."
+    assert took < 60 + TIMEOUT, "start of the interpreter included"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "raises", "stopped"])
 def test_when_a_rank_is_gone_the_other_ends_and_says_so(how: str) -> None:
     """Killed, ended by an error of its own, or silent: then within the time that was set."""
@@ -103,6 +123,8 @@ def test_when_a_rank_is_gone_the_other_ends_and_says_so(how: str) -> None:
 
 
 def _work(how: str) -> None:
+    if how == "late" and os.environ["RANK"] == "1":
+        time.sleep(LATE)
     with ranks(TIMEOUT):
         total(torch.ones(1))
         if rank() == 1:

@@ -69,10 +69,6 @@ def demo(data: str = "", out: str = "", *, small: bool = False, seed: int = 0, o
             overwrite=overwrite,
         )
         return 0
-    talk.say(
-        "The starter is adapted, since on the part of the stamps that settings are chosen on it finds more than "
-        "desk-clip does, which was trained on drawings alone: docs/desk_clip.md has both in figures."
-    )
     source = _fetched("stamps", talk)
     talk.say(f"Tux Paint stamps: {catalogue.describe(source)}")
     if small:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +24,18 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.dims_cost import codes_sentence, cost_sentence
 from deixis.apps.index.index_diff import Changed, Item, index_diff, items_of, matching_ids
-from deixis.apps.index.known_files import forget_known_files, read_known_files, unchanged, write_known_files
+from deixis.apps.index.known_files import (
+    Before,
+    forget_known_files,
+    known_header,
+    read_known_files,
+    unchanged,
+    write_known_files,
+)
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
+from deixis.data.readers.embedded import known_headers
 from deixis.engine.export.text_graph import write_text_graph
 from deixis.engine.features.calls import PartCall
 from deixis.engine.features.embedding import vectors
@@ -42,7 +51,7 @@ from deixis.indexing.index import Index
 from deixis.nn.compute import current
 from deixis.nn.dual import DualEncoder
 from deixis.ops.collective import rank
-from deixis.types import Source
+from deixis.types import Source, place
 
 __all__ = ["Changed", "index", "index_folder", "items_of", "remove", "update", "write_index"]
 
@@ -118,7 +127,9 @@ def index(
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = Reporter(quiet or rank() > 0)
         _reservation = free_name(out, overwrite)
-        source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
+        begun = time.time_ns()
+        with known_headers(lambda path: None) as headers:
+            source = data if isinstance(data, Source) else read(str(data), reading)
         encoder = _model_of_pictures(model, talk)
         call = image_call(encoder, [sample.picture for sample in source.samples], store, talk.say)
         source, hashes = encode_source(call, source, store, talk)
@@ -128,7 +139,7 @@ def index(
             with run_folder(out, overwrite) as folder:
                 save_encoder(encoder.cpu(), folder / "model", model)
                 made = write_index(folder / "index", call, rows, source, hashes, dtype, talk)
-                write_known_files(folder / "index", source.samples, hashes, begun)
+                write_known_files(folder / "index", source.samples, hashes, begun, headers)
                 write_copies(folder / "index", encoder, made, [sample.picture for sample in source.samples], talk)
                 stored = rows.numpy() if made.directions is None else made.vectors
                 remark = write_for_index(folder, model, encoder, stored, source, hashes)
@@ -178,22 +189,25 @@ def update(
     encoder = _maker(run, model, opened)
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = talk if rank() == 0 else Reporter(quiet=True)
-        source, begun = data if isinstance(data, Source) else read(str(data), reading), time.time_ns()
+        listed, begun = read_known_files(opened.folder), time.time_ns()
+        with known_headers(functools.partial(known_header, listed)) as headers:
+            source = data if isinstance(data, Source) else read(str(data), reading)
         known = {str(item["hash"]): row for row, item in opened.items() if "hash" in item}
         encoder = encoder.to(launch.device())
-        listed = read_known_files(opened.folder)
         unread = unchanged(source.samples, listed, known)
+        same = {place(source.samples[number].picture) for number in unread}
         call = same_call(encoder, opened.engine, len(source.samples) - len(unread), talk.say)
         source, hashes = encode_source(call, source, store, talk, known=known, unread=unread, progress=progress)
-        now = (item for _, item in _opened(run).items())  # another process may have changed it meanwhile
+        now = [item for _, item in _opened(run).items()]  # another process may have changed it meanwhile
         work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
         if rank() == 0:
             rows = _rows(work.items, opened, known, call, store)
             with explained(run):
                 if work.items or work.removed:
                     changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
-                paths = (str(item["path"]) for _, item in _opened(run).items())
-                write_known_files(opened.folder, source.samples, hashes, begun, before=listed, paths=paths)
+                now = [item for _, item in _opened(run).items()] if work.items or work.removed else now
+                before = Before(listed, same, (str(item["path"]) for item in now))
+                write_known_files(opened.folder, source.samples, hashes, begun, headers, before)
                 if not (run / "model").exists():
                     save_encoder(encoder.cpu(), run / "model", model)
                 remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""

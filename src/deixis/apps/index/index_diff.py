@@ -131,14 +131,13 @@ def index_diff(old: Iterable[Item], new: Sequence[Item], source: Source, *, remo
             what a collection has lost, or what lies nowhere any more and has come up in it.
     """
     there = _by_place(old)
-    own = [_belongs(each, source) for each in there.values()]
+    root = str(source.root.absolute())
+    own = [_belongs(each, root) for each in there.values()]
     pairs = [(item, there.pop(key, None)) for key, item in _by_place(new).items()]
     rest = list(there.values())
     spared = {each.path for each in source.skipped}
-    gone = (
-        [each for each in rest if _belongs(each, source) and not _spared(each, source, spared)] if remove_gone else []
-    )
-    lost = gone + [each for each in rest if remove_gone and not _belongs(each, source) and _is_nowhere(each)]
+    gone = [each for each in rest if _belongs(each, root) and not _spared(each, source, spared)] if remove_gone else []
+    lost = gone + [each for each in rest if remove_gone and not _belongs(each, root) and _is_nowhere(each)]
     moves: dict[Any, collections.deque[Item]] = collections.defaultdict(collections.deque)
     for each in lost:
         moves[each.get("hash")].append(each)
@@ -146,7 +145,7 @@ def index_diff(old: Iterable[Item], new: Sequence[Item], source: Source, *, remo
     moved_from = {each["id"] for each, (_, known) in zip(before, pairs, strict=True) if each and not known}
     removed = [each["id"] for each in gone if each["id"] not in moved_from]
     made = _plan(pairs, before, rest, removed, source)
-    others = sum(not _belongs(each, source) and each["id"] not in moved_from for each in rest)
+    others = sum(not _belongs(each, root) and each["id"] not in moved_from for each in rest)
     is_new = bool(own) and not any(own) and bool(made.changed.added) and not made.changed.moved
     return dataclasses.replace(made, others=others, is_new=is_new)
 
@@ -193,12 +192,11 @@ def _by_place(items: Iterable[Item]) -> dict[tuple[str, int], Item]:
 
 def _says_the_same(one: Item, other: Item) -> bool:
     """Whether two items are equal but for the collection through which the picture was found."""
-    return {**one, "root": ""} == {**other, "root": ""}
+    return one == other or {**one, "root": ""} == {**other, "root": ""}
 
 
-def _belongs(item: Item, source: Source) -> bool:
-    """Whether an item came from this collection, or lies in its folder."""
-    root = str(source.root.absolute())
+def _belongs(item: Item, root: str) -> bool:
+    """Whether an item came from the collection of this root, or lies in its folder."""
     return item.get("root") == root or str(item.get("path")).startswith(root.rstrip(os.sep) + os.sep)
 
 

@@ -1,6 +1,7 @@
 """Which files of an index have stayed as they were, by size and times, so that an update need not read them.
 
-    INDEX/files.json    path -> size in bytes, times of change of content and of entry in nanoseconds, SHA-256
+    INDEX/files.json    path -> size in bytes, times of change of content and of entry in nanoseconds, SHA-256, and what
+                        the header says (see `deixis.data.readers.embedded`) where it was read
 
 The second time also tells a file that another took the place of under its old time (`cp -p`, `rsync -t`). A file that
 was changed while it was read, or up to two seconds before, is not listed: a later change within one tick of the clock
@@ -14,11 +15,16 @@ import os
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from deixis.files import write_json
+from deixis.data.readers.embedded import Headers
+from deixis.files import atomic_path
 from deixis.types import Sample
 
-__all__ = ["FILE", "KnownFile", "State", "forget_known_files", "read_known_files", "unchanged", "write_known_files"]
+__all__ = [
+    *("FILE", "Before", "KnownFile", "State", "forget_known_files", "known_header", "read_known_files"),
+    *("unchanged", "write_known_files"),
+]
 
 FILE = "files.json"
 FORMAT = 1
@@ -26,8 +32,28 @@ FORMAT = 1
 State = tuple[int, int, int]
 """Size in bytes, times of change of content and of entry in nanoseconds."""
 
-KnownFile = tuple[State, str]
-"""How a file was, and the SHA-256 of its content."""
+
+class KnownFile(NamedTuple):
+    """How a file was, the SHA-256 of its content, and the columns that its header brings, if that was read."""
+
+    state: State
+    digest: str
+    header: Mapping[str, Any] | None = None
+
+
+class Before(NamedTuple):
+    """What was known before an update.
+
+    Attributes:
+        listed: as `read_known_files` gives it.
+        unread: paths of the samples that were as listed, and so not read.
+        paths: of all items of the index, after the update.
+    """
+
+    listed: Mapping[str, KnownFile]
+    unread: Container[str]
+    paths: Iterable[str]
+
 
 _TICK = 2 * 10**9  # nanoseconds: the coarsest clock of a file system, FAT's
 
@@ -41,7 +67,10 @@ def read_known_files(index: Path) -> dict[str, KnownFile]:
     try:
         facts = json.loads((index / FILE).read_text(encoding="utf-8"))
         files = facts["files"] if facts["format"] == FORMAT else {}
-        return {path: ((int(a), int(b), int(c)), str(digest)) for path, (a, b, c, digest) in files.items()}
+        return {
+            path: KnownFile((int(a), int(b), int(c)), str(digest), dict(header[0]) if header else None)
+            for path, (a, b, c, digest, *header) in files.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -67,10 +96,22 @@ def unchanged(samples: Sequence[Sample], known: Mapping[str, KnownFile], hashes:
     for number, sample in enumerate(samples):
         if not isinstance(sample.picture, Path):
             continue
-        state, digest = known.get(str(sample.picture.absolute()), (None, ""))
-        if state is not None and digest in hashes and _state(sample.picture) == state:
-            found[number] = digest
+        path = str(sample.picture.absolute())
+        listed = known.get(path)
+        if listed is not None and listed.digest in hashes and _state(path) == listed.state:
+            found[number] = listed.digest
     return found
+
+
+def known_header(known: Mapping[str, KnownFile], path: str) -> Mapping[str, Any] | None:
+    """The columns that the header of a file brings; None where they are not known of the file as it is now.
+
+    Args:
+        known: as `read_known_files` gives it.
+        path: absolute.
+    """
+    listed = known.get(path)
+    return None if listed is None or listed.header is None or _state(path) != listed.state else listed.header
 
 
 def write_known_files(
@@ -78,35 +119,47 @@ def write_known_files(
     samples: Sequence[Sample],
     hashes: Sequence[str],
     begun: int,
-    *,
-    before: Mapping[str, KnownFile] | None = None,
-    paths: Iterable[str] = (),
+    headers: Headers,
+    before: Before | None = None,
 ) -> None:
-    """Lists the files of samples, and of those listed before the ones that the index still holds.
+    """Lists the files of samples, and of those listed before the ones that the index still holds. A list that says the
+    same already is not written again.
 
     Args:
         index: the folder of the index.
         samples: that were read.
         hashes: of the content of each.
         begun: when the first of them was read, in nanoseconds, as `time.time_ns` gives it.
-        before: what was listed before.
-        paths: of all items of the index.
+        headers: of the files whose header is known.
+        before: what was known before; None where there was no index.
     """
-    listed = {path: before[path] for path in paths if path in before} if before else {}
+    known, unread, paths = before or Before({}, (), ())
+    listed = {path: known[path] for path in paths if path in known}
     latest = min(begun, time.time_ns()) - _TICK
     for sample, digest in zip(samples, hashes, strict=True):
         if not isinstance(sample.picture, Path):
             continue
-        path, state = str(sample.picture.absolute()), _state(sample.picture)
+        path = str(sample.picture.absolute())
+        header = headers.get(path)
+        if path in unread:
+            listed[path] = known[path] if header is None else known[path]._replace(header=header)
+            continue
+        state = _state(path)
         if state is not None and max(state[1:]) < latest:
-            listed[path] = state, digest
+            listed[path] = KnownFile(state, digest, header)
         else:
             listed.pop(path, None)
-    rows = {path: [*state, digest] for path, (state, digest) in listed.items()}
-    write_json(index / FILE, {"format": FORMAT, "files": rows})
+    if listed == known and (index / FILE).is_file():
+        return
+    rows = {
+        path: [*each.state, each.digest, *([] if each.header is None else [each.header])]
+        for path, each in listed.items()
+    }
+    with atomic_path(index / FILE) as temporary:  # without indentation, in a tenth of the time
+        temporary.write_text(json.dumps({"format": FORMAT, "files": rows}) + "\n", encoding="utf-8")
 
 
-def _state(path: Path) -> State | None:
+def _state(path: str) -> State | None:
     """Size and times; None where there is no such file."""
     try:
         found = os.stat(path)

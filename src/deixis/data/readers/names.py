@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import posixpath
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from deixis.types.samples import Sample
 
@@ -80,7 +80,8 @@ def _by_prefix(samples: Sequence[Sample]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = collections.defaultdict(list)
     bare: dict[str, list[int]] = collections.defaultdict(list)
     for index, sample in enumerate(samples):
-        stem, folder = PurePosixPath(sample.id).stem, posixpath.dirname(sample.id)
+        folder, name = posixpath.split(sample.id)
+        stem = name[:dot] if 0 < (dot := name.rfind(".")) < len(name) - 1 else name
         prefix = prefix_of(stem)
         if prefix is None:
             bare[posixpath.join(folder, stem)].append(index)
@@ -91,6 +92,7 @@ def _by_prefix(samples: Sequence[Sample]) -> dict[str, list[int]]:
     return groups
 
 
+@functools.lru_cache(1024)
 def _plain(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ VERSION = 1
 """Of the form, as it stands under `deixis` in a record."""
 
 _PLAIN = {"deixis", "id", "image", "captions", "label", "groups", "split", "extra"}
+_NOTHING: dict[str, Any] = {}  # one for all samples
 _LARGE = 1e300
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
@@ -130,7 +132,7 @@ def plain_sample(record: Mapping[str, Any], shard: str, name: str, image: Member
     if not record.keys() <= _PLAIN or record.get("deixis") != VERSION:
         return None
     own, label, told = record.get("id", ""), record.get("label", ""), record.get("split", "")
-    captions, groups, extra = record.get("captions", []), record.get("groups", []), record.get("extra", {})
+    captions, groups, extra = record.get("captions", []), record.get("groups", []), record.get("extra", _NOTHING)
     if type(captions) is not list or type(groups) is not list or type(extra) is not dict:
         return None
     if not {*map(type, (own, label, told, *captions, *groups))} <= {str}:
@@ -141,10 +143,10 @@ def plain_sample(record: Mapping[str, Any], shard: str, name: str, image: Member
         f"{shard}/{own}" if own else name,
         image,
         tuple(captions),
-        label if "label" in record else None,
-        tuple(groups),
+        sys.intern(label) if "label" in record else None,  # of a million samples, few have another
+        tuple(map(sys.intern, groups)),
         extra,
-        told or split,
+        sys.intern(told or split),
     )
 
 

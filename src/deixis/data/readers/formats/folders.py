@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deixis.data.readers.captions import NOT_UTF8, Tally, decode, excerpt, full_path, is_text
 from deixis.data.readers.embedded import embedded_captions, embedded_columns
@@ -38,6 +37,7 @@ class Walk:
 
     def __init__(self, root: Path, images: Collection[str] | None = None) -> None:
         self.files: list[str] = []
+        self.suffixes: dict[str, str] = {}
         self.skipped: list[Skipped] = []
         self._root = os.path.realpath(root)
         self._linked: set[str] = set()
@@ -48,12 +48,12 @@ class Walk:
             return
         for folder in sorted({os.path.dirname(each) for each in images}):
             self._folder(folder)
-        self.files = [each for each in self.files if _suffix(each) not in IMAGE_SUFFIXES or each in images]
+        self.files = [each for each in self.files if self.suffixes[each] not in IMAGE_SUFFIXES or each in images]
 
     @functools.cached_property
     def images(self) -> list[str]:
         """Those of the files that are named as images are."""
-        return [name for name in self.files if _suffix(name) in IMAGE_SUFFIXES]
+        return [name for name in self.files if self.suffixes[name] in IMAGE_SUFFIXES]
 
     def _folder(self, folder: str) -> list[str]:
         try:
@@ -90,7 +90,8 @@ class Walk:
         return True
 
     def _file(self, entry: os.DirEntry[str], name: str) -> None:
-        is_image = _suffix(name) in IMAGE_SUFFIXES
+        suffix = _suffix(name)
+        is_image = suffix in IMAGE_SUFFIXES
         try:
             regular = entry.is_file()
         except OSError:
@@ -100,6 +101,7 @@ class Walk:
             self.skipped.append(Skipped(readable, "name is not UTF-8"))
         elif regular:
             self.files.append(name)
+            self.suffixes[name] = suffix
         elif is_image:
             reason = "link points nowhere" if entry.is_symlink() else "not a regular file"
             self.skipped.append(Skipped(name, reason))
@@ -131,26 +133,30 @@ def read_folder(root: Path, walk: Walk | None = None, embedded: Sequence[str] = 
     images = walk.images
     if not images and not walk.skipped:
         raise _without_images(root, walk.files)
-    tally, skipped, notes = Tally(), list(walk.skipped), _remarks(root, walk.files)
+    tally, skipped, notes = Tally(), list(walk.skipped), _remarks(root, walk)
     captions, texts = _captions(root, images, set(walk.files), tally, skipped)
     columns = embedded_columns(root, images, skipped)
     captions |= embedded_captions(columns, embedded, tally)
     folders = _folders(images)
     splits = _splits(folders, notes)
-    samples = [
-        Sample(name, root / name, captions.get(name, ()), split=splits.get(name, ""), extra=columns.get(name, {}))
-        for name in images
-    ]
-    kind, layout = "images", "folder of images"
+    kind, layout, labels = "images", "folder of images", dict[str, str]()
     if texts or captions:
         where = ".txt beside the images" if texts else "captions inside the images"
         kind, layout = "captions" if captions else "images", f"folder with {where}"
-    else:
-        labels = _labels({name: folders[name][1:] if splits else folders[name] for name in images}, notes)
-        if labels:
-            kind, layout = "labels", "folder with a sub-folder for each class"
-            samples = [dataclasses.replace(sample, label=labels[sample.id]) for sample in samples]
-    stray = sum(_suffix(name) == ".txt" for name in walk.files) - len(texts)
+    elif labels := _labels({name: folders[name][1:] if splits else folders[name] for name in images}, notes):
+        kind, layout = "labels", "folder with a sub-folder for each class"
+    samples = [
+        Sample(
+            name,
+            root / name,
+            captions.get(name, ()),
+            labels.get(name),
+            split=splits.get(name, ""),
+            extra=columns.get(name, {}),
+        )
+        for name in images
+    ]
+    stray = sum(walk.suffixes[name] == ".txt" for name in walk.files) - len(texts)
     if stray and texts:
         notes.append(f"{stray} .txt files have no image of their name beside them.")
     notes += tally.notes()
@@ -190,7 +196,7 @@ def _caption_file(path: Path, name: str, tally: Tally, skipped: list[Skipped]) -
 
 def _folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The folders that each image lies in, from the first at which they part."""
-    folders = {image: PurePosixPath(image).parent.parts for image in images}
+    folders = {image: tuple(image.split("/")[:-1]) for image in images}
     tops = {parts[:1] for parts in folders.values()}
     while len(tops) == 1 and tops != {()}:
         folders = {image: parts[1:] for image, parts in folders.items()}
@@ -223,12 +229,13 @@ def _counted(names: Iterable[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(6))
 
 
-def _remarks(root: Path, files: Sequence[str]) -> list[str]:
+def _remarks(root: Path, walk: Walk) -> list[str]:
     notes = []
-    tables = [name for name in files if "/" not in name and _suffix(name) in _TABLES]
+    tables = [name for name in walk.files if "/" not in name and walk.suffixes[name] in _TABLES]
     if tables:
         notes.append(f"{excerpt(tables[0])} was not read; to use it as the table, give {full_path(root / tables[0])}.")
-    others = [name for name in files if _suffix(name) not in IMAGE_SUFFIXES | _TABLES | {".txt"}]
+    known = IMAGE_SUFFIXES | _TABLES | {".txt"}
+    others = [name for name in walk.files if walk.suffixes[name] not in known]
     if others:
         notes.append(f"Files that are no images were left out: {_counted(others)}.")
     return notes

@@ -1,0 +1,67 @@
+"""Why a race is lost where it is, as far as that was measured: a paragraph or several each, by the race's name.
+
+The figures are not of the race's rows: they tell where the time or the memory goes, and where they were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["RACES"]
+
+RACES: Mapping[str, str] = {
+    "search_exact": (
+        "**500 queries.** What is compared are answers; ours are scored again in float64, such that they do not depend "
+        "on the order in which a product sums, and faiss's are the product's. With one thread and 20,000 rows the "
+        "product of OpenBLAS took 0.12 s of processor and all else 0.085 s, most of it for rows that are near the best "
+        "for a while; all else takes 0.045 s since fewer of them are scored again, after the rows of 2026-12-01. It is "
+        "done by one thread. Codes of 8 bits are widened before they are multiplied, which took two thirds longer than "
+        "float32 (`src/deixis/indexing/products/codes.py`): they are meant for single queries and for memory.\n\n"
+        "**One query, float16.** Of 60,000 rows, with one thread, widening in memory first took 17 ms, the product of "
+        "oneDNN that widens in registers 10 ms, faiss's 9 ms, and reading the halves alone 7.6 ms "
+        "(`src/deixis/indexing/products/halves.py`). Rows of 2026-11-25 are of the first way.\n\n"
+        "**Memory.** Beyond the vectors, 500 queries take some 12 MB whatever the size of the index: a block of scores "
+        "4 MB, what BLAS packs for it 7 MB, and the queries (`src/deixis/indexing/exact.py`).\n\n"
+        "usearch does not look at every vector; the case says which share of the answers it finds."
+    ),
+    "shards": (
+        "The rows of resuming are older than the records in the index beside a shard (2026-12-01), without which the "
+        "json of each sample was read from the tar. A permutation over a folder's files needs nothing but their names."
+    ),
+    "embed_folder": (
+        "The lost rows are of the image tower in torch, and `onnx` and `int8` are our own graphs: onnxruntime embeds "
+        "1.1 to 1.7 times faster, and `index` has used it since (see [searching.md](searching.md)). `adapt` stays with "
+        "torch, and so do pictures that torch has embedded before. The 8 bits give other embeddings, by the cosine in "
+        "the row's case; nobody but `export --int8` uses them.\n\n"
+        "Why ours is behind open_clip, and holds more, where pictures of 12 megapixels are decoded whole was not "
+        "measured."
+    ),
+    "prompt_epoch": (
+        "The first optimiser of a process imports torch's compiler, 74 MB. In the rows of 10 classes up to 2026-11-30 "
+        "the plain sides had made theirs before memory was measured, and ours made it in the step that is measured; "
+        "the race now has both make it before."
+    ),
+    "explain": (
+        "`torch` is a hook and one gradient written out for one network. What ours does beside, and which share of the "
+        "loss each part has, was not measured."
+    ),
+    "train_step": (
+        "Towers and arithmetic of `torch` are ours; what is lost to it, some hundredths, is the engine's step. Which "
+        "part of it takes the time was not measured."
+    ),
+    "ground": (
+        "Both sides call the same network. Of some 300 ms of the processor a picture 160 are for the crops, 90 for the "
+        "detector and 20 for its peaks and features; the loop's decoding takes 20 and ours 35, of which 15 are for the "
+        "size to be shown, which the loop does not keep (`bench/ground.py`)."
+    ),
+    "freed_memory": (
+        "What the time is bought with: memory that torch frees is kept for its next tensors, so that the process holds "
+        "more."
+    ),
+    "ssl_step": "PixPro's step loses to passes that are joined by crop size; why was not measured.",
+    "caption_step": (
+        "Where no sentence repeats there is nothing to save. Why ours is slower there than one flat batch was not "
+        "measured."
+    ),
+}
+"""Race -> Markdown."""
