@@ -38,6 +38,7 @@ from deixis.engine.fewshot.benchmark import FewShotBenchmark
 from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
 from deixis.engine.fewshot.knowledge import GivenKnowledge, knowledge_of, knowledge_settings, require_reader
 from deixis.engine.fewshot.names import class_names, unreadable_names
+from deixis.engine.fewshot.shots import looks_at_cells
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
@@ -153,11 +154,11 @@ class FewShotClassifier:
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
         self._remark(*[warning] * bool(warning))
-        states = image_states(encoder, [sample.picture for sample in few.samples], few.hashes)
-        cells = image_cells(encoder, [each.picture for each in few.samples]) if learners.reads_cells(method) else None
-        shots = FewShotBenchmark(encoder, few.known, states.embedding, states.features, cells).shots(
-            range(len(few.samples)), labels
-        )
+        shown = [sample.picture for sample in few.samples]
+        states = image_states(encoder, shown, few.hashes)
+        cells = image_cells(encoder, shown) if few_shot.reads_cells(method, encoder, names, overrides) else None
+        bench = FewShotBenchmark(encoder, few.known, states.embedding, states.features, cells)
+        shots = bench.shots(range(len(few.samples)), labels)
         self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, names, shots.ids
         return self
@@ -232,7 +233,7 @@ class FewShotClassifier:
         images = pictures(X)
         encoder = require_encoder(self.method_)
         states = image_states(encoder, images, hashes(images))
-        cells = image_cells(encoder, images) if learners.reads_cells(name_of(self.method_)) else None
+        cells = image_cells(encoder, images) if looks_at_cells(self.method_) else None
         return few_shot.logits(self.method_, states.embedding, states.features, cells)
 
     @property

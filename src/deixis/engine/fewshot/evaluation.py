@@ -145,7 +145,9 @@ def prepare(
 def measure(job: FewShotJob, model: EvalModel, talk: EvalReporter) -> EvalOutput:
     """Learns every draw by every method on a model's features; one value a question, the mean over the draws."""
     encoder = model.require_encoder()
-    cells = image_cells(encoder, job.data.pictures) if any(map(learners.reads_cells, job.methods)) else None
+    names = class_names(job.plan.names)
+    read = any(few_shot.reads_cells(method, encoder, names) for method in job.methods)
+    cells = image_cells(encoder, job.data.pictures) if read else None
     bench = FewShotBenchmark(encoder, job.known, *model.states(job.data, talk), cells)
     recipe = _recipe(job, bench)
     _tell_time(bench, job.plan, job.methods, talk)
