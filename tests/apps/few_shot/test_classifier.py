@@ -193,7 +193,9 @@ def test_a_saved_classifier_answers_alike_when_the_images_are_gone(method: str, 
     folder = labelled(place / f"gone-{method}", 12, seed=3)
     settings = {"epochs": 2} if learners.takes(method, "epochs") else {}
     settings |= {"penalty": 0.1} if learners.takes(method, "penalty") else {}
-    clf = fit(str(folder), method=method, shots=1, settings=settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*reads? texts of classes, and none are given")
+        clf = fit(str(folder), method=method, shots=1, settings=settings)
     probe = Image.new("RGB", (40, 40), (200, 40, 40))
     expected = clf.predict_proba(probe)
     clf.save(tmp_path / "kept")
@@ -499,6 +501,12 @@ def test_texts_for_a_method_that_reads_none_are_refused_before_any_image_is_read
         fit("missing", knowledge="wordnet")
     with pytest.raises(DeixisError, match="auto reads no texts"):
         fit("missing", method="auto", settings=None, knowledge="wordnet")
+
+
+def test_a_method_that_reads_texts_and_is_given_none_says_so(pairs: Any) -> None:
+    with pytest.warns(UserWarning, match="described reads texts of classes, and none are given"):
+        clf = fit(*pairs, method="described", settings=None)
+    assert clf.knowledge_ == {}
 
 
 def test_codes_are_known_by_their_texts(pairs: Any) -> None:

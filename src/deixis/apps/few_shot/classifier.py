@@ -36,7 +36,7 @@ from deixis.engine.features.embedding import image_states
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark
 from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
-from deixis.engine.fewshot.knowledge import GivenKnowledge, knowledge_of, knowledge_settings, require_reader
+from deixis.engine.fewshot.knowledge import GivenKnowledge, require_reader, settings_by_texts
 from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.fewshot.shots import looks_at_cells
 from deixis.engine.training.batching import require_encoder
@@ -146,10 +146,10 @@ class FewShotClassifier:
         encoder = model_of(self.model)
         names = class_names(labels, {str(key): value for key, value in (self.names or {}).items()}, least=2)
         self._remark(*unreadable_names(encoder, names, overrides))
-        if self.knowledge is not None:
-            known, notes = knowledge_of(self.knowledge, encoder, names, source_of(X), labels)
-            self._remark(*notes)
-            overrides |= knowledge_settings(method, known, names)
+        source = source_of(X) if self.knowledge else None
+        texts, notes = settings_by_texts(method, self.knowledge, encoder, names, source, labels)
+        self._remark(*notes)
+        overrides |= texts
         few = few_shot_subset(samples, self.shots, self.seed)
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
@@ -172,8 +172,7 @@ class FewShotClassifier:
         return {name: texts for name, texts in zip(self.names_, own, strict=True) if texts}
 
     def add_classes(self, texts: Mapping[str, str | Sequence[str]]) -> FewShotClassifier:
-        """Adds classes that are known by their names and, to a method that reads any, by texts: at once, without a
-        picture. They stand behind the others.
+        """Adds classes that are known by name and, to a method that reads any, by texts: at once, behind the others.
 
         Args:
             texts: class -> its text or texts; an empty one leaves the name alone.

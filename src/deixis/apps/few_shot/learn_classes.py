@@ -30,7 +30,7 @@ from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
 from deixis.engine.fewshot.cost import estimate_cost
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.fewshot.few_shot import Pick
-from deixis.engine.fewshot.knowledge import knowledge_of, knowledge_settings, require_reader
+from deixis.engine.fewshot.knowledge import require_reader, settings_by_texts
 from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.fewshot.plans import FewShotPlan, few_shot_plan
 from deixis.engine.training.batching import require_encoder
@@ -90,17 +90,16 @@ def learn_classes(
     collection = check_and_read(source, talk)
     source = collection.source
     labels = sorted({str(sample.label) for sample in source.samples})
-    notes = unreadable_names(encoder, class_names(labels, least=2), overrides)
-    if settings.knowledge:
-        known, more = knowledge_of(settings.knowledge, encoder, class_names(labels), source, labels)
-        overrides |= knowledge_settings(method, known, class_names(labels))
-        notes += more
-    for note in notes:
+    names = class_names(labels, least=2)
+    notes = unreadable_names(encoder, names, overrides)
+    texts, more = settings_by_texts(method, settings.knowledge, encoder, names, source, labels)
+    overrides |= texts
+    for note in (*notes, *more):
         talk.say(note)
     seconds, warning = estimate_cost(method, encoder, labels, settings.shots * len(labels), overrides)
     if warning:
         talk.say(f"{warning} It is trained {settings.splits + 1} times: once per split, and finally on all images.")
-    cells = few_shot.reads_cells(method, encoder, class_names(labels), overrides)
+    cells = few_shot.reads_cells(method, encoder, names, overrides)
     bench = _bench(encoder, collection, cells, talk)
     found = []
     with talk.step("learn"), talk.bar(f"{method}: splits") as bar:
