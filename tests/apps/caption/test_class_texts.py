@@ -81,7 +81,7 @@ def test_a_language_model_is_asked_once_for_each_class_and_what_is_nearer_to_ano
         said = " ".join(" ".join(capsys.readouterr()).split())
         assert "4 of 6 classes have no text from smollm2" in said
         assert "1 text dropped, of which another class is nearer" in said
-        assert len(asked) == 18
+        assert len(asked) == 12
         monkeypatch.setattr(class_writer, "_model", None)
         write(data, tmp_path / "again.csv", "lm")
         assert (tmp_path / "again.csv").read_text() == (tmp_path / "texts.csv").read_text()

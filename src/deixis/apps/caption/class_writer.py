@@ -28,14 +28,13 @@ Answers: TypeAlias = Callable[[Sequence[tuple[str, str]]], str]
 _REQUESTS = (
     "In one short sentence: what is a {}?",
     "In one short sentence: what does a {} look like?",
-    "In one short sentence: where is a {} seen?",
 )
 _LENGTH = 40
 _SENTENCE = re.compile(r"^(.+?[.!?])(?:\s|$)", re.DOTALL)
 
 
 def written_by_model(names: Sequence[str], talk: Reporter, load: Callable[[], Answers] | None = None) -> Knowledge:
-    """Three sentences about each class, each the likeliest (temperature 0): what it is, how it looks, where it is seen.
+    """Two sentences about each class, each the likeliest (temperature 0): what it is, and how it looks.
 
     Args:
         names: of the classes.
