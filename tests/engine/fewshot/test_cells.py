@@ -3,6 +3,7 @@ are none."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def right(bench: FewShotBenchmark, method: str, settings: dict[str, Any]) -> flo
 
 
 def test_whether_cells_are_read_hangs_on_the_settings(encoder: DualEncoder) -> None:
-    assert not few_shot.reads_cells("kapt", encoder, NAMES)
+    assert not few_shot.reads_cells("kapt", encoder, NAMES, {"head": False})
     assert few_shot.reads_cells("kapt", encoder, NAMES, HEAD)
     assert few_shot.reads_cells("best_cell", encoder, NAMES)
     assert few_shot.reads_cells("mutual_prompt", encoder, NAMES)
@@ -72,3 +73,56 @@ def test_without_cells_the_method_that_reads_them_is_named(bench: FewShotBenchma
     method = few_shot.build("kapt", bench.encoder, NAMES, HEAD)
     with pytest.raises(DeixisError, match="kapt reads the cells of images, and none were computed"):
         few_shot.logits(method, bench.embedding, bench.features)
+
+
+class Whole(torch.nn.Module):
+    """An image tower that tells of images as wholes alone."""
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower, self.width, self.feature_width = tower, tower.width, tower.feature_width
+
+    def forward(self, images: Tensor) -> Any:
+        return self.tower(images)
+
+
+def changed(encoder: DualEncoder, tower: torch.nn.Module | None = None, **traits: Any) -> DualEncoder:
+    return DualEncoder(
+        tower or encoder.image_tower,
+        encoder.text_tower,
+        tokenizer=encoder.tokenizer,
+        preprocess=encoder.preprocess,
+        traits=dataclasses.replace(encoder.traits, **traits),
+    ).eval()
+
+
+def test_a_model_without_cells_is_refused_where_they_are_read_and_learns_all_the_same_otherwise(
+    bench: FewShotBenchmark,
+) -> None:
+    whole = changed(bench.encoder, Whole(bench.encoder.image_tower))
+    for method, settings in (("best_cell", {}), ("kapt", HEAD)):
+        with pytest.raises(DeixisError, match=rf"{method} .* reads the cells .* gives none.*zero_shot, delta"):
+            few_shot.reads_cells(method, whole, NAMES, settings)
+    assert not few_shot.reads_cells("tip", whole, NAMES)
+    assert 0 <= right(dataclasses.replace(bench, encoder=whole, cells=None), "tip", {}) <= 1
+
+
+def test_a_model_without_embeddings_learns_no_classes(bench: FewShotBenchmark) -> None:
+    pairs = changed(bench.encoder, similarity="none")
+    with pytest.raises(DeixisError, match="can't learn classes by zero_shot: its training compared no embeddings"):
+        few_shot.learn("zero_shot", pairs, NAMES, bench.shots(range(4), NAMES))
+
+
+def test_of_a_model_that_compares_tokens_names_and_texts_are_the_means_of_theirs(bench: FewShotBenchmark) -> None:
+    tokens = changed(bench.encoder, similarity="tokens")
+    shots = bench.shots(range(4), NAMES)
+    templates = {"templates": ("a photo of a {}.",)}
+    for method in ("zero_shot", "described", "best_cell"):
+        learned = few_shot.learn(method, tokens, NAMES, shots, overrides=templates)
+        row = tokens.text_tokens(tokens.tokenize([f"a photo of a {NAMES[0]}."]))
+        mean = F.normalize(F.normalize(row.states, dim=-1).mean(dim=1), dim=-1)
+        torch.testing.assert_close(learned.classes[:1], mean, rtol=1e-4, atol=1e-5)
+    for method, settings in (("linear", {"penalty": 0.1}), ("coop", {"epochs": 1}), ("mutual_prompt", {"epochs": 1})):
+        learned = few_shot.learn(method, tokens, NAMES, shots, overrides=settings)
+        found = few_shot.logits(learned, bench.embedding, bench.features, bench.cells)
+        assert found.isfinite().all()

@@ -27,7 +27,6 @@ from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import card_of, trained
 from deixis.engine.training.train import Training, batches, fit
 from deixis.errors import DeixisError
-from deixis.methods import read
 from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.types import Batch, Progress
@@ -140,9 +139,8 @@ def _train(method: FewShotMethod, shots: Shots, length: tuple[int, int], seed: i
             fit(method, [shots.batch().to(require_encoder(method).device)], stage, seed)
         elif end > start:
             path = checkpoint and (checkpoint.with_stem(f"{checkpoint.stem}-{place}") if place else checkpoint)
-            training = Training(
-                trained(method), batches(shots.batch(), size, seed), end - start, stage=stage, seed=seed
-            )
+            data = batches(shots.batch(), size, seed)
+            training = Training(trained(method), data, end - start, stage=stage, seed=seed)
             training.run(checkpoint=path, every=max(1, steps // _KEPT))
             saved += [path] if path and place else []
     for path in saved:
@@ -239,10 +237,11 @@ def reads_cells(
         encoder: the frozen model.
         names: the classes.
         overrides: as for `learn`.
+
+    Raises:
+        DeixisError: it does, and the model gives none.
     """
-    if method == AUTO or read(method).card.kind != "trained":
-        return method != AUTO and any(need.name == CELLS for need in read(method).card.needs)
-    return looks_at_cells(build(method, encoder, names[:2], overrides or {}))
+    return method != AUTO and looks_at_cells(build(method, encoder, names[:2], overrides or {}))
 
 
 def logits(
@@ -300,7 +299,11 @@ def build(
         names: the classes.
         overrides: settings that differ from the method's `desk` preset.
         seed: of initial weights.
+
+    Raises:
+        DeixisError: the model's embeddings were never trained, or what the method says of names and settings.
     """
+    encoder.require_embeddings(f"learn classes by {method}")
     parts = {"encoder": encoder, "names": tuple(names)}
     built = engine.build(method, "desk", {**overrides, "names": tuple(names)}, parts, seed).to(encoder.device)
     assert isinstance(built, FewShotMethod), "what is offered has `names` and `scores`"

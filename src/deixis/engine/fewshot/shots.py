@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deixis.engine.fewshot.learners import CELLS, SPECS
-from deixis.engine.training.batching import needs_of
+from deixis.engine.fewshot.learners import CELLS, SPECS, candidates
+from deixis.engine.training.batching import needs_of, require_encoder
 from deixis.engine.training.stages import card_of, name_of, stages
 from deixis.errors import DeixisError
 from deixis.types import Batch
@@ -61,7 +61,17 @@ def looks_at_cells(method: AnyMethod) -> bool:
 
     Args:
         method: that learns classes.
+
+    Raises:
+        DeixisError: they are, and its model gives none.
     """
+    encoder = require_encoder(method)
+    if CELLS in _read(method) and not hasattr(encoder.image_tower, "tokens"):
+        raise DeixisError(
+            f"{name_of(method)} with these settings reads the cells of images, and {encoder.name} gives none.",
+            f"Take a method that reads images as wholes, such as {', '.join(candidates())}; or a model with cells, such as "
+            "starter.",
+        )
     return CELLS in _read(method)
 
 
