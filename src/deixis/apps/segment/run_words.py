@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -83,7 +84,7 @@ def segmenter_of_run(run: str, classes: Sequence[str], method: str) -> Any:
     if not encoder.reads_text:
         raise words_error(run)
     taught = [name for name in classes if concept_names(name)]
-    rows = encode_texts(reader_of(encoder), taught, run) if taught else []
+    rows: Iterable[np.ndarray] = encode_texts(reader_of(encoder), taught, run) if taught else ()
     directions = {name: torch.from_numpy(row) for name, row in zip(taught, rows, strict=True)}
     parts = {"names": list(classes), "encoder": TaughtEncoder(encoder, directions)}
     return build(able[0] if method == AUTO_NAME else method, parts=parts).eval().to(current().device)

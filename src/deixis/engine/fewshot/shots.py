@@ -69,8 +69,8 @@ def looks_at_cells(method: AnyMethod) -> bool:
     if CELLS in _read(method) and not hasattr(encoder.image_tower, "tokens"):
         raise DeixisError(
             f"{name_of(method)} with these settings reads the cells of images, and {encoder.name} gives none.",
-            f"Take a method that reads images as wholes, such as {', '.join(candidates())}; or a model with cells, such as "
-            "starter.",
+            f"Take a method that reads images as wholes, such as {', '.join(candidates())}; or a model with cells, "
+            "such as starter.",
         )
     return CELLS in _read(method)
 
