@@ -138,10 +138,10 @@ def test_a_new_class_is_what_its_text_makes_it_and_another_text_makes_another() 
     knowledge = (*TEXTS, ("okapi", "a forest animal with striped legs"))
     method, images = built(start=0.3, knowledge=knowledge), few_images().extra["image_embedding"]
     with torch.no_grad():
-        known = method.scores_of(images, ("okapi", "bee"))
+        known = method.scores_of(images, names=("okapi", "bee"))
         bare = built(start=0.3)
         bare.load_state_dict(method.state_dict())
-        nameless = bare.scores_of(images, ("okapi", "bee"))
+        nameless = bare.scores_of(images, names=("okapi", "bee"))
     assert not torch.allclose(known[:, 0], nameless[:, 0], atol=1e-3)
     torch.testing.assert_close(known[:, 1], nameless[:, 1])
 

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from deixis.apps.common.console import Reporter
 from deixis.apps.eval.chart import Chart, ChartPoint, Series
 from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
+from deixis.engine.fewshot import evaluation
 from deixis.errors import DeixisError
 from tests import pictures
+from tests.support import few
 
 SMALL = {"protocol": ("few-shot",), "model": ("tiny",), "seeds": 2, "shots": (1, 2)}
 
@@ -104,6 +107,39 @@ def test_styles_are_the_folders_within_a_class(tmp_path: Path) -> None:
     result = evaluate(str(folder), tmp_path / "out", settings, quiet=True)
     assert list(result["accuracy"]["zero_shot"]["2"]) == ["ink", "photo"]
     assert "Learned in the style 'ink'." in result["notes"]
+
+
+@pytest.mark.parametrize("protocol", few(("few-shot", "base-to-new", "cross-style"), "base-to-new"))
+def test_texts_reach_the_methods_that_read_them_and_stand_in_the_recipe(protocol: str, tmp_path: Path) -> None:
+    folder = pictures.labelled(tmp_path / "mine", 36)
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        place = path.parent / ("ink" if i % 3 else "photo") / path.name
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
+    names = sorted(place.name for place in folder.iterdir())
+    texts = "".join(f"{name},a photo of a {other}.\n" for name, other in zip(names, names[1:] + names[:1], strict=True))
+    (tmp_path / "texts.csv").write_text(f"class,text\nokapy,a horse\n{texts}")
+    found = {}
+    for knowledge in ("", str(tmp_path / "texts.csv")):
+        out = tmp_path / f"out-{bool(knowledge)}"
+        settings = EvalSettings(**{**SMALL, "protocol": (protocol,)}, methods=("described",), knowledge=knowledge)
+        result = evaluate(str(folder), out, settings, quiet=True)
+        recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+        found[bool(knowledge)] = result["accuracy"], len(recipe["methods"]["described"]["knowledge"]), recipe["hash"]
+    assert [found[given][1] for given in (False, True)] == [0, 6]
+    assert found[False][2] != found[True][2]
+    assert found[False][0] != found[True][0], "each class is told what another is"
+
+
+def test_methods_that_read_texts_and_are_given_none_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = Reporter(quiet=False)
+    assert evaluation._checked_knowledge("few-shot", ("coop", "described", "kapt"), "", talk) == ""
+    assert evaluation._checked_knowledge("few-shot", ("coop",), "wordnet", talk) == ""
+    said = " ".join(" ".join(capsys.readouterr()).split())
+    assert "described, kapt read texts of classes, and none are given" in said
+    assert "few-shot: none of coop reads texts of classes, and wordnet has no say" in said
+    with pytest.raises(DeixisError, match="can't be read"):
+        evaluation._checked_knowledge("few-shot", ("kapt",), "missing.csv", talk)
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,9 @@ def test_a_saved_classifier_answers_alike_when_the_images_are_gone(method: str, 
     folder = labelled(place / f"gone-{method}", 12, seed=3)
     settings = {"epochs": 2} if learners.takes(method, "epochs") else {}
     settings |= {"penalty": 0.1} if learners.takes(method, "penalty") else {}
-    clf = fit(str(folder), method=method, shots=1, settings=settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*reads? texts of classes, and none are given")
+        clf = fit(str(folder), method=method, shots=1, settings=settings)
     probe = Image.new("RGB", (40, 40), (200, 40, 40))
     expected = clf.predict_proba(probe)
     clf.save(tmp_path / "kept")
@@ -455,6 +457,23 @@ def test_texts_of_classes_are_read_shown_and_saved_with_the_classifier(
     np.testing.assert_array_equal(again.predict_proba(pairs[0][:3]), described.predict_proba(pairs[0][:3]))
 
 
+@pytest.mark.slow
+def test_all_three_pieces_of_kapt_are_learned_saved_and_answer_alike_when_loaded(data: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = {"epochs": 1, "start": 0.5, "head": True, "heads": 1}
+        clf = fit(str(data), method="kapt", shots=1, settings=settings, knowledge=ABOUT)
+    probe = Image.new("RGB", (40, 40), (200, 40, 40))
+    expected = clf.decision_function(probe)
+    clf.method_.head.beta.data.zero_()
+    assert np.abs(clf.decision_function(probe) - expected).max() > 1e-3, "the head has its say"
+    clf.method_.head.beta.data.fill_(1)
+    clf.save(tmp_path / "kept")
+    again = deixis.load_classifier(tmp_path / "kept").add_classes({"okapi": "a forest animal"})
+    found = again.decision_function(probe)
+    np.testing.assert_allclose(found[:, :-1], clf.decision_function(probe), rtol=1e-3, atol=1e-3)
+
+
 def test_a_class_is_added_at_once_by_its_text_and_the_others_score_as_before(
     described: app.FewShotClassifier, pairs: Any, tmp_path: Path
 ) -> None:
@@ -482,6 +501,12 @@ def test_texts_for_a_method_that_reads_none_are_refused_before_any_image_is_read
         fit("missing", knowledge="wordnet")
     with pytest.raises(DeixisError, match="auto reads no texts"):
         fit("missing", method="auto", settings=None, knowledge="wordnet")
+
+
+def test_a_method_that_reads_texts_and_is_given_none_says_so(pairs: Any) -> None:
+    with pytest.warns(UserWarning, match="described reads texts of classes, and none are given"):
+        clf = fit(*pairs, method="described", settings=None)
+    assert clf.knowledge_ == {}
 
 
 def test_codes_are_known_by_their_texts(pairs: Any) -> None:

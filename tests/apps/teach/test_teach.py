@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import deixis
 from deixis.apps.common.concepts import FILE, concept_names, read_concepts, spoken
 from deixis.apps.explain.explain import Explainer
 from deixis.apps.index.index import index
 from deixis.apps.search.query import Query
 from deixis.apps.search.searcher import Searcher
+from deixis.apps.segment.class_list import checked_classes
+from deixis.apps.segment.run_words import segmenter_of_run
+from deixis.apps.segment.settings import SegmentSettings
 from deixis.apps.serve.batched_search import BatchedSearch, Encoding
 from deixis.apps.teach.boxes import read_boxes
 from deixis.apps.teach.settings import TeachSettings
@@ -84,6 +89,22 @@ def test_a_concept_is_explained_on_a_picture(run: Path, folder: Path) -> None:
     picture = Searcher(run).encoder.encode_image([folder / "mug" / "0.png"])[0].numpy()
     np.testing.assert_allclose(float(found.scores[0, 0]), direction @ picture, rtol=1e-3, atol=1e-4)
     assert float((found.scores[0, 0] - found.scores[0, 1]).abs()) > 1e-4
+
+
+def test_a_concept_is_segmented_beside_classes_of_any_name(run: Path, folder: Path) -> None:
+    concept = torch.tensor(read_concepts(run)["my mug"]["vector"])
+    method = segmenter_of_run(str(run), ["<my mug>", "grass", "<my mug> in the snow"], "auto")
+    texts, _ = method.texts()
+    torch.testing.assert_close(texts[0], concept, rtol=1e-4, atol=1e-5)
+    expected = Searcher(run).vector(Query(texts=("<my mug> in the snow",)))
+    np.testing.assert_allclose(texts[2], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(texts[1], method.encoder.encode_text("a photo of a grass")[0])
+    found = deixis.segment(folder / "mug" / "0.png", ["<my mug>", "grass"], model=str(run))
+    assert found.names == ("background", "<my mug>", "grass")
+    with pytest.raises(DeixisError, match=r"no concept <my mugg>.*Did you mean <my mug>\?"):
+        deixis.segment(folder / "mug" / "0.png", ["<my mugg>"], model=str(run))
+    with pytest.raises(DeixisError, match=r"'<my mug>' is a concept that a run was taught, and no run is named"):
+        checked_classes(["<my mug>"], SegmentSettings())
 
 
 def test_an_unknown_name_is_an_error_that_names_near_ones(run: Path) -> None:

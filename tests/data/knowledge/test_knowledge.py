@@ -12,6 +12,7 @@ from deixis.data.datasets import emoji_styles
 from deixis.data.knowledge import Knowledge, key_phrases, load_knowledge
 from deixis.data.knowledge import wordnet as nouns
 from deixis.data.knowledge.senses import choose_senses
+from deixis.data.knowledge.sources import find_beside
 from deixis.data.knowledge.texts import exchanged, read_texts, remarks, write_texts
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
@@ -112,6 +113,33 @@ def test_a_table_comes_back_as_it_was_written_and_dictionaries_are_the_same(tmp_
     assert from_table.pairs(["tram"]) == (("tram", 'a "red" one'),)
 
 
+def test_names_that_are_no_class_are_left_out_and_said_and_near_ones_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    write_texts(path, [("heron", "a tall bird"), ("okapy", "striped legs"), ("gnu", "horns")])
+    (note,) = load_knowledge(path, ["heron", "okapi"], embed).notes
+    assert note.endswith("texts.csv has 2 names that are no class here, and left out: 'okapy' (did you mean 'okapi'?).")
+    (note,) = load_knowledge({"heron": "a bird", "gnu": "horns"}, ["heron", "okapi"], embed).notes
+    assert note == "What was given has 1 name that is no class here, and left out: 'gnu'."
+    assert note in remarks(load_knowledge({"heron": "a bird", "gnu": "horns"}, ["heron", "okapi"], embed), ["heron"])
+    assert not load_knowledge({"heron": "a bird"}, ["heron", "okapi"], embed).notes
+
+
+def test_data_bring_texts_in_their_folder_or_beside_it_of_their_classes_or_codes(tmp_path: Path) -> None:
+    data = tmp_path / "birds"
+    (data / "heron").mkdir(parents=True)
+    source = Source("birds", data, "labels", "by hand", (Sample("a", None, label="SKU 1"),))
+    (tmp_path / "a.csv").write_text("path,class\nx.png,heron\n")
+    write_texts(tmp_path / "b.csv", [("okapi", "striped"), ("gnu", "horns")])
+    codes = {"SKU 1": "heron", "SKU 2": "tram"}
+    assert find_beside(source, ["heron", "tram"], codes) == ""
+    write_texts(tmp_path / "c.csv", [("sku 1", "a tall bird"), ("SKU 2", "on rails")])
+    assert find_beside(source, ["heron", "tram"], codes) == str(tmp_path / "c.csv")
+    write_texts(data / "d.csv", [("heron", "a tall bird"), ("tram", "on rails")])
+    assert find_beside(source, ["heron", "tram"], codes) == str(data / "d.csv")
+    (data / "heron" / "about.txt").write_text("a tall bird")
+    assert find_beside(source, ["heron", "tram"], codes) == "about"
+
+
 def test_classes_without_text_with_the_text_of_another_or_its_name_are_remarked_on() -> None:
     texts = {"heron": ("a bird",), "robin": ("A bird",), "tram": ("a bus on rails",)}
     notes = remarks(Knowledge(texts, "texts.csv"), ["heron", "robin", "tram", "bus"])
@@ -151,6 +179,7 @@ def test_folders_say_what_their_class_is(tmp_path: Path) -> None:
     [
         ("wikipedia", "no texts of classes called 'wikipedia'"),
         ("missing.csv", "can't be read"),
+        ("lm", r"Write them: deixis caption DATA --classes --by lm --out texts\.csv"),
         ({"hern": "a bird"}, "did you mean 'heron'"),
         ("about", "no folder to read about.txt from"),
     ],

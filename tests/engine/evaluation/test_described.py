@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def test_classes_of_which_nothing_is_said_are_left_out(tmp_path: Path, monkeypat
     assert found.facts["classes"] == 3
     assert found.facts["images"] == sum(sample.label in CLASSES[:3] for sample in LABELLED)
     assert any("4 classes of which nothing is said are left out" in note for note in found.notes)
+
+
+def test_a_table_beside_the_data_comes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    data = data_of(LABELLED)
+    data.source = dataclasses.replace(data.source, root=tmp_path / "photos")
+    given = table(tmp_path / "texts.csv")
+    found = run("described", knowing(monkeypatch, []), data, dataclasses.replace(given, knowledge=""))
+    assert found.facts["knowledge"] == given.knowledge
+    assert mean(found, "top1", "one sentence") == 1
 
 
 def test_what_can_not_be_measured_is_said_before_anything_is_embedded(tmp_path: Path) -> None:

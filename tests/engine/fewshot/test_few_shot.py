@@ -15,7 +15,7 @@ from deixis import zoo
 from deixis.engine.fewshot import cost, few_shot, learners
 from deixis.engine.fewshot.shots import Shots
 from deixis.errors import DeixisError
-from deixis.methods import coop
+from deixis.methods import cones, coop
 from deixis.methods.baselines.zero_shot import class_vectors
 from deixis.nn.dual import DualEncoder
 from tests.prompting import clip_like
@@ -242,6 +242,35 @@ def test_training_that_was_interrupted_ends_with_the_same_vectors(
     again = few_shot.learn("coop", encoder, NAMES, some, overrides={"epochs": 6}, checkpoint=path)
     assert steps == [0, 1, 2, 3, 3, 4, 5]
     assert torch.equal(again.context, straight.context)
+
+
+def test_stages_are_trained_one_after_the_other_and_each_resumes(
+    encoder: DualEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some, path = shots(encoder), tmp_path / "training.safetensors"
+    settings = {"second": ("adapter",), "epochs": 8}
+    straight = few_shot.learn("cones", encoder, NAMES, some, overrides=settings)
+    alone = few_shot.learn("cones", encoder, NAMES, some, overrides={"epochs": 4, "optim": straight.config.optim})
+    torch.testing.assert_close(straight.table(), alone.table())  # the second stage moves the layers alone
+    assert straight.adapter.weight.abs().sum() > 0
+    plain, steps = cones.Method.loss, []
+
+    def cut(self: Any, features: Any, batch: Any, progress: Any) -> Any:
+        steps.append((progress.stage, progress.step))
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        return plain(self, features, batch, progress)
+
+    monkeypatch.setattr(cones.Method, "loss", cut)
+    with pytest.raises(KeyboardInterrupt):
+        few_shot.learn("cones", encoder, NAMES, some, overrides=settings, checkpoint=path)
+    again = few_shot.learn("cones", encoder, NAMES, some, overrides=settings, checkpoint=path)
+    assert steps == [
+        *(("concepts", step) for step in range(4)),
+        *(("layers", step) for step in (0, 1, 2, 2, 3)),
+    ]
+    assert torch.equal(again.adapter.weight, straight.adapter.weight)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_forecast_tries_a_step_with_few_classes_and_multiplies(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from deixis.apps.caption.class_writer import LM, written_by_model
 from deixis.apps.caption.csv_output import require_free_csv
 from deixis.apps.caption.settings import CaptionSettings
 from deixis.apps.common.console import Reporter
@@ -15,7 +16,7 @@ from deixis.apps.common.runs import explained
 from deixis.apps.few_shot.classifier_inputs import model_of
 from deixis.apps.predict.settings import PredictOutput
 from deixis.data.knowledge.texts import write_texts
-from deixis.engine.fewshot.knowledge import embedder, knowledge_of
+from deixis.engine.fewshot.knowledge import embedder, knowledge_of, remarks_on
 from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
 from deixis.files import atomic_path
@@ -46,7 +47,11 @@ def write_class_texts(data: str, settings: CaptionSettings, output: PredictOutpu
     names = class_names(labels, least=2)
     with settings.active():
         encoder = model_of(settings.model or _MODEL)
-        known, notes = knowledge_of(settings.by, encoder, names, source, labels)
+        if settings.by == LM:
+            known = written_by_model(names, talk)
+            notes = remarks_on(known, encoder, names)
+        else:
+            known, notes = knowledge_of(settings.by, encoder, names, source, labels)
         pairs = known.pairs(names)
         kept = nearest_to_own(encoder, names, pairs)
     for note in notes:

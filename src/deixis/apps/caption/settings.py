@@ -22,7 +22,7 @@ class CaptionSettings(PredictSettings):
         bank: csv of terms that drafts are chosen from, such as a thesaurus.
         classes: write texts of the classes of the data, a csv (class, text), in place of captions of pictures.
         by: with --classes: where the texts are from: wordnet, kinds, glosses, emoji, templates, captions:DATA, about,
-            or a csv.
+            a csv, or lm (two sentences by SmolLM2, after `deixis data get smollm2`).
     """
 
     method: str = ""

@@ -36,8 +36,9 @@ from deixis.engine.features.embedding import image_states
 from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark
 from deixis.engine.fewshot.cost import estimate_cost, learn_resumed
-from deixis.engine.fewshot.knowledge import GivenKnowledge, knowledge_of, knowledge_settings, require_reader
+from deixis.engine.fewshot.knowledge import GivenKnowledge, require_reader, settings_by_texts
 from deixis.engine.fewshot.names import class_names, unreadable_names
+from deixis.engine.fewshot.shots import looks_at_cells
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.checkpoint import load_state, save_state
 from deixis.engine.training.stages import name_of
@@ -145,19 +146,19 @@ class FewShotClassifier:
         encoder = model_of(self.model)
         names = class_names(labels, {str(key): value for key, value in (self.names or {}).items()}, least=2)
         self._remark(*unreadable_names(encoder, names, overrides))
-        if self.knowledge is not None:
-            known, notes = knowledge_of(self.knowledge, encoder, names, source_of(X), labels)
-            self._remark(*notes)
-            overrides |= knowledge_settings(method, known, names)
+        source = source_of(X) if self.knowledge else None
+        texts, notes = settings_by_texts(method, self.knowledge, encoder, names, source, labels)
+        self._remark(*notes)
+        overrides |= texts
         few = few_shot_subset(samples, self.shots, self.seed)
         self._remark(*remarks_on(few, labels, self.shots))
         seconds, warning = estimate_cost(method, encoder, names, len(few.samples), overrides)
         self._remark(*[warning] * bool(warning))
-        states = image_states(encoder, [sample.picture for sample in few.samples], few.hashes)
-        cells = image_cells(encoder, [each.picture for each in few.samples]) if learners.reads_cells(method) else None
-        shots = FewShotBenchmark(encoder, few.known, states.embedding, states.features, cells).shots(
-            range(len(few.samples)), labels
-        )
+        shown = [sample.picture for sample in few.samples]
+        states = image_states(encoder, shown, few.hashes)
+        cells = image_cells(encoder, shown) if few_shot.reads_cells(method, encoder, names, overrides) else None
+        bench = FewShotBenchmark(encoder, few.known, states.embedding, states.features, cells)
+        shots = bench.shots(range(len(few.samples)), labels)
         self.method_, self.choice_ = learn_resumed(method, encoder, names, shots, overrides, self.seed, seconds)
         self.classes_, self.names_, self.shots_ = classes, names, shots.ids
         return self
@@ -171,8 +172,7 @@ class FewShotClassifier:
         return {name: texts for name, texts in zip(self.names_, own, strict=True) if texts}
 
     def add_classes(self, texts: Mapping[str, str | Sequence[str]]) -> FewShotClassifier:
-        """Adds classes that are known by their names and, to a method that reads any, by texts: at once, without a
-        picture. They stand behind the others.
+        """Adds classes that are known by name and, to a method that reads any, by texts: at once, behind the others.
 
         Args:
             texts: class -> its text or texts; an empty one leaves the name alone.
@@ -232,7 +232,7 @@ class FewShotClassifier:
         images = pictures(X)
         encoder = require_encoder(self.method_)
         states = image_states(encoder, images, hashes(images))
-        cells = image_cells(encoder, images) if learners.reads_cells(name_of(self.method_)) else None
+        cells = image_cells(encoder, images) if looks_at_cells(self.method_) else None
         return few_shot.logits(self.method_, states.embedding, states.features, cells)
 
     @property

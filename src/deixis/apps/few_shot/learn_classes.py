@@ -25,12 +25,12 @@ from deixis.apps.index.index import write_index
 from deixis.data.splits import concept_groups
 from deixis.engine.adaptation.divisions import division_seed
 from deixis.engine.features.cells import image_cells
-from deixis.engine.fewshot import learners
+from deixis.engine.fewshot import few_shot, learners
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores
 from deixis.engine.fewshot.cost import estimate_cost
 from deixis.engine.fewshot.draws import Labelled
 from deixis.engine.fewshot.few_shot import Pick
-from deixis.engine.fewshot.knowledge import knowledge_of, knowledge_settings, require_reader
+from deixis.engine.fewshot.knowledge import require_reader, settings_by_texts
 from deixis.engine.fewshot.names import class_names, unreadable_names
 from deixis.engine.fewshot.plans import FewShotPlan, few_shot_plan
 from deixis.engine.training.batching import require_encoder
@@ -90,17 +90,17 @@ def learn_classes(
     collection = check_and_read(source, talk)
     source = collection.source
     labels = sorted({str(sample.label) for sample in source.samples})
-    notes = unreadable_names(encoder, class_names(labels, least=2), overrides)
-    if settings.knowledge:
-        known, more = knowledge_of(settings.knowledge, encoder, class_names(labels), source, labels)
-        overrides |= knowledge_settings(method, known, class_names(labels))
-        notes += more
-    for note in notes:
+    names = class_names(labels, least=2)
+    notes = unreadable_names(encoder, names, overrides)
+    texts, more = settings_by_texts(method, settings.knowledge, encoder, names, source, labels)
+    overrides |= texts
+    for note in (*notes, *more):
         talk.say(note)
     seconds, warning = estimate_cost(method, encoder, labels, settings.shots * len(labels), overrides)
     if warning:
         talk.say(f"{warning} It is trained {settings.splits + 1} times: once per split, and finally on all images.")
-    bench = _bench(method, encoder, collection, talk)
+    cells = few_shot.reads_cells(method, encoder, names, overrides)
+    bench = _bench(encoder, collection, cells, talk)
     found = []
     with talk.step("learn"), talk.bar(f"{method}: splits") as bar:
         for index in range(settings.splits):
@@ -161,8 +161,8 @@ def _is_nested(name: str, label: str) -> bool:
     return label in folders[:-1]
 
 
-def _bench(method: str, encoder: DualEncoder, collection: CheckedDataset, talk: Reporter) -> FewShotBenchmark:
-    """All images, as the frozen model encodes them, with what the method reads of them."""
+def _bench(encoder: DualEncoder, collection: CheckedDataset, with_cells: bool, talk: Reporter) -> FewShotBenchmark:
+    """All images, as the frozen model encodes them, with their cells where the method reads them."""
     samples = collection.source.samples
     states = embed_plain(encoder, samples, collection.report.hashes, talk)
     groups = concept_groups(samples, collection.report.same, captions=False)
@@ -172,7 +172,7 @@ def _bench(method: str, encoder: DualEncoder, collection: CheckedDataset, talk: 
             "on others.",
             f"Give {_FEWEST} or more; `deixis.FewShotClassifier` trains on fewer, without a measurement.",
         )
-    cells = image_cells(encoder, collection.pictures) if learners.reads_cells(method) else None
+    cells = image_cells(encoder, collection.pictures) if with_cells else None
     return FewShotBenchmark(encoder, Labelled.of(samples, groups), states.embedding, states.features, cells)
 
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from deixis import zoo
+from deixis.apps.common.concepts import concept_names
 from deixis.apps.segment.settings import SegmentSettings
 from deixis.errors import DeixisError
 
-__all__ = ["checked_classes"]
+__all__ = ["checked_classes", "reads_classes"]
 
 _MOST = 100
+
+
+def reads_classes(model: str) -> bool:
+    """Whether a model is a run or index folder that is searched by words, and no run of a method.
+
+    Args:
+        model: as it was named.
+    """
+    folder = Path(model)
+    return (folder / "model" / "config.json").is_file() and not (folder / zoo.METHOD).is_file()
 
 
 def checked_classes(classes: Sequence[str], settings: SegmentSettings) -> tuple[str, ...]:
@@ -20,17 +33,23 @@ def checked_classes(classes: Sequence[str], settings: SegmentSettings) -> tuple[
         settings: model or method.
 
     Raises:
-        DeixisError: there is none, an empty one, one without a letter, one twice or more than 100; or a model has
-            classes of its own.
+        DeixisError: there is none, an empty one, one without a letter, one twice or more than 100; a model has classes
+            of its own; or one is a concept, and no run is named.
     """
     names = tuple(" ".join(each.split()) for each in classes)
     if settings.model:
-        if names:
+        if not names:
+            return ()
+        if not reads_classes(settings.model):
             raise DeixisError(
                 f"A model names its own classes, and {names[0]!r} was given.",
                 "Leave the classes out; or leave --model out, for classes of any name.",
             )
-        return ()
+    elif taught := [name for name in names if concept_names(name)]:
+        raise DeixisError(
+            f"{taught[0]!r} is a concept that a run was taught, and no run is named.",
+            "Name it: --model RUN; or leave the angle brackets out, for the words as they are.",
+        )
     if not names:
         raise DeixisError("There is no class.", 'Name one or several: deixis segment photo.jpg "a dog" "grass"')
     if len(names) > _MOST:

@@ -40,7 +40,8 @@ def run(
 
     Args:
         data: a picture, or a folder, csv / tsv / jsonl / json / parquet, shards (x-{000..099}.tar), or set:NAME.
-        classes: their names, each in quotation marks: "a dog" "grass"; none with a model that has its own.
+        classes: their names, each in quotation marks: "a dog" "grass", or with --model what a run was taught: "<my
+            mug>"; none with a model that has its own.
         settings: model or method.
         output: files, or the terminal.
         reading: names of columns.

@@ -17,7 +17,8 @@ from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, w
 from deixis.apps.predict.settings import PredictOutput
 from deixis.apps.predict.writing import predict_with
 from deixis.apps.segment.class_list import checked_classes
-from deixis.apps.segment.settings import AUTO, SegmentSettings
+from deixis.apps.segment.run_words import segmenter_of_run
+from deixis.apps.segment.settings import AUTO, AUTO_NAME, SegmentSettings
 from deixis.data.loading.crops import on_picture
 from deixis.engine.training.build import build
 from deixis.engine.training.train import fit
@@ -41,7 +42,7 @@ def segment(
     classes: str | Sequence[str] = (),
     *,
     model: Model = "",
-    method: str = "auto",
+    method: str = AUTO_NAME,
     sampler: str = "",
 ) -> Segments | list[Segments]:
     """Names the class of each pixel.
@@ -51,7 +52,8 @@ def segment(
     Args:
         images: one or several paths, Pillow images or arrays [H, W, 3].
         classes: names of the classes; none with a model that has its own.
-        model: the folder of a run whose method offers `segment`, or such a method.
+        model: the folder of a run whose method offers `segment`, or such a method; or a run or index folder whose model
+            reads the classes, with concepts that it was taught, such as `<my mug>`.
         method: by name, where no model is given: one that needs no training; `auto` is the best on generated scenes.
         sampler: support pictures of methods that learn classes from these.
 
@@ -65,7 +67,7 @@ def segment(
     names = [classes] if isinstance(classes, str) else list(classes)
     named = model if isinstance(model, str) else "a method"
     wanted = checked_classes(names, SegmentSettings(model=named, method=method, sampler=sampler))
-    ready = open_method(model, _CAPABILITY) if named else _free_method(method, wanted, sampler)
+    ready = _ready(model, method, wanted, sampler)
     found: list[Segments] = list(predict(ready, with_names(images), segment_with(ready)))
     return found[0] if is_single(images) else found
 
@@ -80,11 +82,15 @@ def segment_data(
     """
     names = checked_classes(classes, settings)
     with settings.active():
-        if settings.model:
-            ready = open_method(settings.model, _CAPABILITY)
-        else:
-            ready = _free_method(settings.method, names, settings.sampler)
+        ready = _ready(settings.model, settings.method, names, settings.sampler)
         predict_with(ready, data, segment_with(ready), output, reading, beside=_BESIDE)
+
+
+def _ready(model: Model, method: str, classes: Sequence[str], sampler: str) -> Any:
+    """What segments: the model, the words of a run, or a method for classes of any name."""
+    if isinstance(model, str) and not model:
+        return _free_method(method, classes, sampler)
+    return segmenter_of_run(model, classes, method) if classes else open_method(model, _CAPABILITY)
 
 
 def free_methods() -> list[str]:
@@ -103,7 +109,7 @@ def default_segmenter(classes: Sequence[str], like: Any = None) -> Any:
         DeixisError: what it is made of was not fetched.
     """
     if like is None:
-        return _free_method("auto", classes, "")
+        return _free_method(AUTO_NAME, classes, "")
     known = [part.name for part in read(AUTO).card.parts if part.kind != "names" and hasattr(like, part.name)]
     parts = {name: getattr(like, name) for name in known}
     return build(AUTO, parts={**parts, "names": list(classes)}).eval().to(current().device)
@@ -112,7 +118,7 @@ def default_segmenter(classes: Sequence[str], like: Any = None) -> Any:
 def _free_method(name: str, classes: Sequence[str], sampler: str) -> Any:
     """A method for classes of any name; what it builds from support pictures is built."""
     known = free_methods()
-    chosen = AUTO if name == "auto" else name
+    chosen = AUTO if name == AUTO_NAME else name
     if chosen not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""

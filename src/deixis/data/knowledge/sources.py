@@ -7,6 +7,8 @@ file `about.txt` in each class folder), and a csv with the columns `class` and `
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +19,13 @@ from deixis.data.datasets import emoji
 from deixis.data.datasets.sources.cache import finished
 from deixis.data.knowledge import wordnet as nouns
 from deixis.data.knowledge.senses import Embed, Sense, choose_senses
-from deixis.data.knowledge.texts import Knowledge, chosen, merged, read_texts
+from deixis.data.knowledge.texts import Knowledge, chosen, holds_texts, merged, read_texts
 from deixis.data.readers import sources
 from deixis.errors import DeixisError
 from deixis.inputs.phrases import head_noun, singular
 from deixis.types import Source
 
-__all__ = ["ABOUT", "SOURCES", "TEMPLATES", "load_knowledge", "senses_of"]
+__all__ = ["ABOUT", "SOURCES", "TEMPLATES", "find_beside", "load_knowledge", "senses_of"]
 
 ABOUT = "about.txt"
 """What a class folder may say of its class, a text a line."""
@@ -56,7 +58,7 @@ def load_knowledge(
     if isinstance(what, Mapping):
         given = {str(name): (own,) if isinstance(own, str) else tuple(own) for name, own in what.items()}
         pairs = ((name, text) for name, own in given.items() for text in own)
-        return Knowledge(chosen(merged(pairs), names, "What was given", also), "what was given")
+        return dataclasses.replace(chosen(merged(pairs), names, "What was given", also), source="what was given")
     text = str(what)
     if text.startswith(_CAPTIONS):
         return _from_captions(text.removeprefix(_CAPTIONS), names)
@@ -65,14 +67,35 @@ def load_knowledge(
     if text in SOURCES:
         return SOURCES[text](names, embed)
     if text.lower().endswith(".csv"):
-        return Knowledge(chosen(read_texts(Path(text)), names, text, also), text)
+        return chosen(read_texts(Path(text)), names, text, also)
     if text == "lm":
         raise DeixisError(
-            "Texts that are written by a language model come with a language model, and there is none.",
-            "Take wordnet, glosses or captions:DATA, or write a csv: class,text.",
+            "Texts of a language model are written and looked through before they are read.",
+            "Write them: deixis caption DATA --classes --by lm --out texts.csv, and give that csv.",
         )
     there = ", ".join((*SOURCES, "about", f"{_CAPTIONS}DATA"))
     raise DeixisError(f"There are no texts of classes called {text!r}.", f"Give one of {there}, or a csv: class,text.")
+
+
+def find_beside(source: Source, names: Sequence[str], also: Mapping[str, str] | None = None) -> str:
+    """What data bring of texts themselves, as `load_knowledge` takes it: `about`, or the first csv with the columns
+    `class` and `text` that has texts of two classes or more, in the folder of the data or beside it; empty: nothing.
+
+    Args:
+        source: of the pictures.
+        names: of the classes.
+        also: what tables may call classes instead.
+    """
+    root = Path(source.root)
+    if root.is_dir() and any(root.glob(f"*/{ABOUT}")):
+        return "about"
+    folders = [root, root.parent] if root.is_dir() else [root.parent]
+    tables = [each for folder in folders if folder.is_dir() for each in sorted(folder.glob("*.csv"))]
+    for path in filter(holds_texts, tables):
+        with contextlib.suppress(DeixisError):  # texts of other classes
+            if len(chosen(read_texts(path), names, str(path), also).texts) > 1:
+                return str(path)
+    return ""
 
 
 def senses_of(names: Sequence[str], embed: Embed) -> dict[str, Sense]:
@@ -185,7 +208,7 @@ def _from_folders(source: Source | None, names: Sequence[str], also: Mapping[str
     found = merged((name, line) for name, own in lines.items() for line in own)
     if not found:
         raise DeixisError(f"No class folder of {source.root} holds an {ABOUT}.", "Write one: a text a line.")
-    return Knowledge(chosen(found, names, f"{source.root}/*/{ABOUT}", also), ABOUT)
+    return dataclasses.replace(chosen(found, names, f"{source.root}/*/{ABOUT}", also), source=ABOUT)
 
 
 SOURCES: Mapping[str, Callable[[Sequence[str], Embed], Knowledge]] = {

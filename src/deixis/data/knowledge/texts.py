@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deixis.errors import DeixisError
 
-__all__ = ["Knowledge", "exchanged", "key_phrases", "read_texts", "remarks", "write_texts"]
+__all__ = ["Knowledge", "chosen", "exchanged", "holds_texts", "key_phrases", "read_texts", "remarks", "write_texts"]
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _STOP = frozenset(
@@ -22,6 +22,9 @@ _STOP = frozenset(
     "usually very was were when where which who whose with within without".split()
 )
 _SHOWN = 3
+_NEAR = 0.75
+"""Likeness of two names from which one may be a slip for the other."""
+
 _FIELDS = ("class", "text")
 
 
@@ -46,6 +49,19 @@ class Knowledge:
             names: of the classes; what is known of others is left out.
         """
         return tuple((name, text) for name in names for text in self.texts.get(name, ()))
+
+
+def holds_texts(path: Path) -> bool:
+    """Whether a file begins as a csv of texts of classes does; the rest is not read.
+
+    Args:
+        path: of the file.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return set(_FIELDS) <= set(next(csv.reader(file), []))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
 
 
 def read_texts(path: Path) -> dict[str, tuple[str, ...]]:
@@ -94,13 +110,13 @@ def merged(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
 
 def chosen(
     texts: Mapping[str, Sequence[str]], names: Sequence[str], where: str, also: Mapping[str, str] | None = None
-) -> dict[str, tuple[str, ...]]:
-    """The texts of the classes there are.
+) -> Knowledge:
+    """The texts of the classes there are, and a note on those of others.
 
     Args:
         texts: class -> texts, of these and perhaps of other classes.
         names: of the classes.
-        where: the texts are from, for the message.
+        where: the texts are from, for messages.
         also: what the texts may call classes instead -> their names.
 
     Raises:
@@ -108,14 +124,27 @@ def chosen(
     """
     clean = {**{_key(other): name for other, name in (also or {}).items()}, **{_key(name): name for name in names}}
     found = {clean[key]: tuple(own) for each, own in texts.items() if (key := _key(each)) in clean}
+    unknown = [each for each in texts if _key(each) not in clean]
     if texts and not found:
-        first = next(iter(texts))
+        first = unknown[0]
         near = difflib.get_close_matches(_key(first), clean, n=1, cutoff=0.0)
         raise DeixisError(
             f"{where} has texts of {len(texts)} classes, such as {first!r}, and none of these is a class here.",
             f"The classes here are {', '.join(map(repr, names[:_SHOWN]))}...; did you mean {clean[near[0]]!r}?",
         )
-    return found
+    return Knowledge(found, where, tuple(_left_out(unknown, clean, where)))
+
+
+def _left_out(unknown: Sequence[str], clean: Mapping[str, str], where: str) -> list[str]:
+    """What there is to say of names that are no class here: how many they are, and which are nearly one."""
+    if not unknown:
+        return []
+    near = [(each, difflib.get_close_matches(_key(each), clean, n=1, cutoff=_NEAR)) for each in unknown]
+    meant = [f"{each!r} (did you mean {clean[own[0]]!r}?)" for each, own in near if own]
+    more = f" and {len(meant) - _SHOWN} more like these" if len(meant) > _SHOWN else ""
+    named = f"{', '.join(meant[:_SHOWN])}{more}" if meant else _some(unknown)
+    what = "1 name that is" if len(unknown) == 1 else f"{len(unknown)} names that are"
+    return [f"{where} has {what} no class here, and left out: {named}."]
 
 
 def _key(name: str) -> str:

@@ -19,8 +19,9 @@ class EvalOptions:
         limit: maximum number of images to read; 0: all, or the protocol's own number.
         style: the style that cross-style and style train on; by default the one with the most images.
         templates: prompts for a class name, which replaces {}; their embeddings are averaged.
-        knowledge: what described is told of the classes: wordnet, glosses, captions:DATA or a csv (class, text); by
-            default the files about.txt of class folders.
+        knowledge: what described is told of the classes, and methods that read texts in few-shot, base-to-new and
+            cross-style: wordnet, glosses, captions:DATA or a csv (class, text); described by default reads the files
+            about.txt of class folders, or a csv in the folder of the data or beside it.
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
         associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};
             fairness reports by group how many images are.

@@ -150,7 +150,7 @@ def named(
         return few_shot.logits(method, embedding, features, cells)
     if isinstance(method, HasScoresOf):
         with torch.no_grad(), evaluating(method):
-            return method.scores_of(*fields_of(method, embedding, features, cells), names)
+            return method.scores_of(*fields_of(method, embedding, features, cells), names=names)
     if any(need.name == "labels" for need in card_of(method).needs):
         raise DeixisError(
             f"{name_of(method)} knows only the classes it was trained on, and no new ones.",

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from deixis import engine
 from deixis.data.splits import LARGEST_SHARE, Split, folds
-from deixis.engine.fewshot.learners import AUTO, CELLS, SPECS, candidates, reads_cells, require, settings_of, takes
-from deixis.engine.fewshot.shots import Shots, fields_of
+from deixis.engine.fewshot.learners import AUTO, CELLS, SPECS, candidates, require, settings_of, takes
+from deixis.engine.fewshot.shots import Shots, fields_of, looks_at_cells
 from deixis.engine.training.batching import require_encoder
 from deixis.engine.training.stages import card_of, trained
 from deixis.engine.training.train import Training, batches, fit
@@ -41,6 +41,7 @@ __all__ = [
     "forecast",
     "learn",
     "logits",
+    "reads_cells",
 ]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -119,14 +120,31 @@ def learn(
     if open_penalty and (parts := _parts(shots, seed)):
         changed["penalty"] = _Trial(method, encoder, names, shots, changed).penalty(parts)
     built = build(method, encoder, names, changed, seed)
+    fields_of(built, shots.embedding, shots.features, shots.cells)  # what is missing is said before any work
     if card_of(built).kind == "trained":
         size, steps = _length(built.config.epochs, len(shots), len(names), given="epochs" in changed)
-        training = Training(trained(built), batches(shots.batch(), size, seed), steps, seed=seed)
-        training.run(checkpoint=checkpoint, every=max(1, steps // _KEPT))
-        for stage in engine.stages(built)[1:]:  # what is solved for behind what was trained
-            fit(built, [shots.batch().to(encoder.device)], stage, seed)
+        _train(built, shots, (size, steps), seed, checkpoint)
         return built
     return _fitted(built, shots)
+
+
+def _train(method: FewShotMethod, shots: Shots, length: tuple[int, int], seed: int, checkpoint: Path | None) -> None:
+    """All stages of a method, each with its share of the steps; some are solved for, behind what was trained."""
+    size, steps = length
+    stages, saved = engine.stages(method), list[Path]()
+    shares = [stage.steps if stage.kind == "train" else 0.0 for stage in stages]
+    for place, stage in enumerate(stages):
+        start, end = (round(steps * sum(shares[:count]) / sum(shares)) for count in (place, place + 1))
+        if stage.kind == "fit":
+            fit(method, [shots.batch().to(require_encoder(method).device)], stage, seed)
+        elif end > start:
+            path = checkpoint and (checkpoint.with_stem(f"{checkpoint.stem}-{place}") if place else checkpoint)
+            data = batches(shots.batch(), size, seed)
+            training = Training(trained(method), data, end - start, stage=stage, seed=seed)
+            training.run(checkpoint=path, every=max(1, steps // _KEPT))
+            saved += [path] if path and place else []
+    for path in saved:
+        path.unlink(missing_ok=True)
 
 
 def choose(
@@ -191,7 +209,7 @@ def forecast(
         size, steps = _length(built.config.epochs, count, len(names), given="epochs" in (overrides or {}))
         wide = {"image_embedding": encoder.width, "image_features": encoder.feature_width}
         extra = {name: torch.ones(size, width) for name, width in wide.items()}
-        if reads_cells(method):
+        if looks_at_cells(built):
             extra[CELLS] = torch.ones(size, _cells(encoder), encoder.width)
         specs = {spec.name: spec for spec in SPECS if spec.name in extra}
         batch = Batch(tuple(map(str, range(size))), labels=torch.zeros(size).long(), extra=extra, specs=specs)
@@ -207,6 +225,23 @@ def forecast(
     trials = 0 if fixed else _FOLDS * len(PENALTIES)
     products = 4 * count * len(names) * min(count, encoder.feature_width)
     return seconds + products / _RATE * _ITERATIONS * (trials + 2)
+
+
+def reads_cells(
+    method: str, encoder: DualEncoder, names: Sequence[str], overrides: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether a method with these settings reads the cells of images; `auto` chooses from methods that do not.
+
+    Args:
+        method: as for `learn`.
+        encoder: the frozen model.
+        names: the classes.
+        overrides: as for `learn`.
+
+    Raises:
+        DeixisError: it does, and the model gives none.
+    """
+    return method != AUTO and looks_at_cells(build(method, encoder, names[:2], overrides or {}))
 
 
 def logits(
@@ -264,7 +299,11 @@ def build(
         names: the classes.
         overrides: settings that differ from the method's `desk` preset.
         seed: of initial weights.
+
+    Raises:
+        DeixisError: the model's embeddings were never trained, or what the method says of names and settings.
     """
+    encoder.require_embeddings(f"learn classes by {method}")
     parts = {"encoder": encoder, "names": tuple(names)}
     built = engine.build(method, "desk", {**overrides, "names": tuple(names)}, parts, seed).to(encoder.device)
     assert isinstance(built, FewShotMethod), "what is offered has `names` and `scores`"

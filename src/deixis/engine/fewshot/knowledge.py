@@ -19,7 +19,17 @@ from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.types import Source
 
-__all__ = ["GivenKnowledge", "embedder", "knowledge_of", "knowledge_settings", "remarks_on", "require_reader"]
+__all__ = [
+    "GivenKnowledge",
+    "embedder",
+    "knowledge_of",
+    "knowledge_settings",
+    "readers",
+    "remarks_on",
+    "require_reader",
+    "settings_by_texts",
+    "without_texts",
+]
 
 GivenKnowledge: TypeAlias = str | Path | Mapping[str, str | Sequence[str]]
 """The name of a source, a csv, or class -> its text or texts."""
@@ -37,6 +47,27 @@ def embedder(encoder: DualEncoder) -> Embed:
         return rows
 
     return embed
+
+
+def readers(methods: Sequence[str]) -> list[str]:
+    """Those of some methods that read texts of classes."""
+    return [name for name in methods if takes(name, _KNOWLEDGE)]
+
+
+def without_texts(methods: Sequence[str]) -> list[str]:
+    """What there is to say of methods to which no texts of classes are given: nothing where none reads any.
+
+    Args:
+        methods: by name.
+    """
+    reading = readers(methods)
+    if not reading:
+        return []
+    verb = "reads" if len(reading) == 1 else "read"
+    return [
+        f"{', '.join(reading)} {verb} texts of classes, and none are given: all is by the class names alone. Give some "
+        "as knowledge: wordnet, or a csv with the columns class and text."
+    ]
 
 
 def require_reader(method: str) -> None:
@@ -108,3 +139,30 @@ def knowledge_settings(method: str, knowledge: Knowledge, names: Sequence[str]) 
         words = key_phrases(texts, names=names)
         found[_PHRASES] = tuple((name, phrase) for name, own in words.items() for phrase in own)
     return {name: value for name, value in found.items() if takes(method, name)}
+
+
+def settings_by_texts(
+    method: str,
+    what: GivenKnowledge | None,
+    encoder: DualEncoder,
+    names: Sequence[str],
+    source: Source | None = None,
+    labels: Sequence[str] = (),
+) -> tuple[dict[str, Any], list[str]]:
+    """`knowledge_settings` of what `knowledge_of` gives, and what there is to say; where nothing is given, of that.
+
+    Args:
+        method: that learns the classes.
+        what: as for `knowledge_of`; None or empty: there are no texts.
+        encoder: as there, and so is what follows.
+        names: of the classes.
+        source: of the pictures.
+        labels: of the same classes.
+
+    Raises:
+        DeixisError: there are none, or none of these classes.
+    """
+    if not what:
+        return {}, without_texts([method])
+    known, notes = knowledge_of(what, encoder, names, source, labels)
+    return knowledge_settings(method, known, names), notes

@@ -18,7 +18,6 @@ __all__ = [
     "candidates",
     "changed_settings",
     "offered",
-    "reads_cells",
     "require",
     "settings_of",
     "takes",
@@ -46,15 +45,6 @@ def offered() -> list[str]:
         and {need.name for need in card.needs} <= given
         and {part.name for part in card.parts} == {"encoder", "names"}
     ]
-
-
-def reads_cells(method: str) -> bool:
-    """Whether a method reads the cells of images; `auto` chooses from methods that do not.
-
-    Args:
-        method: one of `offered()`, or `auto`.
-    """
-    return method != AUTO and any(need.name == CELLS for need in read(method).card.needs)
 
 
 def candidates() -> list[str]:

@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deixis.engine.fewshot.learners import CELLS, SPECS
-from deixis.engine.training.stages import card_of
+from deixis.engine.fewshot.learners import CELLS, SPECS, candidates
+from deixis.engine.training.batching import needs_of, require_encoder
+from deixis.engine.training.stages import card_of, name_of, stages
+from deixis.errors import DeixisError
 from deixis.types import Batch
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["Shots", "fields_of"]
+__all__ = ["Shots", "fields_of", "looks_at_cells"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +56,55 @@ class Shots:
         return Batch(self.ids, labels=self.labels, extra=extra, specs={s.name: s for s in SPECS if s.name in extra})
 
 
+def looks_at_cells(method: AnyMethod) -> bool:
+    """Whether the scores of a method, as it is built, are made of the cells of images, too.
+
+    Args:
+        method: that learns classes.
+
+    Raises:
+        DeixisError: they are, and its model gives none.
+    """
+    encoder = require_encoder(method)
+    if CELLS in _read(method) and not hasattr(encoder.image_tower, "tokens"):
+        raise DeixisError(
+            f"{name_of(method)} with these settings reads the cells of images, and {encoder.name} gives none.",
+            f"Take a method that reads images as wholes, such as {', '.join(candidates())}; or a model with cells, "
+            "such as starter.",
+        )
+    return CELLS in _read(method)
+
+
+def _read(method: AnyMethod) -> list[str]:
+    """The names of the fields that the scores of a method are made of: those of its card, in its order, and then those
+    that its settings add, which its stages tell."""
+    needs = [*card_of(method).needs, *(need for stage in stages(method) for need in needs_of(method, stage))]
+    there = {spec.name for spec in SPECS}
+    return [name for name in dict.fromkeys(need.name for need in needs) if name in there] or ["image_embedding"]
+
+
 def fields_of(
     method: AnyMethod,
     embedding: Float[Tensor, "B D"],
     features: Float[Tensor, "B F"],
     cells: Float[Tensor, "B P D"] | None = None,
 ) -> list[Float[Tensor, "B ..."]]:
-    """Those of the fields that the scores of a method are made of, in the order of its card.
+    """Those of the fields that the scores of a method are made of.
 
     Args:
         method: that learns classes.
         embedding: of images, as in `Shots`.
         features: as in `Shots`.
         cells: as in `Shots`.
+
+    Raises:
+        DeixisError: it reads cells, and there are none.
     """
     given = {"image_embedding": embedding, "image_features": features, **({} if cells is None else {CELLS: cells})}
-    names = [need.name for need in card_of(method).needs if need.name in given or need.name == CELLS]
-    return [given[name] for name in names or ["image_embedding"]]
+    names = _read(method)
+    if cells is None and CELLS in names:
+        raise DeixisError(
+            f"{name_of(method)} reads the cells of images, and none were computed.",
+            "Take data of which they are, or settings without them.",
+        )
+    return [given[name] for name in names]

@@ -328,7 +328,7 @@ class HasScoresOf(Protocol):
 
     @property
     def scores_of(self) -> Callable[..., Float[Tensor, "B C"]]:
-        """Logits of any classes by their names, which are the last argument, from the fields that `scores` takes."""
+        """Logits of any classes by their `names`, a keyword, from the fields that `scores` takes."""
 
 
 @runtime_checkable

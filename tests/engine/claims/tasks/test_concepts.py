@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_restricted_bench_holds_the_images_of_its_classes_alone(bench: FewShot
     where = [bench.data.ids.index(each) for each in some.data.ids]
     assert torch.equal(some.embedding, bench.embedding[where])
     assert some.data.sides == SIDES * 2
+
+
+def test_arms_that_read_cells_are_tried_where_the_task_has_computed_some(bench: FewShotBenchmark) -> None:
+    cells = torch.randn(len(bench.data.ids), 4, bench.encoder.width, generator=torch.Generator().manual_seed(1))
+    settings = {"context": "off", "most_phrases": 0, "head": True, "epochs": 1}
+    with pytest.raises(DeixisError, match="kapt reads the cells of images"):
+        accuracy(bench, Knowledge({}, ""), "kapt", **settings)
+    some = dataclasses.replace(bench, cells=cells)
+    assert torch.equal(concepts.only(some, ("tram",)).cells, cells[8:12])
+    assert 0 <= accuracy(some, Knowledge({}, ""), "kapt", **settings) <= 1
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from deixis.data import catalogue
 from deixis.data.knowledge.texts import Knowledge, exchanged
 from deixis.engine.claims.claim_tasks import require_least
 from deixis.engine.claims.tasks.few_shot import FewShotTask, bench_of
+from deixis.engine.features.cells import image_cells
 from deixis.engine.fewshot.benchmark import FewShotBenchmark, TrialScores, labelled
 from deixis.engine.fewshot.draws import Labelled, parts, two_sided
 from deixis.engine.fewshot.knowledge import knowledge_of, knowledge_settings
@@ -61,6 +62,7 @@ class Options:
         texts: `own`, or `exchanged` between the classes, the control.
         exchanged: measures of halves are the mean of a draw and of the same with its halves exchanged.
         least: images below which a class is left out.
+        cells: compute the cells of images, for arms that read them.
     """
 
     sets: tuple[str, ...] = ("emoji-styles/concepts",)
@@ -72,6 +74,7 @@ class Options:
     texts: str = "own"
     exchanged: bool = True
     least: int = 6
+    cells: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +120,7 @@ def make(options: Options, seed: int) -> DescribedTask:
     encoder = zoo.load(options.model)
     benches, texts = list[FewShotBenchmark](), dict[str, tuple[str, ...]]()
     for source in sources:
-        whole = bench_of(encoder, source)
+        whole = _with_cells(bench_of(encoder, source), source) if options.cells else bench_of(encoder, source)
         names = class_names(two_sided(whole.data, parts(whole.data, 0, _TEST, _VALIDATION)))
         known, _ = knowledge_of(options.knowledge, encoder, names)
         chosen = _class_sets([name for name in names if name in known.texts], names, options, seed)
@@ -127,6 +130,11 @@ def make(options: Options, seed: int) -> DescribedTask:
     if options.texts == "exchanged":
         knowledge = exchanged(knowledge, sorted(texts), seed)
     return DescribedTask(tuple(benches), options.shots, seed, options.exchanged, knowledge)
+
+
+def _with_cells(bench: FewShotBenchmark, source: Source) -> FewShotBenchmark:
+    """With the cells of its images, from the store where they are there."""
+    return dataclasses.replace(bench, cells=image_cells(bench.encoder, [each.picture for each in source.samples]))
 
 
 def _large(source: Source, least: int) -> Source:
@@ -173,4 +181,5 @@ def only(bench: FewShotBenchmark, names: Sequence[str]) -> FewShotBenchmark:
         ),
         embedding=bench.embedding[index],
         features=bench.features[index],
+        cells=None if bench.cells is None else bench.cells[index],
     )

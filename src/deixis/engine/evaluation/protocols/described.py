@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deixis.data.knowledge import Knowledge, load_knowledge
-from deixis.data.knowledge.sources import ABOUT
+from deixis.data.knowledge.sources import ABOUT, find_beside
 from deixis.data.knowledge.texts import exchanged, read_texts
 from deixis.engine.evaluation.classify import accuracies, labels_of
 from deixis.engine.evaluation.data import EvalData, EvalSet, on_test
@@ -57,23 +57,22 @@ class _Plan(NamedTuple):
 
 def prepare(data: EvalData, options: EvalOptions, talk: EvalReporter) -> _Plan:
     """The labelled images, all classes of the data, and where the sentences are from."""
-    what = options.knowledge or ("about" if _say_themselves(data) else "")
-    if not what:
-        raise DeixisError(
-            "No sentences about the classes are given.",
-            f"Name a source, as --knowledge wordnet or --knowledge texts.csv, or put a file {ABOUT} in class folders.",
-        )
-    if what.lower().endswith(".csv"):
-        read_texts(Path(what))  # before anything is embedded
+    if options.knowledge.lower().endswith(".csv"):
+        read_texts(Path(options.knowledge))  # before anything is embedded
     require_places(options.templates)
     every = data.labelled(options.limit, talk.say)
     classes = tuple(sorted({str(sample.label) for sample in every.samples}))
-    return _Plan(on_test(every), classes, class_names(classes, least=_FEWEST), what)
-
-
-def _say_themselves(data: EvalData) -> bool:
-    root = Path(data.source.root)
-    return root.is_dir() and any(root.glob(f"*/{ABOUT}"))
+    names = class_names(classes, least=_FEWEST)
+    what = options.knowledge or find_beside(data.source, names, dict(zip(classes, names, strict=True)))
+    if not what:
+        raise DeixisError(
+            "No sentences about the classes are given.",
+            f"Name a source, as --knowledge wordnet or --knowledge texts.csv, or put a file {ABOUT} in class folders, "
+            "or a csv with the columns class and text beside the data.",
+        )
+    if what != options.knowledge:
+        talk.say(f"Sentences about the classes: {what}.")
+    return _Plan(on_test(every), classes, names, what)
 
 
 def measure(plan: _Plan, model: EvalModel, options: EvalOptions, talk: EvalReporter) -> EvalOutput:
