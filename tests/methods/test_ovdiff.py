@@ -197,3 +197,9 @@ def test_what_was_built_is_read_back(fitted: Any) -> None:
     other.take_sizes({name: tuple(value.shape) for name, value in state.items()})
     other.load_state_dict(state)
     assert torch.equal(other.segment(IMAGES), fitted.segment(IMAGES))
+
+
+def test_the_paper_s_own_sampler_is_refused_before_any_model_is_fetched() -> None:
+    """Stable Diffusion is no part of the library; the other parts of the preset are hundreds of megabytes."""
+    with pytest.raises(DeixisError, match=r"'diffusers:stable-diffusion-v1-5' draws by diffusion"):
+        engine.build("ovdiff", "paper")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -84,3 +85,18 @@ def test_what_differs_from_the_surroundings_of_a_box_is_outlined() -> None:
 def test_a_box_in_which_nothing_differs_stays_filled() -> None:
     found = boxed("outlined_boxes", MIDDLE).segment(torch.zeros(1, 3, 64, 64))
     assert torch.equal(found, boxed("filled_boxes", MIDDLE).segment(torch.zeros(1, 3, 64, 64)))
+
+
+def test_words_that_the_detector_does_not_know_are_looked_for_though_no_region_looks_like_them() -> None:
+    """Grass is no thing: no crop is likely to be it, and the score map finds it all the same."""
+    method: Any = engine.build("outlined_boxes", "tiny", {"spread": True}, parts={"names": ["grass", "sea"]})
+    finder = method._finder
+    finder.config = dataclasses.replace(finder.config, crop_threshold=1.1)  # that no region reaches
+    scores = torch.zeros(1, 3, 32, 32)
+    scores[0, 1, :16], scores[0, 2, 24:] = 1.0, 1.0
+    method._map.of_plain = lambda images: scores.clone()
+    found = method.segment(IMAGES[:1])[0]
+    boxes = method.class_boxes(IMAGES[:1])
+    assert [(box.number, box.source) for box in boxes] == [(0, "crop"), (1, "crop")]
+    assert found.argmax(0)[:, 0].tolist() == [1] * 16 + [0] * 8 + [2] * 8
+    assert found[1, :16].unique().tolist() == pytest.approx([boxes[0].chance])

@@ -10,10 +10,13 @@ unless it is stuff (grass, sky), which has none; those that look like stuff are 
 image-text model sees in the image take part. Scores are averaged over windows and extractors, and may be refined by the
 affinity of pixels.
 
-What differs from the authors' code: the sampler is any part of that kind (theirs is Stable Diffusion 1.5, which needs
-weights that are not here; reports name the sampler), extractors are stage maps of any image towers, and a class whose
-support pictures show no pixel due to it is left out, where theirs would meet a prototype that is no number. The
-vectors stored beside the tests are the authors' for prototypes, and a transcription of their script for the rest.
+What differs from the authors' code: their sampler, Stable Diffusion 1.5, is not part of this library, so the preset
+`paper` is refused unless another sampler is named: pictures are taken from a folder or a set, or are generated scenes
+(reports name the sampler). Where a sampler can't tell which pixels are due to a name (pictures without transparency),
+the cosines of the encoder's cells with the name stand for the attribution that theirs reads from cross-attention.
+Extractors are stage maps of any image towers. A class whose support pictures show no pixel due to it is left out, where
+theirs would meet a prototype that is no number. The vectors stored beside the tests are the authors' for prototypes,
+and a transcription of their script for the rest.
 """
 
 from __future__ import annotations
@@ -63,8 +66,8 @@ CARD = Card(
     needs=(FieldSpec("images", "B 3 H W"),),
     parts=(
         Part("names", "names"),
-        Part("extractors", "image_tower", frozen=True, many=True),
         Part("sampler", "sampler", frozen=True),
+        Part("extractors", "image_tower", frozen=True, many=True),
         Part("encoder", "dual_encoder", frozen=True),
         Part("proposals", "proposals", frozen=True, optional=True),
     ),

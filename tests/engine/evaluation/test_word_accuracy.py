@@ -47,3 +47,17 @@ def test_a_word_counts_but_for_case_and_signs_and_letters_that_are_wrong_are_cou
         dataclasses.replace(plan), EvalModel("run", trained), EvalOptions(), Reporter(quiet=True)
     )
     assert float(again.arms[""][Column("accuracy")].values.sum()) == 0
+
+
+@pytest.mark.parametrize("read", ["NO PARKING", "NOPARKING", " NO  PARKING "])
+def test_blanks_between_words_of_a_sign_count_in_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """PP-OCR reads blanks, a reader of single words has none: both read the sign as it is."""
+    Image.new("RGB", (64, 16)).save(tmp_path / "sign.png")
+    sample = Sample("sign", tmp_path / "sign.png", ("NO PARKING",))
+    plan = EvalSet.of(Source("signs", tmp_path, "captions", "png", (sample,)), ("a",))
+    method = build("ppocr", "tiny")
+    monkeypatch.setattr(method, "read_lines", lambda pictures: ([read], [1.0]))
+    found = word_accuracy.measure(plan, EvalModel("reader", method), EvalOptions(), Reporter(quiet=True)).arms[""]
+    assert [float(found[Column(metric)].values.sum()) for metric in ("accuracy", "exact", "edits")] == [1, 1, 0]

@@ -95,6 +95,14 @@ def test_a_new_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("lm", "gpt2", r"no lm called 'gpt2'. There are: tiny .*scratch"),
         ("proposals", "detr", r"Mask proposals come with OVDiff. There are: centernet"),
         ("sampler", "sd15", r"Stable Diffusion is not loaded here.* There are: set:NAME"),
+        *(
+            (
+                "sampler",
+                f"diffusers:{name}",
+                r"draws by diffusion, and none that does can be built here.* Give a folder",
+            )
+            for name in ("./sd", "/models/sd15", "stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5", "")
+        ),
         ("text_encoder", "minilm6", r"no model called 'minilm6'"),
         ("dual_encoder", "scratch", r"a new model, whose words come from captions"),
         ("image_tower", "scratch:rnn", r"'rnn' is unknown"),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from deixis.methods.baselines import detect_match
 from deixis.nn.dual import DualEncoder
 from deixis.ops.regions.boxes import nms
-from deixis.types import Card, FieldSpec, Part
+from deixis.types import Card, FieldSpec, GroundOutput, Part
 from deixis.types.protocols import Names, Proposals
 
 __all__ = ["CARD", "CLAIMS", "ClassBox", "Config", "Method"]
@@ -138,13 +138,17 @@ class Method(nn.Module):
         for number, name in enumerate(self.names[:]):
             tokens = self.encoder.tokenize([str(name)]).to(images.device)
             output = self._finder.ground(images, tokens.ids, tokens.mask)
-            boxes, chances = output.boxes[0], output.scores[0, 0].float()
-            assert output.thresholds is not None
-            good = (output.valid[0] & (chances >= output.thresholds[0, 0])).nonzero().flatten()
-            kept = good[nms(boxes[good], chances[good], _SAME)].tolist()
-            source = output.sources[0][0]
+            boxes, chances, source = output.boxes[0], output.scores[0, 0].float(), output.sources[0][0]
+            kept = self._kept(output)
             found += [ClassBox(_corners(boxes[each]), float(chances[each]), number, source) for each in kept]
         return found
+
+    def _kept(self, output: GroundOutput) -> list[int]:
+        """Which regions of one image are of a class: those that are likely enough, each thing once."""
+        boxes, chances = output.boxes[0], output.scores[0, 0].float()
+        assert output.thresholds is not None
+        good = (output.valid[0] & (chances >= output.thresholds[0, 0])).nonzero().flatten()
+        return good[nms(boxes[good], chances[good], _SAME)].tolist()  # type: ignore[no-any-return]
 
     def pixels(self, image: Float[Tensor, "3 H W"], box: ClassBox) -> Bool[Tensor, "H W"]:
         """Those that are of the box's class: here all that lie in it.

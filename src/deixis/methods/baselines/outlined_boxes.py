@@ -7,8 +7,8 @@ anew from the pixels of the box where m is above 0, some times; then m is refine
 a pixel is of the thing where it is above 0. This is GrabCut (Rother et al. 2004) with centroids for mixtures, and a
 diffusion for the cut. Where little of a box would be left, or nearly all is, the box is filled.
 
-Words that are no kind of the detector's have no boxes worth the name: they are painted first, by the score map of the
-whole image, and boxes lie on them.
+Words that are no kind of the detector's have no boxes worth the name: they are looked for all over the image, by the
+score map, whether or not a region looks like them, and boxes lie on what is found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from deixis.nn.dense.window_maps import unit_range
 from deixis.nn.dual import DualEncoder
 from deixis.ops.dense.affinity import refine_scores
 from deixis.ops.dense.prototypes import k_means
-from deixis.types import Card, FieldSpec, Part
+from deixis.types import Card, FieldSpec, GroundOutput, Part
 from deixis.types.protocols import Names, Proposals
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "pixel_features", "thing_scores"]
@@ -159,6 +159,12 @@ class Method(filled_boxes.Method):
                 found[0, inside] = 0.0
                 found[number + 1, inside] = max(box.chance for box in boxes if box.number == number)
         return found
+
+    def _kept(self, output: GroundOutput) -> list[int]:
+        """Of a word that the detector does not know, the likeliest region, for its chance: the map finds where."""
+        if self._map is None or output.sources[0][0] != "crop":
+            return super()._kept(output)
+        return [int(output.scores[0, 0].masked_fill(~output.valid[0], -1.0).argmax())]
 
     def pixels(self, image: Float[Tensor, "3 H W"], box: ClassBox) -> Bool[Tensor, "H W"]:
         """Those of the box that differ from its surroundings.

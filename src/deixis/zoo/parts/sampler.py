@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+from deixis.errors import DeixisError
 from deixis.nn.vision.disc_sampler import DiscSampler
 from deixis.types import PartKind, PartSource, Source
 from deixis.types import protocols as contracts
@@ -32,7 +34,8 @@ PART = PartKind(
         ),
         PartSource("tiny", "tiny", "discs in a colour of the text's own before noise, for tests"),
     ),
-    later="Stable Diffusion is not loaded here: give a sampler of your own in place of a name.",
+    later="Stable Diffusion is not loaded here (no name diffusers:...): give a folder of pictures in its place, or, in "
+    "Python, a sampler of your own.",
 )
 
 _FROM_DATA = {"set": ("cutout_sampler", "CutoutSampler"), "scenes": ("scene_sampler", "SceneSampler")}
@@ -48,7 +51,7 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> contracts
         seed: not asked; random numbers are given with each text.
 
     Raises:
-        DeixisError: no such name, or the set is not in the cache.
+        DeixisError: no such name, it is of a diffusion model, or the set is not in the cache.
     """
     if not isinstance(name, str):
         sampler: contracts.Sampler = name
@@ -56,7 +59,12 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> contracts
     if name == "tiny":
         return DiscSampler(32).eval()
     kind = name.partition(":")[0]
-    if kind not in _FROM_DATA and ("/" in name or "." in name):
+    if kind == "diffusers":
+        raise DeixisError(
+            f"The sampler {name!r} draws by diffusion, and none that does can be built here.",
+            "Give a folder of pictures with captions or labels, such as my-pictures; or set:stamps, or scenes.",
+        )
+    if kind not in _FROM_DATA and ("/" in name or "." in name or Path(name).is_dir()):
         kind = "set"
     if kind not in _FROM_DATA:
         raise no_such_part("sampler", name)
