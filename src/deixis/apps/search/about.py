@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from deixis.apps.common.formatting import counted
 from deixis.apps.respects.stored import Respect, nearest_respect, read_respects
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
+from deixis.data.aspects import holds_measurements
 from deixis.errors import DeixisError
 from deixis.ops.similarity.subspaces import span_of
 from deixis.ops.stats import t_interval
@@ -173,6 +174,11 @@ def _values(searcher: Searcher, about: str, columns: Sequence[str]) -> list[str]
         raise DeixisError(
             f"The column {about!r} has {len(found)} different values, and {_MOST} at most tell pictures apart.",
             "Name another, or give the values: --values red,green,blue",
+        )
+    if holds_measurements(found):
+        raise DeixisError(
+            f"The column {about!r} holds measured numbers, and what is alike among them has no limit.",
+            "Name another, or give words for ranges of them: --values small,medium,large",
         )
     return found
 
