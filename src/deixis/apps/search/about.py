@@ -34,6 +34,8 @@ _MOST = 200
 """Values of a column; one with more is no respect but a name of each picture."""
 
 _FIRST, _ASKED, _FEW = 10, 500, 20
+_LETTERS = 200
+"""What is longer names no respect."""
 
 
 class Likeness(NamedTuple):
@@ -80,15 +82,23 @@ def search_about(
         say: receives how much more alike the answers are, where the index says which value pictures have.
 
     Raises:
-        DeixisError: there is no such respect or column, or too few or too many values.
+        DeixisError: the respect is empty or a page long; there is no such respect or column, or too few or too many
+            values.
     """
     k, where = options
     require_answers(k)
+    if not about.strip():
+        raise DeixisError("The respect is empty.", "Name one: --about colour. Or leave it out to compare in all.")
     index = searcher.index
     rows = index.row_numbers
     direction = torch.from_numpy(np.array(vector, np.float32))
     known = {} if values else read_respects(searcher.run, str(index.manifest["fingerprint"]))
     columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
+    if len(about) > _LETTERS and not any(columns):
+        raise DeixisError(
+            f"The respect {about[:40]!r}... has {len(about)} letters, and a model reads the first words of a page alone.",
+            "Name it in a few words: --about colour",
+        )
     if known and (about in known or not any(columns)):
         respect = nearest_respect(about, known, searcher.text_encoder.encode_text)
         compared = _learned(searcher, query, respect, direction, say)
