@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deixis.apps.words.remarks import on_all, tag_remarks, two_spellings
 from deixis.apps.words.tags import cut, tag_table, tags_of
 from deixis.apps.words.written import Decision, TagCells, WrittenWords
 from deixis.engine.tag_suggestions import hold_back, ranks_of
@@ -106,6 +107,50 @@ def test_decisions_of_the_page_are_learned_from_and_never_written_over(data: Pat
     assert first.tag not in [each.tag for each in anew.suggestions.get(place, ())]
     assert anew.table.entries()[place].of(first.tag) == "refused"
     assert anew.table.entries()[other].of(second.tag) == "accepted"
+
+
+def test_tags_that_look_like_one_word_in_two_spellings_are_named_and_not_merged() -> None:
+    pairs = [("color", "colour"), ("dog", "dogs"), ("beach", "beaches"), ("cities", "city"), ("t-shirt", "tshirt")]
+    pairs += [("caf\u00e9", "cafe\u0301"), ("organise", "organize"), ("stra\u00dfe", "strasse")]
+    for pair in pairs:
+        assert two_spellings(pair) == [tuple(sorted(pair))], pair
+    others = "cat car boat goat house mouse light night bus gas glass version1 version2 2019 2020 green greek"
+    assert two_spellings(others.split()) == []
+    tags = [["dog", "colour", "photo"], ["dogs", "color", "photo"], ["dog", "colour", "photo"], []]
+    assert on_all(tags) == ["photo"]
+    assert tag_table(tags, 1, 10).words == ("photo", "colour", "dog", "color", "dogs"), "nothing is merged"
+    assert tag_remarks(tags) == [
+        "Perhaps one word in two spellings: color (1 picture) and colour (2), dog (2 pictures) and dogs (1). They "
+        "count apart: write one of both wherever the same is meant.",
+        "On every picture that has tags, and so telling nothing: photo.",
+    ]
+    assert tag_remarks([["sea"], ["wood"]]) == []
+
+
+def test_of_many_such_pairs_the_commonest_are_named_and_the_rest_counted() -> None:
+    words = "garden bridge sailor window flower mirror basket".split()
+    tags = [[word, f"{word}s"] for number, word in enumerate(words) for _ in range(number + 1)]
+    (remark,) = tag_remarks(tags)
+    assert remark.startswith("Perhaps one word in two spellings: basket (7 pictures) and baskets (7), mirror (6 ")
+    assert "and 2 pairs more. They count" in remark
+
+
+@pytest.mark.slow
+def test_remarks_about_tags_are_told_and_written(data: Path, tmp_path: Path) -> None:
+    with open(data, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / "tagged.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "keywords"))
+        for number, row in enumerate(rows):
+            writer.writerow(
+                (row["path"], row["keywords"].replace("boat", "boats" if number % 2 else "boat") + "; photo")
+            )
+    answer = deixis("words", tmp_path / "tagged.csv", "--model", "tiny", "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    assert "Perhaps one word in two spellings: boat (8 pictures) and boats (8)." in answer.out + answer.err
+    remarks = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["remarks"]
+    assert remarks[1] == "On every picture that has tags, and so telling nothing: photo."
 
 
 def test_a_tag_is_in_one_list_at_the_most_and_lists_read_as_they_were_written() -> None:

@@ -96,7 +96,7 @@ def search_about(
     columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
     if len(about) > _LETTERS and not any(columns):
         raise DeixisError(
-            f"The respect {about[:40]!r}... has {len(about)} letters, and a model reads the first words of a page alone.",
+            f"The respect {about[:40]!r}... has {len(about)} letters, and models read the first words of a page.",
             "Name it in a few words: --about colour",
         )
     if known and (about in known or not any(columns)):

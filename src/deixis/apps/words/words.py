@@ -17,6 +17,7 @@ from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
+from deixis.apps.words.remarks import tag_remarks
 from deixis.apps.words.settings import LEARNS, WordsSettings
 from deixis.apps.words.tags import TagTable, cut, tag_table, tags_of
 from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows, write_rows
@@ -96,6 +97,9 @@ def words(
     samples = checked.source.samples
     tags = tags_of(samples, settings.tags)
     table = tag_table(tags, settings.least, settings.most)
+    remarks = tag_remarks(tags)
+    for remark in remarks:
+        talk.say(remark)
     with settings.active():
         encoder = load_encoder(settings.model)
         features = embed_plain(encoder, samples, checked.report.hashes, talk).features.float()
@@ -120,6 +124,7 @@ def words(
             **measured,
             "sentence": _sentence(measured),
             "suggested": len(rows),
+            "remarks": remarks,
             "seconds": clock.read(),
             "versions": versions(),
         }
