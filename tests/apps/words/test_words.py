@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional as F
 
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.words.looks import looks_of
 from deixis.apps.words.remarks import on_all, tag_remarks, two_spellings
 from deixis.apps.words.tags import cut, tag_table, tags_of
 from deixis.apps.words.written import Decision, TagCells, WrittenWords
 from deixis.engine.tag_suggestions import hold_back, ranks_of
 from deixis.errors import DeixisError
-from deixis.types import Sample
-from tests.commands import deixis
+from deixis.inputs.images import picture_hash
+from deixis.types import Region, Sample
+from tests.commands import deixis, own_cache
 from tests.pictures import captioned
 
 COMPANY = (("sea", "boat", "sail"), ("wood", "tree", "leaf"), ("town", "street", "car"))
@@ -170,6 +176,28 @@ def test_data_without_tags_or_with_too_few_is_refused_before_images_are_read(dat
     few = deixis("words", data, "--least", 40, "--model", "tiny", "--out", tmp_path / "out")
     assert "10 different tags were found, 0 of them on 40 pictures or more. At least 3 are needed" in few.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_looks_of_a_picture_are_those_of_its_boxes_where_these_are_asked_for_and_there(tmp_path: Path) -> None:
+    encoder, paths = zoo.load("tiny"), [tmp_path / f"{name}.png" for name in "ab"]
+    with Image.new("RGB", (80, 40), "white") as sheet:
+        sheet.paste((200, 0, 0), (0, 0, 40, 40))
+        sheet.paste((0, 0, 200), (40, 0, 80, 20))
+        for path in paths:
+            sheet.save(path)
+    boxes = (Region((0.0, 0.0, 0.5, 1.0)), Region((0.5, 0.0, 1.0, 0.5)))
+    samples = [Sample("a", paths[0], regions=boxes), Sample("b", paths[1])]
+    hashes = [picture_hash(path) for path in paths]
+    with own_cache(tmp_path / "cache"):
+        whole, cut = (looks_of(encoder, samples, hashes, Reporter(True), crops=crops) for crops in (False, True))
+        bare = looks_of(encoder, [samples[1], samples[1]], hashes, Reporter(True), crops=True)
+    sheets = [Image.new("RGB", size, colour) for size, colour in (((40, 40), (200, 0, 0)), ((40, 20), (0, 0, 200)))]
+    with torch.no_grad():
+        own = encoder.image_states(encoder.read_images(sheets)).features
+    torch.testing.assert_close(cut[0], F.normalize(own, dim=1).mean(0), rtol=1e-3, atol=1e-4)
+    assert torch.equal(cut[1], whole[1])
+    assert torch.equal(bare, whole), "without boxes all is as it was"
+    assert not torch.allclose(F.normalize(cut[0], dim=0), F.normalize(whole[0], dim=0), atol=1e-2)
 
 
 def test_fewer_than_three_tags_are_no_vocabulary() -> None:
