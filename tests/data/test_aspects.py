@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from deixis.data import aspects
+from deixis.data.readers.sources import read
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
@@ -44,11 +46,43 @@ def test_a_table_gives_a_triplet_for_each_value_and_counts_its_gaps() -> None:
         (["", None, ""], "no value at all"),
         (["a", "b", "c"], "hardly any two pictures"),
         ([1.5, 1.5, 2.25], "measured numbers"),
+        (["1.5", "2.5", "1.5", "2.5"], "measured numbers"),
+        (["1,5", "2", "1,5", "2"], "measured numbers"),
+        (["1.5e3", "-.5", "1.5e3", "-.5", "unknown"], "measured numbers"),
     ],
 )
 def test_columns_in_which_nothing_is_alike_are_refused(values: list[Any], message: str) -> None:
     with pytest.raises(DeixisError, match=message):
         aspects.column_aspects(table(column=values), ["column"])
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["2019", "2020", "2019", "2020", ""], ("2019", "2020")),
+        ([2019.0, 2020.0, 2019.0, 2020.0, float("nan")], ("2019.0", "2020.0")),
+        (["38", "40", "38", "40"], ("38", "40")),
+        (["v1.5", "v2.5", "v1.5", "v2.5"], ("v1.5", "v2.5")),
+        (["red", "blue", "red", "blue", float("nan")], ("blue", "red")),
+    ],
+)
+def test_whole_numbers_that_repeat_name_a_kind_as_words_do(values: list[Any], names: tuple[str, ...]) -> None:
+    (aspect,) = aspects.column_aspects(table(column=values), ["column"])
+    assert aspect.values == names
+
+
+def test_measured_numbers_of_a_csv_are_refused_though_its_cells_are_texts(tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    rows = [f"{i}.png,{('ring', 'cup')[i % 2]},{(1.5, 2.5)[i % 2]},{2019 + i % 2}" for i in range(8)]
+    for i in range(8):
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    file.write_text("\n".join(["path,kind,weight,year", *rows]), encoding="utf-8")
+    source = read(file)
+    with pytest.raises(DeixisError, match="'weight' holds measured numbers"):
+        aspects.column_aspects(source, ["kind", "weight"])
+    made = aspects.column_triplets(source)
+    assert "Respects: kind, year." in made.notes
+    assert "Pictures are not alike in: weight." in made.notes
 
 
 def test_columns_that_are_not_there_are_refused_with_those_that_are() -> None:

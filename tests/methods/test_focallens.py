@@ -47,6 +47,19 @@ def test_one_picture_has_a_vector_for_each_instruction_and_without_one_the_plain
     torch.testing.assert_close(untold, method.encoder.encode_image(batch().images), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("module", [focallens, gate, same_triplets, subspace, probe])
+def test_instructions_that_are_empty_a_page_long_or_not_one_an_image_are_refused(module: Any) -> None:
+    method, images = made(module), batch().images[:2]
+    for instructions, message in (
+        (("the colour", " "), r"An instruction is empty\. Name the respect .* those of encode_image"),
+        (("the colour", "of it " * 300), r"'of it of it .*'\.\.\. has 600 words, and the model reads \d+ tokens"),
+        (("the colour",), "1 instructions were given for 2 images"),
+        ("it", "One text was given for 2 images"),
+    ):
+        with pytest.raises(DeixisError, match=message):
+            method.encode_about(images, instructions)
+
+
 def test_a_tenth_of_the_samples_have_no_instruction_and_others_in_another_step() -> None:
     ids = [str(i) for i in range(400)]
     absent = [Progress(step=step).uniform("absent", ids, 1)[:, 0] < 0.1 for step in (1, 2)]

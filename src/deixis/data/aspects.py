@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
@@ -17,6 +18,7 @@ __all__ = [
     "column_aspects",
     "column_triplets",
     "column_value",
+    "holds_measurements",
     "scene_aspects",
     "scene_value",
     "triplets",
@@ -33,6 +35,7 @@ SCENE_WORDINGS: Mapping[str, tuple[str, ...]] = {
 
 _COLUMN_WORDINGS = ("the {}", "its {}", "the {} of it", "which {} it has")
 _FEW = 2  # pictures that have to share a value
+_NUMBER, _FRACTION = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?", re.I), re.compile(r"[.,]\d*[1-9]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,20 @@ def column_value(sample: Sample, name: str) -> str:
     return "" if value is None or value != value else " ".join(str(value).split())  # NaN differs from itself
 
 
+def holds_measurements(values: Collection[str]) -> bool:
+    """Whether values are measured numbers: most are numbers, and some of these have a fraction.
+
+    Cells of a csv are texts, so that the form of a value tells, not its type. Whole numbers are not measured: a year, a
+    size of clothes or a number of wheels names a kind as a word does, and where numbers hardly repeat that is seen by
+    itself. Whole numbers with an empty fraction count (`2020.0`: what a column of them with gaps becomes).
+
+    Args:
+        values: that differ, in words.
+    """
+    numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    return 2 * len(numbers) > len(values) and any(map(_FRACTION.search, numbers))
+
+
 def column_aspects(source: Source, columns: Sequence[str]) -> tuple[Aspect, ...]:
     """The respects that columns of a table are.
 
@@ -148,7 +165,7 @@ def _column_aspect(source: Source, name: str, there: Sequence[str]) -> Aspect:
     if len(counts) < 2:
         only = f"the one value {next(iter(counts))!r}" if counts else "no value at all"
         raise DeixisError(f"The column {name!r} has {only}: pictures can't be told apart by it.", "Leave it out.")
-    if any(isinstance(sample.extra.get(name), float) for sample in source.samples):
+    if holds_measurements(counts):
         raise DeixisError(
             f"The column {name!r} holds measured numbers, and what is alike among them has no limit.",
             "Give words for ranges of them, such as small, medium and large.",

@@ -16,7 +16,8 @@ What differs from the notebook, or is our reading of it:
   takes sums and 0.2; `scaled` is `proper` divided by D.
 * Words are drawn with replacement there, and one that is drawn twice can become its own negative; here another word is
   what has another number.
-* Features of boxes are means over crops in the paper; here of whole images, where there are no boxes.
+* What an image looks like is the mean over crops of its boxes in the paper; here it is whatever features are given:
+  those of whole images, in the claims and by default, or of crops (`deixis words --crops`, where data has boxes).
 * Turns are a singular value decomposition of the covariance that is not centred, as in the notebook.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,6 +284,19 @@ def test_the_gallery_takes_searches_of_all_divisions(fitted: AdaptResult) -> Non
     first = {source.samples[i].captions[0] for i in arm.results[0].queries}
     assert len(shown) == len(gallery(arm, fitted.experiment, source)), "each search once"
     assert shown - first
+
+
+def test_searches_that_got_worse_say_which_words_the_wrong_picture_is_first_by(fitted: AdaptResult) -> None:
+    source = read(str(fitted.result["data"]["path"]))
+    shown = gallery(fitted.arms["ridge"], fitted.experiment, source)
+    assert any(each.rank_after > each.rank_before for each in shown)
+    for each in shown:
+        if each.rank_after < each.rank_before or len(each.query.split()) == 1:
+            assert not each.reason
+        else:
+            assert each.reason.endswith(" %).")
+            quoted = each.reason.split(" » ")[1].split(" « ")[0]
+            assert set(quoted.split()) <= set(re.findall(r"\w+|[^\w\s]", each.query)), "words of the query"
 
 
 def test_every_class_is_on_both_sides_of_a_split(place: Path, classes: AdaptResult) -> None:

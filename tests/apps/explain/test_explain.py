@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -353,6 +354,18 @@ def test_words_have_shares_that_sum_to_one(encoder: DualEncoder, picture: Image.
         for image in found.words:
             assert all(sum(abs(share) for _, share in text) == pytest.approx(1) for text in image)
         assert found.maps.shape == (2, 2, 0, 0), "no map was asked for"
+
+
+def test_where_the_shares_of_words_come_from_is_chosen(encoder: DualEncoder, picture: Image.Image) -> None:
+    ways = ("auto", "relevance", "gradient_x_input", "integrated_gradients")
+    found = {way: deixis.explain(encoder, picture, TEXTS, tower="text", word_scores=way).words[0] for way in ways}
+    for one, other in itertools.combinations(ways, 2):
+        assert found[one][0] != found[other][0]
+    for words in found.values():
+        assert [word for word, _ in words[0]] == ["a", "red", "bird"]
+        assert sum(abs(share) for _, share in words[0]) == pytest.approx(1)
+    by_relevance = deixis.explain(encoder, picture, TEXTS, method="relevance", tower="text").words[0]
+    assert by_relevance == found["relevance"], "which has no words of its own"
 
 
 # As before

@@ -36,6 +36,11 @@ def test_what_fails_gives_way_to_the_template_and_the_share_that_held_is_told() 
     )
 
 
+def test_the_sentence_is_of_the_score_with_shares_or_as_published() -> None:
+    assert reason(WORDS, None).startswith("The phrase » red bird « is most important for the score (100 %).")
+    assert reason(WORDS, None, form="paper") == "The phrase » red bird « is most important for the prediction"
+
+
 def test_of_a_text_of_one_word_nothing_is_asked() -> None:
     writer = written([])
     assert reason(WORDS[:1], torch.eye(9), writer).startswith("In the picture:")

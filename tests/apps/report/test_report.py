@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import re
 from html.parser import HTMLParser
@@ -103,6 +104,16 @@ def test_any_optional_part_may_be_missing_or_empty(result, gallery, tmp_path, pa
     del result[part]
     assert "Before and after" in _page(result, gallery, tmp_path).text
     assert "Before and after" in _page(empty, gallery, tmp_path).text
+
+
+def test_a_search_that_got_worse_has_its_reason_in_a_sentence(result, gallery, tmp_path):
+    said = 'The word » <i>"sea"</i> « is most important for the score (61 %).'
+    told = [dataclasses.replace(each, reason=said if each.rank_after > each.rank_before else "") for each in gallery]
+    page = _page(result, told, tmp_path)
+    worse = page.text[page.text.rindex("Searches that got worse") :]
+    assert page.text.count(said) == worse.count(said) == sum(bool(each.reason) for each in told)
+    assert f"Why the first after: {said}" in page.text
+    assert "i" not in page.names()
 
 
 def test_what_users_wrote_is_escaped_everywhere(result, gallery, tmp_path):

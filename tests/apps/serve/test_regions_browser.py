@@ -143,6 +143,20 @@ def test_a_button_under_a_picture_finds_those_that_are_alike_in_one_respect(scre
     screen.until(lambda: screen.searches()[-1]["like"], None)
 
 
+def test_where_there_are_respects_alike_in_all_is_the_first_of_them(screen: Screen, read: Running) -> None:
+    page = screen.open().page
+    page.locator(".tile a").nth(2).click()
+    page.wait_for_selector("#view-large:not([hidden])")
+    assert page.get_by_role("group", name="Alike in").get_by_role("button").all_inner_texts() == [
+        "Alike in all",
+        "Alike in colour",
+    ]
+    assert not screen.button("Similar ones").is_visible(), "which would be the same"
+    screen.button("Alike in all").click()
+    screen.shows(_names(read, like=2))
+    assert not page.get_by_role("button", name="Take away: alike in").count()
+
+
 def test_without_words_and_models_nothing_of_it_is_offered(browser: Any, server: Running) -> None:
     screen = Screen(browser, server.address).open("#q=red")
     assert screen.page.locator("#says:visible, #rerank:visible, #meant:visible").count() == 0
@@ -150,6 +164,7 @@ def test_without_words_and_models_nothing_of_it_is_offered(browser: Any, server:
     screen.page.wait_for_selector("#view-large:not([hidden])")
     assert not screen.page.locator("#view-segment").is_visible()
     assert not screen.button("Alike in").is_visible()
+    assert screen.button("Similar ones").is_visible()
     screen.close()
 
 

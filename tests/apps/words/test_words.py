@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional as F
 
+from deixis import zoo
+from deixis.apps.common.console import Reporter
+from deixis.apps.words.looks import looks_of
+from deixis.apps.words.remarks import on_all, tag_remarks, two_spellings
 from deixis.apps.words.tags import cut, tag_table, tags_of
 from deixis.apps.words.written import Decision, TagCells, WrittenWords
 from deixis.engine.tag_suggestions import hold_back, ranks_of
 from deixis.errors import DeixisError
-from deixis.types import Sample
-from tests.commands import deixis
+from deixis.inputs.images import picture_hash
+from deixis.types import Region, Sample
+from tests.commands import deixis, own_cache
 from tests.pictures import captioned
 
 COMPANY = (("sea", "boat", "sail"), ("wood", "tree", "leaf"), ("town", "street", "car"))
@@ -108,6 +115,50 @@ def test_decisions_of_the_page_are_learned_from_and_never_written_over(data: Pat
     assert anew.table.entries()[other].of(second.tag) == "accepted"
 
 
+def test_tags_that_look_like_one_word_in_two_spellings_are_named_and_not_merged() -> None:
+    pairs = [("color", "colour"), ("dog", "dogs"), ("beach", "beaches"), ("cities", "city"), ("t-shirt", "tshirt")]
+    pairs += [("caf\u00e9", "cafe\u0301"), ("organise", "organize"), ("stra\u00dfe", "strasse")]
+    for pair in pairs:
+        assert two_spellings(pair) == [tuple(sorted(pair))], pair
+    others = "cat car boat goat house mouse light night bus gas glass version1 version2 2019 2020 green greek"
+    assert two_spellings(others.split()) == []
+    tags = [["dog", "colour", "photo"], ["dogs", "color", "photo"], ["dog", "colour", "photo"], []]
+    assert on_all(tags) == ["photo"]
+    assert tag_table(tags, 1, 10).words == ("photo", "colour", "dog", "color", "dogs"), "nothing is merged"
+    assert tag_remarks(tags) == [
+        "Perhaps one word in two spellings: color (1 picture) and colour (2), dog (2 pictures) and dogs (1). They "
+        "count apart: write one of both wherever the same is meant.",
+        "On every picture that has tags, and so telling nothing: photo.",
+    ]
+    assert tag_remarks([["sea"], ["wood"]]) == []
+
+
+def test_of_many_such_pairs_the_commonest_are_named_and_the_rest_counted() -> None:
+    words = "garden bridge sailor window flower mirror basket".split()
+    tags = [[word, f"{word}s"] for number, word in enumerate(words) for _ in range(number + 1)]
+    (remark,) = tag_remarks(tags)
+    assert remark.startswith("Perhaps one word in two spellings: basket (7 pictures) and baskets (7), mirror (6 ")
+    assert "and 2 pairs more. They count" in remark
+
+
+@pytest.mark.slow
+def test_remarks_about_tags_are_told_and_written(data: Path, tmp_path: Path) -> None:
+    with open(data, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / "tagged.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "keywords"))
+        for number, row in enumerate(rows):
+            writer.writerow(
+                (row["path"], row["keywords"].replace("boat", "boats" if number % 2 else "boat") + "; photo")
+            )
+    answer = deixis("words", tmp_path / "tagged.csv", "--model", "tiny", "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    assert "Perhaps one word in two spellings: boat (8 pictures) and boats (8)." in answer.out + answer.err
+    remarks = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["remarks"]
+    assert remarks[1] == "On every picture that has tags, and so telling nothing: photo."
+
+
 def test_a_tag_is_in_one_list_at_the_most_and_lists_read_as_they_were_written() -> None:
     cells = TagCells("sea; boat", "").changed("sail", "accepted").changed("wood", "refused")
     assert cells == TagCells("sea; boat; sail", "wood")
@@ -125,6 +176,28 @@ def test_data_without_tags_or_with_too_few_is_refused_before_images_are_read(dat
     few = deixis("words", data, "--least", 40, "--model", "tiny", "--out", tmp_path / "out")
     assert "10 different tags were found, 0 of them on 40 pictures or more. At least 3 are needed" in few.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_looks_of_a_picture_are_those_of_its_boxes_where_these_are_asked_for_and_there(tmp_path: Path) -> None:
+    encoder, paths = zoo.load("tiny"), [tmp_path / f"{name}.png" for name in "ab"]
+    with Image.new("RGB", (80, 40), "white") as sheet:
+        sheet.paste((200, 0, 0), (0, 0, 40, 40))
+        sheet.paste((0, 0, 200), (40, 0, 80, 20))
+        for path in paths:
+            sheet.save(path)
+    boxes = (Region((0.0, 0.0, 0.5, 1.0)), Region((0.5, 0.0, 1.0, 0.5)))
+    samples = [Sample("a", paths[0], regions=boxes), Sample("b", paths[1])]
+    hashes = [picture_hash(path) for path in paths]
+    with own_cache(tmp_path / "cache"):
+        whole, cut = (looks_of(encoder, samples, hashes, Reporter(True), crops=crops) for crops in (False, True))
+        bare = looks_of(encoder, [samples[1], samples[1]], hashes, Reporter(True), crops=True)
+    sheets = [Image.new("RGB", size, colour) for size, colour in (((40, 40), (200, 0, 0)), ((40, 20), (0, 0, 200)))]
+    with torch.no_grad():
+        own = encoder.image_states(encoder.read_images(sheets)).features
+    torch.testing.assert_close(cut[0], F.normalize(own, dim=1).mean(0), rtol=1e-3, atol=1e-4)
+    assert torch.equal(cut[1], whole[1])
+    assert torch.equal(bare, whole), "without boxes all is as it was"
+    assert not torch.allclose(F.normalize(cut[0], dim=0), F.normalize(whole[0], dim=0), atol=1e-2)
 
 
 def test_fewer_than_three_tags_are_no_vocabulary() -> None:

@@ -11,11 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deixis.apps.explain.reason import reason
+from deixis.apps.explain.targets import words_of
 from deixis.apps.report.report import Example
 from deixis.engine.adaptation.adapt import AdaptationArm, SplitResult
-from deixis.engine.adaptation.evaluate import apply, class_rows
+from deixis.engine.adaptation.evaluate import Adapters, apply, class_rows
 from deixis.engine.adaptation.fitting import Experiment
 from deixis.engine.features.store import FeatureTable
+from deixis.errors import DeixisError
+from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
 from deixis.ops.metrics import ranks, retrieval_ranks
 from deixis.types import Source
 
@@ -40,7 +45,8 @@ class _Moved(NamedTuple):
 
 def gallery(arm: AdaptationArm, experiment: Experiment, source: Source) -> list[Example]:
     """Searches on held-out concepts, of all divisions, whose right answer moved furthest up, and those where it fell
-    most; each query once. With labels a query is a picture, and its answers are classes.
+    most; each query once. With labels a query is a picture, and its answers are classes. Where the answer fell, it is
+    said which words of the query the picture that comes first instead is near to.
 
     Args:
         arm: the one that reports.
@@ -85,16 +91,30 @@ def _search_example(each: _Moved, arm: AdaptationArm, experiment: Experiment, so
     tops = {}
     for which, (image, text) in _vectors(result, part).items():
         best = (image @ text[each.place]).argsort(descending=True)[:_TOP].tolist()
-        tops[which] = tuple(paths[j] for j in best)
+        tops[which], first = tuple(paths[j] for j in best), image[best[0]]
+    query = source.samples[result.queries[each.place]].captions[0]
     return Example(
-        query=source.samples[result.queries[each.place]].captions[0],
+        query=query,
         direction="text_to_image",
         image=paths[each.place],
         rank_before=each.before,
         rank_after=each.after,
         top_before=tops["before"],
         top_after=tops["after"],
+        reason=_reason(query, first, result.adapters, experiment.encoder) if each.change < 0 else "",
     )
+
+
+def _reason(query: str, first: Float[Tensor, " D"], adapters: Adapters, encoder: DualEncoder) -> str:
+    """Which words of a query the picture that comes first is near to, by the adapted model; empty where that model
+    can't be explained. Of the place in the picture nothing is said: that would take a map a picture."""
+    adapted = encoder.with_adapters(*adapters) if isinstance(adapters, tuple) else adapters.encoder()
+    try:
+        with evaluating(adapted), torch.inference_mode(False):
+            ((words,),) = words_of(adapted, [query], first[None], None)
+    except DeixisError:  # a layer that relevance has no rule for
+        return ""
+    return reason(words, None)
 
 
 def _scores(result: SplitResult, experiment: Experiment) -> dict[str, Classified]:

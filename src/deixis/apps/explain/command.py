@@ -16,7 +16,7 @@ VERB = Verb(
     order=1,
     python="deixis.apps.explain.explain",
     what=("model", "method", "others"),
-    rare=("combine", "rules", "rate", "say"),
+    rare=("combine", "rules", "rate", "say", "form", "word_scores"),
 )
 
 SETTINGS = ExplainSettings()

@@ -161,7 +161,7 @@ class Explainer:
             maps, blind = self._pair_maps(inputs.pixels, score, None if callable(target) else directions, others)
             words: Words = ()
             if texts and self.settings.tower != "image" and not any(map(concept_names, texts)):
-                words = words_of(encoder, texts, score.output, self._explaining)
+                words = words_of(encoder, texts, score.output, self._explaining, self.settings.word_scores)
             part = self._part(inputs, score, texts, maps, words)
             parts.append(replace(part, text_blind=blind))
         return parts
@@ -313,7 +313,7 @@ def explain_file(
             talk.result(f"  map: {TEXT_BLIND}")
         if found.words:
             talk.result("  " + "   ".join(f"{word} {share:.0%}" for word, share in found.words[0][number]))
-        if settings.say != "none" and (sentence := found.sentence(0, number, writer)):
+        if settings.say != "none" and (sentence := found.sentence(0, number, writer, settings.form)):
             talk.result(f"  {sentence}")
     if writer is not None and writer.sentence:
         talk.result(writer.sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -108,7 +109,13 @@ class Explanation:
             values = to_symmetric(blur(values, max(values.shape) / _SMOOTH))
         return tinted(self.pictures[image], values, inside)
 
-    def sentence(self, image: int = 0, text: int = 0, writer: ReasonWriter | None = None) -> str:
+    def sentence(
+        self,
+        image: int = 0,
+        text: int = 0,
+        writer: ReasonWriter | None = None,
+        form: Literal["sentence", "paper"] = "sentence",
+    ) -> str:
         """Which words hold most of the score, and where in the picture the map is highest, by Saliency Map
         Verbalization; the place is left out where the map would be nearly the same for any text.
 
@@ -116,6 +123,7 @@ class Explanation:
             image: which image.
             text: which of its texts or classes.
             writer: a language model whose words are taken where they hold.
+            form: of the sentence without one: with the score and shares, or as published.
 
         Returns:
             Such as `The word » bicycle « is most important for the score (39 %). In the picture: lower left, 41 %.`;
@@ -123,9 +131,9 @@ class Explanation:
         """
         words = self.words[image][text] if self.words else ()
         if not self.maps.shape[-1] or (self.text_blind and self.text_blind[image][text]):
-            return reason(words, None, writer)
+            return reason(words, None, writer, form)
         values = self.on_picture(image, text) if self.pictures else self._map(image, text).cpu()
-        return reason(words, values, writer)
+        return reason(words, values, writer, form)
 
     def _map(self, image: int, text: int) -> Float[Tensor, "H W"]:
         return self.maps[image] if self.maps.ndim == 3 else self.maps[image, text]

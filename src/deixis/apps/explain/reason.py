@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -50,13 +51,19 @@ class ReasonWriter:
         return f"{self.held} of {self.asked} sentences of the language model quote words and numbers rightly{other}."
 
 
-def reason(words: Sequence[Share], values: Float[Tensor, "H W"] | None, writer: ReasonWriter | None = None) -> str:
+def reason(
+    words: Sequence[Share],
+    values: Float[Tensor, "H W"] | None,
+    writer: ReasonWriter | None = None,
+    form: Literal["sentence", "paper"] = "sentence",
+) -> str:
     """What holds most of a score.
 
     Args:
         words: of the text, with their shares; of a single one nothing is said.
         values: the map; None: nothing is said of the picture.
         writer: a language model whose words are taken where they hold.
+        form: of the sentence without one: with the score and shares, or as published.
 
     Returns:
         Such as `The word » bicycle « is most important for the score (39 %). In the picture: lower left, 41 %.`
@@ -64,7 +71,7 @@ def reason(words: Sequence[Share], values: Float[Tensor, "H W"] | None, writer: 
     said = []
     if len(words) > 1:
         shares = torch.tensor([float(each.share) for each in words])
-        method = build(SAYS, "desk")
+        method = build(SAYS, "desk", {"form": form})
         assert isinstance(method, OffersVerbalise)
         said.append(method.verbalise([each.word for each in words], shares, writer))
         if writer is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["DEFAULT", "SAYS", "WORDS", "WRITER", "ExplainSettings"]
+__all__ = ["DEFAULT", "SAYS", "WORDS", "WRITER", "ExplainSettings", "WordScores"]
 
 DEFAULT = {"pairs": "windows", "classes": "normgrad"}
 """The method that explains where none is named: of a model of images and texts, and of a classifier."""
@@ -20,6 +20,9 @@ SAYS = "verbalise"
 
 WRITER = "smollm2"
 """The language model, a part `lm`, in whose words it is said where that is wanted."""
+
+WordScores = Literal["auto", "relevance", "gradient_x_input", "integrated_gradients"]
+"""Where the shares of words come from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,10 @@ class ExplainSettings(ComputeSettings):
         say: `template`: the reason in a sentence, too: the words that hold most of the score, and where in the picture
             the map is highest; `lm`: the same in the words of a small language model (`deixis data get smollm2`),
             where it quotes words and numbers rightly; or `none`.
+        form: of the template: `sentence` names the score and what part of it the words hold, `paper` is as published.
+        word_scores: what is said of words: `relevance` (propagated through the text tower), `gradient_x_input`, or
+            `integrated_gradients` (on the way from padding to the words, which sum to what the words change in the
+            score). By default the method's own scores of words, where it has some, else relevance.
         rate: learning rate of NormGrad's meta step: one gradient descent step of the weights on this image; 0: none.
     """
 
@@ -51,4 +58,6 @@ class ExplainSettings(ComputeSettings):
     tower: Literal["both", "image", "text"] = "both"
     rules: str = ""
     say: Literal["template", "lm", "none"] = "template"
+    form: Literal["sentence", "paper"] = "sentence"
+    word_scores: WordScores = "auto"
     rate: float = 0.0

@@ -10,9 +10,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deixis.apps.explain.overlays import Share
+from deixis.apps.explain.settings import WordScores
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.relevance import text_relevance
+from deixis.nn.relevance.word_scores import gradient_times_input, integrated_gradients
 from deixis.types.protocols import HasWords
 
 __all__ = ["ClassScore", "RecordedScore", "Target", "Words", "logit", "of_each", "require_words", "words_of"]
@@ -22,6 +24,13 @@ Target = int | Sequence[Any] | Tensor | Callable[[Any], Tensor]
 
 Words = tuple[tuple[tuple[Share, ...], ...], ...]
 """Of each image, of each text."""
+
+_SCORES = {
+    "auto": text_relevance,
+    "relevance": text_relevance,
+    "gradient_x_input": gradient_times_input,
+    "integrated_gradients": integrated_gradients,
+}
 
 
 class RecordedScore:
@@ -147,18 +156,23 @@ def require_words(encoder: DualEncoder, texts: Sequence[str]) -> None:
             raise DeixisError(f"The text {text[:40]!r} holds nothing that the model reads.", "Write it in words.")
 
 
-def words_of(encoder: DualEncoder, texts: Sequence[str], images: Float[Tensor, "B D"], method: object) -> Words:
+def words_of(
+    encoder: DualEncoder, texts: Sequence[str], images: Float[Tensor, "B D"], method: object, by: WordScores = "auto"
+) -> Words:
     """What part each word of each text has in its similarity to each image, through the text tower.
 
     Args:
         encoder: both towers.
         texts: T of them.
         images: their embeddings.
-        method: that explains; where it says nothing of words, relevance does.
+        method: that explains.
+        by: what scores words; `auto`: the method, or where it says nothing of words, relevance.
     """
     repeated, partners = list(texts) * len(images), images.detach().repeat_interleave(len(texts), 0)
-    found = [] if isinstance(method, HasWords) else text_relevance(encoder, repeated, partners)
-    if isinstance(method, HasWords):
+    found = []
+    if by != "auto" or not isinstance(method, HasWords):
+        found = _SCORES[by](encoder, repeated, partners)
+    else:
         carried = method.words(repeated, partners)
         for text, row in zip(repeated, carried.tolist(), strict=True):
             places = encoder.tokenizer.words(text, encoder.context_length)

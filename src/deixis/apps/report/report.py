@@ -48,6 +48,8 @@ class Example:
         top_after: the same for the adapted model.
         classes_before: for `image_to_class`, the classes ranked first by the original model, best first.
         classes_after: the same for the adapted model.
+        reason: why the picture that the adapted model ranks first is so near to the query, in a sentence; empty where
+            nothing is said.
     """
 
     query: str
@@ -59,6 +61,7 @@ class Example:
     top_after: tuple[Picture, ...] = ()
     classes_before: tuple[str, ...] = ()
     classes_after: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Strip(NamedTuple):
@@ -85,6 +88,7 @@ class ExampleCard(NamedTuple):
     picture: Thumbnail
     strips: list[Strip]
     classes: list[NamedClasses]
+    reason: str
 
 
 def render(result: Mapping[str, Any], gallery: Sequence[Example], out: Path, *, run: Path | None = None) -> Path:
@@ -214,9 +218,8 @@ def _card(example: Example, thumbnails: Thumbnails) -> ExampleCard:
         if names
     ]
     query = example.query if len(example.query) <= _LETTERS else example.query[:_LETTERS].rstrip() + "\u2026"
-    return ExampleCard(
-        query, example.direction, example.rank_before, example.rank_after, thumbnails[example.image], strips, classes
-    )
+    ranks = (example.rank_before, example.rank_after)
+    return ExampleCard(query, example.direction, *ranks, thumbnails[example.image], strips, classes, example.reason)
 
 
 def _usage(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from deixis.apps.common.formatting import counted
 from deixis.apps.respects.stored import Respect, nearest_respect, read_respects
 from deixis.apps.search.query import Query, SearchHit, SearchResults, require_answers
+from deixis.data.aspects import holds_measurements
 from deixis.errors import DeixisError
 from deixis.ops.similarity.subspaces import span_of
 from deixis.ops.stats import t_interval
@@ -33,6 +34,8 @@ _MOST = 200
 """Values of a column; one with more is no respect but a name of each picture."""
 
 _FIRST, _ASKED, _FEW = 10, 500, 20
+_LETTERS = 200
+"""What is longer names no respect."""
 
 
 class Likeness(NamedTuple):
@@ -79,15 +82,23 @@ def search_about(
         say: receives how much more alike the answers are, where the index says which value pictures have.
 
     Raises:
-        DeixisError: there is no such respect or column, or too few or too many values.
+        DeixisError: the respect is empty or a page long; there is no such respect or column, or too few or too many
+            values.
     """
     k, where = options
     require_answers(k)
+    if not about.strip():
+        raise DeixisError("The respect is empty.", "Name one: --about colour. Or leave it out to compare in all.")
     index = searcher.index
     rows = index.row_numbers
     direction = torch.from_numpy(np.array(vector, np.float32))
     known = {} if values else read_respects(searcher.run, str(index.manifest["fingerprint"]))
     columns = [str(item.get(about, "") or "").strip() for _, item in index.items()]
+    if len(about) > _LETTERS and not any(columns):
+        raise DeixisError(
+            f"The respect {about[:40]!r}... has {len(about)} letters, and models read the first words of a page.",
+            "Name it in a few words: --about colour",
+        )
     if known and (about in known or not any(columns)):
         respect = nearest_respect(about, known, searcher.text_encoder.encode_text)
         compared = _learned(searcher, query, respect, direction, say)
@@ -173,6 +184,11 @@ def _values(searcher: Searcher, about: str, columns: Sequence[str]) -> list[str]
         raise DeixisError(
             f"The column {about!r} has {len(found)} different values, and {_MOST} at most tell pictures apart.",
             "Name another, or give the values: --values red,green,blue",
+        )
+    if holds_measurements(found):
+        raise DeixisError(
+            f"The column {about!r} holds measured numbers, and what is alike among them has no limit.",
+            "Name another, or give words for ranges of them: --values small,medium,large",
         )
     return found
 

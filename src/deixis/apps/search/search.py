@@ -75,7 +75,7 @@ def _answer(run: str | Path, query: Query, settings: SearchSettings, talk: Repor
         searcher.require_text((*query.texts, *query.minus_texts))
         by = "dictionary" if settings.rerank else settings.language_by  # a model that reads pairs reads English
         query, reader = LanguageReader(settings.language, by, searcher.text_encoder)(query, talk.say)
-    if settings.about or settings.values:
+    if settings.about is not None or settings.values:
         return _about(searcher, query, settings, talk, reader)
     if not settings.rerank:
         return searcher.search(query, settings.k, where=where, min_relevance=least, reader=reader)
@@ -96,7 +96,7 @@ def _about(
 
     if settings.rerank or settings.min_relevance:
         raise DeixisError("--about compares in one respect, for which nothing was measured.", "Leave out one of them.")
-    about = settings.about or "these values"
+    about = "these values" if settings.about is None else settings.about
     vector = searcher.vector(query, reader)
     values = tuple(value.strip() for each in settings.values for value in each.split(",") if value.strip())
     return search_about(searcher, query, vector, about, values, (settings.k, settings.where), talk.say)

@@ -43,7 +43,7 @@ class SearchSettings(ComputeSettings):
 
     k: int = 10
     image: tuple[str, ...] = ()
-    about: str = ""
+    about: str | None = None
     values: tuple[str, ...] = ()
     language: str = ""
     language_by: Literal["auto", "dictionary", "tower", "both"] = "auto"

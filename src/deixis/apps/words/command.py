@@ -17,7 +17,7 @@ VERB = Verb(
     order=3,
     python="deixis.apps.words.words",
     what=("model", "tags", "by"),
-    rare=("most", "seed"),
+    rare=("most", "seed", "crops"),
 )
 
 READING = Reading()

@@ -24,6 +24,8 @@ class WordsSettings(ComputeSettings):
         most: tags that count, the commonest first.
         by: what missing tags are suggested by: `company` (tags that go together), `looks`, `joint` (both, IMAGINATOR),
             `nearest` (tags of similar pictures), or `auto`: the best of these on held-back tags.
+        crops: of a picture whose data has boxes, the mean of what stands in them says what it looks like, in place of
+            the whole picture; pictures without boxes stay whole.
         suggestions: suggested tags for each picture, at the most.
         seed: of the split and of training.
     """
@@ -33,5 +35,6 @@ class WordsSettings(ComputeSettings):
     least: int = 3
     most: int = 2000
     by: Literal["auto", "joint", "company", "looks", "nearest"] = "auto"
+    crops: bool = False
     suggestions: int = 3
     seed: int = 0

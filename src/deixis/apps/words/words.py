@@ -11,12 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.dataset import check_and_read, embed_plain, read
+from deixis.apps.common.dataset import check_and_read, read
 from deixis.apps.common.formatting import counted, points, span
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
+from deixis.apps.words.looks import looks_of
+from deixis.apps.words.remarks import tag_remarks
 from deixis.apps.words.settings import LEARNS, WordsSettings
 from deixis.apps.words.tags import TagTable, cut, tag_table, tags_of
 from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows, write_rows
@@ -96,9 +98,12 @@ def words(
     samples = checked.source.samples
     tags = tags_of(samples, settings.tags)
     table = tag_table(tags, settings.least, settings.most)
+    remarks = tag_remarks(tags)
+    for remark in remarks:
+        talk.say(remark)
     with settings.active():
         encoder = load_encoder(settings.model)
-        features = embed_plain(encoder, samples, checked.report.hashes, talk).features.float()
+        features = looks_of(encoder, samples, checked.report.hashes, talk, crops=settings.crops)
     groups = tuple(concept_groups(samples, checked.report.same))
     every = _Pictures(table, features, groups)
     with run_folder(out, overwrite) as folder:
@@ -120,6 +125,7 @@ def words(
             **measured,
             "sentence": _sentence(measured),
             "suggested": len(rows),
+            "remarks": remarks,
             "seconds": clock.read(),
             "versions": versions(),
         }

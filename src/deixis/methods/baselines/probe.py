@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.methods.baselines import subspace
 from deixis.nn.dual import DualEncoder
+from deixis.nn.vision_language.instructions import require_instructions
 from deixis.ops.logistic import linear_layer
 from deixis.types import Batch, Card, FieldSpec, Made, Part, Progress
 
@@ -95,7 +96,12 @@ class Method(subspace.Method):
         self.projections[respect, : len(values)] = torch.cat([weight, intercept[:, None]], dim=1).to(self.projections)
 
     def encode_about(self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str]) -> Float[Tensor, "B D"]:
-        """What the classifiers say of images, rows of length 1."""
+        """What the classifiers say of images, rows of length 1.
+
+        Raises:
+            DeixisError: an instruction is empty or longer than the encoder reads, or there is not one an image.
+        """
+        require_instructions(self.encoder, instructions, len(images))
         features = F.normalize(self.encoder.image_states(images).features, dim=-1)
         layers = self.projections[self.respects_of(instructions)]
         logits = torch.einsum("bcf,bf->bc", layers[..., :-1], features) + layers[..., -1]

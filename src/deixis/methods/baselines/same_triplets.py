@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from deixis.nn.dual import DualEncoder
 from deixis.nn.language.frozen_texts import FrozenTexts
+from deixis.nn.vision_language.instructions import require_instructions
 from deixis.ops.collective import gather
 from deixis.ops.pairs.answers import answer_loss
 from deixis.types import (
@@ -191,7 +192,12 @@ class Method(nn.Module):
         self.logit_scale.clamp_(max=math.log(self.config.highest_scale))
 
     def encode_about(self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str]) -> Float[Tensor, "B D"]:
-        """Vectors of images in the respects that the instructions name, rows of length 1."""
+        """Vectors of images in the respects that the instructions name, rows of length 1.
+
+        Raises:
+            DeixisError: an instruction is empty or longer than the encoder reads, or there is not one an image.
+        """
+        require_instructions(self.encoder, instructions, len(images))
         everywhere = torch.ones(len(images), dtype=torch.bool, device=images.device)
         return self._vectors(images, self._read(instructions), everywhere)
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
 from deixis.nn.language.frozen_texts import FrozenTexts
+from deixis.nn.vision_language.instructions import require_instructions
 from deixis.ops.similarity.subspaces import span_of
 from deixis.types import Batch, Card, FieldSpec, Part, Progress
 
@@ -135,7 +136,12 @@ class Method(nn.Module):
         return near.masked_fill(~self.instructions.any(1), -torch.inf).argmax(1)
 
     def encode_about(self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str]) -> Float[Tensor, "B D"]:
-        """Vectors of images in the respects that the instructions name, rows of length 1."""
+        """Vectors of images in the respects that the instructions name, rows of length 1.
+
+        Raises:
+            DeixisError: an instruction is empty or longer than the encoder reads, or there is not one an image.
+        """
+        require_instructions(self.encoder, instructions, len(images))
         projections = self.projections[self.respects_of(instructions)]
         return F.normalize(torch.einsum("bde,be->bd", projections, self.encode_image(images)), dim=-1)
 

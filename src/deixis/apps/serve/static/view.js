@@ -180,8 +180,9 @@ export class View {
     $("view-place").parentElement.hidden = !item.place;
     $("view-copy").textContent = "Copy";
     $("view-alike").hidden = !respects?.length;
-    $("view-alike").replaceChildren(...(respects ?? []).map(name =>
-      make("button", { type: "button", onclick: () => this.actions.like(item, name) }, "Alike in ", make("bdi", {}, name))));
+    $("view-like").hidden = !$("view-alike").hidden; // "alike in all" is the same
+    $("view-alike").replaceChildren(...["", ...respects ?? []].map(name =>
+      make("button", { type: "button", onclick: () => this.actions.like(item, name) }, "Alike in ", make("bdi", {}, name || "all"))));
     $("view-why").hidden = !explains || texts.length === 0;
     for (const each of this.lookups) each.shows(item, texts);
     if (!this.open) {
