@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from deixis import engine, zoo
-from deixis.apps.ground import ground
 from deixis.apps.train.method_runs import facts_of, load_method
 from deixis.engine.training.checkpoint import save_state
 from deixis.engine.training.stages import name_of
@@ -37,10 +36,14 @@ CHOOSING: dict[str, dict[str, Any]] = {"uniter": {"head": "refer"}, "variational
 
 
 @pytest.fixture(params=list(CHOOSING))
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def choosing(request: pytest.FixtureRequest) -> Any:
+    return engine.build(request.param, "tiny", {"proposals": "own:tiny", **CHOOSING[request.param]}).eval()
+
+
+@pytest.fixture
+def place(choosing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    method = engine.build(request.param, "tiny", {"proposals": "own:tiny", **CHOOSING[request.param]}).eval()
-    monkeypatch.setattr("deixis.apps.ground.ground.open_or_default", lambda model, capability, *more: method)
+    monkeypatch.setattr("deixis.apps.ground.ground.open_or_default", lambda model, capability, *more: choosing)
     for name in ("photo.png", "other.png"):
         Image.new("RGB", (64, 48), (90, 120, 30)).save(tmp_path / name)
     return tmp_path
@@ -54,9 +57,9 @@ def test_the_answer_is_one_of_the_boxes_that_are_given(place: Path) -> None:
     assert any(found["bbox"] == pytest.approx(box, abs=0.6) for box in BOXES)
 
 
-def test_a_text_of_which_the_model_knows_no_word_is_refused_with_boxes_too(place: Path) -> None:
-    method: Any = ground.open_or_default("run", "ground")
-    setattr(method, "words" if hasattr(method, "words") else "encoder", scratch.build(("the cup",), "tiny", 32))
+def test_a_text_of_which_the_model_knows_no_word_is_refused_with_boxes_too(choosing: Any, place: Path) -> None:
+    reader = "words" if hasattr(choosing, "words") else "encoder"
+    setattr(choosing, reader, scratch.build(("the cup",), "tiny", 32))
     coco(place / "boxes.json", "photo.png")
     done = deixis("ground", "photo.png", "xyzzy plugh", "--model", "run", "--boxes", "boxes.json")
     assert done.code == 2
