@@ -24,6 +24,8 @@ class EvalOptions:
         neighbours: numbers of nearest neighbours for knn; the first gives the main result.
         associations: json of sets of labels that images should not be associated with, as {"animal": ["cat", "dog"]};
             fairness reports by group how many images are.
+        inclusive_pixels: refer counts the last pixel of a box as part of it, as published numbers of referring
+            expressions do; small boxes overlap more then.
     """
 
     methods: tuple[str, ...] = ()
@@ -35,3 +37,4 @@ class EvalOptions:
     knowledge: str = ""
     neighbours: tuple[int, ...] = (20,)
     associations: str = ""
+    inclusive_pixels: bool = False
