@@ -36,7 +36,7 @@ from bench.rows import RESULTS, Race, alternate, append_row, environment, make_r
 from deixis.apps.ground.ground import ground
 from deixis.engine.training.build import build
 
-__all__ = ["CLOCKS", "PHRASES", "RACE", "Method", "main", "ours", "plain"]
+__all__ = ["CLOCKS", "NAMES", "PHRASES", "RACE", "Method", "main", "ours", "plain", "rates"]
 
 RACE = Race(
     measures="Pictures of 2 megapixels a second, from files to the box of a phrase",
@@ -82,7 +82,9 @@ def _boxes(method: Method, pictures: Iterable[Tensor], phrase: str) -> Tensor:
     return torch.stack(found)
 
 
-def _rates(side: Side, paths: Sequence[Path], repeats: int, clock: str) -> Callable[[], float]:
+def rates(
+    side: Callable[[Sequence[Path]], Any], paths: Sequence[Path], repeats: int, clock: str
+) -> Callable[[], float]:
     """Gives at each call how many pictures a second the side does of another part of them."""
     parts = iter([paths[number::repeats] for number in range(repeats)])
 
@@ -103,7 +105,7 @@ def _race(method: Method, case: str, paths: Sequence[Path], repeats: int, clock:
     if any((boxes - rival(paths[:DISTINCT])).abs().max() > 1e-3 for rival in rivals):
         raise SystemExit(f"{case}: the sides find different boxes")
     for peer, rival in zip(RACE.peers, rivals, strict=True):
-        timings = alternate(*(_rates(side, paths, repeats, clock) for side in (first, rival)), repeats, warmup=0)
+        timings = alternate(*(rates(side, paths, repeats, clock) for side in (first, rival)), repeats, warmup=0)
         facts = {"race": "ground", "case": f"{case}, {len(paths)} pictures{NAMES[clock]}", "peer": peer}
         facts["peer_version"] = torch.__version__
         yield make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))

@@ -62,6 +62,7 @@ METHOD_NAMES_ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/evaluation/protocols/miou.py": ("filled_boxes",),
     "engine/evaluation/protocols/fairness.py": ("fairness_indicators",),
     "engine/evaluation/protocols/few_shot.py": ("zero_shot", "linear", "tip", "delta", "coop"),
+    "engine/evaluation/protocols/refer.py": ("detect_match",),
     "engine/evaluation/protocols/word_region.py": ("align",),  # the capability
 }
 
@@ -206,7 +207,6 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "regions.boxes.nms": "proposals of a detector",
     "regions.dense.mask_iou": "masks of phrases",
     "regions.dense.overall_iou": "masks of phrases",
-    "candidates.pixel_iou": "published numbers of referring expressions",
     "selfie.transplant": "what a tower that is fine-tuned begins with",
     "cutout_sampler.CutoutSampler": "the kind of part `sampler` looks it up by name",
     "verbalise.coverage_at": "the paper's measure of a sentence",

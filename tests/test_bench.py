@@ -26,6 +26,7 @@ from bench import (
     matching,
     prompt_epoch,
     ranks,
+    regions,
     reid,
     scenes,
     search_exact,
@@ -244,6 +245,19 @@ def test_all_sides_of_the_race_of_criteria_have_one_loss_and_one_gradient() -> N
 def test_both_sides_of_the_race_of_transport_give_the_same_plans() -> None:
     ours, theirs = (make(*transport.inputs(20, 10)) for make in transport.SIDES.values())
     torch.testing.assert_close(ours(), theirs(), rtol=1e-3, atol=1e-7)
+
+
+def test_both_sides_of_the_race_of_regions_say_the_same_of_each_picture(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.jpg" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(decode.encode(32, 32, seed))  # as large as the detector takes them: resizing changes nothing
+    for case in regions.CASES:
+        part = regions.part_of(case, "tiny", "tiny")
+        found, other = regions.ours(part, paths), regions.one_by_one(part, paths)
+        assert all(apart < 1e-5 for apart in regions.difference(found, other).values())
+        assert regions.difference(found, other[::-1])["features"] > 1e-3
+        fewer = [{name: value[1:] for name, value in each.items()} for each in other]
+        assert regions.difference(found, fewer)["boxes"] == float("inf")
 
 
 @pytest.mark.slow

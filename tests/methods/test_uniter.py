@@ -18,9 +18,11 @@ from deixis.errors import DeixisError
 from deixis.methods import uniter
 from deixis.methods.uniter import Config, Method
 from deixis.nn.language.bert import BertConfig
+from deixis.nn.regions.gap_heads import mean_loss
+from deixis.nn.regions.hiding import hide_words
 from deixis.nn.regions.picture_pair import PicturePair
 from deixis.nn.regions.single_stream import PredictionHead, SingleStream, pack
-from deixis.ops.pairs.text_regions import TextRegions, negative_rows
+from deixis.ops.pairs.text_regions import TextRegions, content_keys, exchange, negative_rows
 from deixis.ops.regions.choosing import margin_loss, pick_negative, refer_loss
 from deixis.types import Batch, Progress
 from tests.contract import Subject
@@ -149,7 +151,7 @@ def test_hidden_words_are_told_as_in_the_golden_file() -> None:
     chosen = labels != golden["cfg.ignore_index"]
     logits = method.heads.words(states[:, : labels.shape[1]][chosen], table)
     losses = F.cross_entropy(logits, labels[chosen], reduction="none")
-    loss = uniter._mean(losses, len(losses))
+    loss = mean_loss(losses, len(losses))
     loss.backward()
     named |= {"mlm_bias": method.heads.word_bias}
     leaves = {f"param.{name}": each for name, each in named.items()}
@@ -172,7 +174,7 @@ def test_features_of_hidden_regions_are_told_as_in_the_golden_file() -> None:
     )
     found = method.heads.features(states[golden["in.target_positions"]], weight)
     squares = (found - golden["in.target_features"]).square()
-    loss, printed = (uniter._mean(squares, len(squares), by_row) for by_row in (False, True))
+    loss, printed = (mean_loss(squares, len(squares), by_row) for by_row in (False, True))
     loss.backward(retain_graph=True)
     named |= {"mrfr_bias": method.heads.feature_bias, "region_linear.weight": weight}  # type: ignore[dict-item]
     check(
@@ -198,7 +200,7 @@ def test_classes_of_hidden_regions_are_told_as_in_the_golden_file() -> None:
     states, target = golden["in.states"].clone().requires_grad_(), golden["in.target_distribution"]
     logits = method.heads.classes(states[golden["in.target_positions"]])
     terms = uniter.class_divergence(logits, target)
-    loss, printed = (uniter._mean(terms, len(terms), by_row) for by_row in (False, True))
+    loss, printed = (mean_loss(terms, len(terms), by_row) for by_row in (False, True))
     hard = F.cross_entropy(logits, uniter.hard_class(target, background=True), reduction="none")
     loss.backward()
     named |= {f"mrc_out.{name}": parameter for name, parameter in out.named_parameters()}
@@ -240,7 +242,7 @@ def test_matching_and_transport_are_as_in_the_golden_file() -> None:
     cost, plan = method._plan(pairs, words, regions)
     distance, matching = (plan * cost).sum((1, 2)), targets == 1
     transport = uniter.transport_loss(distance, matching)
-    loss = uniter._mean(losses, len(losses)) + float(golden["cfg.ot_weight"]) * transport
+    loss = mean_loss(losses, len(losses)) + float(golden["cfg.ot_weight"]) * transport
     loss.backward()
     assert int(golden["cfg.inner_iterations"]) == 1
     check(
@@ -332,21 +334,22 @@ def test_two_equal_pairs_are_never_taken_for_a_pair_that_does_not_match() -> Non
     method = built(negative_share=1.0)
     twice = batch_of(method, 2).take([0, 0])
     batch = dataclasses.replace(twice, ids=("one", "other"))
-    texts, pictures, matching = method._exchanged(batch, method._pairs(batch), torch.zeros(2, 3))
+    keys = content_keys(batch.ids, method._pairs(batch))
+    texts, pictures, matching = exchange(keys, torch.zeros(2, 3), 1.0, texts=True)
     assert matching.all()
     assert texts.tolist() == pictures.tolist()
 
 
 def test_as_released_only_pictures_are_exchanged_and_as_printed_texts_are_too() -> None:
-    both, released = built(negative_share=1.0), built(negative_share=1.0, exchange="image")
-    batch = batch_of(both, 8)
-    draws = torch.rand(8, 3)
+    method = built()
+    batch = batch_of(method, 8)
+    keys, draws = content_keys(batch.ids, method._pairs(batch)), torch.rand(8, 3)
     own = torch.arange(8)
-    texts, pictures, matching = released._exchanged(batch, released._pairs(batch), draws)
+    texts, pictures, matching = exchange(keys, draws, 1.0, texts=False)
     assert not matching.any()
     assert torch.equal(texts, own)
     assert (pictures != own).all()
-    texts, pictures, _ = both._exchanged(batch, both._pairs(batch), draws)
+    texts, pictures, _ = exchange(keys, draws, 1.0, texts=True)
     assert torch.equal(texts != own, draws[:, 2] < 0.5)
     assert ((texts != own) ^ (pictures != own)).all()
 
@@ -365,7 +368,8 @@ def test_conditional_masking_leaves_the_other_side_complete_and_joint_tells_as_m
             return states(self, pairs, hidden, covered)  # noqa: B023
 
         monkeypatch.setattr(Method, "_states", spy)
-        chosen = method._hide_words(batch, method._pairs(batch), Progress(stage="pretrain"))[0]
+        progress = Progress(stage="pretrain")
+        chosen = hide_words(method._pairs(batch), batch.ids, 0.4, method._words, progress)[0]
         method(batch, Progress(stage="pretrain"))
         monkeypatch.setattr(Method, "_states", states)
         seen[masking] = (int(chosen.sum()), *told[0])
@@ -386,6 +390,25 @@ def test_the_projection_of_features_and_the_table_of_words_are_tied_to_their_hea
     torch.testing.assert_close(found, expected)
     assert gradient.abs().sum() > 0
     assert not [name for name, _ in method.heads.named_parameters() if "decoder" in name]
+
+
+def test_a_hidden_word_is_told_from_the_others_and_a_run_that_never_learned_to_says_so() -> None:
+    method = built().eval()
+    batch = batch_of(method)
+    assert batch.tokens is not None
+    hidden = torch.zeros(batch.tokens[:, 0].shape, dtype=torch.bool)
+    hidden[:, 1] = True
+    changed = batch.tokens.clone()
+    changed[:, :, 1] = 3
+    others = dataclasses.replace(batch, tokens=changed)
+    told = method.tell_words(batch, hidden)
+    assert torch.equal(told[:, 1], method.tell_words(others, hidden)[:, 1])
+    assert torch.equal(told[~hidden], batch.tokens[:, 0][~hidden])
+    with torch.no_grad():  # the bias of a word lifts it above all others
+        method.heads.word_bias[7] = 1e4
+    assert (method.tell_words(batch, hidden)[:, 1] == 7).all()
+    with pytest.raises(DeixisError, match="did not learn to tell hidden words"):
+        built(tasks=(("itm", 1),)).tell_words(batch, hidden)
 
 
 @pytest.mark.parametrize("features", ["map", "crop", "names"])

@@ -277,6 +277,18 @@ def test_each_phrase_of_a_sentence_is_read_alone_and_chances_sum_to_one() -> Non
     torch.testing.assert_close(both.scores.sum(-1), torch.ones(2, 2))
 
 
+@torch.no_grad()
+def test_among_given_boxes_only_these_are_chosen_and_more_of_them_change_no_order() -> None:
+    """Without a context, what is said of a box does not hang on the others, up to the sum that makes chances of it."""
+    method, pixels = built(context="none", difference=False), torch.rand(1, 3, 32, 32, generator=G)
+    tokens = torch.randint(10, 90, (1, 4), generator=G)
+    real = torch.ones_like(tokens, dtype=torch.bool)
+    boxes = torch.tensor([[[0.1, 0.1, 0.4, 0.5], [0.5, 0.2, 0.9, 0.9], [0.0, 0.5, 0.3, 1.0]]])
+    three, two = (method.ground(pixels, tokens, real, boxes=each) for each in (boxes, boxes[:, :2]))
+    torch.testing.assert_close(three.boxes, boxes)
+    torch.testing.assert_close(three.scores[..., :2] / three.scores[..., :2].sum(), two.scores)
+
+
 def test_marks_around_a_text_are_no_words() -> None:
     method = built()
     tokens = torch.tensor([[1, 40, 50, 2]])

@@ -568,24 +568,26 @@ class Method(nn.Module):
         tokens: Int64[Tensor, "B L"],
         mask: Bool[Tensor, "B L"],
         spans: Int64[Tensor, "B T S 2"] | None = None,
+        boxes: Float[Tensor, "B Q 4"] | None = None,
     ) -> GroundOutput:
-        """The detector's regions, and how well each phrase fits them; chances that sum to 1.
+        """The regions of each image, and how well each phrase fits them; chances that sum to 1.
 
         Args:
             images: as the detector takes them.
             tokens: of a text each.
             mask: which are real.
             spans: of the phrases in it, each of which is read alone; the whole text is one where there are none.
+            boxes: regions in place of those that the detector proposes.
 
         Raises:
-            DeixisError: regions were columns of the data, so that none are known of a picture.
+            DeixisError: regions were columns of the data, so that nothing is known of those of a picture.
         """
         if self.regions is None:
             raise DeixisError(
-                "This run learned from regions that the data gave, and finds none in a picture.",
+                "This run learned from regions that the data gave: it finds none in a picture, and describes no box.",
                 "Train one with a detector: --set proposals=centernet.",
             )
-        found = self.regions.regions(images)
+        found = self.regions.regions(images, boxes)
         regions = self._described(found.boxes, found.features, found.classes, found.valid)
         phrases = mask[:, None] if spans is None else span_mask(spans, mask.shape[1]) & mask[:, None]
         count = phrases.shape[1]

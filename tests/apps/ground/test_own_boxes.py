@@ -15,6 +15,7 @@ from deixis.apps.train.method_runs import facts_of, load_method
 from deixis.engine.training.checkpoint import save_state
 from deixis.engine.training.stages import name_of
 from deixis.errors import DeixisError
+from deixis.zoo import scratch
 from tests.commands import deixis
 
 BOXES = ([4, 4, 20, 20], [30, 10, 20, 30])
@@ -31,11 +32,18 @@ def coco(path: Path, *pictures: str, boxes: Any = BOXES) -> Path:
     return path
 
 
+CHOOSING: dict[str, dict[str, Any]] = {"uniter": {"head": "refer"}, "variational_context": {}}
+
+
+@pytest.fixture(params=list(CHOOSING))
+def choosing(request: pytest.FixtureRequest) -> Any:
+    return engine.build(request.param, "tiny", {"proposals": "own:tiny", **CHOOSING[request.param]}).eval()
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(choosing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    method = engine.build("uniter", "tiny", {"proposals": "own:tiny", "head": "refer"}).eval()
-    monkeypatch.setattr("deixis.apps.ground.ground.open_or_default", lambda model, capability, *more: method)
+    monkeypatch.setattr("deixis.apps.ground.ground.open_or_default", lambda model, capability, *more: choosing)
     for name in ("photo.png", "other.png"):
         Image.new("RGB", (64, 48), (90, 120, 30)).save(tmp_path / name)
     return tmp_path
@@ -49,6 +57,15 @@ def test_the_answer_is_one_of_the_boxes_that_are_given(place: Path) -> None:
     assert any(found["bbox"] == pytest.approx(box, abs=0.6) for box in BOXES)
 
 
+def test_a_text_of_which_the_model_knows_no_word_is_refused_with_boxes_too(choosing: Any, place: Path) -> None:
+    reader = "words" if hasattr(choosing, "words") else "encoder"
+    setattr(choosing, reader, scratch.build(("the cup",), "tiny", 32))
+    coco(place / "boxes.json", "photo.png")
+    done = deixis("ground", "photo.png", "xyzzy plugh", "--model", "run", "--boxes", "boxes.json")
+    assert done.code == 2
+    assert "No word of 'xyzzy plugh'" in done.err
+
+
 def test_a_picture_without_boxes_a_picture_twice_and_a_method_that_takes_none_are_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +74,7 @@ def test_a_picture_without_boxes_a_picture_twice_and_a_method_that_takes_none_ar
     assert done.code != 0
     assert "no box of photo.png" in done.err + done.out
     none = deixis("ground", "photo.png", "the cup", "--model", "run")
-    assert "none are given" in none.err + none.out
+    assert "none are given. Give them: --boxes." in none.err + none.out
     (place / "again").mkdir()
     Image.new("RGB", (64, 48)).save(place / "again" / "photo.png")
     coco(place / "twice.json", "photo.png", "again/photo.png")

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from deixis.engine.evaluation.data import EvalData
+from deixis import engine, zoo
+from deixis.data.synthetic.scenes import SceneConfig, scenes
+from deixis.engine.evaluation.data import EvalData, EvalSet
+from deixis.engine.evaluation.grounding import PhraseAnswer
 from deixis.engine.evaluation.model import EvalModel
+from deixis.engine.evaluation.options import EvalOptions
 from deixis.engine.evaluation.output import Column
 from deixis.engine.evaluation.protocols import refer, word_region
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.errors import DeixisError
+from deixis.inputs.images import shown_size
 from deixis.types import Phrase, Region
 from deixis.zoo.tiny import load as tiny
 from tests.engine.evaluation.test_protocols import data_of, mean, run, sample
@@ -143,3 +148,58 @@ def test_a_picture_without_regions_counts_as_missed(monkeypatch: pytest.MonkeyPa
     phrases = (Region(BIRD, "bird", phrases=(Phrase("a bird"),)),)
     found = run("refer", model, data_of([sample(i, regions=phrases) for i in range(4)]))
     assert [mean(found, name) for name in ("accuracy", "could")] == [0.0, 0.0]
+
+
+def test_a_method_without_training_chooses_among_the_same_regions_and_stands_beside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its best box is the whole picture, which is none of them; the next is."""
+    regions = (Region(BIRD, "bird", phrases=(Phrase("a bird"),)), Region(BOAT, "boat", phrases=(Phrase("a boat"),)))
+    data = data_of([sample(i, regions=regions) for i in range(4)])
+    model = told(monkeypatch, bird=0, boat=1)
+    answer = PhraseAnswer(torch.tensor([(0.0, 0.0, 1.0, 1.0), BIRD, BOAT]), torch.tensor([0.9, 0.8, 0.1]))
+    monkeypatch.setattr(refer, "answer_by_method", lambda method, data, queries, bar, boxes: [answer] * len(queries))
+    alone = run("refer", model, data)
+    assert list(alone.arms) == [""]
+    assert alone.notes[-1].startswith("detect_match is left out: The regions are no detector's")
+    model.model.proposals = zoo.load_part("proposals", "tiny")
+    found = run("refer", model, data)
+    assert mean(found, "accuracy") == 1.0
+    beside = found.arms["detect_match"]
+    assert [beside[Column("accuracy", family)].values.mean() for family in ("", "noun")] == [0.5, 0.5]
+    assert beside[Column("accuracy")].queries == found.arms[""][Column("accuracy")].queries
+    assert found.notes[-1] == "Beside detect_match: +50.0 points (+50.0 to +50.0)."
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_beside_detect_match_on_the_boxes_of_its_detector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = engine.build("uniter", "tiny", {"head": "refer"}).eval()
+    model = EvalModel("toy", method)
+    pictures = scenes(3, 4, side=64, config=SceneConfig(cast="shapes", unseen="nothing"))
+    data = EvalData(pictures, lambda some: EvalSet.of(some, [each.id for each in some.samples]))
+    monkeypatch.setattr(zoo, "load", lambda name: tiny())
+    found = run("refer", model, data, EvalOptions(methods=("detect_match",)))
+    assert found.arms["detect_match"][Column("accuracy")].queries == found.arms[""][Column("accuracy")].queries
+    with pytest.raises(DeixisError, match="zero_shot does not locate phrases"):
+        run("refer", model, data, EvalOptions(methods=("zero_shot",)))
+
+
+def test_inclusive_pixels_count_the_last_pixel_of_a_box_so_that_small_boxes_overlap_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    side = shown_size(sample(0).picture)[0]
+    near = (1 / side, 0.0, 4 / side, 2 / side)  # 3 x 2 pixels where the region has 2 x 2, of which they share 1 x 2
+    boxes = torch.tensor([(0.0, 0.0, 2 / side, 2 / side)])
+    things = [Region(near, "bird")]
+    assert not word_region.right_regions(boxes, things).any()  # 2 of 8
+    monkeypatch.setattr(word_region, "IOU", 6 / 15)  # 2 x 3 of 9 + 12 - 6 with the last pixels
+    assert not word_region.right_regions(boxes, things).any()
+    assert word_region.right_regions(boxes, things, (side, side)).all()
+    sizes = []
+    monkeypatch.setattr(refer, "right_regions", lambda b, t, size: sizes.append(size) or torch.zeros(2).bool())
+    data = data_of([sample(0, regions=(Region(BIRD, "bird", phrases=(Phrase("a bird"),)),))])
+    for inclusive in (False, True):
+        run("refer", told(monkeypatch, bird=0), data, EvalOptions(inclusive_pixels=inclusive))
+    assert sizes == [None, (side, side)]

@@ -83,16 +83,22 @@ def ground_data(
     """
     with settings.active():
         method = open_or_default(settings.model, "ground", (ANSWERS,))
-        if settings.boxes:
-            boxes = read_boxes(settings.boxes, method)
-            run = ground_with(method, phrases, settings.count, settings.best, boxes)
-        else:
-            run = locate_with(method, phrases, settings.count, settings.best)
+        boxes = read_boxes(settings.boxes, method) if settings.boxes else None
+        run = locate_with(method, phrases, settings.count, settings.best, boxes)
         predict_with(method, data, run, output, reading, beside=_BESIDE)
 
 
-def locate_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool = False) -> BatchPredictor:
+def locate_with(
+    method: Any, phrases: Sequence[str], count: int = 0, best: bool = False, boxes: OwnBoxes | None = None
+) -> BatchPredictor:
     """Calls a method that locates phrases, or one that shows where the answers to questions lie.
+
+    Args:
+        method: of either kind.
+        phrases: or questions.
+        count: as of `ground_with`.
+        best: as of `ground_with`.
+        boxes: as of `ground_with`; a method that shows where answers lie takes none.
 
     Raises:
         DeixisError: as `ground_with` and `answers_with`; or no word is one that the method knows.
@@ -101,7 +107,7 @@ def locate_with(method: Any, phrases: Sequence[str], count: int = 0, best: bool 
     if grounds:
         noun_phrases_of(phrases)  # what is too long is refused before it is split into tokens, which takes a second
     require_known_words(method, phrases)
-    return ground_with(method, phrases, count, best) if grounds else answers_with(method, phrases, best)
+    return ground_with(method, phrases, count, best, boxes) if grounds else answers_with(method, phrases, best)
 
 
 def ground_with(

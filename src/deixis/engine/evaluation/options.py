@@ -27,6 +27,8 @@ class EvalOptions:
             fairness reports by group how many images are.
         labels: labelled images of each class that fine-tune learns; below 1: share of them.
         draws: of these labelled images, in fine-tune.
+        inclusive_pixels: refer counts the last pixel of a box as part of it, as published numbers of referring
+            expressions do; small boxes overlap more then.
     """
 
     methods: tuple[str, ...] = ()
@@ -40,3 +42,4 @@ class EvalOptions:
     associations: str = ""
     labels: tuple[float | int, ...] = (5, 20, 100)
     draws: int = 5
+    inclusive_pixels: bool = False

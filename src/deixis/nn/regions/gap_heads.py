@@ -1,16 +1,18 @@
-"""Heads that tell what was hidden of words and regions, and whether a text and a picture belong together."""
+"""Heads that tell what was hidden of words and regions, and whether a text and a picture belong together; and what they
+are measured by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from deixis.nn.regions.single_stream import PredictionHead, SingleStream
+from deixis.ops.collective import mean_count
 
-__all__ = ["GapHeads", "HiddenVectors", "small_start"]
+__all__ = ["GapHeads", "HiddenVectors", "mean_loss", "share_right", "small_start"]
 
 _SPREAD = 0.02
 
@@ -73,3 +75,25 @@ def small_start(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=_SPREAD)
     if isinstance(module, nn.Linear) and module.bias is not None and module.bias.requires_grad:
         nn.init.zeros_(module.bias)
+
+
+def mean_loss(losses: Float[Tensor, "*M"], count: int, by_row: bool = False) -> Float[Tensor, ""]:
+    """The mean over the rows of all ranks, and over the numbers of a row unless these are summed.
+
+    Args:
+        losses: of this rank's rows.
+        count: of these rows.
+        by_row: whether the numbers of a row are summed.
+    """
+    width = 1 if by_row or losses.dim() == 1 else losses.shape[1]
+    return losses.sum() / (mean_count(float(count)).clamp(min=1e-6).to(losses) * width)
+
+
+def share_right(logits: Float[Tensor, "M C"], targets: Int64[Tensor, " M"]) -> Float[Tensor, ""]:
+    """The share of rows whose highest logit is that of the target; 0 where there are none.
+
+    Args:
+        logits: of each row.
+        targets: a class each.
+    """
+    return (logits.detach().argmax(1) == targets).float().mean() if len(logits) else logits.new_zeros(())

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from deixis.ops.collective import gather_ragged
+from deixis.ops.collective import gather, gather_ragged
 
-__all__ = ["TextRegions", "content_keys", "negative_rows", "phrase_alone"]
+__all__ = ["TextRegions", "content_keys", "exchange", "negative_rows", "own_rows", "phrase_alone"]
 
 _EXACT = 2**48
 """Whole numbers below this are floats of double precision, too, which is how ranks exchange them."""
@@ -90,6 +90,35 @@ def negative_rows(
     place = (draws.to(keys.device) * count).long().clamp(max=(count - 1).clamp(min=0)) + 1
     found = (allowed.cumsum(1) == place[:, None]).to(torch.uint8).argmax(1)
     return torch.where(count > 0, order[found], -1)
+
+
+def own_rows(keys: Int64[Tensor, "B 3"], everyone: Int64[Tensor, "G 3"]) -> Int64[Tensor, " B"]:
+    """Where each pair stands among those of all ranks.
+
+    Args:
+        keys: of id, text and picture of each pair.
+        everyone: those of all ranks.
+    """
+    return (everyone[None] == keys[:, None]).all(-1).to(torch.uint8).argmax(1)
+
+
+def exchange(
+    keys: Int64[Tensor, "B 3"], draws: Float[Tensor, "B 3"], share: float, texts: bool
+) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"], Bool[Tensor, " B"]]:
+    """Rows of all ranks: whose text and whose picture each pair has, and which of them match.
+
+    Args:
+        keys: of id, text and picture of each pair.
+        draws: from 0 to 1: of another row, whether the pair is to match, and of which side is another's.
+        share: of the pairs that do not match, as far as there are others.
+        texts: whether in half of them the text is another's; else always the picture.
+    """
+    everyone = gather(keys.double()).long()
+    partner, own = negative_rows(keys, everyone, draws[:, 0]), own_rows(keys, everyone)
+    matching = (draws[:, 1] >= share) | (partner < 0)
+    other_text = (draws[:, 2] < 0.5) & texts
+    text_rows = torch.where(~matching & other_text, partner, own)
+    return text_rows, torch.where(~matching & ~other_text, partner, own), matching
 
 
 def phrase_alone(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from deixis import engine
+from deixis.data.synthetic.scenes.config import COLOURS
 from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.engine.claims.tasks import word_regions
 from deixis.engine.claims.tasks.word_regions import Options
@@ -16,6 +19,7 @@ from deixis.engine.training.batching import collate_for
 from deixis.errors import DeixisError
 from deixis.methods.uniter import Method
 from deixis.types import Batch
+from deixis.zoo import scratch
 
 OPTIONS = Options(cast="shapes", nouns=(), count=6, held=12, side=64, labels=5, batch_size=2)
 
@@ -76,8 +80,56 @@ def test_a_method_that_knows_reaches_one_and_another_does_not(task: TrainingTask
     assert len(word_regions.matched(method, task.test)) == 12
 
 
+class Reading(Method):
+    """Tells every hidden word but a colour, for which it says what stands first; and notes what was hidden."""
+
+    __module__ = Method.__module__
+    seen: list[str]
+
+    def tell_words(self, batch: Batch, hidden: Tensor) -> Tensor:
+        tokens, _ = batch.caption()
+        tokenizer: Any = self.encoder.tokenizer
+        words = [" ".join(tokenizer.pieces(row[gap].tolist())) for row, gap in zip(tokens, hidden, strict=True)]
+        self.seen += words
+        colours = torch.tensor([word in COLOURS for word in words])[:, None]
+        return torch.where(colours & hidden, tokens[:, :1], tokens)
+
+
+def test_nouns_and_colours_are_hidden_one_at_a_time_and_told_one_by_one(task: TrainingTask) -> None:
+    words = [caption for sample in task.test.samples for caption in sample.captions]
+    method: Any = engine.build("uniter", "tiny", {"proposals": "own:tiny", "sample.length": 40}).eval()
+    method.encoder = scratch.build(tuple(words), "tiny", 32)
+    method.__class__, method.seen = Reading, []
+    nouns, colours = (task.measures[name](method, task.test) for name in ("hidden_nouns", "hidden_colours"))
+    assert (float(nouns.mean()), float(colours.mean())) == (1, 0)
+    regions = [region for sample in task.test.samples for region in sample.regions]
+    assert sorted(method.seen[: len(nouns)]) == sorted(region.category for region in regions)
+    assert set(method.seen[len(nouns) :]) <= set(COLOURS)
+    assert len(task.measures["hidden_words"](method, task.test)) == len(nouns) + len(colours)
+
+
+def test_a_plan_is_as_sharp_as_its_entropy_falls_short_of_that_of_the_uniform_one(task: TrainingTask) -> None:
+    method: Any = engine.build("uniter", "tiny", {"proposals": "own:tiny", "sample.length": 40}).eval()
+
+    def sharpness(align: Callable[[Batch], Tensor]) -> Tensor:
+        method.align = align
+        return word_regions.plan_sharpness(method, task.test)
+
+    def alike(batch: Batch) -> Tensor:
+        return torch.ones(len(batch), batch.caption()[1].shape[1], batch.valid["T"].shape[1])
+
+    def apart(batch: Batch) -> Tensor:
+        """Words point at regions in turn."""
+        words, regions = alike(batch).shape[1:]
+        return (torch.arange(words)[:, None] % batch.valid["T"].sum(1)[:, None, None] == torch.arange(regions)) * 40.0
+
+    torch.testing.assert_close(sharpness(alike), torch.zeros(12, dtype=torch.float64))
+    assert (sharpness(apart) > 0.1).all()
+    assert (sharpness(lambda batch: apart(batch) / 40 * 0.002) < 0.1 * sharpness(apart)).all()
+
+
 def test_what_a_method_does_not_offer_is_refused(task: TrainingTask) -> None:
-    for measure in (word_regions.aligned, word_regions.referred, word_regions.matched):
+    for measure in task.measures.values():
         with pytest.raises(DeixisError, match="bag_of_words does not"):
             measure(engine.build("bag_of_words", "tiny"), task.test)
 

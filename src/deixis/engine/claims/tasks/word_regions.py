@@ -4,7 +4,9 @@ others."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,22 +25,25 @@ from deixis.engine.training.batching import collate_for, needs_of
 from deixis.engine.training.stages import name_of, stages
 from deixis.errors import DeixisError
 from deixis.nn.dual import DualEncoder
+from deixis.ops.pairs.proximal_transport import ipot, uniform_plan
 from deixis.ops.regions.boxes import pairwise_iou
 from deixis.ops.spans import span_mask
 from deixis.types import Batch, FieldSpec, Sample, Source, Stage
 from deixis.types.batch import CORE_FIELDS, concatenate
 from deixis.types.cards import TaskCard
-from deixis.types.protocols import AnyMethod, OffersAlign, OffersMatch, OffersRefer
+from deixis.types.protocols import AnyMethod, HasTellWords, OffersAlign, OffersMatch, OffersRefer
 
-__all__ = ["TASK", "Options", "aligned", "make", "matched", "referred"]
+__all__ = ["TASK", "Options", "aligned", "hidden_told", "make", "matched", "plan_sharpness", "referred"]
 
 TASK = TaskCard(
     title="Scenes whose captions name all things: learned on some stamps, measured on others",
-    metrics=("alignment", "matching", "referring"),
+    metrics=("alignment", "matching", "referring", "hidden_words", "hidden_nouns", "hidden_colours", "plan_sharpness"),
 )
 
 _HELD_BATCH = 64
 _RIGHT = 0.5
+_SPANS = FieldSpec("word_spans", "B Q S 2", "long", ragged="Q")
+_TOLD = ("noun", "colour")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,9 +148,9 @@ def aligned(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
         raise _unable(method, "join words with regions")
     spoken = [each for each in source.samples if any(region.spans for region in each.regions)]
     targets = FieldSpec("targets", "B Q 4", ragged="Q", values="boxes")
-    spans = FieldSpec("word_spans", "B Q S 2", "long", ragged="Q")
     found = []
-    for batch in _batches(method, dataclasses.replace(source, samples=tuple(_spelled(method, spoken))), targets, spans):
+    spelled = dataclasses.replace(source, samples=tuple(_spelled(method, spoken)))
+    for batch in _batches(method, spelled, targets, _SPANS):
         scores = method.align(batch)
         assert batch.boxes is not None
         own = span_mask(batch.extra["word_spans"], scores.shape[1]).to(scores)  # [B, Q, L]
@@ -217,8 +222,73 @@ def referred(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
     return torch.cat(found)
 
 
+def hidden_told(method: AnyMethod, source: Source, kinds: Collection[str] = _TOLD) -> Float[Tensor, " Q"]:
+    """Whether a hidden word is told, all other words of the caption and all regions being there; one value a word.
+
+    Args:
+        method: that tells hidden words.
+        source: samples whose regions have spans.
+        kinds: of the words that are hidden, one at a time: `noun`, `colour`.
+
+    Raises:
+        DeixisError: the method can't do it.
+    """
+    if not isinstance(method, HasTellWords):
+        raise _unable(method, "tell hidden words")
+    gaps = [gap for sample in source.samples for gap in _gaps(sample, kinds)]
+    found = []
+    for batch in _batches(method, dataclasses.replace(source, samples=tuple(_spelled(method, gaps))), _SPANS):
+        tokens, _ = batch.caption()
+        hidden = span_mask(batch.extra["word_spans"], tokens.shape[1]).any(1)
+        right = method.tell_words(batch, hidden) == tokens
+        found.append(right.all(-1)[hidden.any(-1)].double())  # a caption may be cut off before the word
+    return torch.cat(found)
+
+
+def _gaps(sample: Sample, kinds: Collection[str]) -> Iterator[Sample]:
+    """The sample once for each noun and colour of its caption, in which that word is the only one with a span."""
+    for number, region in enumerate(sample.regions):
+        for kind, word in zip(_TOLD, (region.category, region.attributes["colour"]), strict=True):
+            places = [
+                (start + match.start(), start + match.end())
+                for start, stop in region.spans
+                for match in re.finditer(rf"\b{re.escape(word or '')}\b", sample.captions[0][start:stop])
+            ]
+            if kind in kinds and word and places:
+                bare = [dataclasses.replace(each, spans=()) for each in sample.regions]
+                bare[number] = dataclasses.replace(region, spans=tuple(places))
+                yield dataclasses.replace(sample, id=f"{sample.id}#{number}.{kind}", regions=tuple(bare))
+
+
+def plan_sharpness(method: AnyMethod, source: Source) -> Float[Tensor, " Q"]:
+    """How far from uniform the plan is by which words are best carried to regions, by how they align: 1 less its
+    entropy in shares of that of the uniform plan. 0: uniform; n words each of which goes to one of m regions leave
+    log n / (log n + log m) of it. One value a scene.
+
+    Args:
+        method: that aligns words with regions.
+        source: samples with captions.
+
+    Raises:
+        DeixisError: the method can't do it.
+    """
+    if not isinstance(method, OffersAlign):
+        raise _unable(method, "join words with regions")
+    found = []
+    for batch in _batches(method, source):
+        words, regions = batch.caption()[1], batch.valid["T"]
+        plans = (ipot(1 - method.align(batch), words, regions), uniform_plan(words, regions))
+        entropy, most = (-torch.special.xlogy(each, each).sum((1, 2)) for each in plans)
+        found.append(torch.where(most > 0, 1 - entropy / most, 0.0).double())
+    return torch.cat(found)
+
+
 _MEASURES: Mapping[str, Callable[[AnyMethod, Source], Tensor]] = {
     "alignment": aligned,
     "matching": matched,
     "referring": referred,
+    "hidden_words": hidden_told,
+    "hidden_nouns": functools.partial(hidden_told, kinds=_TOLD[:1]),
+    "hidden_colours": functools.partial(hidden_told, kinds=_TOLD[1:]),
+    "plan_sharpness": plan_sharpness,
 }

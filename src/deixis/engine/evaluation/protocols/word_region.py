@@ -23,6 +23,7 @@ from deixis.engine.evaluation.output import Column, EvalOutput, EvalReporter, Qu
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.errors import DeixisError
 from deixis.ops.regions.boxes import box_area, pairwise_iou
+from deixis.ops.regions.candidates import pixel_iou
 from deixis.types import EvalMetric, EvalProtocol, Region
 
 __all__ = ["PROTOCOL", "SpokenThing", "blind_choices", "measure", "prepare", "right_regions"]
@@ -114,14 +115,19 @@ def measure(plan: WordPlan, model: EvalModel, options: EvalOptions, talk: EvalRe
     )
 
 
-def right_regions(boxes: Float[Tensor, "T 4"], things: Sequence[Region]) -> Bool[Tensor, " T"]:
+def right_regions(
+    boxes: Float[Tensor, "T 4"], things: Sequence[Region], size: tuple[int, int] | None = None
+) -> Bool[Tensor, " T"]:
     """Which regions overlap one of the things by an IoU of 0.5 or more.
 
     Args:
         boxes: of the regions.
         things: that are meant.
+        size: of the picture, in pixels, where the last pixel of a box counts, too.
     """
-    return (pairwise_iou(boxes, torch.tensor([thing.box for thing in things])) >= IOU).any(1)
+    meant = torch.tensor([thing.box for thing in things])
+    overlaps = pairwise_iou(boxes, meant) if size is None else pixel_iou(boxes, meant, size)
+    return (overlaps >= IOU).any(1)
 
 
 def blind_choices(boxes: Float[Tensor, "T 4"], right: Bool[Tensor, " T"]) -> dict[str, float]:
