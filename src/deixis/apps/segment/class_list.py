@@ -25,12 +25,13 @@ def reads_classes(model: str) -> bool:
     return (folder / "model" / "config.json").is_file() and not (folder / zoo.METHOD).is_file()
 
 
-def checked_classes(classes: Sequence[str], settings: SegmentSettings) -> tuple[str, ...]:
+def checked_classes(classes: Sequence[str], settings: SegmentSettings, *, concepts: bool = True) -> tuple[str, ...]:
     """The names as they are used: without blanks around them.
 
     Args:
         classes: their names.
         settings: model or method.
+        concepts: whether words in angle brackets are concepts; else they are words like others.
 
     Raises:
         DeixisError: there is none, an empty one, one without a letter, one twice or more than 100; a model has classes
@@ -45,7 +46,7 @@ def checked_classes(classes: Sequence[str], settings: SegmentSettings) -> tuple[
                 f"A model names its own classes, and {names[0]!r} was given.",
                 "Leave the classes out; or leave --model out, for classes of any name.",
             )
-    elif taught := [name for name in names if concept_names(name)]:
+    elif concepts and (taught := [name for name in names if concept_names(name)]):
         raise DeixisError(
             f"{taught[0]!r} is a concept that a run was taught, and no run is named.",
             "Name it: --model RUN; or leave the angle brackets out, for the words as they are.",

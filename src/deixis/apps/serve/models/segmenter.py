@@ -31,7 +31,7 @@ def segmented(method: Any, picture: Image.Image, classes: Sequence[str]) -> Segm
     Raises:
         DeixisError: a class has no words, or comes twice.
     """
-    names = checked_classes(classes, SegmentSettings())
+    names = checked_classes(classes, SegmentSettings(), concepts=False)
     found = segment(picture, model=default_segmenter(names, like=method))
     assert isinstance(found, Segments)
     return found
