@@ -198,7 +198,12 @@ def test_inclusive_pixels_count_the_last_pixel_of_a_box_so_that_small_boxes_over
     assert not word_region.right_regions(boxes, things).any()
     assert word_region.right_regions(boxes, things, (side, side)).all()
     sizes = []
-    monkeypatch.setattr(refer, "right_regions", lambda b, t, size: sizes.append(size) or torch.zeros(2).bool())
+
+    def noted(boxes: torch.Tensor, things: Any, size: Any) -> torch.Tensor:
+        sizes.append(size)
+        return torch.zeros(len(boxes), dtype=torch.bool)
+
+    monkeypatch.setattr(refer, "right_regions", noted)
     data = data_of([sample(0, regions=(Region(BIRD, "bird", phrases=(Phrase("a bird"),)),))])
     for inclusive in (False, True):
         run("refer", told(monkeypatch, bird=0), data, EvalOptions(inclusive_pixels=inclusive))
