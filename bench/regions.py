@@ -101,11 +101,13 @@ def difference(one: Regions, other: Regions) -> dict[str, float]:
 
 def _race(case: str, paths: Sequence[Path], repeats: int, clock: str) -> dict[str, Any]:
     part = part_of(case)
-    sides: list[Side] = [partial(ours, part), partial(one_by_one, part)]
-    apart = difference(*(side(paths[:CHECKED]) for side in sides))
+    first: Side = partial(ours, part)
+    second: Side = partial(one_by_one, part)
+    apart = difference(first(paths[:CHECKED]), second(paths[:CHECKED]))
     if any(apart[name] > most for name, most in TOLERANCES.items()):
         raise SystemExit(f"{case}: the sides differ by {apart}")
-    timings = alternate(*(rates(side, paths, repeats, clock) for side in sides), repeats, warmup=0)
+    measured = [rates(side, paths, repeats, clock) for side in (first, second)]
+    timings = alternate(measured[0], measured[1], repeats, warmup=0)
     facts = {"race": "regions", "case": f"{case}, {len(paths)} pictures{NAMES[clock]}", "peer": RACE.peers[0]}
     facts["peer_version"] = torch.__version__
     return make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))

@@ -29,6 +29,7 @@ from docs.encoders import encoders_page
 from docs.faults import faults_page
 from docs.grounding import grounding_page
 from docs.languages import languages_page
+from docs.matching_gate import matching_gate_page
 from docs.papers import Results, golden_files, papers_page
 from docs.protocols import protocols_page
 from docs.results import results_page
@@ -243,7 +244,9 @@ def quick_pages() -> dict[str, str]:
     made["desk_clip.md"] = desk_clip_page(_rows("desk_clip"), MADE, table)
     stability = stability_page(_rows("verdict_stability"), MADE, table)
     made["verdict_stability.md"] = stability.text
-    return {**made, **stability.pictures}
+    gate = matching_gate_page(_rows("matching_gate"), MADE, table)
+    made["matching_gate.md"] = gate.text
+    return {**made, **stability.pictures, **gate.pictures}
 
 
 def paper_pages() -> dict[str, str]:

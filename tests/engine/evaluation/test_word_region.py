@@ -60,6 +60,10 @@ class Told(RegionPairs):
         batch.to = lambda device: batch
         return [batch]
 
+    def boxes(self, batch: Any) -> torch.Tensor:
+        found: torch.Tensor = batch.boxes
+        return found
+
 
 class Pointer(torch.nn.Module):
     """Gives each word a region."""
@@ -172,10 +176,11 @@ def test_a_method_without_training_chooses_among_the_same_regions_and_stands_bes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "settings"), [("uniter", {"head": "refer"}), ("variational_context", {})])
 def test_a_run_is_measured_beside_detect_match_on_the_boxes_of_its_detector(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = engine.build("uniter", "tiny", {"head": "refer"}).eval()
+    method = engine.build(name, "tiny", settings).eval()
     model = EvalModel("toy", method)
     pictures = scenes(3, 4, side=64, config=SceneConfig(cast="shapes", unseen="nothing"))
     data = EvalData(pictures, lambda some: EvalSet.of(some, [each.id for each in some.samples]))
@@ -184,6 +189,13 @@ def test_a_run_is_measured_beside_detect_match_on_the_boxes_of_its_detector(
     assert found.arms["detect_match"][Column("accuracy")].queries == found.arms[""][Column("accuracy")].queries
     with pytest.raises(DeixisError, match="zero_shot does not locate phrases"):
         run("refer", model, data, EvalOptions(methods=("zero_shot",)))
+
+
+def test_a_run_whose_regions_are_columns_of_its_data_is_refused_in_words() -> None:
+    method = engine.build("variational_context", "tiny", {"proposals": "", "features": 24}).eval()
+    regions = (Region(BIRD, "bird", phrases=(Phrase("a bird"),)),)
+    with pytest.raises(DeixisError, match="Variational Context are columns of its data, and pictures alone have none"):
+        run("refer", EvalModel("toy", method), data_of([sample(0, regions=regions)]))
 
 
 def test_inclusive_pixels_count_the_last_pixel_of_a_box_so_that_small_boxes_overlap_more(
@@ -198,7 +210,12 @@ def test_inclusive_pixels_count_the_last_pixel_of_a_box_so_that_small_boxes_over
     assert not word_region.right_regions(boxes, things).any()
     assert word_region.right_regions(boxes, things, (side, side)).all()
     sizes = []
-    monkeypatch.setattr(refer, "right_regions", lambda b, t, size: sizes.append(size) or torch.zeros(2).bool())
+
+    def noted(boxes: torch.Tensor, things: Any, size: Any) -> torch.Tensor:
+        sizes.append(size)
+        return torch.zeros(len(boxes), dtype=torch.bool)
+
+    monkeypatch.setattr(refer, "right_regions", noted)
     data = data_of([sample(0, regions=(Region(BIRD, "bird", phrases=(Phrase("a bird"),)),))])
     for inclusive in (False, True):
         run("refer", told(monkeypatch, bird=0), data, EvalOptions(inclusive_pixels=inclusive))

@@ -89,6 +89,28 @@ class RegionPairs:
         rows = [encode(sample) for sample in samples]
         return [concatenate(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)]
 
+    def boxes(self, batch: Batch) -> Float[Tensor, "B T 4"]:
+        """The regions of a batch, whatever the method calls that field.
+
+        Args:
+            batch: of these pairs.
+
+        Raises:
+            DeixisError: the method's regions are columns of its data, and pictures alone have none.
+        """
+        if batch.boxes is not None:
+            return batch.boxes
+        made = (spec.name for spec in self._needs if spec.made is not None and spec.made.output == "boxes")
+        name = next(made, "")
+        if not name:
+            raise DeixisError(
+                f"The regions of this {card_of(self.method).title.partition(':')[0]} are columns of its data, and "
+                "pictures alone have none.",
+                "Use a run that was trained with a detector: --set proposals=centernet.",
+            )
+        found: Tensor = batch.extra[name]
+        return found
+
     def by_region(
         self, call: Callable[[Batch], Tensor], pictures: Sequence[Picture], texts: Sequence[str]
     ) -> Iterator[RegionScores]:
@@ -98,13 +120,16 @@ class RegionPairs:
             call: of the method, `align` or `refer`, whose last axis is that of regions.
             pictures: of the pairs.
             texts: of the pairs.
+
+        Raises:
+            DeixisError: as `batches` and `boxes`.
         """
         device = compute.current().device
         with compute.placed(self.method), eval_without_grad(self.method):
             for batch in self.batches(pictures, texts):
+                every = self.boxes(batch).float()
                 scores = call(batch.to(device)).float().cpu()
-                assert batch.boxes is not None
-                for boxes, valid, row in zip(batch.boxes.float(), batch.valid["T"], scores, strict=True):
+                for boxes, valid, row in zip(every, batch.valid["T"], scores, strict=True):
                     yield RegionScores(boxes[valid], row[..., valid], batch.valid["L"].shape[-1])
 
     def match(self, pictures: Sequence[Picture], texts: Sequence[str]) -> Float[Tensor, " N"]:
