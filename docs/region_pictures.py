@@ -12,13 +12,14 @@ of an expression in blue, the broader the more it weighs (of methods that have o
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from deixis.apps.common.dataset import read
@@ -38,9 +39,14 @@ from docs.pictures import GAP, LINE, label_font, open_picture, write_sheet
 
 __all__ = ["LookedAt", "answers", "expressions", "main", "right_and_wrong", "sheet", "words"]
 
-SHOWN, TRIED, COLUMNS, SIDE, LINES = 24, 96, 4, 260, 9
+SHOWN, TRIED, COLUMNS, SIDE, LINES, LETTERS = 24, 96, 4, 260, 22, 46
 MEANT, RIGHT, WRONG, CONTEXT = "gold", "green", "red", "royalblue"
 _HEAVY, _EXACT = 0.05, 0.5
+_ARTICLES = ("a", "an", "the")
+
+
+Frame = tuple[Sequence[float], str, int]
+"""A box, its colour and its breadth."""
 
 
 class LookedAt(NamedTuple):
@@ -68,8 +74,10 @@ def expressions(source: Source, method: Any) -> Iterator[LookedAt]:
         best = int(method.refer(batch)[0].argmax())
         right = bool(right_regions(boxes, query.regions)[best])
         weights = torch.zeros(len(boxes)) if terms is None else terms.posterior[0, best].float()
-        frames = [(boxes[n].tolist(), CONTEXT, 1 + round(6 * float(weights[n]))) for n in _heaviest(weights)]
-        frames += [(list(region.box), MEANT, 3) for region in query.regions]
+        frames: list[Frame] = [
+            (boxes[n].tolist(), CONTEXT, 1 + round(6 * float(weights[n]))) for n in _heaviest(weights)
+        ]
+        frames += _frames(query.regions)
         frames += [(boxes[best].tolist(), RIGHT if right else WRONG, 2)]
         lines = [query.phrase, *(f"context {float(weights[n]):.0%}: {_place(boxes[n])}" for n in _heaviest(weights))]
         if terms is not None:
@@ -93,7 +101,7 @@ def _cues(pairs: RegionPairs, text: str, length: int, weights: Float[Tensor, "K 
 
 
 def words(source: Source, method: Any) -> Iterator[LookedAt]:
-    """Of each caption the region of each word; right where all words for things mean these.
+    """Of each caption the region of each word; right where all words for things, articles apart, mean these.
 
     Args:
         source: samples whose regions have spans in the first caption.
@@ -101,12 +109,12 @@ def words(source: Source, method: Any) -> Iterator[LookedAt]:
     """
     for sample in _spread([each for each in source.samples if any(region.spans for region in each.regions)]):
         caption, rights, at = sample.captions[0], list[bool](), 0
-        frames, lines = list[tuple[Sequence[float], str, int]](), [caption]
+        lines, frames = [caption], _frames(region for region in sample.regions if region.spans)
         for each in align_words(method, sample.picture, [caption])[0]:
             at = caption.index(each.word, at)
             named = [r for r in sample.regions if any(a < at + len(each.word) and at < b for a, b in r.spans)]
             mark = ""
-            if named:
+            if named and each.word.lower() not in _ARTICLES:
                 rights.append(bool(right_regions(torch.tensor([each.box]), named).any()))
                 mark = "right" if rights[-1] else "wrong"
                 frames.append((each.box, RIGHT if rights[-1] else WRONG, 2))
@@ -132,9 +140,14 @@ def answers(source: Source, method: Any) -> Iterator[LookedAt]:
         tint = Image.new("RGB", picture.size, RIGHT if share >= _EXACT else WRONG)
         picture.paste(tint, mask=Image.fromarray((shown * 130).byte().numpy()))
         told = f"answer: {sample.extra['answer']} ({sample.extra['kind']})"
-        frames = [(list(region.box), MEANT, 3) for region in sample.regions]
+        frames = _frames(sample.regions)
         lines = (sample.captions[0], told, f"IoU {share:.2f}")
         yield LookedAt(_framed(picture, frames), lines, share >= _EXACT)
+
+
+def _frames(regions: Iterable[Region]) -> list[Frame]:
+    """Of what is meant."""
+    return [(region.box, MEANT, 3) for region in regions]
 
 
 def _joined(regions: Sequence[Region], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
@@ -160,24 +173,24 @@ def right_and_wrong(found: Sequence[LookedAt], count: int = SHOWN) -> list[Looke
 
 
 def sheet(found: Sequence[LookedAt]) -> Image.Image:
-    """Pictures in rows of four, lines of text below each."""
-    width, height = SIDE + GAP, SIDE + LINES * LINE + GAP
+    """Pictures in rows of four, lines of text below each; long lines are broken."""
+    texts = [[part for line in each.lines for part in textwrap.wrap(line, LETTERS)][:LINES] for each in found]
+    width, height = SIDE + GAP, SIDE + max(map(len, texts), default=0) * LINE + GAP
     rows = -(-len(found) // COLUMNS)
     drawn = Image.new("RGB", (COLUMNS * width + GAP, max(1, rows) * height + GAP), "white")
-    for number, each in enumerate(found):
+    for number, (each, lines) in enumerate(zip(found, texts, strict=True)):
         x, y = GAP + number % COLUMNS * width, GAP + number // COLUMNS * height
         drawn.paste(each.picture, (x, y))
-        for line, text in enumerate(each.lines[:LINES]):
+        for line, text in enumerate(lines):
             place = (x, y + each.picture.height + line * LINE)
-            ImageDraw.Draw(drawn).text(place, text[:46], fill="black", font=label_font())
+            ImageDraw.Draw(drawn).text(place, text, fill="black", font=label_font())
     return drawn
 
 
-def _framed(shown: Sample | Image.Image, frames: Sequence[tuple[Sequence[float], str, int]]) -> Image.Image:
-    """A small picture with boxes, each of a colour and a breadth."""
+def _framed(shown: Sample | Image.Image, frames: Sequence[Frame]) -> Image.Image:
+    """A picture at the size of the sheet, with boxes."""
     image = shown if isinstance(shown, Image.Image) else open_picture(shown.picture)
-    image = image.convert("RGB")
-    image.thumbnail((SIDE, SIDE))
+    image = ImageOps.contain(image.convert("RGB"), (SIDE, SIDE))
     draw = ImageDraw.Draw(image)
     for box, ink, breadth in frames:
         xs = sorted(each * (image.width - 1) for each in box[::2])
