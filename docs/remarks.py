@@ -140,6 +140,42 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "the search's own words stand, and the model never quoted more or less than these."
     ),
     (
+        "imaginator",
+        "Of a picture's tags one that is held back is found by company and looks together more often than by either, "
+        "by the tags of the nearest pictures, or by plain counts.",
+    ): (
+        "Together they find more than either alone, as the paper says; and the tags of the nearest pictures, which need "
+        "no training, find more than all of them. `deixis words` therefore takes these where they are ahead."
+    ),
+    (
+        "imaginator",
+        "Where a tag was never seen beside the picture's others, looks help company to find it.",
+    ): (
+        "They do not: company is at chance there, as it must be, and the joint vectors stay at chance with it, "
+        "while looks alone and the nearest pictures find some."
+    ),
+    (
+        "seer",
+        "It is what the pictures hold and not how many there are: as few uncurated pictures as curated ones do better.",
+    ): (
+        "As few unchosen pictures end level with eleven times as many, so that number matters little here; they are "
+        "behind chosen ones in most seeds. What chosen pictures hold is worth at least as much."
+    ),
+    (
+        "seer",
+        "Uncurated pictures in the styles of the test help more than those in other styles.",
+    ): (
+        "The reverse: where a part of the pictures is blurred, sketched or of low contrast, there are fewer clean ones, "
+        "and the tower learns less from the same number of images."
+    ),
+    (
+        "seer",
+        "In the style that it knows least, too, a tower trained on uncurated pictures is ahead.",
+    ): (
+        "It is behind the tower of chosen pictures without labels, and level with the one of their labels, whose "
+        "seeds differ widely."
+    ),
+    (
         "seer",
         "Trained on pictures that nobody chose or labelled, a tower knows things in styles that it never saw better "
         "than one that was trained on labels of chosen pictures, or without labels on the chosen pictures.",
