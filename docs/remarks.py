@@ -144,8 +144,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Of a picture's tags one that is held back is found by company and looks together more often than by either, "
         "by the tags of the nearest pictures, or by plain counts.",
     ): (
-        "Together they find more than either alone, as the paper says; and the tags of the nearest pictures, which need "
-        "no training, find more than all of them. `deixis words` therefore takes these where they are ahead."
+        "Together they find more than either alone, as the paper says; and the tags of the nearest pictures, which "
+        "need no training, find more than all of them. `deixis words` therefore takes these where they are ahead."
     ),
     (
         "imaginator",
@@ -159,13 +159,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "It is what the pictures hold and not how many there are: as few uncurated pictures as curated ones do better.",
     ): (
         "As few unchosen pictures end level with eleven times as many, so that number matters little here; they are "
-        "behind chosen ones in most seeds. What chosen pictures hold is worth at least as much."
+        "behind chosen ones in every seed. What chosen pictures hold is worth at least as much."
     ),
     (
         "seer",
         "Uncurated pictures in the styles of the test help more than those in other styles.",
     ): (
-        "The reverse: where a part of the pictures is blurred, sketched or of low contrast, there are fewer clean ones, "
+        "The reverse: where a part of the pictures is blurred, sketched or of low contrast, fewer are clean, "
         "and the tower learns less from the same number of images."
     ),
     (
