@@ -11,7 +11,6 @@ count; memory is what it holds in the worst moment beyond what it held before.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import hashlib
 import importlib.metadata
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
+from bench.rows import Race, added_memory, append_time_and_memory, counts_parser, environment, measure_in_turn
 from deixis.apps.common.dataset import check
 
 __all__ = ["RACE", "SIDES", "main", "write"]
@@ -120,14 +119,7 @@ def _race(count: int, repeats: int, results: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends two rows a size and peer: of time and of memory."""
-    parser = argparse.ArgumentParser(prog="python -m bench.check", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3, help="runs a side (default 3)")
-    parser.add_argument("--counts", nargs="*", type=int, default=[10_000, 100_000], help="how many files")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=list(SIDES), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--small", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    chosen = counts_parser("check", str(__doc__), SIDES, (10_000, 100_000), "files", repeats=3).parse_args(arguments)
     if chosen.measure:
         print(json.dumps(_measure(chosen.measure, chosen.folder, chosen.small)))
         return

@@ -11,7 +11,6 @@ Memory is what a process of its own holds in the worst moment beyond what it hel
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import filecmp
 import importlib.metadata
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rows import RESULTS, Race, added_memory, append_time_and_memory, environment, measure_in_turn
+from bench.rows import Race, added_memory, append_time_and_memory, counts_parser, environment, measure_in_turn
 from deixis.indexing.changes import build
 from deixis.indexing.index import Index
 
@@ -141,13 +140,7 @@ def _race(count: int, repeats: int, results: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends two rows a size and peer: of time and of memory."""
-    parser = argparse.ArgumentParser(prog="python -m bench.import_index", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="runs a side (default 5)")
-    parser.add_argument("--counts", nargs="*", type=int, default=[10_000, 100_000], help="how many vectors")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=list(SIDES), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    chosen = counts_parser("import_index", str(__doc__), SIDES, (10_000, 100_000), "vectors").parse_args(arguments)
     if chosen.measure:
         print(json.dumps(_measure(chosen.measure, chosen.folder)))
         return

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ __all__ = [
         "append_row",
         "append_time_and_memory",
         "child_environment",
+        "counts_parser",
         "environment",
     ),
     *("limit_row", "make_row", "measure_apart", "measure_in_turn", "product_of", "races", "stream_of"),
@@ -282,6 +284,29 @@ def measure_in_turn(
         for side, done in runs.items():
             done.append(measure_apart(module, "--measure", side, *arguments))
     return runs
+
+
+def counts_parser(
+    name: str, about: str, sides: Iterable[str], counts: Sequence[int], of: str, repeats: int = 5
+) -> ArgumentParser:
+    """The options of a race whose sides run by themselves, each on so many things.
+
+    Args:
+        name: of the race.
+        about: what it says of itself, in its first line.
+        sides: that `--measure` runs in a process of their own, in the folders `--folder` and `--small`.
+        counts: how many things by default.
+        of: what is counted.
+        repeats: runs a side by default.
+    """
+    parser = ArgumentParser(prog=f"python -m bench.{name}", description=about.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"runs a side (default {repeats})")
+    parser.add_argument("--counts", nargs="*", type=int, default=list(counts), help=f"how many {of}")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
+    parser.add_argument("--measure", choices=list(sides), help=SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=SUPPRESS)
+    parser.add_argument("--small", type=Path, help=SUPPRESS)
+    return parser
 
 
 def append_time_and_memory(

@@ -14,7 +14,6 @@ beyond what it held before.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -30,12 +29,12 @@ from typing import Any
 from bench.check import write
 from bench.rows import (
     LIMIT,
-    RESULTS,
     Race,
     Timings,
     added_memory,
     append_row,
     append_time_and_memory,
+    counts_parser,
     environment,
     make_row,
     measure_in_turn,
@@ -133,14 +132,7 @@ def _race(count: int, repeats: int, results: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends three rows a size and peer: of time, of memory, and of time from the shell."""
-    parser = argparse.ArgumentParser(prog="python -m bench.update", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="runs a side (default 5)")
-    parser.add_argument("--counts", nargs="*", type=int, default=[10_000, 50_000], help="how many files")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    parser.add_argument("--measure", choices=[*SIDES, SHELL], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--small", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    chosen = counts_parser("update", str(__doc__), [*SIDES, SHELL], (10_000, 50_000), "files").parse_args(arguments)
     if chosen.measure:
         print(json.dumps(_measure(chosen.measure, chosen.folder, chosen.small)))
         return

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from docs.papers import curves
-from docs.tables import Row, Table
+from docs.tables import Page, Row, Table
 
-__all__ = ["GatePage", "matching_gate_page"]
+__all__ = ["matching_gate_page"]
 
 CURVES = "claims/matching-gate.svg"
 
@@ -21,14 +20,7 @@ by codes of nouns alone, which captions name alone. `python -m bench.matching_ga
 that do not come so far are kept, too."""
 
 
-class GatePage(NamedTuple):
-    """The page, and its pictures by file name."""
-
-    text: str
-    pictures: dict[str, str]
-
-
-def matching_gate_page(rows: Sequence[Row], made: str, table: Table) -> GatePage:
+def matching_gate_page(rows: Sequence[Row], made: str, table: Table) -> Page:
     """The page in Markdown, and its curves; of several rows of one world and seed the last counts.
 
     Args:
@@ -39,7 +31,7 @@ def matching_gate_page(rows: Sequence[Row], made: str, table: Table) -> GatePage
     parts = ["# The gate before claims about matching", made, _INTRODUCTION]
     last = {(row["world"], row["seed"]): row for row in rows}
     if not last:
-        return GatePage("\n\n".join([*parts, "No try has been made yet."]) + "\n", {})
+        return Page("\n\n".join([*parts, "No try has been made yet."]) + "\n", {})
     passed: dict[str, list[bool]] = {}
     for (world, _), row in last.items():
         passed.setdefault(world, []).append(row["passed"])
@@ -56,7 +48,7 @@ def matching_gate_page(rows: Sequence[Row], made: str, table: Table) -> GatePage
         f"![How far each try came]({CURVES})",
         "Horizontal axis: minutes of the processor; vertical: of 100 pairs.",
     ]
-    return GatePage("\n\n".join(parts) + "\n", {CURVES: curves(tries)})
+    return Page("\n\n".join(parts) + "\n", {CURVES: curves(tries)})
 
 
 _HEAD = ("world", "seed", "passed", "right at last", "best", "steps", "minutes", "pairs to learn from", "date")

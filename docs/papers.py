@@ -19,9 +19,9 @@ from deixis.methods import Literals, list_methods
 from docs.changed_verdicts import changed_verdicts
 from docs.missing_runs import missing_runs
 from docs.remarks import BUILT_ON, REMARKS, VECTORS
-from docs.tables import Row
+from docs.tables import Page, Row
 
-__all__ = ["Page", "Results", "golden_files", "papers_page"]
+__all__ = ["Results", "golden_files", "papers_page"]
 
 WIDTH, HEIGHT, EDGE = 560, 300, 46
 INKS = ("#c0392b", "#2c6fbb", "#2e8b57", "#8e5bb5", "#b8860b", "#555555")
@@ -42,13 +42,6 @@ class Results(NamedTuple):
         return cls(
             *([json.loads(line) for line in p.read_text("utf-8").splitlines()] if p.exists() else [] for p in paths)
         )
-
-
-class Page(NamedTuple):
-    """The page in Markdown, and its pictures: name under docs -> SVG."""
-
-    text: str
-    pictures: dict[str, str]
 
 
 def golden_files(folder: Path, names: Sequence[str]) -> dict[str, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from docs.papers import curves
-from docs.tables import Row, Table
+from docs.tables import Page, Row, Table
 
-__all__ = ["StabilityPage", "stability_page"]
+__all__ = ["stability_page"]
 
 Cell = tuple[str, int]
 _SURE, _DRAWN = 1.96, 3
@@ -21,14 +21,7 @@ stopped: what has few seeds below has not been measured further yet. `photograph
 `gcompris` with few words, their title or the name of their file."""
 
 
-class StabilityPage(NamedTuple):
-    """The page, and its pictures by file name."""
-
-    text: str
-    pictures: dict[str, str]
-
-
-def stability_page(rows: Sequence[Row], made: str, table: Table) -> StabilityPage:
+def stability_page(rows: Sequence[Row], made: str, table: Table) -> Page:
     """The page in Markdown, and its curves.
 
     Args:
@@ -47,7 +40,7 @@ def stability_page(rows: Sequence[Row], made: str, table: Table) -> StabilityPag
             axes = f"Horizontal axis: pictures; vertical: {head[-1]}, as a share."
             parts.append(f"![{heading}, by number of pictures]({file})\n\n{axes}")
     parts.append("## Time\n\n" + _seconds(rows))
-    return StabilityPage("\n\n".join(parts) + "\n", pictures)
+    return Page("\n\n".join(parts) + "\n", pictures)
 
 
 def _sections(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deixis.apps.words.written import tag_rows, write_rows
+from deixis.apps.label.cells import write_rows
+from deixis.apps.words.written import tag_rows
 from deixis.types import Sample
 
 __all__ = ["SUGGESTED", "write_words"]

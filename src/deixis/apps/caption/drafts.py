@@ -7,7 +7,6 @@ simplest. Nothing is said to be right that was not measured.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import explained
-from deixis.apps.label.cells import harmless
+from deixis.apps.label.cells import write_rows
 from deixis.apps.label.label import OrderedPictures, ordered_pictures
 from deixis.apps.label.label_table import COLUMNS, DRAFT, SURE
 from deixis.apps.predict.settings import PredictOutput
@@ -208,8 +207,8 @@ def _write(out: Path, pictures: OrderedPictures, drafts: dict[int, CaptionDraft]
         )
         for i in pictures.order
     ]
-    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([(*COLUMNS, DRAFT, SURE), *([*map(harmless, row)] for row in rows)])
+    with explained(out), atomic_path(out) as temporary:
+        write_rows(temporary, [(*COLUMNS, DRAFT, SURE), *rows])
 
 
 def _sentence(count: int, chosen: DraftSource, measured: dict[str, _Measured], division: _Division) -> str:

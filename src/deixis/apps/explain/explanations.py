@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +14,7 @@ from torch import Tensor
 from deixis.apps.common.formatting import count
 from deixis.apps.explain.overlays import Panel, Share, png, sheet, tinted
 from deixis.apps.explain.reason import ReasonWriter, reason
+from deixis.apps.explain.settings import ReasonForm
 from deixis.data.loading.crops import Window, on_picture
 from deixis.errors import DeixisError
 from deixis.ops.maps import blur, to_symmetric
@@ -114,7 +114,7 @@ class Explanation:
         image: int = 0,
         text: int = 0,
         writer: ReasonWriter | None = None,
-        form: Literal["sentence", "paper"] = "sentence",
+        form: ReasonForm = "sentence",
     ) -> str:
         """Which words hold most of the score, and where in the picture the map is highest, by Saliency Map
         Verbalization; the place is left out where the map would be nearly the same for any text.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deixis.apps.explain.overlays import Share
-from deixis.apps.explain.settings import SAYS
+from deixis.apps.explain.settings import SAYS, ReasonForm
 from deixis.engine.training.build import build
 from deixis.types.protocols import OffersVerbalise
 
@@ -55,7 +54,7 @@ def reason(
     words: Sequence[Share],
     values: Float[Tensor, "H W"] | None,
     writer: ReasonWriter | None = None,
-    form: Literal["sentence", "paper"] = "sentence",
+    form: ReasonForm = "sentence",
 ) -> str:
     """What holds most of a score.
 

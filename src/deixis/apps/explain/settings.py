@@ -7,7 +7,7 @@ from typing import Literal
 
 from deixis.apps.common.options import ComputeSettings
 
-__all__ = ["DEFAULT", "SAYS", "WORDS", "WRITER", "ExplainSettings", "WordScores"]
+__all__ = ["DEFAULT", "SAYS", "WORDS", "WRITER", "ExplainSettings", "ReasonForm", "WordScores"]
 
 DEFAULT = {"pairs": "windows", "classes": "normgrad"}
 """The method that explains where none is named: of a model of images and texts, and of a classifier."""
@@ -23,6 +23,9 @@ WRITER = "smollm2"
 
 WordScores = Literal["auto", "relevance", "gradient_x_input", "integrated_gradients"]
 """Where the shares of words come from."""
+
+ReasonForm = Literal["sentence", "paper"]
+"""Of the sentence on why: with the score and shares, or as published."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,6 @@ class ExplainSettings(ComputeSettings):
     tower: Literal["both", "image", "text"] = "both"
     rules: str = ""
     say: Literal["template", "lm", "none"] = "template"
-    form: Literal["sentence", "paper"] = "sentence"
+    form: ReasonForm = "sentence"
     word_scores: WordScores = "auto"
     rate: float = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.runs import explained, writable
 from deixis.apps.common.settings_keywords import takes_settings
-from deixis.apps.label.cells import harmless
+from deixis.apps.label.cells import write_rows
 from deixis.apps.label.label_table import COLUMNS
 from deixis.data.readers.formats.triplets import COLUMNS as TRIPLET
 from deixis.data.readers.formats.triplets import VOTE
@@ -176,8 +175,8 @@ def telling_triplets(vectors: Float[Tensor, "N D"], order: Sequence[int]) -> lis
 
 
 def _write(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    with explained(out), atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([columns, *([*map(harmless, row)] for row in rows)])
+    with explained(out), atomic_path(out) as temporary:
+        write_rows(temporary, [columns, *rows])
 
 
 def _refuse_nameless(source: Source) -> None:

@@ -17,11 +17,12 @@ from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
 from deixis.apps.common.runs import Clock, free_name, run_folder, versions
 from deixis.apps.common.settings_keywords import takes_settings
+from deixis.apps.label.cells import write_rows
 from deixis.apps.words.looks import looks_of
 from deixis.apps.words.remarks import tag_remarks
 from deixis.apps.words.settings import LEARNS, WordsSettings
 from deixis.apps.words.tags import TagTable, cut, tag_table, tags_of
-from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows, write_rows
+from deixis.apps.words.written import MISSING, REFUSED, TAGS, WORDS, require_none_lost, tag_rows
 from deixis.data.splits import concept_groups, split
 from deixis.engine.tag_suggestions import WAYS, TaggedPictures, TagSuggester, hold_back, ranks_of
 from deixis.errors import DeixisError
@@ -36,6 +37,7 @@ FIRST = 5
 """A held-back tag counts as found among so many suggestions."""
 
 _TRAIN, _LISTED = 0.6, 10
+_BYTES = "surrogateescape"  # names of files that are no UTF-8 are written as they are
 _NAMES = {
     "joint": "company and looks together",
     "company": "the tags that go together",
@@ -115,8 +117,8 @@ def words(
         scores = _without(learned.scores(way, table.tags, features, own=True), refused, table)
         paths = [str(place(sample.picture)) for sample in samples]
         rows = _missing(scores, table, paths, measured["chances"][: settings.suggestions])
-        write_rows(folder / MISSING, [("path", "tag", "chance"), *rows])
-        write_rows(folder / TAGS, tag_rows(samples, paths, tags, refused))
+        write_rows(folder / MISSING, [("path", "tag", "chance"), *rows], _BYTES)
+        write_rows(folder / TAGS, tag_rows(samples, paths, tags, refused), _BYTES)
         result = {
             "format": 1,
             "verb": "words",

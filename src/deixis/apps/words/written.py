@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from deixis.apps.label.cells import harmless
 from deixis.apps.label.filled_table import FilledTable
 from deixis.apps.label.label_table import COLUMNS
 from deixis.apps.words.tags import cut
@@ -32,7 +31,6 @@ __all__ = [
     "WrittenWords",
     "require_none_lost",
     "tag_rows",
-    "write_rows",
 ]
 
 WORDS, MISSING, TAGS = "words.json", "missing.csv", "tags.csv"
@@ -174,17 +172,6 @@ def tag_rows(
         for sample, path, own, no in zip(samples, paths, tags, refused, strict=True)
     ]
     return [(path_name, *names, label_name, *AcceptedTags.header[1:]), *rows]
-
-
-def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Writes a csv in which no cell is a formula to programs for tables.
-
-    Args:
-        path: of the file.
-        rows: the names of columns first.
-    """
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        csv.writer(file).writerows([harmless(cell) for cell in row] for row in rows)
 
 
 def _joined(tags: Sequence[str]) -> str:
