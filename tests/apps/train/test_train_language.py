@@ -59,8 +59,11 @@ def test_a_run_captions_and_answers_with_the_words_of_its_captions_and_stores_no
     train("prefix", str(tmp_path / "pictures"), tmp_path / "run", SETTINGS, quiet=True)
     assert not any("tower" in name for name in load_file(tmp_path / "run" / "method.safetensors"))
     words = {word for each in (tmp_path / "pictures").glob("*.txt") for word in each.read_text().split()}
+    known = " ".join(sorted(words)[:3])
     for said in (
         *deixis.caption(tmp_path / "run", pictures),
-        *deixis.answer(tmp_path / "run", pictures, "what is it?"),
+        *deixis.answer(tmp_path / "run", pictures, f"what is it: {known}?"),
     ):
         assert set(said.split()) <= words | {"[UNK]"}
+    with pytest.raises(deixis.DeixisError, match="No word of 'what is it"):
+        deixis.answer(tmp_path / "run", pictures, "what is it?")
