@@ -20,11 +20,14 @@ from deixis.apps.segment.class_list import checked_classes
 from deixis.apps.segment.run_words import segmenter_of_run
 from deixis.apps.segment.settings import SegmentSettings
 from deixis.apps.serve.batched_search import BatchedSearch, Encoding
+from deixis.apps.serve.models import segmenter
 from deixis.apps.teach.boxes import read_boxes
 from deixis.apps.teach.settings import TeachSettings
 from deixis.apps.teach.teach import forget_concept, teach, teach_pictures
 from deixis.errors import DeixisError
 from deixis.indexing.compose import compose
+from deixis.types import Segments
+from tests.capable import Segmenter
 
 
 def textured(seed: int, mug: bool) -> Image.Image:
@@ -105,6 +108,19 @@ def test_a_concept_is_segmented_beside_classes_of_any_name(run: Path, folder: Pa
         deixis.segment(folder / "mug" / "0.png", ["<my mugg>"], model=str(run))
     with pytest.raises(DeixisError, match=r"'<my mug>' is a concept that a run was taught, and no run is named"):
         checked_classes(["<my mug>"], SegmentSettings())
+
+
+def test_the_page_segments_what_a_run_was_taught_and_takes_other_brackets_for_words(
+    run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter, "default_segmenter", lambda names, like: Segmenter(names))
+    picture, searcher = Image.open(folder / "mug" / "0.png"), Searcher(run)
+    expected = deixis.segment(picture, ["<my mug>", "grass"], model=str(run))
+    found = segmenter.segmented(None, picture, ["<My  mug>", "grass"], searcher)
+    assert found.names == ("background", "<My mug>", "grass")
+    assert isinstance(expected, Segments)
+    torch.testing.assert_close(found.labels, expected.labels)
+    assert segmenter.segmented(None, picture, ["red", "a <b>dog</b>"], searcher).names[2] == "a <b>dog</b>"
 
 
 def test_an_unknown_name_is_an_error_that_names_near_ones(run: Path) -> None:

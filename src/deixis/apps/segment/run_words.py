@@ -64,13 +64,14 @@ class TaughtEncoder(DualEncoder):
         return rows
 
 
-def segmenter_of_run(run: str, classes: Sequence[str], method: str) -> Any:
+def segmenter_of_run(run: str, classes: Sequence[str], method: str, encoder: DualEncoder | None = None) -> Any:
     """A method that segments classes by what the model of a run makes of their names.
 
     Args:
         run: a folder that `deixis index` or `deixis adapt` wrote.
         classes: their names; in some a concept may stand, such as `<my mug>`.
         method: by name, one that is made of an encoder and names alone; or `auto`.
+        encoder: the run's model, where it is in memory already.
 
     Raises:
         DeixisError: no such method, a concept that the run was not taught, or a model that reads no text.
@@ -80,7 +81,7 @@ def segmenter_of_run(run: str, classes: Sequence[str], method: str) -> Any:
         raise DeixisError(
             f"{method} does not segment by the model of a run.", f"These do: {AUTO_NAME}, {', '.join(able)}."
         )
-    encoder = load_encoder(Path(run) / "model").eval().to(current().device)
+    encoder = encoder or load_encoder(Path(run) / "model").eval().to(current().device)
     if not encoder.reads_text:
         raise words_error(run)
     taught = [name for name in classes if concept_names(name)]

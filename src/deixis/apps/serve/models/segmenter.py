@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deixis.apps.common.concepts import concept_names, read_concepts
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.segment.class_list import checked_classes
+from deixis.apps.segment.run_words import segmenter_of_run
 from deixis.apps.segment.segment import default_segmenter, segment
-from deixis.apps.segment.settings import SegmentSettings
+from deixis.apps.segment.settings import AUTO_NAME, SegmentSettings
 from deixis.types import Segments
 from deixis.types.region_drawing import COLOURS
 
@@ -20,19 +23,26 @@ _SIDE = 1024  # of a layer
 _OPAQUE = 150  # of 255
 
 
-def segmented(method: Any, picture: Image.Image, classes: Sequence[str]) -> Segments:
+def segmented(method: Any, picture: Image.Image, classes: Sequence[str], searcher: Searcher) -> Segments:
     """The class of each pixel.
 
     Args:
         method: that segments classes of any name.
         picture: decoded.
-        classes: their names.
+        classes: their names; those with a concept that the run was taught are read by the run's model, and the others
+            with them. Other words in angle brackets are words.
+        searcher: of the run that is served.
 
     Raises:
-        DeixisError: a class has no words, or comes twice.
+        DeixisError: a class has no words, or comes twice; or a concept was taught with another model.
     """
     names = checked_classes(classes, SegmentSettings(), concepts=False)
-    found = segment(picture, model=default_segmenter(names, like=method))
+    known = {each.casefold() for each in read_concepts(searcher.run)}
+    if any(name.casefold() in known for each in names for name in concept_names(each)):
+        ready = segmenter_of_run(str(searcher.run), names, AUTO_NAME, searcher.encoder)
+    else:
+        ready = default_segmenter(names, like=method)
+    found = segment(picture, model=ready)
     assert isinstance(found, Segments)
     return found
 

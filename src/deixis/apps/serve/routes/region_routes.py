@@ -38,7 +38,7 @@ async def segment(request: SegmentRequest, desk: CurrentState) -> SegmentRespons
                 "Get the detector, `deixis data get detector`, and start anew.",
             )
         picture = await desk.readers(requested_picture, desk, request)
-        found = await desk.model(segmented, desk.segmenter, picture, request.classes)
+        found = await desk.model(segmented, desk.segmenter, picture, request.classes, desk.searcher)
         return await desk.readers(_response, found)
 
 
