@@ -30,6 +30,7 @@ from torchvision.transforms import functional as theirs
 
 from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
 from deixis.data.loading.crops import COLOURS, PLACE, Window, random_window, recoloured
+from deixis.inputs.images import load_image
 from deixis.inputs.preprocess import Preprocess
 from deixis.types import Augment
 
@@ -63,8 +64,8 @@ class Views:
         rng = torch.Generator().manual_seed(0)
         coarse = torch.rand(images, 3, 12, 16, generator=rng)
         smooth = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic").clamp(0, 1)
-        self.images = (smooth * 255).round().to(torch.uint8)
-        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in self.images]
+        self.pictures = [Image.fromarray(image.numpy()) for image in (smooth * 255).round().byte().permute(0, 2, 3, 1)]
+        self.images = [load_image(picture) for picture in self.pictures]
         self.preprocess = Preprocess(side, interpolation="bilinear")
         places = torch.rand(images, PLACE, generator=rng).tolist()
         self.windows = [random_window(each, WIDTH, HEIGHT, augment) for each in places]

@@ -146,7 +146,8 @@ class Preprocess:
 
     def resized(self, image: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
         """All of an image at another size and shape, not normalised."""
-        return torch.from_numpy(np.array(self._resize(picture_of(image), (width, height)))).permute(2, 0, 1)
+        shown = np.asarray(self._resize(picture_of(image), (width, height)))
+        return torch.from_numpy(np.array(shown.transpose(2, 0, 1), order="C"))
 
     def normalise(self, images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """What `square` or `resized` give as the model takes it, in float32; on the CPU."""

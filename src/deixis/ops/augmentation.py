@@ -28,36 +28,48 @@ def mirror(
 
 def brightness(images: Images, factor: Amounts) -> Images:
     """Values times the factor."""
-    return _whole(images * _wide(factor))
+    return _whole(_times(images, factor))
 
 
 def contrast(images: Images, factor: Amounts) -> Images:
     """Mixed with the mean grey of each image: 0 is that grey, 1 the image."""
-    return _mixed(images, _grey(images).mean(dim=(-3, -2, -1), keepdim=True), factor)
+    mean = _grey(images).mean(dim=(-3, -2, -1), keepdim=True)
+    return _whole(_times(images, factor).add_(mean.mul_(_rest(factor))))
 
 
 def saturation(images: Images, factor: Amounts) -> Images:
     """Mixed with the grey image: 0 is grey, 1 the image."""
-    return _mixed(images, _grey(images), factor)
+    return _whole(_times(images, factor).addcmul_(_grey(images), _rest(factor)))
 
 
 def hue(images: Images, turn: Amounts) -> Images:
     """The hue of each pixel turned, in turns of the circle of colours (-0.5 to 0.5)."""
-    values = images / 255
+    red, green, blue = images.unbind(1)
+    highest = torch.maximum(torch.maximum(red, green), blue)  # `aminmax` over channels takes ten times as long
+    lowest = torch.minimum(torch.minimum(red, green), blue)
+    high = highest.float().div_(255)
+    spread = high - lowest.float().div_(255)
+    values = images.float().div_(255).div_((spread + (highest == lowest))[:, None])
+    sixths = _sixths(values, highest == red, highest == green).add_(6 * turn.float()[:, None, None])
+    place = sixths[:, None] + values.new_tensor([5, 3, 1])[:, None, None]
+    place.sub_(torch.mul(place, 1 / 6, out=values).floor_(), alpha=6)  # of each channel on the way to the next colour
+    away = torch.minimum(place, torch.sub(4, place, out=values), out=place).clamp_(0, 1).mul_(spread[:, None])
+    return _bytes(torch.sub(high[:, None], away, out=away).mul_(255.999))
+
+
+def _sixths(
+    values: Float[Tensor, "B 3 H W"], red: Bool[Tensor, "B H W"], green: Bool[Tensor, "B H W"]
+) -> Float[Tensor, "B H W"]:
+    """Hues in sixths of the circle, by which channel is the highest. `lerp` by 0 or 1 takes one of two values as it is,
+    in a tenth of the time of `where`."""
     r, g, b = values.unbind(1)
-    high = torch.maximum(torch.maximum(r, g), b)  # `aminmax` over channels takes ten times as long
-    spread = high - torch.minimum(torch.minimum(r, g), b)
-    red, green, blue = (values / (spread + (spread == 0))[:, None]).unbind(1)
-    sixths = torch.where(high == r, green - blue, torch.where(high == g, blue - red + 2, red - green + 4))
-    turned = (sixths + 6 * _wide(turn)[:, 0])[:, None] + images.new_tensor([5, 3, 1])[:, None, None]
-    place = torch.sub(turned, (turned * (1 / 6)).floor_(), alpha=6)  # of each channel on the way to the next colour
-    away = torch.minimum(place, 4 - place).clamp_(0, 1).mul_(spread[:, None])
-    return _whole((high[:, None] - away).mul_(255.999))
+    others = torch.lerp((r - g).add_(4), (b - r).add_(2), green.float())
+    return torch.lerp(others, g - b, red.float())
 
 
 def grey(images: Images) -> Images:
     """Without colours, in three equal channels."""
-    return _grey(images).to(torch.uint8).expand_as(images)
+    return _bytes(_grey(images)).expand_as(images)
 
 
 def solarise(images: Images, threshold: int = 128) -> Images:
@@ -73,33 +85,63 @@ def blur(images: Images, sigma: Amounts, size: int) -> Images:
         sigma: standard deviation in pixels.
         size: of the kernel in pixels, an odd number.
     """
-    count, _, height, width = images.shape
-    places = torch.arange(size, device=images.device) - size // 2
-    kernels = (-0.5 * (places / sigma[:, None].float()) ** 2).softmax(dim=1).repeat_interleave(3, dim=0)[:, None]
-    half = size // 2
-    values = F.pad(images.float(), (half, half, half, half), mode="reflect").reshape(1, count * 3, *_plus(images, size))
-    values = F.conv2d(values, kernels[:, :, :, None], groups=count * 3)
-    values = F.conv2d(values, kernels[:, :, None, :], groups=count * 3)
-    return values.round_().to(torch.uint8).reshape(count, 3, height, width)
+    half, (count, _, height, width) = size // 2, images.shape
+    places = torch.arange(size, device=images.device) - half
+    kernels = (-0.5 * (places / sigma[:, None].float()) ** 2).softmax(dim=1)
+    values = F.pad(images.float(), (half, half, half, half), mode="reflect")
+    down = _down(values.flatten(0, 1), kernels.repeat_interleave(3, dim=0))
+    across = _across(down.view(count, 3 * height, width + 2 * half), kernels)
+    return _bytes(across.round_()).reshape(images.shape)
 
 
-def _plus(images: Tensor, size: int) -> tuple[int, int]:
-    return images.shape[2] + size - 1, images.shape[3] + size - 1
+_BLOCK = 32
+"""Pixels of a line that one product blurs: more of them multiply more zeros, fewer take more products."""
+
+
+def _down(values: Float[Tensor, "B n W"], kernels: Float[Tensor, "B k"]) -> Float[Tensor, "B _n W"]:
+    """Columns weighed by a kernel at each place. As products of matrices it takes a third of the time of convolutions,
+    and the sums are the same, in the same order."""
+    bands, more = _bands(kernels), kernels.shape[1] - 1
+    parts = [(at, min(_BLOCK, values.shape[1] - more - at)) for at in range(0, values.shape[1] - more, _BLOCK)]
+    return torch.cat([bands[:, :n, : n + more] @ values[:, at : at + n + more] for at, n in parts], dim=1)
+
+
+def _across(values: Float[Tensor, "B H n"], kernels: Float[Tensor, "B k"]) -> Float[Tensor, "B H _n"]:
+    """Rows weighed by a kernel at each place, see `_down`; turning them into columns would take longer."""
+    bands, more = _bands(kernels).mT, kernels.shape[1] - 1
+    parts = [(at, min(_BLOCK, values.shape[2] - more - at)) for at in range(0, values.shape[2] - more, _BLOCK)]
+    return torch.cat([values[:, :, at : at + n + more] @ bands[:, : n + more, :n] for at, n in parts], dim=2)
+
+
+def _bands(kernels: Float[Tensor, "B k"]) -> Float[Tensor, "B b n"]:
+    """Matrices with the kernel in each row, one place further to the right in each."""
+    count, size = kernels.shape
+    rows = kernels.new_zeros(count, _BLOCK, _BLOCK + size)
+    rows[:, :, :size] = kernels[:, None]
+    return rows.flatten(1)[:, : _BLOCK * (_BLOCK + size - 1)].view(count, _BLOCK, _BLOCK + size - 1)
 
 
 def _wide(amounts: Tensor) -> Tensor:
     return amounts.float()[:, None, None, None]
 
 
+def _rest(factor: Tensor) -> Tensor:
+    return _wide(1.0 - factor.double())
+
+
+def _times(images: Tensor, factor: Tensor) -> Float[Tensor, "B 3 H W"]:
+    return images.float().mul_(_wide(factor))
+
+
 def _grey(images: Tensor) -> Float[Tensor, "B 1 H W"]:
     """The grey of each pixel, rounded down."""
     r, g, b = images.unbind(1)
-    return r.mul(0.2989).add_(g, alpha=0.587).add_(b, alpha=0.114).floor_()[:, None]
-
-
-def _mixed(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return _whole(torch.addcmul(images * _wide(factor), other, _wide(1.0 - factor.double())))
+    return r.float().mul_(0.2989).add_(g, alpha=0.587).add_(b, alpha=0.114).floor_()[:, None]
 
 
 def _whole(values: Tensor) -> Tensor:
-    return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # in two steps it takes a quarter of the time
+    return _bytes(values.clamp_(0, 255))
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return values.to(torch.int16).to(torch.uint8)  # in two steps it takes a quarter of the time
