@@ -199,10 +199,8 @@ def _checked(teaching: Teaching, talk: Reporter) -> tuple[EvalSet, Teaching]:
 
 def _left_out(teaching: Teaching) -> str:
     """What is said of the pictures that have boxes where others have masks."""
-    verb = "is" if teaching.unmasked == 1 else "are"
-    return (
-        f"{counted(teaching.unmasked, 'picture')} {verb} left out: a thing there has a box alone, and others have masks."
-    )
+    left, verb = counted(teaching.unmasked, "picture"), "is" if teaching.unmasked == 1 else "are"
+    return f"{left} {verb} left out: a thing there has a box alone, and others have masks."
 
 
 def _with_truth(data: EvalSet) -> EvalSet:
