@@ -12,7 +12,7 @@ from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods.baselines import dino
 from deixis.nn.ema import momentum_at
-from deixis.types import Crop, ViewSpec
+from deixis.types import Crop, Progress, ViewSpec
 from tests.support import load_golden
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -115,8 +115,10 @@ def test_the_student_leaves_blocks_out_and_the_teacher_does_not() -> None:
     assert rates == pytest.approx([0.9 * i / 5 for i in range(6)])
 
 
-def test_a_tower_without_blocks_that_can_be_left_out_is_named_before_anything_is_trained() -> None:
-    with pytest.raises(DeixisError, match="the tower has no blocks that can be left out"):
-        engine.build("dino", "tiny", {"drop_path": 0.1})
+def test_a_tower_whose_blocks_can_t_be_left_out_is_warned_of_and_no_probability_is_refused() -> None:
+    whole: Any = engine.build("dino", "tiny", {"drop_path": 0.1})
+    assert "no block of this tower can be left out" in whole.warnings({}, Progress())["whole"]
+    plain: Any = engine.build("dino", "tiny")
+    assert not plain.warnings({}, Progress())
     with pytest.raises(DeixisError, match="drop_path is 1"):
         engine.build("dino", "tiny", {"drop_path": 1.0})

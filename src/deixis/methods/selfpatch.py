@@ -280,7 +280,7 @@ class Method(dino.Method):
         self.encoder = share_batch_norms(encoder)
         self.head: Any = _Heads(config, encoder.token_width)
         self.teacher = Teacher(self.encoder, self.head)
-        dino.drop_paths(self.encoder, config.drop_path)
+        self._stays_whole = not dino.drop_paths(self.encoder, config.drop_path)
         self.register_buffer("centre", torch.zeros(config.prototypes))
         self.register_buffer("patch_centre", torch.zeros(config.patch_prototypes))
         self._trained = parameters_before(encoder, partial(feature_map), config.layers)

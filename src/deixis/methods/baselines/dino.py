@@ -267,33 +267,31 @@ class Teacher(nn.Module):
         self.behind.update(behind, momentum)
 
 
-def drop_paths(tower: nn.Module, rate: float) -> None:
+def drop_paths(tower: nn.Module, rate: float) -> int:
     """Lets a tower leave out blocks at random in training, for each image by itself: the last one with a probability of
     `rate`, the first never, and those between by equal steps, as timm has it.
 
     Args:
-        tower: whose blocks have a place for it, as timm's transformers do; it is changed.
+        tower: it is changed where its blocks have a place for it, as those of timm's transformers do.
         rate: of the last block; 0: nothing is changed.
 
+    Returns:
+        How many blocks have such a place.
+
     Raises:
-        DeixisError: the tower has no such place, or the rate is no probability.
+        DeixisError: the rate is no probability.
     """
     if not 0 <= rate < 1:
         raise DeixisError(f"drop_path is {rate}.", "Give a probability, from 0 to below 1.")
-    if not rate:
-        return
-    from timm.layers.drop import DropPath
-
     places = {block: [name for name, _ in block.named_children() if name in _DROP_PATHS] for block in tower.modules()}
     blocks = [block for block, names in places.items() if names]
-    if not blocks:
-        raise DeixisError(
-            f"drop_path is {rate}, and the tower has no blocks that can be left out.",
-            "Give a transformer of timm, such as timm:vit_small_patch16_224:untrained, or set drop_path to 0.",
-        )
-    for number, block in enumerate(blocks):
-        for name in places[block]:
-            setattr(block, name, DropPath(rate * number / max(1, len(blocks) - 1)))
+    if rate and blocks:
+        from timm.layers.drop import DropPath
+
+        for number, block in enumerate(blocks):
+            for name in places[block]:
+                setattr(block, name, DropPath(rate * number / max(1, len(blocks) - 1)))
+    return len(blocks)
 
 
 def require_two_crops(view: ViewSpec) -> None:
@@ -320,7 +318,7 @@ class Method(nn.Module):
         self.encoder: Any = share_batch_norms(encoder)
         self.head = DinoHead(encoder.width, config.hidden, config.bottleneck, config.prototypes)
         self.teacher = Teacher(self.encoder, self.head)
-        drop_paths(self.encoder, config.drop_path)
+        self._stays_whole = not drop_paths(self.encoder, config.drop_path)
         self.register_buffer("centre", torch.zeros(config.prototypes))
         self._trained = parameters_before(encoder, pooled, config.layers)
 
@@ -364,8 +362,14 @@ class Method(nn.Module):
         self.centre.copy_(moved_centre(self.centre, losses.carry["teacher"], self.config.centre_momentum))
 
     def warnings(self, values: Mapping[str, float], progress: Progress) -> dict[str, str]:
-        """Of a collapse."""
-        return collapse_warnings(values)
+        """Of a collapse, and of a tower that has all its blocks where some were to be left out."""
+        found, rate = collapse_warnings(values), self.config.drop_path
+        if rate and self._stays_whole:
+            found["whole"] = (
+                f"drop_path is {rate}, and no block of this tower can be left out: give a transformer of timm, such as "
+                "timm:vit_small_patch16_224:untrained, or set drop_path to 0."
+            )
+        return found
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Pooled features of the teacher, rows of length 1."""
