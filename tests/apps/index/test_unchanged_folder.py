@@ -152,6 +152,15 @@ def test_a_folder_that_changes_while_it_is_read_is_read_again(
     assert loaded
 
 
+def test_what_an_update_left_that_was_killed_at_its_very_end_is_cleared_away(data: Path, run: Path) -> None:
+    left = [run / "index" / f".{name}.abcdefgh.part" for name in (FILE, known_files.FILE)]
+    for each in left:
+        each.touch()
+    (run / "index" / FILE).unlink()
+    assert update(run, data, remove_gone=True).kept == 3
+    assert not any(each.exists() for each in left)
+
+
 def test_a_model_that_has_gone_is_missed_though_nothing_has_changed(data: Path, run: Path) -> None:
     (run / "model" / "config.json").unlink()
     with pytest.raises(DeixisError, match="not in"):

@@ -44,6 +44,7 @@ from deixis.engine.features.image_call import image_call, same_call
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
 from deixis.errors import DeixisError
+from deixis.files import clear_partial
 from deixis.indexing import changes
 from deixis.indexing.approximate import package
 from deixis.indexing.changes import build
@@ -210,6 +211,7 @@ def update(
         if rank() == 0:
             rows = _rows(work.items, opened, known, call, store)
             with explained(run):
+                clear_partial(opened.folder)  # of a killed update that had changed all it wanted to
                 if work.items or work.removed:
                     latest = changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
                     now = [item for _, item in latest.items()]
