@@ -143,7 +143,7 @@ def _measure(data: str, seed: int, options: argparse.Namespace) -> None:
             settings = TrainSettings(
                 model=TRAINED[name].model, steps=options.steps, held_out=0.0, seed=seed, workers=1, tensorboard="no"
             )
-            runs[name] = str(Path(folder, name))
+            runs[name] = str(Path(folder, str(len(runs))))  # without the comma of a name, which would part it
             train(TRAINED[name].method, source, Path(runs[name]), settings, quiet=True)
         for job, names in todo.items():
             more = {"seed": seed, "steps": options.steps}
