@@ -93,7 +93,7 @@ COMMANDS = {
     "train, frozen columns": Command(("train", "gist", *_TRAIN[2:], *_STEPS), weights_digest, resumes=True),
     "adapt": Command(("adapt", "DATA", "--model", "tiny", "--out", "OUT"), index_digest),
     "index": Command(_INDEX, index_digest),
-    "index --update": Command(("index", "MORE", "--out", "OUT", "--add"), index_digest, begins_with=_INDEX),
+    "index --update": Command(("index", "MORE", "--out", "OUT", "--update"), index_digest, begins_with=_INDEX),
     "pack": Command(("pack", "DATA", "--shards", "OUT", "--size", "10"), lambda out: files_digest(out, "*")),
     "claim": Command(("OUT",), _curves, resumes=True, program=("-m", "tests.toy_claims")),
     "data get": Command(

@@ -14,6 +14,7 @@ it took is a row of results/training.jsonl.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -66,11 +67,10 @@ TRAINED = {
 _SEVERAL, _ONCE = ("stamps", "art4apps"), ("clipart", "gcompris", "fashion", "emoji-tones")
 
 
-def trainings() -> Iterator[tuple[str, str, int]]:
-    """Set, encoder and seed, those first of which most is said."""
-    for data in _SEVERAL:
-        yield from ((data, name, seed) for seed in range(5) for name in TRAINED)
-    yield from ((data, name, 0) for data in _ONCE for name in TRAINED)
+def trainings() -> Iterator[tuple[str, int]]:
+    """Set and seed, those first of which most is said."""
+    yield from ((data, seed) for data in _SEVERAL for seed in range(5))
+    yield from ((data, 0) for data in _ONCE)
 
 
 def _jobs(data: str, seed: int) -> list[EncoderJob]:
@@ -115,27 +115,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.write(json.dumps(command_row(options.command), ensure_ascii=False) + "\n")
         return
     torch.set_num_threads(1)
-    for data, name, seed in trainings():
-        if data not in options.only or name not in options.encoders:
-            continue
-        lines = options.results.read_text(encoding="utf-8").splitlines() if options.results.is_file() else []
-        rows = [json.loads(line) for line in lines]
-        done = {row["protocol"] for row in rows if (row["data"], row["encoder"], row.get("seed")) == (data, name, seed)}
-        source = SETS[data]()
-        todo = [each._replace(protocols=tuple(allowed(source, each.protocols))) for each in _jobs(data, seed)]
-        if not (todo := [each for each in todo if set(each.protocols) - done]):
-            continue
-        print(f"{data}: {name}, seed {seed}", flush=True)
-        settings = TrainSettings(
-            model=TRAINED[name].model, steps=options.steps, held_out=0.0, seed=seed, workers=1, tensorboard="no"
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            run = Path(folder, "run")
-            train(TRAINED[name].method, source, run, settings, quiet=True)
-            for job in todo:
-                missing = tuple(each for each in job.protocols if each not in done)
-                more = {"seed": seed, "steps": options.steps}
-                add_rows(source, job._replace(protocols=missing), {name: str(run)}, options.results, more)
+    for data, seed in trainings():
+        if data in options.only:
+            _measure(data, seed, options)
+
+
+def _measure(data: str, seed: int, options: argparse.Namespace) -> None:
+    """Trains those encoders of which rows are missing, and measures them together: the starter once beside all."""
+    lines = options.results.read_text(encoding="utf-8").splitlines() if options.results.is_file() else []
+    done = {
+        (row["encoder"], row["protocol"])
+        for row in map(json.loads, lines)
+        if (row["data"], row.get("seed")) == (data, seed)
+    }
+    source = SETS[data]()
+    todo: dict[EncoderJob, list[str]] = {}
+    for job, name in itertools.product(_jobs(data, seed), options.encoders):
+        missing = tuple(each for each in allowed(source, job.protocols) if (name, each) not in done)
+        if missing:
+            todo.setdefault(job._replace(protocols=missing), []).append(name)
+    if not todo:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        runs: dict[str, str] = {}
+        for name in dict.fromkeys(itertools.chain(*todo.values())):
+            print(f"{data}: {name}, seed {seed}", flush=True)
+            settings = TrainSettings(
+                model=TRAINED[name].model, steps=options.steps, held_out=0.0, seed=seed, workers=1, tensorboard="no"
+            )
+            runs[name] = str(Path(folder, name))
+            train(TRAINED[name].method, source, Path(runs[name]), settings, quiet=True)
+        for job, names in todo.items():
+            more = {"seed": seed, "steps": options.steps}
+            add_rows(source, job, {name: runs[name] for name in names}, options.results, more)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Race `update`: what `deixis index --update` needs to see that nothing has changed in a folder of small pictures.
 
-`ours` is `deixis.apps.index.index.update`, its model loaded anew as in every command; `from the shell` is the whole
-command, with the start of Python and all imports. `hashed` lists the folder and hashes every file in two threads, as
+`ours` is `deixis.apps.index.index.update`; `from the shell` is the whole command, with the start of Python and all
+imports. `hashed` lists the folder and hashes every file in two threads, as
 `--verify` does and as any program must that keeps no sizes and times. `limit` lists it and asks for size and times of
 each file, one after the other, which nobody who looks at the files can leave out. Each side counts the files that are
 as they were: `ours` by the index, `hashed` by the hashes in it, `limit` by the list of sizes and times beside it. All

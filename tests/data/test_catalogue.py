@@ -272,8 +272,9 @@ def read(part=""):
 def test_the_parts_of_a_card_are_those_that_can_be_read() -> None:
     assert catalogue.card("emoji-styles").parts == (*emoji_styles.STYLES, emoji_styles.CONCEPTS)
     assert catalogue.card("emoji-tones").parts == ()
-    assert catalogue.card("scenes").parts == (*SPLITS, "clutter")
-    for name in {"fonts", *catalogue.generated()} - {"emoji-tones", "scenes"}:
+    assert catalogue.card("scenes").parts == (*SPLITS, "clutter", "frames")
+    assert catalogue.card("photos-words").parts == ()
+    for name in {"fonts", *catalogue.generated()} - {"emoji-tones", "photos-words", "scenes"}:
         assert catalogue.card(name).parts == SPLITS
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from deixis import engine
+from deixis import engine, zoo
 from deixis.errors import DeixisError
 from deixis.methods.baselines import dino
 from deixis.nn.ema import momentum_at
-from deixis.types import Crop, ViewSpec
+from deixis.types import Crop, Progress, ViewSpec
 from tests.support import load_golden
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -96,3 +96,29 @@ def test_the_teacher_has_two_crops() -> None:
     assert not any(each.requires_grad for each in method.teacher.parameters())
     with pytest.raises(DeixisError, match=r"groups of crops have \[1\] crops"):
         engine.build("dino", "tiny", {"view": ViewSpec(size=0, crops=(Crop(1, 16),))})
+
+
+def test_the_student_leaves_blocks_out_and_the_teacher_does_not() -> None:
+    tower = zoo.load_part("image_tower", "timm:test_vit:untrained:32", seed=0)
+    method: Any = engine.build("dino", "tiny", {"drop_path": 0.9}, {"encoder": tower}).train()
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def varies(network: Any) -> bool:
+        with torch.no_grad():
+            return not torch.equal(network(images), network(images))
+
+    assert varies(method.encoder)
+    assert not varies(method.teacher.encoder.module)
+    method.eval()
+    assert torch.equal(method.encoder(images), method.teacher.encoder.module(images))
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in method.encoder.network.blocks]
+    assert rates == pytest.approx([0.9 * i / 5 for i in range(6)])
+
+
+def test_a_tower_whose_blocks_can_t_be_left_out_is_warned_of_and_no_probability_is_refused() -> None:
+    whole: Any = engine.build("dino", "tiny", {"drop_path": 0.1})
+    assert "no block of this tower can be left out" in whole.warnings({}, Progress())["whole"]
+    plain: Any = engine.build("dino", "tiny")
+    assert not plain.warnings({}, Progress())
+    with pytest.raises(DeixisError, match="drop_path is 1"):
+        engine.build("dino", "tiny", {"drop_path": 1.0})

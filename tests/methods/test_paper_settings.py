@@ -499,7 +499,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "wrap": True,
         "patch_weight": 0.1,
         "optim.learning_rate": 5e-4 * 1024 / 256,
+        "drop_path": 0.1,
         "optim.weight_decay": 0.04,
+        "optim.final_weight_decay": 0.4,
         "optim.clip": 3.0,
     },
     "cgvlm": {

@@ -11,7 +11,6 @@ What differs from the paper and its code, or is our reading of it:
 * `wrap`: in the released code neighbours lie on a torus, so that patches at a border have the opposite border's as
   neighbours; `desk` leaves those out. The code knows grids of 6 x 6 and 14 x 14 alone; any will do here.
 * The tower is one without class token and final norm in the paper; here it is any tower's map before pooling.
-* Weight decay and drop path as for DINO, see there.
 * `neighbours="self"` (the patch's own) and `selected=8` (all) are controls that the paper has not, or not published.
 """
 
@@ -90,6 +89,7 @@ class Config(dino.Config):
         centre_momentum: of both centres.
         momentum: as in DINO.
         held_steps: as in DINO, of both heads.
+        drop_path: as in DINO.
         optim: as in DINO.
         view: as in DINO; the teacher sees the other groups, too.
         patch_prototypes: outputs of the head of patches.
@@ -150,7 +150,7 @@ class Config(dino.Config):
     @classmethod
     def paper(cls) -> Config:
         """As released: ViT-S/16, 65,536 and 4,096 outputs, the torus."""
-        return cls(encoder="timm:vit_small_patch16_224:untrained", wrap=True)
+        return cls(encoder="timm:vit_small_patch16_224:untrained", drop_path=0.1, wrap=True)
 
 
 class AggregationHead(nn.Module):
@@ -280,6 +280,7 @@ class Method(dino.Method):
         self.encoder = share_batch_norms(encoder)
         self.head: Any = _Heads(config, encoder.token_width)
         self.teacher = Teacher(self.encoder, self.head)
+        self._stays_whole = not dino.drop_paths(self.encoder, config.drop_path)
         self.register_buffer("centre", torch.zeros(config.prototypes))
         self.register_buffer("patch_centre", torch.zeros(config.patch_prototypes))
         self._trained = parameters_before(encoder, partial(feature_map), config.layers)

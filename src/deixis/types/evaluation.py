@@ -42,6 +42,7 @@ class EvalProtocol:
         methods: what is compared on each model where no `--methods` are named.
         slow: it takes minutes, and runs only where it is named, or encoders are.
         hours: it may take hours, and runs only where it is named.
+        cure: which data have a column that it reads, for those that lack it.
     """
 
     title: str
@@ -56,3 +57,4 @@ class EvalProtocol:
     methods: tuple[str, ...] = ()
     slow: bool = False
     hours: bool = False
+    cure: str = ""

@@ -46,6 +46,8 @@ class OptimSpec:
         optimiser: `adamw` and `sgd` are torch's, `lars` and `lamb` timm's.
         learning_rate: at its peak.
         weight_decay: decoupled in AdamW, else added to the gradient (to the update in LAMB).
+        final_weight_decay: what the decay has become at the end of the run, from `weight_decay` on by half a cosine;
+            None: it stays. Groups with a decay of their own keep that.
         decay_1d: whether gains, biases and whatever else has one axis or none are decayed, too.
         no_decay: further parameters that are not decayed, by their names or the ends of these.
         betas: of AdamW and LAMB.
@@ -65,6 +67,7 @@ class OptimSpec:
     optimiser: Optimiser = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    final_weight_decay: float | None = None
     decay_1d: bool = False
     no_decay: tuple[str, ...] = ()
     betas: tuple[float, float] = (0.9, 0.999)
@@ -83,10 +86,17 @@ class OptimSpec:
     def __post_init__(self) -> None:
         if self.optimiser not in get_args(Optimiser):
             raise DeixisError(f"There is no optimiser {self.optimiser!r}.", f"Choose {_one_of(Optimiser)}.")
-        _check_numbers(self, ("learning_rate", "weight_decay", "eps", "momentum", "gamma", "clip"))
+        _check_numbers(
+            self, ("learning_rate", "weight_decay", "final_weight_decay", "eps", "momentum", "gamma", "clip")
+        )
         _check_schedule(self)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise DeixisError(f"The betas are {self.betas}.", "Give two numbers from 0 to below 1.")
+        if self.final_weight_decay is not None and not self.weight_decay:
+            raise DeixisError(
+                f"weight_decay is 0 and final_weight_decay {self.final_weight_decay}.",
+                "Give a weight_decay above 0 to begin with: at 0 nothing is decayed.",
+            )
         if not 0 < self.layer_decay <= 1:
             raise DeixisError(f"layer_decay is {self.layer_decay}.", "Give a factor above 0, at most 1.")
         if self.nesterov and not self.momentum:

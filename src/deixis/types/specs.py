@@ -298,7 +298,9 @@ CAPABILITIES: dict[str, Capability] = {
         (*_BY_TEXT, *_FEW_SHOT, "saliency", "grounding", "miou", "pair-retrieval"),
     ),
     "encode_about": Capability(("images: B 3 H W", "instructions: B strings"), "B D", ("images",), later=("aspects",)),
-    "image_tokens": Capability(("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches")),
+    "image_tokens": Capability(
+        ("images: B 3 H W",), "B N D, grid, mask", ("images",), ("dense", "detect", "patches", "propagate")
+    ),
     "text_tokens": Capability(("tokens: B L", "mask: B L"), "B L D, mask", ("tokens",), later=("alignment",)),
     "compare": Capability(
         ("images: B 3 H W", "tokens: G L", "mask: G L"),

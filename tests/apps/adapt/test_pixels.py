@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -91,9 +92,27 @@ def test_data_that_teach_no_classes_of_pixels_are_refused(tmp_path: Path) -> Non
     with pytest.raises(DeixisError, match=r"A mask of .* is 32 x 32 pixels, and the picture 60 x 32"):
         adapt_to_pixels(source, tmp_path / "run", settings, quiet=True)
     few = pictures(tmp_path, 3, masks=True)
-    with pytest.raises(DeixisError, match="There are 3 pictures with masks that are not nearly the same"):
+    with pytest.raises(DeixisError, match="There are 3 different pictures with masks, and 5 are needed"):
         adapt_to_pixels(few, tmp_path / "run", settings, quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_with_boxes_alone_are_left_out_beside_masks_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = pictures(tmp_path, 4, masks=True)
+    boxed = [
+        dataclasses.replace(each, regions=tuple(dataclasses.replace(region, mask=None) for region in each.regions))
+        for each in source.samples[1:]
+    ]
+    mixed = dataclasses.replace(source, samples=(source.samples[0], *boxed))
+    teaching = taught(mixed)
+    assert (teaching.supervision, len(teaching.source.samples), teaching.unmasked) == ("masks", 1, 3)
+    said = r"There is 1 different picture with masks, and 5 .* 3 pictures are left out: a thing there has a box alone"
+    with pytest.raises(DeixisError, match=said):
+        adapt_to_pixels(mixed, tmp_path / "run", AdaptSettings(model="tiny", task="segment"))
+    assert "3 pictures are left out" in " ".join(capsys.readouterr().err.split())
+    assert taught(dataclasses.replace(mixed, samples=tuple(boxed))).unmasked == 0  # boxes are what teaches then
 
 
 @pytest.mark.slow

@@ -525,9 +525,11 @@ def ran_until(step: int, how: signal.Signals, arguments: list[object]) -> list[s
     """The command in a process that sends itself the signal at a step, however busy the machine."""
     code = f"""
 import os
+import signal
 from deixis.cli import main
 from deixis.engine.training.train import Training
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
 steps, take = iter(range(1000)), Training._step
 
 def take_until(self, *arguments):

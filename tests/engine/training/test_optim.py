@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,6 +146,32 @@ def test_a_warm_up_may_be_a_share_of_the_run() -> None:
     share = OptimSpec(schedule="cosine", warmup=0.25)
     assert rates(share, 8) == rates(OptimSpec(schedule="cosine", warmup=2), 8)
     assert rates(share, 8) != rates(OptimSpec(schedule="cosine", warmup=1), 8)
+
+
+def test_a_decay_that_rises_is_dino_s_and_spares_what_is_not_decayed_and_what_has_a_decay_of_its_own() -> None:
+    """Theirs is final + (base - final) (1 + cos(pi step / steps)) / 2, for matrices alone."""
+    own = OptimGroup("right", weight_decay=0.3)
+    spec = OptimSpec(schedule="cosine", warmup=3, weight_decay=0.04, final_weight_decay=0.4, groups=(own,))
+    subject = method(spec)
+    names = {id(parameter): name for name, parameter in subject.named_parameters()}
+    optimiser = make_optimiser(subject, dict(subject.named_parameters()))
+    for step in range(9):
+        set_rates(optimiser, subject, Progress(step, 8))
+        wanted = 0.4 + (0.04 - 0.4) * (1 + math.cos(math.pi * step / 8)) / 2
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                level = 0.3 if names[id(parameter)].startswith("right") else wanted
+                assert group["weight_decay"] == pytest.approx(level if parameter.dim() > 1 else 0.0, rel=1e-12)
+    with pytest.raises(DeixisError, match="Give a weight_decay above 0 to begin with"):
+        OptimSpec(weight_decay=0.0, final_weight_decay=0.4)
+
+
+def test_a_decay_that_ends_where_it_began_changes_no_bit() -> None:
+    plain, held = (
+        train(method(OptimSpec(weight_decay=0.1, final_weight_decay=end)), itertools.repeat(pairs(12)), STEPS)
+        for end in (None, 0.1)
+    )
+    assert all(map(torch.equal, plain.state_dict().values(), held.state_dict().values()))
 
 
 # Groups

@@ -341,8 +341,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(0, 2), (1, 0), (2, 1)])
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize(("world", "workers"), [(1, (0, 2)), (1, (2, 1)), (2, (1, 0)), (2, (2, 1))])
 def test_processes_killed_at_any_step_deliver_and_end_as_those_that_were_not(
     whole: dict[int, Run], tmp_path: Path, world: int, workers: tuple[int, int]
 ) -> None:

@@ -6,14 +6,14 @@ What is compared is in float64, where a difference is an error and not rounding 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from deixis.methods import list_methods, read
 from deixis.ops.sharding import own
 from deixis.types import Batch, Losses, Progress
 from tests.contract import Subject, snapshot
-from tests.support import leave_ranks
+from tests.ranks import on_ranks
 
 STEPS, SIZE, COUNTS = 5, 8, (5, 3)
 METHODS = [
@@ -149,7 +149,7 @@ def infinite(part: slice) -> str:
     return "went on"
 
 
-def again(path: Path) -> bool:
+def again(part: slice, path: Path) -> bool:
     """Whether a state that was written from shares comes back into other ones."""
     first, second = built(), built()
     with torch.no_grad():
@@ -163,35 +163,18 @@ def again(path: Path) -> bool:
     return all(torch.equal(own(each), own(other)) for each, other in tensors)
 
 
-def _rank(rank: int, folder: Path) -> None:
-    """Everything in one pair of processes, since starting them is what takes time."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    part = slice(sum(COUNTS[:rank]), sum(COUNTS[: rank + 1]))
-    found: dict[str, Any] = {}
-    for way, how in WAYS.items():
-        found[way] = {shard: weights(part, shard, **how) for shard in (False, True)}
-    for first in (False, True):
-        for second in (False, True):
-            found[f"resumed {first} {second}"] = resumed(part, folder / f"{first}{second}", first, second)
-    found |= {
-        "held": held(part),
-        "infinite": infinite(part),
-        "refused": refused(part),
-        "again": again(folder / "state"),
-    }
-    torch.save(found, folder / f"found{rank}")
-    leave_ranks()
+def on_both(job: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What a job gives on each of two ranks; its first argument is the rank's part of a batch."""
+    return on_ranks(2, _on_part, job, *arguments)
 
 
-Found = list[dict[str, Any]]
+def _on_part(rank: int, job: Callable[..., Any], *arguments: Any) -> Any:
+    return job(slice(sum(COUNTS[:rank]), sum(COUNTS[: rank + 1])), *arguments)
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    folder = tmp_path_factory.mktemp("shard")
-    mp.spawn(_rank, args=(folder,), nprocs=2)
-    return [torch.load(folder / f"found{rank}", weights_only=False) for rank in range(2)]
+def both_ways(part: slice, way: str) -> dict[bool, Any]:
+    """In shares or whole -> the weights at the end, on rank 0."""
+    return {shard: weights(part, shard, **WAYS[way]) for shard in (False, True)}
 
 
 def close(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
@@ -202,50 +185,51 @@ def close(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_towers_in_shares_come_to_the_weights_of_whole_ones_and_of_one_process(found: Found, way: str) -> None:
-    shared = found[0][way][True]
-    close(shared, found[0][way][False])
+def test_towers_in_shares_come_to_the_weights_of_whole_ones_and_of_one_process(way: str) -> None:
+    found = on_both(both_ways, way)[0]
+    shared = found[True]
+    close(shared, found[False])
     close(shared, weights(slice(None), **WAYS[way]))
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_in_shares_or_whole_whichever_it_was(found: Found) -> None:
+def test_a_killed_run_goes_on_in_shares_or_whole_whichever_it_was(tmp_path: Path) -> None:
     """From files of the same tensors. In shares throughout, it ends with the same bits."""
-    uninterrupted = found[0]["plain"][True]
-    kept = [found[0][f"resumed {first} {second}"][0] for first in (False, True) for second in (False, True)]
+    uninterrupted = on_both(both_ways, "plain")[0][True]
+    ways = list(itertools.product((False, True), repeat=2))
+    found = {way: on_both(resumed, tmp_path / f"{way[0]}{way[1]}", *way)[0] for way in ways}
+    kept = [each for each, _ in found.values()]
     assert all(each == kept[0] for each in kept)
     for second in (False, True):
-        close(found[0][f"resumed {not second} {second}"][1], uninterrupted)
-    ended = found[0]["resumed True True"][1]
+        close(found[not second, second][1], uninterrupted)
+    ended = found[True, True][1]
     assert all(torch.equal(value, ended[name]) for name, value in uninterrupted.items())
 
 
 @pytest.mark.slow
-def test_each_rank_holds_its_half_of_weights_gradients_and_moments(found: Found) -> None:
+def test_each_rank_holds_its_half_of_weights_gradients_and_moments() -> None:
     """But for rows that can't be halved: an uneven one stays with the first rank."""
-    one, two = (each["held"] for each in found)
+    one, two = on_both(held)
     for what in ("weights", "gradients", "moments"):
         assert one[what] + two[what] == one["all"]
         assert max(one[what], two[what]) < 0.51 * one["all"]
 
 
 @pytest.mark.slow
-def test_a_gradient_that_is_not_finite_is_named_alike_on_all_ranks(found: Found) -> None:
-    said = [each["infinite"] for each in found]
+def test_a_gradient_that_is_not_finite_is_named_alike_on_all_ranks() -> None:
+    said = on_both(infinite)
     assert "The gradient is not finite at step 0, in encoder.text_tower." in said[0]
     assert said[0] == said[1]
 
 
 @pytest.mark.slow
-def test_a_method_that_reads_its_tower_inside_refuses_shares(found: Found) -> None:
-    assert all(
-        "lies in shares on the ranks" in each["refused"] and "without --shard" in each["refused"] for each in found
-    )
+def test_a_method_that_reads_its_tower_inside_refuses_shares() -> None:
+    assert all("lies in shares on the ranks" in each and "without --shard" in each for each in on_both(refused))
 
 
 @pytest.mark.slow
-def test_a_state_comes_back_into_shares(found: Found) -> None:
-    assert [each["again"] for each in found] == [True, True]
+def test_a_state_comes_back_into_shares(tmp_path: Path) -> None:
+    assert on_both(again, tmp_path / "state") == [True, True]
 
 
 def test_in_one_process_all_stays_as_it_is() -> None:

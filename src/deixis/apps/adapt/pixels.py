@@ -59,11 +59,13 @@ class Teaching(NamedTuple):
         source: pictures; each region has a category alone, and, where `supervision` says so, a mask.
         names: the classes.
         supervision: `masks` or `boxes`.
+        unmasked: pictures that are left out, as others have masks and a region of theirs has a box alone.
     """
 
     source: Source
     names: tuple[str, ...]
     supervision: str
+    unmasked: int = 0
 
 
 def class_of(region: Region) -> str:
@@ -102,7 +104,8 @@ def taught(source: Source) -> Teaching:
             f"The regions of {source.root} have {len(names)} names, and {_MOST} classes are the most.",
             "Name classes, not single things, in a column category.",
         )
-    return Teaching(dataclasses.replace(source, kind="images", samples=samples), names, supervision)
+    unmasked = len(named) - len(samples)
+    return Teaching(dataclasses.replace(source, kind="images", samples=samples), names, supervision, unmasked)
 
 
 def _plain(region: Region, supervision: str) -> Region:
@@ -179,16 +182,25 @@ def _checked(teaching: Teaching, talk: Reporter) -> tuple[EvalSet, Teaching]:
     report, samples = checked.report, checked.source.samples
     for sample in samples:
         _require_shape(sample)
+    if teaching.unmasked:
+        talk.say(_left_out(teaching))
     data = EvalSet.of(checked.source, report.hashes, report.same, report.fingerprint, captions=False)
     if (count := len(set(data.groups))) < _FEWEST:
+        beside = f" {_left_out(teaching)}" if teaching.unmasked else ""
         raise DeixisError(
-            f"There are {counted(count, 'picture')} with {teaching.supervision} that are not nearly the "
-            f"same, and {_FEWEST} are needed to hold some out.",
+            f"There {'is' if count == 1 else 'are'} {counted(count, 'different picture')} with {teaching.supervision}, "
+            f"and {_FEWEST} are needed to hold some out; near-duplicates count once.{beside}",
             f"Give {teaching.supervision} in more pictures.",
         )
     if len(teaching.names) == 1:
         talk.say(f"There is one class, {teaching.names[0]}: all other pixels are its background.")
     return data, teaching._replace(source=checked.source)
+
+
+def _left_out(teaching: Teaching) -> str:
+    """What is said of the pictures that have boxes where others have masks."""
+    left, verb = counted(teaching.unmasked, "picture"), "is" if teaching.unmasked == 1 else "are"
+    return f"{left} {verb} left out: a thing there has a box alone, and others have masks."
 
 
 def _with_truth(data: EvalSet) -> EvalSet:

@@ -37,7 +37,7 @@ __all__ = [
 _WRITTEN = re.compile(
     r"(split-\d+/)?result\.json|(splits|check|summary|classifier|relevance)\.json|report\.html|trained_on\.txt"
     r"|index/(manifest\.json|lock|(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl)"
-    r"|index/(approximate-\w+\.(usearch|json)|text-(graph\.json|residual\.npy)|files\.json)"
+    r"|index/(approximate-\w+\.(usearch|json)|text-(graph\.json|residual\.npy)|(files|unchanged)\.json)"
     r"|model/((config|tokenizer|run)\.json|(adapters|towers|method)\.safetensors)"
     r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from deixis.apps.common.options import Reading
 from deixis.apps.common.verbs import Verb
 from deixis.apps.index.settings import IndexSettings
@@ -46,6 +48,12 @@ def run(
         overwrite: replace an existing run or index in that folder.
         quiet: print nothing.
     """
+    if settings in (IndexSettings(add=True), IndexSettings(update=True)) and not overwrite:
+        from deixis.apps.common.console import Reporter
+        from deixis.apps.index.unchanged_folder import say_if_unchanged
+
+        if say_if_unchanged(data, Path(out), reading, Reporter(quiet)):
+            return 0  # without torch
     from deixis.apps.index import index as app
 
     app.index_folder(data, out, settings, reading, overwrite=overwrite, quiet=quiet)

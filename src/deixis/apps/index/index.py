@@ -33,6 +33,7 @@ from deixis.apps.index.known_files import (
     write_known_files,
 )
 from deixis.apps.index.settings import IndexSettings
+from deixis.apps.index.unchanged_folder import folder_state, outcome_before, remember, sentence
 from deixis.apps.search.copy_threshold import write_copies
 from deixis.apps.search.measure_calibration import measure_again, write_for_index
 from deixis.data.readers.embedded import known_headers
@@ -43,6 +44,7 @@ from deixis.engine.features.image_call import image_call, same_call
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
 from deixis.errors import DeixisError
+from deixis.files import clear_partial
 from deixis.indexing import changes
 from deixis.indexing.approximate import package
 from deixis.indexing.changes import build
@@ -127,7 +129,7 @@ def index(
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = Reporter(quiet or rank() > 0)
         _reservation = free_name(out, overwrite)
-        begun = time.time_ns()
+        state, begun = folder_state(data), time.time_ns()
         with known_headers(lambda path: None) as headers:
             source = data if isinstance(data, Source) else read(str(data), reading)
         encoder = _model_of_pictures(model, talk)
@@ -145,6 +147,7 @@ def index(
                 remark = write_for_index(folder, model, encoder, stored, source, hashes)
                 if remark:
                     talk.say(remark)
+                remember(Index.open(folder / "index"), folder, state, source, reading, begun)
                 costs += [] if made.directions is None else [cost_sentence(made, rows.numpy(), source, encoder)]
                 costs += [codes_sentence(made)] if "scan" in made.manifest else []
         talk.result(f"{counted(len(hashes), 'image')} indexed in {out}; {len(source.skipped)} skipped.")
@@ -168,9 +171,10 @@ def update(
     """Takes into an index what is new in DATA or has changed; only that is embedded.
 
     Images are known by the hashes of their contents; files whose size and times are as they were are not read again
-    (unless `INDEX/files.json` is removed). The index changes in one step at the end, and can be
-    searched all the while; stopped or killed, it is as it was, and the same call goes on from there. DATA need not be
-    the one that was indexed first: an index may hold several. Under `torchrun`, all ranks call this alike.
+    (unless `INDEX/files.json` is removed), and a folder all of whose files are so is not looked at any further. The
+    index changes in one step at the end, and can be searched all the while; stopped or killed, it is as it was, and the
+    same call goes on from there. DATA need not be the one that was indexed first: an index may hold several. Under
+    `torchrun`, all ranks call this alike.
 
     Args:
         folder: what `deixis index` or `deixis adapt` wrote.
@@ -185,7 +189,10 @@ def update(
         DeixisError: there is no such index, its model is missing or another one, or as `index`.
     """
     run, talk = Path(folder), talk or Reporter(quiet=True)
-    opened = _opened(run)
+    opened, state = _opened(run), folder_state(data)
+    outcome = None if model else outcome_before(opened, run, state, reading)
+    if outcome is not None:
+        return outcome.say(run, talk)
     encoder = _maker(run, model, opened)
     with launch.ranks(), contextlib.closing(FeatureStore()) as store:
         talk = talk if rank() == 0 else Reporter(quiet=True)
@@ -198,14 +205,16 @@ def update(
         same = {place(source.samples[number].picture) for number in unread}
         call = same_call(encoder, opened.engine, len(source.samples) - len(unread), talk.say)
         source, hashes = encode_source(call, source, store, talk, known=known, unread=unread, progress=progress)
-        now = [item for _, item in _opened(run).items()]  # another process may have changed it meanwhile
+        latest = _opened(run)  # another process may have changed it meanwhile
+        now = [item for _, item in latest.items()]
         work = index_diff(now, items_of(source, hashes), source, remove_gone=remove_gone)
         if rank() == 0:
             rows = _rows(work.items, opened, known, call, store)
             with explained(run):
+                clear_partial(opened.folder)  # of a killed update that had changed all it wanted to
                 if work.items or work.removed:
-                    changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
-                now = [item for _, item in _opened(run).items()] if work.items or work.removed else now
+                    latest = changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
+                    now = [item for _, item in latest.items()]
                 before = Before(listed, same, (str(item["path"]) for item in now))
                 write_known_files(opened.folder, source.samples, hashes, begun, headers, before)
                 if not (run / "model").exists():
@@ -213,8 +222,9 @@ def update(
                 remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
                 if remark:
                     talk.say(remark)
-    others = f" {work.others} of other collections are as they were." if work.others else ""
-    talk.result(f"{run}: {work.changed.sentence}{others}")
+                if remove_gone:
+                    remember(latest, run, state, source, reading, begun, work.others)
+    talk.result(sentence(run, work.changed, work.others))
     return work.changed
 
 

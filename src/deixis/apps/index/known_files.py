@@ -23,7 +23,7 @@ from deixis.types import Sample
 
 __all__ = [
     *("FILE", "Before", "KnownFile", "State", "forget_known_files", "known_header", "read_known_files"),
-    *("unchanged", "write_known_files"),
+    *("trusted_before", "unchanged", "write_known_files"),
 ]
 
 FILE = "files.json"
@@ -135,7 +135,7 @@ def write_known_files(
     """
     known, unread, paths = before or Before({}, (), ())
     listed = {path: known[path] for path in paths if path in known}
-    latest = min(begun, time.time_ns()) - _TICK
+    latest = trusted_before(begun)
     for sample, digest in zip(samples, hashes, strict=True):
         if not isinstance(sample.picture, Path):
             continue
@@ -157,6 +157,16 @@ def write_known_files(
     }
     with atomic_path(index / FILE) as temporary:  # without indentation, in a tenth of the time
         temporary.write_text(json.dumps({"format": FORMAT, "files": rows}) + "\n", encoding="utf-8")
+
+
+def trusted_before(begun: int) -> int:
+    """A file whose times are all before this one, in nanoseconds, is one that a later change gives other times; the
+    clock may have gone back meanwhile.
+
+    Args:
+        begun: when the first file was read, in nanoseconds, as `time.time_ns` gives it.
+    """
+    return min(begun, time.time_ns()) - _TICK
 
 
 def _state(path: str) -> State | None:

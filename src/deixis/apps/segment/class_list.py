@@ -10,7 +10,7 @@ from deixis.apps.common.concepts import concept_names
 from deixis.apps.segment.settings import SegmentSettings
 from deixis.errors import DeixisError
 
-__all__ = ["checked_classes", "reads_classes"]
+__all__ = ["checked_classes", "checked_stuff", "reads_classes"]
 
 _MOST = 100
 
@@ -35,10 +35,12 @@ def checked_classes(classes: Sequence[str], settings: SegmentSettings, *, concep
 
     Raises:
         DeixisError: there is none, an empty one, one without a letter, one twice or more than 100; a model has classes
-            of its own; or one is a concept, and no run is named.
+            of its own, or is named beside support pictures or stuff; one is a concept, and no run is named; or stuff is
+            no class.
     """
     names = tuple(" ".join(each.split()) for each in classes)
     if settings.model:
+        _require_no_support(settings)
         if not names:
             return ()
         if not reads_classes(settings.model):
@@ -62,4 +64,31 @@ def checked_classes(classes: Sequence[str], settings: SegmentSettings, *, concep
     twice = next((name for name, low in zip(names, folded, strict=True) if folded.count(low) > 1), "")
     if twice:
         raise DeixisError(f"The class {twice!r} comes twice.", "Name each class once.")
+    checked_stuff(names, settings.stuff)
     return names
+
+
+def checked_stuff(names: Sequence[str], stuff: Sequence[str]) -> tuple[str, ...]:
+    """The classes that are stuff, as the classes are written.
+
+    Args:
+        names: of the classes.
+        stuff: those of them that own no surroundings.
+
+    Raises:
+        DeixisError: one is no class.
+    """
+    known = {name.casefold(): name for name in names}
+    for each in stuff:
+        if " ".join(each.split()).casefold() not in known:
+            raise DeixisError(f"{each!r} is stuff, and no class.", f"The classes are: {', '.join(names)}.")
+    return tuple(known[" ".join(each.split()).casefold()] for each in stuff)
+
+
+def _require_no_support(settings: SegmentSettings) -> None:
+    given = [name for name in ("sampler", "stuff") if getattr(settings, name)]
+    if given:
+        raise DeixisError(
+            f"--{given[0]} is for methods that learn classes from pictures of them, and a model is named.",
+            f"Leave --{given[0]} out; or leave --model out, and name the --method.",
+        )

@@ -17,7 +17,7 @@ VERB = Verb(
     group="pictures, one by one",
     order=3,
     python="deixis.apps.segment.segment",
-    what=("model", "method", "sampler"),
+    what=("model", "method", "sampler", "stuff"),
 )
 
 OUTPUT = PredictOutput()

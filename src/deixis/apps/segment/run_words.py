@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deixis.apps.common.concepts import concept_names, encode_texts, reader_of
 from deixis.apps.common.loading import load_encoder
+from deixis.apps.predict.known_words import require_known_words
 from deixis.apps.segment.settings import AUTO_NAME
 from deixis.engine.training.build import build
 from deixis.errors import DeixisError
@@ -74,7 +75,8 @@ def segmenter_of_run(run: str, classes: Sequence[str], method: str, encoder: Dua
         encoder: the run's model, where it is in memory already.
 
     Raises:
-        DeixisError: no such method, a concept that the run was not taught, or a model that reads no text.
+        DeixisError: no such method, a concept that the run was not taught, or a model that reads no text, or no word
+            of a class.
     """
     able = [name for name in list_methods() if _by_names_alone(name)]
     if method not in (AUTO_NAME, *able):
@@ -88,7 +90,10 @@ def segmenter_of_run(run: str, classes: Sequence[str], method: str, encoder: Dua
     rows: Iterable[np.ndarray] = encode_texts(reader_of(encoder), taught, run) if taught else ()
     directions = {name: torch.from_numpy(row) for name, row in zip(taught, rows, strict=True)}
     parts = {"names": list(classes), "encoder": TaughtEncoder(encoder, directions)}
-    return build(able[0] if method == AUTO_NAME else method, parts=parts).eval().to(current().device)
+    ready = build(able[0] if method == AUTO_NAME else method, parts=parts).eval().to(current().device)
+    if plain := [name for name in classes if name not in directions]:
+        require_known_words(ready, plain)
+    return ready
 
 
 def _by_names_alone(name: str) -> bool:

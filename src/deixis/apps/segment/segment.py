@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +14,11 @@ from torch import Tensor
 from deixis.apps.common.options import ComputeSettings, Reading
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.predict.capable import Model, class_names, methods_offering, open_method
+from deixis.apps.predict.known_words import require_known_words
 from deixis.apps.predict.pictures import BatchPredictor, PictureView, predict, with_names
 from deixis.apps.predict.settings import PredictOutput
 from deixis.apps.predict.writing import predict_with
-from deixis.apps.segment.class_list import checked_classes
+from deixis.apps.segment.class_list import checked_classes, checked_stuff
 from deixis.apps.segment.run_words import segmenter_of_run
 from deixis.apps.segment.settings import AUTO, AUTO_NAME, SegmentSettings
 from deixis.data.loading.crops import on_picture
@@ -44,6 +46,7 @@ def segment(
     model: Model = "",
     method: str = AUTO_NAME,
     sampler: str = "",
+    stuff: str | Sequence[str] = (),
 ) -> Segments | list[Segments]:
     """Names the class of each pixel.
 
@@ -56,6 +59,7 @@ def segment(
             reads the classes, with concepts that it was taught, such as `<my mug>`.
         method: by name, where no model is given: one that needs no training; `auto` is the best on generated scenes.
         sampler: support pictures of methods that learn classes from these.
+        stuff: those of the classes that fill places (grass, sky) and own no surroundings; of such methods.
 
     Returns:
         One for a single picture, else a list.
@@ -66,8 +70,9 @@ def segment(
     """
     names = [classes] if isinstance(classes, str) else list(classes)
     named = model if isinstance(model, str) else "a method"
-    wanted = checked_classes(names, SegmentSettings(model=named, method=method, sampler=sampler))
-    ready = _ready(model, method, wanted, sampler)
+    places = (stuff,) if isinstance(stuff, str) and stuff else tuple(stuff)
+    settings = SegmentSettings(model=named, method=method, sampler=sampler, stuff=places)
+    ready = _ready(model, checked_classes(names, settings), settings)
     found: list[Segments] = list(predict(ready, with_names(images), segment_with(ready)))
     return found[0] if is_single(images) else found
 
@@ -82,15 +87,15 @@ def segment_data(
     """
     names = checked_classes(classes, settings)
     with settings.active():
-        ready = _ready(settings.model, settings.method, names, settings.sampler)
+        ready = _ready(settings.model, names, settings)
         predict_with(ready, data, segment_with(ready), output, reading, beside=_BESIDE)
 
 
-def _ready(model: Model, method: str, classes: Sequence[str], sampler: str) -> Any:
+def _ready(model: Model, classes: Sequence[str], settings: SegmentSettings) -> Any:
     """What segments: the model, the words of a run, or a method for classes of any name."""
     if isinstance(model, str) and not model:
-        return _free_method(method, classes, sampler)
-    return segmenter_of_run(model, classes, method) if classes else open_method(model, _CAPABILITY)
+        return _free_method(classes, settings)
+    return segmenter_of_run(model, classes, settings.method) if classes else open_method(model, _CAPABILITY)
 
 
 def free_methods() -> list[str]:
@@ -109,15 +114,15 @@ def default_segmenter(classes: Sequence[str], like: Any = None) -> Any:
         DeixisError: what it is made of was not fetched.
     """
     if like is None:
-        return _free_method(AUTO_NAME, classes, "")
+        return _free_method(classes, SegmentSettings())
     known = [part.name for part in read(AUTO).card.parts if part.kind != "names" and hasattr(like, part.name)]
     parts = {name: getattr(like, name) for name in known}
     return build(AUTO, parts={**parts, "names": list(classes)}).eval().to(current().device)
 
 
-def _free_method(name: str, classes: Sequence[str], sampler: str) -> Any:
+def _free_method(classes: Sequence[str], settings: SegmentSettings) -> Any:
     """A method for classes of any name; what it builds from support pictures is built."""
-    known = free_methods()
+    known, name = free_methods(), settings.method
     chosen = AUTO if name == AUTO_NAME else name
     if chosen not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -125,12 +130,25 @@ def _free_method(name: str, classes: Sequence[str], sampler: str) -> Any:
         raise DeixisError(
             f"No method {name!r} segments classes of any name.", f"{hint}There are: auto, {', '.join(known)}."
         )
-    takes = any(part.name == "sampler" for part in read(chosen).card.parts)
-    if sampler and not takes:
-        raise DeixisError(f"{chosen} takes no support pictures.", "Leave --sampler out, or name a method with a part.")
-    parts = {"names": list(classes), **({"sampler": sampler} if sampler else {})}
-    method = build(chosen, parts=parts).eval().to(current().device)
+    _require_support(chosen, settings)
+    stuff = checked_stuff(classes, settings.stuff)
+    parts = {"names": list(classes), **({"sampler": settings.sampler} if settings.sampler else {})}
+    method = build(chosen, overrides={"stuff": stuff} if stuff else {}, parts=parts).eval().to(current().device)
+    require_known_words(method, classes)
     return fit(method, ()) if isinstance(method, HasFinish) else method
+
+
+def _require_support(name: str, settings: SegmentSettings) -> None:
+    """Refuses support pictures, or stuff, of a method that has no use for them."""
+    takes = {part.name for part in read(name).card.parts} | {
+        each.name for each in dataclasses.fields(read(name).config)
+    }
+    for setting, what in (("sampler", "support pictures"), ("stuff", "classes that are stuff")):
+        if getattr(settings, setting) and setting not in takes:
+            raise DeixisError(
+                f"{name} takes no {what}.",
+                f"Leave --{setting} out, or name a method that learns classes from pictures.",
+            )
 
 
 def segment_with(method: Any) -> BatchPredictor:

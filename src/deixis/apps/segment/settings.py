@@ -26,8 +26,11 @@ class SegmentSettings(ComputeSettings):
             is the best on generated scenes of photographs.
         sampler: support pictures of methods that learn classes from these: set:stamps, set:art4apps, a folder with
             captions, or scenes.
+        stuff: those of the classes that fill places (grass, sky) and own no surroundings; of methods that learn classes
+            from support pictures.
     """
 
     model: str = ""
     method: str = AUTO_NAME
     sampler: str = ""
+    stuff: tuple[str, ...] = ()

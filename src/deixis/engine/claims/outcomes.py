@@ -160,8 +160,9 @@ def _over_samples(ours: tuple[TrialResult, ...], theirs: tuple[TrialResult, ...]
 def _means(gaps: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """The means of resampled queries, the same ones of all gaps in a draw [draws, seeds]."""
     count = len(gaps[0])
-    picks = rng.multinomial(count, np.full(count, 1 / count), _DRAWS) / count
-    return np.asarray(picks @ np.stack(gaps, axis=1))
+    columns = np.stack(gaps, axis=1)
+    # Places, not how often each comes: a multinomial of a thousand queries takes ten times as long to draw.
+    return np.stack([columns[rng.integers(0, count, count)].mean(0) for _ in range(_DRAWS)])
 
 
 def judge_outcomes(

@@ -33,9 +33,11 @@ def require_fields(name: str, data: EvalData) -> None:
     Raises:
         DeixisError: a field is missing.
     """
-    missing = missing_fields(data, read_protocol(name).fields)
+    protocol = read_protocol(name)
+    missing = missing_fields(data, protocol.fields)
     if missing:
-        cure = next((CURES[field] for field in missing if field in CURES), f"Give data with {missing[0]}.")
+        known = next((CURES[field] for field in missing if field in CURES), f"Give data with {missing[0]}.")
+        cure = protocol.cure or known
         raise DeixisError(f"{data.source.name} has no {' and no '.join(missing)}, which {name} needs.", cure)
 
 

@@ -99,13 +99,14 @@ def parameter_groups(method: AnyMethod, trained: Mapping[str, nn.Parameter], spe
             "weight_decay": decay,
             "peak": spec.learning_rate * scale,
             "schedule": _schedule(spec, own),
+            "decays": _decays(spec, own, decay),
         }
         for (own, scale, decay), held in order
     ]
 
 
 def set_rates(optimiser: torch.optim.Optimizer, method: AnyMethod, progress: Progress) -> None:
-    """Sets the learning rates of a step.
+    """Sets the learning rates of a step, and the weight decay where that has a schedule, too.
 
     Args:
         optimiser: as `make_optimiser` gives it.
@@ -115,6 +116,8 @@ def set_rates(optimiser: torch.optim.Optimizer, method: AnyMethod, progress: Pro
     own = method.rate(progress) if isinstance(method, HasRate) else None
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * (group["schedule"](progress) if own is None else own)
+        if group["decays"] is not None:
+            group["weight_decay"] = group["decays"](progress)
 
 
 def _schedule(spec: OptimSpec, group: OptimGroup) -> functools.partial[float]:
@@ -122,6 +125,17 @@ def _schedule(spec: OptimSpec, group: OptimGroup) -> functools.partial[float]:
     warmup = spec.warmup if group.warmup is None else group.warmup
     floor = spec.floor if group.floor is None else group.floor
     return functools.partial(_factor, schedule, warmup, floor, spec.milestones, spec.gamma)
+
+
+def _decays(spec: OptimSpec, group: OptimGroup, decay: float) -> functools.partial[float] | None:
+    """The schedule of a group's weight decay; None where it stays."""
+    if spec.final_weight_decay is None or group.weight_decay is not None or not decay:
+        return None
+    return functools.partial(_decay, decay, spec.final_weight_decay)
+
+
+def _decay(start: float, end: float, progress: Progress) -> float:
+    return end + (start - end) * rate("cosine", progress.step, progress.total)
 
 
 def _factor(

@@ -7,8 +7,9 @@ give, and c the moving average of the teacher's rows, which keeps one direction 
 Emerging Properties in Self-Supervised Vision Transformers, 2021, section 3.1). The loss takes the centre of the step
 before.
 
-What differs from the authors' code: the weight decay stays where theirs rises from 0.04 to 0.4, and drop path is the
-tower's own. The temperature of the teacher rises by steps of an `epochs`-th of the run.
+The weight decay rises by half a cosine (`optim.final_weight_decay`), and blocks are left out at random in the student
+alone (`drop_path`). What differs from the authors' code: the temperature of the teacher, and the decay with it, is
+counted in the run, of which a temperature holds for an `epochs`-th.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ __all__ = [
     "DinoHead",
     "Method",
     "centred_cross_entropy",
+    "drop_paths",
     "moved_centre",
     "targets_and_logs",
     "temperatures",
@@ -76,6 +78,10 @@ CARD = Card(
 )
 
 
+_DROP_PATHS = ("drop_path", "drop_path1", "drop_path2")
+"""Names of the places, in timm's blocks, where one may be left out."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of DINO.
@@ -93,6 +99,8 @@ class Config:
         centre_momentum: share of the centre that stays.
         momentum: of the teacher at the start; it rises to 1 by half a cosine.
         held_steps: steps from the start in which the head's last layer does not move.
+        drop_path: how often the student's last block is left out for an image, and the ones before it the less often
+            the earlier they are; the teacher has all. 0: the tower stays as it is.
         optim: how it is optimised.
         view: the crops; the first group are the two that the teacher sees.
     """
@@ -109,9 +117,11 @@ class Config:
     centre_momentum: float = 0.9
     momentum: float = 0.996
     held_steps: int = 1252
+    drop_path: float = 0.0
     optim: OptimSpec = OptimSpec(
         learning_rate=5e-4 * 1024 / 256,
         weight_decay=0.04,
+        final_weight_decay=0.4,
         schedule="cosine",
         warmup=10 / 300,
         floor=1e-6 / 2e-3,
@@ -161,7 +171,7 @@ class Config:
     @classmethod
     def paper(cls) -> Config:
         """A ViT-S/16 of timm, batches of 1,024, 300 epochs of ImageNet."""
-        return cls(encoder="timm:vit_small_patch16_224:untrained")
+        return cls(encoder="timm:vit_small_patch16_224:untrained", drop_path=0.1)
 
 
 class DinoHead(nn.Module):
@@ -257,6 +267,33 @@ class Teacher(nn.Module):
         self.behind.update(behind, momentum)
 
 
+def drop_paths(tower: nn.Module, rate: float) -> int:
+    """Lets a tower leave out blocks at random in training, for each image by itself: the last one with a probability of
+    `rate`, the first never, and those between by equal steps, as timm has it.
+
+    Args:
+        tower: it is changed where its blocks have a place for it, as those of timm's transformers do.
+        rate: of the last block; 0: nothing is changed.
+
+    Returns:
+        How many blocks have such a place.
+
+    Raises:
+        DeixisError: the rate is no probability.
+    """
+    if not 0 <= rate < 1:
+        raise DeixisError(f"drop_path is {rate}.", "Give a probability, from 0 to below 1.")
+    places = {block: [name for name, _ in block.named_children() if name in _DROP_PATHS] for block in tower.modules()}
+    blocks = [block for block, names in places.items() if names]
+    if rate and blocks:
+        from timm.layers.drop import DropPath
+
+        for number, block in enumerate(blocks):
+            for name in places[block]:
+                setattr(block, name, DropPath(rate * number / max(1, len(blocks) - 1)))
+    return len(blocks)
+
+
 def require_two_crops(view: ViewSpec) -> None:
     """Makes sure that the teacher has two crops.
 
@@ -281,6 +318,7 @@ class Method(nn.Module):
         self.encoder: Any = share_batch_norms(encoder)
         self.head = DinoHead(encoder.width, config.hidden, config.bottleneck, config.prototypes)
         self.teacher = Teacher(self.encoder, self.head)
+        self._stays_whole = not drop_paths(self.encoder, config.drop_path)
         self.register_buffer("centre", torch.zeros(config.prototypes))
         self._trained = parameters_before(encoder, pooled, config.layers)
 
@@ -324,8 +362,14 @@ class Method(nn.Module):
         self.centre.copy_(moved_centre(self.centre, losses.carry["teacher"], self.config.centre_momentum))
 
     def warnings(self, values: Mapping[str, float], progress: Progress) -> dict[str, str]:
-        """Of a collapse."""
-        return collapse_warnings(values)
+        """Of a collapse, and of a tower that has all its blocks where some were to be left out."""
+        found, rate = collapse_warnings(values), self.config.drop_path
+        if rate and self._stays_whole:
+            found["whole"] = (
+                f"drop_path is {rate}, and no block of this tower can be left out: give a transformer of timm, such as "
+                "timm:vit_small_patch16_224:untrained, or set drop_path to 0."
+            )
+        return found
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Pooled features of the teacher, rows of length 1."""

@@ -111,6 +111,7 @@ class _File:
             return False
         self.to.skipped += missing
         annotations, categories = self._by_image(), _categories(self.data)
+        self._count_unlisted(annotations, categories)
         for entry, where in zip(entries, found, strict=True):
             mine = annotations.pop(key_of(entry.get("id")), [])
             if not isinstance(where, Skipped):
@@ -122,6 +123,21 @@ class _File:
             )
         self.to.notes += self.lookup.notes()
         return True
+
+    def _count_unlisted(self, annotations: Mapping[Any, Sequence[Any]], categories: Mapping[Any, str]) -> None:
+        """Notes how many things have a category by a number that has no name: they have none then."""
+        numbers = [
+            each["category_id"]
+            for mine in annotations.values()
+            for each in mine
+            if each.get("category_id") is not None and not (cell(each, "category") or cell(each, "label"))
+        ]
+        unlisted = [number for number in numbers if key_of(number) not in categories]
+        if unlisted:
+            self.to.notes.append(
+                f"{len(unlisted)} annotations of {excerpt(self.path.name)} are of a category that it does not list, "
+                f"such as {excerpt(repr(unlisted[0]), 30)}: they have no name."
+            )
 
     def _is_entry(self, entry: Any) -> bool:
         if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):

@@ -6,6 +6,7 @@ The scene of an index hangs on the seed, the split, the side and the settings al
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from deixis.data.synthetic.scenes.cutouts import Cutout
 from deixis.data.synthetic.scenes.drawing import Scene
 from deixis.data.synthetic.scenes.expressions import GroundTruth, expressions, position
 from deixis.data.synthetic.scenes.layout import SceneStage, arrange, ground_for, plan
+from deixis.data.synthetic.scenes.movement import moved_scene, next_frame
 from deixis.data.synthetic.scenes.object_bank import assemble, home, part, share
 from deixis.data.synthetic.scenes.questions import questions
 from deixis.errors import DeixisError
@@ -45,7 +47,9 @@ def scenes(
     `background`, `at_home` (whether it is the noun's own), `sentences` (a long caption: text, regions named, whether
     true), `noisy` (how the caption was spoilt, or empty), `true_caption`, `swapped` (a caption that is wrong since the
     colours of two nouns are exchanged; empty where it names no two), and, where the config wants any, `changes` (a
-    `Change` each: the scene with one thing in another tint, or one thing more, and the words for it).
+    `Change` each: the scene with one thing in another tint, or one thing more, and the words for it), and, where the
+    config moves things, `next_frame`: a `Sample` of the same scene with its things moved, whose regions are those of
+    this one in the same order.
 
     Args:
         seed: same seed, same scenes; any seed draws from the cut-outs of its split.
@@ -112,7 +116,7 @@ def _sample(stage: SceneStage, seed: int, index: int) -> Sample:
     }
     if stage.config.changes:
         extra["changes"] = changes(_rng(stage, seed, index, "changes"), scene, truth.facts, stage)
-    return Sample(
+    sample = Sample(
         id=f"{stage.split}/{seed}/{index:06d}",
         image=scene,
         captions=(caption,),
@@ -125,6 +129,11 @@ def _sample(stage: SceneStage, seed: int, index: int) -> Sample:
         ),
         questions=tuple(questions(_rng(stage, seed, index, "questions"), truth, stage)),
     )
+    if not stage.config.moved:
+        return sample
+    later = moved_scene(_rng(stage, seed, index, "moved"), scene, stage.config.moved, stage.config.overlap)
+    second = next_frame(sample, later, truth.facts, stage.config.masks)
+    return dataclasses.replace(sample, extra={**extra, "next_frame": second})
 
 
 def _spoilt(stage: SceneStage, seed: int, index: int, caption: str) -> tuple[str, str]:

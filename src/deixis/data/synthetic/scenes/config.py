@@ -82,6 +82,8 @@ class SceneConfig:
         masks: whether regions carry masks.
         changes: the most changes of a scene, each a picture in which one thing is another.
         scale: factor on the size of all things, up to 2.
+        moved: how far each thing is moved at the most, along each axis, as a share of the side, in a second frame of
+            the same scene (`extra["next_frame"]`); 0: there is none.
     """
 
     cast: str | tuple[Cutout, ...] = "stamps"
@@ -101,9 +103,10 @@ class SceneConfig:
     masks: bool = True
     changes: int = 0
     scale: float = 1.0
+    moved: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("tinted", "overlap", "rho", "noise", "invented"):
+        for name in ("tinted", "overlap", "rho", "noise", "invented", "moved"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DeixisError(f"{name} is {getattr(self, name)}.", "It is a share: from 0 to 1.")
         if not 0.5 <= self.scale <= 2:

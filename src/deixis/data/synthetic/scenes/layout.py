@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from deixis.data.synthetic.scenes.backgrounds import Ground
 from deixis.data.synthetic.scenes.config import SIZES, SceneConfig
@@ -16,7 +17,7 @@ from deixis.data.synthetic.scenes.drawing import PlacedCutout, Scene
 from deixis.data.synthetic.scenes.object_bank import Cast, colours_for, home
 from deixis.errors import DeixisError
 
-__all__ = ["SceneStage", "ThingFacts", "ThingPlan", "arrange", "ground_for", "plan"]
+__all__ = ["SceneStage", "ThingFacts", "ThingPlan", "arrange", "box_of", "ground_for", "plan"]
 
 _TRIES = 30  # places that are tried for a thing before all are taken up again
 _ROUNDS = 12  # times that all are taken up again before some are left out
@@ -196,13 +197,23 @@ def _facts(scene: Scene, plans: Sequence[ThingPlan]) -> list[ThingFacts]:
     for number, (each, item) in enumerate(zip(plans, scene.items, strict=True)):
         solid = item.solid()
         window = layers[item.y : item.y + item.size[1], item.x : item.x + item.size[0]] == number
-        box, extent = (_box(pixels, item, side) for pixels in (window, solid))
+        box, extent = (box_of(pixels, side, (item.x, item.y)) for pixels in (window, solid))
         share = float(window.sum() / solid.sum())
         facts.append(ThingFacts(each.cutout, each.size, each.colour, each.flip, box, extent, share, number))
     return facts
 
 
-def _box(pixels: np.ndarray, item: PlacedCutout, side: int) -> tuple[float, float, float, float]:
+def box_of(
+    pixels: Bool[np.ndarray, "H W"], side: int, corner: tuple[int, int] = (0, 0)
+) -> tuple[float, float, float, float]:
+    """x0 y0 x1 y1 around pixels, from 0 to 1.
+
+    Args:
+        pixels: at least one of a scene's, or of a piece of it.
+        side: of the scene.
+        corner: the left upper pixel of the piece: x, y.
+    """
     columns, rows = np.flatnonzero(pixels.any(0)), np.flatnonzero(pixels.any(1))
     x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-    return (item.x + int(x0)) / side, (item.y + int(y0)) / side, (item.x + int(x1)) / side, (item.y + int(y1)) / side
+    x, y = corner
+    return (x + int(x0)) / side, (y + int(y0)) / side, (x + int(x1)) / side, (y + int(y1)) / side
