@@ -358,10 +358,10 @@ class Method(nn.Module):
         there is no `encode` of a part of it."""
         views = [group[:, 0] for group in batch.views]
         boxes = [group[:, 0] for group in batch.view_boxes]
-        online = [feature_map(self.encoder, each, self.config.layer) for each in views]
+        online = self._maps(self.encoder, views)
         cells, whole = self._cells(online), self._whole(online)
         with torch.no_grad():
-            seen = [feature_map(self.key_encoder.module, each, self.config.layer) for each in views]
+            seen = self._maps(self.key_encoder.module, views)
             keys = [F.normalize(self.key_projector(each), dim=1) for each in seen] if cells else []
             targets = [_mean(self.key_instance_projector(each)) for each in seen] if whole else []
         mask = positive_mask(boxes[0], boxes[1], (online[0].shape[2], online[0].shape[3]), self.config.ratio)
@@ -372,6 +372,12 @@ class Method(nn.Module):
             cosines = (whole[0] * targets[1]).sum() + (whole[1] * targets[0]).sum()
             parts["instance"] = -2 * self.config.instance * cosines / mean_count(float(len(batch))).to(cosines)
         return Losses(parts, self._gauges([each.detach() for each in online], mask))
+
+    def _maps(self, tower: nn.Module, views: list[Tensor]) -> list[Tensor]:
+        """Of both crops; in one pass, where batch norms do not take the statistics of a crop."""
+        if tower.training:
+            return [feature_map(tower, each, self.config.layer) for each in views]
+        return list(feature_map(tower, torch.cat(views), self.config.layer).chunk(len(views)))
 
     def _cells(self, maps: list[Tensor]) -> list[Tensor]:
         if not self.config.pixels:
