@@ -247,7 +247,9 @@ def _from_index(tar: Path) -> Listing | None:
         with open(tar, "rb") as file:
             if _fingerprint(file, size, entries) == index["fingerprint"]:
                 # A tar that was changed in place may have another record under the same header.
-                fresh = path.stat().st_mtime_ns >= tar.stat().st_mtime_ns and b"\\ud" not in data.lower()
+                fresh = (
+                    path.stat().st_mtime_ns >= tar.stat().st_mtime_ns and b"\\ud" not in data and b"\\uD" not in data
+                )
                 samples = _samples(index, entries) if fresh else ()
                 return Listing(entries, skipped, index["packed"] is True, samples)
     return None
@@ -255,7 +257,7 @@ def _from_index(tar: Path) -> Listing | None:
 
 def _entries(archive: int, rows: Sequence[Sequence[Any]]) -> tuple[TarEntry, ...]:
     """The entries of an index, if they can be those of an archive of so many bytes."""
-    found = tuple(TarEntry(*row) for row in rows)
+    found = tuple(map(TarEntry._make, rows))
     names, offsets, sizes = zip(*found, strict=True) if found else ((), (), ())
     fits = {*map(type, names)} <= {str} and {*map(type, offsets), *map(type, sizes)} <= {int}
     fits = fits and min(offsets, default=_BLOCK) >= _BLOCK and min(sizes, default=0) >= 0
