@@ -113,6 +113,7 @@ def test_towers_of_several_seeds_are_trained_once_each_and_stand_as_their_mean(
         trained.append((name, settings.model, settings.seed))
 
     def evaluate(data: Any, out: Path, settings: EvalSettings, quiet: bool) -> Mapping[str, Any]:
+        assert not any("," in each for each in settings.encoders), "a comma parts names"
         found = result(settings)
         for each in found.get("results", {found.get("protocol"): found}).values():
             for row in each["rows"] + each["differences"]:
