@@ -16,6 +16,7 @@ from deixis.inputs.preprocess import Preprocess
 from deixis.methods import pixpro
 from deixis.nn.ema import momentum_at
 from deixis.nn.encoders import ImageHalf
+from deixis.nn.vision.any_size import feature_map
 from deixis.nn.vision.pyramid import Level
 from deixis.types import Batch, Crop, Losses, Progress, ViewSpec
 from tests.support import load_golden
@@ -218,6 +219,22 @@ def test_each_task_trains_what_it_names(settings: dict[str, Any], parts: set[str
     losses.total.backward()
     missing = [name for name, value in method.named_parameters() if value.requires_grad and value.grad is None]
     assert missing == []
+
+
+@pytest.mark.parametrize(("statistics", "sizes"), [(True, [3, 3, 3, 3]), (False, [6, 6])])
+def test_crops_go_through_a_tower_together_unless_its_batch_norms_take_the_statistics_of_each(
+    statistics: bool, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, seen = built(statistics=statistics), []
+
+    def watched(tower: Any, images: Tensor, layer: str) -> Tensor:
+        seen.append(len(images))
+        return feature_map(tower, images, layer)
+
+    engine.enter(method, method.stages()[0])
+    monkeypatch.setattr(pixpro, "feature_map", watched)
+    method(Batch.synthetic(pixpro.CARD.needs, method.config.view, size=3), Progress())
+    assert seen == sizes
 
 
 def test_a_network_that_gives_one_vector_everywhere_reaches_the_trivial_loss_and_has_no_deviation() -> None:

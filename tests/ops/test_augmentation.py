@@ -61,6 +61,21 @@ def test_each_image_is_blurred_by_its_own_amount(images: Tensor) -> None:
     assert (found.int() - wanted.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 20, 31), (2, 3, 33, 7), (1, 3, 64, 70)])
+def test_a_blur_by_products_of_matrices_is_the_convolution(shape: tuple[int, ...]) -> None:
+    """Of lines shorter, as long and longer than one product takes, and of no image."""
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    sigma = torch.linspace(0.4, 1.7, len(images))
+    found = augmentation.blur(images, sigma, 5)
+    places = torch.arange(5) - 2
+    for image, blurred, each in zip(images, found, sigma, strict=True):
+        kernel = (-0.5 * (places / each) ** 2).softmax(dim=0)
+        values = torch.nn.functional.pad(image[:, None].double(), (2, 2, 2, 2), mode="reflect")
+        wanted = torch.nn.functional.conv2d(values, torch.outer(kernel, kernel)[None, None].double())[:, 0]
+        assert (blurred - wanted).abs().max() < 0.5 + 1e-4
+    assert found.shape == images.shape
+
+
 def test_only_the_chosen_images_are_mirrored(images: Tensor) -> None:
     rows = torch.arange(COUNT) % 2 == 0
     found = augmentation.mirror(images, rows)
