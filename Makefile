@@ -7,7 +7,8 @@
 
 PYTHON ?= python3
 DATA ?=
-JOBS ?= 2
+# As many processes for tests as there are cores, from 2 to 4: each takes some 2 GB.
+JOBS ?= $(shell n=$$(nproc 2> /dev/null || echo 2); [ $$n -le 4 ] || n=4; [ $$n -ge 2 ] || n=2; echo $$n)
 MARK ?=
 N ?= 200
 
