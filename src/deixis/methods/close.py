@@ -573,9 +573,7 @@ class Method(nn.Module):
     ) -> Float[Tensor, "B A"]:
         """The logarithm of the probability of each of a closed list of answers."""
         question = self._words(tokens, real_tokens(tokens, mask))
-        ids, real = words_of(self.lm, *self.lm.tokenizer(list(answers), self.lm.context_length))
-        numbers = [row[kept].tolist() for row, kept in zip(ids, real, strict=True)]
-        return self.speaker.score(self._prefix(images), numbers, question)
+        return self.speaker.score_texts(self._prefix(images), answers, question)
 
     def _prefix(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K F"]:
         return self.speaker.projector(F.normalize(self.encoder.encode_image(images), dim=-1)[:, None])

@@ -103,7 +103,4 @@ def _spoken_scores(
     answers: Sequence[str],
 ) -> Float[Tensor, "B A"]:
     """How likely a language model that sees images is to say each answer, and no more, to a question."""
-    lm = speaker.lm
-    ids, real = words_of(lm, *lm.tokenizer(list(answers), lm.context_length))
-    numbers = [row[kept].tolist() for row, kept in zip(ids, real, strict=True)]
-    return speaker.score(speaker.prefix(images), numbers, words_of(lm, tokens, mask))
+    return speaker.score_texts(speaker.prefix(images), answers, words_of(speaker.lm, tokens, mask))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from deixis.nn.adaptation.low_rank_linear import add_low_rank_linears
 from deixis.nn.frozen import freeze
 from deixis.nn.language.generation import GeneratedText, Strategy, choose, generate
-from deixis.nn.language.sequences import continuation_loss, prompt
+from deixis.nn.language.sequences import continuation_loss, prompt, words_of
 from deixis.nn.vision_language.projector import Projector
 from deixis.types.outputs import Tokens, TokenStates
 from deixis.types.protocols import ImageEncoder, LanguageModel
@@ -104,6 +104,19 @@ class Speaker(nn.Module):
             question: words between.
         """
         return choose(self.lm, *prompt(self.lm, prefix, question), answers)
+
+    def score_texts(
+        self, prefix: Float[Tensor, "B K F"], answers: Sequence[str], question: Tokens | None = None
+    ) -> Float[Tensor, "B A"]:
+        """As `score`, of answers in words.
+
+        Args:
+            prefix: vectors that stand before.
+            answers: texts, cut to the length that the language model reads.
+            question: words between.
+        """
+        ids, real = words_of(self.lm, *self.lm.tokenizer(list(answers), self.lm.context_length))
+        return self.score(prefix, [row[kept].tolist() for row, kept in zip(ids, real, strict=True)], question)
 
 
 def pooled_grid(tokens: TokenStates, side: int) -> Float[Tensor, "B N D"]:
