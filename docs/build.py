@@ -125,7 +125,7 @@ the worst case. A case is **won** or **lost** where both quartiles of the ratio 
 2 means twice as fast, or half the memory. Against `limit`, nobody can win: it is this machine alone, doing only what no
 implementation can leave out (reading the same bytes once, as many multiplications in square matrix products, the
 decoder, the forward pass of the tower). A ratio of 0.8 there says that 80 % of what the machine could do is reached.
-Below the rows of a race that is lost, or won by less than was wanted, stands what is known of why, and what was measured."""
+Below the rows of a race that is lost, or won by less than was wanted, stands what is known of why, and was measured."""
 
 
 def races_page(rows: Sequence[dict[str, Any]]) -> str:
