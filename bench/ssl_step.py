@@ -30,7 +30,7 @@ from deixis.nn.vision.any_size import feature_map, pooled
 from deixis.types import Batch, Crop, Progress
 from deixis.zoo import load_part
 
-__all__ = ["CASES", "RACE", "PixProStep", "SwavStep", "equal", "main"]
+__all__ = ["CASES", "RACE", "PixProStep", "Step", "SwavStep", "equal", "main"]
 
 RACE = Race(
     measures="A step of SwAV and of PixPro",
@@ -42,14 +42,20 @@ BATCH, THREADS, TOLERANCE = 16, 1, 1e-3
 _LIGHTLY = importlib.util.find_spec("lightly") is not None
 
 
-class _Step:
-    """A method and a batch of noise; `fast` is its copy whose weights lie channels last."""
+class Step:
+    """A method and a batch of noise; `fast` is its copy whose weights lie channels last.
 
-    def __init__(self, name: str, settings: Mapping[str, Any], batch: int, side: int) -> None:
-        tower = load_part("image_tower", f"scratch:resnet:{side}", seed=0)
+    Args:
+        name: of the method.
+        settings: of its preset desk.
+        batch: images.
+        tower: by name.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Any], batch: int, tower: str) -> None:
+        network = load_part("image_tower", tower, seed=0)
         torch.manual_seed(0)
-        common = {"layers": "all", "statistics": False}
-        self.method: Any = engine.build(name, "desk", {**common, **settings}, {"encoder": tower}).train()
+        self.method: Any = engine.build(name, "desk", {"layers": "all", **settings}, {"encoder": network}).train()
         self.fast = copy.deepcopy(self.method).to(memory_format=torch.channels_last)
         for each in (self.method, self.fast):
             each.encoder.eval()
@@ -84,7 +90,7 @@ class _Step:
         return time.perf_counter() - start
 
 
-class SwavStep(_Step):
+class SwavStep(Step):
     """Two large and two small crops, 64 prototypes.
 
     Args:
@@ -94,7 +100,8 @@ class SwavStep(_Step):
 
     def __init__(self, batch: int = BATCH, side: int = 64) -> None:
         crops = (Crop(2, side), Crop(2, side // 2))
-        super().__init__("seer", {"view.crops": crops, "hidden": (256,), "width": 64}, batch, side)
+        settings = {"statistics": False, "view.crops": crops, "hidden": (256,), "width": 64}
+        super().__init__("seer", settings, batch, f"scratch:resnet:{side}")
 
     def sides(self) -> dict[str, Callable[[], Tensor]]:
         """Peer -> its step."""
@@ -151,7 +158,7 @@ def _sinkhorn(scores: Tensor, epsilon: float, rounds: int) -> Tensor:
     return (shares * shares.shape[1]).T
 
 
-class PixProStep(_Step):
+class PixProStep(Step):
     """Two crops of one size.
 
     Args:
@@ -161,7 +168,8 @@ class PixProStep(_Step):
 
     def __init__(self, batch: int = BATCH, side: int = 64) -> None:
         crops = (Crop(1, side), Crop(1, side))
-        super().__init__("pixpro", {"view.crops": crops, "hidden": 256, "width": 64}, batch, side)
+        settings = {"statistics": False, "view.crops": crops, "hidden": 256, "width": 64}
+        super().__init__("pixpro", settings, batch, f"scratch:resnet:{side}")
         for each in (self.method, self.fast):
             each.key_encoder.eval()
 
@@ -217,10 +225,10 @@ def _same_place(first: Tensor, second: Tensor, cells: int, ratio: float) -> Tens
     return (distance / torch.maximum(*diagonals)[:, None, None] < ratio).float()
 
 
-CASES: Mapping[str, Callable[..., _Step]] = {"SwAV": SwavStep, "PixPro": PixProStep}
+CASES: Mapping[str, Callable[..., Step]] = {"SwAV": SwavStep, "PixPro": PixProStep}
 
 
-def equal(step: _Step) -> bool:
+def equal(step: Step) -> bool:
     """Whether all sides have one loss and one gradient. A bias in front of a batch norm has none but rounding: so what
     may differ is a share of the gradient of a tensor and a little of that of all."""
     ours = step.gradients(step.ours)

@@ -24,6 +24,7 @@ from bench import (
     generate,
     import_index,
     matching,
+    patch_step,
     prompt_epoch,
     ranks,
     regions,
@@ -267,6 +268,16 @@ def test_all_sides_of_the_race_of_steps_without_labels_have_one_loss_and_one_gra
     assert ssl_step.equal(step)
     with torch.no_grad():
         next(step.fast.encoder.parameters()).mul_(1.1)
+    assert not ssl_step.equal(step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", patch_step.CASES)
+def test_all_sides_of_the_race_of_patches_have_one_loss_and_one_gradient(kind: str) -> None:
+    step = patch_step.CASES[kind](batch=2, side=64)
+    assert ssl_step.equal(step)
+    ours = step.ours
+    step.ours = lambda: 1.1 * ours()  # type: ignore[method-assign]
     assert not ssl_step.equal(step)
 
 

@@ -15,6 +15,7 @@ from deixis import engine
 from deixis.errors import DeixisError
 from deixis.methods import selfpatch
 from deixis.methods.baselines.dino import centred_cross_entropy, moved_centre
+from deixis.nn.layers.class_attention import ClassAttentionPool
 from deixis.ops.similarity.grid_neighbours import grid_neighbours, most_similar
 from deixis.types import Batch, Crop, Progress
 from tests.support import load_golden
@@ -198,3 +199,15 @@ def test_presets_are_those_of_the_released_code() -> None:
     )
     assert (published.momentum, published.optim.weight_decay, published.optim.clip) == (0.996, 0.04, 3.0)
     assert [(crop.count, crop.size) for crop in published.view.crops] == [(2, 224), (8, 96)]
+
+
+def test_sets_that_share_members_are_read_as_each_by_itself_and_what_is_no_member_counts_nowhere() -> None:
+    draw = torch.Generator().manual_seed(0)
+    pool, states = ClassAttentionPool(8, 2), torch.randn(9, 8, generator=draw)
+    with torch.no_grad():
+        pool.query.normal_(generator=draw)
+    chosen, mask = torch.randint(0, 9, (5, 4), generator=draw), torch.rand(5, 4, generator=draw) < 0.6
+    found = pool.of_sets(states, chosen, mask)
+    torch.testing.assert_close(found, pool(states[chosen], mask))
+    for row, members, real in zip(found, chosen, mask, strict=True):
+        torch.testing.assert_close(row, pool(states[members[real]][None])[0])

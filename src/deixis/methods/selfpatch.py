@@ -223,9 +223,9 @@ class AggregationHead(nn.Module):
             return self.attention(patches.flatten(0, 1)[:, None]).unflatten(0, (batch, count))
         numbers, exists = self.neighbours(grid)
         chosen, mask = most_similar(patches, numbers.to(patches.device), exists.to(patches.device), self.selected)
-        rows = patches.gather(1, chosen.flatten(1)[..., None].expand(-1, -1, patches.shape[2]))
-        found = self.attention(rows.unflatten(1, chosen.shape[1:]).flatten(0, 1), mask.flatten(0, 1))
-        return found.unflatten(0, (batch, count))
+        first = count * torch.arange(batch, device=patches.device)[:, None, None]
+        sets = ((chosen + first).flatten(0, 1), mask.flatten(0, 1))
+        return self.attention.of_sets(patches.flatten(0, 1), *sets).unflatten(0, (batch, count))
 
 
 def patch_cross_entropy(

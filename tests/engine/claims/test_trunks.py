@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from deixis.engine.claims.pending import claim_code, shared_arms
 from deixis.engine.claims.rows import claim_rows
 from deixis.engine.claims.trunks import trained_trunk
 from deixis.engine.training.batching import collate_for
+from deixis.engine.training.checkpoint import save_state
 from deixis.errors import DeixisError
 from deixis.types import Arm, Claim, Crop, Source, Trunk
+from deixis.zoo import load_part
 from tests import toy_claims
 
 SMALL = {"count": 16, "probe": 24, "held": 8, "batch_size": 4, "channels": 4, "side": 48}
@@ -74,6 +77,23 @@ def test_a_method_without_a_tower_is_no_trunk() -> None:
     place = trained_trunk.TrunkPlace(lambda seed: task, collate_for, ())
     with pytest.raises(DeixisError, match="ridge has no image tower"):
         trained_trunk.start_from(Trunk("ridge", budget=1), task, place)
+
+
+@pytest.mark.parametrize(("loss", "refused"), [(0.99, True), (0.9, False)])
+def test_a_trunk_whose_loss_stayed_at_that_of_equal_answers_is_given_to_no_arm(
+    loss: float, refused: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ln K is what a head says that tells K outputs apart no better than by chance."""
+
+    def remembered(trunk: Any, place: Any, tower: Any, path: Path) -> None:
+        save_state(tower[0], path, {"loss": loss * math.log(6), "trivial": math.log(6)})
+
+    monkeypatch.setattr(trained_trunk, "_train", remembered)
+    empty: Any = Source("none", Path("."), "images", "a list", ())
+    task = TrainingTask(empty, empty, empty, lambda seed: load_part("image_tower", "tiny", seed=seed), 4)  # type: ignore[arg-type]
+    place = trained_trunk.TrunkPlace(lambda seed: task, collate_for, ())
+    found = trained_trunk.start_from(Trunk("dino", LIGHT, 8), task, place)
+    assert ("the trunk did not learn" in found.refused) == refused
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from deixis.nn.layers.attention import Attention
+from deixis.nn.layers.attention import Attention, attend
 
 __all__ = ["ClassAttentionBlock", "ClassAttentionPool", "heads_within"]
 
@@ -48,6 +48,33 @@ class ClassAttentionBlock(nn.Module):
         query = query + self.attention(whole[:, :1], seen, memory=whole)
         return query + self.perceptron(self.norm(query))
 
+    def of_sets(
+        self,
+        query: Float[Tensor, "Q D"],
+        states: Float[Tensor, "N D"],
+        chosen: Int64[Tensor, "S K"],
+        mask: Bool[Tensor, "S K"],
+    ) -> Float[Tensor, "S D"]:
+        """What `forward` gives for sets that share members: keys and values of these are computed once.
+
+        Args:
+            query: one vector a set, or one for all.
+            states: all members.
+            chosen: which of them are in each set.
+            mask: true where a member exists.
+        """
+        own, members, attention = self.attention_norm(query), self.attention_norm(states), self.attention
+        sets = (len(chosen), -1)
+        key, value = (
+            torch.cat([linear(own).expand(sets)[:, None], linear(members)[chosen]], dim=1)
+            for linear in (attention.key, attention.value)
+        )
+        parts = (attention.query(own).expand(sets)[:, None], key, value)
+        ask, key, value = (each.unflatten(2, (attention.heads, -1)).transpose(1, 2) for each in parts)
+        seen = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)[:, None, None]
+        query = query + attention.out(attend(ask, key, value, seen)[:, :, 0].flatten(1))
+        return query + self.perceptron(self.norm(query))
+
 
 class ClassAttentionPool(nn.Module):
     """A learned query through blocks, each of which reads the same set, and a norm.
@@ -75,3 +102,19 @@ class ClassAttentionPool(nn.Module):
         for block in self.blocks:
             query = block(query, states, mask)
         return self.norm(query)[:, 0]
+
+    def of_sets(
+        self, states: Float[Tensor, "N D"], chosen: Int64[Tensor, "S K"], mask: Bool[Tensor, "S K"]
+    ) -> Float[Tensor, "S D"]:
+        """One vector a set, for sets that share members.
+
+        Args:
+            states: all members.
+            chosen: which of them are in each set.
+            mask: true where a member exists.
+        """
+        query: Tensor = self.query[None]
+        for block in self.blocks:
+            assert isinstance(block, ClassAttentionBlock)
+            query = block.of_sets(query, states, chosen, mask)
+        return self.norm(query)

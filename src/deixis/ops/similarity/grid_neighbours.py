@@ -55,8 +55,8 @@ def most_similar(
     Returns:
         Their numbers, and which of them exist.
     """
-    unit = F.normalize(cells.detach(), dim=2)
-    cosines = (unit[:, :, None] * unit[:, neighbours]).sum(3).masked_fill(~mask, -torch.inf)
+    unit, around = F.normalize(cells.detach(), dim=2), neighbours.expand(len(cells), -1, -1)
+    # All with all is one product and [B, N, N]; neighbours as vectors would be [B, N, M, D].
+    cosines = (unit @ unit.transpose(1, 2)).gather(2, around).masked_fill(~mask, -torch.inf)
     value, place = cosines.topk(min(count, neighbours.shape[1]), dim=2)
-    numbers = neighbours.expand(len(cells), -1, -1).gather(2, place)
-    return numbers, value > -torch.inf
+    return around.gather(2, place), value > -torch.inf
