@@ -27,6 +27,7 @@ from docs.commands import commands_page
 from docs.desk_clip import desk_clip_page
 from docs.encoders import encoders_page
 from docs.faults import faults_page
+from docs.few_shot import few_shot_page
 from docs.grounding import grounding_page
 from docs.languages import languages_page
 from docs.matching_gate import matching_gate_page
@@ -234,6 +235,9 @@ def quick_pages() -> dict[str, str]:
     made["parts.md"] = parts_page()
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
+    made["few_shot.md"] = few_shot_page(
+        (ROOT / "docs/few_shot.md").read_text(encoding="utf-8"), _rows("protocols"), table
+    )
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
