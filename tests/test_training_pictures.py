@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from deixis import engine
 from deixis.data import read
 from deixis.errors import DeixisError
 from docs import training_pictures
@@ -58,3 +59,22 @@ def test_a_sheet_is_written_and_one_without_a_name_is_refused(photos: Path, tmp_
         assert sheet.size == (2 * (SIDE + GAP) + GAP, 2 * (SIDE + LINE + GAP) + GAP)
     with pytest.raises(DeixisError, match="No sheet is named"):
         training_pictures.main(["crops"])
+
+
+def test_patches_that_match_stand_beside_each_other_by_each_model(photos: Path) -> None:
+    sheet = training_pictures.matches_sheet(read(photos), ["tiny", "tiny"])
+    pair = (2 * 288 + 8, 288)
+    assert sheet.width >= pair[0]
+    assert sheet.height >= pair[1] + LINE
+
+
+def test_choices_are_framed_by_whether_they_are_right(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = engine.build("selfie", "tiny")
+    monkeypatch.setattr(training_pictures, "open_method", lambda run, capability: method)
+    sheet = training_pictures.choices_sheet(read(photos), "run")
+    assert sheet.size == (3 * (SIDE + GAP) + GAP, 2 * (SIDE + LINE + GAP) + GAP)
+    inks = {tuple(each) for each in np.asarray(sheet).reshape(-1, 3).tolist()}
+    assert inks & {(0, 128, 0), (255, 0, 0)}, "each masked place has a frame"
+    method = engine.build("dino", "tiny")
+    with pytest.raises(DeixisError, match="no run of selfie"):
+        training_pictures.choices_sheet(read(photos), "run")

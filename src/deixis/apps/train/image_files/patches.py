@@ -22,7 +22,7 @@ from deixis.types import Picture
 from deixis.types.protocols import OffersImageTokens
 from deixis.types.region_drawing import COLOURS
 
-__all__ = ["SHEET", "PatchMatch", "alike_pairs", "patch_matches", "write_patches"]
+__all__ = ["SHEET", "PatchMatch", "alike_pairs", "draw_matches", "patch_matches", "write_patches"]
 
 SHEET = "patches.jpg"
 
@@ -116,15 +116,20 @@ def write_patches(method: OffersImageTokens, data: EvalSet, out: Path) -> int:
         return 0
     maps = maps - maps.mean(dim=(0, 2, 3), keepdim=True)  # what all patches share tells none apart
     pairs = alike_pairs(F.normalize(maps.mean(dim=(2, 3)), dim=1), data.groups, _ACROSS * _ROWS)
-    drawn = [_drawn([data.pictures[i] for i in pair], maps[list(pair)]) for pair in pairs]
+    drawn = [draw_matches([data.pictures[i] for i in pair], maps[list(pair)]) for pair in pairs]
     if drawn:
         rows = [drawn[start : start + _ACROSS] for start in range(0, len(drawn), _ACROSS)]
         write_sheet(out / SHEET, rows, (2 * _SIDE + GAP, _SIDE))
     return len(drawn)
 
 
-def _drawn(pictures: Sequence[Picture], states: Float[Tensor, "2 D h w"]) -> Image.Image:
-    """Two photos side by side, matches in colours."""
+def draw_matches(pictures: Sequence[Picture], states: Float[Tensor, "2 D h w"]) -> Image.Image:
+    """Two photos side by side, what matches in one colour each.
+
+    Args:
+        pictures: two.
+        states: of the patches of each.
+    """
     shown = [thumbnail(each, _SIDE) for each in pictures]
     grid = (states.shape[2], states.shape[3])
     both = Image.new("RGB", (2 * _SIDE + GAP, _SIDE), (255, 255, 255))
