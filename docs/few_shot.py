@@ -1,4 +1,4 @@
-"""The first table of docs/few_shot.md: a method for each kind of labels, with a number out of results/protocols.jsonl."""
+"""The first table of docs/few_shot.md: a method for each kind of labels, and a number from results/protocols.jsonl."""
 
 from __future__ import annotations
 
