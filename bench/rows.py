@@ -118,12 +118,13 @@ def measure_apart(module: str, *arguments: str) -> dict[str, Any]:
 def added_memory(work: Callable[[], Any]) -> float:
     """MB (10^6 bytes) that this process holds in the worst moment of `work` beyond what it holds before it.
 
-    The kernel's mark of the highest is taken back first, so that what was held earlier does not count (Linux).
+    The kernel's mark of the highest is taken back first, so that what was held earlier does not count (Linux). At least
+    0.1 MB: what finds room in memory that is held already can't be told from nothing.
     """
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before = _resident("VmRSS")
     work()
-    return _resident("VmHWM") - before
+    return max(0.1, _resident("VmHWM") - before)
 
 
 def _resident(field: str) -> float:
