@@ -213,7 +213,7 @@ def test_the_table_of_the_optimiser_names_each_setting_and_its_default() -> None
     def written(value: Any) -> str:
         if isinstance(value, tuple):
             return ", ".join(map(str, value)) or "none"
-        return str(value).lower() if isinstance(value, bool | str) else f"{value:g}"
+        return str(value).lower() if isinstance(value, bool | str | None) else f"{value:g}"
 
     text = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `optim\.(\w+)` \| `?(.*?)`? \|", text, re.MULTILINE)
