@@ -5,6 +5,7 @@ Run as a module it tries the claim in a process of its own: `python -m tests.toy
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,8 +107,11 @@ def claim(statistic: Any = "area", **changed: Any) -> Claim:
 
 
 def short() -> Design:
-    """The claim with two seeds: each unit is a process that imports torch."""
-    return Design("line", claim(budget=800), seeds=2, lab=LAB)
+    """The claim with two seeds and nothing to tune: each unit is a process that imports torch."""
+    arms = {
+        name: dataclasses.replace(arm, overrides={"learning_rate": 0.1}, grid={}) for name, arm in claim().arms.items()
+    }
+    return Design("line", claim(budget=800, arms=arms), seeds=2, lab=LAB)
 
 
 if __name__ == "__main__":

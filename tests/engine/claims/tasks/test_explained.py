@@ -147,7 +147,7 @@ def test_options_that_there_are_not_are_refused() -> None:
 def test_maps_of_a_classifier_that_learned_random_labels_are_other_maps(tmp_path: Path) -> None:
     """Adebayo's second check, and agreement between seeds of a model: maps of two classifiers that learned the truth
     from other scenes are more alike than either is to that of one that had nothing to learn."""
-    options = Options(steps=80, scenes=500)
+    options = Options(steps=60, scenes=300)
     truthful, again = (classifier(options, seed) for seed in (0, 1))
     random = classifier(dataclasses.replace(options, labels="random"), 0)
     asked = questions(truthful, held_out(options, 0, "val", 24))
