@@ -35,6 +35,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "summands cancel; how often they do in this network was not counted."
     ),
     (
+        "normgrad",
+        "At the third of four layers, the norm of the summands points at the thing asked for better than Grad-CAM does.",
+    ): (
+        "It is the other way round: at this layer Grad-CAM is ahead. What the first claim says of layers before the "
+        "last holds for the first half of them, see the claim about these."
+    ),
+    (
         "coop",
         "From few labelled images of each class on, learned prompts are ahead of hand-written ones and of a linear "
         "probe.",
