@@ -36,7 +36,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
     ),
     (
         "normgrad",
-        "At the third of four layers, the norm of the summands points at the thing asked for better than Grad-CAM does.",
+        "At the third of four layers, the norm of the summands points at the thing asked for better than Grad-CAM "
+        "does.",
     ): (
         "It is the other way round: at this layer Grad-CAM is ahead. What the first claim says of layers before the "
         "last holds for the first half of them, see the claim about these."
