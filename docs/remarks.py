@@ -43,6 +43,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "last holds for the first half of them, see the claim about these."
     ),
     (
+        "normgrad",
+        "Maps of several layers combined point better than that of the single layer that is best for each network.",
+    ): (
+        "Where each network's best layer is chosen on scenes of its own, the layers together point no better: what they "
+        "gained before was not having to know the layer."
+    ),
+    (
         "coop",
         "From few labelled images of each class on, learned prompts are ahead of hand-written ones and of a linear "
         "probe.",
