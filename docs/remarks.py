@@ -46,8 +46,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "normgrad",
         "Maps of several layers combined point better than that of the single layer that is best for each network.",
     ): (
-        "Where each network's best layer is chosen on scenes of its own, the layers together point no better: what they "
-        "gained before was not having to know the layer."
+        "Where the best layer is chosen for each network on scenes of its own, the layers together point no better; "
+        "the gain of the earlier claim was over one layer for all networks."
     ),
     (
         "coop",
