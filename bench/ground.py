@@ -17,9 +17,7 @@ but that crops of the likeliest boxes are compared with the noun in each picture
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,11 +30,11 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from bench import decode
-from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from bench.rows import Race, alternate, append_row, clock_name, clock_parser, environment, make_row, seconds_of
 from deixis.apps.ground.ground import ground
 from deixis.engine.training.build import build
 
-__all__ = ["CLOCKS", "NAMES", "PHRASES", "RACE", "Method", "main", "ours", "plain", "rates"]
+__all__ = ["PHRASES", "RACE", "Method", "main", "ours", "plain", "rates"]
 
 RACE = Race(
     measures="Pictures of 2 megapixels a second, from files to the box of a phrase",
@@ -45,8 +43,6 @@ RACE = Race(
 )
 
 PHRASES = {"a noun of the detector": "a dog", "another noun": "a squirrel"}
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
-NAMES = {"wall": "", "processor": ", seconds of the processor"}
 THREADS, WIDTH, HEIGHT, DISTINCT = 1, 1632, 1224, 8
 Method = Any
 Side = Callable[[Sequence[Path]], Tensor]
@@ -89,9 +85,8 @@ def rates(
     parts = iter([paths[number::repeats] for number in range(repeats)])
 
     def rate() -> float:
-        part, start = next(parts), CLOCKS[clock]()
-        side(part)
-        return len(part) / (CLOCKS[clock]() - start)
+        part = next(parts)
+        return len(part) / seconds_of(partial(side, part), clock)
 
     return rate
 
@@ -106,19 +101,15 @@ def _race(method: Method, case: str, paths: Sequence[Path], repeats: int, clock:
         raise SystemExit(f"{case}: the sides find different boxes")
     for peer, rival in zip(RACE.peers, rivals, strict=True):
         timings = alternate(*(rates(side, paths, repeats, clock) for side in (first, rival)), repeats, warmup=0)
-        facts = {"race": "ground", "case": f"{case}, {len(paths)} pictures{NAMES[clock]}", "peer": peer}
+        facts = {"race": "ground", "case": f"{case}, {len(paths)} pictures{clock_name(clock)}", "peer": peer}
         facts["peer_version"] = torch.__version__
         yield make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends two rows a case, one a peer."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ground", description=__doc__.splitlines()[0])
+    parser = clock_parser("ground", __doc__, PHRASES, 5, "parts into which the pictures are divided")
     parser.add_argument("--files", type=int, default=500, help="pictures (default 500)")
-    parser.add_argument("--repeats", type=int, default=5, help="parts into which they are divided (default 5)")
-    parser.add_argument("--cases", nargs="*", choices=list(PHRASES), default=list(PHRASES), help="which cases to run")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     method = build("detect_match").eval()

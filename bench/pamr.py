@@ -10,18 +10,15 @@ must be the same first.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.ground import CLOCKS, NAMES
-from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from bench.rows import Race, alternate, append_row, clock_name, clock_parser, environment, make_row, seconds_of
 from deixis.ops.dense.affinity import DILATIONS, refine_scores
 
 __all__ = ["CASES", "RACE", "inputs", "main", "published"]
@@ -78,25 +75,19 @@ def _race(case: str, repeats: int, clock: str) -> dict[str, Any]:
     apart = float((sides[0]() - sides[1]()).abs().max())
     if apart > _TOLERANCE:
         raise SystemExit(f"{case}: the sides differ by {apart}")
-
-    def seconds(side: Callable[[], Tensor]) -> float:
-        start = CLOCKS[clock]()
-        side()
-        return CLOCKS[clock]() - start
-
-    timings = alternate(partial(seconds, sides[0]), partial(seconds, sides[1]), repeats)
-    facts = {"race": "pamr", "case": f"{case}{NAMES[clock]}", "peer": RACE.peers[0], "peer_version": torch.__version__}
+    timings = alternate(*(partial(seconds_of, side, clock) for side in sides), repeats)
+    facts = {
+        "race": "pamr",
+        "case": f"{case}{clock_name(clock)}",
+        "peer": RACE.peers[0],
+        "peer_version": torch.__version__,
+    }
     return make_row(facts, timings, unit="s", equal=True, surroundings=environment(threads=THREADS))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends a row a case."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pamr", description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7, help="runs a side (default 7)")
-    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
-    chosen = parser.parse_args(arguments)
+    chosen = clock_parser("pamr", __doc__, CASES, 7).parse_args(arguments)
     torch.set_num_threads(THREADS)
     for case in chosen.cases:
         append_row(_race(case, chosen.repeats, chosen.clock), chosen.results)

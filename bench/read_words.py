@@ -10,17 +10,14 @@ are untrained, so that words end nowhere: all positions are read, of settings fo
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from bench.ground import CLOCKS, NAMES
-from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from bench.rows import Race, alternate, append_row, clock_name, clock_parser, environment, make_row, seconds_of
 from deixis.engine.training.build import build
 from deixis.nn.reading.two_stream import TwoStreamBlock, TwoStreamDecoder
 
@@ -92,26 +89,20 @@ def _race(case: str, count: int, repeats: int, clock: str) -> dict[str, Any]:
         return torch.cat([side(method, each) for each in parts])
 
     def rate(side: Side) -> float:
-        start = CLOCKS[clock]()
-        read(side)
-        return count / (CLOCKS[clock]() - start)
+        return count / seconds_of(partial(read, side), clock)
 
     if not torch.equal(read(ours), read(published)):
         raise SystemExit(f"{case}: the sides read other characters")
     timings = alternate(partial(rate, ours), partial(rate, published), repeats, warmup=0)
-    facts = {"race": "read_words", "case": f"{case}, {count} pictures{NAMES[clock]}", "peer": RACE.peers[0]}
+    facts = {"race": "read_words", "case": f"{case}, {count} pictures{clock_name(clock)}", "peer": RACE.peers[0]}
     facts["peer_version"] = torch.__version__
     return make_row(facts, timings, unit="words/s", equal=True, surroundings=environment(threads=THREADS))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends a row a case."""
-    parser = argparse.ArgumentParser(prog="python -m bench.read_words", description=__doc__.splitlines()[0])
+    parser = clock_parser("read_words", __doc__, CASES, 5)
     parser.add_argument("--pictures", type=int, default=COUNT, help=f"pictures (default {COUNT})")
-    parser.add_argument("--repeats", type=int, default=5, help="runs a side (default 5)")
-    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     for case in chosen.cases:

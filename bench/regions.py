@@ -12,7 +12,6 @@ the work: as in race `ground`, more than what surrounds it can't be won.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,8 +24,8 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from bench import decode
-from bench.ground import CLOCKS, NAMES, rates
-from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from bench.ground import rates
+from bench.rows import Race, alternate, append_row, clock_name, clock_parser, environment, make_row
 from deixis import zoo
 from deixis.engine.features.calls import EncodeItem, Inputs, PartCall
 from deixis.engine.features.embedding import make
@@ -108,19 +107,15 @@ def _race(case: str, paths: Sequence[Path], repeats: int, clock: str) -> dict[st
         raise SystemExit(f"{case}: the sides differ by {apart}")
     measured = [rates(side, paths, repeats, clock) for side in (first, second)]
     timings = alternate(measured[0], measured[1], repeats, warmup=0)
-    facts = {"race": "regions", "case": f"{case}, {len(paths)} pictures{NAMES[clock]}", "peer": RACE.peers[0]}
+    facts = {"race": "regions", "case": f"{case}, {len(paths)} pictures{clock_name(clock)}", "peer": RACE.peers[0]}
     facts["peer_version"] = torch.__version__
     return make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends a row a case."""
-    parser = argparse.ArgumentParser(prog="python -m bench.regions", description=__doc__.splitlines()[0])
+    parser = clock_parser("regions", __doc__, CASES, 5, "parts into which the pictures are divided")
     parser.add_argument("--files", type=int, default=500, help="pictures (default 500)")
-    parser.add_argument("--repeats", type=int, default=5, help="parts into which they are divided (default 5)")
-    parser.add_argument("--cases", nargs="*", choices=CASES, default=CASES, help="which cases to run")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ from deixis.types.literals import read_literal
 
 __all__ = [
     *(
+        "CLOCKS",
         "KEYS",
         "LIMIT",
         "RESULTS",
@@ -31,10 +32,12 @@ __all__ = [
         "append_row",
         "append_time_and_memory",
         "child_environment",
+        "clock_name",
+        "clock_parser",
         "counts_parser",
         "environment",
     ),
-    *("limit_row", "make_row", "measure_apart", "measure_in_turn", "product_of", "races", "stream_of"),
+    *("limit_row", "make_row", "measure_apart", "measure_in_turn", "product_of", "races", "seconds_of", "stream_of"),
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,9 @@ KEYS = (
     *("threads", "cpu", "commit", "date"),
 )
 
+
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+"""Name of a clock -> its seconds: those that pass, or those of the processor, fairer where other programs run."""
 
 LIMIT = "limit"
 """The peer that is no library but this machine: the part of the work that nobody can leave out, done alone. A ratio of
@@ -308,6 +314,36 @@ def counts_parser(
     parser.add_argument("--folder", type=Path, help=SUPPRESS)
     parser.add_argument("--small", type=Path, help=SUPPRESS)
     return parser
+
+
+def clock_parser(name: str, about: str, cases: Iterable[str], repeats: int, of: str = "runs a side") -> ArgumentParser:
+    """The options of a race that is run with one of two clocks.
+
+    Args:
+        name: of the race.
+        about: what it says of itself, in its first line.
+        cases: their names.
+        repeats: how often, by default.
+        of: what is repeated.
+    """
+    parser, known = ArgumentParser(prog=f"python -m bench.{name}", description=about.splitlines()[0]), list(cases)
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"{of} (default {repeats})")
+    parser.add_argument("--cases", nargs="*", choices=known, default=known, help="which cases to run")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
+    return parser
+
+
+def clock_name(clock: str) -> str:
+    """What a case says of its clock, behind its name: nothing of seconds that pass."""
+    return "" if clock == "wall" else f", seconds of the {clock}"
+
+
+def seconds_of(work: Callable[[], Any], clock: str) -> float:
+    """How long a piece of work takes, by a clock."""
+    start = CLOCKS[clock]()
+    work()
+    return CLOCKS[clock]() - start
 
 
 def append_time_and_memory(

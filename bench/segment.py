@@ -9,17 +9,14 @@ window at its own size on both sides: batching gains what its small matrices los
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.ground import CLOCKS, NAMES
-from bench.rows import RESULTS, Race, alternate, append_row, environment, make_row
+from bench.rows import Race, alternate, append_row, clock_name, clock_parser, environment, make_row, seconds_of
 from deixis.engine.training.build import build
 from deixis.methods.baselines.score_map import class_cosines
 from deixis.nn.dense.window_maps import grid_map, unit_range, window_boxes, window_inputs
@@ -76,24 +73,18 @@ def _race(case: str, count: int, repeats: int, clock: str) -> dict[str, Any]:
         raise SystemExit(f"{case}: the sides differ by {apart}")
 
     def rate(side: Side) -> float:
-        start = CLOCKS[clock]()
-        side(method, images)
-        return count / (CLOCKS[clock]() - start)
+        return count / seconds_of(partial(side, method, images), clock)
 
     timings = alternate(partial(rate, ours), partial(rate, one_by_one), repeats)
-    facts = {"race": "segment", "case": f"{case}{NAMES[clock]}", "peer": RACE.peers[0]}
+    facts = {"race": "segment", "case": f"{case}{clock_name(clock)}", "peer": RACE.peers[0]}
     facts["peer_version"] = torch.__version__
     return make_row(facts, timings, unit="images/s", equal=True, surroundings=environment(threads=THREADS))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the race and appends a row a case."""
-    parser = argparse.ArgumentParser(prog="python -m bench.segment", description=__doc__.splitlines()[0])
+    parser = clock_parser("segment", __doc__, CASES, 7)
     parser.add_argument("--files", type=int, default=4, help="pictures (default 4)")
-    parser.add_argument("--repeats", type=int, default=7, help="runs a side (default 7)")
-    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES), help="which cases to run")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="seconds that count (default wall)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     for case in chosen.cases:

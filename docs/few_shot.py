@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from docs.tables import Table
+from docs.tables import Table, between
 
 __all__ = ["few_shot_page"]
 
@@ -31,12 +31,8 @@ def few_shot_page(text: str, rows: Rows, table: Table) -> str:
     Raises:
         ValueError: the page does not say where the table is.
     """
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"docs/few_shot.md needs the lines {_BEGIN} and {_END}")
     made = table(("what there is", "what to run", "of 100 pictures right"), _situations(rows))
-    return f"{before}{_BEGIN}\n\n{made}\n\n{_END}{after}"
+    return between(text, _BEGIN, _END, made)
 
 
 def _situations(rows: Rows) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deixis.engine.evaluation.protocols import protocol_names, read_protocol
 from deixis.types import EvalProtocol
-from docs.tables import Table
+from docs.tables import Table, between
 
 __all__ = ["protocols_page", "protocols_table"]
 
@@ -45,8 +45,4 @@ def protocols_page(text: str, table: Table) -> str:
     Raises:
         ValueError: the page does not say where the table is.
     """
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"docs/protocols.md needs the lines {_BEGIN} and {_END}")
-    return f"{before}{_BEGIN}\n\n{protocols_table(table)}\n\n{_END}{after}"
+    return between(text, _BEGIN, _END, protocols_table(table))

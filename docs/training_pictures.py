@@ -27,7 +27,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.predict.capable import open_method
-from deixis.apps.train.image_files.patches import alike_pairs, draw_matches
+from deixis.apps.train.image_files.patches import alike_pairs, centred, draw_matches
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.sampler import Draw
 from deixis.data.quality.altered_copies import EDITS, AlteredCopy
@@ -116,8 +116,8 @@ def matches_sheet(source: Source, models: Sequence[str], pairs: int = ROWS) -> I
     samples = spread(source, TRIED)
     some = dataclasses.replace(source, samples=tuple(samples))
     data, silent = EvalSet.of(some, [each.id for each in samples], captions=False), Reporter(quiet=True)
-    found = {Path(name).name: EvalModel(name, load_encoder(name)).image_maps(data, silent).float() for name in models}
-    found = {name: maps - maps.mean(dim=(0, 2, 3), keepdim=True) for name, maps in found.items()}
+    read_by = {Path(name).name: EvalModel(name, load_encoder(name)) for name in models}
+    found = {name: centred(model.image_maps(data, silent).float()) for name, model in read_by.items()}
     first = next(iter(found.values())).mean(dim=(2, 3))
     alike = alike_pairs(torch.nn.functional.normalize(first, dim=1), data.groups, pairs)
     if not alike:

@@ -22,7 +22,7 @@ from deixis.types import Picture
 from deixis.types.protocols import OffersImageTokens
 from deixis.types.region_drawing import COLOURS
 
-__all__ = ["SHEET", "PatchMatch", "alike_pairs", "draw_matches", "patch_matches", "write_patches"]
+__all__ = ["SHEET", "PatchMatch", "alike_pairs", "centred", "draw_matches", "patch_matches", "write_patches"]
 
 SHEET = "patches.jpg"
 
@@ -114,13 +114,18 @@ def write_patches(method: OffersImageTokens, data: EvalSet, out: Path) -> int:
         maps = EvalModel("the method", method).image_maps(data, Reporter(quiet=True)).float()
     except DeixisError:  # tokens that lie on no grid
         return 0
-    maps = maps - maps.mean(dim=(0, 2, 3), keepdim=True)  # what all patches share tells none apart
+    maps = centred(maps)
     pairs = alike_pairs(F.normalize(maps.mean(dim=(2, 3)), dim=1), data.groups, _ACROSS * _ROWS)
     drawn = [draw_matches([data.pictures[i] for i in pair], maps[list(pair)]) for pair in pairs]
     if drawn:
         rows = [drawn[start : start + _ACROSS] for start in range(0, len(drawn), _ACROSS)]
         write_sheet(out / SHEET, rows, (2 * _SIDE + GAP, _SIDE))
     return len(drawn)
+
+
+def centred(maps: Float[Tensor, "N D h w"]) -> Float[Tensor, "N D h w"]:
+    """Less the mean of all patches of all photos: what they share tells none apart."""
+    return maps - maps.mean(dim=(0, 2, 3), keepdim=True)
 
 
 def draw_matches(pictures: Sequence[Picture], states: Float[Tensor, "2 D h w"]) -> Image.Image:
