@@ -73,7 +73,7 @@ def checked_stuff(names: Sequence[str], stuff: Sequence[str]) -> tuple[str, ...]
 
     Args:
         names: of the classes.
-        stuff: those of them that own no surroundings.
+        stuff: those of them that are no things.
 
     Raises:
         DeixisError: one is no class.

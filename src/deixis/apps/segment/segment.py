@@ -59,7 +59,8 @@ def segment(
             reads the classes, with concepts that it was taught, such as `<my mug>`.
         method: by name, where no model is given: one that needs no training; `auto` is the best on generated scenes.
         sampler: support pictures of methods that learn classes from these.
-        stuff: those of the classes that fill places (grass, sky) and own no surroundings; of such methods.
+        stuff: those of the classes that are no things (grass, sky): what surrounds them in support pictures is not
+            learned as background; of such methods.
 
     Returns:
         One for a single picture, else a list.

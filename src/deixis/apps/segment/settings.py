@@ -26,8 +26,8 @@ class SegmentSettings(ComputeSettings):
             is the best on generated scenes of photographs.
         sampler: support pictures of methods that learn classes from these: set:stamps, set:art4apps, a folder with
             captions, or scenes.
-        stuff: those of the classes that fill places (grass, sky) and own no surroundings; of methods that learn classes
-            from support pictures.
+        stuff: those of the classes that are no things (grass, sky): what surrounds them in support pictures is not
+            learned as background; of methods that learn classes from such pictures.
     """
 
     model: str = ""
