@@ -22,6 +22,8 @@ _NAMED = (
     *("button", "link", "textbox", "searchbox", "slider", "combobox", "spinbutton"),
     *("image", "Iframe", "dialog", "progressbar"),
 )
+_PATIENCE = 60
+"""Seconds; a busy machine has taken more than 15 for what takes one."""
 _ANSWERED = "#grid[aria-busy=false]"
 _TITLES = "() => [...document.querySelectorAll('.tile img')].map(image => image.alt)"
 _WIDER = """() => [...document.querySelectorAll('body *')].filter(e => !e.closest('[hidden], datalist, select') &&
@@ -68,10 +70,13 @@ class Screen:
         self.address = address
         self.said: list[str] = []
         self.asked: list[Any] = []
-        self.page.set_default_timeout(15_000)
+        self.under_way: set[Any] = set()
+        self.page.set_default_timeout(1000 * _PATIENCE)
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request))
+        self.page.on("request", self._ask)
+        for event in ("requestfinished", "requestfailed"):
+            self.page.on(event, lambda request: self.under_way.discard(request))
 
     def open(self, query: str = "", *, width: int = 1280, scheme: str = "light") -> Screen:
         """Goes to a query, and waits until it is answered."""
@@ -84,9 +89,21 @@ class Screen:
             self.settle()
         return self
 
+    def _ask(self, request: Any) -> None:
+        self.asked.append(request)
+        self.under_way.add(request)
+
     def settle(self) -> None:
-        """Waits until nothing is under way."""
-        self.page.wait_for_load_state("networkidle")
+        """Waits until nothing has been under way for a while.
+
+        Playwright's own state `networkidle` is not reached where the document of a frame is exchanged meanwhile.
+        """
+        end = time.monotonic() + _PATIENCE
+        quiet = 0
+        while quiet < 4:
+            assert time.monotonic() < end, f"under way: {[each.url for each in self.under_way]}"
+            self.page.wait_for_timeout(30)
+            quiet = 0 if self.under_way else quiet + 1
 
     def titles(self, count: int | None = None) -> list[str]:
         """What the pictures are called that are in the document, in order."""
@@ -94,7 +111,7 @@ class Screen:
 
     def until(self, found: Callable[[], Any], wanted: Any) -> None:
         """Waits for what is found to be what is wanted."""
-        end = time.monotonic() + 15
+        end = time.monotonic() + _PATIENCE
         while (last := found()) != wanted:
             assert time.monotonic() < end, f"{last!r} is not {wanted!r}"
             self.page.wait_for_timeout(30)  # what has happened is told during calls only
