@@ -18,7 +18,7 @@ READY := $(VENV)/.installed
 RACES := $(filter-out __init__ rows word_kinds desk_clip% %_choice %_clients %_code %_commands %_rows %_stability %_cost,$(basename $(notdir $(wildcard bench/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults claims desk-clip docs clean
+.PHONY: help install demo test check slow-list bench faults claims desk-clip docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ check: $(READY) ## format, lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+# On an idle machine; a test that is new and long is found so.
+slow-list: $(READY) ## measure all tests, and keep those that take long out of the fast ones
+	@mkdir -p build
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=0 --durations-min=0.1 -q > build/durations.txt
+	$(BIN)/python -m tests.slow_list < build/durations.txt
 
 $(VENV)/.bench: $(READY)
 	$(BIN)/python -m pip install -e '.[dev,data,bench]'

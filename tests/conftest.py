@@ -23,6 +23,7 @@ import pytest
 
 from tests.documents import summary
 from tests.shape_checks import check_shapes
+from tests.slow_list import listed
 
 # What is imported stays: looking through it for what may be freed, again and again, nearly doubled the time to start.
 gc.disable()
@@ -96,6 +97,13 @@ def _copy_tiny() -> None:
         return copies(seed, image, *made_for)()
 
     tiny.load = copied
+
+
+@pytest.hookimpl(tryfirst=True)  # before markers choose
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid in listed():
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:
