@@ -448,6 +448,8 @@ _VIEWS = {"view.crops": (Crop(1, 48, _FIRST), Crop(1, 48, _SECOND))}
 _NEW = {**_VIEWS, "layers": "all", "statistics": True, "hidden": 512, "width": 64}
 _INSTANCE = {**_NEW, "pixels": 0.0, "instance": 1.0}
 _GRID = {"learning_rate": (1e-3, 2e-3), "momentum": (0.97, 0.99)}
+_CHOSEN = {"learning_rate": 2e-3, "momentum": 0.99}
+"""What the first claim chose for both of its arms."""
 _SHAPES = (
     *("arrow", "bar", "circle", "cross", "diamond", "heart", "hexagon", "moon", "oval", "ring", "square", "star"),
     "triangle",
@@ -500,6 +502,22 @@ CLAIMS = (
         budget=20_480,
         primary=False,
         cheap="propagation",
+    ),
+    Claim(
+        "A detector on frozen cells finds more where cells were trained to look like the same place in another crop "
+        "than where whole crops were trained to look alike.",
+        arms={
+            "propagation": Arm("pixpro", {**_NEW, **_CHOSEN}),
+            "instance": Arm("pixpro", {**_INSTANCE, **_CHOSEN}),
+            "contrast": Arm("pixpro", {**_NEW, **_CHOSEN, "objective": "contrast"}),
+        },
+        metric="ap50",
+        statistic="final",
+        minimum_effect=0.02,
+        data="scene_boxes",
+        budget=20_480,
+        primary=False,
+        cheap="instance",
     ),
 )
 """The paper holds network and epochs and changes the task: instance discrimination, PixContrast, PixPro; detection on

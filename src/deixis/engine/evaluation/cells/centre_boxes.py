@@ -18,9 +18,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deixis.engine.evaluation.average_precision import BoxRow
 from deixis.ops.regions.boxes import box_clip, box_convert
 
-__all__ = ["CentreHead", "PredictedBoxes", "centre_loss", "decode_centres", "fit_centres", "heat_targets"]
+__all__ = [
+    "CentreHead",
+    "PredictedBoxes",
+    "box_rows",
+    "centre_loss",
+    "decode_centres",
+    "fit_centres",
+    "heat_targets",
+]
 
 _HIDDEN, _STEPS, _BATCH, _RATE = 64, 200, 32, 1e-3
 _SPREAD, _PRIOR = 1 / 6, -2.19
@@ -169,3 +178,15 @@ def decode_centres(output: Float[Tensor, "E h w"]) -> PredictedBoxes:
     centres = torch.stack([(columns + x) / width, (rows + y) / height, w.clamp(min=0), h.clamp(min=0)], dim=1)
     boxes = box_clip(box_convert(centres, "cxcywh", "xyxy"))
     return PredictedBoxes(boxes, scores, places // (height * width))
+
+
+def box_rows(picture: int, output: Float[Tensor, "E h w"]) -> list[BoxRow]:
+    """The boxes that are found in an image, as average precision takes them, best first.
+
+    Args:
+        picture: its number.
+        output: of `CentreHead`.
+    """
+    found = decode_centres(output)
+    values = zip(found.categories.tolist(), found.boxes.tolist(), found.scores.tolist(), strict=True)
+    return [BoxRow(picture, category, (x0, y0, x1, y1), score) for category, (x0, y0, x1, y1), score in values]
