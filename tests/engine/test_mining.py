@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from deixis.engine.mining import MiningRule, mine
+from deixis.engine.mining import mine
 from deixis.errors import DeixisError
+from deixis.types.mining import MiningRule
 
 ANGLES = torch.linspace(0, 1.5, 12)
 PASSAGES = torch.stack([ANGLES.cos(), ANGLES.sin()], 1)

@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.errors import DeixisError
+from deixis.ops.pairs.passages import as_passages
+from deixis.types import Sample
+from deixis.types.mining import MiningRule
+from deixis.types.protocols import AnyMethod, HasMining
 
-__all__ = ["MinedNegatives", "MiningRule", "mine"]
+__all__ = ["MinedNegatives", "MinedSamples", "mine", "mine_samples", "require_minable"]
 
-_BLOCK = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class MiningRule:
-    """Which passages are negatives of a query.
-
-    Attributes:
-        first: rank of the nearest that may be drawn, counted from 1 among passages that do not answer it.
-        last: rank of the farthest that may be drawn.
-        drawn: how many are drawn of these.
-        margin: instead of by rank: the nearest whose cosine is below the answer's by at least this; 0: by rank.
-    """
-
-    first: int = 50
-    last: int = 100
-    drawn: int = 7
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.first <= self.last or self.drawn < 1 or self.margin < 0:
-            raise DeixisError(
-                f"Negatives are to be {self.drawn} of ranks {self.first} to {self.last}, margin {self.margin}.",
-                "Give ranks from 1 on, the smaller first; one negative or more; a margin of 0 or more.",
-            )
-        if not self.margin and self.last - self.first + 1 < self.drawn:
-            raise DeixisError(
-                f"{self.drawn} negatives are to be drawn of ranks {self.first} to {self.last}.", "Give more ranks."
-            )
+_BLOCK, _READ = 512, 256
 
 
 class MinedNegatives(NamedTuple):
@@ -85,12 +63,7 @@ def mine(
     Raises:
         DeixisError: there are fewer passages than the rule speaks of.
     """
-    needed = rule.drawn + 1 if rule.margin else rule.last + 1
-    if len(passages) < needed:
-        raise DeixisError(
-            f"There are {len(passages)} passages, and negatives are of ranks up to {needed - 1}.",
-            "Give more passages, or smaller ranks.",
-        )
+    _require(len(passages), rule)
     draws = torch.Generator().manual_seed(seed)
     rows, kept = [], []
     for start in range(0, len(queries), _BLOCK):
@@ -116,3 +89,75 @@ def _by_margin(scores: Tensor, answer: Tensor, rule: MiningRule) -> tuple[Tensor
     far = scores.masked_fill(scores > answer - rule.margin, -torch.inf)
     best = far.topk(rule.drawn, dim=1)
     return best.indices, best.values[:, -1].isfinite()
+
+
+class MinedSamples(NamedTuple):
+    """Samples with negatives behind their answers.
+
+    Attributes:
+        samples: those that were kept, in their order.
+        doubtful: how many were left out.
+    """
+
+    samples: tuple[Sample, ...]
+    doubtful: int
+
+
+def mine_samples(method: AnyMethod, samples: Sequence[Sample], rule: MiningRule, seed: int = 0) -> MinedSamples:
+    """Mines negatives among the answers of all samples, by what the method makes of queries and answers now. Passages
+    that a sample has behind its answer come first.
+
+    Args:
+        method: with the hook `HasMining`.
+        samples: with a caption, the query, and `passages`, whose first is the answer.
+        rule: which are drawn.
+        seed: of the draws.
+
+    Raises:
+        DeixisError: there are fewer answers than the rule speaks of.
+    """
+    assert isinstance(method, HasMining)
+    own = [as_passages(sample.extra["passages"]) for sample in samples]
+    answers = list(dict.fromkeys(each[0] for each in own))
+    number = {answer: place for place, answer in enumerate(answers)}
+    places = torch.tensor([number[each[0]] for each in own])
+    with eval_without_grad(method):
+        queries = _rows(method.read_queries, [sample.captions[0] for sample in samples])
+        passages = _rows(method.read_passages, answers)
+    mined = mine(queries, passages, places, torch.arange(len(answers)), rule, seed)
+    kept = [place for place, sure in enumerate(mined.kept.tolist()) if sure]
+    return MinedSamples(
+        tuple(
+            dataclasses.replace(
+                samples[place],
+                extra={**samples[place].extra, "passages": (*own[place], *(answers[row] for row in rows))},
+            )
+            for place, rows in zip(kept, mined.rows.tolist(), strict=True)
+        ),
+        mined.doubtful,
+    )
+
+
+def require_minable(samples: Sequence[Sample], rule: MiningRule) -> None:
+    """Makes sure that there are answers enough, before anything is trained.
+
+    Raises:
+        DeixisError: there are fewer than the rule speaks of.
+    """
+    _require(len({as_passages(sample.extra["passages"])[0] for sample in samples}), rule)
+
+
+def _require(passages: int, rule: MiningRule) -> None:
+    if passages < rule.passages:
+        raise DeixisError(
+            f"There are {passages} passages, and negatives are of ranks up to {rule.passages - 1}.",
+            "Give more passages, or smaller ranks (settings nearest and farthest).",
+        )
+
+
+def _rows(read: Callable[[Sequence[str]], Tensor], texts: Sequence[str]) -> Float[Tensor, "N D"]:
+    """What is read of texts, those of about one length together."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    blocks = [order[start : start + _READ] for start in range(0, len(order), _READ)]
+    rows = torch.cat([read([texts[place] for place in block]).float().cpu() for block in blocks])
+    return rows[torch.tensor(order).argsort()]

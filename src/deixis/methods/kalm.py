@@ -13,6 +13,8 @@ summaries of the paper. What it leaves open, and is our reading:
   through them. How many are nearer than the answer is logged; `drop_harder` leaves them out.
 * The paper's tower is Qwen2-0.5B without its causal mask. Here any text encoder will do.
 * A first share of the steps (`pairs`) has negatives of the batch alone: neither mined ones, nor weight, nor mixes.
+  Ahead of the others, negatives are mined for queries that come with too few: of the answers of all queries, by what
+  the tower makes of them then. Queries whose answer stands behind such a passage are left out from then on.
 
 `passages="teacher"` is not the paper's: queries, in another language say, learn to meet the vectors of a frozen tower,
 so that whatever was indexed by it is found by them.
@@ -35,6 +37,7 @@ from deixis.errors import DeixisError
 from deixis.nn.language.frozen_texts import FrozenTexts
 from deixis.ops.pairs.passages import (
     Ranking,
+    as_passages,
     distil_rows,
     harder_than_positive,
     matryoshka,
@@ -56,6 +59,7 @@ from deixis.types import (
     SampleSpec,
     Stage,
 )
+from deixis.types.mining import MiningRule
 from deixis.types.protocols import TextEncoder
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "mixing_draws"]
@@ -88,6 +92,9 @@ class Config:
         passages: which of them reads passages.
         pairs: share of the steps with negatives of the batch alone.
         group: passages of a query: the answer, and negatives; 1: the answer alone.
+        nearest: rank of the nearest passage, of those that do not answer the query, that may be a mined negative.
+        farthest: rank of the farthest.
+        margin: instead of by rank: the nearest whose cosine is below the answer's by at least this; 0: by rank.
         temperature: that cosines are divided by.
         gamma: exponent of the focal weight; 0: none.
         detached: the weight has no gradient.
@@ -111,6 +118,9 @@ class Config:
     passages: Literal["encoder", "teacher"] = "encoder"
     pairs: float = 0.0
     group: int = 1
+    nearest: int = 50
+    farthest: int = 100
+    margin: float = 0.0
     temperature: float = 0.05
     gamma: float = 0.5
     detached: bool = False
@@ -204,7 +214,16 @@ class Method(nn.Module):
                 "Give one weight for each length, and lengths below the width.",
             )
         first = (Stage("pairs", steps=config.pairs),) if config.pairs > 0 else ()
-        return (*first, Stage("hard", steps=1 - config.pairs)) if config.pairs < 1 else first
+        found = (*first, Stage("hard", steps=1 - config.pairs)) if config.pairs < 1 else first
+        self.mining(found[-1])
+        return found
+
+    def mining(self, stage: Stage) -> MiningRule | None:
+        """Negatives of the stage `hard`, as many as a query's passages are to have."""
+        config = self.config
+        if stage.name != "hard" or config.group == 1:
+            return None
+        return MiningRule(config.nearest, config.farthest, config.group - 1, config.margin)
 
     def encode(self, batch: Batch, progress: Progress) -> Features:
         """Rows `query` [B, D] and `passage` [B, G, D], and of the teacher, where it is followed, `teacher_query` and
@@ -214,11 +233,7 @@ class Method(nn.Module):
         group = 1 if progress.stage == "pairs" else config.group
         passages = [self._passages(name, each, group) for name, each in zip(batch.ids, self._of(batch), strict=True)]
         flat = [text for each in passages for text in each]
-        rows = {"query": self._read(self.encoder, [config.instruction + query for query in queries])}
-        if config.passages == "teacher":
-            rows["passage"] = self._taught(flat).unflatten(0, (-1, group))
-        else:
-            rows["passage"] = self._read(self.encoder, flat).unflatten(0, (-1, group))
+        rows = {"query": self.read_queries(queries), "passage": self.read_passages(flat).unflatten(0, (-1, group))}
         if config.distil and progress.stage != "pairs":
             read = queries if config.teacher_reads == "query" else [each[0] for each in passages]
             rows["teacher_query"], rows["teacher_passage"] = self._taught(read), self._taught(flat)
@@ -227,8 +242,7 @@ class Method(nn.Module):
 
     @staticmethod
     def _of(batch: Batch) -> Sequence[Sequence[str]]:
-        found: Sequence[Sequence[str]] = batch.extra["passages"]
-        return found
+        return [as_passages(each) for each in batch.extra["passages"]]
 
     @staticmethod
     def _passages(name: str, passages: Sequence[str], group: int) -> Sequence[str]:
@@ -242,6 +256,14 @@ class Method(nn.Module):
                 f"The sample {name!r} has its answer {passages[0]!r} among its negatives.", "Take it out of them."
             )
         return passages[:group]
+
+    def read_queries(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Vectors of queries, with the instruction before them, of length 1."""
+        return self._read(self.encoder, [self.config.instruction + text for text in texts])
+
+    def read_passages(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Vectors of passages, of length 1: the teacher's, where it reads them."""
+        return self._taught(texts) if self.config.passages == "teacher" else self._read(self.encoder, texts)
 
     def _read(self, encoder: TextEncoder, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         device = next(self.parameters()).device

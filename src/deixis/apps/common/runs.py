@@ -39,7 +39,7 @@ _WRITTEN = re.compile(
     r"|index/(manifest\.json|lock|(vectors|removed|directions)(-\d+)?\.npy|items(-\d+)?\.jsonl)"
     r"|index/(approximate-\w+\.(usearch|json)|text-(graph\.json|residual\.npy)|(files|unchanged)\.json)"
     r"|model/((config|tokenizer|run)\.json|(adapters|towers|method)\.safetensors)"
-    r"|run\.json|metrics\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
+    r"|run\.json|(metrics|negatives)\.jsonl|skipped(-\d+)?\.jsonl|(checkpoint-\d+|method)\.safetensors|tensorboard/.+|\..+\.part"
     r"|([\w-]+/){0,2}(table\.(html|png|txt)|plot(-[\w-]+)?\.png|(recipe|shots)\.json|rows\.jsonl|answers\.jpg)"
     r"|README\.md|export\.json|(image|text)(-int8)?\.onnx(\.data)?|(tokenizer|preprocess|deixis_seal|config)\.json"
     r"|(groups|unusual)\.(csv|jpg)|patches\.jpg|respects\.(json|safetensors)|words\.json|(missing|tags|predictions)\.csv"

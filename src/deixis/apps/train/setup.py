@@ -16,6 +16,7 @@ from deixis.apps.few_shot.training_classes import training_classes
 from deixis.apps.train.held_out import held_out, one_by_one
 from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
 from deixis.apps.train.method_runs import require_rebuildable
+from deixis.apps.train.negatives import require_negatives
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
@@ -150,6 +151,7 @@ def prepare(
     notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
     train, held, images, more = _parts(usable, method, settings, talk or Reporter(quiet=True))
+    require_negatives(method, train)
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
     if scratch.options(settings.model) is not None:

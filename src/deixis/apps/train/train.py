@@ -25,6 +25,7 @@ from deixis.apps.train.compared_encoders import compare_run
 from deixis.apps.train.control_comparison import CONTROL, compare_with_control, control_settings
 from deixis.apps.train.encoder_report import TrainResult, encoder_sentence
 from deixis.apps.train.image_files import write_image_files
+from deixis.apps.train.negatives import with_negatives
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
@@ -239,7 +240,10 @@ class _Run:
             self._fit(index, stage)
             return
         steps = lesson.steps[index]
-        with self._loader(lesson.source_of(stage), stage, stage_order(lesson.order, stage)) as data:
+        source = with_negatives(
+            self.method, stage, lesson.source_of(stage), self.out, settings.seed, self.talk, _together
+        )
+        with self._loader(source, stage, stage_order(lesson.order, stage)) as data:
             training = Training(
                 engine.trained(self.method),
                 data,
@@ -261,7 +265,7 @@ class _Run:
                 measure=self._measure,
                 gauge=self.gauge,
                 method=self.method,
-                samples=len(lesson.source_of(stage).samples),
+                samples=len(source.samples),
                 before=sum(lesson.steps[:index]),
             )
             training.run(watch, checkpoint=self._checkpoint(index), every=settings.checkpoint_every)

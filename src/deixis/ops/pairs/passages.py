@@ -21,6 +21,7 @@ from deixis.ops.text.weighting import focal_weight
 
 __all__ = [
     "Ranking",
+    "as_passages",
     "distil_rows",
     "harder_than_positive",
     "log_probability",
@@ -29,6 +30,11 @@ __all__ = [
     "mix_pairs",
     "ranking_loss",
 ]
+
+
+def as_passages(value: str | Sequence[str]) -> tuple[str, ...]:
+    """The passages of a query, its answer first; a text alone is the answer."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,11 @@ contract look at these. No member is a module, a parameter or a buffer, since fr
 see those.
 """
 
-from deixis.types.protocols import capabilities, methods, parts, word_hooks
+from deixis.types.protocols import capabilities, methods, parts, passage_hooks, word_hooks
 from deixis.types.protocols.capabilities import *  # noqa: F403
 from deixis.types.protocols.methods import *  # noqa: F403
 from deixis.types.protocols.parts import *  # noqa: F403
+from deixis.types.protocols.passage_hooks import *  # noqa: F403
 from deixis.types.protocols.word_hooks import *  # noqa: F403
 
-__all__ = [*capabilities.__all__, *methods.__all__, *parts.__all__, *word_hooks.__all__]
+__all__ = [*capabilities.__all__, *methods.__all__, *parts.__all__, *passage_hooks.__all__, *word_hooks.__all__]

@@ -21,7 +21,7 @@ from deixis import zoo
 from deixis.data.datasets import tongues
 from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
-from deixis.engine.mining import MiningRule, mine
+from deixis.engine.mining import mine
 from deixis.engine.training.batching import tokenized
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
@@ -32,6 +32,7 @@ from deixis.ops.metrics import ranks_of_scores, recall_at
 from deixis.ops.pairs.passages import Ranking, ranking_loss
 from deixis.types import Sample, Source
 from deixis.types.cards import TaskCard
+from deixis.types.mining import MiningRule
 from deixis.types.protocols import AnyMethod, OffersEncodeText, TextEncoder
 
 __all__ = ["TASK", "Options", "make"]
