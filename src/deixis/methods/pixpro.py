@@ -448,8 +448,6 @@ _VIEWS = {"view.crops": (Crop(1, 48, _FIRST), Crop(1, 48, _SECOND))}
 _NEW = {**_VIEWS, "layers": "all", "statistics": True, "hidden": 512, "width": 64}
 _INSTANCE = {**_NEW, "pixels": 0.0, "instance": 1.0}
 _GRID = {"learning_rate": (1e-3, 2e-3), "momentum": (0.97, 0.99)}
-_CHOSEN = {"learning_rate": 2e-3, "momentum": 0.99}
-"""What the first claim chose for both of its arms."""
 _SHAPES = (
     *("arrow", "bar", "circle", "cross", "diamond", "heart", "hexagon", "moon", "oval", "ring", "square", "star"),
     "triangle",
@@ -507,9 +505,10 @@ CLAIMS = (
         "A detector on frozen cells finds more where cells were trained to look like the same place in another crop "
         "than where whole crops were trained to look alike.",
         arms={
-            "propagation": Arm("pixpro", {**_NEW, **_CHOSEN}),
-            "instance": Arm("pixpro", {**_INSTANCE, **_CHOSEN}),
-            "contrast": Arm("pixpro", {**_NEW, **_CHOSEN, "objective": "contrast"}),
+            # rate and momentum are those that the first claim chose for both of its arms
+            "propagation": Arm("pixpro", {**_NEW, "learning_rate": 2e-3, "momentum": 0.99}),
+            "instance": Arm("pixpro", {**_INSTANCE, "learning_rate": 2e-3, "momentum": 0.99}),
+            "contrast": Arm("pixpro", {**_NEW, "learning_rate": 2e-3, "momentum": 0.99, "objective": "contrast"}),
         },
         metric="ap50",
         statistic="final",

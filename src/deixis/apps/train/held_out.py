@@ -9,7 +9,8 @@ from deixis.apps.train.settings import TrainSettings
 from deixis.data.aspects import column_triplets
 from deixis.data.grounding import answer_masks, referring
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
-from deixis.engine.evaluation.retrieval_eval import can_classify, can_find_passages, can_retrieve
+from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
+from deixis.engine.passages_eval import finds_passages
 from deixis.engine.training.stages import config_specs, group_size
 from deixis.methods import read
 from deixis.types import Sample, SampleSpec, Source
@@ -31,7 +32,7 @@ def held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tupl
     if not settings.held_out:
         return source, None, []
     labels = None
-    if can_retrieve(method) or can_find_passages(method):
+    if can_retrieve(method) or finds_passages(method):
         if not all(sample.words for sample in source.samples):
             return source, None, ["Nothing is held out: some samples have no words to be found by."]
     elif can_classify(method) and all(sample.label for sample in source.samples):

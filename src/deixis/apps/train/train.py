@@ -34,6 +34,7 @@ from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
 from deixis.engine.export.export_encoder import trained_encoder
+from deixis.engine.passages_eval import answers_found, finds_passages
 from deixis.engine.training import launch
 from deixis.engine.training.batching import collate_for, encoder_of, needs_of
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
@@ -309,6 +310,9 @@ class _Run:
         held = self.lesson.held
         assert held is not None
         order = SampleOrder(min(64, len(held.samples)), shuffle=False, last="keep")
+        if finds_passages(self.method):
+            with self._loader(held, Stage(), order, (0, 1)) as data:
+                return answers_found(self.method, data)
         needs = measured_on(self.method)
         with self._loader(held, Stage(needs=needs), order, (0, 1)) as data:
             found = held_out(self.method, data)

@@ -9,26 +9,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deixis.engine.training.stages import card_of, offers
+from deixis.engine.training.stages import offers
 from deixis.nn.modes import evaluating
 from deixis.ops.effective_rank import effective_rank
-from deixis.ops.metrics import ranks_of_scores, recall_at, reciprocal_rank, retrieval, retrieval_of_scores
-from deixis.ops.pairs.passages import as_passages
+from deixis.ops.metrics import retrieval, retrieval_of_scores
 from deixis.types import Batch, FieldSpec, Tokens, TokenStates
 from deixis.types.batch import CORE_FIELDS
-from deixis.types.protocols import (
-    AnyMethod,
-    HasMining,
-    OffersClassify,
-    OffersCompare,
-    OffersTokens,
-    OffersVectors,
-    TorchModule,
-)
+from deixis.types.protocols import AnyMethod, OffersClassify, OffersCompare, OffersTokens, OffersVectors, TorchModule
 
-__all__ = ["can_classify", "can_find_passages", "can_retrieve", "eval_without_grad", "held_out", "measured_on"]
-
-_BLOCK = 256
+__all__ = ["can_classify", "can_retrieve", "eval_without_grad", "held_out", "measured_on"]
 
 
 def can_retrieve(method: AnyMethod) -> bool:
@@ -41,15 +30,8 @@ def can_classify(method: AnyMethod) -> bool:
     return offers(method, OffersClassify)
 
 
-def can_find_passages(method: AnyMethod) -> bool:
-    """Whether `held_out` can measure how well queries find the passages that answer them."""
-    return isinstance(method, HasMining)
-
-
 def measured_on(method: AnyMethod) -> tuple[FieldSpec, ...]:
     """The fields of the batches that `held_out` reads, whatever the method is trained on."""
-    if can_find_passages(method):
-        return card_of(method).needs
     return (CORE_FIELDS["images"], CORE_FIELDS["tokens" if can_retrieve(method) else "labels"])
 
 
@@ -62,18 +44,18 @@ def eval_without_grad(method: TorchModule) -> Iterator[None]:
 
 def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     """Retrieval among all samples of `batches`, both ways, and the effective ranks of their features; of a method that
-    classifies, the accuracy; of one that compares queries with passages, how well queries find their answers among all.
+    classifies, the accuracy.
 
     Of images, no more than a batch is in memory: where the method scores pairs, they are read a second time once all
     captions are known.
 
     Args:
-        method: for which `can_retrieve`, `can_classify` or `can_find_passages` is true.
+        method: for which `can_retrieve` or `can_classify` is true.
         batches: with the fields of `measured_on`; the same each time that they are iterated over.
 
     Returns:
         `r1`, `r10` and `mrr`, the means of both directions (0 to 1), and `image_rank` and `text_rank`, where the method
-        gives features; or `accuracy`; or the first three of queries.
+        gives features; or `accuracy`.
 
     Raises:
         TypeError: `batches` can be iterated over once, and the method scores pairs.
@@ -82,8 +64,6 @@ def held_out(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, float]:
     if offers(method, OffersCompare) and iter(batches) is batches:
         raise TypeError("batches is an iterator, and a method that scores pairs reads the images twice: give a list")
     with eval_without_grad(method):
-        if isinstance(method, HasMining):
-            return _answers_found(method, batches)
         if not can_retrieve(method) and offers(method, OffersClassify):
             return {"accuracy": _accuracy(method, (batch.to(device) for batch in batches))}
         encoded = [_Encoded(method, batch.to(device)) for batch in batches]
@@ -111,23 +91,6 @@ def _accuracy(method: OffersClassify, batches: Iterable[Batch]) -> float:
         if len(batch):
             hits.append(torch.eq(method.classify(batch.images).argmax(dim=1), batch.labels).double())
     return float(torch.cat(hits).mean())
-
-
-def _answers_found(method: HasMining, batches: Iterable[Batch]) -> dict[str, float]:
-    """Of all queries, whether the first passage of each is found among those of all."""
-    queries, answers = list[Tensor](), list[str]()
-    for batch in batches:
-        assert batch.captions is not None
-        queries.append(method.read_queries([each[0] for each in batch.captions]).float())
-        answers += [as_passages(each)[0] for each in batch.extra["passages"]]
-    passages = list(dict.fromkeys(answers))
-    blocks = [passages[start : start + _BLOCK] for start in range(0, len(passages), _BLOCK)]
-    there = torch.cat([method.read_passages(block).float() for block in blocks])
-    wanted = torch.tensor([passages.index(answer) for answer in answers], device=there.device)
-    hits = wanted[:, None] == torch.arange(len(passages), device=there.device)
-    ranks = ranks_of_scores(torch.cat(queries) @ there.T, hits)
-    values = {"r1": recall_at(ranks, 1), "r10": recall_at(ranks, 10), "mrr": reciprocal_rank(ranks)}
-    return {name: float(value.mean()) for name, value in values.items()}
 
 
 class _Encoded:
