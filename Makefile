@@ -60,7 +60,7 @@ check: $(READY) ## format, lint, types and the fast tests
 # On an idle machine; a test that is new and long is found so.
 slow-list: $(READY) ## measure all tests, and keep those that take long out of the fast ones
 	@mkdir -p build
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=0 --durations-min=0.1 -q > build/durations.txt
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=0 --durations-min=0.05 -q > build/durations.txt
 	$(BIN)/python -m tests.slow_list < build/durations.txt
 
 $(VENV)/.bench: $(READY)

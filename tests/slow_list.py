@@ -16,7 +16,7 @@ __all__ = ["LIMIT", "LIST", "listed", "names", "too_long"]
 
 LIST = Path(__file__).with_suffix(".txt")
 
-LIMIT = 0.1
+LIMIT = 0.05
 """Seconds that a fast test may take on two idle cores; with 8,700 of them that is the most for 90 s in all."""
 
 _TOOK = re.compile(r"([\d.]+)s call +(tests/\S+::.*)")

@@ -57,7 +57,7 @@ def test_every_protocol_of_a_method_is_a_kind_a_hook_or_a_capability() -> None:
         *HOOKS,
         *(kind.__name__ for kind in KINDS.values()),
     }
-    assert {*protocols.methods.__all__, *protocols.word_hooks.__all__} == some
+    assert {*protocols.methods.__all__, *protocols.passage_hooks.__all__, *protocols.word_hooks.__all__} == some
 
 
 def test_the_design_lists_each_hook_with_its_protocol_and_its_arguments() -> None:

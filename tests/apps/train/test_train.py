@@ -27,8 +27,9 @@ from deixis import engine, zoo
 from deixis.apps.train import callbacks, setup
 from deixis.apps.train.callbacks import ProgressCallback
 from deixis.apps.train.settings import TrainSettings
-from deixis.apps.train.train import _precision, train
+from deixis.apps.train.train import train
 from deixis.engine.training.monitor import Journal
+from deixis.engine.training.precision import chosen_precision
 from deixis.errors import DeixisError
 from deixis.methods import clip
 from deixis.types import Batch, Losses, Progress, Source, Stage
@@ -398,7 +399,7 @@ def test_precision_follows_what_the_processor_multiplies_unless_it_is_told(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    chosen = [_precision(wish, torch.device("cpu")) for wish in ("auto", "float32", "bf16")]
+    chosen = [chosen_precision(wish, torch.device("cpu")) for wish in ("auto", "float32", "bf16")]
     assert chosen == ["bf16" if able else "float32", "float32", "bf16"]
 
 

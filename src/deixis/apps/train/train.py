@@ -39,9 +39,9 @@ from deixis.engine.training import launch
 from deixis.engine.training.batching import collate_for, encoder_of, needs_of
 from deixis.engine.training.checkpoint import load_facts, load_state, save_state
 from deixis.engine.training.monitor import CollapseWarning, Journal, Monitor, peak_mb
+from deixis.engine.training.precision import chosen_precision
 from deixis.engine.training.shard import Shards
 from deixis.engine.training.stages import group_size
-from deixis.engine.training.step import Precision
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -131,20 +131,6 @@ def _sources(
     return read_ones.pop(""), read_ones
 
 
-def _precision(wish: str, device: torch.device) -> Precision:
-    """`auto` goes by what the machine can do and measures nothing, so that a run that goes on chooses the same."""
-    if wish == "auto":
-        return "bf16" if _multiplies_bf16(device) else "float32"
-    return "bf16" if wish == "bf16" else "float32"
-
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every release of torch
-    return any(getattr(torch.cpu, name, bool)() for name in known)
-
-
 class _Run:
     """One run in its folder."""
 
@@ -153,7 +139,7 @@ class _Run:
         device = launch.device()
         self.shards = Shards(engine.trained(lesson.method), device) if settings.shard else None
         self.method = lesson.method.to(device)
-        self.numerics = Numerics(settings.clip or None, _precision(settings.precision, device))
+        self.numerics = Numerics(settings.clip or None, chosen_precision(settings.precision, device))
         self.journal, self.gauge, self.clock = Journal(out / "metrics.jsonl"), CollapseWarning(), Clock()
         self.skipped = 0
 
