@@ -11,7 +11,7 @@ from docs.tables import Row, Table
 
 __all__ = ["encoders_page"]
 
-_FIRST, _BATCH = "starter", 32
+_FIRST, _BATCH, _FEWEST = "starter", 32, 10
 _INTRO = """What encoders of images are good for, measured by the [protocols](protocols.md) that need no words. Beside
 the starter stands what costs nothing: its features whitened by PCA (`starter+whiten`), an untrained ResNet
 (`scratch:resnet`), a perceptual hash (`phash`) and the pixels. A tower that was trained on one's own pictures has to
@@ -23,9 +23,9 @@ stamps` of the first adds a run.
 Values are the main metric of each protocol in per cent, with 95 % intervals over concepts; **bold** where the
 difference to the starter, image by image, clears zero upwards, *italic* where it does so downwards. Where a tower was
 trained with several seeds, the value is their mean, the interval is over seeds, that of the difference too, and the
-number of seeds stands behind the name. Images are altered for `copies` and `corruption`, of at most 100 images a set;
-`shapes` are scenes of large tinted shapes with their masks and boxes. Seconds are for reading and encoding an image on
-one thread of the machine of the rows."""
+number of seeds stands behind the name. Where fewer than {fewest} images ask, nothing is marked. Images are altered for
+`copies` and `corruption`, of at most 100 images a set; `shapes` are scenes of large tinted shapes with their masks and
+boxes. Seconds are for reading and encoding an image on one thread of the machine of the rows."""
 
 _PLACES = """Features read within an encoder, as the mean of a block's map or where its method says, and a linear
 classifier on them: `python -m bench.encoders_rows --encoders my-name=RUN --only stamps --at all`. One who has no test
@@ -53,7 +53,7 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequen
     last = {place: row for place, row in every.items() if AT not in place[1]}
     places = {place: row for place, row in every.items() if "validation_loss" in row}
     steps = max((row["steps"] for row in rows if "steps" in row), default=0)
-    intro = _INTRO.format(seen=f"{steps * _BATCH:,} images" if steps else "images")
+    intro = _INTRO.format(fewest=_FEWEST, seen=f"{steps * _BATCH:,} images" if steps else "images")
     parts = ["# Encoders of images", made, intro, *(_LASTED.format(**row) for row in commands[-1:])]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
@@ -118,7 +118,7 @@ def _cell(row: Row) -> str:
     ends = f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" if row["low"] is not None else ""
     text = f"{100 * row['value']:.1f}{ends}"
     _, low, high = row.get("difference") or (0.0, None, None)
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None or low <= 0 <= high or row["queries"] < _FEWEST:
         return text
     return f"**{text}**" if low > 0 else f"*{text}*"
 
