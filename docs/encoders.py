@@ -27,6 +27,9 @@ number of seeds stands behind the name. Where fewer than {fewest} images ask, no
 `copies` and `corruption`, of at most 100 images a set; `shapes` are scenes of large tinted shapes with their masks and
 boxes. Seconds are for reading and encoding an image on one thread of the machine of the rows."""
 
+_SHORT = """On how many sets an encoder is better than the starter, and on how many worse, of all that it was measured
+on; elsewhere no difference is proven."""
+
 _PLACES = """Features read within an encoder, as the mean of a block's map or where its method says, and a linear
 classifier on them: `python -m bench.encoders_rows --encoders my-name=RUN --only stamps --at all`. One who has no test
 images takes the place whose classifier explains validation images best (**bold**, mean cross-entropy)."""
@@ -55,6 +58,7 @@ def encoders_page(rows: Sequence[Row], made: str, table: Table, commands: Sequen
     steps = max((row["steps"] for row in rows if "steps" in row), default=0)
     intro = _INTRO.format(fewest=_FEWEST, seen=f"{steps * _BATCH:,} images" if steps else "images")
     parts = ["# Encoders of images", made, intro, *(_LASTED.format(**row) for row in commands[-1:])]
+    parts += ["## In short", _SHORT, _in_short(last, table)]
     for data in dict.fromkeys(data for data, *_ in last):
         parts += [f"## {data}", _set_table({key[1:]: row for key, row in last.items() if key[0] == data}, table)]
     parts += _places(places, table)
@@ -114,13 +118,33 @@ def _set_table(rows: Mapping[tuple[str, str, str], Row], table: Table) -> str:
     return table(("", *(f"{name}, {titles[name]}" for name in protocols), "seconds per image"), lines)
 
 
+def _in_short(rows: Mapping[tuple[str, str, str, str], Row], table: Table) -> str:
+    """Of each encoder and protocol on how many sets it is better and worse than the first."""
+    overall: dict[tuple[str, str], dict[str, int]] = {}
+    for (data, encoder, protocol, _), row in rows.items():
+        if row.get("difference"):
+            overall.setdefault((encoder, protocol), {}).setdefault(data, _direction(row))
+    protocols = list(dict.fromkeys(protocol for _, protocol in overall))
+    lines = []
+    for encoder in dict.fromkeys(encoder for encoder, _ in overall):
+        signs = [list(overall.get((encoder, protocol), {}).values()) for protocol in protocols]
+        cells = (f"{each.count(1)} better, {each.count(-1)} worse of {len(each)}" if each else "" for each in signs)
+        lines.append((f"`{encoder}`", *cells))
+    return table(("", *protocols), lines)
+
+
+def _direction(row: Row) -> int:
+    """1 where the difference to the first encoder clears zero upwards, -1 downwards, 0 where it does not."""
+    _, low, high = row.get("difference") or (0.0, None, None)
+    if low is None or high is None or low <= 0 <= high or row.get("queries", _FEWEST) < _FEWEST:
+        return 0
+    return 1 if low > 0 else -1
+
+
 def _cell(row: Row) -> str:
     ends = f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" if row["low"] is not None else ""
     text = f"{100 * row['value']:.1f}{ends}"
-    _, low, high = row.get("difference") or (0.0, None, None)
-    if low is None or high is None or low <= 0 <= high or row["queries"] < _FEWEST:
-        return text
-    return f"**{text}**" if low > 0 else f"*{text}*"
+    return {1: f"**{text}**", -1: f"*{text}*", 0: text}[_direction(row)]
 
 
 def _by_condition(last: Mapping[tuple[str, str, str, str], Row], protocol: str, table: Table) -> str:

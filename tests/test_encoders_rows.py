@@ -24,7 +24,7 @@ def result(settings: EvalSettings) -> Mapping[str, Any]:
         conditions = ("all edits", "crop") if protocol == "copies" else ("",)
         metrics = ("recall1", "micro_ap") if protocol == "copies" else ("top1", "top5")
         rows = [
-            {"model": name, "metric": metric, "value": 0.5 + 0.1 * place, "low": 0.4, "high": 0.8, "queries": 9}
+            {"model": name, "metric": metric, "value": 0.5 + 0.1 * place, "low": 0.4, "high": 0.8, "queries": 20}
             | {"concepts": 9, **({"condition": condition} if condition else {})}
             for place, name in enumerate(settings.encoders)
             for metric in metrics
@@ -70,6 +70,10 @@ def test_rows_are_added_once_with_differences_to_the_first_and_the_page_marks_wh
     assert "| `starter` | 50.0 [40.0, 80.0] | 50.0 [40.0, 80.0] | 0.01 |" in page
     assert "| `mine` | **60.0 [40.0, 80.0]** |" in page
     assert "| crop | 50.0 | 60.0 | 60.0 |" in page
+    assert "| `mine` | 1 better, 0 worse of 1 | 1 better, 0 worse of 1 |" in page
+    few = encoders_page([{**row, "queries": 4} for row in rows], "made", table)
+    assert "| `mine` | 60.0 [40.0, 80.0] |" in few, "what four images say is not marked"
+    assert "| `mine` | 0 better, 0 worse of 1 |" in few
 
 
 def test_places_have_a_table_of_their_own_and_the_best_on_validation_images_is_marked(
