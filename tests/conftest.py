@@ -102,8 +102,8 @@ def _copy_tiny() -> None:
 @pytest.hookimpl(tryfirst=True)  # before markers choose
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid in listed():
-            item.add_marker(pytest.mark.slow)
+        if item.nodeid in listed() and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.slow(listed=True))
 
 
 def pytest_collection_finish() -> None:
@@ -133,11 +133,12 @@ def _isolated(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Tests have an empty cache of their own, but for those that ask for what is fetched; fast ones reach this machine
-    only."""
+    only, and so do those that are slow by the list alone."""
     if "fetched" not in request.fixturenames:
         name = f"cache-{zlib.crc32(request.node.nodeid.encode()):08x}"
         monkeypatch.setenv("DEIXIS_CACHE", str(tmp_path_factory.getbasetemp() / name))
-    if request.node.get_closest_marker("slow"):
+    slow = request.node.get_closest_marker("slow")
+    if slow is not None and not slow.kwargs.get("listed"):
         return
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     connect = socket.socket.connect
