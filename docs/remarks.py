@@ -231,6 +231,16 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Of which things are in a scene, whole crops tell more.",
     ): "Neither tells more of that than the untrained tower does, so that nothing can be said.",
     (
+        "sentence_attention",
+        "A gate made of the sentence alone shows where an answer lies better than a scale and a shift of as many "
+        "weights, a squeeze gate of image and sentence, the sentence beside each cell, and no sentence.",
+    ): (
+        "It is the other way round: a scale and a shift made of the same sentence show it best, and the other two ways "
+        "to bring the sentence in are better than the gate, too. That the gate is better than no sentence is likely "
+        "and not proven. The gate alone did best with a rate well below those "
+        "of the others; whether it only learns more slowly was not tested."
+    ),
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
