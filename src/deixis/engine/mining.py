@@ -17,7 +17,7 @@ from deixis.types import Sample
 from deixis.types.mining import MiningRule
 from deixis.types.protocols import AnyMethod, HasMining
 
-__all__ = ["MinedNegatives", "MinedSamples", "mine", "mine_samples", "require_minable"]
+__all__ = ["MinedNegatives", "MinedSamples", "distinct", "mine", "mine_samples", "read_texts", "require_minable"]
 
 _BLOCK, _READ = 512, 256
 
@@ -118,13 +118,11 @@ def mine_samples(method: AnyMethod, samples: Sequence[Sample], rule: MiningRule,
     """
     assert isinstance(method, HasMining)
     own = [as_passages(sample.extra["passages"]) for sample in samples]
-    answers = list(dict.fromkeys(each[0] for each in own))
-    number = {answer: place for place, answer in enumerate(answers)}
-    places = torch.tensor([number[each[0]] for each in own])
+    answers, places = distinct([each[0] for each in own])
     with eval_without_grad(method):
-        queries = _rows(method.read_queries, [sample.captions[0] for sample in samples])
-        passages = _rows(method.read_passages, answers)
-    mined = mine(queries, passages, places, torch.arange(len(answers)), rule, seed)
+        queries = read_texts(method.read_queries, [sample.captions[0] for sample in samples])
+        passages = read_texts(method.read_passages, answers)
+    mined = mine(queries, passages, torch.tensor(places), torch.arange(len(answers)), rule, seed)
     kept = [place for place, sure in enumerate(mined.kept.tolist()) if sure]
     return MinedSamples(
         tuple(
@@ -155,8 +153,20 @@ def _require(passages: int, rule: MiningRule) -> None:
         )
 
 
-def _rows(read: Callable[[Sequence[str]], Tensor], texts: Sequence[str]) -> Float[Tensor, "N D"]:
-    """What is read of texts, those of about one length together."""
+def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Different texts, in their order, and which of them each is."""
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return list(numbers), places
+
+
+def read_texts(read: Callable[[Sequence[str]], Tensor], texts: Sequence[str]) -> Float[Tensor, "N D"]:
+    """What is read of texts, those of about one length together.
+
+    Args:
+        read: gives the vectors of some of them.
+        texts: any number.
+    """
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     blocks = [order[start : start + _READ] for start in range(0, len(order), _READ)]
     rows = torch.cat([read([texts[place] for place in block]).float().cpu() for block in blocks])

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
+from deixis.engine.mining import distinct, read_texts
 from deixis.ops.metrics import ranks_of_scores, recall_at, reciprocal_rank
 from deixis.ops.pairs.passages import as_passages
 from deixis.types import Batch
 from deixis.types.protocols import AnyMethod, HasMining
 
 __all__ = ["answers_found", "finds_passages"]
-
-_BLOCK = 256
 
 
 def finds_passages(method: AnyMethod) -> bool:
@@ -40,11 +39,9 @@ def answers_found(method: AnyMethod, batches: Iterable[Batch]) -> dict[str, floa
             assert batch.captions is not None
             queries.append(method.read_queries([each[0] for each in batch.captions]).float())
             answers += [as_passages(each)[0] for each in batch.extra["passages"]]
-        passages = list(dict.fromkeys(answers))
-        blocks = [passages[start : start + _BLOCK] for start in range(0, len(passages), _BLOCK)]
-        there = torch.cat([method.read_passages(block).float() for block in blocks])
-    wanted = torch.tensor([passages.index(answer) for answer in answers], device=there.device)
-    hits = wanted[:, None] == torch.arange(len(passages), device=there.device)
-    ranks = ranks_of_scores(torch.cat(queries) @ there.T, hits)
+        passages, wanted = distinct(answers)
+        there = read_texts(method.read_passages, passages)
+    hits = torch.tensor(wanted)[:, None] == torch.arange(len(passages))
+    ranks = ranks_of_scores(torch.cat(queries).cpu() @ there.T, hits)
     values = {"r1": recall_at(ranks, 1), "r10": recall_at(ranks, 10), "mrr": reciprocal_rank(ranks)}
     return {name: float(value.mean()) for name, value in values.items()}

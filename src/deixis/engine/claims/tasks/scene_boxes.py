@@ -17,11 +17,12 @@ from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.engine.claims.tasks import segments
 from deixis.engine.evaluation.average_precision import BoxRow
 from deixis.engine.evaluation.cells.ap50 import average_precision_50
-from deixis.engine.evaluation.cells.centre_boxes import box_rows, fit_centres
+from deixis.engine.evaluation.cells.centre_boxes import box_rows, decode_centres, fit_centres
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
 from deixis.engine.training.batching import preprocess_of
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
+from deixis.nn.dense.window_maps import grid_map
 from deixis.types import Sample, Source
 from deixis.types.cards import TaskCard
 from deixis.types.protocols import AnyMethod, OffersImageTokens
@@ -85,7 +86,7 @@ def _ap50(probe: Sequence[Sample]) -> Callable[[AnyMethod, Source], Float[Tensor
         head = fit_centres(_maps(method, probe), boxes, categories, len(nouns))
         with torch.no_grad():
             outputs = head(_maps(method, source.samples))
-        predicted = [row for picture, output in enumerate(outputs) for row in box_rows(picture, output)]
+        predicted = [row for picture, output in enumerate(outputs) for row in box_rows(picture, decode_centres(output))]
         truth = [
             BoxRow(picture, nouns.index(region.category), region.box)
             for picture, sample in enumerate(source.samples)
@@ -109,7 +110,6 @@ def _maps(method: AnyMethod, samples: Sequence[Sample]) -> Float[Tensor, "N D h 
         if not offers(method, OffersImageTokens):
             raise DeixisError("The method gives no features of places.", "Measure something else of it.")
         for start in range(0, len(samples), _BATCH):
-            found = method.image_tokens(preprocess.read([each.picture for each in samples[start : start + _BATCH]]))
-            assert found.grid is not None
-            maps.append(found.states.transpose(1, 2).unflatten(2, found.grid))
+            images = preprocess.read([each.picture for each in samples[start : start + _BATCH]])
+            maps.append(grid_map(method.image_tokens(images)))
     return torch.cat(maps)

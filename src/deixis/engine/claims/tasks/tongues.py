@@ -21,7 +21,7 @@ from deixis import zoo
 from deixis.data.datasets import tongues
 from deixis.engine.claims.claim_tasks import TrainingTask, require_least
 from deixis.engine.evaluation.retrieval_eval import eval_without_grad
-from deixis.engine.mining import mine
+from deixis.engine.mining import distinct, mine, read_texts
 from deixis.engine.training.batching import tokenized
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
@@ -90,7 +90,7 @@ def make(options: Options, seed: int) -> TrainingTask:
     rule = MiningRule(options.nearest, options.farthest, options.negatives)
     train, validation, test = _parts(options, seed)
     teacher: TextEncoder = zoo.load_part("text_encoder", options.teacher)
-    words, answers = _unique([*train, *validation, *test])
+    words, answers = distinct([_english(sample) for sample in (*train, *validation, *test)])
     with on_threads(1):
         vectors = _read(teacher, words)
         places = torch.tensor(answers[: len(train)])
@@ -150,24 +150,16 @@ def _english(sample: Sample) -> str:
     return str(sample.extra["english"])
 
 
-def _unique(samples: Sequence[Sample]) -> tuple[list[str], list[int]]:
-    """Different English texts, in their order, and which of them each entry has."""
-    numbers: dict[str, int] = {}
-    answers = [numbers.setdefault(_english(sample), len(numbers)) for sample in samples]
-    return list(numbers), answers
-
-
 def _read(encoder: TextEncoder, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-    """Vectors of length 1; texts of about one length are read together."""
+    """Vectors of length 1."""
     assert isinstance(encoder, nn.Module)
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    rows = torch.zeros(len(texts), encoder.width)
+
+    def read(some: Sequence[str]) -> Tensor:
+        tokens = encoder.tokenizer(list(some), encoder.context_length)
+        return F.normalize(encoder(tokens.ids, tokens.mask), dim=-1)
+
     with eval_without_grad(encoder):
-        for start in range(0, len(order), _BLOCK):
-            block = order[start : start + _BLOCK]
-            tokens = encoder.tokenizer([texts[place] for place in block], encoder.context_length)
-            rows[block] = F.normalize(encoder(tokens.ids, tokens.mask), dim=-1).float()
-    return rows
+        return read_texts(read, texts)
 
 
 def _first_stage(words: Sequence[str], vectors: Float[Tensor, "N D"], steps: int, seed: int) -> Float[Tensor, "N D"]:

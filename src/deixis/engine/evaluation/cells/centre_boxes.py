@@ -180,13 +180,12 @@ def decode_centres(output: Float[Tensor, "E h w"]) -> PredictedBoxes:
     return PredictedBoxes(boxes, scores, places // (height * width))
 
 
-def box_rows(picture: int, output: Float[Tensor, "E h w"]) -> list[BoxRow]:
+def box_rows(picture: int, found: PredictedBoxes) -> list[BoxRow]:
     """The boxes that are found in an image, as average precision takes them, best first.
 
     Args:
         picture: its number.
-        output: of `CentreHead`.
+        found: what `decode_centres` gives.
     """
-    found = decode_centres(output)
     values = zip(found.categories.tolist(), found.boxes.tolist(), found.scores.tolist(), strict=True)
     return [BoxRow(picture, category, (x0, y0, x1, y1), score) for category, (x0, y0, x1, y1), score in values]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deixis.engine.evaluation.average_precision import BoxRow
 from deixis.engine.evaluation.cells.ap50 import average_precision_50
-from deixis.engine.evaluation.cells.centre_boxes import box_rows, fit_centres
+from deixis.engine.evaluation.cells.centre_boxes import box_rows, decode_centres, fit_centres
 from deixis.engine.evaluation.cells.region_data import RegionPlan, region_plan
 from deixis.engine.evaluation.data import EvalData
 from deixis.engine.evaluation.model import EvalModel
@@ -58,10 +58,10 @@ def measure(plan: RegionPlan, model: EvalModel, options: EvalOptions, talk: Eval
         outputs = head(maps[list(plan.test)])
     predicted, apart, truth = list[BoxRow](), list[BoxRow](), list[BoxRow]()
     for picture, (index, output) in enumerate(zip(plan.test, outputs, strict=True)):
-        rows = box_rows(picture, output)
+        found = decode_centres(output)
+        rows = box_rows(picture, found)
         predicted += rows
-        places, scores = torch.tensor([row.box for row in rows]), torch.tensor([row.score for row in rows])
-        apart += [rows[i] for i in nms(places, scores, _OVERLAP).tolist()]
+        apart += [rows[i] for i in nms(found.boxes, found.scores, _OVERLAP).tolist()]
         known = _boxes(plan, index)
         truth += [
             BoxRow(picture, category, (x0, y0, x1, y1))
