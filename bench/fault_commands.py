@@ -65,9 +65,10 @@ def weights_digest(out: Path) -> str:
 
 
 def index_digest(out: Path) -> str:
-    """A digest of ids and vectors, however they are laid out in files; the index must be sound."""
+    """A digest of ids and vectors, however they are laid out in files, and of what searches are judged by; the index
+    must be sound."""
     opened = Index.open(out / "index", verify=True)
-    digest = hashlib.sha256(weights_digest(out).encode())
+    digest = hashlib.sha256(weights_digest(out).encode() + files_digest(out, "relevance.json").encode())
     for row, item in sorted(opened.items(), key=lambda pair: str(pair[1]["id"])):
         digest.update(str(item["id"]).encode() + b"\0" + opened.vector(row).tobytes())
     return digest.hexdigest()

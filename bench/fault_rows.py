@@ -153,7 +153,8 @@ def run_trial(command: Command, around: Surroundings, start: Path, wanted: str, 
         spent = time.perf_counter() - begun
         there = _state(command, out)
         half = not command.resumes and out.exists() and there not in (before or wanted, wanted)
-        if there != wanted:  # else the kill came when all was done, and the same command would find it so
+        can_repeat = command.resumes or bool(command.begins_with)
+        if can_repeat or there != wanted:  # else all was done, and the command would refuse the name that is taken
             spent += _to_the_end(command, place, around)
         left = tuple(sorted(path.name for path in place.rglob("*") if _is_temporary(path.name)))
         return Trial(killed, _state(command, out) == wanted, half, orphans, left, spent - alone)

@@ -19,7 +19,9 @@ import pytest
 from PIL import Image
 
 from deixis import zoo
+from deixis.apps.index import index as index_module
 from deixis.apps.index.index import index, update
+from deixis.apps.search.calibration import read_calibration
 from deixis.apps.search.search import search
 from deixis.data.quality import image_probe
 from deixis.files import content_hash
@@ -62,6 +64,32 @@ def test_an_index_says_where_and_in_which_precision_its_vectors_were_made_also_a
     picture(data / "new.png", (200, 30, 30), random.Random(1))
     update(tmp_path / "index", str(data))
     assert Index.open(tmp_path / "index" / "index").manifest["compute"] == made.manifest["compute"]
+
+
+def test_an_update_killed_before_it_has_measured_is_known_to_owe_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more, run = captioned(tmp_path / "more", 10, seed=1), tmp_path / "index"
+    made = index(str(captioned(tmp_path / "pictures", 30)), run, "tiny", quiet=True)
+    fingerprint = str(made.manifest["fingerprint"])
+    of_thirty = read_calibration(run, fingerprint)
+    assert of_thirty is not None
+
+    def killed(*arguments: object) -> str:
+        (run / ".relevance.json.abcdefgh.part").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module, "measure_again", killed)
+        with pytest.raises(KeyboardInterrupt):
+            update(run, str(more), remove_gone=True)
+    assert len(Index.open(run / "index")) == 40
+    assert read_calibration(run, fingerprint) is None
+    update(run, str(more), remove_gone=True)
+    of_forty = read_calibration(run, fingerprint)
+    assert of_forty is not None
+    assert of_forty != of_thirty
+    assert not list(run.glob(".*"))
 
 
 def test_images_that_a_shell_has_listed_are_indexed_as_their_folder_is(tmp_path: Path) -> None:

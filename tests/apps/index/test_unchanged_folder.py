@@ -154,6 +154,7 @@ def test_a_folder_that_changes_while_it_is_read_is_read_again(
 
 def test_what_an_update_left_that_was_killed_at_its_very_end_is_cleared_away(data: Path, run: Path) -> None:
     left = [run / "index" / f".{name}.abcdefgh.part" for name in (FILE, known_files.FILE)]
+    left.append(run / ".relevance.json.abcdefgh.part")
     for each in left:
         each.touch()
     (run / "index" / FILE).unlink()

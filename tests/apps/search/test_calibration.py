@@ -19,6 +19,7 @@ from deixis.apps.search import measure_calibration
 from deixis.apps.search.calibration import FILE, in_words, nothing_matches, read_calibration
 from deixis.apps.search.measure_calibration import (
     as_result,
+    make_stale,
     measure_again,
     of_index,
     of_run,
@@ -211,6 +212,8 @@ def test_with_another_collection_in_it_an_index_is_measured_again_on_all_its_cap
     source = captioned(50)
     opened = write_index(tmp_path / "index", encoder, vectors, source, hashes_of(source))
     opened = changes.remove(opened.folder, [source.samples[0].id])
+    make_stale(tmp_path)
+    assert read_calibration(tmp_path, encoder.fingerprint()) is None  # and of whoever is killed here, this remains
     assert measure_again(tmp_path, encoder, opened) == ""
     assert [(len(concepts), len(gallery)) for concepts, gallery in questions] == [(49, 49)]
     again = read_calibration(tmp_path, encoder.fingerprint())
@@ -220,6 +223,7 @@ def test_with_another_collection_in_it_an_index_is_measured_again_on_all_its_cap
 
 def test_with_another_collection_a_trained_model_is_no_longer_told_to_be_sure(encoder: DualEncoder, run: Path) -> None:
     opened = Index.open(run / "index")
+    make_stale(run)
     assert "no longer reported" in measure_again(run, encoder, opened)
     assert read_calibration(run, encoder.fingerprint()) is None
     assert measure_again(run, encoder, opened) == ""  # there is nothing to take back

@@ -35,7 +35,7 @@ from deixis.apps.index.known_files import (
 from deixis.apps.index.settings import IndexSettings
 from deixis.apps.index.unchanged_folder import folder_state, outcome_before, remember, sentence
 from deixis.apps.search.copy_threshold import write_copies
-from deixis.apps.search.measure_calibration import measure_again, write_for_index
+from deixis.apps.search.measure_calibration import make_stale, measure_again, write_for_index
 from deixis.data.readers.embedded import known_headers
 from deixis.engine.export.text_graph import write_text_graph
 from deixis.engine.features.calls import PartCall
@@ -211,7 +211,10 @@ def update(
         if rank() == 0:
             rows = _rows(work.items, opened, known, call, store)
             with explained(run):
-                clear_partial(opened.folder)  # of a killed update that had changed all it wanted to
+                for each in (run, opened.folder):
+                    clear_partial(each)  # of a killed update that had changed all it wanted to
+                if work.is_new:
+                    make_stale(run)
                 if work.items or work.removed:
                     latest = changes.change(opened.folder, vectors=rows, items=work.items, removed=work.removed)
                     now = [item for _, item in latest.items()]
@@ -219,7 +222,7 @@ def update(
                 write_known_files(opened.folder, source.samples, hashes, begun, headers, before)
                 if not (run / "model").exists():
                     save_encoder(encoder.cpu(), run / "model", model)
-                remark = measure_again(run, encoder, _opened(run)) if work.is_new else ""
+                remark = measure_again(run, encoder, _opened(run))
                 if remark:
                     talk.say(remark)
                 if remove_gone:

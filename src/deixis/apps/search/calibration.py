@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from deixis.engine.evaluation.calibration import Calibration
 from deixis.errors import DeixisError
 
-__all__ = ["FILE", "FORMAT", "HARDLY", "NEVER_SAYS_NOTHING", "in_words", "nothing_matches", "read_calibration"]
+__all__ = [
+    "FILE",
+    "FORMAT",
+    "HARDLY",
+    "NEVER_SAYS_NOTHING",
+    "STALE",
+    "in_words",
+    "is_stale",
+    "nothing_matches",
+    "read_calibration",
+]
 
 FILE = "relevance.json"
 FORMAT = 1
+
+STALE: Mapping[str, object] = {"format": FORMAT, "stale": True}
+"""What the file holds from before another collection is taken in until all is measured again."""
 
 HARDLY = 0.05
 """Results less likely to be relevant than this are folded away."""
@@ -66,7 +80,7 @@ def read_calibration(run: Path, fingerprint: str) -> Calibration | None:
         fingerprint: of the model that made the index.
 
     Returns:
-        None where nothing was: without captions or labels, or with too few.
+        None where nothing was: without captions or labels, or with too few; or where it no longer holds.
 
     Raises:
         DeixisError: the file is damaged, or of another model.
@@ -74,6 +88,8 @@ def read_calibration(run: Path, fingerprint: str) -> Calibration | None:
     file = run / FILE
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
+        if value == STALE:
+            return None
         model, known = value["model"], value["format"] == FORMAT
         calibration = Calibration.from_dict(value) if known else None
     except FileNotFoundError:
@@ -91,3 +107,15 @@ def read_calibration(run: Path, fingerprint: str) -> Calibration | None:
             "Remove it to search without probabilities, or create the folder again.",
         )
     return calibration
+
+
+def is_stale(run: Path) -> bool:
+    """Whether what was measured no longer holds and is to be measured again.
+
+    Args:
+        run: the folder of a run or index.
+    """
+    try:
+        return bool(json.loads((run / FILE).read_text(encoding="utf-8")) == STALE)
+    except (OSError, ValueError):
+        return False

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from deixis.apps.common.dataset import texts
-from deixis.apps.search.calibration import FILE, FORMAT, read_calibration
+from deixis.apps.search.calibration import FILE, FORMAT, STALE, is_stale, read_calibration
 from deixis.data.splits import concept_groups, normalise
 from deixis.engine.adaptation.adapt import AdaptationArm, SplitResult
 from deixis.engine.adaptation.evaluate import Adapters, apply
@@ -29,7 +29,7 @@ from deixis.nn.dual import DualEncoder
 from deixis.ops.stats import Interval
 from deixis.types import Sample, Source
 
-__all__ = ["as_result", "measure_again", "of_index", "of_run", "write_calibration", "write_for_index"]
+__all__ = ["as_result", "make_stale", "measure_again", "of_index", "of_run", "write_calibration", "write_for_index"]
 
 _QUERIES, _PICTURES, _DIVISIONS = 1000, 20_000, 5  # more move no figure by its interval, and cost minutes
 
@@ -254,10 +254,22 @@ def _write(folder: Path, calibration: Calibration | None, fingerprint: str) -> N
         write_json(folder / FILE, {"format": FORMAT, "model": fingerprint, **calibration.to_dict()})
 
 
+def make_stale(run: Path) -> None:
+    """Marks what was measured, where something was, as no longer holding. Done before another collection is taken in,
+    so that an update that is killed behind that is known to owe `measure_again`.
+
+    Args:
+        run: the folder that holds the index.
+    """
+    if (run / FILE).is_file():
+        write_json(run / FILE, dict(STALE))
+
+
 def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
-    """Measures what an index is searched with once more, on all that it holds: a calibration does not travel, so that
-    it ends where another collection is taken in. By a model that was trained nothing can be measured here, since what
-    it was trained on may be in the index; what was measured before is taken back.
+    """Measures what an index is searched with once more, on all that it holds, where `make_stale` marked it: a
+    calibration does not travel, so that it ends where another collection is taken in. By a model that was trained
+    nothing can be measured here, since what it was trained on may be in the index; what was measured before is taken
+    back.
 
     Args:
         run: the folder that holds the index and its model.
@@ -267,10 +279,10 @@ def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
     Returns:
         A remark for the user, where there is one.
     """
-    if not (run / FILE).is_file():
+    if not is_stale(run):
         return ""
-    (run / FILE).unlink()
     if _trained(run / "model"):
+        (run / FILE).unlink()
         return "How likely results are right was measured without this data, and is no longer reported."
     rows, items = zip(*index.items(), strict=True)
     samples = tuple(
@@ -279,7 +291,10 @@ def measure_again(run: Path, encoder: DualEncoder, index: Index) -> str:
     kind = "captions" if any(sample.captions for sample in samples) else "labels"
     source = Source(run.name, run, kind, "an index", samples)
     vectors, hashes = np.asarray(index.vectors)[list(rows)], [str(item["hash"]) for item in items]
-    return write_for_index(run, run / "model", encoder, vectors, source, hashes)
+    remark = write_for_index(run, run / "model", encoder, vectors, source, hashes)
+    if is_stale(run):  # nothing can be measured of what the index holds now
+        (run / FILE).unlink()
+    return remark
 
 
 def as_result(measured: CalibrationResult | None) -> dict[str, Any] | str:
