@@ -231,6 +231,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Of which things are in a scene, whole crops tell more.",
     ): "Neither tells more of that than the untrained tower does, so that nothing can be said.",
     (
+        "pixpro",
+        "A detector on frozen cells finds more where cells were trained to look like the same place in another crop "
+        "than where whole crops were trained to look alike.",
+    ): (
+        "Both ways gain next to nothing for the detector over the untrained tower, so that whole crops are no rival "
+        "to be measured by. Cells with negatives do gain: with them the detector finds more than twice as much."
+    ),
+    (
         "sentence_attention",
         "A gate made of the sentence alone shows where an answer lies better than a scale and a shift of as many "
         "weights, a squeeze gate of image and sentence, the sentence beside each cell, and no sentence.",
