@@ -239,6 +239,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "to be measured by. Cells with negatives do gain: with them the detector finds more than twice as much."
     ),
     (
+        "variational_context",
+        "A context that each candidate chooses finds what an expression means better than no context, than one context "
+        "for all candidates, and than the scores of all pairs.",
+    ): (
+        "A context helps: with its own each candidate is told apart better than with none. One context that all "
+        "candidates share does as well, and so do the chances of all pairs, added. That it is better than the best "
+        "pair alone is likely and not proven."
+    ),
+    (
         "sentence_attention",
         "A gate made of the sentence alone shows where an answer lies better than a scale and a shift of as many "
         "weights, a squeeze gate of image and sentence, the sentence beside each cell, and no sentence.",
