@@ -7,7 +7,8 @@ A claim about UNITER is run only where matching is right for 90 of 100 held-out 
 Rows stand in `results/matching_gate.jsonl`, the curve of every try, those that do not come so far included. `codes`:
 two or three of 8 nouns in 8 colours, regions by noisy codes of both; `names`: the same by what the detector says of the
 boxes of the data, its distribution over the kinds times the vectors of their names, so that colours are hidden;
-`nouns`: codes of nouns alone, and captions that name them alone.
+`untinted`: the same of things without colours; `nouns`: codes of nouns alone, and captions that list them alone;
+`said`: such captions of what the detector says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ from torch import Tensor
 from bench.rows import ROOT, environment
 from deixis import engine
 from deixis.data.synthetic.scenes import SceneConfig, scenes
+from deixis.engine.claims.tasks import word_regions
 from deixis.inputs.images import load_image
 from deixis.nn.regions.region_columns import RegionColumns, name_vectors
 from deixis.types import Batch, FieldSpec, Made, Progress, Sample
@@ -35,13 +38,42 @@ RESULTS = ROOT / "results" / "matching_gate.jsonl"
 NOUNS = ("truck", "orange", "zebra", "car", "bus", "airplane", "bear", "banana")
 MINUTES, BATCH, TRAIN, HELD = 4.0, 64, 1500, 100
 SHARPNESS = 4.0  # of codes, against noise of deviation 1
-TRIED = {"codes": ("own", True), "names": ("detector", True), "nouns": ("own", False)}
 
 
-def samples_of(split: str, count: int, seed: int) -> Sequence[Sample]:
+class World(NamedTuple):
+    """What is matched.
+
+    Attributes:
+        regions: known by noisy `codes`, or by what the `detector` says of them.
+        tinted: whether things have colours of which captions speak.
+        nouns_alone: whether captions are no more than a list of nouns.
+    """
+
+    regions: Literal["codes", "detector"]
+    tinted: bool = True
+    nouns_alone: bool = False
+
+
+WORLDS = {
+    "codes": World("codes"),
+    "names": World("detector"),
+    "untinted": World("detector", tinted=False),
+    "nouns": World("codes", tinted=False, nouns_alone=True),
+    "said": World("detector", tinted=False, nouns_alone=True),
+}
+
+
+def samples_of(world: World, split: str, count: int, seed: int) -> Sequence[Sample]:
     """Scenes of two or three things of different nouns, all of which the caption names."""
     config = SceneConfig(
-        nouns=NOUNS, objects=(2, 3), repeats=1, tinted=1.0, named=3, phrases=0, questions=0, masks=False
+        nouns=NOUNS,
+        objects=(2, 3),
+        repeats=1,
+        tinted=float(world.tinted),
+        named=3,
+        phrases=0,
+        questions=0,
+        masks=False,
     )
     return scenes(seed, count, split=split, side=160, config=config).samples
 
@@ -82,7 +114,7 @@ def detected(samples: Sequence[Sample], part: RegionColumns) -> list[tuple[Tenso
 
 
 def batch_of(
-    method: AnyMethod, samples: Sequence[Sample], regions: Sequence[tuple[Tensor, Tensor]], plain: bool
+    method: AnyMethod, samples: Sequence[Sample], regions: Sequence[tuple[Tensor, Tensor]], nouns_alone: bool
 ) -> Batch:
     """One batch of all samples."""
     longest = max(len(boxes) for boxes, _ in regions)
@@ -90,7 +122,7 @@ def batch_of(
         torch.nn.utils.rnn.pad_sequence([each[n] for each in regions], batch_first=True) for n in range(2)
     )
     valid = torch.arange(longest) < torch.tensor([len(each) for each, _ in regions])[:, None]
-    texts = [", ".join(r.category for r in sample.regions) if plain else sample.captions[0] for sample in samples]
+    texts = [(word_regions.nouns_alone(each) if nouns_alone else each).captions[0] for each in samples]
     tokens, mask = method.encoder.tokenizer(texts, 30)  # type: ignore[attr-defined]
     spec = FieldSpec("region_features", "B T F", ragged="T", made=Made("regions", "regions", "features"))
     ids = tuple(sample.id for sample in samples)
@@ -129,21 +161,21 @@ def right_of(method: AnyMethod, held: Batch, nouns: Sequence[frozenset[str]]) ->
 
 def run(world: str, seed: int, minutes: float) -> dict[str, object]:
     """Trains in one world and gives the row."""
-    kind, colours = TRIED[world]
+    tried = WORLDS[world]
     settings = {
-        **{"proposals": "tiny" if kind == "own" else "own:centernet", "features": "names", "head": ""},
+        **{"proposals": "tiny" if tried.regions == "codes" else "own:centernet", "features": "names", "head": ""},
         **{"tasks": (("itm", 2), ("mlm", 1)), "transport_weight": 0.0},
     }
     method = engine.build("uniter", "desk", settings, seed=seed)
-    train, held = samples_of("train", TRAIN, seed), samples_of("test", HELD, seed)
-    if kind == "own":
+    train, held = samples_of(tried, "train", TRAIN, seed), samples_of(tried, "test", HELD, seed)
+    if tried.regions == "codes":
         words = sorted({*NOUNS, *(r.attributes["colour"] or "plain" for s in (*train, *held) for r in s.regions)})
         vectors = dict(zip(words, name_vectors(method.encoder, words), strict=True))  # type: ignore[attr-defined]
-        described = [codes(each, vectors, seed + number, colours) for number, each in enumerate((train, held))]
+        described = [codes(each, vectors, seed + number, tried.tinted) for number, each in enumerate((train, held))]
     else:
         train = train[:400]
         described = [detected(each, method.regions) for each in (train, held)]  # type: ignore[attr-defined]
-    data, test = (batch_of(method, *each, not colours) for each in zip((train, held), described, strict=True))
+    data, test = (batch_of(method, *each, tried.nouns_alone) for each in zip((train, held), described, strict=True))
     nouns = [frozenset(region.category for region in sample.regions) for sample in held]
     [stage] = engine.stages(method)
     optimiser = torch.optim.AdamW(engine.enter(method, stage).values(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.98))

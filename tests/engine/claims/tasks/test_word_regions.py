@@ -47,6 +47,16 @@ def test_captions_are_learned_from_or_expressions_alone_of_which_there_are_as_ma
     assert [each.id for each in alone.train.samples] == [each.id for each in phrases]
 
 
+def test_captions_may_list_the_nouns_alone_and_know_where_each_stands(task: TrainingTask) -> None:
+    listed = word_regions.make(dataclasses.replace(OPTIONS, said="nouns"), 0)
+    for plain, sample in zip(task.train.samples, listed.train.samples, strict=True):
+        [caption] = sample.captions
+        assert caption.split(", ") == [region.category for region in plain.regions]
+        for region in sample.regions:
+            [(start, stop)] = region.spans
+            assert caption[start:stop] == region.category
+
+
 class Knowing(Method):
     """Knows the target of each expression, and the words for each region."""
 

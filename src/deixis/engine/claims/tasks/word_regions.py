@@ -33,7 +33,7 @@ from deixis.types.batch import CORE_FIELDS, concatenate
 from deixis.types.cards import TaskCard
 from deixis.types.protocols import AnyMethod, HasTellWords, OffersAlign, OffersMatch, OffersRefer
 
-__all__ = ["TASK", "Options", "aligned", "hidden_told", "make", "matched", "plan_sharpness", "referred"]
+__all__ = ["TASK", "Options", "aligned", "hidden_told", "make", "matched", "nouns_alone", "plan_sharpness", "referred"]
 
 TASK = TaskCard(
     title="Scenes whose captions name all things: learned on some stamps, measured on others",
@@ -54,6 +54,7 @@ class Options:
         cast: as in `deixis.data.synthetic.scenes.SceneConfig`.
         nouns: of the things; kinds that the detector knows.
         objects: the fewest and the most things in a scene.
+        said: by captions: what they say of a `scene` (sizes, colours, places, its background), or the `nouns` alone.
         learn: from `captions` of scenes, or from `phrases` alone.
         labels: expressions, each with its box, that a stage draws from which learns which region is meant.
         side: of the images, in pixels.
@@ -65,6 +66,7 @@ class Options:
     cast: str = "stamps"
     nouns: tuple[str, ...] = ("truck", "orange", "zebra", "car", "bus", "airplane", "bear", "banana")
     objects: tuple[int, int] = (2, 3)
+    said: Literal["scene", "nouns"] = "scene"
     learn: Literal["captions", "phrases"] = "captions"
     labels: int = 300
     side: int = 160
@@ -115,7 +117,24 @@ def _source(options: Options, split: str, seed: int) -> Source:
         masks=False,
     )
     count = options.count if split == SPLITS[0] else options.held
-    return scenes(seed, count, split=split, side=options.side, config=config)
+    source = scenes(seed, count, split=split, side=options.side, config=config)
+    if options.said == "scene":
+        return source
+    return dataclasses.replace(source, samples=tuple(map(nouns_alone, source.samples)))
+
+
+def nouns_alone(sample: Sample) -> Sample:
+    """A scene whose caption lists the nouns of its things, such as `truck, zebra`, and says nothing else of it.
+
+    Args:
+        sample: with regions of which each has a noun.
+    """
+    text, regions = "", []
+    for region in sample.regions:
+        text += ", " * bool(text)
+        regions.append(dataclasses.replace(region, spans=((len(text), len(text) + len(region.category)),)))
+        text += region.category
+    return dataclasses.replace(sample, captions=(text,), regions=tuple(regions))
 
 
 def _batches(method: AnyMethod, source: Source, *more: FieldSpec) -> Iterator[Batch]:
