@@ -64,8 +64,9 @@ def _models(rows: Sequence[Row], table: Table) -> list[str]:
 def _percent(row: Row | None) -> str:
     if row is None:
         return ""
-    ends = [f"{100 * row[end]:.1f}" for end in ("low", "high") if row[end] is not None]
-    return f"{100 * row['value']:.1f}" + (f" [{', '.join(ends)}]" if ends else "")
+    factor, digits, unit = (1, 2, " s") if row["metric"] == "seconds" else (100, 1, "")
+    ends = [f"{factor * row[end]:.{digits}f}" for end in ("low", "high") if row[end] is not None]
+    return f"{factor * row['value']:.{digits}f}{unit}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _shots(rows: Sequence[Row], table: Table) -> list[str]:
