@@ -248,6 +248,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "pair alone is likely and not proven."
     ),
     (
+        "selfpatch",
+        "A tower that DINO trained tells a linear classifier more of what is where after it learned, patch by patch, "
+        "what the teacher says of the most similar neighbours, than after as many more images of DINO, after each "
+        "patch learned what the teacher says of itself, or of all neighbours.",
+    ): (
+        "No arm moves away from the trunk on which all stand: so few steps teach nothing that a linear classifier of "
+        "cells sees, so that neighbours can't be told apart by it. A longer trial is among the claims."
+    ),
+    (
         "sentence_attention",
         "A gate made of the sentence alone shows where an answer lies better than a scale and a shift of as many "
         "weights, a squeeze gate of image and sentence, the sentence beside each cell, and no sentence.",

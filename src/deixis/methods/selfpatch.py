@@ -380,6 +380,30 @@ CLAIMS = (
         cheap="DINO on",
         trunk=Trunk("dino", {**_DINO, "learning_rate": 1e-3}, budget=44_800),
     ),
+    Claim(
+        "Gone on for eight times as many images, a tower that DINO trained tells a linear classifier more of what is "
+        "where after it learned, patch by patch, what the teacher says of the most similar neighbours, than after as "
+        "many more images of DINO, and than after each patch learned what the teacher says of itself.",
+        arms={
+            "selfpatch": Arm("selfpatch", {**_NEW, "momentum": 0.97}, grid=_GRID),
+            "DINO on": Arm("dino", {**_ON, "momentum": 0.97}, grid=_GRID),
+            "the patch itself": Arm("selfpatch", {**_NEW, "momentum": 0.97, "neighbours": "self"}, grid=_GRID),
+        },
+        metric="dense",
+        statistic="final",
+        minimum_effect=0.02,
+        data="segments",
+        budget=20_480,
+        trial=0.25,
+        options={"count": 2_000, "probe": 80, "held": 120},
+        primary=False,
+        cheap="DINO on",
+        trunk=Trunk("dino", {**_DINO, "learning_rate": 1e-3}, budget=44_800),
+        again="A tower that DINO trained tells a linear classifier more of what is where after it learned, patch by "
+        "patch, what the teacher says of the most similar neighbours, than after as many more images of DINO, after "
+        "each patch learned what the teacher says of itself, or of all neighbours.",
+        first_seed=10,
+    ),
 )
 """The paper trains ViTs for 200 epochs of ImageNet and gains 1.3 points of box AP on COCO and 2.9 of mIoU on
 ADE20K over DINO. Here one small ResNet with maps of 6 x 6 and 4 x 4 cells is trained by DINO, and every arm goes on

@@ -49,21 +49,9 @@ from deixis.ops.pairs.proximal_transport import cosine_cost, ipot, uniform_plan
 from deixis.ops.pairs.text_regions import TextRegions, content_keys, exchange, negative_rows, own_rows, phrase_alone
 from deixis.ops.regions.candidates import geometry7, right_candidates
 from deixis.ops.regions.choosing import margin_loss, pick_negative, refer_loss
-from deixis.types import (
-    Arm,
-    Batch,
-    Card,
-    Claim,
-    FieldSpec,
-    GroundOutput,
-    Losses,
-    Made,
-    OptimSpec,
-    Part,
-    Progress,
-    SampleSpec,
-    Stage,
-)
+from deixis.types import Batch, Card, FieldSpec, Losses, Made, OptimSpec, Part, Progress, SampleSpec, Stage
+from deixis.types.claim_specs import Arm, Claim
+from deixis.types.outputs import GroundOutput
 from deixis.types.protocols import ImageEncoder, Proposals, TextEncoder
 
 __all__ = ["CARD", "CLAIMS", "Config", "Method", "class_divergence", "hard_class", "transport_loss"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,33 @@ def test_what_learned_answers_from_a_catalogue_answers_about_pictures(catalogue:
     assert said.code == 0, said.err
     assert said.out.count("%") == 3
     assert deixis("answer", pictures, "What colour is it?", "--model", run, "--out", tmp_path / "a.csv").code == 0
+
+
+@pytest.mark.slow
+def test_a_run_that_was_asked_about_columns_says_how_many_answers_are_right_beside_a_classifier(tmp_path: Path) -> None:
+    from tests.pictures import labelled
+
+    pictures = sorted(labelled(tmp_path / "pictures", 60).rglob("*.png"))
+    words = ["".join("bdfgklmnpr"[int(digit)] for digit in path.stem) for path in pictures]
+    lines = [
+        f"{path.relative_to(tmp_path)},a thing {word},{path.parent.name}"
+        for path, word in zip(pictures, words, strict=True)
+    ]
+    table = tmp_path / "products.csv"
+    table.write_text("\n".join(("path,caption,colour", *lines)) + "\n", encoding="utf-8")
+    question, out = "colour=What colour is it?", tmp_path / "run"
+    found = deixis(
+        *("train", "close", "--data", table, "--ask", question, "--config", "tiny", "--steps", 2),
+        *("--held-out", "0.3", "--out", out),
+    )
+    assert found.code == 0, found.err
+    assert (
+        "colour: of 100 answers 0 are right, on 18 pictures of concepts that were not trained on; always" in found.out
+    )
+    assert "The classifier is better: deixis adapt DATA --label-column colour" in found.out
+    answers = json.loads((out / "result.json").read_text(encoding="utf-8"))["answers"]["colour"]
+    assert answers["question"] == "What colour is it?"
+    assert answers["classifier"]["low"] <= answers["classifier"]["value"] <= answers["classifier"]["high"]
 
 
 def test_columns_become_questions_of_pictures_that_are_measured_by_column() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from deixis.apps.common.console import Reporter
+from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
 from deixis.apps.train.settings import TrainSettings
 from deixis.data.aspects import column_triplets
 from deixis.data.grounding import answer_masks, referring
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
+from deixis.engine.column_answers import hold_out_answers
 from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.passages_eval import finds_passages
 from deixis.engine.training.stages import config_specs, group_size
@@ -16,9 +20,47 @@ from deixis.methods import read
 from deixis.types import Sample, SampleSpec, Source
 from deixis.types.protocols import AnyMethod
 
-__all__ = ["held_out", "one_by_one"]
+__all__ = ["DataDivision", "divide", "held_out", "one_by_one"]
 
 _HELD = 1000
+
+
+class DataDivision(NamedTuple):
+    """What a method learns from, and what it is measured on.
+
+    Attributes:
+        train: the samples it learns from.
+        held: those it is measured on during the run; None: none.
+        images: by which encoders are compared at the end, of a method that learns from images alone.
+        asked: questions about columns, which are put at the end; None: none.
+        notes: for a person.
+    """
+
+    train: Source
+    held: Source | None = None
+    images: ImageDivision | None = None
+    asked: Source | None = None
+    notes: Sequence[str] = ()
+
+
+def divide(source: Source, method: AnyMethod, settings: TrainSettings, talk: Reporter) -> DataDivision:
+    """Sorts the samples.
+
+    Args:
+        source: all samples that can be used.
+        method: that is trained.
+        settings: of the run.
+        talk: receives the progress.
+    """
+    if settings.ask:
+        train, asked, notes = hold_out_answers(source, settings.held_out, settings.seed)
+        return DataDivision(train, asked=asked, notes=notes)
+    if learns_from_images_alone(method):
+        require_crops(method)
+        train, images, notes = divide_images(source, settings.held_out, settings.seed, talk)
+        return DataDivision(train, images=images, notes=notes)
+    train, held, notes = held_out(source, method, settings)
+    return DataDivision(train, held, notes=notes)
 
 
 def held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tuple[Source, Source | None, list[str]]:

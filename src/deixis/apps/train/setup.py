@@ -13,8 +13,8 @@ from deixis import engine
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.few_shot.training_classes import training_classes
-from deixis.apps.train.held_out import held_out, one_by_one
-from deixis.apps.train.image_division import ImageDivision, divide_images, learns_from_images_alone, require_crops
+from deixis.apps.train.held_out import divide, one_by_one
+from deixis.apps.train.image_division import ImageDivision
 from deixis.apps.train.method_runs import require_rebuildable
 from deixis.apps.train.negatives import require_negatives
 from deixis.apps.train.same_thing import require_things, several_of_each
@@ -64,6 +64,7 @@ class TrainingJob:
         sources: further ones, by the name that stages know them by.
         images: how encoders are compared at the end, of a method that learns from images alone.
         start: gives the method as it was before training.
+        asked: questions about columns, which are put at the end and were not learned from; None: none.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TrainingJob:
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     images: ImageDivision | None = None
     start: Callable[[], AnyMethod] | None = None
+    asked: Source | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -104,6 +106,7 @@ class TrainingJob:
         """All that decides what is trained on what, as plain values."""
         held = 0 if self.held is None else len(self.held.samples)
         held = held if self.images is None else self.images.withheld
+        held = held if self.asked is None else len(self.asked.samples)
         sources = {name: _facts(source) for name, source in self.sources.items()}
         config = self.method.config if isinstance(self.method, HasConfig) else None
         return {
@@ -150,7 +153,7 @@ def prepare(
     usable, single = several_of_each(usable, method)
     notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
-    train, held, images, more = _parts(usable, method, settings, talk or Reporter(quiet=True))
+    train, held, images, asked, more = divide(usable, method, settings, talk or Reporter(quiet=True))
     require_negatives(method, train)
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
@@ -181,19 +184,8 @@ def prepare(
         sources,
         images,
         lambda: _build(name, train, settings),
+        asked,
     )
-
-
-def _parts(
-    source: Source, method: AnyMethod, settings: TrainSettings, talk: Reporter
-) -> tuple[Source, Source | None, ImageDivision | None, list[str]]:
-    """What is trained on, what is measured on during the run, what encoders are compared by at its end, and notes."""
-    if learns_from_images_alone(method):
-        require_crops(method)
-        train, images, notes = divide_images(source, settings.held_out, settings.seed, talk)
-        return train, None, images, notes
-    train, held, notes = held_out(source, method, settings)
-    return train, held, None, notes
 
 
 def stage_order(order: SampleOrder, stage: Stage) -> SampleOrder:

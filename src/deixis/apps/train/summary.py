@@ -7,12 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.formatting import counted
+from deixis.apps.common.formatting import counted, points, signed_span
 from deixis.apps.train.encoder_report import encoder_table
 from deixis.apps.train.image_files import groups, patches, unusual
 from deixis.apps.train.setup import TrainingJob
+from deixis.engine.column_answers import column_answers
+from deixis.types import Source
+from deixis.types.protocols import AnyMethod
 
-__all__ = ["tell"]
+__all__ = ["compare_answers", "tell"]
+
+
+def compare_answers(method: AnyMethod, learned: Source, held: Source, talk: Reporter) -> dict[str, dict[str, Any]]:
+    """Column -> what came of the question about it, as plain values; see `column_answers`.
+
+    Args:
+        method: at the end.
+        learned: the samples it learned from.
+        held: others.
+        talk: receives the progress.
+    """
+    with talk.bar("questions about columns") as bar:
+        return {column: each.to_dict() for column, each in column_answers(method, learned, held, bar).items()}
 
 
 def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Reporter) -> None:
@@ -43,6 +59,8 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         what = "copies and labels" if "labels" in result["encoders"] else "copies"
         talk.table(f"of 100 {what}; in brackets the difference; *: to be used", head, cells)
         talk.result(result["sentence"])
+    for column, answers in result.get("answers", {}).items():
+        talk.result(_answers_sentence(column, answers))
     if "groups" in result:
         talk.result(
             f"{counted(result['groups'], 'group')} of images that look alike, to begin labels with: "
@@ -60,3 +78,24 @@ def tell(lesson: TrainingJob, result: Mapping[str, Any], out: Path, talk: Report
         )
     if rows:
         talk.table(f"on {result['held_out']} samples of concepts held out", ("", "before", "after"), rows)
+
+
+def _answers_sentence(column: str, answers: Mapping[str, Any]) -> str:
+    """How many answers about a column are right, beside what needs no language model."""
+    right, common = (points(answers[name]["value"], 0) for name in ("right", "commonest"))
+    pictures = counted(answers["pictures"], "picture")
+    sentence = (
+        f"{column}: of 100 answers {right} are right, on {pictures} of concepts that were not trained on; "
+        f"always {answers['value']!r}: {common}"
+    )
+    if "classifier" not in answers:
+        return f"{sentence}. A linear classifier had too few values to learn from."
+    change = answers["difference"]
+    sentence += (
+        f"; a linear classifier of the same pictures: {points(answers['classifier']['value'], 0)} (difference "
+        f"{signed_span(change['low'], change['high'])})."
+    )
+    if change["low"] > 0:
+        return sentence
+    better = "is better" if change["high"] < 0 else "is as good, as far as can be told, and quicker"
+    return f"{sentence} The classifier {better}: deixis adapt DATA --label-column {column}"

@@ -29,7 +29,7 @@ from deixis.apps.train.negatives import with_negatives
 from deixis.apps.train.same_thing import share_found_again
 from deixis.apps.train.settings import TrainSettings
 from deixis.apps.train.setup import TrainingJob, prepare, stage_order
-from deixis.apps.train.summary import tell
+from deixis.apps.train.summary import compare_answers, tell
 from deixis.data.loading.loader import Loader, skip_log
 from deixis.data.loading.sampler import SampleOrder
 from deixis.engine.evaluation.retrieval_eval import held_out, measured_on
@@ -343,11 +343,14 @@ class _Run:
         return result
 
     def _compared(self) -> dict[str, Any]:
-        """Of a method that learns from images alone: what its tower is good for, beside others."""
-        images, start = self.lesson.images, self.lesson.start
-        if images is None or start is None:
+        """Of a method that learns from images alone: what its tower is good for, beside others; of one that was asked
+        about columns: how many answers are right."""
+        lesson = self.lesson
+        if lesson.asked is not None:
+            return {"answers": compare_answers(self.method, lesson.train, lesson.asked, self.talk)}
+        if lesson.images is None or lesson.start is None:
             return {}
-        found = compare_run(images, start(), self.method, self.out, self.talk)
+        found = compare_run(lesson.images, lesson.start(), self.method, self.out, self.talk)
         return {"encoders": found, "sentence": encoder_sentence(found)} if "copies" in found else {}
 
     def _save_model(self) -> dict[str, Any] | None:
