@@ -2,8 +2,8 @@
 
 `variational_context` is trained on scenes of photographic stamps and asked, by the protocol `refer`, about scenes of
 other cut-outs of the same nouns. Beside it stand the largest and the likeliest box and `detect_match`, which choose
-among the same boxes; of each the difference is kept, with its interval over pictures. Rows are added to
-`results/protocols.jsonl`, one seed of the scenes each time.
+among the same boxes; the differences are kept as notes, with their intervals over pictures. Rows are added to
+`results/protocols.jsonl`.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def rows_of(seed: int) -> list[dict[str, Any]]:
         train(METHOD, photographic(seed, LEARNED, "train"), run, settings)
         data = photographic(seed, ASKED, "test")
         result = evaluate(data, out, EvalSettings(protocol=("refer",), model=(str(run),)), quiet=True)
-        print(*result.get("notes", ()), sep="\n", flush=True)
         rows = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{**row, "protocol": "refer", "seed": seed} for row in rows]
+    shared = {"protocol": "refer", "model": METHOD, "data": DATA, "seed": seed}
+    return [{**row, **shared, **({} if number else {"notes": result["notes"]})} for number, row in enumerate(rows)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = rows_of(seed)
         with open(given.results, "a", encoding="utf-8") as file:
             for row in rows:
-                file.write(json.dumps({**row, "data": DATA, **environment(1)}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({**row, **environment(1)}, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

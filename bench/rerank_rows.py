@@ -70,7 +70,8 @@ def rows_of(seed: int) -> list[dict[str, Any]]:
             chosen = EvalSettings(protocol=("pair-retrieval",), model=(FIRST,), rerank=str(run), limit=ASKED)
             evaluate(data, out, chosen, quiet=True)
             lines = (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-            rows += [{**json.loads(line), "protocol": "pair-retrieval", "data": name, "seed": seed} for line in lines]
+            shared = {"protocol": "pair-retrieval", "model": f"{FIRST}, then {METHOD}", "data": name, "seed": seed}
+            rows += [{**json.loads(line), **shared} for line in lines]
     return rows
 
 

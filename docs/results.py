@@ -58,7 +58,7 @@ def _models(rows: Sequence[Row], table: Table) -> list[str]:
         [", ".join(filter(None, place)), *(_percent(found.get((model, *place))) for model in models)]
         for place in places
     ]
-    return [said, table(("", *models), cells)]
+    return [said, table(("", *models), cells), *(note for row in rows for note in row.get("notes", ()))]
 
 
 def _percent(row: Row | None) -> str:

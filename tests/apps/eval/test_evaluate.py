@@ -192,7 +192,10 @@ def test_rows_of_a_comparison_are_kept_under_the_name_of_the_data_and_tabled(com
     assert "## knn, `set:mine`" in page
     assert re.search(r"\| top1, k=3 \| [\d.]+ \[[\d.]+, [\d.]+\] \| [\d.]+ \[", page)
     timed = {**rows[0], "metric": "seconds", "value": 0.123, "low": 0.1, "high": 0.2}
-    assert "| 0.12 s [0.10, 0.20] |" in results_page([timed], "", table)
+    timed["notes"] = ["Beside chance: +1.0 points."]
+    page = results_page([timed], "", table)
+    assert "| 0.12 s [0.10, 0.20] |" in page
+    assert "Beside chance: +1.0 points." in page
 
 
 @pytest.mark.slow
