@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deixis import zoo
 from deixis.apps.train.captions import read_learned
 from deixis.data.column_questions import asked_one_by_one, with_column_questions
 from deixis.errors import DeixisError
@@ -93,3 +94,10 @@ def test_columns_become_questions_of_pictures_that_are_measured_by_column() -> N
         [],
         [("What colour is it?", "blue", "colour")],
     ]
+
+
+def test_a_new_language_model_knows_the_words_of_questions_and_answers_that_no_caption_says(catalogue: Path) -> None:
+    source = asked_one_by_one(read_learned("close", str(catalogue), None), ["colour=What colour is it?"])
+    lm = zoo.load_part("lm", "scratch:tiny", source=source)
+    tokens, _ = lm.tokenizer(["what colour is it?"], 12)
+    assert lm.tokenizer.decode(tokens[0].tolist()).strip().startswith("what colour is it")

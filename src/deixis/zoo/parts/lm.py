@@ -68,7 +68,7 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> LanguageM
     if name == "tiny":
         return _new(tiny.byte_tokenizer(decoder=True), "tiny", name, seed)
     if name.startswith(scratch.NAME) and size in _SIZES:
-        return _new(scratch.words_of(texts_of(source) if source else ()), size, name, seed)
+        return _new(scratch.words_of(_texts(source) if source else ()), size, name, seed)
     if name == "smollm2":
         return smollm2.load()
     if name.endswith(".gguf"):
@@ -76,6 +76,12 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> LanguageM
     if (Path(name) / "config.json").is_file():
         return transformers_lm.load(Path(name), name)
     raise no_such_part("lm", name)
+
+
+def _texts(source: Source) -> list[str]:
+    """What a new language model will read or say: captions, or labels, and questions and answers in columns."""
+    asked = (sample.extra.get(column) for sample in source.samples for column in ("question", "answer"))
+    return [*texts_of(source), *(text for text in asked if isinstance(text, str))]
 
 
 def _new(tokenizer: Tokenizer, size: str, name: str, seed: int) -> CausalLm:
