@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deixis import engine
-from deixis.data.column_questions import asked_one_by_one
+from deixis.data.column_questions import answers_as_captions, asked_one_by_one
 from deixis.engine.column_answers import column_answers, hold_out_answers
 from deixis.methods.close import Method
 from deixis.types import Sample, Source
@@ -91,6 +91,15 @@ def test_what_looks_at_nothing_is_as_good_as_the_commonest_value_and_a_classifie
     assert colour.classifier.value > 2 * colour.commonest.value
     assert colour.difference.value == pytest.approx(-colour.classifier.value)
     assert colour.pictures == len(held.samples) // 2
+    again = column_answers(method, answers_as_captions(learned), held)
+    assert again["colour"].classifier == colour.classifier, "captions have no part in it"
+
+
+def test_of_few_pictures_no_classifier_is_learned(table: Source, method: Any) -> None:
+    learned, held, _ = hold_out_answers(table, 0.25, 0)
+    assert held is not None
+    few = dataclasses.replace(learned, samples=learned.samples[:12])
+    assert all(each.classifier is None for each in column_answers(method, few, held).values())
 
 
 def test_a_picture_that_cannot_be_read_is_passed_over(table: Source, method: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from deixis.errors import DeixisError
 from deixis.types import Question, Sample, Source
 
-__all__ = ["asked_one_by_one", "with_column_questions"]
+__all__ = ["answers_as_captions", "asked_one_by_one", "with_column_questions"]
 
 
 def asked_one_by_one(source: Source, asked: Sequence[str]) -> Source:
@@ -31,6 +31,16 @@ def asked_one_by_one(source: Source, asked: Sequence[str]) -> Source:
         for each in sample.questions
     )
     return dataclasses.replace(source, samples=found)
+
+
+def answers_as_captions(source: Source) -> Source:
+    """The answer to each question as the caption, for methods that say captions in answer to questions.
+
+    Args:
+        source: what `asked_one_by_one` gave.
+    """
+    samples = tuple(dataclasses.replace(each, captions=(str(each.extra["answer"]),)) for each in source.samples)
+    return dataclasses.replace(source, samples=samples)
 
 
 def with_column_questions(source: Source, asked: Sequence[str]) -> Source:

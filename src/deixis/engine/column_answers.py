@@ -206,8 +206,8 @@ def _by_classifier(
 ) -> list[str] | None:
     """What a linear classifier of the pictures' embeddings says, its penalty chosen on a part of what was learned from;
     None where there are fewer than two values on both sides of that."""
-    groups = concept_groups(known)
-    if len(set(groups)) < 2:
+    groups = concept_groups(known, captions=False)  # which may be the answers
+    if len(set(groups)) < MIN_GROUPS:
         return None
     parts = split(groups, 0, 1 - _VALIDATION)
     both = {str(known[i].label) for i in parts.train} & {str(known[i].label) for i in parts.test}

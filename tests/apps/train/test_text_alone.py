@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from deixis import zoo
-from deixis.apps.train.captions import read_learned
+from deixis.apps.train.captions import read_learned, with_captions
+from deixis.apps.train.settings import TrainSettings
+from deixis.apps.train.setup import prepare
 from deixis.data.column_questions import asked_one_by_one, with_column_questions
 from deixis.errors import DeixisError
 from deixis.types import Sample, Source
@@ -101,3 +103,26 @@ def test_a_new_language_model_knows_the_words_of_questions_and_answers_that_no_c
     lm = zoo.load_part("lm", "scratch:tiny", source=source)
     tokens, _ = lm.tokenizer(["what colour is it?"], 12)
     assert lm.tokenizer.decode(tokens[0].tolist()).strip().startswith("what colour is it")
+
+
+@pytest.mark.parametrize("name", ["close", "prefix", "cgvlm"])
+def test_what_answers_questions_about_columns_learns_to_say_the_answer_and_not_the_caption(
+    name: str, tmp_path: Path
+) -> None:
+    from tests.pictures import labelled
+
+    pictures = sorted(labelled(tmp_path / "pictures", 24).rglob("*.png"))
+    samples = tuple(
+        Sample(path.stem, path, (f"thing {'abcdefghij'[n % 10]}{'klm'[n // 10]}",), extra={"colour": path.parent.name})
+        for n, path in enumerate(pictures)
+    )
+    source = Source("products", tmp_path, "captions", "made", samples)
+    settings = TrainSettings(config="tiny", steps=2, batch_size=4, held_out=0.5, ask=("colour=What colour is it?",))
+    job = prepare(name, with_captions(name, source, settings), settings)
+    [stage] = [each for each in job.stages if any("question" in spec.name for spec in each.needs)]
+    drawn = job.source_of(stage).samples
+    said = [each.extra["answer"] if name == "close" else each.captions[0] for each in drawn]
+    assert said == [each.extra["colour"] for each in drawn]
+    assert job.asked is not None
+    assert not {each.image for each in drawn} & {each.image for each in job.asked.samples}
+    assert {each.captions[0] for each in job.asked.samples} <= {each.captions[0] for each in samples}

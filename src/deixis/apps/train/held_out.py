@@ -15,7 +15,7 @@ from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.column_answers import hold_out_answers
 from deixis.engine.evaluation.retrieval_eval import can_classify, can_retrieve
 from deixis.engine.passages_eval import finds_passages
-from deixis.engine.training.stages import config_specs, group_size
+from deixis.engine.training.stages import card_of, config_specs, group_size
 from deixis.methods import read
 from deixis.types import Sample, SampleSpec, Source
 from deixis.types.protocols import AnyMethod
@@ -23,6 +23,10 @@ from deixis.types.protocols import AnyMethod
 __all__ = ["DataDivision", "divide", "held_out", "one_by_one"]
 
 _HELD = 1000
+_RESPECTS = (
+    "Nothing is held out: values that repeat are no texts to be found by. How alike pictures are in a respect is "
+    "measured by: deixis adapt DATA --about COLUMN"
+)
 
 
 class DataDivision(NamedTuple):
@@ -73,6 +77,8 @@ def held_out(source: Source, method: AnyMethod, settings: TrainSettings) -> tupl
     """
     if not settings.held_out:
         return source, None, []
+    if "encode_about" in card_of(method).capabilities:
+        return source, None, [_RESPECTS]
     labels = None
     if can_retrieve(method) or finds_passages(method):
         if not all(sample.words for sample in source.samples):

@@ -19,6 +19,7 @@ from deixis.apps.train.method_runs import require_rebuildable
 from deixis.apps.train.negatives import require_negatives
 from deixis.apps.train.same_thing import require_things, several_of_each
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.column_questions import answers_as_captions
 from deixis.data.loading.sampler import EpochPlan, SampleOrder, groups_of, shards_of
 from deixis.engine.features.columns import PartColumns, read_for
 from deixis.engine.fewshot import learners
@@ -148,12 +149,17 @@ def prepare(
     method = _build(name, source, settings)
     _require_work(name, method)
     require_rebuildable(name, method)
+    lent = _lent(source, method, settings)
+    sources = {**lent, **sources}
     _require_sources(name, method, sources)
     usable, notes = _worded(source, method)
     usable, single = several_of_each(usable, method)
     notes = [*notes, *single]
     varied = _learnable(usable, method, sources)
     train, held, images, asked, more = divide(usable, method, settings, talk or Reporter(quiet=True))
+    sources |= {each: answers_as_captions(train) for each in lent if sources[each] is lent[each]}
+    if settings.ask and not lent and getattr(method.config, "questions", False):  # type: ignore[attr-defined]
+        train = answers_as_captions(train)
     require_negatives(method, train)
     if _has_new_parts(method):
         method = _build(name, train, settings)  # once more, since only now it is known which words are trained on
@@ -186,6 +192,11 @@ def prepare(
         lambda: _build(name, train, settings),
         asked,
     )
+
+
+def _lent(source: Source, method: AnyMethod, settings: TrainSettings) -> dict[str, Source]:
+    """By name, what stages draw from that ask questions, where these are about columns of DATA."""
+    return {stage.data: source for stage in engine.stages(method) if stage.data} if settings.ask else {}
 
 
 def stage_order(order: SampleOrder, stage: Stage) -> SampleOrder:
