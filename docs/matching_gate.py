@@ -12,13 +12,14 @@ __all__ = ["matching_gate_page"]
 
 CURVES = "claims/matching-gate.svg"
 
-_INTRODUCTION = """A claim about [uniter](methods/uniter.md) is run only where matching of captions and scenes can be
-learned at all: right for 90 of 100 held-out pairs, half of which belong together, within 4 minutes of the processor.
-The worlds are simpler and simpler. `names`: two or three things of 8 nouns in 8 colours, whose regions are known by
-what the detector says of their kinds, so that colours are hidden; `codes`: by noisy codes of noun and colour;
-`untinted`: by what the detector says, and nothing has a colour; `nouns`: by codes of nouns alone, which captions list
-alone; `said`: such captions of what the detector says, which is the world of the claims. `python -m
-bench.matching_gate_rows names SEED` adds a row; tries that do not come so far are kept, too."""
+_INTRODUCTION = """Claims about [uniter](methods/uniter.md) mean something only where matching of captions and scenes
+can be learned at all: right for 90 of 100 held-out pairs, half of which belong together, within 4 minutes of the
+processor. The worlds are simpler and simpler. `names`: two or three things of 8 nouns in 8 colours, whose regions are
+known by what the detector says of their kinds, so that colours are hidden; `codes`: by noisy codes of noun and
+colour; `untinted`: by what the detector says, and nothing has a colour; `nouns`: by codes of nouns alone, which
+captions list alone; `said`: such captions of what the detector says. The claims stand in `said`: matching is learned
+there and comes near the gate, which `nouns` alone passes. `python -m bench.matching_gate_rows names SEED` adds a row;
+tries that do not come so far are kept, too. Of several of one world and seed the last counts."""
 
 
 def matching_gate_page(rows: Sequence[Row], made: str, table: Table) -> Page:

@@ -26,6 +26,7 @@ from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
 from deixis.nn.dual import DualEncoder
+from deixis.nn.modes import evaluating
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Sample, Source, place
 from deixis.types.protocols import ImagePreprocessing
@@ -115,14 +116,15 @@ def column_answers(
     eyes, seen = _eyes(method), dict[str, Tensor | None]()
     found = {}
     questions = dict.fromkeys((_column(each), str(each.extra["question"])) for each in held.samples)
-    for done, (column, question) in enumerate(questions):
-        mine = [_labelled(each) for each in held.samples if _column(each) == column]
-        known = [_labelled(each) for each in learned.samples if _column(each) == column][:LEARNED]
-        asked = _readable(mine, eyes, seen)
-        groups = np.array(concept_groups(asked), dtype=np.int64)
-        if len(set(groups.tolist())) > 1 and known:
-            found[column] = _measured(method, question, (asked, groups), _readable(known, eyes, seen), seen)
-        progress(done + 1, len(questions))
+    with evaluating(method):
+        for done, (column, question) in enumerate(questions):
+            mine = [_labelled(each) for each in held.samples if _column(each) == column]
+            known = [_labelled(each) for each in learned.samples if _column(each) == column][:LEARNED]
+            asked = _readable(mine, eyes, seen)
+            groups = np.array(concept_groups(asked), dtype=np.int64)
+            if len(set(groups.tolist())) > 1 and known:
+                found[column] = _measured(method, question, (asked, groups), _readable(known, eyes, seen), seen)
+            progress(done + 1, len(questions))
     return found
 
 
