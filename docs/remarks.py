@@ -248,6 +248,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "pair alone is likely and not proven."
     ),
     (
+        "variational_context",
+        "It does so for existential expressions alone.",
+    ): "As with all: a context helps, and one that all candidates share, or the chances of all pairs, help as much.",
+    (
         "selfpatch",
         "A tower that DINO trained tells a linear classifier more of what is where after it learned, patch by patch, "
         "what the teacher says of the most similar neighbours, than after as many more images of DINO, after each "
