@@ -111,9 +111,9 @@ class Config:
         view: size of the images, and how they are varied.
     """
 
-    encoder: str = "scratch:resnet:base:96"
+    encoder: str = "scratch:resnet:base:128"
     behind: int = 0
-    patch: int = 24
+    patch: int = 32
     masked: float = 0.25
     positions: bool = True
     target: Literal["patch", "pixels"] = "patch"
@@ -122,7 +122,7 @@ class Config:
     hidden: int = 640
     dropout: float = 0.1
     optim: OptimSpec = OptimSpec(learning_rate=1e-3, weight_decay=0.05, schedule="cosine", warmup=0.05)
-    view: ViewSpec = ViewSpec(size=96, augment=Augment(scale=(0.5, 1.0)))
+    view: ViewSpec = ViewSpec(size=128, augment=Augment(scale=(0.5, 1.0)))
 
     @classmethod
     def tiny(cls) -> Config:
@@ -141,7 +141,7 @@ class Config:
 
     @classmethod
     def desk(cls) -> Config:
-        """A new ResNet for 96 pixels, sixteen patches, four of them masked."""
+        """All of a new ResNet for 128 pixels, sixteen patches, four of them masked."""
         return cls()
 
     @classmethod
@@ -324,6 +324,12 @@ class Method(nn.Module):
 
     def _width(self, encoder: ImageEncoder) -> int:
         first, side = next(iter(self.encoder.parameters())), self.config.patch
+        stride = encoder.strides[max(0, len(encoder.strides) - 1 - self.config.behind)]
+        if side < stride:
+            raise DeixisError(
+                f"A patch of {side} pixels is smaller than a cell of the tower, which is {stride} pixels wide.",
+                f"Set patch={stride} or more.",
+            )
         with torch.no_grad(), evaluating(self.encoder):
             return group_map(encoder, torch.zeros(1, 3, side, side, device=first.device), self.config.behind).shape[1]
 
@@ -402,7 +408,12 @@ def _chosen(features: Float[Tensor, "B N D"], places: Int64[Tensor, "B M"]) -> F
 
 
 _GARMENTS = (*("ankle boot", "bag", "coat", "dress", "pullover", "sandal", "shirt", "sneaker", "t-shirt", "trousers"),)
-_NEW = {"view": ViewSpec(size=32, augment=Augment(scale=(0.6, 1.0))), "patch": 8, "depth": 2, "hidden": 128}
+_NEW = {
+    "view": ViewSpec(size=32, augment=Augment(scale=(0.6, 1.0))),
+    "patch": 8,
+    "depth": 2,
+    "hidden": 128,
+}
 _CROP = ViewSpec(size=0, crops=(Crop(1, 32, Augment(scale=(0.6, 1.0))),))
 _LABELS = {"names": _GARMENTS, "view": _CROP}
 _GRID = {"optim.learning_rate": (1e-3, 2e-3), "data.rate": (1e-3, 2e-3)}
