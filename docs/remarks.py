@@ -252,6 +252,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "It does so for existential expressions alone.",
     ): "As with all: a context helps, and one that all candidates share, or the chances of all pairs, help as much.",
     (
+        "variational_context",
+        "It does so among a detector's regions of unseen stamps.",
+    ): "A context helps much. Whether its own or the chances of all pairs help more can't be told.",
+    (
         "selfpatch",
         "A tower that DINO trained tells a linear classifier more of what is where after it learned, patch by patch, "
         "what the teacher says of the most similar neighbours, than after as many more images of DINO, after each "
