@@ -1,6 +1,6 @@
 """How far matching of texts and regions comes within minutes, in worlds that are simpler and simpler.
 
-A claim about UNITER is run only where matching is right for 90 of 100 held-out pairs within 4 minutes of processor:
+The gate of claims about UNITER: matching is right for 90 of 100 held-out pairs within 4 minutes of processor.
 
     python -m bench.matching_gate_rows codes 0
 

@@ -8,17 +8,13 @@ among the same boxes; the differences are kept as notes, with their intervals ov
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bench.rows import RESULTS, environment
+from bench.protocol_rows import rows_by_seed, rows_in
 from deixis.apps.eval.evaluate import evaluate
 from deixis.apps.eval.settings import EvalSettings
 from deixis.apps.train.settings import TrainSettings
@@ -63,23 +59,13 @@ def rows_of(seed: int) -> list[dict[str, Any]]:
         train(METHOD, photographic(seed, LEARNED, "train"), run, settings)
         data = photographic(seed, ASKED, "test")
         result = evaluate(data, out, EvalSettings(protocol=("refer",), model=(str(run),)), quiet=True)
-        rows = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    shared = {"protocol": "refer", "model": METHOD, "data": DATA, "seed": seed}
-    return [{**row, **shared, **({} if number else {"notes": result["notes"]})} for number, row in enumerate(rows)]
+        first, *rest = rows_in(out, protocol="refer", model=METHOD, data=DATA, seed=seed)
+    return [{**first, "notes": result["notes"]}, *rest]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adds the rows."""
-    parser = argparse.ArgumentParser(prog="python -m bench.refer_rows", description=__doc__.splitlines()[0])
-    parser.add_argument("seeds", type=int, nargs="+", help="of scenes and training")
-    parser.add_argument("--results", type=Path, default=RESULTS.with_name("protocols.jsonl"), help="for the rows")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    for seed in given.seeds:
-        rows = rows_of(seed)
-        with open(given.results, "a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps({**row, **environment(1)}, ensure_ascii=False) + "\n")
+    rows_by_seed("bench.refer_rows", __doc__.splitlines()[0], rows_of, arguments)
 
 
 if __name__ == "__main__":

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from deixis import zoo
 from deixis.data.splits import MIN_GROUPS, concept_groups, split
 from deixis.engine.evaluation.data import EvalSet
-from deixis.engine.evaluation.grounders import TextRow, run_on_texts
 from deixis.engine.evaluation.probes import LinearProbe, ProbeSplit, linear_probe
-from deixis.engine.training.batching import QUESTION
+from deixis.engine.evaluation.protocols.answer import given_answers, most_common, same_answers
 from deixis.engine.training.stages import card_of
 from deixis.errors import DeixisError
 from deixis.inputs.images import load_image
-from deixis.nn.dual import DualEncoder
 from deixis.nn.modes import evaluating
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import Sample, Source, place
-from deixis.types.protocols import ImagePreprocessing
 
 __all__ = ["LEARNED", "MOST", "ColumnAnswers", "column_answers", "hold_out_answers"]
 
@@ -45,7 +42,7 @@ class ColumnAnswers(NamedTuple):
     Attributes:
         question: that was asked.
         pictures: of which it was asked.
-        right: share of answers that are what stands in the column, but for capitals.
+        right: share of answers that are what stands in the column, see `same_answers`.
         commonest: the same of the commonest value, and that value.
         value: see `commonest`.
         classifier: the same of it; None where it had fewer than two values to tell apart.
@@ -66,13 +63,6 @@ class ColumnAnswers(NamedTuple):
             key: value._asdict() if isinstance(value, Interval) else value for key, value in self._asdict().items()
         }
         return {key: value for key, value in plain.items() if value is not None}
-
-
-class _Eyes(NamedTuple):
-    """What embeds images."""
-
-    preprocess: ImagePreprocessing
-    embed: Callable[[Tensor], Tensor]
 
 
 def hold_out_answers(source: Source, share: float, seed: int) -> tuple[Source, Source | None, list[str]]:
@@ -113,30 +103,25 @@ def column_answers(
         held: others, of concepts that are not among them.
         progress: receives questions done and in all.
     """
-    eyes, seen = _eyes(method), dict[str, Tensor | None]()
+    tower, seen = _tower(method), dict[str, Tensor | None]()
     found = {}
     questions = dict.fromkeys((_column(each), str(each.extra["question"])) for each in held.samples)
     with evaluating(method):
         for done, (column, question) in enumerate(questions):
             mine = [_labelled(each) for each in held.samples if _column(each) == column]
             known = [_labelled(each) for each in learned.samples if _column(each) == column][:LEARNED]
-            asked = _readable(mine, eyes, seen)
+            asked = _readable(mine, tower, seen)
             groups = np.array(concept_groups(asked), dtype=np.int64)
             if len(set(groups.tolist())) > 1 and known:
-                found[column] = _measured(method, question, (asked, groups), _readable(known, eyes, seen), seen)
+                found[column] = _measured(method, question, (asked, groups), _readable(known, tower, seen), seen)
             progress(done + 1, len(questions))
     return found
 
 
-def _eyes(method: Any) -> _Eyes:
-    """The first part that embeds images."""
-    for part in card_of(method).parts:
-        value = getattr(method, part.name, None)
-        if isinstance(value, DualEncoder):
-            return _Eyes(value.preprocess, value.encode_image)
-        if part.kind == "image_tower" and value is not None:
-            return _Eyes(value.preprocess, value)
-    raise AssertionError("what answers questions about images has a part that sees them")
+def _tower(method: Any) -> Any:
+    """What sees images, before any projection."""
+    parts = {part.kind: getattr(method, part.name, None) for part in card_of(method).parts}
+    return zoo.load_part("image_tower", parts.get("dual_encoder") or parts["image_tower"])
 
 
 def _column(sample: Sample) -> str:
@@ -147,18 +132,18 @@ def _labelled(sample: Sample) -> Sample:
     return dataclasses.replace(sample, label=str(sample.extra["answer"]).strip())
 
 
-def _readable(samples: Sequence[Sample], eyes: _Eyes, seen: dict[str, Tensor | None]) -> list[Sample]:
+def _readable(samples: Sequence[Sample], tower: Any, seen: dict[str, Tensor | None]) -> list[Sample]:
     """Those whose picture can be read; `seen` keeps the embedding of each picture, once for all questions."""
     for sample in samples:
         name = place(sample.picture)
         if name not in seen:
             try:
-                images = eyes.preprocess.batch([load_image(sample.picture)])
+                images = tower.preprocess.batch([load_image(sample.picture)])
             except (OSError, DeixisError):
                 seen[name] = None
             else:
                 with torch.no_grad():
-                    seen[name] = eyes.embed(images)[0].detach().cpu()
+                    seen[name] = tower(images)[0].detach().cpu()
     return [sample for sample in samples if seen[place(sample.picture)] is not None]
 
 
@@ -170,18 +155,13 @@ def _measured(
     seen: Mapping[str, Tensor | None],
 ) -> ColumnAnswers:
     samples, groups = asked
-
-    def run(pixels: Tensor, tokens: Tensor, real: Tensor, rows: Sequence[TextRow]) -> Iterable[str]:
-        said: list[str] = method.answer(pixels, tokens, real)
-        return said
-
     data = _set(samples, groups.tolist())
     pairs = [(number, question) for number in range(len(samples))]
-    given = run_on_texts(method, data, pairs, run, lambda done, total: None, QUESTION)
-    [(value, _)] = collections.Counter(str(each.label) for each in known).most_common(1)
-    right, common = _right(given, samples), _right([value] * len(samples), samples)
+    value, labels = most_common([str(each.label) for each in known]), [str(each.label) for each in samples]
+    right = same_answers(given_answers(method, data, pairs, lambda done, total: None), labels)
+    common = same_answers([value] * len(samples), labels)
     chosen = _by_classifier(known, samples, seen)
-    linear = None if chosen is None else _right(chosen, samples)
+    linear = None if chosen is None else same_answers(chosen, labels)
     return ColumnAnswers(
         question,
         len(samples),
@@ -191,16 +171,6 @@ def _measured(
         None if linear is None else cluster_bootstrap(linear, groups),
         None if linear is None else cluster_bootstrap(right - linear, groups),
     )
-
-
-def _right(answers: Sequence[str], samples: Sequence[Sample]) -> Float[np.ndarray, " N"]:
-    """Whether each answer is what stands in the column, but for capitals and spaces."""
-    pairs = zip(answers, samples, strict=True)
-    return np.array([_plain(answer) == _plain(str(each.label)) for answer, each in pairs], dtype=np.float64)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _by_classifier(

@@ -408,12 +408,7 @@ def _chosen(features: Float[Tensor, "B N D"], places: Int64[Tensor, "B M"]) -> F
 
 
 _GARMENTS = (*("ankle boot", "bag", "coat", "dress", "pullover", "sandal", "shirt", "sneaker", "t-shirt", "trousers"),)
-_NEW = {
-    "view": ViewSpec(size=32, augment=Augment(scale=(0.6, 1.0))),
-    "patch": 8,
-    "depth": 2,
-    "hidden": 128,
-}
+_NEW = {"view": ViewSpec(size=32, augment=Augment(scale=(0.6, 1.0))), "patch": 8, "depth": 2, "hidden": 128}
 _CROP = ViewSpec(size=0, crops=(Crop(1, 32, Augment(scale=(0.6, 1.0))),))
 _LABELS = {"names": _GARMENTS, "view": _CROP}
 _GRID = {"optim.learning_rate": (1e-3, 2e-3), "data.rate": (1e-3, 2e-3)}

