@@ -31,8 +31,9 @@ class TrainSettings:
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `mps`; under torchrun each rank takes its own.
         precision: `fp32` (also `float32`), `bf16` (mixed precision) or `auto`: bf16 if the GPU or CPU supports it in
             hardware.
-        held_out: fraction of the data held out to measure retrieval, or the accuracy of methods that classify, split by
-            concept; of methods that learn from images alone, to compare encoders, and as much again to choose one by.
+        held_out: fraction of the data held out to measure retrieval, the accuracy of methods that classify, or the
+            answers to `--ask`, split by concept; of methods that learn from images alone, to compare encoders, and as
+            much again to choose one by.
         measure_every: steps between two such measurements; 0: only at the start and at the end.
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.jsonl.
