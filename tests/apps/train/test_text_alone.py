@@ -82,7 +82,15 @@ def test_a_run_that_was_asked_about_columns_says_how_many_answers_are_right_besi
     assert (
         "colour: of 100 answers 0 are right, on 18 pictures of concepts that were not trained on; always" in found.out
     )
-    assert "The classifier is better: deixis adapt DATA --label-column colour" in found.out
+    assert "The classifier is better: deixis adapt DATA --label-column colour --method auto" in found.out
+    learned = deixis(
+        *("adapt", table, "--label-column", "colour", "--method", "auto", "--model", "tiny", "--shots", 1),
+        *("--splits", 2, "--out", tmp_path / "classifier"),
+    )
+    assert learned.code == 0, learned.err
+    assert "Classifier: deixis.load_classifier(" in learned.out, (
+        "what is named learns classes, though there are captions"
+    )
     answers = json.loads((out / "result.json").read_text(encoding="utf-8"))["answers"]["colour"]
     assert answers["question"] == "What colour is it?"
     assert answers["classifier"]["low"] <= answers["classifier"]["value"] <= answers["classifier"]["high"]

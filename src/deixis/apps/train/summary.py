@@ -98,4 +98,4 @@ def _answers_sentence(column: str, answers: Mapping[str, Any]) -> str:
     if change["low"] > 0:
         return sentence
     better = "is better" if change["high"] < 0 else "is as good, as far as can be told"
-    return f"{sentence} The classifier {better}: deixis adapt DATA --label-column {column}"
+    return f"{sentence} The classifier {better}: deixis adapt DATA --label-column {column} --method auto"
