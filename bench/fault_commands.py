@@ -21,7 +21,16 @@ from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.indexing.index import Index
 from deixis.inputs.images import load_image
 
-__all__ = ["COMMANDS", "Command", "files_digest", "index_digest", "lay_out", "package_index", "weights_digest"]
+__all__ = [
+    "COMMANDS",
+    "Command",
+    "curves_digest",
+    "files_digest",
+    "index_digest",
+    "lay_out",
+    "package_index",
+    "weights_digest",
+]
 
 _PICTURES, _NEW = 72, 24
 _TABLE = "captions.csv"
@@ -74,7 +83,7 @@ def index_digest(out: Path) -> str:
     return digest.hexdigest()
 
 
-def _curves(out: Path) -> str:
+def curves_digest(out: Path) -> str:
     """A digest of what the runs of a claim measured; how long they took is another thing each time."""
     digest = hashlib.sha256()
     for path in sorted(out.glob("*[0-9a-f].json")):
@@ -96,7 +105,7 @@ COMMANDS = {
     "index": Command(_INDEX, index_digest),
     "index --update": Command(("index", "MORE", "--out", "OUT", "--update"), index_digest, begins_with=_INDEX),
     "pack": Command(("pack", "DATA", "--shards", "OUT", "--size", "10"), lambda out: files_digest(out, "*")),
-    "claim": Command(("OUT",), _curves, resumes=True, program=("-m", "tests.toy_claims")),
+    "claim": Command(("OUT",), curves_digest, resumes=True, program=("-m", "tests.toy_claims")),
     "data get": Command(
         ("data", "get", "clip-bpe"),
         lambda out: files_digest(out, "*"),

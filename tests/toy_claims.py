@@ -6,26 +6,31 @@ Run as a module it tries the claim in a process of its own: `python -m tests.toy
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from deixis.apps.claim import claim as app
 from deixis.data.loading.sampler import Draw
 from deixis.engine.claims import claims
 from deixis.engine.claims.claim_tasks import TrainingTask
 from deixis.engine.claims.design import Design
-from deixis.engine.claims.trials import TrialBackend
+from deixis.engine.claims.trials import Cost, TrialBackend
 from deixis.errors import DeixisError
 from deixis.types import Arm, Batch, Claim, Features, FieldSpec, Losses, OptimSpec, Progress, Sample, Source, Stage
 from tests.toys import carded
 
-__all__ = ["LAB", "Line", "claim", "code", "short"]
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["LAB", "Line", "claim", "code", "short", "verb_with_toys"]
 
 SPECS = {"x": FieldSpec("x", "B D"), "y": FieldSpec("y", "B D")}
 
@@ -112,6 +117,24 @@ def short() -> Design:
         name: dataclasses.replace(arm, overrides={"learning_rate": 0.1}, grid={}) for name, arm in claim().arms.items()
     }
     return Design("line", claim(budget=800, arms=arms), seeds=2, lab=LAB)
+
+
+def verb_with_toys(monkeypatch: pytest.MonkeyPatch, method: SimpleNamespace, root: Path) -> None:
+    """`deixis claim` with a toy for the one method, in one process.
+
+    Args:
+        monkeypatch: undoes it.
+        method: has the claims that are tried, as `claims`.
+        root: of the repository that it takes its code to lie in.
+    """
+    monkeypatch.setattr(app, "read", lambda name: method)
+    monkeypatch.setattr(app, "list_methods", lambda: ["line"])
+    monkeypatch.setattr(app, "repository", lambda file: root)
+    monkeypatch.setattr(app, "claim", functools.partial(app.claim, lab=LAB))
+    monkeypatch.setattr(
+        claims, "in_processes", lambda place, one, jobs, done, share: claims.here(place, one, done, share)
+    )
+    monkeypatch.setattr(claims, "pilot", lambda one, place, jobs: {arm: Cost(36.0, 2.0) for arm in one.chosen})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -23,8 +24,10 @@ __all__ = [
     "cache_dir",
     "clear_partial",
     "content_hash",
+    "explained",
     "is_partial",
     "public_name",
+    "refusal",
     "temporary_folder",
     "write_json",
 ]
@@ -214,3 +217,38 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError | None:
+    """What a disk refused, in words; None where it was nothing that a user could mend.
+
+    Args:
+        error: what the system said.
+        out: what was being written.
+        flag: of the command, by which another place is chosen.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DeixisError(f"The disk is full at {out.absolute().parent}.", "Free some space and run again.")
+    if error.errno == errno.EFBIG:
+        return DeixisError(
+            f"A file of {out} would be larger than files may be at {out.absolute().parent}.",
+            f"Raise the limit (ulimit -f unlimited), or choose another {flag}, on another file system.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DeixisError(f"{out} can't be written: {error.strerror}.", f"Choose another {flag}.")
+    return None
+
+
+@contextlib.contextmanager
+def explained(out: Path, flag: str = "--out") -> Iterator[None]:
+    """Says in words what a disk refuses while `out` is written, see `refusal`.
+
+    Raises:
+        DeixisError: the disk is full, or refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (found := refusal(error, out, flag)) is None:
+            raise
+        raise found from error

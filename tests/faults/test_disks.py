@@ -9,13 +9,17 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench import fault_commands
-from bench.fault_commands import files_digest, index_digest, lay_out, weights_digest
+from bench.fault_commands import curves_digest, files_digest, index_digest, lay_out, weights_digest
 from deixis.files import atomic_folder, atomic_path, clear_partial
+from tests import toy_claims
 from tests.commands import Answer, deixis
+from tests.documents import PROJECT
+from tests.fake_pip import install_fake_pip
 from tests.refusing import FULL, READ_ONLY, no_file_longer, refusing
 
 _INDEX = ("index", "DATA", "--model", "tiny", "--out", "OUT")
@@ -28,7 +32,14 @@ COMMANDS = {
     "index --add": (("index", "MORE", "--out", "OUT", "--add"), _INDEX, index_digest),
     "train": ((*_TRAIN, "--checkpoint-every", "2"), (), weights_digest),
     "adapt": (_ADAPT, (), index_digest),
+    "claim": (("claim", "line", "--folder", "OUT", "--no-record"), (), curves_digest),
+    "data get": (("data", "get", "clip-bpe"), (), lambda out: files_digest(out, "*")),
 }
+_OUT = {"data get": "cache/clip-bpe"}
+"""Where a command's own folder is, if it can't be told one."""
+
+_RESUME = ("train", "claim")
+"""Those that go on from a folder which is not whole."""
 
 
 class Bench:
@@ -38,8 +49,12 @@ class Bench:
         monkeypatch.setattr(fault_commands, "_PICTURES", 40 if name == "adapt" else 16)
         monkeypatch.setattr(fault_commands, "_NEW", 6)
         self.arguments, begins_with, self._state = COMMANDS[name]
-        self.folder, self._patch, self.resumes = folder, monkeypatch, name == "train"
+        self.folder, self._patch, self.resumes, self._out = folder, monkeypatch, name in _RESUME, _OUT.get(name, "out")
         lay_out(folder)
+        if name == "claim":
+            toy_claims.verb_with_toys(monkeypatch, SimpleNamespace(claims=(toy_claims.short().claim,)), PROJECT)
+        if name == "data get":
+            install_fake_pip(folder, monkeypatch, "CLIP_BPE")
         (folder / "start").mkdir()
         if begins_with:
             assert self.run(folder / "start", begins_with).code == 0
@@ -47,7 +62,7 @@ class Bench:
     def run(self, place: Path, arguments: tuple[str, ...] = ()) -> Answer:
         self._patch.setenv("DEIXIS_CACHE", str(place / "cache"))
         words = {each: str(self.folder / each / "captions.csv") for each in ("DATA", "MORE")}
-        words["OUT"] = str(place / "out")
+        words["OUT"] = str(place / self._out)
         return deixis(*(words.get(each, each) for each in arguments or self.arguments))
 
     def place(self, name: str) -> Path:
@@ -55,7 +70,7 @@ class Bench:
 
     def state(self, place: Path) -> str:
         """Of what lies under the final name; what is there and can't be read is an error."""
-        return self._state(place / "out") if (place / "out").exists() else ""
+        return self._state(place / self._out) if (place / self._out).exists() else ""
 
 
 @pytest.mark.slow

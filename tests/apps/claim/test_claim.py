@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -21,7 +20,6 @@ from deixis.engine.claims.design import Design, split_setting
 from deixis.engine.claims.pending import PendingArm, PendingClaim, up_to_date
 from deixis.engine.claims.records import CLAIM_KEYS, CODE_KEYS, VERDICT_KEYS, Ledger, claim_hash, repository
 from deixis.engine.claims.source_code import source_hash
-from deixis.engine.claims.trials import Cost
 from deixis.engine.training.build import configure
 from deixis.errors import DeixisError
 from deixis.methods import list_methods, read
@@ -62,15 +60,8 @@ def small_claim(statistic: str = "area", **changed: Any) -> Claim:
 def toys(root: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The verb with toys for methods, in one process, in the small repository."""
     literals = SimpleNamespace(claims=(small_claim("final"),))
-    monkeypatch.setattr(app, "read", lambda name: literals)
-    monkeypatch.setattr(app, "list_methods", lambda: ["line"])
-    monkeypatch.setattr(app, "repository", lambda file: root)
-    monkeypatch.setattr(app, "claim", functools.partial(app.claim, lab=toy_claims.LAB))
+    toy_claims.verb_with_toys(monkeypatch, literals, root)
     monkeypatch.setattr("deixis.engine.claims.trials._WRITES", 1)
-    monkeypatch.setattr(
-        claims, "in_processes", lambda place, one, jobs, done, share: claims.here(place, one, done, share)
-    )
-    monkeypatch.setattr(claims, "pilot", lambda one, place, jobs: {arm: Cost(36.0, 2.0) for arm in one.chosen})
     return literals
 
 

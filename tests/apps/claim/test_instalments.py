@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from deixis.engine.claims import claims
 from deixis.engine.claims.design import Design, require_other_seeds
 from deixis.engine.claims.outcomes import TrialResult
 from deixis.engine.claims.records import COST_KEYS, Ledger, append_rows, claim_hash
-from deixis.engine.claims.trials import Cost, Trial
+from deixis.engine.claims.trials import Trial
 from deixis.engine.claims.units import Instalment
 from deixis.errors import DeixisError
 from deixis.files import write_json
@@ -70,13 +69,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """The command with toys for methods and numbers for training, in an empty repository."""
     made = Runs()
     monkeypatch.setattr(claims, "run_trial", lambda *arguments: made(*arguments))
-    monkeypatch.setattr(
-        claims, "in_processes", lambda place, one, jobs, done, share: claims.here(place, one, done, share)
-    )
-    monkeypatch.setattr(claims, "pilot", lambda one, place, jobs: {arm: Cost(36.0, 2.0) for arm in one.chosen})
-    monkeypatch.setattr(app, "read", lambda name: SimpleNamespace(claims=(small_claim(),)))
-    monkeypatch.setattr(app, "repository", lambda file: tmp_path)
-    monkeypatch.setattr(app, "claim", functools.partial(app.claim, lab=toy_claims.LAB))
+    toy_claims.verb_with_toys(monkeypatch, SimpleNamespace(claims=(small_claim(),)), tmp_path)
     monkeypatch.setattr(Ledger, "commit", lambda self: "abc")
     monkeypatch.setattr(Ledger, "require", lambda self, paper, found: None)
     return made

@@ -12,14 +12,13 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained
 from deixis.apps.few_shot.classifier_inputs import model_of
 from deixis.apps.predict.settings import PredictOutput
 from deixis.data.knowledge.texts import write_texts
 from deixis.engine.fewshot.knowledge import embedder, knowledge_of, remarks_on
 from deixis.engine.fewshot.names import class_names
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.nn.dual import DualEncoder
 
 __all__ = ["nearest_to_own", "write_class_texts"]

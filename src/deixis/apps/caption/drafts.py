@@ -32,7 +32,6 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained
 from deixis.apps.label.cells import write_rows
 from deixis.apps.label.label import OrderedPictures, ordered_pictures
 from deixis.apps.label.label_table import COLUMNS, DRAFT, SURE
@@ -40,7 +39,7 @@ from deixis.apps.predict.settings import PredictOutput
 from deixis.data.splits import concept_groups, split
 from deixis.engine.evaluation.captions.values import names_same_thing
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.ops.stats import Interval, cluster_bootstrap
 from deixis.types import place
 

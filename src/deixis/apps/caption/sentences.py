@@ -20,7 +20,6 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.data.synthetic.scenes.captions import long_caption
 from deixis.data.synthetic.scenes.cutouts import Cutout
@@ -29,7 +28,7 @@ from deixis.data.synthetic.scenes.layout import ThingFacts
 from deixis.data.synthetic.scenes.wording import NUMBERS
 from deixis.engine.chat_writer import ChatWriter
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.inputs.images import load_image
 from deixis.nn.language.causal_lm import CausalLm
 from deixis.nn.language.generation import generate

@@ -18,7 +18,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.runs import writable
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.data import catalogue
 from deixis.data.quality import check as checks
@@ -28,7 +28,7 @@ from deixis.engine.features.calls import PartCall
 from deixis.engine.features.embedding import encode_images, encode_once, encode_texts
 from deixis.engine.features.store import FeatureStore, FeatureTable, table
 from deixis.errors import DeixisError
-from deixis.files import cache_dir, write_json
+from deixis.files import cache_dir, explained, write_json
 from deixis.inputs.clip_bpe import ClipTokenizer
 from deixis.inputs.opening import allow_pixels
 from deixis.inputs.tokenizer import Tokenizer

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deixis.apps.common.runs import explained, free_name
+from deixis.apps.common.runs import free_name
 from deixis.engine.training.build import restored
 from deixis.errors import DeixisError
-from deixis.files import clear_partial, write_json
+from deixis.files import clear_partial, explained, write_json
 
 __all__ = ["RESULT", "RUN", "begin", "finished"]
 

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from deixis.apps.common.early_checks import require_run
 from deixis.errors import DeixisError
-from deixis.files import atomic_folder, is_partial
+from deixis.files import atomic_folder, explained, is_partial
 from deixis.indexing.index import Index
 
 __all__ = [
     "Clock",
     "Reservation",
-    "explained",
     "free_name",
     "opened_index",
     "reserve",
@@ -189,30 +188,6 @@ def run_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     _reservation = free_name(out, overwrite)
     with explained(out), atomic_folder(out) as folder:
         yield folder
-
-
-@contextlib.contextmanager
-def explained(out: Path) -> Iterator[None]:
-    """Says in words what a disk refuses while `out` is written.
-
-    Raises:
-        DeixisError: the disk is full, or refuses.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DeixisError(
-                f"The disk is full at {out.absolute().parent}.", "Free some space and run again."
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise DeixisError(
-                f"A file of {out} would be larger than files may be at {out.absolute().parent}.",
-                "Raise the limit (ulimit -f unlimited), or choose another --out, on another file system.",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DeixisError(f"{out} can't be written: {error.strerror}.", "Choose another --out.") from error
-        raise
 
 
 class Clock:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deixis import zoo
 from deixis.apps.common.concepts import concept_names, encode_texts, reader_of
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.runs import writable
 from deixis.apps.common.settings_keywords import change_settings
 from deixis.apps.explain.class_looks import explain_classes
 from deixis.apps.explain.contrast import EverydayContrast, split_counters
@@ -32,7 +32,7 @@ from deixis.apps.explain.settings import DEFAULT, WRITER, ExplainSettings
 from deixis.apps.explain.targets import ClassScore, RecordedScore, Target, Words, of_each, require_words, words_of
 from deixis.engine.chat_writer import ChatWriter
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.inputs.images import pictures_in
 from deixis.nn.compute import autocast, batch_size, current
 from deixis.nn.dual import DualEncoder

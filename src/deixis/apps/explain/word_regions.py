@@ -10,7 +10,6 @@ from pathlib import Path
 from PIL import Image
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.runs import explained
 from deixis.apps.explain.explain import free_file
 from deixis.apps.explain.settings import ExplainSettings
 from deixis.apps.explain.word_patch_alignment import Alignment, draw
@@ -19,7 +18,7 @@ from deixis.apps.predict.capable import Model, open_method
 from deixis.engine.features.region_pairs import RegionPairs
 from deixis.engine.training.stages import offers
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.inputs.images import open_image
 from deixis.types import Picture
 from deixis.types.protocols import OffersAlign

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.runs import explained, opened_index, writable
+from deixis.apps.common.runs import opened_index, writable
 from deixis.apps.export.settings import Database
 from deixis.errors import DeixisError
+from deixis.files import explained
 from deixis.indexing import exchange
 from deixis.indexing.postgres import Postgres
 

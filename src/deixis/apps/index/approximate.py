@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deixis.apps.common.console import Reporter
-from deixis.apps.common.runs import explained, opened_index
+from deixis.apps.common.runs import opened_index
+from deixis.files import explained
 from deixis.indexing.approximate import Approximate, GraphSettings, build
 
 __all__ = ["approximate"]

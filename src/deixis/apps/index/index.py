@@ -19,7 +19,7 @@ from deixis.apps.common.dataset import encode_source, read
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import AT, load_encoder, save_encoder, tell_weights
 from deixis.apps.common.options import ComputeSettings, Reading
-from deixis.apps.common.runs import explained, free_name, opened_index, run_folder
+from deixis.apps.common.runs import free_name, opened_index, run_folder
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.index.approximate import approximate
 from deixis.apps.index.dims_cost import codes_sentence, cost_sentence
@@ -44,7 +44,7 @@ from deixis.engine.features.image_call import image_call, same_call
 from deixis.engine.features.store import FeatureStore
 from deixis.engine.training import launch
 from deixis.errors import DeixisError
-from deixis.files import clear_partial
+from deixis.files import clear_partial, explained
 from deixis.indexing import changes
 from deixis.indexing.approximate import package
 from deixis.indexing.changes import build

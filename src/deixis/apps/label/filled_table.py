@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from deixis.apps.common.runs import explained
 from deixis.apps.label.cells import harmless
 from deixis.data.readers.captions import decode, is_text
 from deixis.data.readers.cells import plain_text
 from deixis.data.readers.formats.tables import delimiter
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 
 __all__ = ["ChangedMeanwhile", "EntryType", "FilledTable"]
 

@@ -15,14 +15,14 @@ from deixis.apps.common.dataset import CheckedDataset, check_and_read, embed, re
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.common.options import ComputeSettings, Reading
-from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.runs import writable
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.label.cells import write_rows
 from deixis.apps.label.label_table import COLUMNS
 from deixis.data.readers.formats.triplets import COLUMNS as TRIPLET
 from deixis.data.readers.formats.triplets import VOTE
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.nn.dual import DualEncoder
 from deixis.types import Member, Source, place
 

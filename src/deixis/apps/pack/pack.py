@@ -8,10 +8,11 @@ from pathlib import Path
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained, writable
+from deixis.apps.common.runs import writable
 from deixis.data.readers.captions import excerpt
 from deixis.data.writers.pack import Packed, check_place
 from deixis.data.writers.pack import pack as write
+from deixis.files import explained
 
 __all__ = ["pack"]
 

@@ -16,13 +16,13 @@ from PIL import Image
 from deixis.apps.common.console import Reporter
 from deixis.apps.common.formatting import counted
 from deixis.apps.common.options import Reading
-from deixis.apps.common.runs import explained, run_folder, writable
+from deixis.apps.common.runs import run_folder, writable
 from deixis.apps.label.cells import harmless
 from deixis.apps.predict.capable import open_method
 from deixis.apps.predict.pictures import BatchPredictor, Named, Prediction, pictures_of, predict
 from deixis.apps.predict.settings import PredictOutput, PredictSettings
 from deixis.errors import DeixisError
-from deixis.files import atomic_path
+from deixis.files import atomic_path, explained
 from deixis.types import Detections, Segments
 from deixis.types.detections import coco_json
 from deixis.types.protocols import AnyMethod

@@ -15,7 +15,7 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.loading import tell_weights
 from deixis.apps.common.options import Reading
 from deixis.apps.common.resume import RESULT, begin, finished
-from deixis.apps.common.runs import Clock, explained, reserve, versions
+from deixis.apps.common.runs import Clock, reserve, versions
 from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.train import method_runs
@@ -44,7 +44,7 @@ from deixis.engine.training.shard import Shards
 from deixis.engine.training.stages import group_size
 from deixis.engine.training.train import Numerics, Training, fit
 from deixis.errors import DeixisError
-from deixis.files import write_json
+from deixis.files import explained, write_json
 from deixis.nn.compute import computing
 from deixis.ops.collective import rank, total, world_size
 from deixis.ops.sharding import has_shares

