@@ -23,7 +23,7 @@ from deixis.engine.claims.trials import BACKEND, TrialBackend
 from deixis.engine.claims.units import Instalment, restore
 from deixis.engine.claims.verdicts import PairedComparison, overall
 from deixis.errors import DeixisError
-from deixis.files import atomic_path, explained
+from deixis.files import atomic_path, clear_partial, explained
 from deixis.methods import list_methods, read
 from deixis.types import Claim
 
@@ -60,6 +60,7 @@ def claim(
         for design in designs:
             design = _led(design, chosen)
             with explained(Path(folder, design.paper), "--folder"):
+                clear_partial(Path(folder, design.paper))
                 tuned = _try(design, Path(folder, design.paper), (jobs, share), talk, keep)
             chosen.append((design, tuned))
     except claims.OutOfTime as rest:
