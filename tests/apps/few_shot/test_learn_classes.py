@@ -145,6 +145,17 @@ def test_captions_without_labels_are_refused_with_both_cures(place: Path) -> Non
     assert not (place / "none").exists()
 
 
+def test_sub_folders_are_the_classes_though_captions_lie_beside_the_images(place: Path) -> None:
+    data = labelled(place / "told", 32)
+    for image in data.rglob("*.png"):
+        image.with_suffix(".txt").write_text(f"a {image.parent.name} square\n", encoding="utf-8")
+    answer = deixis("adapt", data, "--method", "tip", *FLAGS, "--out", place / "told-run")
+    assert answer.code == 0, answer.err
+    assert f"The {len(COLOURS)} sub-folders are the classes." in answer.err
+    classes = json.loads((place / "told-run" / "result.json").read_text())["per_class"]
+    assert set(classes) == set(COLOURS)
+
+
 def test_impossible_settings_are_told_before_data_is_checked(place: Path) -> None:
     data = labelled(place / "few", 6)
     for flags, found in {

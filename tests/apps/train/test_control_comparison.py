@@ -14,7 +14,7 @@ from torch import nn
 
 from deixis import engine
 from deixis.apps.train import control_comparison
-from deixis.apps.train.captions import caption_notes, cut_notes, with_folder_labels, with_texts
+from deixis.apps.train.captions import caption_notes, cut_notes, with_classes, with_texts
 from deixis.apps.train.method_runs import load_method
 from deixis.apps.train.train import train
 from deixis.errors import DeixisError
@@ -42,10 +42,10 @@ def source(*samples: Sample) -> Source:
 
 def test_sub_folders_with_captions_beside_the_pictures_are_classes_for_what_learns_both() -> None:
     named = source(Sample("a/1.png", None, ("one",)), Sample("b/1.png", None, ("two",)))
-    assert [each.label for each in with_folder_labels(METHOD, named).samples] == ["a", "b"]
-    assert [each.label for each in with_folder_labels("clip", named).samples] == [None, None]
+    assert [each.label for each in with_classes(METHOD, named).samples] == ["a", "b"]
+    assert [each.label for each in with_classes("clip", named).samples] == [None, None]
     flat = source(Sample("1.png", None, ("one",)), Sample("b/1.png", None, ("two",)))
-    assert with_folder_labels(METHOD, flat) is flat
+    assert with_classes(METHOD, flat) is flat
 
 
 def test_captions_are_counted_and_class_names_are_said_to_be_the_control() -> None:

@@ -22,6 +22,7 @@ from deixis.apps.common.sentences import in_points
 from deixis.apps.few_shot.classifier import FewShotClassifier
 from deixis.apps.few_shot.classifier_inputs import model_of
 from deixis.apps.index.index import write_index
+from deixis.data.class_folders import with_folder_labels
 from deixis.data.splits import concept_groups
 from deixis.engine.adaptation.divisions import division_seed
 from deixis.engine.features.cells import image_cells
@@ -85,7 +86,7 @@ def learn_classes(
     overrides = _settled(method, settings)
     settings = with_splits(settings, slow=True)
     _reservation = free_name(out, overwrite)
-    source = _labelled(source, method, talk)
+    source = _labelled(with_folder_labels(source), method, talk)
     encoder = model_of(settings.model)
     collection = check_and_read(source, talk)
     source = collection.source

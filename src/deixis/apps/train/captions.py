@@ -14,6 +14,7 @@ from deixis.apps.common.options import Reading
 from deixis.apps.common.overrides import parse_overrides
 from deixis.apps.label.label_table import DRAFT
 from deixis.apps.train.settings import TrainSettings
+from deixis.data.class_folders import with_folder_labels
 from deixis.data.column_questions import asked_one_by_one
 from deixis.data.readers.columns import Columns
 from deixis.data.readers.formats.text_tables import read_texts
@@ -30,7 +31,7 @@ __all__ = [
     "cut_notes",
     "read_learned",
     "with_captions",
-    "with_folder_labels",
+    "with_classes",
     "with_sentences",
     "with_texts",
 ]
@@ -49,7 +50,7 @@ def with_captions(name: str, source: Source, settings: TrainSettings) -> Source:
     """
     source = asked_one_by_one(source, settings.ask) if settings.ask else source
     found = with_sentences(source, settings.sentences) if settings.sentences else source
-    found = with_folder_labels(name, with_texts(found, settings.texts) if settings.texts else found)
+    found = with_classes(name, with_texts(found, settings.texts) if settings.texts else found)
     notes = caption_notes(name, found, parse_overrides(name, settings.set, settings.config))
     return dataclasses.replace(found, notes=(*found.notes, *notes))
 
@@ -139,29 +140,16 @@ def _cure(path: str, drafts: int) -> str:
     return "Write one for this data, with rows path,caption: deixis caption DATA --model RUN --out texts.csv"
 
 
-def with_folder_labels(name: str, source: Source) -> Source:
-    """The source with the class folder of each picture as its label, where a method learns classes and the data gives
-    captions alone: of a folder with captions beside the pictures the sub-folders are the classes.
+def with_classes(name: str, source: Source) -> Source:
+    """The source with sub-folders as labels, where a method reads labels beside captions, see `with_folder_labels`.
 
     Args:
         name: of the method.
         source: of the run.
     """
     card = read_method(name).card
-    labels = any(need.name == "labels" for need in card.needs)
-    if not (card.control and labels) or any(sample.label for sample in source.samples):
-        return source
-    folders = [_class_folder(sample) for sample in source.samples]
-    if not all(folders) or len(set(folders)) < 2:
-        return source
-    samples = tuple(dataclasses.replace(each, label=label) for each, label in zip(source.samples, folders, strict=True))
-    note = f"The {len(set(folders))} sub-folders are the classes."
-    return dataclasses.replace(source, samples=samples, notes=(*source.notes, note))
-
-
-def _class_folder(sample: Sample) -> str:
-    parts = sample.id.split("/")[:-1]
-    return "/".join(parts[1:] if sample.split and len(parts) > 1 else parts[:1])
+    reads = card.control and any(need.name == "labels" for need in card.needs)
+    return with_folder_labels(source) if reads else source
 
 
 def caption_notes(name: str, source: Source, changed: Mapping[str, object]) -> list[str]:
