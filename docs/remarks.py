@@ -275,6 +275,21 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "of the others; whether it only learns more slowly was not tested."
     ),
     (
+        "sentence_attention",
+        "It does so where a colour or a size is asked of a thing.",
+    ): (
+        "It is the other way round: only the scale and the shift learned anything of such questions. The gate ends "
+        "below where random weights begin, and so does the network without a sentence."
+    ),
+    (
+        "sentence_attention",
+        "It does so where it is asked how one thing lies to another.",
+    ): (
+        "A scale and a shift made of the same sentence show it better. The gate learned it, too, and ends far above "
+        "the network without a sentence; since that one ends below where random weights begin, no verdict stands on "
+        "it."
+    ),
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
