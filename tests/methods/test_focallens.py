@@ -60,6 +60,72 @@ def test_instructions_that_are_empty_a_page_long_or_not_one_an_image_are_refused
             method.encode_about(images, instructions)
 
 
+def read_by_a_language_model(**settings: Any) -> Any:
+    torch.manual_seed(0)
+    config = dataclasses.replace(focallens.Config.tiny(), lm="tiny", grid=2, **settings)
+    return focallens.Method(config, encoder=zoo.load("tiny"), lm=zoo.load_part("lm", "tiny")).eval()
+
+
+def test_a_language_model_reads_any_tower_s_cells_and_then_the_instruction_in_a_batch_as_alone() -> None:
+    method, images = read_by_a_language_model(), batch().images
+    told = method.encode_about(images, ("the colour", "the size of the thing in it", "the colour"))
+    torch.testing.assert_close(told.norm(dim=1), torch.ones(3))
+    alone = method.encode_about(images[:1], ("the colour",))
+    torch.testing.assert_close(told[:1], alone)
+    assert (alone - method.encode_about(images[:1], ("the size",))).abs().max() > 1e-3, "the instruction is read"
+    assert (alone - method.encode_about(images[1:2], ("the colour",))).abs().max() > 1e-3, "and the picture"
+
+
+@pytest.mark.parametrize("trains", ["projector", "lora", "all"])
+def test_a_language_model_learns_as_much_as_it_is_to_and_pictures_without_instruction_stay(trains: Any) -> None:
+    method, images = read_by_a_language_model(trains=trains), batch().images
+    before = method.encode_image(images)
+    [stage] = engine.stages(method)
+    chosen = engine.enter(method, stage)
+    engine.backward(method, batch(), Progress(stage=stage.name))
+    moved = {name for name, value in chosen.items() if value.grad is not None and value.grad.any()}
+    learned = {"logit_scale", "condition"} | ({"lm"} if trains != "projector" else set())
+    assert {name.partition(".")[0] for name in moved} == learned
+    torch.optim.SGD(chosen.values(), lr=0.1).step()
+    torch.testing.assert_close(method.eval().encode_image(images), before, rtol=0, atol=0)
+
+
+def test_a_language_model_learns_to_look_at_what_the_instruction_names() -> None:
+    method = read_by_a_language_model(trains="all", absent=0.0)
+    images = torch.stack([torch.full((3, 32, 32), -1.0).index_fill(0, torch.tensor(i), 1.0) for i in (0, 2)])
+    images = torch.cat([images, images])
+    images[2:, :, 8:24, 8:24] = 0.0  # the last two have a patch
+    instructions = ["the colour"] * 4 + ["the size"] * 4
+    asked = dataclasses.replace(
+        batch(("red", "blue", "red", "blue", "small", "small", "big", "big")),
+        images=torch.cat([images, images]),
+        extra={"instruction": tuple((each,) for each in instructions)},
+    )
+    [stage] = engine.stages(method)
+    chosen = list(engine.enter(method, stage).values())
+    optimiser = torch.optim.Adam(chosen, lr=3e-3)
+    for step in range(120):
+        optimiser.zero_grad()
+        engine.backward(method, asked, Progress(step=step, stage=stage.name))
+        optimiser.step()
+    method.eval()
+    for name, values in (
+        ("the colour", ("red", "blue", "red", "blue")),
+        ("the size", ("small", "small", "big", "big")),
+    ):
+        told = ("red", "blue") if name == "the colour" else ("small", "big")
+        texts = method._read(told)
+        found = (method.encode_about(images, [name] * 4) @ texts.T).argmax(dim=1)
+        assert [told[i] for i in found.tolist()] == list(values)
+
+
+def test_cells_and_words_beyond_what_the_language_model_reads_are_refused() -> None:
+    method = read_by_a_language_model()
+    method.lm.context_length = 8
+    with pytest.raises(DeixisError, match=r"4 cells of a picture and 6 tokens .* Average the cells"):
+        method.encode_about(batch().images[:1], ["the colour"])
+
+
 def test_a_tenth_of_the_samples_have_no_instruction_and_others_in_another_step() -> None:
     ids = [str(i) for i in range(400)]
     absent = [Progress(step=step).uniform("absent", ids, 1)[:, 0] < 0.1 for step in (1, 2)]

@@ -8,6 +8,7 @@ vector an image. W starts at 0, where it is the plain encoder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
@@ -55,9 +56,9 @@ class Method(same_triplets.Method):
         nn.init.zeros_(self.gate.bias)
 
     def _vectors(
-        self, images: Float[Tensor, "B 3 H W"], instruction: Float[Tensor, "B E"], real: Bool[Tensor, " B"]
+        self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str], real: Bool[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:
-        weight = 1 + self.gate(instruction) * real[:, None]
+        weight = 1 + self.gate(self._read(instructions)) * real[:, None]
         return F.normalize(self.encoder.encode_image(images) * weight, dim=-1)
 
 

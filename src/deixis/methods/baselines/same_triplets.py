@@ -158,7 +158,7 @@ class Method(nn.Module):
         assert batch.images is not None
         assert batch.captions is not None
         answers = [each[0] for each in batch.captions]
-        instructions = self._read(drawn_instructions(batch, progress))
+        instructions = drawn_instructions(batch, progress)
         real = progress.uniform("absent", batch.ids, 1)[:, 0] >= self.config.absent
         image = self._vectors(batch.images, instructions, real.to(batch.images.device))
         return Features({"image": image, "text": self._read(answers), "answer": answer_keys(answers).to(image.device)})
@@ -169,7 +169,7 @@ class Method(nn.Module):
         return self._texts(encoder.text_tower, lambda new: encoder.encode_text(encoder.tokenize(new)), texts)
 
     def _vectors(
-        self, images: Float[Tensor, "B 3 H W"], instruction: Float[Tensor, "B E"], real: Bool[Tensor, " B"]
+        self, images: Float[Tensor, "B 3 H W"], instructions: Sequence[str], real: Bool[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:
         """Vectors of images under instructions, which some do not have; here all are alike."""
         return self.encoder.encode_image(images)
@@ -199,7 +199,7 @@ class Method(nn.Module):
         """
         require_instructions(self.encoder, instructions, len(images))
         everywhere = torch.ones(len(images), dtype=torch.bool, device=images.device)
-        return self._vectors(images, self._read(instructions), everywhere)
+        return self._vectors(images, instructions, everywhere)
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Image embeddings without an instruction, rows of length 1."""

@@ -79,9 +79,11 @@ def load(name: Any, *, source: Source | None = None, seed: int = 0) -> LanguageM
 
 
 def _texts(source: Source) -> list[str]:
-    """What a new language model will read or say: captions, or labels, and questions and answers in columns."""
+    """What a new language model will read or say: captions, or labels, and in columns questions, answers, and the
+    wordings of instructions."""
     asked = (sample.extra.get(column) for sample in source.samples for column in ("question", "answer"))
-    return [*texts_of(source), *(text for text in asked if isinstance(text, str))]
+    told = {text for sample in source.samples for text in sample.extra.get("instruction") or ()}
+    return [*texts_of(source), *(text for text in asked if isinstance(text, str)), *sorted(told)]
 
 
 def _new(tokenizer: Tokenizer, size: str, name: str, seed: int) -> CausalLm:
