@@ -290,6 +290,36 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "it."
     ),
     (
+        "sentence_attention",
+        "A softmax over channels shows it better than a sigmoid of each.",
+    ): "It is the other way round: with a sigmoid answers are shown better, in every seed.",
+    (
+        "sentence_attention",
+        "Gates of all maps show it better than one of the last.",
+    ): (
+        "It is the other way round, in every seed. With a softmax each gate divides its map by about the number of its "
+        "channels; whether gates of all maps are better with a sigmoid was not tried."
+    ),
+    (
+        "uniter",
+        "Trained with transport, the plan that carries words to regions is sharper than after training with a uniform "
+        "one or with none: its entropy falls shorter of the uniform plan's.",
+    ): (
+        "Transport does not sharpen the plan beyond what training without it does. With a uniform plan it ends below "
+        "where it began, so that it is no rival to be measured by: a uniform plan flattens."
+    ),
+    (
+        "uniter",
+        "Of 300 labelled expressions a pre-trained model learns more than the same start without pre-training.",
+    ): (
+        "Nothing of the pre-training is left in what it learns: both find as many. Both begin with the words of a "
+        "language model that was trained elsewhere."
+    ),
+    (
+        "variational_context",
+        "Encoder term and prior term both help.",
+    ): "Without either it finds about as many; a small help by the prior term can't be excluded.",
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
