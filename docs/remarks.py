@@ -320,6 +320,17 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "Encoder term and prior term both help.",
     ): "Without either it finds about as many; a small help by the prior term can't be excluded.",
     (
+        "variational_context",
+        "A posterior whose unary term is the context's finds more than the released one, where it cancels.",
+    ): "Both forms find as many, to less than what would be worth having.",
+    (
+        "variational_context",
+        "Trained without labels it chooses better than chance, and than drawing among those of the noun.",
+    ): (
+        "Without labels it ends below where random weights begin, and below chance. To draw among the things of the "
+        "noun, as a detector names them, is far better and needs no training."
+    ),
+    (
         "plip",
         "Telling colours from a grey picture and masked attributes from the rest helps captions find people.",
     ): (
