@@ -327,8 +327,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "variational_context",
         "Trained without labels it chooses better than chance, and than drawing among those of the noun.",
     ): (
-        "Without labels it ends below where random weights begin, and below chance. Who knows what each region shows and "
-        "draws among those of the noun is far better, without training."
+        "Without labels it ends below where random weights begin, and below chance. Who knows what each region shows "
+        "and draws among those of the noun is far better, without training."
     ),
     (
         "plip",
