@@ -154,6 +154,9 @@ def test_sub_folders_are_the_classes_though_captions_lie_beside_the_images(place
     assert f"The {len(COLOURS)} sub-folders are the classes." in answer.err
     classes = json.loads((place / "told-run" / "result.json").read_text())["per_class"]
     assert set(classes) == set(COLOURS)
+    assert set(front.FewShotClassifier("tiny", "tip", shots=3).fit(data).classes_) == set(COLOURS)
+    measured = deixis("eval", data, "--model", "tiny", "--protocol", "zero-shot", "--out", place / "told-eval")
+    assert f"of {len(COLOURS)} classes" in measured.err
 
 
 def test_impossible_settings_are_told_before_data_is_checked(place: Path) -> None:

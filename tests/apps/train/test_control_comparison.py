@@ -40,9 +40,10 @@ def source(*samples: Sample) -> Source:
     return Source("toys", Path(), "labels", "by hand", samples)
 
 
-def test_sub_folders_with_captions_beside_the_pictures_are_classes_for_what_learns_both() -> None:
+def test_sub_folders_with_captions_beside_the_pictures_are_classes_for_what_reads_labels() -> None:
     named = source(Sample("a/1.png", None, ("one",)), Sample("b/1.png", None, ("two",)))
     assert [each.label for each in with_classes(METHOD, named).samples] == ["a", "b"]
+    assert [each.label for each in with_classes("coop", named).samples] == ["a", "b"]
     assert [each.label for each in with_classes("clip", named).samples] == [None, None]
     flat = source(Sample("1.png", None, ("one",)), Sample("b/1.png", None, ("two",)))
     assert with_classes(METHOD, flat) is flat

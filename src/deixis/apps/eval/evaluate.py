@@ -20,6 +20,7 @@ from deixis.apps.eval.models import load_model, was_trained_on
 from deixis.apps.eval.place_sentence import place_sentence
 from deixis.apps.eval.settings import EvalSettings
 from deixis.apps.predict.capable import open_method
+from deixis.data.class_folders import with_folder_labels
 from deixis.data.column_questions import with_column_questions
 from deixis.engine.evaluation.data import EvalData, EvalSet
 from deixis.engine.evaluation.model import EvalModel
@@ -98,7 +99,7 @@ def evaluate(
         raise DeixisError(f"{PAIRS} scores results again, and no run is named that does.", "Name one: --rerank RUN")
     _reservation = free_name(Path(out), overwrite)
     talk, clock = Reporter(quiet), Clock()
-    source = with_column_questions(data if isinstance(data, Source) else read(data, reading), settings.ask)
+    source = _source(data, settings, reading)
 
     def check(some: Source) -> EvalSet:
         checked = check_and_read(some, talk)
@@ -164,6 +165,13 @@ def _models(settings: EvalSettings) -> list[EvalModel]:
     if twice is not None:
         raise DeixisError(f"The encoder {twice!r} is named twice.", "Name each once.")
     return [load_image_side(name) for name in settings.encoders]
+
+
+def _source(data: str | Source, settings: EvalSettings, reading: Reading | None) -> Source:
+    """What is measured on: with questions made of columns, and labels where a protocol is named that reads them."""
+    source = with_column_questions(data if isinstance(data, Source) else read(data, reading), settings.ask)
+    labels = any("labels" in read_protocol(name).fields for name in settings.protocol)
+    return with_folder_labels(source) if labels else source
 
 
 def _jobs(data: EvalData, settings: EvalSettings, talk: Reporter) -> tuple[list[_Job], Mapping[str, str]]:

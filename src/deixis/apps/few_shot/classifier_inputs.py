@@ -17,6 +17,7 @@ from PIL import Image
 from deixis import zoo
 from deixis.apps.common.dataset import read
 from deixis.apps.common.formatting import counted
+from deixis.data.class_folders import with_folder_labels
 from deixis.data.quality.check import duplicates
 from deixis.data.quality.image_probe import ImageProbe, probe_image
 from deixis.data.splits import concept_groups
@@ -188,7 +189,7 @@ def labelled(given: Any, labels: Any = None, side: str = "") -> tuple[list[Sampl
     if labels is None and isinstance(given, str | os.PathLike):
         given = read(os.fspath(given))
     if labels is None and isinstance(given, Source):
-        labelled = [sample for sample in given.samples if sample.label]
+        labelled = [sample for sample in with_folder_labels(given).samples if sample.label]
         if not labelled:
             raise DeixisError(
                 f"{given.root} holds {len(given.samples)} images without a label: there are no classes to learn.",

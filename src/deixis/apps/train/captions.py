@@ -141,14 +141,13 @@ def _cure(path: str, drafts: int) -> str:
 
 
 def with_classes(name: str, source: Source) -> Source:
-    """The source with sub-folders as labels, where a method reads labels beside captions, see `with_folder_labels`.
+    """The source with sub-folders as labels, where a method reads labels, see `with_folder_labels`.
 
     Args:
         name: of the method.
         source: of the run.
     """
-    card = read_method(name).card
-    reads = card.control and any(need.name == "labels" for need in card.needs)
+    reads = any(need.name == "labels" for need in read_method(name).card.needs)
     return with_folder_labels(source) if reads else source
 
 
