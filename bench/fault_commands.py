@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from deixis.apps.search.calibration import is_stale
 from deixis.data.datasets.sources.wheels import CLIP_BPE
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.indexing.index import Index
@@ -34,7 +35,12 @@ __all__ = [
 
 _PICTURES, _NEW = 72, 24
 _TABLE = "captions.csv"
+_OWED = "to be measured again"
 _DOWNLOAD = 1.5  # seconds that a download takes, so that a kill can come while it goes on
+
+
+def _before_or_after(before: str, after: str) -> set[str]:
+    return {before, after}
 
 
 class Command(NamedTuple):
@@ -49,6 +55,7 @@ class Command(NamedTuple):
         program: what Python runs.
         out: where OUT is in the folder of a trial, beside `cache`.
         wheels: requirements that a package index on this machine has for it.
+        whole: of the states before and after, those in which what lies at OUT is whole.
     """
 
     arguments: tuple[str, ...]
@@ -59,6 +66,7 @@ class Command(NamedTuple):
     program: tuple[str, ...] = ("-m", "deixis")
     out: str = "out"
     wheels: tuple[str, ...] = ()
+    whole: Callable[[str, str], set[str]] = _before_or_after
 
 
 def files_digest(out: Path, *patterns: str) -> str:
@@ -74,13 +82,18 @@ def weights_digest(out: Path) -> str:
 
 
 def index_digest(out: Path) -> str:
-    """A digest of ids and vectors, however they are laid out in files, and of what searches are judged by; the index
-    must be sound."""
+    """Digests of ids and vectors, however they are laid out in files, and of what searches are judged by, or that this
+    is to be measured again; the index must be sound."""
     opened = Index.open(out / "index", verify=True)
-    digest = hashlib.sha256(weights_digest(out).encode() + files_digest(out, "relevance.json").encode())
+    digest = hashlib.sha256(weights_digest(out).encode())
     for row, item in sorted(opened.items(), key=lambda pair: str(pair[1]["id"])):
         digest.update(str(item["id"]).encode() + b"\0" + opened.vector(row).tobytes())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()} {_OWED if is_stale(out) else files_digest(out, 'relevance.json')}"
+
+
+def _or_owed(before: str, after: str) -> set[str]:
+    """An index that is changed says first that its searches are to be measured again, and is whole all the while."""
+    return {before, after, *(f"{each.split()[0]} {_OWED}" for each in (before, after))}
 
 
 def curves_digest(out: Path) -> str:
@@ -103,7 +116,9 @@ COMMANDS = {
     "train, frozen columns": Command(("train", "gist", *_TRAIN[2:], *_STEPS), weights_digest, resumes=True),
     "adapt": Command(("adapt", "DATA", "--model", "tiny", "--out", "OUT"), index_digest),
     "index": Command(_INDEX, index_digest),
-    "index --update": Command(("index", "MORE", "--out", "OUT", "--update"), index_digest, begins_with=_INDEX),
+    "index --update": Command(
+        ("index", "MORE", "--out", "OUT", "--update"), index_digest, begins_with=_INDEX, whole=_or_owed
+    ),
     "pack": Command(("pack", "DATA", "--shards", "OUT", "--size", "10"), lambda out: files_digest(out, "*")),
     "claim": Command(("OUT",), curves_digest, resumes=True, program=("-m", "tests.toy_claims")),
     "data get": Command(

@@ -152,7 +152,7 @@ def run_trial(command: Command, around: Surroundings, start: Path, wanted: str, 
             orphans = _kill(process, command.ranks)
         spent = time.perf_counter() - begun
         there = _state(command, out)
-        half = not command.resumes and out.exists() and there not in (before or wanted, wanted)
+        half = not command.resumes and out.exists() and there not in command.whole(before or wanted, wanted)
         can_repeat = command.resumes or bool(command.begins_with)
         if can_repeat or there != wanted:  # else all was done, and the command would refuse the name that is taken
             spent += _to_the_end(command, place, around)

@@ -54,6 +54,14 @@ def test_a_trial_tells_what_is_half_written_under_the_final_name(
     assert (trial.killed, trial.half_written, trial.orphans, trial.left) == (True, True, False, (".a.part",))
 
 
+def test_an_index_that_says_that_searches_are_to_be_measured_again_is_whole_and_one_judged_by_another_s_is_not() -> (
+    None
+):
+    whole = COMMANDS["index --update"].whole("a 1", "b 2")
+    assert whole == {"a 1", "a to be measured again", "b to be measured again", "b 2"}
+    assert COMMANDS["index"].whole("b 2", "b 2") == {"b 2"}
+
+
 def test_the_page_sums_the_kills_of_a_command() -> None:
     row = {"verb": "pack", "kills": 3, "equal": 3, "half_written": 0, "orphans": 0, "left": 1, "seconds_lost": 1.0}
     page = faults_page([row, {**row, "kills": 1, "equal": 0, "seconds_lost": 5.0}], [], "made", table)
