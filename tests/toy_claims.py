@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deixis.apps.claim import claim as app
 from deixis.data.loading.sampler import Draw
 from deixis.engine.claims import claims
 from deixis.engine.claims.claim_tasks import TrainingTask
@@ -127,6 +126,8 @@ def verb_with_toys(monkeypatch: pytest.MonkeyPatch, method: SimpleNamespace, roo
         method: has the claims that are tried, as `claims`.
         root: of the repository that it takes its code to lie in.
     """
+    from deixis.apps.claim import claim as app  # processes of the toy claim start without it
+
     monkeypatch.setattr(app, "read", lambda name: method)
     monkeypatch.setattr(app, "list_methods", lambda: ["line"])
     monkeypatch.setattr(app, "repository", lambda file: root)

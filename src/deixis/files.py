@@ -24,10 +24,10 @@ __all__ = [
     "cache_dir",
     "clear_partial",
     "content_hash",
+    "disk_refusal",
     "explained",
     "is_partial",
     "public_name",
-    "refusal",
     "temporary_folder",
     "write_json",
 ]
@@ -219,13 +219,13 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError | None:
+def disk_refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError | None:
     """What a disk refused, in words; None where it was nothing that a user could mend.
 
     Args:
         error: what the system said.
         out: what was being written.
-        flag: of the command, by which another place is chosen.
+        flag: of the command, by which another place is chosen; or what else can be another.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DeixisError(f"The disk is full at {out.absolute().parent}.", "Free some space and run again.")
@@ -241,7 +241,7 @@ def refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError | Non
 
 @contextlib.contextmanager
 def explained(out: Path, flag: str = "--out") -> Iterator[None]:
-    """Says in words what a disk refuses while `out` is written, see `refusal`.
+    """Says in words what a disk refuses while `out` is written, see `disk_refusal`.
 
     Raises:
         DeixisError: the disk is full, or refuses.
@@ -249,6 +249,6 @@ def explained(out: Path, flag: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if (found := refusal(error, out, flag)) is None:
+        if (found := disk_refusal(error, out, flag)) is None:
             raise
         raise found from error

@@ -55,14 +55,13 @@ def claim(
     designs, chosen = _to_run(every, ledger, everything or settings.missing, talk)
     keep, jobs, folder = _keeper(designs, settings, ledger, talk), settings.jobs or os.cpu_count() or 1, settings.folder
     share = _share(designs, settings, ledger if keep is not None else None, talk)
-    _tell_costs(designs, (Path(folder), jobs), ledger, talk)
     try:
-        for design in designs:
-            design = _led(design, chosen)
-            with explained(Path(folder, design.paper), "--folder"):
-                clear_partial(Path(folder, design.paper))
-                tuned = _try(design, Path(folder, design.paper), (jobs, share), talk, keep)
-            chosen.append((design, tuned))
+        with explained(Path(folder), "--folder"):
+            _tell_costs(designs, (Path(folder), jobs), ledger, talk)
+            for design in designs:
+                design, place = _led(design, chosen), Path(folder, design.paper)
+                clear_partial(place)
+                chosen.append((design, _try(design, place, (jobs, share), talk, keep)))
     except claims.OutOfTime as rest:
         talk.result(
             f"Stopped after {settings.minutes:g} minutes. {rest.missing} runs of {design.paper} are missing, and "
@@ -173,7 +172,8 @@ def _keeper(designs: Sequence[Design], settings: ClaimSettings, ledger: Ledger |
 
     def keep(rows: Rows, verdicts: Rows, trials: Rows, design: Design) -> None:
         ledger.require(design.paper, read(design.paper).claims)
-        ledger.add(rows, verdicts, trials)
+        with explained(ledger.claims, "copy of the repository"):
+            ledger.add(rows, verdicts, trials)
         talk.say(f"Rows were added to {ledger.claims}, {ledger.verdicts} and {ledger.trials}.")
 
     return keep

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deixis.errors import DeixisError
-from deixis.files import refusal
+from deixis.files import disk_refusal
 
 __all__ = ["run_in_subprocesses"]
 
@@ -93,7 +93,7 @@ def _child(work: Work, tell: Connection, parent: int, jobs: int) -> None:
     try:
         work()
     except (DeixisError, OSError) as error:
-        told = refusal(error, Path(error.filename or "."), "--folder") if isinstance(error, OSError) else error
+        told = disk_refusal(error, Path(error.filename or "."), "--folder") if isinstance(error, OSError) else error
         if told is None:
             raise
         tell.send((told.found, told.cure))
