@@ -739,6 +739,22 @@ def test_a_signal_that_comes_while_python_lets_go_of_something_stops_the_command
     assert done.stderr.strip().startswith("Stopped. No partial file was left")
 
 
+def test_a_signal_that_comes_while_a_module_is_imported_stops_the_command_once_it_is(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nprint('imported')\n")
+    script = (
+        "import sys, time\n"
+        "from deixis import cli\n"
+        "def run(verb, arguments):\n"
+        "    import slow\n"
+        "    time.sleep(30)\n"
+        "cli._run = run\n"
+        "sys.exit(cli._guarded('check', []))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "imported\n")
+    assert done.stderr.strip().startswith("Stopped. No partial file was left")
+
+
 def test_a_signal_that_code_in_c_swallows_stops_the_next_turn_of_a_long_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(verb: str, arguments: Sequence[str]) -> int:
         with Reporter(quiet=True).bar("pictures") as update:
@@ -749,13 +765,12 @@ def test_a_signal_that_code_in_c_swallows_stops_the_next_turn_of_a_long_loop(mon
         raise AssertionError
 
     monkeypatch.setattr(cli, "_run", run)
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        assert cli._guarded("check", []) == 128 + signal.SIGTERM
-    finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    handlers = [signal.getsignal(each) for each in signals]
+    assert cli._guarded("check", []) == 128 + signal.SIGTERM
     raise_if_stopped()  # once the command has ended, nothing is left of it
+    assert [signal.getsignal(each) for each in signals] == handlers
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from deixis.apps.common.verbs import command, read_verb, verbs
 from deixis.errors import STOPPED_BY, DeixisError, Stopped, raise_if_stopped
@@ -100,7 +100,12 @@ def _to_stderr(text: str) -> None:
 
 def _leave(code: int) -> NoReturn:
     """Ends the process; one of several ranks at once, since threads of gloo, torn down at the end of the interpreter,
-    now and then abort it after all is done, which `torchrun` takes for a failure."""
+    now and then abort it after all is done, which `torchrun` takes for a failure. Ctrl-C ends what is left of it
+    without a word, since all has been said."""
+    if "signal" in sys.modules:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if os.environ.get("WORLD_SIZE", "1") != "1" and "torch.distributed" in sys.modules:
         sys.stderr.flush()
         os._exit(code)
@@ -128,29 +133,9 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(verbs())}."
         _to_stderr(f"deixis: there is no command {verb!r}. {hint}")
         return 2
-    import signal  # it takes a millisecond to load, of the twenty in which help answers
-
-    STOPPED_BY.clear()
-
-    def stop(number: int, frame: Any) -> None:
-        STOPPED_BY.append(number)
-        raise_if_stopped()
-
-    def ignored(told: Any) -> None:
-        if isinstance(told.exc_value, Stopped):  # it came while Python let go of something, where nothing is raised
-            import threading
-
-            threading.Timer(0.01, os.kill, (os.getpid(), STOPPED_BY[-1])).start()
-        else:
-            before(told)
-
-    before, sys.unraisablehook = sys.unraisablehook, ignored
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handled = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]  # ignored under nohup
-    for each in handled:
-        signal.signal(each, stop)
     try:
-        return _run(verb, arguments)
+        with _stoppable():
+            return _run(verb, arguments)
     except BaseException as error:
         if STOPPED_BY:  # whatever was raised: a library in C that is being imported makes an ImportError of it
             _to_stderr(_STOPPED)
@@ -163,8 +148,51 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
         _to_stderr(f"deixis {verb}: {error}")
         return 2
     finally:
-        sys.unraisablehook = before
         STOPPED_BY.clear()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raises `Stopped` where a signal comes; or a moment later, where nothing can be raised."""
+    import signal  # it takes a millisecond to load, of the twenty in which help answers
+
+    STOPPED_BY.clear()
+
+    def stop(number: int, frame: Any) -> None:
+        if number != signal.SIGALRM:
+            STOPPED_BY.append(number)
+        if _is_importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            raise_if_stopped()
+
+    def ignored(told: Any) -> None:
+        if isinstance(told.exc_value, Stopped):  # it came while Python let go of something, where nothing is raised
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            before(told)
+
+    before, sys.unraisablehook = sys.unraisablehook, ignored
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handled = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]  # ignored under nohup
+    handlers = {each: signal.signal(each, stop) for each in (*handled, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter nobody would answer it
+        sys.unraisablehook = before
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+
+
+_AGAIN = 0.02  # seconds, after which a signal that could not be raised where it came is raised
+
+
+def _is_importing(frame: Any) -> bool:
+    """Whether a module is being imported: code in C that is beginning ends the process where something is raised."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 _OUT_OF_MEMORY = (
