@@ -306,19 +306,19 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "one or with none: its entropy falls shorter of the uniform plan's.",
     ): (
         "Transport does not sharpen the plan beyond what training without it does. With a uniform plan it ends below "
-        "where it began, so that it is no rival to be measured by: a uniform plan flattens."
+        "where it began, so that it is no rival to be measured by."
     ),
     (
         "uniter",
         "Of 300 labelled expressions a pre-trained model learns more than the same start without pre-training.",
     ): (
-        "Nothing of the pre-training is left in what it learns: both find as many. Both begin with the words of a "
-        "language model that was trained elsewhere."
+        "Both find about as many: a gain worth having is excluded. Both begin with the word vectors of a text encoder "
+        "that was trained elsewhere."
     ),
     (
         "uniter",
         "Masking one side at a time prepares better for expressions than masking both, at 15 % and, as a stress, 40 %.",
-    ): "No comparison can tell; each would need more seeds. On average masking one side is ahead.",
+    ): "No comparison can tell. On average masking one side is ahead.",
     (
         "variational_context",
         "Encoder term and prior term both help.",
@@ -331,8 +331,8 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "variational_context",
         "Trained without labels it chooses better than chance, and than drawing among those of the noun.",
     ): (
-        "Without labels it ends below where random weights begin, and below chance. Who knows what each region shows "
-        "and draws among those of the noun is far better, without training."
+        "Without labels it ends below where random weights begin, and below chance. A rule that is told what each "
+        "region shows, and draws among those of the noun, is far better, without training."
     ),
     (
         "plip",

@@ -197,7 +197,7 @@ class Method(same_triplets.Method):
                 f"the {lm.context_length} that the language model reads.",
                 "Average the cells: --set grid=4",
             )
-        last = lm.states(inputs, mask)[torch.arange(len(mask)), mask.sum(dim=1) - 1]
+        last = lm.states(inputs, mask)[torch.arange(len(mask), device=mask.device), mask.sum(dim=1) - 1]
         return F.normalize(self.condition.readout(last.float()), dim=-1)
 
 

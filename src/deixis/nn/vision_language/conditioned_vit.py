@@ -35,7 +35,8 @@ def condition_tower(tower: nn.Module) -> Vit:
     if not isinstance(tower, Vit) or tower.config["pool"] != "class":
         raise DeixisError(
             f"{type(tower).__name__} takes no condition: it is no vision transformer that is read at its class token.",
-            "Take a model with one, such as one of CLIP's ViTs: --model ViT-B-32/openai.",
+            "Take a model with one, such as one of CLIP's ViTs, --model ViT-B-32/openai; or let a language model read "
+            "the pictures of any tower: --set lm=smollm2.",
         )
     return tower
 
