@@ -126,13 +126,17 @@ def _plain_logits(method: coop.Method, context: Tensor, image: Tensor, length: i
     return method.scale * F.normalize(image, dim=-1) @ _texts(method, context, length).T
 
 
-def plain_step(method: coop.Method, side: str, shape: Shape, images: Tensor, labels: Tensor) -> Callable[[], None]:
-    """A plain loop over vectors of its own; each call is one step of SGD with the published settings."""
+def plain_step(
+    method: coop.Method, side: str, shape: Shape, images: Tensor, labels: Tensor, kept: Tensor | None = None
+) -> Callable[[], None]:
+    """A plain loop over vectors of its own; each call is one step of SGD with the published settings. `kept` are
+    embeddings of an earlier epoch for `plain with tricks`, which otherwise makes them here."""
     context = method.context.detach().clone().requires_grad_()
     optim, length = coop.Config().optim, shape.length if side == "published" else method.texts.tokens.shape[1]
     settings = {"momentum": optim.momentum, "weight_decay": optim.weight_decay}
     optimiser = torch.optim.SGD([context], lr=optim.learning_rate, **settings)
-    kept = None if side == "published" else _embedded(method, images)
+    if side != "published" and kept is None:
+        kept = _embedded(method, images)
 
     def step() -> None:
         image = _embedded(method, images) if kept is None else kept
@@ -197,12 +201,14 @@ def _memory(shape: Shape, classes: int, side: str) -> float:
     """MB that one step of a side adds to this process at the most."""
     torch.set_num_threads(THREADS)
     method, (images, labels) = model_of(shape, classes), _images(shape, classes)
-    batch = _batch(F.normalize(torch.randn(BATCH, shape.out), dim=-1), labels)
+    kept = F.normalize(torch.randn(BATCH, shape.out), dim=-1)
+    batch = _batch(kept, labels)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first of a process imports torch's compiler, 60 MB
     gc.collect()
     if side == "ours":
         return added_memory(lambda: train(method, itertools.repeat(batch), 1))
-    step = plain_step(method, side, shape, images, labels)
+    # No side runs the image tower before: what it frees the process keeps, and a step would be made of that.
+    step = plain_step(method, side, shape, images, labels, None if side == "published" else kept)
     return added_memory(step)
 
 
