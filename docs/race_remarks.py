@@ -25,8 +25,9 @@ RACES: Mapping[str, str] = {
         "usearch does not look at every vector; the case says which share of the answers it finds."
     ),
     "shards": (
-        "The rows of resuming are older than the records in the index beside a shard (2026-12-01), without which the "
-        "json of each sample was read from the tar. A permutation over a folder's files needs nothing but their names."
+        "Where a run goes on, ours reads the index beside each shard, whose length grows with the samples. A "
+        "permutation over a folder's files needs nothing but their names. Up to 2026-11-25 the json of each sample was "
+        "read from the tar."
     ),
     "embed_folder": (
         "The lost rows are of the image tower in torch, and `onnx` and `int8` are our own graphs: onnxruntime embeds "
@@ -39,7 +40,8 @@ RACES: Mapping[str, str] = {
     "prompt_epoch": (
         "The first optimiser of a process imports torch's compiler, 74 MB. In the rows of 10 classes up to 2026-11-30 "
         "the plain sides had made theirs before memory was measured, and ours made it in the step that is measured; "
-        "the race now has both make it before."
+        "the race now has both make it before. In rows of memory up to 2026-12-03 06:30 `plain with tricks` had run "
+        "the image tower before it was measured, and its step was made of what that had freed; now no side has."
     ),
     "explain": (
         "`torch` is a hook and one gradient written out for one network. What ours does beside, and which share of the "

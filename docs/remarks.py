@@ -71,7 +71,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "pre",
         "Over 20 draws whose halves are exchanged, prompts that pass through a small recurrent network tell classes "
         "apart that were not learned better than CoOp's.",
-    ): "Exchanging the halves narrows the interval. What is left excludes neither a gain of the required size nor none.",
+    ): (
+        "With exchanged halves the interval is narrower. It excludes neither a gain of the required size nor a loss of "
+        "nearly as much."
+    ),
     (
         "clip",
         "Telling which caption goes with an image learns what things are called from fewer images than predicting the "
