@@ -127,19 +127,17 @@ def _plain_logits(method: coop.Method, context: Tensor, image: Tensor, length: i
 
 
 def plain_step(
-    method: coop.Method, side: str, shape: Shape, images: Tensor, labels: Tensor, kept: Tensor | None = None
+    method: coop.Method, side: str, shape: Shape, images: Tensor, kept: Tensor, labels: Tensor
 ) -> Callable[[], None]:
-    """A plain loop over vectors of its own; each call is one step of SGD with the published settings. `kept` are
-    embeddings of an earlier epoch for `plain with tricks`, which otherwise makes them here."""
+    """A plain loop over vectors of its own; each call is one step of SGD with the published settings. `kept` are the
+    embeddings of the images from an earlier epoch, in place of which `published` reads the images anew."""
     context = method.context.detach().clone().requires_grad_()
     optim, length = coop.Config().optim, shape.length if side == "published" else method.texts.tokens.shape[1]
     settings = {"momentum": optim.momentum, "weight_decay": optim.weight_decay}
     optimiser = torch.optim.SGD([context], lr=optim.learning_rate, **settings)
-    if side != "published" and kept is None:
-        kept = _embedded(method, images)
 
     def step() -> None:
-        image = _embedded(method, images) if kept is None else kept
+        image = _embedded(method, images) if side == "published" else kept
         optimiser.zero_grad()
         F.cross_entropy(_plain_logits(method, context, image, length), labels).backward()
         optimiser.step()
@@ -179,8 +177,9 @@ def differences(shape: Shape, classes: int, chunk: int = 256, published: bool = 
 def _timings(shape: Shape, classes: int, repeats: int, sides: Sequence[str]) -> dict[str, list[float]]:
     """Seconds a step of each side, by turns; of the image tower over one batch under `images`."""
     method, (images, labels) = model_of(shape, classes), _images(shape, classes)
-    loops = {side: plain_step(method, side, shape, images, labels) for side in sides if side != "ours"}
-    batch = _batch(_embedded(method, images), labels)
+    kept = _embedded(method, images)
+    loops = {side: plain_step(method, side, shape, images, kept, labels) for side in sides if side != "ours"}
+    batch = _batch(kept, labels)
     seconds: dict[str, list[float]] = {side: [] for side in (*sides, "images")}
     mark = time.perf_counter()
 
@@ -208,8 +207,7 @@ def _memory(shape: Shape, classes: int, side: str) -> float:
     if side == "ours":
         return added_memory(lambda: train(method, itertools.repeat(batch), 1))
     # No side runs the image tower before: what it frees the process keeps, and a step would be made of that.
-    step = plain_step(method, side, shape, images, labels, None if side == "published" else kept)
-    return added_memory(step)
+    return added_memory(plain_step(method, side, shape, images, kept, labels))
 
 
 def _race(classes: int, repeats: int, sides: Sequence[str], results: Path | None) -> None:

@@ -49,9 +49,7 @@ RACES: Mapping[str, str] = {
         "The lost rows are of the image tower in torch, and `onnx` and `int8` are our own graphs: onnxruntime embeds "
         "1.1 to 1.7 times faster, and `index` has used it since (see [searching.md](searching.md)). `adapt` stays with "
         "torch, and so do pictures that torch has embedded before. The 8 bits give other embeddings, by the cosine in "
-        "the row's case; nobody but `export --int8` uses them.\n\n"
-        "Why ours is behind open_clip, and holds more, where pictures of 12 megapixels are decoded whole was not "
-        "measured."
+        "the row's case; nobody but `export --int8` uses them."
     ),
     "prompt_epoch": (
         "The first optimiser of a process imports torch's compiler, 74 MB. In the rows of 10 classes up to 2026-11-30 "

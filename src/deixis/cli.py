@@ -154,9 +154,7 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
     """Raises `Stopped` where a signal comes; or a moment later, where nothing can be raised."""
-    import signal  # it takes a millisecond to load, of the twenty in which help answers
-
-    STOPPED_BY.clear()
+    import signal  # it takes a few milliseconds to load, of the twenty in which help answers
 
     def stop(number: int, frame: Any) -> None:
         if number != signal.SIGALRM:

@@ -225,7 +225,7 @@ def disk_refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError 
     Args:
         error: what the system said.
         out: what was being written.
-        flag: of the command, by which another place is chosen; or what else can be another.
+        flag: of the command, by which another place is chosen; or, where there is none, what can be in another place.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DeixisError(f"The disk is full at {out.absolute().parent}.", "Free some space and run again.")
