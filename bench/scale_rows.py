@@ -41,6 +41,8 @@ __all__ = ["cuts", "main", "postgres_row", "ranks_row", "search_row", "shards_ro
 
 RESULTS = ROOT / "results" / "scale.jsonl"
 K, _REPEATS, _BATCH, _APPROXIMATE = 10, 9, 500, 100
+_BUILD_MEMORY = "4GB"
+"""PostgreSQL's own 64 MB do not hold the graph of a million vectors, and it then takes many times as long to build."""
 _PROGRAMS = Path("/usr/lib/postgresql/17/bin")
 
 Row = dict[str, Any]
@@ -186,7 +188,7 @@ def server() -> Iterator[str]:
         make = [str(_PROGRAMS / "initdb"), "-D", data, "-U", "deixis", "-A", "trust", "--no-sync", "-E", "UTF8"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
         run = [str(_PROGRAMS / "postgres"), "-D", data, "-k", name, "-c", "listen_addresses="]
-        run += ["-c", "maintenance_work_mem=1GB", "-c", "shared_buffers=512MB"]
+        run += ["-c", f"maintenance_work_mem={_BUILD_MEMORY}", "-c", "shared_buffers=512MB"]
         with open(log, "wb") as said:
             process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=said, cwd=folder, **who)
         try:
@@ -284,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--patience", type=float, default=10.0, help="seconds for a rank that is gone; 0: leave it out")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are added")
     chosen = parser.parse_args(arguments)
-    found = _rows(chosen.counts, chosen.parts, chosen.postgres)
-    for row in [*found, *([ranks_row(chosen.patience)] if chosen.patience else [])]:
+    ranks = (ranks_row(patience) for patience in [chosen.patience] if patience)
+    for row in itertools.chain(_rows(chosen.counts, chosen.parts, chosen.postgres), ranks):
         with open(chosen.results, "a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **environment(threads=os.cpu_count() or 1)}) + "\n")
         print(json.dumps(row), flush=True)
