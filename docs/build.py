@@ -236,7 +236,7 @@ def quick_pages() -> dict[str, str]:
     made["races.md"] = races_page(_rows("bench"))
     made["protocols.md"] = protocols_page((ROOT / "docs/protocols.md").read_text(encoding="utf-8"), table)
     made["few_shot.md"] = few_shot_page(
-        (ROOT / "docs/few_shot.md").read_text(encoding="utf-8"), _rows("protocols"), table
+        (ROOT / "docs/few_shot.md").read_text(encoding="utf-8"), _rows("protocols"), _rows("auto"), table
     )
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)

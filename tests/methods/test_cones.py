@@ -116,6 +116,21 @@ def test_at_the_start_it_is_zero_shot_classification(offset: bool) -> None:
     torch.testing.assert_close(method.scores(image), named.scores(image))
 
 
+def test_before_the_tower_it_is_coop_with_vectors_of_each_class_and_the_loss_of_cones() -> None:
+    method, batch = built(where="before", words="a photo of"), few_images()
+    settings = {"names": NAMES, "words": "a photo of", "shared": False}
+    prompts = engine.build("coop", "tiny", settings, {"encoder": method.encoder})
+    found, wanted = method(batch, Progress()).total, prompts(batch, Progress()).total
+    torch.testing.assert_close(found, wanted)
+    (own,) = torch.autograd.grad(found, [method.table.vectors])
+    (theirs,) = torch.autograd.grad(wanted, [prompts.context])
+    torch.testing.assert_close(own, theirs)
+    asked = built(where="before", words="a photo of", reads="cells", none=NAMES[-1])
+    (gradient,) = torch.autograd.grad(asked(batch, Progress()).total, [asked.table.vectors])
+    assert gradient[:-1].abs().amax(dim=(1, 2)).gt(0).all()
+    assert not gradient[-1].any(), "the class of no class is not asked, and learns nothing"
+
+
 def test_the_second_stage_trains_the_layers_that_are_named_and_leaves_the_concepts() -> None:
     method, batch = built(second=("adapter",), second_share=0.5), few_images()
     first, second = engine.stages(method)

@@ -39,6 +39,16 @@ def test_sets_of_classes_share_no_noun_with_one_another_nor_with_what_stands_bes
         class_sets("shapes", 2, count, 1)
 
 
+def test_classes_may_be_limited_to_some_nouns_and_what_stands_beside_is_any() -> None:
+    nouns = shared_nouns("shapes")
+    ((classes, others),) = class_sets("shapes", 1, 2, 1, nouns[:3])
+    assert {*classes} < {*nouns[:3]}
+    assert not {*classes} & {*others}
+    assert len(others) == 4
+    with pytest.raises(DeixisError, match="3 nouns may be classes"):
+        class_sets("shapes", 2, 2, 1, nouns[:3])
+
+
 def test_a_noun_can_not_be_a_class_and_none() -> None:
     with pytest.raises(DeixisError, match="must be of other nouns"):
         clutter(("star",), ("star", "circle"), {"train": 1}, 0, cast="shapes")

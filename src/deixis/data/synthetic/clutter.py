@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from deixis.data.synthetic.scenes import SceneConfig, scenes
 from deixis.data.synthetic.scenes.object_bank import SPLITS, assemble, part
@@ -47,7 +47,9 @@ def shared_nouns(cast: str, classes: int = 1) -> tuple[str, ...]:
     return tuple(nouns)
 
 
-def class_sets(cast: str, sets: int, classes: int, seed: int) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+def class_sets(
+    cast: str, sets: int, classes: int, seed: int, among: Collection[str] = ()
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     """Sets of classes that share none, each with the nouns that are in none of them.
 
     Args:
@@ -55,12 +57,18 @@ def class_sets(cast: str, sets: int, classes: int, seed: int) -> tuple[tuple[tup
         sets: how many.
         classes: nouns in each.
         seed: of the draw.
+        among: nouns that classes may be; empty: any.
 
     Raises:
         DeixisError: the cast has too few nouns for the classes, and as many that are none.
     """
     nouns = list(shared_nouns(cast, sets * classes + 2 * classes))
     random.Random(seed).shuffle(nouns)
+    if among:
+        nouns.sort(key=lambda noun: noun not in among)
+        if nouns[sets * classes - 1] not in among:
+            there = sum(noun in among for noun in nouns)
+            raise DeixisError(f"Of the cast {cast} {there} nouns may be classes.", "Take fewer classes, or sets.")
     others = nouns[sets * classes :]
     members = [nouns[start : start + classes] for start in range(0, sets * classes, classes)]
     return tuple((tuple(sorted(own)), tuple(sorted(others[: 2 * classes]))) for own in members)
