@@ -10,6 +10,7 @@ from deixis import engine
 from deixis.methods.baselines import class_mean
 from deixis.types import Batch, FieldSpec, Progress
 
+NAMES = ("heron", "tram", "moon")
 SPECS = {"image_embedding": FieldSpec("image_embedding", "B D")}
 
 
@@ -22,8 +23,8 @@ def shown(rows: torch.Tensor, labels: list[int]) -> Batch:
     )
 
 
-def learned(*batches: Batch) -> class_mean.Method:
-    method = engine.build("class_mean", "tiny", {"names": ("heron", "tram", "moon")})
+def learned(*batches: Batch, named: float = 0.0) -> class_mean.Method:
+    method = engine.build("class_mean", "tiny", {"names": NAMES, "named": named})
     assert isinstance(method, class_mean.Method)
     for batch in batches:
         method.observe(batch, Progress())
@@ -47,6 +48,16 @@ def test_the_order_in_which_images_are_shown_is_nothing() -> None:
     once = learned(shown(rows, [0, 1, 0, 2, 1, 0]))
     parts = learned(shown(rows[3:], [2, 1, 0]), shown(rows[:3], [0, 1, 0]))
     torch.testing.assert_close(once.scores(rows), parts.scores(rows))
+
+
+def test_with_all_of_the_share_it_is_zero_shot_and_with_half_the_sum_of_both() -> None:
+    rows = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    found = {share: learned(shown(rows, [0, 1, 0, 2, 1, 0]), named=share) for share in (0.0, 0.5, 1.0)}
+    named = engine.build("zero_shot", "tiny", {"names": NAMES}, {"encoder": found[1.0].encoder})
+    torch.testing.assert_close(found[1.0].scores(rows), named.scores(rows))
+    half = found[0.5]
+    middle = F.normalize(F.normalize(half.sums, dim=1).float() + found[1.0].classes, dim=1)
+    torch.testing.assert_close(half.scores(rows), half.encoder.scale * F.normalize(rows, dim=1) @ middle.T)
 
 
 def test_a_class_without_an_image_is_never_named() -> None:

@@ -384,7 +384,7 @@ CLAIMS = (
             "cones": Arm("cones", _CELLS, grid=_TABLES),
             "before the tower": Arm("cones", {**_CELLS, "where": "before"}, grid=_PROMPTS),
             "names": Arm("zero_shot", grid={"templates": _NAMES}),
-            "mean of the marked cells": Arm("class_mean"),
+            "mean of the marked cells": Arm("class_mean", grid={"named": (0.0, 0.25, 0.5, 0.75)}),
         },
         metric="pointing",
         statistic="final",
