@@ -300,9 +300,8 @@ _HEAD = {"context": "off", "most_phrases": 0, "head": True}
 _GRID = {"learning_rate": (0.002, 0.004, 0.008, 0.016)}
 _OPTIONS = {"shots": (1, 3), "tasks": 3, "classes": 24, "knowledge": "wordnet", "exchanged": True}
 _STARTER = {**_OPTIONS, "model": "starter"}
-_ARMS = {
+_FAST_ARMS = {
     "kapt": Arm("kapt", _SETTINGS, grid=_GRID),
-    "cocoop": Arm("cocoop", _SETTINGS, grid=_GRID),
     "coop": Arm("coop", _SETTINGS, grid=_GRID),
     "described": Arm(
         "described",
@@ -310,6 +309,7 @@ _ARMS = {
     ),
     "exchanged": Arm("kapt", _SETTINGS, data={"texts": "exchanged"}, grid=_GRID),
 }
+_ARMS = {**_FAST_ARMS, "cocoop": Arm("cocoop", _SETTINGS, grid=_GRID)}
 
 CLAIMS = (
     Claim(
@@ -328,8 +328,8 @@ CLAIMS = (
     ),
     Claim(
         "The harmonic mean of the accuracies on learned and on other classes is higher with prompts that know what "
-        "classes are than with CoCoOp's, CoOp's, descriptions without learning, or exchanged ones.",
-        arms=_ARMS,
+        "classes are than with CoOp's, with descriptions without learning, or with exchanged ones.",
+        arms=_FAST_ARMS,
         metric="harmonic_mean",
         statistic="final",
         minimum_effect=0.03,
@@ -343,9 +343,8 @@ CLAIMS = (
     ),
     Claim(
         "On the starter, whose towers never met in training, prompts that know what classes are tell classes apart "
-        "that were not learned better than CoCoOp's and CoOp's, than descriptions without learning, and than "
-        "exchanged ones.",
-        arms=_ARMS,
+        "that were not learned better than CoOp's, than descriptions without learning, and than exchanged ones.",
+        arms=_FAST_ARMS,
         metric="new_accuracy",
         statistic="final",
         minimum_effect=0.03,
@@ -382,4 +381,5 @@ CLAIMS = (
 the classes of a set are learned from three styles, and the other half is asked for in two others, and the same with
 halves exchanged. Glosses of WordNet are the descriptions. The paper gains 3.22 points on new classes over CoCoOp, on
 the average of eleven data sets; no more than this is known of its comparison, and the effect is taken from it. What the
-paper lacks are the last two arms: if `described` or `exchanged` does as well, it is not what was learned of texts."""
+paper lacks are the last two arms: if `described` or `exchanged` does as well, it is not what was learned of texts. CoCoOp has a prompt for each image and
+class, takes ten times as long as all others together, and is an arm of the first claim alone."""
