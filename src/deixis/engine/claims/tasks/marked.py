@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from deixis import zoo
 from deixis.data import catalogue
 from deixis.data.synthetic.clutter import class_sets, clutter
-from deixis.data.synthetic.scenes.object_bank import SPLITS, cutouts_of
+from deixis.data.synthetic.scenes.object_bank import SPLITS
 from deixis.engine.claims.claim_tasks import CurveResult, part_hash, require_least
 from deixis.engine.features.cells import image_cells
 from deixis.engine.fewshot import few_shot
@@ -229,7 +229,7 @@ def make(options: Options, seed: int) -> MarkedTask:
     require_least(options, classes=2, validation=1, test=1)
     if len(options.marked) < 2 or list(options.marked) != sorted(set(options.marked)) or options.marked[0] < 1:
         raise DeixisError(f"marked is {options.marked}.", "Give at least two numbers, ascending.")
-    unseen = {cutout.noun for cutout in cutouts_of(catalogue.read(_UNSEEN).samples)}
+    unseen = {str(sample.label).removesuffix(" face") for sample in catalogue.read(_UNSEEN).samples}
     ((classes, others),) = class_sets(options.cast, 1, options.classes, seed, unseen)
     each = dict(zip(SPLITS, (options.marked[-1], options.validation, options.test), strict=True))
     source = clutter(classes, others, each, seed, cast=options.cast, objects=options.objects, side=options.side)
