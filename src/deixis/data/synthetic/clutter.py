@@ -100,9 +100,10 @@ def clutter(
     """
     if set(classes) & set(others) or not others:
         raise DeixisError("Things beside the classes must be of other nouns.", "Give nouns that are no classes.")
+    nouns = (*classes, *others)
     config = SceneConfig(
-        cast=cast,
-        nouns=(*classes, *others),
+        cast=assemble(SceneConfig(cast=cast, nouns=nouns)),  # once, and not for each block of scenes
+        nouns=nouns,
         objects=objects,
         repeats=1,
         tinted=0.0,
@@ -112,7 +113,7 @@ def clutter(
     )
     parts = [_of_split(config, split, frozenset(classes), count, seed, side) for split, count in each.items()]
     samples = [sample for members in parts for sample in members]
-    first = scenes(seed, 0, split="train", side=side, config=config)
+    first = scenes(seed, 0, split="train", side=side, config=dataclasses.replace(config, cast=cast))
     return dataclasses.replace(first, name="clutter", kind="labels", samples=tuple(samples))
 
 
