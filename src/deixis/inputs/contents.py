@@ -54,7 +54,7 @@ def contents(picture: Picture) -> Contents:
         ImageError: the image is missing, no file, or can't be opened.
         OSError: it can't be read to its end.
     """
-    if isinstance(picture, Drawing):
+    if not isinstance(picture, Path | Member) and isinstance(picture, Drawing):  # a protocol takes long to look at
         drawn = _Drawn(picture.name, picture.draw())
         return Contents(picture_hash(drawn), drawn)
     data = _bytes(picture)

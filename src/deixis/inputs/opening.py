@@ -92,11 +92,11 @@ def name_of(source: ImageSource) -> str:
         return f"The image given as {len(source):,} bytes"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "The Pillow image given")
-    if isinstance(source, PixelArray):
-        return "The picture given"
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike):  # before PixelArray: a protocol takes many times as long to look at
         return os.fspath(source)
-    return str(source) if isinstance(source, Member) else source.name
+    if isinstance(source, Member):
+        return str(source)
+    return "The picture given" if isinstance(source, PixelArray) else source.name
 
 
 _limit = MAX_PIXELS
@@ -187,12 +187,13 @@ def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source
         return
-    if isinstance(source, Drawing):
-        yield Image.fromarray(source.draw())
-        return
-    if isinstance(source, PixelArray):
-        yield picture_of(source)
-        return
+    if not isinstance(source, str | os.PathLike | Member | bytes):  # protocols take many times as long to look at
+        if isinstance(source, Drawing):
+            yield Image.fromarray(source.draw())
+            return
+        if isinstance(source, PixelArray):
+            yield picture_of(source)
+            return
     with _stream(source, name) as stream:
         head = stream.read(1024)
         if not head:
