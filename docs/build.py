@@ -23,6 +23,7 @@ from deixis.files import atomic_path
 from deixis.methods import Literals, all_settings, list_methods, read
 from deixis.zoo.parts import kinds, part_kind
 from docs import race_remarks
+from docs.about import about_page
 from docs.commands import commands_page
 from docs.desk_clip import desk_clip_page
 from docs.encoders import encoders_page
@@ -238,6 +239,7 @@ def quick_pages() -> dict[str, str]:
     made["few_shot.md"] = few_shot_page(
         (ROOT / "docs/few_shot.md").read_text(encoding="utf-8"), _rows("protocols"), _rows("auto"), table
     )
+    made["adapting.md"] = about_page((ROOT / "docs/adapting.md").read_text(encoding="utf-8"), _rows("about"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
