@@ -117,14 +117,16 @@ def _described(rows: Rows) -> str:
 
 
 def _new_classes(rows: Rows, method: str) -> str:
-    """Of the classes that were not learned."""
-    found = [
-        row
-        for row in rows
-        if (row.get("protocol"), row.get("method"), row.get("asked")) == ("base-to-new", method, "new")
-    ]
-    if not found:
+    """Of the classes that were not learned, beside what the names alone give."""
+    found = [row for row in rows if (row.get("protocol"), row.get("asked")) == ("base-to-new", "new")]
+    own = [row for row in found if row.get("method") == method]
+    if not own:
         return _NONE
-    found = [row for row in found if (row["recipe"], row["model"]) == (found[-1]["recipe"], found[-1]["model"])]
-    right = statistics.mean(row["accuracy"] for row in found)
-    return f"{100 * right:.0f} of new classes: {found[-1]['data']}, {found[-1]['model']}"
+    latest = own[-1]
+    alike = [row for row in found if all(row[key] == latest[key] for key in ("recipe", "model", "data"))]
+    by_method = {
+        name: statistics.mean(row["accuracy"] for row in alike if row["method"] == name)
+        for name in (method, "zero_shot")
+    }
+    right, named = (100 * by_method[name] for name in (method, "zero_shot"))
+    return f"{right:.0f} of new classes, by the names {named:.0f}: {latest['data']}, {latest['model']}"
