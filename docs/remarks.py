@@ -433,9 +433,9 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "With 16 labelled images of each class, vectors behind the text tower tell classes apart better than vectors "
         "in front of it.",
     ): (
-        "The place is what gains: vectors behind the tower are ahead of CoOp's, in a fraction of the seconds. A penalised "
-        "linear correction of the names' scores, which reads the features before the projection as well, is ahead of "
-        "both. The offset takes the same steps as the table, and ends where it does."
+        "The place is what gains: vectors behind the tower are ahead of CoOp's, in a fraction of the seconds. A "
+        "penalised linear correction of the names' scores, which reads the features before the projection as well, is "
+        "ahead of both. The offset takes the same steps as the table, and ends where it does."
     ),
 }
 """(paper, statement) -> the paragraph."""
