@@ -437,6 +437,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "penalised linear correction of the names' scores, which reads the features before the projection as well, is "
         "ahead of both. The offset takes the same steps as the table, and ends where it does."
     ),
+    ("cones", "The same of a model whose towers never met in training: the starter."): (
+        "As on the other model: ahead of CoOp by as much, and further behind what reads the features before the "
+        "projection, where the starter's tower says more than in the space that it shares with texts."
+    ),
 }
 """(paper, statement) -> the paragraph."""
 
