@@ -33,7 +33,9 @@ RACES: Mapping[str, str] = {
     ),
     "check": (
         "`read and hashed` finds equal bytes and nothing else, and `decoded` looks at no picture beside another. What "
-        "each further check of ours takes was not measured."
+        "each further check of ours takes was not measured, but for one part: a sixth of the processor's time for a "
+        "picture went to asking whether a path is a drawing (a profile, 2026-12-03), which is asked last since. "
+        "Comparing all with all grows with the square: 100,000 files take more than ten times 10,000."
     ),
     "import_index": (
         "Of 1.8 s for 100,000 vectors under a profiler (2026-12-03) 0.5 were for reading lines of JSON, 0.5 for making "
@@ -46,6 +48,7 @@ RACES: Mapping[str, str] = {
         "read from the tar."
     ),
     "embed_folder": (
+        "Beside the tower alone, `limit`, what is missing is reading and decoding on the same two cores. "
         "The lost rows are of the image tower in torch, and `onnx` and `int8` are our own graphs: onnxruntime embeds "
         "1.1 to 1.7 times faster, and `index` has used it since (see [searching.md](searching.md)). `adapt` stays with "
         "torch, and so do pictures that torch has embedded before. The 8 bits give other embeddings, by the cosine in "
@@ -62,8 +65,9 @@ RACES: Mapping[str, str] = {
         "loss each part has, was not measured."
     ),
     "train_step": (
-        "Towers and arithmetic of `torch` are ours; what is lost to it, some hundredths, is the engine's step. Which "
-        "part of it takes the time was not measured."
+        "Towers and arithmetic of `torch` are ours; what is lost to it, some hundredths, is the engine's step. The "
+        "norm of all gradients, which the plain loop does without, took 0.024 s of the 2.4 to 2.9 s of a step of the "
+        "larger model (2026-12-03); what the rest goes to was not measured."
     ),
     "ground": (
         "Both sides call the same network. Of some 300 ms of the processor a picture 160 are for the crops, 90 for the "
