@@ -61,7 +61,7 @@ def right(method: Any, asked: Shots) -> float:
 
 
 def test_all_that_classify_by_embeddings_or_features_are_offered_and_nothing_else() -> None:
-    names = ["best_cell", "cocoop", "cones", "coop", "delta", "described", "gist", "kapt", "linear"]
+    names = ["best_cell", "class_mean", "cocoop", "cones", "coop", "delta", "described", "gist", "kapt", "linear"]
     assert learners.offered() == [*names, "linear_joint", "mutual_prompt", "pre", "tip", "zero_shot"]
     assert learners.candidates() == ["zero_shot", "delta", "tip", "linear"]
 
