@@ -16,7 +16,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.rows import ROOT, child_environment, environment
+from bench.rows import ROOT, child_environment, children_seconds, environment
 from deixis.data.synthetic.coloured_clothes import GROUNDS, ColouredPicture, coloured_clothes
 
 __all__ = ["COLUMNS", "main", "measure", "products"]
@@ -78,11 +77,11 @@ def measure(folder: Path, count: int, seed: int, model: str) -> dict[str, Any]:
     """
     table, run = products(folder, count, seed), folder / "run"
     command = [sys.executable, "-m", "deixis", "adapt", str(table), "--about", *COLUMNS, "--model", model]
-    start, busy = time.perf_counter(), _processor()
+    start, busy = time.perf_counter(), children_seconds()
     done = subprocess.run(
         [*command, "--out", str(run)], env=child_environment(), capture_output=True, text=True, check=False
     )
-    waited, worked = time.perf_counter() - start, _processor() - busy
+    waited, worked = time.perf_counter() - start, children_seconds() - busy
     if done.returncode:
         raise RuntimeError(done.stderr)
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -103,12 +102,6 @@ def _figures(sentence: str) -> dict[str, Any]:
         r"pictures ([\d.]+) share it \[([\d.]+), ([\d.]+)\], before ([\d.]+), by ([a-z' ]+)", sentence
     )[0]
     return {"before": float(before), "after": float(after), "low": float(low), "high": float(high), "way": way}
-
-
-def _processor() -> float:
-    """The processor's seconds of all processes that were started and have ended."""
-    found = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return found.ru_utime + found.ru_stime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

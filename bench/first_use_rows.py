@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.rows import ROOT, environment
+from bench.rows import ROOT, children_seconds, environment
 from bench.startup import stopwatch
 from deixis.data import catalogue
 
@@ -51,19 +50,13 @@ def first_use(name: str, run: Callable[[], float], repeats: int) -> dict[str, An
     """
     waits, worked = [], []
     for _ in range(repeats):
-        before = _processor()
+        before = children_seconds()
         waits.append(run())
-        worked.append(_processor() - before)
+        worked.append(children_seconds() - before)
     facts = {"first": waits[0], "median": statistics.median(waits), "longest": max(waits)}
     facts["processor"] = statistics.median(worked)
     rounded = {key: round(value, 2) for key, value in facts.items()}
     return {"command": name, **rounded, "repeats": repeats, "limit": LIMIT, "below": max(waits) < LIMIT}
-
-
-def _processor() -> float:
-    """The processor's seconds of all processes that were started and have ended."""
-    found = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return found.ru_utime + found.ru_stime
 
 
 def _command(name: str, pictures: Mapping[str, Path], out: str) -> list[str]:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -110,6 +111,12 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], repeats: i
 def child_environment() -> dict[str, str]:
     """The user's, less two settings that some machines carry for old builds of OpenBLAS and that slow new ones."""
     return {key: value for key, value in os.environ.items() if key not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+
+
+def children_seconds() -> float:
+    """The processor's seconds of all processes that this one started and that have ended."""
+    found = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return found.ru_utime + found.ru_stime
 
 
 def measure_apart(module: str, *arguments: str) -> dict[str, Any]:

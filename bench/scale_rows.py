@@ -42,7 +42,7 @@ __all__ = ["cuts", "main", "postgres_row", "ranks_row", "search_row", "shards_ro
 RESULTS = ROOT / "results" / "scale.jsonl"
 K, _REPEATS, _BATCH, _APPROXIMATE = 10, 9, 500, 100
 _BUILD_MEMORY = "4GB"
-"""PostgreSQL's own 64 MB do not hold the graph of a million vectors, and it then takes many times as long to build."""
+"""For the graph, which pgvector builds in memory as far as this reaches; a million vectors take more than 2 GB."""
 _PROGRAMS = Path("/usr/lib/postgresql/17/bin")
 
 Row = dict[str, Any]

@@ -67,6 +67,7 @@ def _joins(rows: Rows, models: int) -> bool:
 
 
 def _situations(rows: Rows) -> list[tuple[str, str, str]]:
+    new, told = _new_classes(rows)
     return [
         (
             "names that say what the classes are, and few pictures or none",
@@ -79,9 +80,9 @@ def _situations(rows: Rows) -> list[tuple[str, str, str]]:
             _described(rows),
         ),
         (
-            "some pictures of some classes; others will come, of which there is a name and a sentence",
-            "`deixis adapt my-classes --method kapt --knowledge texts.csv`, then `add_classes` in Python",
-            _new_classes(rows, "kapt"),
+            "some pictures of some classes; others will come, of which there is a name, or a sentence",
+            f"`deixis adapt my-classes --method {new}`, then `add_classes` in Python",
+            told,
         ),
         ("some pictures of all classes", "`deixis adapt my-classes --method auto`", _few_shot(rows, "auto")),
     ]
@@ -116,17 +117,16 @@ def _described(rows: Rows) -> str:
     return f"{100 * alone['value']:.0f}, by the names {100 * name['value']:.0f}: {_DATA}, {alone['model']}"
 
 
-def _new_classes(rows: Rows, method: str) -> str:
-    """Of the classes that were not learned, beside what the names alone give."""
+def _new_classes(rows: Rows) -> tuple[str, str]:
+    """The method that names classes best that it did not learn, and all that were tried with it, names alone too."""
     found = [row for row in rows if (row.get("protocol"), row.get("asked")) == ("base-to-new", "new")]
-    own = [row for row in found if row.get("method") == method]
-    if not own:
-        return _NONE
-    latest = own[-1]
-    alike = [row for row in found if all(row[key] == latest[key] for key in ("recipe", "model", "data"))]
-    by_method = {
-        name: statistics.mean(row["accuracy"] for row in alike if row["method"] == name)
-        for name in (method, "zero_shot")
+    if not found:
+        return "kapt", _NONE
+    alike = [row for row in found if all(row[key] == found[-1][key] for key in ("recipe", "model", "data"))]
+    right = {
+        method: statistics.mean(row["accuracy"] for row in alike if row["method"] == method)
+        for method in {row["method"] for row in alike}
     }
-    right, named = (100 * by_method[name] for name in (method, "zero_shot"))
-    return f"{right:.0f} of new classes, by the names {named:.0f}: {latest['data']}, {latest['model']}"
+    order = sorted(right, key=right.__getitem__, reverse=True)
+    told = ", ".join(f"{method} {100 * right[method]:.0f}" for method in order)
+    return order[0], f"of new classes {told}: {found[-1]['data']}, {found[-1]['model']}"

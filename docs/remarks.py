@@ -433,13 +433,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "With 16 labelled images of each class, vectors behind the text tower tell classes apart better than vectors "
         "in front of it.",
     ): (
-        "The place is what gains: vectors behind the tower are ahead of CoOp's, in a fraction of the seconds. A "
+        "CoOp's vectors are shared by all classes, and here each class has its own: whether the place gains is asked "
+        "by the claim on vectors of each class in front of the tower. ConES takes a fraction of CoOp's seconds. A "
         "penalised linear correction of the names' scores, which reads the features before the projection as well, is "
         "ahead of both. The offset takes the same steps as the table, and ends where it does."
     ),
     ("cones", "The same of a model whose towers never met in training: the starter."): (
-        "As on the other model: ahead of CoOp by as much, and further behind what reads the features before the "
-        "projection, where the starter's tower says more than in the space that it shares with texts."
+        "As on the other model: ahead of CoOp by as much, and further behind the correction that reads the features "
+        "before the projection, too."
     ),
 }
 """(paper, statement) -> the paragraph."""

@@ -377,6 +377,24 @@ CLAIMS = (
         cheap="delta",
     ),
     Claim(
+        "With 16 labelled images of each class, a vector of each class behind the text tower tells classes apart "
+        "better than vectors of each class in front of it.",
+        arms={
+            "cones": Arm("cones", {"epochs": 16}, grid=_RATES),
+            "before the tower": Arm("cones", {"epochs": 16, "where": "before"}, grid=_RATES),
+        },
+        metric="accuracy",
+        statistic="final",
+        minimum_effect=0.01,
+        data="few_shot",
+        budget=16,
+        primary=False,
+        options={"shots": (4, 16), "model": "desk-clip"},
+        seeds=8,
+        first_seed=100,
+        cheap="cones",
+    ),
+    Claim(
         "Marked in four scenes each, concepts of nouns that were in no training are pointed at in further scenes more "
         "often by vectors behind the text tower than by vectors in front of it, by their names, and by the mean of the "
         "marked cells.",
@@ -413,6 +431,6 @@ CLAIMS = (
         cheap="offset",
     ),
 )
-"""Against CoOp the place of what is learned is all that differs. Ties are expected with `offset` (the same steps but
-for what AdamW makes of them) and with `delta`, a near relation; where they are, the gain over CoOp is none of
-ConES's."""
+"""CoOp has one set of vectors for all classes, and ConES a vector for each. Another claim has vectors of each class in
+CoOp's place: there the place is all that differs. Ties are expected with `offset` (the same steps but for what AdamW
+makes of them) and with `delta`, a near relation; where they are, the gain over CoOp is none of ConES's."""

@@ -382,5 +382,4 @@ the classes of a set are learned from three styles, and the other half is asked 
 halves exchanged. Glosses of WordNet are the descriptions. The paper gains 3.22 points on new classes over CoCoOp, on
 the average of eleven data sets; no more than this is known of its comparison, and the effect is taken from it. What the
 paper lacks are `described` and `exchanged`: if one of them does as well, it is not what was learned of texts. CoCoOp
-has a prompt for each image and class, and a run of it takes 7 minutes where the others together take 2: it is an arm of
-the first claim alone."""
+has a prompt for each image and class, takes longest by far, and is an arm of the first claim alone."""

@@ -3,9 +3,8 @@
     w_c = unit((1 - a) unit(mean of the embeddings of c's images) + a n_c),     p(c | x) = softmax_c(s cos(f(x), w_c))
 
 with n_c the class vector of `zero_shot` and a its share, none as a rule. What is learned by steps from the same images
-has to find more than this, which needs one pass over them.
-Rows may be cells of images that a class covers; then it points by their mean. A class that was shown no image is never
-named.
+has to find more than this, which needs one pass over them. Rows may be cells of images that a class covers; then it
+points by their mean. A class that was shown no image is never named.
 """
 
 from __future__ import annotations
