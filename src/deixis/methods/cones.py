@@ -378,10 +378,11 @@ CLAIMS = (
     ),
     Claim(
         "With 16 labelled images of each class, a vector of each class behind the text tower tells classes apart "
-        "better than vectors of each class in front of it.",
+        "better than vectors of each class in front of it, and than names alone.",
         arms={
             "cones": Arm("cones", {"epochs": 16}, grid=_RATES),
             "before the tower": Arm("cones", {"epochs": 16, "where": "before"}, grid=_RATES),
+            "names": Arm("zero_shot", grid={"templates": (("a photo of a {}.",), ("{}",))}),
         },
         metric="accuracy",
         statistic="final",
@@ -392,7 +393,7 @@ CLAIMS = (
         options={"shots": (4, 16), "model": "desk-clip"},
         seeds=8,
         first_seed=100,
-        cheap="cones",
+        cheap="names",
     ),
     Claim(
         "Marked in four scenes each, concepts of nouns that were in no training are pointed at in further scenes more "
