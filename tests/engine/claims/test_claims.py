@@ -227,6 +227,8 @@ def test_an_arm_that_is_not_at_an_edge_looks_nearer_instead_so_that_all_try_equa
 
 def test_whole_numbers_stay_whole_and_zero_is_passed_in_steps() -> None:
     assert next_trials({"one": along({8: 1.0, 16: 2.0})}) == {"one": [{"rate": 32}]}
+    counts = next_trials({"one": along({1: 2.0, 4: 1.0})})["one"]
+    assert all(each["rate"] >= 1 for each in counts), "what is counted from 1 on is never none"
     assert next_trials({"one": along({0.0: 1.0, 0.1: 2.0})}) == {"one": [{"rate": 0.2}]}
 
 

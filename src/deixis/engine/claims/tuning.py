@@ -166,5 +166,7 @@ def _between(axis: Sequence[float | int], value: float | int, share: float) -> l
 
 
 def _like(value: float, axis: Sequence[float | int]) -> float | int:
-    """A whole number where all are; else with the digits that a person would write."""
-    return round(value) if all(isinstance(each, int) for each in axis) else float(f"{value:.4g}")
+    """A whole number where all are, and above 0 where all are; else with the digits that a person would write."""
+    if not all(isinstance(each, int) for each in axis):
+        return float(f"{value:.4g}")
+    return max(1, round(value)) if axis[0] > 0 else round(value)
