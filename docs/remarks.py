@@ -459,6 +459,10 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "The mean leans on the names by a share that validation chose, the largest that was tried. A linear classifier "
         "of cells, the near relation that is ahead on whole images, is not among the rivals."
     ),
+    (
+        "cones",
+        "What is added to a frozen start points at marked concepts less often than the start itself that is trained.",
+    ): "The tie that was expected: both take the same steps.",
 }
 """(paper, statement) -> the paragraph."""
 
