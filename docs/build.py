@@ -37,6 +37,7 @@ from docs.protocols import protocols_page
 from docs.results import results_page
 from docs.scale import scale_page
 from docs.stability import stability_page
+from docs.taught import taught_page
 from docs.zoo import zoo_page
 
 __all__ = ["main", "method_page", "pages", "paper_pages", "quick_pages", "races_page", "table"]
@@ -240,6 +241,7 @@ def quick_pages() -> dict[str, str]:
         (ROOT / "docs/few_shot.md").read_text(encoding="utf-8"), _rows("protocols"), _rows("auto"), table
     )
     made["adapting.md"] = about_page((ROOT / "docs/adapting.md").read_text(encoding="utf-8"), _rows("about"), table)
+    made["searching.md"] = taught_page((ROOT / "docs/searching.md").read_text(encoding="utf-8"), _rows("teach"), table)
     made["results.md"] = results_page(_rows("protocols"), MADE, table)
     made["grounding.md"] = grounding_page(_rows("ground"), _rows("own_boxes"), MADE, table)
     made["zoo.md"] = zoo_page(_rows("zoo"), MADE, table)
