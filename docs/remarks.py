@@ -9,6 +9,15 @@ __all__ = ["BUILT_ON", "REMARKS", "VECTORS"]
 
 REMARKS: Mapping[tuple[str, str], str] = {
     (
+        "cmim",
+        "The contrastive term makes codes from which a linear classifier tells kinds better, at equal images.",
+    ): (
+        "Not here: without the term, and without the prior, the codes tell kinds as well. At the paper's weight "
+        "validation saw nothing of the term; the weight that it chose is far above it, and a greater one wrecks the "
+        "codes. Trials of this method went to weight and temperature, those of A-MIM to its rate, so a rate chosen "
+        "for the term might move it. Against InfoNCE with the same decoder the likelihood is what tells."
+    ),
+    (
         "projection_head",
         "Of one training in which a view lacks the garment three times in ten, a linear classifier tells garments "
         "better by the features before the head than by those behind it, which are as wide.",
