@@ -34,7 +34,7 @@ def _made(row: Row, table: Table) -> str:
     kept = ", ".join(f"{count} by {_KEPT[way]}" for way, count in row["kept"].items() if count)
     told = (
         f"{row['things']} stamps, {row['pictures']} pictures in the run, {row['model']}. Kept: {kept}. "
-        f"`teach` finds {_signed(row['ahead_of_mean'])} more than the mean; {row['seconds']:.0f} seconds a thing."
+        f"`teach` finds {_signed(row['ahead_of_mean'])} more than the mean."
     )
     return f"{table(('searched by', 'of the first 6 show it', 'show a look-alike'), found)}\n\n{told}"
 
