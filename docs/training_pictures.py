@@ -8,6 +8,7 @@ For your eyes; nothing of it is committed, since the pictures are others'.
     python -m docs.training_pictures matches DATA sheet.png MODEL ...       pairs of photos, patches that match by each
     python -m docs.training_pictures choices DATA sheet.png RUN             which patch a run of selfie puts where
     python -m docs.training_pictures neighbours DATA sheet.png MODEL ...    the most similar pictures, by each model
+    python -m docs.training_pictures respects DATA sheet.png RUN            the most similar in each respect of a run
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from deixis.apps.common.console import Reporter
 from deixis.apps.common.dataset import read
 from deixis.apps.common.loading import load_encoder
 from deixis.apps.predict.capable import open_method
+from deixis.apps.respects.stored import read_respects
+from deixis.apps.search.search import search
+from deixis.apps.search.searcher import Searcher
 from deixis.apps.train.image_files.patches import alike_pairs, centred, draw_matches
 from deixis.data.loading.collate import Collate
 from deixis.data.loading.sampler import Draw
@@ -49,6 +53,7 @@ __all__ = [
     "matches_sheet",
     "nearest",
     "neighbours_sheet",
+    "respects_sheet",
     "triplets_sheet",
 ]
 
@@ -103,6 +108,26 @@ def neighbours_sheet(source: Source, models: Sequence[str], queries: int = 12) -
         others = [(i, name) for name, similar in found.items() for i in similar[query].tolist()]
         shown = [(open_picture(samples[i].picture), name) for i, name in others]
         rows.append([(open_picture(samples[query].picture), samples[query].id), *shown])
+    return table_sheet(rows)
+
+
+def respects_sheet(source: Source, run: str, queries: int = 6) -> Image.Image:
+    """A row for a picture and a respect that the run learned: those that are most alike in it, and first those that are
+    alike in all.
+
+    Raises:
+        DeixisError: the run has learned no respects.
+    """
+    pictures = {sample.id: open_picture(sample.picture) for sample in source.samples if sample.image is not None}
+    learned = read_respects(Path(run), Searcher(run).encoder.fingerprint())
+    if not learned:
+        raise DeixisError(f"{run} has learned no respects.", "Learn them: deixis adapt products.csv --about colour")
+    rows = []
+    for query in (list(pictures)[number * len(pictures) // queries] for number in range(min(queries, len(pictures)))):
+        for about in ("", *learned):
+            hits = search(run, k=NEAREST + 1, images=[pictures[query]], about=about or None, all=True)
+            others = [str(hit.item["id"]) for hit in hits if hit.item["id"] != query][:NEAREST]
+            rows.append([(pictures[query], about or "in all"), *((pictures[each], each) for each in others)])
     return table_sheet(rows)
 
 
@@ -233,12 +258,20 @@ def _boxed(image: Image.Image, boxes: Sequence[Sequence[float]]) -> Image.Image:
 
 def main(arguments: Sequence[str]) -> None:
     """Writes the requested sheet."""
-    single = {"crops": crops_sheet, "copies": copies_sheet, "triplets": triplets_sheet, "choices": choices_sheet}
+    single = {
+        "crops": crops_sheet,
+        "copies": copies_sheet,
+        "triplets": triplets_sheet,
+        "choices": choices_sheet,
+        "respects": respects_sheet,
+    }
     several = {"matches": matches_sheet, "neighbours": neighbours_sheet}
     kind, *rest = arguments or [""]
-    if len(rest) < 2 + (kind == "choices") or kind not in (*single, *several):
+    if len(rest) < 2 + (kind in ("choices", "respects")) or kind not in (*single, *several):
         names = ", ".join((*single, *several))
-        raise DeixisError("No sheet is named.", f"Write one of {names}, then DATA and sheet.png; choices needs a run.")
+        raise DeixisError(
+            "No sheet is named.", f"Write one of {names}, then DATA and sheet.png; choices and respects need a run."
+        )
     source, models = read(rest[0]), rest[2:]
     sheet = several[kind](source, models or ["starter"]) if kind in several else single[kind](source, *models)
     write_sheet(Path(rest[1]), sheet)

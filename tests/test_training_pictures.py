@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import deixis
 from deixis import engine
 from deixis.data import read
 from deixis.errors import DeixisError
@@ -78,3 +79,9 @@ def test_choices_are_framed_by_whether_they_are_right(photos: Path, monkeypatch:
     method = engine.build("dino", "tiny")
     with pytest.raises(DeixisError, match="no run of selfie"):
         training_pictures.choices_sheet(read(photos), "run")
+
+
+def test_a_run_without_respects_is_told_how_to_learn_some(photos: Path, tmp_path: Path) -> None:
+    deixis.index(photos, tmp_path / "run", "tiny", quiet=True)
+    with pytest.raises(DeixisError, match="learned no respects"):
+        training_pictures.respects_sheet(read(photos), str(tmp_path / "run"))
