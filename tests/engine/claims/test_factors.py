@@ -75,6 +75,13 @@ def test_what_is_measured_is_trained_on_by_no_arm_and_shows_its_garment(sets: No
     assert {sample.label for sample in made(labels="groups").train.samples} == set(factors.GROUPS)
 
 
+def test_how_often_the_garment_is_missing_changes_nothing_of_what_is_measured(sets: None) -> None:
+    """So that trainings with more and with fewer garments are compared on the same pictures."""
+    never, often = made(dropped=0.0), made(dropped=0.6)
+    assert [each.id for each in never.test.samples] == [each.id for each in often.test.samples]
+    assert [each.id for each in never.validation.samples] == [each.id for each in often.validation.samples]
+
+
 def test_a_new_tower_is_measured_before_and_behind_the_head(sets: None) -> None:
     task = made()
     method = _build("projection_head", projection_head.CLAIMS[0].arms["before the head"].overrides, task, 0)

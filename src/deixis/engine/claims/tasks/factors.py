@@ -96,7 +96,8 @@ def make(options: Options, seed: int) -> TrainingTask:
     samples = list(catalogue.read("fashion/train").samples)
     order = [samples[i] for i in rng.permutation(len(samples))]
     ends = np.cumsum((options.count, options.probe, options.held)).tolist()
-    train = [_paired(each, n, options, seed, rng) for n, each in enumerate(order[: ends[0]])]
+    lacks = np.where(rng.random(ends[0]) < options.dropped, rng.integers(2, size=ends[0]), -1).tolist()
+    train = [_paired(each, n, options, seed, lacks[n]) for n, each in enumerate(order[: ends[0]])]
     probe = [_single(each, ends[0] + n, options, seed) for n, each in enumerate(order[ends[0] : ends[1]])]
     chosen = [_single(each, ends[1] + n, options, seed) for n, each in enumerate(order[ends[1] : ends[2]])]
     test = catalogue.read("fashion/test").samples
@@ -129,9 +130,9 @@ def _drawn(sample: Sample, number: int, options: Options, seed: int, which: int,
     return TexturedPicture(thing, seed * 1_000_003 + number, view, options.contrast, shown)
 
 
-def _paired(sample: Sample, number: int, options: Options, seed: int, rng: np.random.Generator) -> Sample:
-    """Two views, one of which may lack the garment; the label is the kind, or its group."""
-    missing = int(rng.integers(2)) if rng.random() < options.dropped else -1
+def _paired(sample: Sample, number: int, options: Options, seed: int, missing: int) -> Sample:
+    """Two views, of which the one numbered `missing`, if any, lacks the garment; the label is the kind, or its
+    group."""
     views = tuple(_drawn(sample, number, options, seed, 1 + which, which != missing) for which in range(2))
     group = next(name for name, kinds in GROUPS.items() if sample.label in kinds)
     label = group if options.labels == "groups" else sample.label
