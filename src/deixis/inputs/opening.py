@@ -202,14 +202,16 @@ def _opened(source: ImageSource, name: str) -> Iterator[Image.Image]:
 
 
 def _stream(source: str | os.PathLike[str] | Member | Stored | bytes, name: str) -> io.BufferedIOBase:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
     if isinstance(source, Member):
         with _open_file(str(source.archive)) as archive:
             archive.seek(source.offset)
             return io.BytesIO(archive.read(source.size))
-    if isinstance(source, Stored):
+    if not isinstance(source, str | os.PathLike) and isinstance(source, Stored):
         with _explained(name, "its container can't be read"):
             return io.BytesIO(source.read())
-    return io.BytesIO(source) if isinstance(source, bytes) else _open_file(name)
+    return _open_file(name)
 
 
 def _open_file(name: str) -> io.BufferedIOBase:
