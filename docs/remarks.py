@@ -28,6 +28,15 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "little of garments in any place. What a head keeps back is to be tried again where training helps."
     ),
     (
+        "selfie",
+        "A tower that learned to put patches into their places names garments by 20 labels of each kind better than "
+        "one that learned from the labels alone, and than one that learned to give the patches' pixels.",
+    ): (
+        "After one pass over the pictures, fine-tuning a tower of either task without labels ends where fine-tuning the "
+        "untrained one does: neither taught it anything of use, and the comparison with pixels says nothing. Labels "
+        "alone, trained for as long before the same fine-tuning, are ahead of both. More passes were not tried."
+    ),
+    (
         "srmap",
         "What stands out in the relevance covers the thing asked for better than the relevance itself, blurred or not.",
     ): (
