@@ -33,10 +33,10 @@ RACES: Mapping[str, str] = {
     ),
     "check": (
         "`read and hashed` finds equal bytes and nothing else, and `decoded` looks at no picture beside another. Of "
-        "the time for a picture under a profiler (3,000 of them, one thread, 2026-12-04), 37 % was the perceptual hash by "
-        "which look-alikes are found, 35 % Pillow's reading of the header, once for its facts and once to decode, 6 % "
-        "reducing the picture, 6 % reading and hashing its bytes, and 4 % decoding. Comparing all with all grows with "
-        "the square: 100,000 files take more than ten times 10,000."
+        "the time for a picture under a profiler (3,000 of them, one thread, 2026-12-04), 37 % was the perceptual "
+        "hash by which look-alikes are found, 35 % Pillow's reading of the header, once for its facts and once to "
+        "decode, 6 % reducing the picture, 6 % reading and hashing its bytes, and 4 % decoding. Comparing all with "
+        "all grows with the square: 100,000 files take more than ten times 10,000."
     ),
     "import_index": (
         "Of 1.8 s for 100,000 vectors under a profiler (2026-12-03) 0.5 were for reading lines of JSON, 0.5 for making "

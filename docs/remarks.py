@@ -33,8 +33,9 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "one that learned from the labels alone, and than one that learned to give the patches' pixels.",
     ): (
         "After one pass over the pictures, fine-tuning a tower of either task without labels ends where fine-tuning "
-        "the untrained one does: neither taught it anything of use, and the comparison with pixels says nothing. Labels "
-        "alone, trained for as long before the same fine-tuning, are ahead of both. More passes were not tried."
+        "the untrained one does: neither taught it anything of use, and the comparison with pixels says nothing. "
+        "Labels alone, trained for as long before the same fine-tuning, are ahead of both. More passes were not "
+        "tried."
     ),
     (
         "srmap",
