@@ -225,7 +225,7 @@ FAILURES: list[tuple[Any, str, int]] = [
 def test_a_disk_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     made(tmp_path / "index", random(3, 4))
     fail_at(monkeypatch, segments, "_hashed", 0, OSError(number, os.strerror(number)))
-    kind, said = (OSError, "Input/output error") if number == errno.EIO else (DeixisError, "can't be changed: ")
+    kind, said = (OSError, "Input/output error") if number == errno.EIO else (DeixisError, "can't be written: ")
     with pytest.raises(kind, match=said):
         add(tmp_path / "index", random(1, 4), named("x"))
     assert len(stands(tmp_path / "index")[0]) == 3
@@ -239,7 +239,7 @@ def test_a_real_disk_that_runs_full_leaves_the_index_as_it_was(tmp_path: Path, k
     with small_disk(tmp_path / "disk", kilobytes) as disk:
         made(disk / "index", random(100, 32))
         before = stands(disk / "index")
-        with pytest.raises(DeixisError, match=r"The disk is full at .*; the index is whole\. Free some space"):
+        with pytest.raises(DeixisError, match=r"The disk is full at .*\. The index is whole\. Free some space"):
             add(disk / "index", random(900, 32, 1), named(*map(str, range(900))))
         assert stands(disk / "index") == before
 
@@ -252,7 +252,7 @@ def test_a_disk_that_runs_full_at_any_point_leaves_the_index_as_before_or_as_aft
     before = stands(tmp_path / "index")
     with monkeypatch.context() as patch:
         fail_at(patch, *failure, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        with pytest.raises(DeixisError, match=r"The disk is full at .*; the index is whole\. Free some space"):
+        with pytest.raises(DeixisError, match=r"The disk is full at .*\. The index is whole\. Free some space"):
             change(tmp_path / "index", vectors=random(5, 4, 1), items=named(*"abcde"), removed=["image-2"])
     after = [*(name for name in before[0] if name != "image-2"), *"abcde"]
     assert ids(Index.open(tmp_path / "index", verify=True)) in (before[0], after)

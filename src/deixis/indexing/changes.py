@@ -13,7 +13,6 @@ the same, so it takes up to a third longer than it could. Then all is written ag
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -25,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from deixis.errors import DeixisError
-from deixis.files import content_hash
+from deixis.files import content_hash, disk_refusal
 from deixis.indexing.directions import Storage, principal_directions
 from deixis.indexing.folder import (
     FORMAT,
@@ -203,18 +202,9 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DeixisError(
-                f"The disk is full at {folder.absolute()}; the index is whole.", "Free some space and run this again."
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise DeixisError(
-                f"A file of {folder} would be larger than files may be there; the index is whole.",
-                "Raise the limit (ulimit -f unlimited), or move the index to another file system.",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DeixisError(f"The index {folder} can't be changed: {error.strerror}.") from error
-        raise
+        if (found := disk_refusal(error, folder, "place for the index")) is None:
+            raise
+        raise DeixisError(f"{found.found} The index is whole.", found.cure) from error
 
 
 @contextlib.contextmanager
