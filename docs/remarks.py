@@ -38,6 +38,13 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "tried."
     ),
     (
+        "selfie",
+        "Patches that are given with their places teach a tower more than patches whose places are not known.",
+    ): (
+        "With places the tower ends no higher than the untrained one that is fine-tuned the same way, without them "
+        "hardly higher: after one pass over the pictures this says little of places."
+    ),
+    (
         "srmap",
         "What stands out in the relevance covers the thing asked for better than the relevance itself, blurred or not.",
     ): (
