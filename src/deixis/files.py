@@ -224,14 +224,15 @@ def disk_refusal(error: OSError, out: Path, flag: str = "--out") -> DeixisError 
 
     Args:
         error: what the system said.
-        out: what was being written.
+        out: what was being written; or a folder that is there already, in which it was.
         flag: of the command, by which another place is chosen; or, where there is none, what can be in another place.
     """
+    place = out.absolute() if out.is_dir() else out.absolute().parent
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DeixisError(f"The disk is full at {out.absolute().parent}.", "Free some space and run again.")
+        return DeixisError(f"The disk is full at {place}.", "Free some space and run again.")
     if error.errno == errno.EFBIG:
         return DeixisError(
-            f"A file of {out} would be larger than files may be at {out.absolute().parent}.",
+            f"A file of {out} would be larger than files may be at {place}.",
             f"Raise the limit (ulimit -f unlimited), or choose another {flag}, on another file system.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

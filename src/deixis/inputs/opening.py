@@ -208,10 +208,10 @@ def _stream(source: str | os.PathLike[str] | Member | Stored | bytes, name: str)
         with _open_file(str(source.archive)) as archive:
             archive.seek(source.offset)
             return io.BytesIO(archive.read(source.size))
-    if not isinstance(source, str | os.PathLike) and isinstance(source, Stored):
-        with _explained(name, "its container can't be read"):
-            return io.BytesIO(source.read())
-    return _open_file(name)
+    if isinstance(source, str | os.PathLike):
+        return _open_file(name)
+    with _explained(name, "its container can't be read"):
+        return io.BytesIO(source.read())
 
 
 def _open_file(name: str) -> io.BufferedIOBase:

@@ -349,6 +349,9 @@ def _with_partner(labels: Tensor) -> Tensor:
 _LONG = {"layers": "all", "statistics": True, "optim": OptimSpec(learning_rate=2e-3, schedule="cosine", warmup=0.05)}
 _NEW = {**_LONG, "pairs": True}
 _SLOW = {**_NEW, "optim": OptimSpec(learning_rate=5e-4, schedule="cosine", warmup=0.05)}
+_FIXED = {**_NEW, "head": "fixed", "kappa": 1.05}
+_HEADLESS = {**_NEW, "head": "none"}
+_DECAYED = {**_NEW, "optim.weight_decay": 0.3}
 _RATES = {"optim.learning_rate": (2.5e-4, 5e-4, 1e-3, 2e-3)}
 _BUDGET = 16_000
 _GROUPS = {"labels": "groups", "dropped": 0.0}
@@ -362,9 +365,9 @@ CLAIMS = (
         arms={
             "before the head": Arm("projection_head", _NEW),
             "behind the head": Arm("projection_head", _NEW, metric="behind"),
-            "before a fixed head": Arm("projection_head", {**_NEW, "head": "fixed", "kappa": 1.05}),
-            "no head": Arm("projection_head", {**_NEW, "head": "none"}),
-            "strong weight decay": Arm("projection_head", {**_NEW, "optim.weight_decay": 0.3}),
+            "before a fixed head": Arm("projection_head", _FIXED),
+            "no head": Arm("projection_head", _HEADLESS),
+            "strong weight decay": Arm("projection_head", _DECAYED),
         },
         metric="before",
         minimum_effect=0.03,
@@ -433,9 +436,9 @@ CLAIMS = (
         arms={
             "before the head": Arm("projection_head", _NEW, grid=_RATES),
             "behind the head": Arm("projection_head", _NEW, grid=_RATES, metric="behind"),
-            "before a fixed head": Arm("projection_head", {**_NEW, "head": "fixed", "kappa": 1.05}, grid=_RATES),
-            "no head": Arm("projection_head", {**_NEW, "head": "none"}, grid=_RATES),
-            "strong weight decay": Arm("projection_head", {**_NEW, "optim.weight_decay": 0.3}, grid=_RATES),
+            "before a fixed head": Arm("projection_head", _FIXED, grid=_RATES),
+            "no head": Arm("projection_head", _HEADLESS, grid=_RATES),
+            "strong weight decay": Arm("projection_head", _DECAYED, grid=_RATES),
         },
         metric="before",
         minimum_effect=0.03,
@@ -451,7 +454,7 @@ CLAIMS = (
 )
 """The paper pastes digits on CIFAR-10 that its augmentation drops, and probes before and behind the head; the fine
 classes of CIFAR-100 after training on its super-classes. Here garments lie on generated textures. In the first claim
-one training is read twice, and no arm has a setting to choose; its rate taught garments to none, so that the last one
-tries it again with rates to choose from, each place its own. The rate of the second claim was seen to teach garments
-in one run on validation pictures. The head has the width of the features, and both are standardised before the
-classifier."""
+one training is read twice, and no arm has a setting to choose; at its rate, behind the head and without one, features
+fell below those of the untrained network, so that the last claim tries it again with rates to choose from, each place
+its own. The rate of the second claim was tried on validation pictures of one seed. The head has the width of the
+features, and both are standardised before the classifier."""
