@@ -339,6 +339,8 @@ def test_from_images_alone_nothing_is_learned_but_they_can_be_searched(tmp_path:
         path.unlink()
     with pytest.raises(DeixisError, match=r"24 images and neither captions nor labels.*`deixis index`.*`deixis label`"):
         adapt(str(data), tmp_path / "run", AdaptSettings(model="tiny"), quiet=True)
+    code, _, err = deixis("adapt", data, *QUICK, "--method", "nothing", "--out", tmp_path / "run")
+    assert (code, "There is no method called 'nothing'" in err) == (2, True)
     assert not (tmp_path / "run").exists()
     code, out, _ = deixis("adapt", data, *QUICK, "--out", tmp_path / "run")
     assert code == 0

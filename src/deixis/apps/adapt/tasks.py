@@ -16,6 +16,7 @@ from deixis.apps.common.settings_keywords import takes_settings
 from deixis.apps.few_shot.learn_classes import learn_classes, learns_classes
 from deixis.apps.index.index import index
 from deixis.errors import DeixisError
+from deixis.methods import read as read_method
 
 __all__ = ["adapt_or_index"]
 
@@ -59,6 +60,7 @@ def adapt_or_index(
     if source.kind != "images":
         adapt(source, out, settings, reading, overwrite=overwrite, quiet=quiet)
         return
+    read_method(settings.method)  # a name mistyped is refused where none is trained, too
     talk.result(
         f"{data} holds {counted(len(source.samples), 'image')} and neither captions nor labels: nothing can be trained "
         "on it, but it can be searched."
