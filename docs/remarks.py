@@ -51,6 +51,14 @@ REMARKS: Mapping[tuple[str, str], str] = {
         "the same trainings, at one rate, which was not tuned; a tower without a head was not tried here."
     ),
     (
+        "projection_head",
+        "Trained by cross-entropy on four groups of garments, a linear classifier tells ten kinds better before the "
+        "head.",
+    ): (
+        "It does in every seed, as after SupCon and by less. Both places are of the same trainings, at one rate, which "
+        "was not tuned; a tower without a head was not tried here."
+    ),
+    (
         "selfie",
         "A tower that learned to put patches into their places names garments by 20 labels of each kind better than "
         "one that learned from the labels alone, and than one that learned to give the patches' pixels.",
